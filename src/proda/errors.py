@@ -1,0 +1,23 @@
+"""The errors a user can meet. Each says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class ProdaError(ValueError):
+    """Base of every error that proda raises for bad input; the command line prints it and exits 2."""
+
+
+class ForcingError(ProdaError):
+    """A forcing data set lacks a variable, or one has a wrong unit, shape or value."""
+
+
+class ParameterError(ProdaError):
+    """A parameter is unknown, missing, of the wrong shape, or outside its bounds."""
+
+
+class ModelError(ProdaError):
+    """A model or one of its variants is not known."""
+
+
+class FileError(ProdaError):
+    """A file cannot be read or written."""

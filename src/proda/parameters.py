@@ -1,0 +1,194 @@
+"""One registry row per parameter; bounds, units, labels and documentation all come from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from proda.errors import ParameterError
+
+Component = Literal["A", "CUE", "K", "xi", "V", "B"]
+Bounds = Literal["prior", "physical"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a model.
+
+    Parameters
+    ----------
+    name, symbol, unit
+        Name in files and code; the paper's symbol (LaTeX, without dollars); CF unit.
+    lower, upper
+        Prior range. A turnover time of 0 is an infinite rate, so a lower bound of 0 in `yr` or
+        `m` is itself excluded.
+    default
+        Value of the ad hoc parameterisation; NaN where it depends on the site (see `meaning`).
+    component
+        Part of the matrix equation (P-Eq 2) that it belongs to.
+    physical_lower, physical_upper
+        Limits outside of which the model has no meaning (a fraction below 0 or above 1), whatever
+        the prior says.
+    """
+
+    name: str
+    symbol: str
+    unit: str
+    lower: float
+    upper: float
+    default: float
+    component: Component
+    meaning: str
+    source: str = ""
+    physical_lower: float = 0.0
+    physical_upper: float = math.inf
+
+    @property
+    def positive(self) -> bool:
+        """Whether 0 is excluded: times, lengths and affinities that are divided by."""
+        return self.unit in ("yr", "m", "g m-3")
+
+    def limits(self, bounds: Bounds) -> tuple[float, float]:
+        """Lower and upper limit: of the prior, or of what has a physical meaning."""
+        if bounds == "prior":
+            return self.lower, self.upper
+        return self.physical_lower, self.physical_upper
+
+
+def fraction(name: str, symbol: str, lower: float, upper: float, default: float,
+             component: Component, meaning: str, source: str) -> Parameter:  # fmt: skip
+    """Return the row of a unitless share, which has no meaning outside 0-1."""
+    return Parameter(
+        name, symbol, "1", lower, upper, default, component, meaning, source, physical_upper=1.0
+    )
+
+
+def table(rows: Iterable[Parameter]) -> pd.DataFrame:
+    """Rows as a table with the parameter's name as index and as first column."""
+    names = [f.name for f in fields(Parameter)]
+    frame = pd.DataFrame([[getattr(row, n) for n in names] for row in rows], columns=names)
+    return frame.set_index("name", drop=False).rename_axis(index="parameter")
+
+
+def as_arrays(
+    rows: tuple[Parameter, ...],
+    values: Mapping[str, Any] | xr.Dataset,
+    sites: np.ndarray,
+    n_layers: int,
+    bounds: Bounds = "prior",
+) -> dict[str, np.ndarray]:
+    """Check physical parameter values and give each the shape (site,) or (site, layer).
+
+    Parameters
+    ----------
+    rows
+        The model's parameters.
+    values
+        One value, one per site, or (where a value varies down the column, as CLM5's sand
+        dependent transfers do) one per site and layer; a mapping of arrays, or a Dataset with the
+        dimensions `site` and `layer`.
+    sites
+        Names of the sites, for messages.
+    n_layers
+        Number of layers.
+    bounds
+        Which limits to hold to: the prior range, or only what has a physical meaning. The
+        registry's default is always accepted, also where it lies outside its prior (CLM5's
+        e-folding depth).
+
+    Raises
+    ------
+    ParameterError
+        Naming the parameter, the site and the value.
+    """
+    if bounds not in ("prior", "physical"):
+        raise ParameterError(f"bounds = {bounds!r} is not known; use 'prior' or 'physical'.")
+    names = [row.name for row in rows]
+    given = [str(name) for name in (values.data_vars if isinstance(values, xr.Dataset) else values)]
+    if unknown := [name for name in given if name not in names]:
+        hint = ""
+        if all(name.startswith("param_") for name in unknown):
+            hint = " Leave out the prefix param_."
+        raise ParameterError(
+            f"Unknown parameters: {', '.join(unknown)}.{hint} The model has: {', '.join(names)}."
+        )
+    if missing := [name for name in names if name not in given]:
+        raise ParameterError(f"Missing parameters: {', '.join(missing)}.")
+    return {row.name: _one(row, values[row.name], sites, n_layers, bounds) for row in rows}
+
+
+def _one(
+    row: Parameter, value: Any, sites: np.ndarray, n_layers: int, bounds: Bounds
+) -> np.ndarray:
+    if isinstance(value, xr.DataArray):
+        unit = value.attrs.get("units", row.unit)
+        if unit != row.unit:
+            raise ParameterError(f"{row.name} is in {unit!r}; give it in {row.unit!r}.")
+        if "site" in value.dims and "site" in value.coords:
+            _check_same_sites(row.name, value["site"].to_numpy(), sites)
+        order = [d for d in ("site", "layer") if d in value.dims]
+        if extra := [str(d) for d in value.dims if d not in order]:
+            raise ParameterError(
+                f"{row.name} has the dimension {', '.join(extra)}; only site and layer are allowed."
+            )
+        layered = order == ["layer"]
+        value = value.transpose(*order).to_numpy()
+        value = value[None, :] if layered else value
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"{row.name} = {value!r} is not a number.") from error
+    n = len(sites)
+    if array.ndim == 0:
+        array = np.broadcast_to(array, (n,))
+    elif array.ndim == 1 and array.shape == (n,):
+        pass
+    elif array.ndim == 2 and array.shape[0] in (1, n) and array.shape[1] == n_layers:
+        array = np.broadcast_to(array, (n, n_layers))
+    else:
+        raise ParameterError(
+            f"{row.name} has the shape {array.shape}; expected one number, ({n},) for the sites, "
+            f"or ({n}, {n_layers}) for sites and layers."
+        )
+    _check_values(row, array, sites, bounds)
+    return array
+
+
+def _check_same_sites(name: str, given: np.ndarray, sites: np.ndarray) -> None:
+    if given.shape != sites.shape or not np.array_equal(given.astype(str), sites.astype(str)):
+        raise ParameterError(
+            f"{name} is for other sites than the forcing ({given.size} against {sites.size}, or in "
+            "another order); select the same sites of both first."
+        )
+
+
+def _check_values(row: Parameter, array: np.ndarray, sites: np.ndarray, bounds: Bounds) -> None:
+    lower, upper = row.limits(bounds)
+    inside = (array >= lower) & (array <= upper) & np.isfinite(array)
+    if row.positive:
+        inside &= array > 0
+    if math.isfinite(row.default):
+        inside |= array == row.default
+    if inside.all():
+        return
+    where = np.argwhere(~inside)
+    first = tuple(int(i) for i in where[0])
+    place = f"site {sites[first[0]]}" + (f", layer {first[1] + 1}" if len(first) > 1 else "")
+    left = "(" if row.positive and lower == 0 else "["
+    more = f" ({len(where)} values in all)" if len(where) > 1 else ""
+    kind = "its prior range" if bounds == "prior" else "the range in which it has a meaning,"
+    advice = (
+        " If this value is meant, pass bounds='physical'."
+        if bounds == "prior" and math.isfinite(array[first])
+        else ""
+    )
+    raise ParameterError(
+        f"{row.name} = {array[first]:.6g} {row.unit} at {place} is outside {kind} "
+        f"{left}{lower:g}, {upper:g}]{more}.{advice}"
+    )
