@@ -3,4 +3,4 @@
 import jax
 
 # Pools span twenty orders of magnitude; every number of this package is float64.
-jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ProdaError(ValueError):
-    """Base of every error that proda raises for bad input; the command line prints it and exits 2."""
+    """Base of every error raised for bad input; the command line prints it and exits 2."""
 
 
 class ForcingError(ProdaError):

@@ -1,0 +1,1 @@
+"""Drivers of the models: CLM history files, climate, covariates."""

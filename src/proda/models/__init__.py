@@ -1,0 +1,1 @@
+"""Soil-carbon models behind one interface, and the registry that names them."""

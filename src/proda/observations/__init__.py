@@ -1,0 +1,1 @@
+"""Readers of measured soil profiles, their quality rules and their stocks."""

@@ -1,0 +1,1 @@
+"""Figures: one function each, taking arrays or Datasets and returning a Matplotlib Figure."""

@@ -1,0 +1,24 @@
+"""The command line: verbs only. Each noun is one file; this one puts them together."""
+
+from __future__ import annotations
+
+import sys
+
+from proda.cli.app import app
+from proda.cli.console import errors
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Run the command line; exit 0 if all went well, 2 for wrong input, 130 for Ctrl-C."""
+    from proda.errors import ProdaError
+
+    try:
+        app()
+    except ProdaError as error:
+        errors.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        errors.print("Stopped.")
+        sys.exit(130)

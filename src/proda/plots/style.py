@@ -1,0 +1,59 @@
+"""What all figures share: a colour-blind safe palette, sizes, and saving."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from cycler import cycler
+from matplotlib.figure import Figure
+
+from proda.errors import FileError
+from proda.files import whole_file
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+"""Okabe and Ito (2008): told apart with any common colour vision, and in grey."""
+
+SEQUENTIAL = "viridis"
+DIVERGING = "RdBu_r"
+
+_STYLE: dict[str, Any] = {
+    "axes.grid": True,
+    "axes.prop_cycle": cycler(color=COLOURS),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": "medium",
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 120,
+    "font.size": 9.0,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "savefig.dpi": 200,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Apply the common style inside a `with` block; nothing leaks into the user's settings."""
+    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
+        yield
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Save a figure, whole or not at all; the format follows the file's ending.
+
+    Raises
+    ------
+    FileError
+        If Matplotlib does not know the ending, or the file cannot be written.
+    """
+    ending = Path(path).suffix.lstrip(".").lower()
+    if ending not in figure.canvas.get_supported_filetypes():
+        raise FileError(f"{path}: cannot draw a .{ending} file; use .png, .pdf or .svg.")
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format=ending)
