@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from proda.forcing import Forcing
     from proda.models.model import SoilModel
+    from proda.parameters import Bounds
 
 MEAN_ROOT_BETA = 0.966
 """Depth profile of roots, mean over all vegetation (Jackson et al. 1996)."""
@@ -66,7 +67,7 @@ def column(
         )
     if components:
         extra = proda.components(loaded, values, sites, bounds)
-        result = result.assign({str(name): extra[name] for name in extra if name != "reason"})
+        result = result.assign(extra.drop_vars("reason").data_vars)
     _summary(result)
     if output is not None:
         write_netcdf(result, output)
@@ -97,7 +98,7 @@ def _settings(model: SoilModel, pairs: list[str]) -> dict[str, float]:
 
 def _parameters(
     model: SoilModel, forcing: Forcing, path: Path | None, settings: dict[str, float]
-) -> tuple[xr.Dataset, str]:
+) -> tuple[xr.Dataset, Bounds]:
     """Return parameter values and the bounds to hold them to."""
     from proda.cli.console import console
     from proda.files import open_netcdf
@@ -149,9 +150,9 @@ def _summary(result: xr.Dataset) -> None:
             )
         )
     print_table(
-        f"Steady state of {result.attrs['model']} ({result.attrs['variant']})",
-        ["site", "soil C to 1 m\nkg m-2", "whole column\nkg m-2", "input\ng m-2 yr-1",
-         "respiration\ng m-2 yr-1", "state"],
+        f"Soil carbon of {result.attrs['model']} ({result.attrs['variant']}) at steady state",
+        ["site", "0-1 m\nkg m-2", "column\nkg m-2", "input\ng m-2 yr-1", "respired\ng m-2 yr-1",
+         "state"],
         rows,
         right=(1, 2, 3, 4),
     )  # fmt: skip

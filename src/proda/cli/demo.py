@@ -28,28 +28,28 @@ def demo(
     results, parts = {}, {}
     for name in MODELS:
         model = proda.load_model(name)
-        values = proda.default_parameters(
-            model, forcing, MEAN_ROOT_BETA if name == "clm5" else None
-        )
+        b = MEAN_ROOT_BETA if name == "clm5" else None
+        values = proda.default_parameters(model, forcing, b)
         results[name] = proda.steady_state(model, values, forcing, "physical")
         parts[name] = proda.components(model, values, forcing, "physical")
-        write_netcdf(results[name].merge(parts[name]), folder / f"{name}.nc")
+        write_netcdf(
+            results[name].assign(parts[name].drop_vars("reason").data_vars),
+            folder / f"{name}.nc",
+        )
     rows = [
         (
             site, name, f"{stock(results[name])[i]:.1f}",
             f"{float(parts[name]['residence_time'][i]):.0f}",
-            *(f"{float(parts[name][c][i]):.3f}" for c in ("CTE", "K", "XI", "V", "B")),
-            f"{float(parts[name]['I'][i]):.0f}",
+            *(f"{float(parts[name][c][i]):.2f}" for c in ("CTE", "K", "XI", "V", "B")),
         )
         for i, site in enumerate(forcing.site)
         for name in MODELS
     ]  # fmt: skip
     print_table(
-        "Two models with their default parameters on made-up columns",
-        ["site", "model", "soil C to 1 m\nkg m-2", "residence\nyr", "CTE\n1", "K\nyr-1", "XI\n1",
-         "V\nyr-1", "B\n1", "I\ng m-2 yr-1"],
+        "Default parameters, made-up columns: carbon to 1 m, residence time, components",
+        ["site", "model", "kg m-2", "yr", "CTE", "K", "XI", "V", "B"],
         rows,
-        right=range(2, 10),
-    )  # fmt: skip
+        right=range(2, 9),
+    )
     save(columns(results), folder / "columns.png")
     console.print(f"Written to {folder}: {', '.join(sorted(p.name for p in folder.iterdir()))}")

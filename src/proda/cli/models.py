@@ -9,9 +9,7 @@ import typer
 from proda.cli.app import app
 
 
-@app.command(
-    epilog="Examples: `proda models` · `proda models clm5` · `proda models compas --csv > table.csv`"
-)
+@app.command(epilog="Examples: `proda models` · `proda models clm5` · `proda models compas --csv`")
 def models(
     name: Annotated[str | None, typer.Argument(help="Model whose parameters to show.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,

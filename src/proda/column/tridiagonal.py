@@ -21,6 +21,16 @@ def safe_divide(
     return jnp.where(positive, numerator / jnp.where(positive, denominator, 1.0), 0.0)
 
 
+def stock_at_balance(
+    source: Float[Array, "*shape"], rate: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """Return source / rate: 0 where nothing enters, infinite where it cannot leave."""
+    closed = rate == 0.0
+    return jnp.where(
+        closed, jnp.where(source > 0.0, jnp.inf, 0.0), source / jnp.where(closed, 1.0, rate)
+    )
+
+
 def solve_chain(
     source: Float[Array, layer * pool],
     loss: Float[Array, layer * pool],
@@ -43,7 +53,7 @@ def solve_chain(
     -------
     Amounts, in the unit of source x yr. Several independent pools may be solved at once along a
     trailing dimension. A layer that nothing enters and nothing leaves holds 0; one with a source
-    but no way out has no steady state, which the caller sees from the rates.
+    but no way out has no steady state: its amount is infinite, and the layers below have none.
     """
     down_above = jnp.concatenate([jnp.zeros_like(down[:1]), down[:-1]])
 
@@ -53,10 +63,12 @@ def solve_chain(
         loss = loss + loss_below
         source = source + source_below
         out = loss + up
-        per_out = jnp.where(out > 0.0, 1.0 / jnp.where(out > 0.0, out, 1.0), 0.0)
+        closed = out == 0.0
+        per_out = jnp.where(closed, 0.0, 1.0 / jnp.where(closed, 1.0, out))
         inflow = down_above * per_out
         held = source * per_out
-        return (inflow * loss, held * up), (held, inflow)
+        stuck = jnp.where(closed & (source > 0.0), jnp.inf, held)
+        return (inflow * loss, held * up), (stuck, inflow)
 
     def substitute(above: Array, layer: tuple) -> tuple:
         held, inflow = layer

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from proda.column.column import Column
 from proda.column.environment import Environment
 from proda.column.transport import Transport
-from proda.column.tridiagonal import safe_divide, solve_chain
+from proda.column.tridiagonal import solve_chain, stock_at_balance
 
 Scalar = Float[Array, ""]
 
@@ -63,7 +63,7 @@ def litter_steady_state(
         down=transport.down[:, None] * turnover,
     )
     return Litter(
-        cwd=safe_divide(cwd * shares, environment.soil),
+        cwd=stock_at_balance(cwd * shares, environment.soil),
         metabolic=metabolic * per_input[:, 0],
         cellulose=(cellulose + cwd_to_cellulose * cwd) * per_input[:, 1],
         lignin=(lignin + (1.0 - cwd_to_cellulose) * cwd) * per_input[:, 1],

@@ -213,7 +213,10 @@ class SoilModel(eqx.Module):
         )
         reason = jnp.asarray(Reason.FEASIBLE if extra is None else extra)
         reason = jnp.where(feasible & balanced, reason, Reason.NO_STEADY_STATE)
-        reason = jnp.where(finite, reason, Reason.NOT_FINITE).astype(jnp.int8)
+        reason = jnp.where(finite, reason, Reason.NOT_FINITE)
+        # Carbon that cannot leave makes a pool infinite, and what depends on it 0 x inf.
+        endless = jnp.isinf(pools).any()
+        reason = jnp.where(endless, Reason.NO_STEADY_STATE, reason).astype(jnp.int8)
         # The published code returns the numbers it rejects; parity tests compare them.
         keep = (reason == Reason.FEASIBLE) | (self.published & finite)
         pools = jnp.where(keep, pools, 0.0)

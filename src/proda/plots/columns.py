@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from proda.grid import CLM5_GRID
@@ -49,7 +50,7 @@ def columns(results: Mapping[str, xr.Dataset], depth: float = 3.0) -> Figure:
     return figure
 
 
-def _panel(axis: plt.Axes, results: Mapping[str, xr.Dataset], i: int, depth: float) -> None:
+def _panel(axis: Axes, results: Mapping[str, xr.Dataset], i: int, depth: float) -> None:
     missing = []
     for (label, result), colour in zip(results.items(), COLOURS, strict=False):
         one = result.isel(site=i)
