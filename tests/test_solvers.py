@@ -112,4 +112,5 @@ def test_closed_layers_hold_nothing_or_everything():
         np.zeros((2, 2, 3)), np.stack([loss, loss]), np.stack([zero, zero]),
         np.stack([zero, zero]), np.stack([source, zero]),
     )  # fmt: skip
-    np.testing.assert_array_equal(both[:, :2], [[0.0, np.inf], [0.0, 0.0]])
+    # The coupled solver leaves that to the balance of the column: 1 of 2 units does not come out.
+    np.testing.assert_array_equal(both, [[0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])

@@ -49,8 +49,9 @@ def solve_coupled_chains(
 
     Returns
     -------
-    One array over the layers for each pool, in the unit of source x yr. What holds for
-    :func:`proda.column.tridiagonal.solve_chain` about empty and closed layers holds here.
+    One array over the layers for each pool, in the unit of source x yr. A pool that carbon cannot
+    leave holds 0, and what enters it is missing from what leaves the column: the caller checks
+    that respiration equals input.
     """
     n = n_pools
     here = range(n)
@@ -77,10 +78,8 @@ def solve_coupled_chains(
             out = loss[k]
             for i in receivers:
                 out = out + rate[i, k]
-            closed = out == 0.0
-            per_out = jnp.where(closed, 0.0, 1.0 / jnp.where(closed, 1.0, out))
-            moving = source[k] * per_out
-            held.append(jnp.where(closed & (source[k] > 0.0), jnp.inf, moving))
+            per_out = 1.0 / jnp.where(out == 0.0, jnp.inf, out)
+            held.append(source[k] * per_out)
             inflow.append({j: rate[k, j] * per_out for j in donors})
             for j in donors:
                 through = inflow[k][j]
@@ -89,7 +88,7 @@ def solve_coupled_chains(
                     if i != j:
                         _add(rate, (i, j), through * rate[i, k])
             for i in receivers:
-                _add(source, i, moving * rate[i, k])
+                _add(source, i, held[k] * rate[i, k])
         zero = jnp.zeros_like(held[0])
         between = [[rate.get((n + i, n + j), zero) if i != j else zero for j in here] for i in here]
         carry = (between, [loss[j] for j in above], [source[j] for j in above])

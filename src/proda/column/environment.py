@@ -51,7 +51,7 @@ def environment(
     )
     depth = depth_modifier(efolding, column.grid.node)
     return Environment(
-        soil=monthly.mean(axis=-1) * depth, litter=(monthly * column.n_scalar).mean(axis=-1) * depth
+        soil=monthly.mean(axis=0) * depth, litter=(monthly * column.n_scalar).mean(axis=0) * depth
     )
 
 
@@ -60,12 +60,12 @@ def environment_of_means(
 ) -> Environment:
     """Multiply the annual means of the modifiers, as the published COMPAS code does."""
     soil = (
-        temperature_modifier(q10, column.temperature).mean(axis=-1)
-        * water_modifier(w_scaling, column.w_scalar).mean(axis=-1)
-        * column.o_scalar.mean(axis=-1)
+        temperature_modifier(q10, column.temperature).mean(axis=0)
+        * water_modifier(w_scaling, column.w_scalar).mean(axis=0)
+        * column.o_scalar.mean(axis=0)
         * depth_modifier(efolding, column.grid.node)
     )
-    return Environment(soil=soil, litter=soil * column.n_scalar.mean(axis=-1))
+    return Environment(soil=soil, litter=soil * column.n_scalar.mean(axis=0))
 
 
 def climate_modifier(
@@ -75,4 +75,4 @@ def climate_modifier(
     monthly = temperature_modifier(q10, column.temperature) * water_modifier(
         w_scaling, column.w_scalar
     )
-    return monthly.mean(axis=-1) * depth_modifier(efolding, column.grid.node)
+    return monthly.mean(axis=0) * depth_modifier(efolding, column.grid.node)

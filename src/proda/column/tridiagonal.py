@@ -64,7 +64,7 @@ def solve_chain(
         source = source + source_below
         out = loss + up
         closed = out == 0.0
-        per_out = jnp.where(closed, 0.0, 1.0 / jnp.where(closed, 1.0, out))
+        per_out = 1.0 / jnp.where(closed, jnp.inf, out)
         inflow = down_above * per_out
         held = source * per_out
         stuck = jnp.where(closed & (source > 0.0), jnp.inf, held)

@@ -118,7 +118,11 @@ class CLM5(SoilModel):
             + (1.0 - p["fs1l2"]) * litter.cellulose
             + (1.0 - p["fs2l3"]) * litter.lignin
         ) + env.soil * sum(share * q for share, q in zip(respired, soil, strict=True))
-        return self.finish(jnp.stack(stock) / column.grid.thickness, co2, True, column)
+        pools = jnp.stack(stock) / column.grid.thickness
+        if self.published:
+            # Its leaking scheme can make a pool negative, which the published code sets to 0.
+            pools = jnp.maximum(pools, 0.0)
+        return self.finish(pools, co2, True, column)
 
     def transfers(
         self, pools: Float[Array, "pool layer"], parameters: Values, column: Column

@@ -144,6 +144,8 @@ class COMPAS(SoilModel):
                 msoc,
             ]
         )
+        if self.published:
+            feasible = feasible & (pools >= 0.0).all()
         return self.finish(pools, co2, feasible, column, self._published_rule(pools, empty, column))
 
     def _published_rule(
