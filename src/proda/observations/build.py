@@ -11,9 +11,11 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -194,8 +196,8 @@ class _Work:
             return
         starts = np.flatnonzero(~kept_layers["profile_id"].duplicated().to_numpy())
         keys = duplicates.keys(kept_layers.reset_index(drop=True), starts)
-        ids = kept_layers["profile_id"].to_numpy()[starts]
-        own = kept.set_index("profile_id").loc[ids, ["source", "group", "lat", "lon"]].reset_index()
+        first = kept_layers.iloc[starts]
+        own = first[["profile_id", "source", "group", "lat", "lon"]].reset_index(drop=True)
         self.index.append(pd.concat([own, keys], axis=1))
         self.spool.put("kept_profiles", k, pa.Table.from_pandas(kept, preserve_index=False))
         self.spool.put("kept_layers", k, pa.Table.from_pandas(kept_layers, preserve_index=False))
@@ -244,9 +246,7 @@ class _Work:
             chosen = chosen or refit
         if len(pairs) >= pedotransfer.MINIMUM_LAYERS:
             table = pedotransfer.compare(curves, soc, density)
-            self.fits = [
-                Fit(**row, errors=errors.get(row["name"], ())) for row in table.to_dict("records")
-            ]
+            self.fits = [Fit(**row, errors=errors.get(row["name"], ())) for row in _records(table)]
         self.report("fitting the pedotransfer function", 1, 1)
         if chosen is None:
             raise AssertionError("a curve is always chosen")
@@ -313,13 +313,17 @@ class _Work:
     def summary(self, curve: pedotransfer.Pedotransfer) -> Summary:
         """Add up all counts."""
         counts = pd.concat(self.counts, ignore_index=True)
-        total = counts.groupby(["level", "source", "group", "by", "reason"])["n"].sum()
+        by = ["level", "source", "group", "by", "reason"]
+        total = counts.groupby(by, as_index=False)["n"].sum()
         origins: dict[str, dict[str, int]] = {}
         if self.origins:
-            table = pd.concat(self.origins).groupby(["group", "density_origin"])["n"].sum()
-            for (group, origin), n in table.items():
-                origins.setdefault(str(group), {})[str(origin)] = int(n)
-        given = pd.concat(self.given, ignore_index=True).groupby(["level", "source"])["n"].sum()
+            table = pd.concat(self.origins).groupby(["group", "density_origin"], as_index=False)
+            for row in _records(table["n"].sum()):
+                origins.setdefault(row["group"], {})[row["density_origin"]] = row["n"]
+        read = pd.concat(self.given).groupby(["level", "source"], as_index=False)["n"].sum()
+        given: dict[str, dict[str, int]] = {}
+        for row in _records(read):
+            given.setdefault(row["level"], {})[row["source"]] = row["n"]
         notes = []
         if self.land is None:
             notes.append("No land mask was given: profiles in the sea were not looked for.")
@@ -331,16 +335,20 @@ class _Work:
         return Summary(
             settings=self.settings.model_dump(mode="json"),
             land_mask=self.land.name if self.land else None,
-            counts=[Count(level=a, source=b, group=c, by=d, reason=e, n=int(n))
-                    for (a, b, c, d, e), n in total.items()],
-            given={level: {str(s): int(given[level, s]) for s in given[level].index}
-                   for level in given.index.unique("level")},
+            counts=[Count(**row) for row in _records(total)],
+            given=given,
             density_origin=origins,
             pedotransfer=curve.name,
             constants=(curve.alpha, curve.beta, curve.gamma),
             fits=self.fits,
             notes=notes,
         )  # fmt: skip
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows as plain dictionaries, NaN as None."""
+    rows = frame.to_dict("records")
+    return [{str(k): None if v != v else v for k, v in row.items()} for row in rows]
 
 
 def _frame(table: pa.Table | None, columns: tuple[Column, ...]) -> pd.DataFrame:
@@ -358,8 +366,8 @@ def _join(layers: pd.DataFrame, values: pd.DataFrame) -> tuple[pd.DataFrame, int
     values = values.dropna(subset=names, how="all")
     first = values.sort_values("rank", kind="stable").groupby(key)[names].first()
     found = layers[key].join(first, on=key)
-    layers = layers.assign(
-        **{name: layers[name].where(layers[name].notna(), found[name]) for name in names}
-    )
+    layers = layers.copy()
+    for name in names:
+        layers[name] = layers[name].where(layers[name].notna(), found[name])
     present = pd.MultiIndex.from_frame(layers[key])
     return layers, int((~first.index.isin(present)).sum())

@@ -144,7 +144,7 @@ class _Reasons:
 
     @property
     def free(self) -> np.ndarray:
-        return np.equal(self.reason, None)
+        return np.asarray(pd.isna(self.reason))
 
     def rule(self, name: str, holds: np.ndarray, detail: str = "", **values: np.ndarray) -> None:
         """Give rows without a reason this one where it holds; `detail` is a format string."""

@@ -26,11 +26,11 @@ class Settings(BaseModel):
     source: tuple[AnySource, ...] = Field(
         min_length=1, description="The sources, the most trusted first."
     )
-    rules: Rules = Field(default_factory=Rules, description="Limits and choices of the rules.")
+    rules: Rules = Field(default=Rules(), description="Limits and choices of the rules.")
     pedotransfer: Literal["paper", "refit"] | tuple[float, float, float] = Field(
-        "paper",
-        description="Bulk density where it is missing: the paper's constants, constants refitted "
-        "to all layers that have both, or alpha, beta (g cm-3) and gamma (kg g-1, OM in g kg-1).",
+        "refit",
+        description="Bulk density where it is missing: constants refitted to all layers that have "
+        "both, the paper's, or alpha, beta (g cm-3) and gamma (kg g-1, OM in g kg-1).",
     )
     land_mask: Path | None = Field(
         None, description="netCDF file that says where land is; without it nothing is in the sea."

@@ -41,6 +41,9 @@ class Fit(BaseModel):
     r2: float
     rmse: float
     bias: float
+    log_rms: float
+    organic_ratio: float | None
+    n_organic: int
     n: int
     errors: tuple[float, ...] = ()
 

@@ -68,11 +68,11 @@ class CsvSource(Source):
             if name not in known:
                 raise ValueError(f"columns.{name}: not in the schema; it has {', '.join(known)}")
             column = known[name]
-            if column.accepted and not (column.accepted.keys() <= {"1", "degree", "degrees"}):
-                if not self.columns[name].unit:
-                    raise ValueError(
-                        f"columns.{name}: state the unit, one of {', '.join(column.accepted)}"
-                    )
+            measured = not column.accepted.keys() <= {"1", "degree", "degrees"}
+            if measured and not self.columns[name].unit:
+                raise ValueError(
+                    f"columns.{name}: state the unit, one of {', '.join(column.accepted)}"
+                )
             self._factor(column)
         needed = ["profile_id", "lat", "lon", "upper_depth", "lower_depth"]
         if absent := [name for name in needed if name not in self.columns]:
@@ -92,11 +92,7 @@ class CsvSource(Source):
 
     def files(self) -> list[Path]:
         """Return the table of layers and, if there is one, that of profiles."""
-        paths = (
-            [self.layers_file]
-            if self.profiles_file is None
-            else [self.profiles_file, self.layers_file]
-        )
+        paths = [p for p in (self.profiles_file, self.layers_file) if p is not None]
         return [existing(path.parent, path.name) for path in paths]
 
     def parts(self, on_bytes: OnBytes | None = None) -> Iterator[Part]:

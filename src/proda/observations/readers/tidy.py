@@ -45,10 +45,7 @@ class TidySource(Source):
 
     def files(self) -> list[Path]:
         """Return profiles, layers and, if there, the organic layers."""
-        wanted = [
-            existing(self.folder, "profiles.parquet"),
-            existing(self.folder, "layers.parquet"),
-        ]
+        wanted = [existing(self.folder, f"{name}.parquet") for name in ("profiles", "layers")]
         organic = self.folder / "dropped_organic_layers.parquet"
         return [*wanted, organic] if organic.is_file() else wanted
 
