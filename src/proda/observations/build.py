@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -314,13 +313,13 @@ class _Work:
         """Add up all counts."""
         counts = pd.concat(self.counts, ignore_index=True)
         by = ["level", "source", "group", "by", "reason"]
-        total = counts.groupby(by, as_index=False)["n"].sum()
+        total = counts.groupby(by)["n"].sum().reset_index()
         origins: dict[str, dict[str, int]] = {}
         if self.origins:
-            table = pd.concat(self.origins).groupby(["group", "density_origin"], as_index=False)
-            for row in _records(table["n"].sum()):
+            table = pd.concat(self.origins).groupby(["group", "density_origin"])
+            for row in _records(table["n"].sum().reset_index()):
                 origins.setdefault(row["group"], {})[row["density_origin"]] = row["n"]
-        read = pd.concat(self.given).groupby(["level", "source"], as_index=False)["n"].sum()
+        read = pd.concat(self.given).groupby(["level", "source"])["n"].sum().reset_index()
         given: dict[str, dict[str, int]] = {}
         for row in _records(read):
             given.setdefault(row["level"], {})[row["source"]] = row["n"]

@@ -26,7 +26,10 @@ class Settings(BaseModel):
     source: tuple[AnySource, ...] = Field(
         min_length=1, description="The sources, the most trusted first."
     )
-    rules: Rules = Field(default=Rules(), description="Limits and choices of the rules.")
+    rules: Rules = Field(
+        default_factory=lambda: Rules.model_validate({}),
+        description="Limits and choices of the rules.",
+    )
     pedotransfer: Literal["paper", "refit"] | tuple[float, float, float] = Field(
         "refit",
         description="Bulk density where it is missing: constants refitted to all layers that have "
