@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from proda.cli import profiles  # noqa: F401  (registers its commands)
 from proda.cli.app import app
 from proda.cli.console import errors
 

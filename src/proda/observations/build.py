@@ -140,16 +140,15 @@ class _Work:
         done = 0
         for source in self.settings.source:
 
-            def on_bytes(n: int, what: str = f"reading {source.name}") -> None:
+            def on_bytes(n: int, what: str = f"reading {source.name} (MB)") -> None:
                 nonlocal done
                 done += n
-                self.report(what, min(done, size), size)
+                self.report(what, min(done, size) >> 20, (size >> 20) + 1)
 
             for part in source.parts(on_bytes):
                 self._count_given(source.name, part)
                 self.spool.add(part.kind, part.table)
         self.spool.flush()
-        self.report("reading", size, size)
 
     def _count_given(self, source: str, part: Part) -> None:
         if part.kind == "layers":

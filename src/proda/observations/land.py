@@ -39,6 +39,12 @@ class LandMask:
         j = ((np.where(inside, lon, 0) + 180) / 360 * n_lon).astype(int) % n_lon
         return inside & self.near[i, j]
 
+    def grid(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return latitudes, longitudes (degrees) of the cells' centres, and the mask."""
+        n_lat, n_lon = self.near.shape
+        lat = -90 + 180 / n_lat * (np.arange(n_lat) + 0.5)
+        return lat, -180 + 360 / n_lon * (np.arange(n_lon) + 0.5), self.near
+
 
 def open_land_mask(
     path: str | os.PathLike[str], variable: str | None = None, tolerance: float = 0.5

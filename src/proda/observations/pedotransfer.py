@@ -53,9 +53,7 @@ class Pedotransfer:
 
     def per_cent_reading(self) -> Pedotransfer:
         """Return the curve that the same constants give if they are meant for OM in per cent."""
-        return Pedotransfer(
-            self.alpha, self.beta, self.gamma / 10.0, f"{self.name}, OM read in per cent"
-        )
+        return Pedotransfer(self.alpha, self.beta, self.gamma / 10.0, f"{self.name}, OM in %")
 
 
 PAPER = Pedotransfer(0.32, 1.30, 0.0089, "paper")

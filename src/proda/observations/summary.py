@@ -12,6 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from proda.errors import FileError, ObservationError
 from proda.observations.quality import LAYER_REASONS, PROFILE_REASONS
+from proda.observations.schema import (
+    LAYER_COLUMNS,
+    PROFILE_COLUMNS,
+    REJECTED_COLUMNS,
+    read_table,
+)
 
 KEPT = "kept"
 
@@ -124,3 +130,28 @@ def read_summary(folder: str | os.PathLike[str]) -> Summary:
             f"{path}: not a summary of this version of proda ({error.error_count()} faults); "
             "build the profiles again."
         ) from error
+
+
+def verify(found: Summary, folder: str | os.PathLike[str]) -> None:
+    """Compare the counts with the rows of the tables beside them.
+
+    Raises
+    ------
+    FileError
+        If a table is absent or holds another number of rows.
+    """
+    rejected = read_table(Path(folder) / "rejected.parquet", REJECTED_COLUMNS, ["level"])["level"]
+    tables = {"profile": ("profiles", PROFILE_COLUMNS), "layer": ("layers", LAYER_COLUMNS)}
+    for level, (name, columns) in tables.items():
+        kept = len(read_table(Path(folder) / f"{name}.parquet", columns, ["profile_id"]))
+        left_out = int((rejected == level).sum())
+        for what, rows, counted in (
+            (f"{name}.parquet", kept, found.total(level, KEPT)),
+            (f"rejected.parquet ({level}s)", left_out,
+             found.total(level) - found.total(level, KEPT)),
+        ):  # fmt: skip
+            if rows != counted:
+                raise FileError(
+                    f"{folder}: {what} holds {rows:,} rows, but summary.json counts {counted:,}; "
+                    "the files are not of one build. Build again."
+                )
