@@ -97,8 +97,9 @@ def build(
             work = _Work(settings, land, spool, writers, report)
             work.read(size)
             work.judge()
-            curve = work.fit()
-            work.write(curve)
+            kept_as = work.duplicates()
+            curve = work.fit(kept_as)
+            work.write(curve, kept_as)
             summary = work.summary(curve)
             summary.check()
             if folder is not None:
@@ -184,7 +185,6 @@ class _Work:
         if orphan.any():
             prefix = layers.loc[orphan, "profile_id"].str.split(":").str[0]
             layers.loc[orphan, "source"] = layers.loc[orphan, "group"] = prefix
-        self._add_pairs(layers)
         out_layers = layers["reason"].notna()
         out_profiles = profiles["reason"].notna()
         self._reject("profile", profiles[out_profiles].assign(by="profile"))
@@ -194,24 +194,24 @@ class _Work:
             return
         starts = np.flatnonzero(~kept_layers["profile_id"].duplicated().to_numpy())
         keys = duplicates.keys(kept_layers.reset_index(drop=True), starts)
+        self._add_pairs(kept_layers, starts)
         first = kept_layers.iloc[starts]
         own = first[["profile_id", "source", "group", "lat", "lon"]].reset_index(drop=True)
         self.index.append(pd.concat([own, keys], axis=1))
         self.spool.put("kept_profiles", k, pa.Table.from_pandas(kept, preserve_index=False))
         self.spool.put("kept_layers", k, pa.Table.from_pandas(kept_layers, preserve_index=False))
 
-    def _add_pairs(self, layers: pd.DataFrame) -> None:
-        """Keep carbon and density of layers that passed the layers' own rules and have both."""
-        passed = layers["reason"].isna() | (layers["by"] == "profile")
-        both = layers[passed & layers["bulk_density"].notna() & layers["soc"].notna()
-                      & layers["stock_given"].isna()]  # fmt: skip
-        if both.empty:
-            return
-        fine, _ = stock.measured(both)
-        first = sum(int(p["profile"].max()) + 1 for p in self.pairs[-1:])
-        codes = pd.factorize(both["profile_id"])[0] + first
+    def _add_pairs(self, layers: pd.DataFrame, starts: np.ndarray) -> None:
+        """Hold carbon, density and number of the profile of kept layers that have both."""
+        fine, _ = stock.measured(layers)
+        soc = layers["soc"].to_numpy(float)
+        n_before = sum(len(index) for index in self.index)
+        code = np.zeros(len(layers), dtype=np.int64)
+        code[starts[1:]] = 1
+        code = np.cumsum(code) + n_before
+        both = np.isfinite(fine) & np.isfinite(soc) & layers["stock_given"].isna().to_numpy()
         self.pairs.append(
-            pd.DataFrame({"soc": both["soc"].to_numpy(), "density": fine, "profile": codes})
+            pd.DataFrame({"soc": soc[both], "density": fine[both], "profile": code[both]})
         )
 
     def _reject(self, level: str, rows: pd.DataFrame) -> None:
@@ -225,19 +225,24 @@ class _Work:
         if self.writers:
             write_frame(self.writers["rejected"], rows, REJECTED_COLUMNS)
 
-    def fit(self) -> pedotransfer.Pedotransfer:
-        """Compare the pedotransfer functions on all layers that have both, and choose."""
+    def fit(self, kept_as: pd.Series) -> pedotransfer.Pedotransfer:
+        """Compare the pedotransfer functions on all kept layers that have both, and choose."""
         self.report("fitting the pedotransfer function", 0, 1)
         chosen = self.settings.curve()
         curves = [pedotransfer.PAPER, pedotransfer.PAPER.per_cent_reading()]
         if chosen is not None and chosen != pedotransfer.PAPER:
             curves.append(chosen)
-        pairs = pd.concat(self.pairs) if self.pairs else pd.DataFrame({"soc": [], "density": []})
+        pairs = pd.DataFrame({"soc": [], "density": [], "profile": []})
+        if self.pairs:
+            ids = pd.concat([index["profile_id"] for index in self.index], ignore_index=True)
+            twice = ids.isin(kept_as.index).to_numpy()
+            pairs = pd.concat(self.pairs)
+            pairs = pairs[~twice[pairs["profile"].to_numpy()]]
         soc, density = pairs["soc"].to_numpy(float), pairs["density"].to_numpy(float)
         errors: dict[str, tuple[float, ...]] = {}
         if len(pairs) >= pedotransfer.MINIMUM_LAYERS or chosen is None:
             # Without layers this names what is missing, which is what the user must know.
-            profile = pairs["profile"].to_numpy() if len(pairs) else np.zeros(0, dtype=int)
+            profile = pairs["profile"].to_numpy(np.int64)
             refit = pedotransfer.fit(soc, density, profile)
             errors[refit.name] = refit.errors
             curves.append(refit)
@@ -250,10 +255,9 @@ class _Work:
             raise AssertionError("a curve is always chosen")
         return chosen
 
-    def write(self, curve: pedotransfer.Pedotransfer) -> None:
+    def write(self, curve: pedotransfer.Pedotransfer, kept_as: pd.Series) -> None:
         """Pass 2: leave out duplicates, compute the stocks, write."""
         n = self.spool.n_partitions
-        kept_as = self._duplicates()
         for k in range(n):
             self.report("computing stocks", k, n)
             table, layer_table = (
@@ -271,7 +275,7 @@ class _Work:
             self._keep(profiles[~twice], stock.add_stock(layers[~gone], curve))
         self.report("computing stocks", n, n)
 
-    def _duplicates(self) -> pd.Series:
+    def duplicates(self) -> pd.Series:
         """Return the identifier kept, by identifier dropped."""
         if not self.index:
             return pd.Series(dtype=object)
