@@ -103,10 +103,13 @@ def fit(soc: np.ndarray, density: np.ndarray, profile: np.ndarray) -> Pedotransf
     residual = bd - curve(om, alpha, beta, gamma)
     scores = np.zeros((int(profile.max()) + 1, 3))
     np.add.at(scores, profile, slopes * residual[:, None])
-    try:
-        bread = np.linalg.inv(slopes.T @ slopes)
-    except np.linalg.LinAlgError as error:
-        raise ObservationError("The layers do not determine the pedotransfer function.") from error
+    # Scaled columns: gamma's slope is a thousand times the others.
+    if np.linalg.matrix_rank(slopes / np.linalg.norm(slopes, axis=0)) < 3:
+        raise ObservationError(
+            "The layers do not determine the pedotransfer function: their carbon contents are too "
+            "much alike. Use pedotransfer = 'paper' or give its constants."
+        )
+    bread = np.linalg.inv(slopes.T @ slopes)
     errors = np.sqrt(np.diag(bread @ scores.T @ scores @ bread))
     return Pedotransfer(alpha, beta, gamma, "refit", tuple(float(e) for e in errors))
 

@@ -68,7 +68,7 @@ PROFILE_COLUMNS: tuple[Column, ...] = (
            required=True),
     Column("location_error", _F, "degree", "stated uncertainty of the location; null: not stated",
            0, 180, _DEGREE),
-    Column("year", _I, "yr", "year of sampling", 1800, 2100, _NUMBER),
+    Column("year", _I, "yr", "year of sampling", 1800, 2100, {"yr": 1.0}),
     Column("country", _S, "", "country as the source names it ('NA' is Namibia)"),
     Column("licence", _S, "", "licence as found in the source"),
     Column("treated", _B, "", "manipulated plot; null: the source does not say"),

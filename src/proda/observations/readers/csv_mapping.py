@@ -68,7 +68,7 @@ class CsvSource(Source):
             if name not in known:
                 raise ValueError(f"columns.{name}: not in the schema; it has {', '.join(known)}")
             column = known[name]
-            measured = not column.accepted.keys() <= {"1", "degree", "degrees"}
+            measured = not column.accepted.keys() <= {"1", "degree", "degrees", "yr"}
             if measured and not self.columns[name].unit:
                 raise ValueError(
                     f"columns.{name}: state the unit, one of {', '.join(column.accepted)}"
