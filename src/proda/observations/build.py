@@ -89,10 +89,10 @@ def build(
     size = sum(source.size() for source in settings.source)
     n_partitions = n_partitions or min(_MAX_PARTITIONS, 1 + size // _BYTES_PER_PARTITION)
     folder = None
-    if out is not None:
-        folder = Path(out)
-        folder.mkdir(parents=True, exist_ok=True)
     try:
+        if out is not None:
+            folder = Path(out)
+            folder.mkdir(parents=True, exist_ok=True)
         with Spool(n_partitions, folder) as spool, _writers(folder) as writers:
             work = _Work(settings, land, spool, writers, report)
             work.read(size)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from proda.errors import FileError
+from proda.errors import FileError, ObservationError
 from proda.observations.schema import (
     LAYER_COLUMNS,
     PROFILE_COLUMNS,
@@ -84,8 +84,20 @@ class Source(BaseModel, abc.ABC):
         return sum(path.stat().st_size for path in self.files())
 
     def identifiers(self, ids: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Return identifiers that are unique over all sources."""
-        return pc.binary_join_element_wise(self.name, ids.cast(pa.string()), ":")
+        """Return identifiers that are unique over all sources.
+
+        Raises
+        ------
+        ObservationError
+            If a row has none: its layers could belong to any profile.
+        """
+        text = ids.cast(pa.string())
+        if nameless := pc.sum(pc.equal(pc.fill_null(text, ""), "")).as_py():
+            raise ObservationError(
+                f"{self.name}: {nameless} rows have no profile identifier; fill it in or leave "
+                "these rows out."
+            )
+        return pc.binary_join_element_wise(self.name, text, ":")
 
     def profiles(self, columns: dict[str, pa.Array | pa.ChunkedArray]) -> Part:
         """Return a part with rows of profiles."""
