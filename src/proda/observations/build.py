@@ -31,7 +31,7 @@ from proda.observations.schema import (
     REJECTED_COLUMNS,
     Column,
     conform,
-    table_writer,
+    parquet_writer,
     write_frame,
 )
 from proda.observations.settings import Settings
@@ -43,7 +43,6 @@ Report = Callable[[str, int, int], None]
 
 _BYTES_PER_PARTITION = 64 << 20
 _MAX_PARTITIONS = 64
-_NAMES = ("profiles", "layers", "rejected")
 _COLUMNS: dict[str, tuple[Column, ...]] = {
     "profiles": PROFILE_COLUMNS, "layers": LAYER_COLUMNS, "rejected": REJECTED_COLUMNS,
 }  # fmt: skip
@@ -93,7 +92,7 @@ def build(
         if out is not None:
             folder = Path(out)
             folder.mkdir(parents=True, exist_ok=True)
-        with Spool(n_partitions, folder) as spool, _writers(folder) as writers:
+        with Spool(n_partitions, folder) as spool, _outputs(folder) as (writers, path):
             work = _Work(settings, land, spool, writers, report)
             work.read(size)
             work.judge()
@@ -102,23 +101,35 @@ def build(
             work.write(curve, kept_as)
             summary = work.summary(curve)
             summary.check()
-            if folder is not None:
-                with whole_file(folder / "summary.json") as temporary:
-                    temporary.write_text(summary.model_dump_json(indent=2) + "\n")
-            return summary
+            if path is not None:
+                path.write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        return summary
     except OSError as error:
         where = folder if folder is not None else "the temporary folder"
         raise FileError(f"{where}: writing failed ({error}); nothing was kept.") from error
 
 
 @contextlib.contextmanager
-def _writers(folder: Path | None) -> Iterator[dict[str, pq.ParquetWriter]]:
-    """Open all tables; they appear together, after everything went well."""
-    with contextlib.ExitStack() as stack:
-        yield {} if folder is None else {
-            name: stack.enter_context(table_writer(folder / f"{name}.parquet", _COLUMNS[name]))
-            for name in _NAMES
-        }  # fmt: skip
+def _outputs(folder: Path | None) -> Iterator[tuple[dict[str, pq.ParquetWriter], Path | None]]:
+    """Open all tables and the summary; they appear together, after everything went well.
+
+    All are finished under temporary names before the first is renamed. Should the machine stop
+    between two renames, `summary.verify` sees that the files are not of one build.
+    """
+    if folder is None:
+        yield {}, None
+        return
+    with contextlib.ExitStack() as files:
+        summary = files.enter_context(whole_file(folder / "summary.json"))
+        paths = {n: files.enter_context(whole_file(folder / f"{n}.parquet")) for n in _COLUMNS}
+        with contextlib.ExitStack() as tables:
+            yield (
+                {
+                    name: tables.enter_context(parquet_writer(path, _COLUMNS[name]))
+                    for name, path in paths.items()
+                },
+                summary,
+            )
 
 
 @dataclass

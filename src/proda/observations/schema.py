@@ -6,9 +6,8 @@ rest. Every table that is written carries the registry's unit and meaning in its
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from proda.errors import FileError, ObservationError
-from proda.files import whole_file
 
 SCHEMA_VERSION = "1"
 
@@ -177,16 +175,9 @@ def factor(column: Column, unit: str) -> float:
     return column.accepted[unit]
 
 
-@contextlib.contextmanager
-def table_writer(
-    path: str | os.PathLike[str], columns: Sequence[Column]
-) -> Iterator[pq.ParquetWriter]:
-    """Write a Parquet table piece by piece; it appears under `path` only when whole."""
-    with (
-        whole_file(path) as temporary,
-        pq.ParquetWriter(temporary, arrow_schema(columns), compression="zstd") as writer,
-    ):
-        yield writer
+def parquet_writer(path: str | os.PathLike[str], columns: Sequence[Column]) -> pq.ParquetWriter:
+    """Open a Parquet table for writing piece by piece, units in its metadata."""
+    return pq.ParquetWriter(path, arrow_schema(columns), compression="zstd")
 
 
 def write_frame(writer: pq.ParquetWriter, frame: pd.DataFrame, columns: Sequence[Column]) -> None:
