@@ -131,7 +131,9 @@ def test_progress_counts_every_byte(tmp_path):
     assert sum(seen) == path.stat().st_size
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     values=st.lists(st.floats(allow_nan=False, width=64), min_size=1, max_size=60),
     block=st.integers(400, 2000),

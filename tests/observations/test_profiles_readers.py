@@ -125,7 +125,8 @@ def wosis_2019(folder, chemical, physical, profiles=("7\tUS\t0.01\t45.5\t-100.25
                     cells += [""] * 7
                 else:
                     text = '"{1:""wet oxidation, ""\tof C""}"'
-                    cells += [f"{{1:{values[key]}}}", str(values[key]), text, "", "{X}", "", "CC"]
+                    date = "{1:1987-??-??}"
+                    cells += [f"{{1:{values[key]}}}", str(values[key]), text, date, "{X}", "", "CC"]
             lines.append("\t".join(cells))
         (folder / f"wosis_201909_layers_{name}.tsv").write_text("\n".join(lines) + "\n")
     return Wosis2019Source(name="wosis", folder=folder)
@@ -149,6 +150,7 @@ def test_wosis2019_joins_its_files(tmp_path):
     summary, profiles, layers = built(tmp_path, source)
     assert profiles.profile_id.tolist() == ["wosis:7"]
     assert (profiles.lat[0], profiles.lon[0], profiles.country[0]) == (45.5, -100.25, "US")
+    assert profiles.year[0] == 1987
     assert layers.layer_id.tolist() == ["2", "3"]
     assert layers.lower_depth.tolist() == [0.1, 0.4]
     # The fine earth's density is preferred, whatever the order of the columns.
@@ -224,10 +226,14 @@ def test_israd(tmp_path):
         "entry_name,site_name,pro_name,pro_lat,pro_long,pro_treatment,pro_country,pro_note\n"
         'E,S,P,,,treatment,Finland,"a note\nof two lines"\nE,S,Q,61,31,control,,\n'
     )
-    names = ("lyr_name", "lyr_top", "lyr_bot", "lyr_c_org", "lyr_c_tot", "lyr_c_inorg",
-             "lyr_bd_samp", "lyr_bd_tot", "lyr_coarse_tot", "lyr_ph_h2o", "lyr_clay_tot_psa",
+    names = ("lyr_name", "lyr_obs_date_y", "lyr_top", "lyr_bot", "lyr_c_org", "lyr_c_tot",
+             "lyr_c_inorg", "lyr_bd_samp", "lyr_bd_tot", "lyr_coarse_tot", "lyr_ph_h2o", "lyr_clay_tot_psa",
              "lyr_silt_tot_psa", "lyr_sand_tot_psa")  # fmt: skip
-    rows = ["l1,0,10,2,9,9,1.2,1.3,10,,,,", "l2,10,20,,3,0.5,,1.3,,,,,", "l3,20,Inf,,4,,,,,7,,,"]
+    rows = [
+        "l1,1998,0,10,2,9,9,1.2,1.3,10,,,,",
+        "l2,1990,10,20,,3,0.5,,1.3,,,,,",
+        "l3,,20,Inf,,4,,,,,7,,,",
+    ]
     (tmp_path / "layer.csv").write_text(
         "entry_name,site_name,pro_name," + ",".join(names) + "\n"
         + "".join(f"E,S,Q,{row}\n" for row in rows)
@@ -237,11 +243,14 @@ def test_israd(tmp_path):
     assert profiles.profile_id.tolist() == ["i:E/S/P", "i:E/S/Q"]
     assert profiles.lat.tolist() == [60, 61]
     assert profiles.treated.tolist() == [True, False]
+    assert profiles.country[0] == "Finland"
+    assert pd.isna(profiles.country[1])
     assert layers.soc.tolist() == [20.0, 25.0, 40.0]
     assert layers.soc_basis.tolist() == [
         "organic carbon", "total minus inorganic carbon", "total carbon"]  # fmt: skip
     assert layers.bulk_density.tolist()[:2] == [1200.0, 1300.0]
     assert layers.bulk_density_basis.tolist()[:2] == ["fine earth", "whole soil"]
+    assert layers.year.dropna().tolist() == [1998, 1990]
     assert set(layers.coarse_basis) == {"mass"}
     assert layers.lower_depth[2] == float("inf")
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proda.errors import ObservationError
@@ -48,6 +48,7 @@ def test_stones_by_mass():
     assert found.soc_stock == pytest.approx(20.0 * 80 / (stones + fine))
 
 
+@settings(deadline=None)
 @given(
     fine=st.floats(50, 2300), coarse=st.floats(0.0, 99.0), soc=st.floats(0.1, 600),
 )  # fmt: skip

@@ -187,6 +187,9 @@ class _Work:
                           .assign(level="profile"))  # fmt: skip
         verdict = judge(profiles, layers, self.settings.rules, self.land)
         profiles, layers = verdict.profiles, verdict.layers
+        dated = layers.groupby("profile_id")["year"].min()
+        years = profiles["profile_id"].map(dated)
+        profiles["year"] = profiles["year"].where(profiles["year"].notna(), years)
         profiles["group"] = profiles["collection"].where(
             profiles["collection"].notna(), profiles["source"]
         )

@@ -102,12 +102,28 @@ class Source(BaseModel, abc.ABC):
     def profiles(self, columns: dict[str, pa.Array | pa.ChunkedArray]) -> Part:
         """Return a part with rows of profiles."""
         table = pa.table({**columns, "source": pa.repeat(self.name, len(columns["profile_id"]))})
-        return Part("profiles", conform(table, PROFILE_FIELDS))
+        return Part("profiles", conform(_without_empty(table), PROFILE_FIELDS))
 
 
 def layers(columns: dict[str, pa.Array | pa.ChunkedArray]) -> Part:
     """Return a part with rows of layers."""
-    return Part("layers", conform(pa.table(columns), LAYER_FIELDS))
+    return Part("layers", conform(_without_empty(pa.table(columns)), LAYER_FIELDS))
+
+
+def _without_empty(table: pa.Table) -> pa.Table:
+    """Return the table with empty texts as null."""
+    for i, name in enumerate(table.column_names):
+        column = table.column(i)
+        if pa.types.is_string(column.type):
+            empty = pc.fill_null(pc.equal(column, ""), False)
+            table = table.set_column(i, name, pc.if_else(empty, None, column))
+    return table
+
+
+def year_in(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the first year (1800-2099) that stands in a text such as '{1:1987-??-??}'."""
+    found = pc.extract_regex(text, r"(?P<year>(?:18|19|20)[0-9]{2})")
+    return pc.struct_field(found, "year").cast(pa.int32())
 
 
 def values(columns: dict[str, pa.Array | pa.ChunkedArray], rank: int = 0) -> Part:

@@ -26,7 +26,8 @@ from proda.observations.schema import Column, factor
 
 _TEXTS = {"bulk_density_basis": ("fine earth", "whole soil"), "coarse_basis": ("volume", "mass")}
 _PROFILE = {c.name: c for c in PROFILE_FIELDS if c.name != "source"}
-_LAYER = {c.name: c for c in LAYER_FIELDS}
+# The year is a column of both; here it is the profile's.
+_LAYER = {c.name: c for c in LAYER_FIELDS if c.name != "year"}
 
 
 class MappedColumn(BaseModel):

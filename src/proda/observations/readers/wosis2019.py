@@ -4,7 +4,7 @@ Three tab separated files. Every layer stands in `layers_chemical` and in `layer
 the columns `<property>_value`, `_value_avg`, `_method`, ... for each property. Content is in
 g kg-1, bulk density in kg dm-3, coarse fragments in volume %, depths in cm; layers with a negative
 upper depth, or marked `litter`, lie on the mineral soil. `geom_accuracy` is in degrees.
-The year of sampling stands only inside the layers' free text and is not read.
+The year is the first that stands in `orgc_date`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from proda.observations.readers.base import (
     layers,
     scaled,
     values,
+    year_in,
 )
 
 DENSITIES = ("bdfiod", "bdfi33", "bdfiad", "bdfifm", "bdfins",
@@ -77,8 +78,9 @@ class Wosis2019Source(Source):
 
     def _chemical(self, path: Path, on_bytes: OnBytes | None) -> Iterator[Part]:
         columns = {"profile_id": _S, "profile_layer_id": _S, "upper_depth": _F, "lower_depth": _F,
-                   "litter": pa.bool_(), "orgc_value_avg": _F, "phaq_value_avg": _F}  # fmt: skip
-        optional = ("litter", "phaq_value_avg")
+                   "litter": pa.bool_(), "orgc_value_avg": _F, "orgc_date": _S,
+                   "phaq_value_avg": _F}  # fmt: skip
+        optional = ("litter", "orgc_date", "phaq_value_avg")
         for batch in read_delimited(path, columns, _DIALECT, optional, on_bytes):
             table = pa.table(batch)
             found = {
@@ -92,6 +94,8 @@ class Wosis2019Source(Source):
             for name, mine in (("litter", "litter"), ("phaq_value_avg", "ph")):
                 if name in table.column_names:
                     found[mine] = table[name]
+            if "orgc_date" in table.column_names:
+                found["year"] = year_in(table["orgc_date"])
             yield layers(found)
 
     def _physical(self, path: Path, on_bytes: OnBytes | None) -> Iterator[Part]:

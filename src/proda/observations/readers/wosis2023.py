@@ -22,6 +22,7 @@ from proda.observations.readers.base import (
     layers,
     scaled,
     values,
+    year_in,
 )
 from proda.observations.readers.wosis2019 import DENSITIES
 from proda.observations.spool import not_null
@@ -63,8 +64,9 @@ class Wosis2023Source(Source):
     def _layers(self, on_bytes: OnBytes | None) -> Iterator[Part]:
         columns = {"profile_id": _S, "layer_id": _S, "upper_depth": _F, "lower_depth": _F,
                    "value_avg": _F, "longitude": _F, "latitude": _F, "licence": _S,
-                   "country_name": _S, "dataset_id": _S, "organic_surface": pa.bool_()}  # fmt: skip
-        optional = ("licence", "country_name", "dataset_id", "organic_surface")
+                   "country_name": _S, "date": _S,
+                   "organic_surface": pa.bool_()}  # fmt: skip
+        optional = ("licence", "country_name", "date", "organic_surface")
         for batch in read_delimited(self._carbon(), columns, _DIALECT, optional, on_bytes):
             table = pa.table(batch)
             ids = self.identifiers(table["profile_id"])
@@ -83,6 +85,8 @@ class Wosis2023Source(Source):
             }
             if "organic_surface" in table.column_names:
                 found["litter"] = table["organic_surface"]
+            if "date" in table.column_names:
+                found["year"] = year_in(table["date"])
             yield layers(found)
 
     def _values(self, path: Path, name: str, on_bytes: OnBytes | None) -> Iterator[Part]:
