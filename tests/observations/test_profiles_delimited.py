@@ -143,3 +143,16 @@ def test_any_block_size_reads_the_same(tmp_path, values, block):
     columns = {"id": pa.string(), "depth": pa.float64()}
     table = read(path, Dialect("\t", block_size=block), columns)
     assert table["depth"].to_pylist() == values
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "klingon"])
+def test_encodings_that_cannot_be_read(tmp_path, encoding):
+    with pytest.raises(FileError, match=rf"{encoding}.* (is not read; convert|is not known)"):
+        read(write(tmp_path, GOOD), Dialect("\t", encoding=encoding))
+
+
+def test_unclosed_quote_is_found_where_it_opens(tmp_path):
+    text = "id,depth,litter\n" + "".join(f"p{i},{i},f\n" for i in range(3000))
+    path = write(tmp_path, text.replace("p10,10,", 'p10,"10,'))
+    with pytest.raises(FileError, match=r"line 12, column 2 \(depth\): the line has 2 columns"):
+        read(path, Dialect(multiline=True))

@@ -92,6 +92,7 @@ def test_layer_rules(reason):
         {"stock_given": 5e5},
         {"coarse": -1.0},
         {"bulk_density": 5.0},
+        {"bulk_density": np.inf},
         {"soc": 400.0, "bulk_density": 1500.0},
         # 1000 kg m-3 of whole soil cannot hold 60 % of its volume as rock of 2650 kg m-3.
         {"bulk_density": 1000.0, "bulk_density_basis": "whole soil", "coarse": 60.0},

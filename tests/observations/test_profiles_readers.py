@@ -227,8 +227,8 @@ def test_israd(tmp_path):
         'E,S,P,,,treatment,Finland,"a note\nof two lines"\nE,S,Q,61,31,control,,\n'
     )
     names = ("lyr_name", "lyr_obs_date_y", "lyr_top", "lyr_bot", "lyr_c_org", "lyr_c_tot",
-             "lyr_c_inorg", "lyr_bd_samp", "lyr_bd_tot", "lyr_coarse_tot", "lyr_ph_h2o", "lyr_clay_tot_psa",
-             "lyr_silt_tot_psa", "lyr_sand_tot_psa")  # fmt: skip
+             "lyr_c_inorg", "lyr_bd_samp", "lyr_bd_tot", "lyr_coarse_tot", "lyr_ph_h2o",
+             "lyr_clay_tot_psa", "lyr_silt_tot_psa", "lyr_sand_tot_psa")  # fmt: skip
     rows = [
         "l1,1998,0,10,2,9,9,1.2,1.3,10,,,,",
         "l2,1990,10,20,,3,0.5,,1.3,,,,,",

@@ -118,6 +118,11 @@ def read_header(path: str | os.PathLike[str], dialect: Dialect) -> list[str]:
     """
     target = Path(path)
     try:
+        if len(codecs.encode("\n", dialect.encoding)) != 1:
+            raise FileError(f"{target}: {dialect.encoding} is not read; convert it to UTF-8 first.")
+    except LookupError as error:
+        raise FileError(f"{target}: the encoding {dialect.encoding!r} is not known.") from error
+    try:
         with _open(target, None) as raw:
             line = raw.readline(1 << 20)
     except (OSError, EOFError, zlib.error) as error:
@@ -225,8 +230,8 @@ def _decode(path: Path, line: bytes, number: int, dialect: Dialect, header: Sequ
         name = f" ({header[column - 1]})" if column <= len(header) else ""
         raise FileError(
             f"{path}, line {number}, column {column}{name}: byte 0x{line[start]:02x} is not "
-            f"{dialect.encoding}. Give the table's encoding (often latin-1 or utf-16), or convert "
-            "the file."
+            f"{dialect.encoding}. Give the table's encoding (often latin-1), or convert the file "
+            "to UTF-8."
         ) from error
 
 
@@ -280,12 +285,11 @@ def _rows(
 ) -> Iterator[tuple[int, Sequence[str]]]:
     """Yield (number of the first line, fields) of every row that is not empty."""
     for number, text in lines:
-        row = text
-        while dialect.multiline and row.count('"') % 2:
-            more = next(lines, None)
-            if more is None:
-                break
-            row += more[1]
+        parts, is_open = [text], text.count('"') % 2
+        while dialect.multiline and is_open and (more := next(lines, None)) is not None:
+            parts.append(more[1])
+            is_open ^= more[1].count('"') % 2
+        row = "".join(parts)
         if row.strip("\r\n"):
             yield number, next(csv.reader(io.StringIO(row), delimiter=dialect.delimiter))
 

@@ -228,7 +228,7 @@ def _judge_layers(layers: pd.DataFrame, code: np.ndarray, rules: Rules) -> pd.Da
     ok = (density >= rules.min_density) & (density <= rules.max_density)
     ok &= (fine >= rules.min_density) & (fine <= rules.max_density)
     ok &= ~(soc * fine * (1 - volume) > rules.max_stock)
-    impossible = np.isfinite(density) & ~ok & ~np.isfinite(given)
+    impossible = ~np.isnan(density) & ~ok & ~np.isfinite(given)
     if rules.impossible_density == "reject":
         detail = "{d:g} kg m-3 (fine earth {f:.4g}), carbon {c:g} g kg-1"
         why.rule("density_impossible", impossible, detail, d=density, f=fine, c=soc)

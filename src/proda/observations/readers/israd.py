@@ -49,8 +49,8 @@ class IsradSource(Source):
         yield self._profiles(site, profile, on_bytes)
         columns = dict.fromkeys((*_KEY, "lyr_name"), _S) | dict.fromkeys(
             ("lyr_obs_date_y", "lyr_top", "lyr_bot", "lyr_c_org", "lyr_c_tot", "lyr_c_inorg",
-             "lyr_bd_samp", "lyr_bd_tot", "lyr_coarse_tot", "lyr_ph_h2o", "lyr_clay_tot_psa", "lyr_silt_tot_psa",
-             "lyr_sand_tot_psa"), _F)  # fmt: skip
+             "lyr_bd_samp", "lyr_bd_tot", "lyr_coarse_tot", "lyr_ph_h2o", "lyr_clay_tot_psa",
+             "lyr_silt_tot_psa", "lyr_sand_tot_psa"), _F)  # fmt: skip
         for batch in read_delimited(layer, columns, _DIALECT, (), on_bytes):
             yield layers(from_frame(self._layers(batch.to_pandas())))
 
