@@ -69,6 +69,11 @@ class Grid:
         """
         return np.round(np.cumsum(self.thickness_m), 12)
 
+    def thickness_within(self, upper: float, lower: float) -> Float[np.ndarray, " layer"]:
+        """Return how much of each layer lies between two depths, m."""
+        top = self.interface - self.thickness
+        return np.clip(np.minimum(self.interface, lower) - np.maximum(top, upper), 0.0, None)
+
 
 CLM5_GRID = Grid(thickness_m=_THICKNESS, node_m=_NODE, next_interface_m=10.99)
 """The 20 layers of CLM5 (to 8.6 m) that both models of the study use."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -25,9 +26,15 @@ def print_table(
 ) -> None:
     """Print rows as a table; `right` are the positions of right-aligned (number) columns."""
     rightmost = set(right)
-    table = Table(title=title, title_justify="left")
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        collapse_padding=True,
+    )
     for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i in rightmost else "left")
+        table.add_column(column, justify="right" if i in rightmost else "left", no_wrap=i == 0)
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     console.print(table)

@@ -1,0 +1,162 @@
+"""`proda column`: simulate the columns of a forcing file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proda.cli.app import app
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from proda.forcing import Forcing
+    from proda.models.model import SoilModel
+    from proda.parameters import Bounds
+
+MEAN_ROOT_BETA = 0.966
+"""Depth profile of roots, mean over all vegetation (Jackson et al. 1996)."""
+
+MAX_ROWS = 20
+
+
+@app.command(
+    epilog="Examples: `proda column forcing.nc --model compas --output steady.nc --plot steady.png`"
+    " · `proda column --example --model clm5 --set q10=2 --set b=0.95`"
+)
+def column(
+    forcing: Annotated[Path | None, typer.Argument(help="Forcing file (netCDF).")] = None,
+    example: Annotated[bool, typer.Option("--example", help="Use six made-up columns.")] = False,
+    model: Annotated[str, typer.Option(help="Model name; see `proda models`.")] = "clm5",
+    variant: Annotated[str, typer.Option(help="default, or published.")] = "default",
+    parameters: Annotated[
+        Path | None,
+        typer.Option(help="netCDF file with one variable per parameter (prefix param_ allowed)."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE for all sites; repeatable.")
+    ] = None,
+    components: Annotated[
+        bool, typer.Option("--components", help="Add the system-level components.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option(help="Write the result here (netCDF).")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it here (.png, .pdf, .svg).")] = None,
+) -> None:
+    """Simulate the steady state of every column of a forcing file.
+
+    Parameters are the model's defaults, unless a file or `--set` gives others.
+    """
+    import proda
+    from proda.cli.console import console, progress
+    from proda.errors import ForcingError
+    from proda.files import open_netcdf, write_netcdf
+
+    if (forcing is None) == (not example):
+        raise ForcingError("Name one forcing file, or pass --example for made-up columns.")
+    loaded = proda.load_model(model, variant)
+    sites = proda.Forcing.from_dataset(
+        proda.example_columns() if forcing is None else open_netcdf(forcing)
+    )
+    values, bounds = _parameters(loaded, sites, parameters, _settings(loaded, set_ or []))
+    with progress("sites") as bar:
+        task = bar.add_task(f"{model} ({variant})", total=len(sites))
+        result = proda.steady_state(
+            loaded, values, sites, bounds, lambda done, _: bar.update(task, completed=done)
+        )
+    if components:
+        extra = proda.components(loaded, values, sites, bounds)
+        result = result.assign(extra.drop_vars("reason").data_vars)
+    _summary(result)
+    if output is not None:
+        write_netcdf(result, output)
+        console.print(f"Written: {output}")
+    if plot is not None:
+        from proda.plots.columns import columns
+        from proda.plots.style import save
+
+        save(columns({loaded.name: result}), plot)
+        console.print(f"Drawn: {plot}")
+
+
+def _settings(model: SoilModel, pairs: list[str]) -> dict[str, float]:
+    from proda.errors import ParameterError
+
+    settings = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        try:
+            settings[name] = float(text)
+        except ValueError as error:
+            raise ParameterError(f"--set {pair}: expected NAME=NUMBER.") from error
+        if not equals or name not in model.parameters.index:
+            known = ", ".join(model.parameters.index)
+            raise ParameterError(f"--set {pair}: {model.name} has the parameters {known}.")
+    return settings
+
+
+def _parameters(
+    model: SoilModel, forcing: Forcing, path: Path | None, settings: dict[str, float]
+) -> tuple[xr.Dataset, Bounds]:
+    """Return parameter values and the bounds to hold them to."""
+    from proda.cli.console import console
+    from proda.files import open_netcdf
+    from proda.simulate import default_parameters
+
+    if path is not None:
+        given = open_netcdf(path).load()
+        given = given.rename(
+            {n: str(n).removeprefix("param_") for n in given if str(n).startswith("param_")}
+        )
+        names = [row.name for row in model.rows if row.name in given]
+        return given[names].assign({name: _scalar(v) for name, v in settings.items()}), "prior"
+    b = settings.get("b")
+    if b is None and model.parameters["default"].isna()["b"]:
+        b = MEAN_ROOT_BETA
+        console.print(
+            f"b = {b}, the mean over all vegetation (Jackson et al. 1996); "
+            "change it with --set b=VALUE."
+        )
+    values = default_parameters(model, forcing, b)
+    return values.assign({name: _scalar(v) for name, v in settings.items()}), "physical"
+
+
+def _scalar(value: float) -> xr.DataArray:
+    import xarray as xr
+
+    return xr.DataArray(value)
+
+
+def _summary(result: xr.Dataset) -> None:
+    from proda.cli.console import console, print_table
+    from proda.models.model import Reason
+    from proda.plots.columns import stock
+
+    to_1m, whole = stock(result), stock(result, 0.0, 100.0)
+    reasons = result["reason"].to_numpy()
+    rows = []
+    for i, site in enumerate(result["site"].to_numpy()[:MAX_ROWS]):
+        reason = Reason(int(reasons[i])).name.lower().replace("_", " ")
+        found = reasons[i] == 0
+        rows.append(
+            (
+                site,
+                f"{to_1m[i]:.2f}" if found else "-",
+                f"{whole[i]:.2f}" if found else "-",
+                f"{float(result['carbon_input'][i]):.1f}",
+                f"{float(result['respiration'][i]):.1f}" if found else "-",
+                reason,
+            )
+        )
+    print_table(
+        f"Soil carbon of {result.attrs['model']} ({result.attrs['variant']}) at steady state",
+        ["site", "0-1 m\nkg m-2", "column\nkg m-2", "input\ng m-2 yr-1", "respired\ng m-2 yr-1",
+         "state"],
+        rows,
+        right=(1, 2, 3, 4),
+    )  # fmt: skip
+    if len(reasons) > MAX_ROWS:
+        console.print(f"... and {len(reasons) - MAX_ROWS} more sites.")
+    counts = [f"{int((reasons == r).sum())} {r.name.lower().replace('_', ' ')}" for r in Reason]
+    console.print(f"{len(reasons)} sites: " + ", ".join(c for c in counts if not c.startswith("0")))

@@ -1,0 +1,40 @@
+"""Where plant carbon enters the column (science: section 5; Jackson et al. 1996)."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from proda.column.column import Column
+
+
+def input_shares(b: Float[Array, ""], column: Column) -> Float[Array, " layer"]:
+    """Return each layer's share of the carbon input; the shares above bedrock add up to 1.
+
+    The fraction of input above depth d (m) is Y(d) = 1 - b^(100 d), cut at bedrock.
+    """
+    return _shares(b, column, column.above_bedrock)
+
+
+def input_shares_published(b: Float[Array, ""], column: Column) -> Float[Array, " layer"]:
+    """Return the published shares: all layers receive input, also those in bedrock."""
+    return _shares(b, column, jnp.ones(len(column.grid), dtype=bool))
+
+
+def _shares(
+    b: Float[Array, ""], column: Column, receives: Bool[Array, " layer"]
+) -> Float[Array, " layer"]:
+    grid = column.grid
+    log_b = jnp.log(b)
+    # Y(lower) - Y(upper) = b^(100 upper) (1 - b^(100 dz)), free of cancellation for b near 1.
+    upper = 100.0 * (grid.interface - grid.thickness)
+    raw = jnp.exp(log_b * upper) * -jnp.expm1(log_b * 100.0 * grid.thickness)
+    raw = jnp.where(receives, raw, 0.0)
+    surface = jnp.arange(len(grid)) == 0
+    return jnp.where(column.frozen, jnp.where(surface, 1.0, 0.0), raw / raw.sum())
+
+
+def fraction_below(shares: Float[Array, " layer"]) -> Float[Array, " layer"]:
+    """Return the share of the input that enters below each layer, 1 - Y, by adding from below."""
+    from_here = jnp.cumsum(shares[::-1])[::-1]
+    return jnp.concatenate([from_here[1:], jnp.zeros(1)])

@@ -1,0 +1,115 @@
+"""Steady state of pools that exchange carbon inside a layer and mix with their own kind in depth.
+
+The operator is block tridiagonal: full blocks inside a layer, diagonal blocks between layers. It is
+eliminated state by state as a Markov chain (see :mod:`proda.column.tridiagonal`), so nothing is
+ever subtracted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Scalar = Float[Array, ""]
+
+
+class LayerRates(NamedTuple):
+    """Rates of one layer's pools, yr-1, each a sequence over the pools."""
+
+    transfer: Sequence[Sequence[Scalar | float]]
+    """transfer[i][j]: from pool j to pool i of the same layer; the diagonal is not used, and a
+    Python 0.0 marks a pathway that does not exist."""
+    loss: Sequence[Scalar]
+    """Out of the soil (respired, or leaked)."""
+    up: Sequence[Scalar]
+    """Into the same pool of the layer above."""
+    down_above: Sequence[Scalar]
+    """From the same pool of the layer above into this layer."""
+    source: Sequence[Scalar]
+    """What enters from outside, per year."""
+
+
+def solve_coupled_chains(
+    layers: Any, rates: Callable[[Any], LayerRates], n_pools: int
+) -> tuple[Float[Array, " layer"], ...]:
+    """Return the amounts of each pool at which gains equal losses in every layer.
+
+    Parameters
+    ----------
+    layers
+        A pytree whose leaves have the leading dimension layer, from the top down.
+    rates
+        Gives the rates of one layer from one slice of `layers`.
+    n_pools
+        Number of pools per layer.
+
+    Returns
+    -------
+    One array over the layers for each pool, in the unit of source x yr. What holds for
+    :func:`proda.column.tridiagonal.solve_chain` about empty and closed layers holds here.
+    """
+    n = n_pools
+    here = range(n)
+    above = range(n, 2 * n)
+
+    def eliminate(carry: tuple, layer: Any) -> tuple:
+        between, lost, brought = carry
+        local = rates(layer)
+        # rate[to, from] among the pools of this layer (0..n-1) and of the layer above (n..2n-1).
+        rate: dict[tuple[int, int], Scalar] = {}
+        for i in here:
+            for j in here:
+                if i != j:
+                    rate[i, j] = between[i][j] + local.transfer[i][j]
+            rate[n + i, i] = local.up[i]
+            rate[i, n + i] = local.down_above[i]
+        loss = dict(enumerate([lost[j] + local.loss[j] for j in here]))
+        source = dict(enumerate([brought[j] + local.source[j] for j in here]))
+        held, inflow = [], []
+        for k in here:
+            left = [*range(k + 1, n), *above]
+            receivers = [i for i in left if (i, k) in rate]
+            donors = [j for j in left if (k, j) in rate]
+            out = loss[k]
+            for i in receivers:
+                out = out + rate[i, k]
+            closed = out == 0.0
+            per_out = jnp.where(closed, 0.0, 1.0 / jnp.where(closed, 1.0, out))
+            moving = source[k] * per_out
+            held.append(jnp.where(closed & (source[k] > 0.0), jnp.inf, moving))
+            inflow.append({j: rate[k, j] * per_out for j in donors})
+            for j in donors:
+                through = inflow[k][j]
+                _add(loss, j, through * loss[k])
+                for i in receivers:
+                    if i != j:
+                        _add(rate, (i, j), through * rate[i, k])
+            for i in receivers:
+                _add(source, i, moving * rate[i, k])
+        zero = jnp.zeros_like(held[0])
+        between = [[rate.get((n + i, n + j), zero) if i != j else zero for j in here] for i in here]
+        carry = (between, [loss[j] for j in above], [source[j] for j in above])
+        return carry, (held, inflow)
+
+    def substitute(amounts_above: list, layer: tuple) -> tuple:
+        held, inflow = layer
+        amount = dict(zip(above, amounts_above, strict=True))
+        for k in reversed(here):
+            amount[k] = held[k] + sum(inflow[k][j] * amount[j] for j in inflow[k])
+        return (result := [amount[k] for k in here]), result
+
+    first = jax.tree.map(lambda leaf: leaf[0], layers)
+    zero = jnp.zeros_like(rates(first).source[0])
+    zeros = [zero] * n
+    start = ([[zero] * n for _ in here], zeros, zeros)
+    _, factors = jax.lax.scan(eliminate, start, layers, reverse=True)
+    _, amounts = jax.lax.scan(substitute, zeros, factors)
+    return tuple(amounts)
+
+
+def _add(table: dict[Any, Scalar], key: Any, value: Scalar) -> None:
+    table[key] = table[key] + value if key in table else value

@@ -1,0 +1,78 @@
+"""How temperature, water, oxygen, nitrogen and depth slow decomposition (science: section 4)."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from proda.column.column import Column
+
+
+class Environment(eqx.Module):
+    """Annual mean modifiers of the decomposition rates of one column, unitless."""
+
+    soil: Float[Array, " layer"]
+    """Of coarse woody debris and soil pools: temperature x water x oxygen x depth."""
+    litter: Float[Array, " layer"]
+    """Of metabolic, cellulose and lignin litter: the same x nitrogen."""
+
+
+def temperature_modifier(
+    q10: Float[Array, ""], temperature: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """Return q10 ^ temperature, with temperature = (T - 298.15 K) / 10 K."""
+    return jnp.exp(jnp.log(q10) * temperature)
+
+
+def water_modifier(
+    w_scaling: Float[Array, ""], w_scalar: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """Return min(1, w_scaling x W)."""
+    return jnp.minimum(1.0, w_scaling * w_scalar)
+
+
+def depth_modifier(
+    efolding: Float[Array, ""], node: Float[np.ndarray, " layer"]
+) -> Float[Array, " layer"]:
+    """Return exp(-z / efolding), with efolding in m."""
+    return jnp.exp(-node / efolding)
+
+
+def environment(
+    q10: Float[Array, ""], w_scaling: Float[Array, ""], efolding: Float[Array, ""], column: Column
+) -> Environment:
+    """Average the product of the monthly modifiers over the year."""
+    monthly = (
+        temperature_modifier(q10, column.temperature)
+        * water_modifier(w_scaling, column.w_scalar)
+        * column.o_scalar
+    )
+    depth = depth_modifier(efolding, column.grid.node)
+    return Environment(
+        soil=monthly.mean(axis=-1) * depth, litter=(monthly * column.n_scalar).mean(axis=-1) * depth
+    )
+
+
+def environment_of_means(
+    q10: Float[Array, ""], w_scaling: Float[Array, ""], efolding: Float[Array, ""], column: Column
+) -> Environment:
+    """Multiply the annual means of the modifiers, as the published COMPAS code does."""
+    soil = (
+        temperature_modifier(q10, column.temperature).mean(axis=-1)
+        * water_modifier(w_scaling, column.w_scalar).mean(axis=-1)
+        * column.o_scalar.mean(axis=-1)
+        * depth_modifier(efolding, column.grid.node)
+    )
+    return Environment(soil=soil, litter=soil * column.n_scalar.mean(axis=-1))
+
+
+def climate_modifier(
+    q10: Float[Array, ""], w_scaling: Float[Array, ""], efolding: Float[Array, ""], column: Column
+) -> Float[Array, " layer"]:
+    """Return temperature x water x depth without oxygen: the component XI (P-Eq 13)."""
+    monthly = temperature_modifier(q10, column.temperature) * water_modifier(
+        w_scaling, column.w_scalar
+    )
+    return monthly.mean(axis=-1) * depth_modifier(efolding, column.grid.node)

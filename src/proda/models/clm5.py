@@ -1,0 +1,165 @@
+"""CLM5: first-order decay of 7 pools in 20 layers (P-section 2.2; science: section 7.1)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from proda.column.allocation import input_shares, input_shares_published
+from proda.column.block_tridiagonal import LayerRates, solve_coupled_chains
+from proda.column.column import Column
+from proda.column.environment import climate_modifier, environment
+from proda.models.litter import litter_steady_state
+from proda.models.model import SoilModel, SteadyState, Transfers, Values
+from proda.parameters import Parameter, fraction
+
+_S = "P-Table S1"
+
+
+class CLM5(SoilModel):
+    """Soil carbon of the Community Land Model 5, microbes implicit in first-order rates."""
+
+    name: ClassVar[str] = "clm5"
+    title: ClassVar[str] = "CLM5: first-order decay, 7 pools x 20 layers"
+    source: ClassVar[str] = "Lawrence et al. 2019; P-section 2.2"
+    pools: ClassVar[tuple[str, ...]] = ("CWD", "ML", "CL", "LL", "aSOC", "sSOC", "pSOC")
+    soil_pools: ClassVar[tuple[str, ...]] = ("aSOC", "sSOC", "pSOC")
+    transported: ClassVar[tuple[str, ...]] = ("ML", "CL", "LL", "aSOC", "sSOC", "pSOC")
+    rows: ClassVar[tuple[Parameter, ...]] = (
+        fraction("fs3s1", "f_{s3,s1}", 0.0, 0.05, 0.004, "A", "active to passive SOC", _S),
+        fraction("fs3s2", "f_{s3,s2}", 0.0, 0.1, 0.03, "A", "slow to passive SOC", _S),
+        fraction("fs2s1", "f_{s2,s1}", 0.0, 0.4, jnp.nan, "A",
+                 "active to slow SOC; default depends on sand", _S),
+        fraction("fs2l3", "f_{s2,l3}", 0.2, 0.8, 0.5, "A", "lignin litter to slow SOC", _S),
+        fraction("fs1l2", "f_{s1,l2}", 0.2, 0.8, 0.5, "A", "cellulose litter to active SOC", _S),
+        fraction("fs1l1", "f_{s1,l1}", 0.1, 0.8, 0.45, "A", "metabolic litter to active SOC", _S),
+        fraction("fs1s2", "f_{s1,s2}", 0.1, 0.74, 0.42, "A", "slow to active SOC", _S),
+        fraction("fs1s3", "f_{s1,s3}", 0.0, 0.9, 0.45, "A", "passive to active SOC", _S),
+        fraction("fl2cwd", "f_{l2,cwd}", 0.5, 1.0, 0.786, "A",
+                 "coarse woody debris to cellulose litter (CLM5's own file: 0.76)", _S),
+        Parameter("tau4s2", r"\tau_{s2}", "yr", 1.0, 50.0, 5.0, "K", "turnover of slow SOC", _S),
+        Parameter("tau4s3", r"\tau_{s3}", "yr", 200.0, 1000.0, 222.222, "K",
+                  "turnover of passive SOC", _S),
+        Parameter("tau4s1", r"\tau_{s1}", "yr", 0.0, 1.0, 0.1370, "K",
+                  "turnover of active SOC", _S),
+        Parameter("tau4l1", r"\tau_{l1}", "yr", 0.0, 0.11, 0.0541, "K",
+                  "turnover of metabolic litter", _S),
+        Parameter("tau4cwd", r"\tau_{cwd}", "yr", 1.0, 6.0, 3.33, "K",
+                  "turnover of coarse woody debris", _S),
+        Parameter("tau4l2", r"\tau_{l2}", "yr", 0.1, 0.3, 0.2041, "K",
+                  "turnover of cellulose and lignin litter", _S),
+        Parameter("w_scaling", "w", "1", 0.0, 5.0, 1.0, "xi", "scaling of the water scalar", _S),
+        Parameter("q10", "Q_{10}", "1", 1.2, 3.0, 1.5, "xi",
+                  "factor by which 10 K more speed up decomposition", _S, physical_lower=0.1),
+        Parameter("efolding", "z_e", "m", 0.0, 1.0, 10.0, "xi",
+                  "depth over which decomposition falls to 1/e (default outside the prior)", _S),
+        Parameter("cryo", "D_c", "m2 yr-1", 3e-5, 16e-4, 0.0005, "V", "cryoturbation rate", _S),
+        Parameter("diffus", "D_b", "m2 yr-1", 3e-5, 5e-4, 0.0001, "V", "bioturbation rate", _S),
+        fraction("b", "b", 0.5, 0.9999, jnp.nan, "B",
+                 "depth profile of carbon input; default by plant functional type", _S),
+    )  # fmt: skip
+
+    def default_values(self, column: Column) -> dict[str, Float[Array, ...]]:
+        """Return the ad hoc values; b is NaN, as it depends on the plant functional type."""
+        t = 0.85 - 0.0068 * (100.0 - column.sand)
+        return super().default_values(column) | {"fs2s1": 1.0 - t - 0.004}
+
+    def steady_state(self, parameters: Values, column: Column) -> SteadyState:
+        """Solve litter, then the three soil pools together, layer by layer."""
+        p = parameters
+        env = environment(p["q10"], p["w_scaling"], p["efolding"], column)
+        mix = self.mixing(p, column)
+        litter = litter_steady_state(
+            p["tau4l1"], p["tau4l2"], p["fl2cwd"], self._shares(p, column), env, mix, column
+        )
+        # Soil: states are q = stock / turnover time, so that rates are shares times the modifier.
+        turnover = (p["tau4s1"], p["tau4s2"], p["tau4s3"])
+        transfer = (
+            (0.0, p["fs1s2"], p["fs1s3"]),
+            (p["fs2s1"], 0.0, 0.0),
+            (p["fs3s1"], p["fs3s2"], 0.0),
+        )
+        respired = (1.0 - p["fs2s1"] - p["fs3s1"], 1.0 - p["fs1s2"] - p["fs3s2"], 1.0 - p["fs1s3"])
+        to_active = env.litter * (p["fs1l1"] * litter.metabolic + p["fs1l2"] * litter.cellulose)
+        to_slow = env.litter * p["fs2l3"] * litter.lignin
+        by_layer = {
+            "transfer": [[_by_layer(share, column) for share in row] for row in transfer],
+            "respired": [_by_layer(share, column) for share in respired],
+            "xi": env.soil,
+            "up": mix.up,
+            "down_above": jnp.concatenate([jnp.zeros(1), mix.down[:-1]]),
+            "leak": mix.leak,
+            "source": (to_active, to_slow, jnp.zeros(len(column.grid))),
+        }
+
+        def rates(at: dict) -> LayerRates:
+            return LayerRates(
+                transfer=[[at["xi"] * share if share is not None else 0.0 for share in row]
+                          for row in at["transfer"]],
+                loss=[at["xi"] * share + at["leak"] * tau
+                      for share, tau in zip(at["respired"], turnover, strict=True)],
+                up=[at["up"] * tau for tau in turnover],
+                down_above=[at["down_above"] * tau for tau in turnover],
+                source=at["source"],
+            )  # fmt: skip
+
+        soil = solve_coupled_chains(by_layer, rates, len(turnover))
+        stock = (
+            p["tau4cwd"] * litter.cwd,
+            p["tau4l1"] * litter.metabolic,
+            p["tau4l2"] * litter.cellulose,
+            p["tau4l2"] * litter.lignin,
+            *(tau * q for tau, q in zip(turnover, soil, strict=True)),
+        )
+        co2 = env.litter * (
+            (1.0 - p["fs1l1"]) * litter.metabolic
+            + (1.0 - p["fs1l2"]) * litter.cellulose
+            + (1.0 - p["fs2l3"]) * litter.lignin
+        ) + env.soil * sum(share * q for share, q in zip(respired, soil, strict=True))
+        return self.finish(jnp.stack(stock) / column.grid.thickness, co2, True, column)
+
+    def transfers(
+        self, pools: Float[Array, "pool layer"], parameters: Values, column: Column
+    ) -> Transfers:
+        """Return the terms of P-Eq 2-5; they do not depend on the state."""
+        p = parameters
+        env = environment(p["q10"], p["w_scaling"], p["efolding"], column)
+        shares = self._shares(p, column)
+        turnover = ("tau4cwd", "tau4l1", "tau4l2", "tau4l2", "tau4s1", "tau4s2", "tau4s3")
+        rate = 1.0 / jnp.stack([p[name] for name in turnover])
+        soil, litter = env.soil, env.litter
+        return Transfers(
+            input=jnp.zeros_like(pools)
+            .at[:4]
+            .set(column.litter_input[:, None] * shares / column.grid.thickness),
+            decay=jnp.broadcast_to(rate[:, None], pools.shape),
+            modifier=jnp.stack([soil, litter, litter, litter, soil, soil, soil]),
+            fraction={
+                ("CL", "CWD"): p["fl2cwd"],
+                ("LL", "CWD"): 1.0 - p["fl2cwd"],
+                ("aSOC", "ML"): p["fs1l1"],
+                ("aSOC", "CL"): p["fs1l2"],
+                ("sSOC", "LL"): p["fs2l3"],
+                ("sSOC", "aSOC"): p["fs2s1"],
+                ("pSOC", "aSOC"): p["fs3s1"],
+                ("aSOC", "sSOC"): p["fs1s2"],
+                ("pSOC", "sSOC"): p["fs3s2"],
+                ("aSOC", "pSOC"): p["fs1s3"],
+            },
+            transport=self.mixing(p, column),
+            climate=climate_modifier(p["q10"], p["w_scaling"], p["efolding"], column),
+            input_shares=shares,
+        )
+
+    def _shares(self, parameters: Values, column: Column) -> Float[Array, " layer"]:
+        allocate = input_shares_published if self.published else input_shares
+        return allocate(parameters["b"], column)
+
+
+def _by_layer(share: Array | float, column: Column) -> Array | None:
+    """Give a share the dimension layer; None where the pathway does not exist."""
+    if isinstance(share, float):
+        return None
+    return jnp.broadcast_to(share, (len(column.grid),))

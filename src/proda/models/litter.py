@@ -1,0 +1,70 @@
+"""Litter of both models: coarse woody debris, metabolic, cellulose and lignin litter.
+
+Woody debris stays where it falls; the other three mix vertically. Nothing flows back from the soil,
+so litter is solved first.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from proda.column.column import Column
+from proda.column.environment import Environment
+from proda.column.transport import Transport
+from proda.column.tridiagonal import solve_chain, stock_at_balance
+
+Scalar = Float[Array, ""]
+
+
+class Litter(eqx.Module):
+    """Litter of one column at steady state.
+
+    The unknown is q = stock / turnover time, the carbon that would leave a layer at a modifier of
+    1 (g m-2 yr-1): unlike the rate, it stays finite as a turnover time goes to 0.
+    """
+
+    cwd: Float[Array, " layer"]
+    metabolic: Float[Array, " layer"]
+    cellulose: Float[Array, " layer"]
+    lignin: Float[Array, " layer"]
+
+
+def litter_steady_state(
+    turnover_metabolic: Scalar,
+    turnover_cellulose_lignin: Scalar,
+    cwd_to_cellulose: Scalar,
+    shares: Float[Array, " layer"],
+    environment: Environment,
+    transport: Transport,
+    column: Column,
+) -> Litter:
+    """Solve the four litter pools (science: sections 2 and 7).
+
+    Parameters
+    ----------
+    turnover_metabolic, turnover_cellulose_lignin
+        Turnover times, yr; cellulose and lignin share one.
+    cwd_to_cellulose
+        Share of decomposed woody debris that becomes cellulose litter; the rest becomes lignin.
+    shares
+        Share of the input that enters each layer.
+    environment, transport, column
+        Of this column.
+    """
+    cwd, metabolic, cellulose, lignin = column.litter_input
+    # Both chains per unit of input: cellulose and lignin differ in their input only.
+    turnover = jnp.stack([turnover_metabolic, turnover_cellulose_lignin])
+    per_input = solve_chain(
+        source=jnp.broadcast_to(shares[:, None], (*shares.shape, 2)),
+        loss=environment.litter[:, None] + transport.leak[:, None] * turnover,
+        up=transport.up[:, None] * turnover,
+        down=transport.down[:, None] * turnover,
+    )
+    return Litter(
+        cwd=stock_at_balance(cwd * shares, environment.soil),
+        metabolic=metabolic * per_input[:, 0],
+        cellulose=(cellulose + cwd_to_cellulose * cwd) * per_input[:, 1],
+        lignin=(lignin + (1.0 - cwd_to_cellulose) * cwd) * per_input[:, 1],
+    )

@@ -1,0 +1,229 @@
+"""The abstract soil-carbon model: what a new model must say, and what it gets for that."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import pandas as pd
+from jaxtyping import Array, Float, Int
+
+from proda.column.column import Column
+from proda.column.transport import Transport, exchange, transport
+from proda.column.transport_published import transport_published
+from proda.errors import ModelError
+from proda.parameters import Parameter, table
+
+Values = Mapping[str, Float[Array, ""] | Float[Array, " layer"]]
+"""Parameter values of one column, by name, in the registry's units."""
+
+CONSERVATION = 1e-9
+"""Largest relative difference of respiration and input in what passes for a steady state."""
+
+
+class Reason(IntEnum):
+    """Why a column has no answer; kept as a number per column."""
+
+    FEASIBLE = 0
+    NO_STEADY_STATE = 1
+    """Supply outruns the maximum rate, or carbon enters where nothing decomposes."""
+    NOT_FINITE = 2
+    """A pool or rate exceeds what float64 can hold."""
+    MOSTLY_MICROBES = 3
+    """Less than ten times the microbial biomass in all (rule of the published COMPAS only)."""
+
+
+class SteadyState(eqx.Module):
+    """Steady state of one column. Where `reason` is not 0 there is none, and all pools are 0."""
+
+    pools: Float[Array, "pool layer"]
+    """Carbon, g m-3."""
+    soil_carbon: Float[Array, " layer"]
+    """Sum of the soil (not litter) pools, which soil profiles measure, g m-3."""
+    respiration: Float[Array, ""]
+    """Carbon respired by the whole column, g m-2 yr-1."""
+    reason: Int[Array, ""]
+
+
+class Transfers(eqx.Module):
+    """All processes of one column at one state: the terms of P-Eq 2 and nothing else.
+
+    Tendency, respiration and system-level components of any model follow from these.
+    """
+
+    input: Float[Array, "pool layer"]
+    """B I: carbon that enters, g m-3 yr-1."""
+    decay: Float[Array, "pool layer"]
+    """K: baseline decomposition rate at this state, without modifier, yr-1."""
+    modifier: Float[Array, "pool layer"]
+    """xi: environmental modifier of each pool's decomposition, unitless."""
+    fraction: dict[tuple[str, str], Float[Array, ...]]
+    """A: share of what leaves a donor that arrives in a receiver, by (receiver, donor)."""
+    transport: Transport
+    """V: rates of mixing, for the model's transported pools."""
+    climate: Float[Array, " layer"]
+    """Modifier by temperature, water and depth alone (P-Eq 13), unitless."""
+    input_shares: Float[Array, " layer"]
+    """Share of the carbon input that enters each layer."""
+    michaelis: dict[str, Float[Array, " layer"]] = eqx.field(default_factory=dict)
+    """Michaelis constant (g m-3, with modifier) of each substrate pool, where there is one."""
+
+
+class SoilModel(eqx.Module):
+    """One soil-carbon model; its methods see ONE column and are pure (vmap them over sites).
+
+    A model declares its pools and parameters, its steady state and its transfers. Everything else
+    follows: transient runs, conservation checks, components, sampling, mapping, plots.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    source: ClassVar[str]
+    pools: ClassVar[tuple[str, ...]]
+    soil_pools: ClassVar[tuple[str, ...]]
+    """Pools that a measured soil profile contains."""
+    transported: ClassVar[tuple[str, ...]]
+    """Pools that mix vertically."""
+    rows: ClassVar[tuple[Parameter, ...]]
+    """The parameter registry."""
+    variants: ClassVar[tuple[str, ...]] = ("default", "published")
+
+    variant: str = eqx.field(static=True, default="default")
+
+    def __check_init__(self) -> None:
+        if self.variant not in self.variants:
+            raise ModelError(
+                f"{self.name} has no variant {self.variant!r}; it has {', '.join(self.variants)}."
+            )
+
+    @abc.abstractmethod
+    def steady_state(self, parameters: Values, column: Column) -> SteadyState:
+        """Return the pools at which gains equal losses (P-Eq 2 with dX/dt = 0)."""
+
+    @abc.abstractmethod
+    def transfers(
+        self, pools: Float[Array, "pool layer"], parameters: Values, column: Column
+    ) -> Transfers:
+        """Return all rates of one column at a given state."""
+
+    def default_values(self, column: Column) -> dict[str, Float[Array, ...]]:
+        """Return the ad hoc parameterisation of one column (P-section 2.5).
+
+        Models whose defaults depend on the site override this.
+        """
+        return {row.name: jnp.asarray(row.default) for row in self.rows}
+
+    @property
+    def published(self) -> bool:
+        """Whether this is the published code's variant, with its known faults."""
+        return self.variant == "published"
+
+    @property
+    def parameters(self) -> pd.DataFrame:
+        """The parameter table: name, symbol, unit, lower, upper, default, component, meaning."""
+        return table(self.rows)
+
+    def mixing(self, parameters: Values, column: Column) -> Transport:
+        """Return the rates of vertical mixing (science: section 6)."""
+        g = exchange(
+            parameters["cryo"], parameters["diffus"], column.exchange_cryo, column.exchange_diffus
+        )
+        scheme = transport_published if self.published else transport
+        return scheme(g, column.nbedrock, column.grid)
+
+    def outflow(
+        self, pools: Float[Array, "pool layer"], transfers: Transfers
+    ) -> Float[Array, "pool layer"]:
+        """Return what decomposition takes out of each pool, xi K X, g m-3 yr-1."""
+        return transfers.modifier * transfers.decay * pools
+
+    def respiration(
+        self, pools: Float[Array, "pool layer"], transfers: Transfers
+    ) -> Float[Array, " layer"]:
+        """Return the CO2 that leaves each layer: what the pathways do not pass on, g m-3 yr-1."""
+        out = self.outflow(pools, transfers)
+        respired = out.sum(axis=0)
+        for (_, donor), share in transfers.fraction.items():
+            respired = respired - share * out[self.pools.index(donor)]
+        return respired
+
+    def tendency(
+        self, pools: Float[Array, "pool layer"], parameters: Values, column: Column
+    ) -> Float[Array, "pool layer"]:
+        """Return dX/dt of P-Eq 2, g m-3 yr-1."""
+        t = self.transfers(pools, parameters, column)
+        return self.exchanged(pools, t) + self.mixed(pools, t.transport, column)
+
+    def exchanged(
+        self, pools: Float[Array, "pool layer"], transfers: Transfers
+    ) -> Float[Array, "pool layer"]:
+        """Return B I + A xi K X, all that happens inside a layer, g m-3 yr-1."""
+        out = self.outflow(pools, transfers)
+        change = transfers.input - out
+        for (receiver, donor), share in transfers.fraction.items():
+            change = change.at[self.pools.index(receiver)].add(share * out[self.pools.index(donor)])
+        return change
+
+    def mixed(
+        self, pools: Float[Array, "pool layer"], transport: Transport, column: Column
+    ) -> Float[Array, "pool layer"]:
+        """Return V X, what mixing brings to each layer minus what it takes, g m-3 yr-1."""
+        moving = jnp.array([pool in self.transported for pool in self.pools])[:, None]
+        stock = jnp.where(moving, pools * column.grid.thickness, 0.0)
+        zero = jnp.zeros_like(stock[:, :1])
+        down, up = transport.down * stock, transport.up * stock
+        gain = jnp.concatenate([zero, down[:, :-1]], axis=1) + jnp.concatenate(
+            [up[:, 1:], zero], axis=1
+        )
+        return (gain - down - up - transport.leak * stock) / column.grid.thickness
+
+    def finish(
+        self,
+        pools: Float[Array, "pool layer"],
+        respired: Float[Array, " layer"],
+        feasible: Any,
+        column: Column,
+        extra: Int[Array, ""] | None = None,
+    ) -> SteadyState:
+        """Judge a candidate steady state and give it its reason code.
+
+        Parameters
+        ----------
+        pools
+            Candidate pools, g m-3.
+        respired
+            CO2 by layer, g m-2 yr-1, from the pools' own rates.
+        feasible
+            Whether the model's own conditions hold.
+        column
+            The column.
+        extra
+            A further reason of the model, 0 if none.
+        """
+        carbon_input = column.litter_input.sum()
+        respiration = respired.sum()
+        finite = jnp.isfinite(pools).all() & jnp.isfinite(respiration)
+        # The published scheme leaks below bedrock, so only ours can be held to conservation.
+        balanced = self.published | (
+            jnp.abs(respiration - carbon_input) <= CONSERVATION * carbon_input
+        )
+        reason = jnp.asarray(Reason.FEASIBLE if extra is None else extra)
+        reason = jnp.where(feasible & balanced, reason, Reason.NO_STEADY_STATE)
+        reason = jnp.where(finite, reason, Reason.NOT_FINITE)
+        # Carbon that cannot leave makes a pool infinite, and what depends on it 0 x inf.
+        endless = jnp.isinf(pools).any()
+        reason = jnp.where(endless, Reason.NO_STEADY_STATE, reason).astype(jnp.int8)
+        # The published code returns the numbers it rejects; parity tests compare them.
+        keep = (reason == Reason.FEASIBLE) | (self.published & finite)
+        pools = jnp.where(keep, pools, 0.0)
+        soil = jnp.array([self.pools.index(pool) for pool in self.soil_pools])
+        return SteadyState(
+            pools=pools,
+            soil_carbon=pools[soil].sum(axis=0),
+            respiration=jnp.where(keep, respiration, 0.0),
+            reason=reason,
+        )

@@ -1,0 +1,39 @@
+"""The models by name. A new model is one file and one line here."""
+
+from __future__ import annotations
+
+from proda.errors import ModelError
+from proda.models.clm5 import CLM5
+from proda.models.compas import COMPAS
+from proda.models.model import SoilModel
+
+MODELS: dict[str, type[SoilModel]] = {model.name: model for model in (CLM5, COMPAS)}
+
+
+def load_model(name: str, variant: str = "default") -> SoilModel:
+    """Return a model by name.
+
+    Parameters
+    ----------
+    name
+        `"clm5"` or `"compas"`.
+    variant
+        `"default"`, or `"published"` to reproduce the published code with its known faults
+        (carbon leaks below bedrock and input into bedrock; for COMPAS also the product of mean
+        modifiers and a further rule of rejection).
+
+    Raises
+    ------
+    ModelError
+        If there is no such model or variant.
+
+    Examples
+    --------
+    >>> import proda
+    >>> model = proda.load_model("compas")
+    >>> model.parameters.loc["tau_mic", ["unit", "lower", "upper"]].tolist()
+    ['yr', 0.0, 2.0]
+    """
+    if name not in MODELS:
+        raise ModelError(f"There is no model {name!r}; the models are {', '.join(MODELS)}.")
+    return MODELS[name](variant=variant)

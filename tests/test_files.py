@@ -1,0 +1,43 @@
+"""Files appear only when whole."""
+
+from __future__ import annotations
+
+import pytest
+import xarray as xr
+
+from proda.errors import FileError
+from proda.files import open_netcdf, whole_file, write_netcdf
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    target = tmp_path / "x.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), whole_file(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_success_replaces_it(tmp_path):
+    target = tmp_path / "x.txt"
+    target.write_text("old")
+    with whole_file(target) as temporary:
+        temporary.write_text("new")
+    assert target.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
+    with pytest.raises(FileError, match=r"x.nc: could not be written .*nothing was kept"):
+        with whole_file(tmp_path / "x.nc") as temporary:
+            temporary.write_bytes(b"part")
+            raise OSError(28, "No space left on device")
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_folders_and_files_are_named(tmp_path):
+    with pytest.raises(FileError, match="create it first"):
+        write_netcdf(xr.Dataset(), tmp_path / "no" / "x.nc")
+    with pytest.raises(FileError, match="no such file"):
+        open_netcdf(tmp_path / "x.nc")

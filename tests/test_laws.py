@@ -1,0 +1,126 @@
+"""Laws that hold whatever the parameters and the forcing."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import proda
+from proda.models.model import Reason
+from tests.conftest import rough_forcing, rough_parameters
+
+COLUMNS = 64
+ROUGH = settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+SEEDS = st.integers(0, 2**31)
+
+
+def check_laws(model, values, forcing, bounds="prior"):
+    result = proda.steady_state(model, values, forcing, bounds)
+    pools = result["pool_carbon"].to_numpy()
+    assert np.isfinite(pools).all()
+    assert (pools >= 0).all()
+    assert np.isfinite(result["respiration"]).all()
+    feasible = result["reason"].to_numpy() == Reason.FEASIBLE
+    carbon_input = result["carbon_input"].to_numpy()
+    difference = np.abs(result["respiration"].to_numpy() - carbon_input)
+    assert (difference[feasible] <= 1e-10 * carbon_input[feasible]).all()
+    below = np.arange(20) >= forcing.nbedrock[:, None]
+    assert (pools[np.broadcast_to(below[:, None, :], pools.shape)] == 0).all()
+    assert (pools[~feasible] == 0).all()
+    soil = [model.pools.index(name) for name in model.soil_pools]
+    np.testing.assert_allclose(result["soil_carbon"], pools[:, soil].sum(axis=1), rtol=1e-14)
+    return feasible
+
+
+@ROUGH
+@given(seed=SEEDS)
+def test_steady_states_obey_the_laws(model, seed):
+    forcing = rough_forcing(seed, COLUMNS)
+    check_laws(model, rough_parameters(model, seed, COLUMNS), forcing)
+
+
+def test_the_rough_columns_reach_both_outcomes(model):
+    """The laws above are not about empty sets."""
+    forcing = rough_forcing(1, 1024)
+    feasible = check_laws(model, rough_parameters(model, 1, 1024), forcing)
+    assert 0.02 < feasible.mean() < 0.98
+    if model.name == "clm5":
+        dry = (forcing.w_scalar == 0).all(axis=(1, 2)) & (forcing.litter_input.sum(axis=1) > 0)
+        assert dry.any()
+        assert not feasible[dry].any()
+
+
+@ROUGH
+@given(seed=SEEDS)
+def test_default_parameters_obey_the_laws(model, seed):
+    """Sand dependent transfers, b of a plant functional type, e-folding depth outside its prior."""
+    forcing = rough_forcing(seed, COLUMNS)
+    b = np.random.default_rng(seed).uniform(0.9, 0.99, COLUMNS)
+    values = proda.default_parameters(model, forcing, b)
+    if model.name == "clm5":
+        assert values["fs2s1"].dims == ("site", "layer")
+        assert (values["efolding"] == 10.0).all()
+    check_laws(model, values, forcing, bounds="physical")
+
+
+def test_about_85_per_cent_of_the_prior_of_compas_has_no_steady_state(examples):
+    """Science: section 7.2; the same share on mild columns as in the published cases."""
+    model = proda.load_model("compas", "published")
+    n = 3000
+    rng = np.random.default_rng(3)
+    forcing = examples.select(rng.integers(0, len(examples), n))
+    values = {r.name: rng.uniform(r.lower, r.upper, n) for r in model.rows}
+    result = proda.steady_state(model, values, forcing)
+    assert (result["reason"] != 0).mean() == pytest.approx(0.85, abs=0.08)
+
+
+@ROUGH
+@given(seed=SEEDS)
+def test_published_variants_give_numbers_or_a_reason(seed):
+    """They leak, and COMPAS may be negative where it is rejected, but nothing is NaN."""
+    forcing = rough_forcing(seed, COLUMNS)
+    for name in ("clm5", "compas"):
+        model = proda.load_model(name, "published")
+        result = proda.steady_state(model, rough_parameters(model, seed, COLUMNS), forcing)
+        assert np.isfinite(result["pool_carbon"]).all()
+        accepted = result["pool_carbon"].to_numpy()[result["reason"].to_numpy() == 0]
+        assert (accepted >= -1e-12 * accepted.max()).all()
+
+
+@ROUGH
+@given(seed=SEEDS)
+def test_steady_states_are_where_nothing_changes(model, seed):
+    """The tendency, coded apart from the solver, vanishes against the flow through each pool."""
+    import jax
+    import jax.numpy as jnp
+
+    from proda.column.column import prepare
+
+    forcing = rough_forcing(seed, COLUMNS)
+    values = rough_parameters(model, seed, COLUMNS)
+    result = proda.steady_state(model, values, forcing)
+    feasible = result["reason"].to_numpy() == 0
+
+    def change(pools, p, column):
+        t = model.transfers(pools, p, column)
+        mixed = t.transport.up + t.transport.down
+        through = model.outflow(pools, t) + mixed * pools
+        return model.tendency(pools, p, column), through, model.respiration(pools, t)
+
+    p = {name: jnp.asarray(value) for name, value in values.items()}
+    tendency, through, respired = jax.jit(jax.vmap(change))(
+        jnp.asarray(result["pool_carbon"].to_numpy()), p, prepare(forcing)
+    )
+    tendency, through = np.asarray(tendency)[feasible], np.asarray(through)[feasible]
+    # Near the edge of feasibility DOC and mSOC lose digits; their flow does not.
+    assert (np.abs(tendency) <= 1e-8 * through + 1e-200).all()
+    layers = (np.asarray(respired) * forcing.grid.thickness).sum(axis=1)
+    np.testing.assert_allclose(
+        layers[feasible], result["respiration"].to_numpy()[feasible], rtol=1e-8
+    )

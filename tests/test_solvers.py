@@ -1,0 +1,115 @@
+"""The steady-state solvers against dense linear algebra, and in their limits."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import given, settings
+
+from proda.column.block_tridiagonal import LayerRates, solve_coupled_chains
+from proda.column.tridiagonal import solve_chain
+
+SEEDS = st.integers(0, 2**31)
+
+
+def dense_coupled(transfer, loss, up, down, source):
+    """Return the solution of the same balance as one dense system: pool x layer unknowns."""
+    n, layers = loss.shape
+    matrix = np.zeros((n, layers, n, layers))
+    for l in range(layers):  # noqa: E741
+        for j in range(n):
+            matrix[j, l, j, l] -= loss[j, l] + up[j, l] + down[j, l]
+            for i in range(n):
+                if i != j:
+                    matrix[i, l, j, l] += transfer[i, j, l]
+                    matrix[j, l, j, l] -= transfer[i, j, l]
+            if l > 0:
+                matrix[j, l - 1, j, l] += up[j, l]
+            if l + 1 < layers:
+                matrix[j, l + 1, j, l] += down[j, l]
+    size = n * layers
+    return np.linalg.solve(matrix.reshape(size, size), -source.ravel()).reshape(n, layers)
+
+
+def random_rates(seed, n, layers=20):
+    rng = np.random.default_rng(seed)
+    up, down = rng.random((2, n, layers))
+    up[:, 0] = 0.0
+    down[:, -1] = 0.0
+    return (
+        rng.random((n, n, layers)), 0.05 + rng.random((n, layers)), up, down,
+        rng.random((n, layers)),
+    )  # fmt: skip
+
+
+def coupled(transfer, loss, up, down, source):
+    n = len(loss)
+
+    def rates(at):
+        return LayerRates(
+            transfer=[[at["transfer"][i, j] for j in range(n)] for i in range(n)],
+            loss=list(at["loss"]), up=list(at["up"]), down_above=list(at["down_above"]),
+            source=list(at["source"]),
+        )  # fmt: skip
+
+    down_above = np.concatenate([np.zeros((n, 1)), down[:, :-1]], axis=1)
+    layers = {"transfer": transfer, "loss": loss, "up": up, "down_above": down_above,
+              "source": source}  # fmt: skip
+    by_layer = {name: jnp.moveaxis(jnp.asarray(value), -1, 0) for name, value in layers.items()}
+    return np.array(jax.jit(lambda at: solve_coupled_chains(at, rates, n))(by_layer))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=SEEDS)
+def test_coupled_chains_equal_a_dense_solve(seed):
+    for n in (1, 3):
+        rates = random_rates(seed, n)
+        np.testing.assert_allclose(coupled(*rates), dense_coupled(*rates), rtol=1e-10)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=SEEDS)
+def test_single_chains_equal_a_dense_solve(seed):
+    _, loss, up, down, source = random_rates(seed, 2)
+    ours = solve_chain(source.T, loss.T, up.T, down.T).T
+    np.testing.assert_allclose(
+        ours, dense_coupled(np.zeros((2, 2, 20)), loss, up, down, source), rtol=1e-10
+    )
+
+
+def test_no_digits_are_lost_where_loss_is_a_whisper_beside_mixing():
+    """Everything leaves through the last layer at 1e-12 of the mixing rate.
+
+    The exact answer is source / loss in every layer, to the share that mixing needs; a dense
+    solve in float64 keeps four digits of it.
+    """
+    layers = 20
+    up = np.full(layers, 1.0)
+    down = np.full(layers, 1.0)
+    up[0] = down[-1] = 0.0
+    loss = np.zeros(layers)
+    loss[-1] = 1e-12
+    source = np.zeros(layers)
+    source[0] = 1.0
+    exact = 1e12 + np.arange(layers)[::-1]
+    ours = np.asarray(solve_chain(*map(jnp.asarray, (source, loss, up, down))))
+    np.testing.assert_allclose(ours, exact, rtol=1e-14)
+    dense = dense_coupled(np.zeros((1, 1, layers)), loss[None], up[None], down[None], source[None])
+    assert np.abs(dense[0] / exact - 1.0).max() > 1e-8
+
+
+def test_closed_layers_hold_nothing_or_everything():
+    zero = np.zeros(3)
+    empty = solve_chain(*map(jnp.asarray, (zero, zero, zero, zero)))
+    np.testing.assert_array_equal(empty, 0.0)
+    source = np.array([0.0, 1.0, 1.0])
+    loss = np.array([1.0, 0.0, 2.0])
+    one = solve_chain(*map(jnp.asarray, (source, loss, zero, zero)))
+    np.testing.assert_array_equal(one[:2], [0.0, np.inf])
+    both = coupled(
+        np.zeros((2, 2, 3)), np.stack([loss, loss]), np.stack([zero, zero]),
+        np.stack([zero, zero]), np.stack([source, zero]),
+    )  # fmt: skip
+    np.testing.assert_array_equal(both[:, :2], [[0.0, np.inf], [0.0, 0.0]])
