@@ -188,7 +188,7 @@ def _print(found: Summary) -> None:
 def _print_counts(title: str, table: pd.DataFrame) -> None:
     """Print counts; where the terminal is too narrow, as several tables, so nothing is cut."""
     first = max(map(len, table.index)) + 4
-    widths = [max(len(str(name)), *(len(f"{n:,}") for n in table[name])) + 3 for name in table]
+    widths = [max(len(str(name)), *(len(f"{n:,}") for n in table[name])) + 2 for name in table]
     start = 0
     while start < len(widths):
         end, width = start, first
