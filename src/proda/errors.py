@@ -21,3 +21,7 @@ class ModelError(ProdaError):
 
 class FileError(ProdaError):
     """A file cannot be read or written."""
+
+
+class ObservationError(ProdaError):
+    """A table of soil profiles lacks a column, or its settings or values make no sense."""

@@ -1,0 +1,174 @@
+"""What every reader of a public data set offers."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field
+
+from proda.errors import FileError, ObservationError
+from proda.observations.schema import (
+    LAYER_COLUMNS,
+    PROFILE_COLUMNS,
+    Column,
+    conform,
+    read_columns,
+)
+
+Kind = Literal["profiles", "layers", "values"]
+OnBytes = Callable[[int], None]
+
+PROFILE_FIELDS = tuple(read_columns(PROFILE_COLUMNS).values())
+LAYER_FIELDS = tuple(read_columns(LAYER_COLUMNS).values())
+_OF_VALUES = ("profile_id", "layer_id", "bulk_density", "bulk_density_basis", "coarse",
+              "coarse_basis", "ph", "clay", "silt", "sand")  # fmt: skip
+VALUE_FIELDS = (
+    *(c for c in LAYER_FIELDS if c.name in _OF_VALUES),
+    Column("rank", pa.int64(), "1", "the lowest wins"),
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a source, in the units of the schema.
+
+    `profiles` and `layers` hold the columns of the schema that are read. `values` are properties
+    of layers that lie in another file: `profile_id`, `layer_id`, a `rank` (the lowest wins where
+    several files give the same property) and the columns of `VALUE_FIELDS`.
+    """
+
+    kind: Kind
+    table: pa.Table
+
+
+class Source(BaseModel, abc.ABC):
+    """Settings of one source, and the way to read it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        description="Name of the source in all tables; the prefix of its profiles' identifiers.",
+    )
+
+    @abc.abstractmethod
+    def files(self) -> list[Path]:
+        """Return the files that will be read.
+
+        Raises
+        ------
+        FileError
+            If one of them is absent.
+        """
+
+    @abc.abstractmethod
+    def parts(self, on_bytes: OnBytes | None = None) -> Iterator[Part]:
+        """Yield all rows, nothing left out, a bounded number at a time.
+
+        Raises
+        ------
+        FileError
+            Naming file, line and column of the first fault.
+        """
+
+    def size(self) -> int:
+        """Return the bytes of all files, for progress."""
+        return sum(path.stat().st_size for path in self.files())
+
+    def identifiers(self, ids: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return identifiers that are unique over all sources.
+
+        Raises
+        ------
+        ObservationError
+            If a row has none: its layers could belong to any profile.
+        """
+        text = ids.cast(pa.string())
+        if nameless := pc.sum(pc.equal(pc.fill_null(text, ""), "")).as_py():
+            raise ObservationError(
+                f"{self.name}: {nameless} rows have no profile identifier; fill it in or leave "
+                "these rows out."
+            )
+        return pc.binary_join_element_wise(self.name, text, ":")
+
+    def profiles(self, columns: dict[str, pa.Array | pa.ChunkedArray]) -> Part:
+        """Return a part with rows of profiles."""
+        table = pa.table({**columns, "source": pa.repeat(self.name, len(columns["profile_id"]))})
+        return Part("profiles", conform(_without_empty(table), PROFILE_FIELDS))
+
+
+def layers(columns: dict[str, pa.Array | pa.ChunkedArray]) -> Part:
+    """Return a part with rows of layers."""
+    return Part("layers", conform(_without_empty(pa.table(columns)), LAYER_FIELDS))
+
+
+def _without_empty(table: pa.Table) -> pa.Table:
+    """Return the table with empty texts as null."""
+    for i, name in enumerate(table.column_names):
+        column = table.column(i)
+        if pa.types.is_string(column.type):
+            empty = pc.fill_null(pc.equal(column, ""), False)
+            table = table.set_column(i, name, pc.if_else(empty, None, column))
+    return table
+
+
+def year_in(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the first year (1800-2099) that stands in a text such as '{1:1987-??-??}'."""
+    found = pc.extract_regex(text, r"(?P<year>(?:18|19|20)[0-9]{2})")
+    return pc.struct_field(found, "year").cast(pa.int32())
+
+
+def values(columns: dict[str, pa.Array | pa.ChunkedArray], rank: int = 0) -> Part:
+    """Return a part with properties of layers from a file of their own."""
+    table = pa.table({**columns, "rank": pa.repeat(rank, len(columns["profile_id"]))})
+    return Part("values", conform(table, VALUE_FIELDS))
+
+
+def scaled(values: pa.Array | pa.ChunkedArray, factor: float) -> pa.Array | pa.ChunkedArray:
+    """Return the values times a factor, in double precision.
+
+    Single precision goes through its shortest decimal form: 0.1 as float32 is meant as 0.1, not
+    as 0.100000001.
+    """
+    if pa.types.is_float32(values.type):
+        values = values.cast(pa.string()).cast(pa.float64())
+    product = pc.multiply(values.cast(pa.float64()), factor)
+    # 100 cm must be 1 m, not 1.0000000000000002 m, or bounds of neighbours would not meet.
+    return pc.round(product, 9)
+
+
+def from_frame(frame: pd.DataFrame) -> dict[str, pa.ChunkedArray]:
+    """Return the columns of a data frame as Arrow arrays, NaN as null."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    return {name: table.column(name) for name in table.column_names}
+
+
+def first_valid(columns: list[pa.ChunkedArray]) -> tuple[pa.Array, np.ndarray]:
+    """Return the first value that is there, row by row, and which column it came from (or -1)."""
+    value = pc.coalesce(*columns)
+    origin = np.full(len(columns[0]), -1)
+    for i, column in reversed(list(enumerate(columns))):
+        origin[pc.is_valid(column).to_numpy()] = i
+    return value, origin
+
+
+def existing(folder: Path, *names: str) -> Path:
+    """Return the first of these files that exists in the folder.
+
+    Raises
+    ------
+    FileError
+        If none does.
+    """
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileError(f"{folder}: holds no {' or '.join(names)}.")

@@ -1,0 +1,109 @@
+"""WoSIS snapshot of December 2023 (Batjes et al. 2024, doi:10.17027/isric-wdcsoils-20231130).
+
+One tab separated file per property, `wosis_202312_<property>.tsv`; each row is one layer with its
+profile's coordinates. Units as in the 2019 snapshot: g kg-1, kg dm-3, volume %, cm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from proda.observations.delimited import Dialect, read_delimited
+from proda.observations.readers.base import (
+    OnBytes,
+    Part,
+    Source,
+    existing,
+    layers,
+    scaled,
+    values,
+    year_in,
+)
+from proda.observations.readers.wosis2019 import DENSITIES
+from proda.observations.spool import not_null
+
+_DIALECT = Dialect(delimiter="\t", ends_with_newline=True)
+_S, _F = pa.string(), pa.float64()
+_OTHERS = {"cfvo": "coarse", "phaq": "ph", "clay": "clay", "silt": "silt", "sand": "sand"}
+
+
+class Wosis2023Source(Source):
+    """The files of the snapshot, in one folder; organic carbon is needed, the others are used."""
+
+    reader: Literal["wosis2023"] = "wosis2023"
+    folder: Path = Field(description="Folder with wosis_202312_orgc.tsv and others (or .tsv.gz).")
+
+    def files(self) -> list[Path]:
+        """Return organic carbon, then the other properties that are there."""
+        return [self._carbon(), *(path for path, _ in self._properties())]
+
+    def _carbon(self) -> Path:
+        return existing(self.folder, "wosis_202312_orgc.tsv", "wosis_202312_orgc.tsv.gz")
+
+    def _properties(self) -> list[tuple[Path, str]]:
+        found = []
+        for name in (*DENSITIES, *_OTHERS):
+            for ending in (".tsv", ".tsv.gz"):
+                path = self.folder / f"wosis_202312_{name}{ending}"
+                if path.is_file():
+                    found.append((path, name))
+                    break
+        return found
+
+    def parts(self, on_bytes: OnBytes | None = None) -> Iterator[Part]:
+        """Yield profiles and layers with carbon, then the other properties of the layers."""
+        yield from self._layers(on_bytes)
+        for path, name in self._properties():
+            yield from self._values(path, name, on_bytes)
+
+    def _layers(self, on_bytes: OnBytes | None) -> Iterator[Part]:
+        columns = {"profile_id": _S, "layer_id": _S, "upper_depth": _F, "lower_depth": _F,
+                   "value_avg": _F, "longitude": _F, "latitude": _F, "licence": _S,
+                   "country_name": _S, "date": _S,
+                   "organic_surface": pa.bool_()}  # fmt: skip
+        optional = ("licence", "country_name", "date", "organic_surface")
+        for batch in read_delimited(self._carbon(), columns, _DIALECT, optional, on_bytes):
+            table = pa.table(batch)
+            ids = self.identifiers(table["profile_id"])
+            profile = {"profile_id": ids, "lat": table["latitude"], "lon": table["longitude"]}
+            for name, mine in (("licence", "licence"), ("country_name", "country")):
+                if name in table.column_names:
+                    profile[mine] = table[name]
+            yield self.profiles(profile)
+            found = {
+                "profile_id": ids,
+                "layer_id": table["layer_id"],
+                "upper_depth": scaled(table["upper_depth"], 0.01),
+                "lower_depth": scaled(table["lower_depth"], 0.01),
+                "soc": table["value_avg"],
+                "soc_basis": pa.repeat("organic carbon", len(table)),
+            }
+            if "organic_surface" in table.column_names:
+                found["litter"] = table["organic_surface"]
+            if "date" in table.column_names:
+                found["year"] = year_in(table["date"])
+            yield layers(found)
+
+    def _values(self, path: Path, name: str, on_bytes: OnBytes | None) -> Iterator[Part]:
+        columns = {"profile_id": _S, "layer_id": _S, "value_avg": _F}
+        for batch in read_delimited(path, columns, _DIALECT, (), on_bytes):
+            table = not_null(pa.table(batch), "value_avg")
+            n = len(table)
+            found = {
+                "profile_id": self.identifiers(table["profile_id"]),
+                "layer_id": table["layer_id"],
+            }
+            if name in DENSITIES:
+                basis = "whole soil" if name.startswith("bdws") else "fine earth"
+                found["bulk_density"] = scaled(table["value_avg"], 1000.0)
+                found["bulk_density_basis"] = pa.repeat(basis, n)
+                rank = DENSITIES.index(name)
+            else:
+                found[_OTHERS[name]] = table["value_avg"]
+                rank = 0
+            yield values(found, rank)

@@ -1,0 +1,103 @@
+"""What is read and by which rules: a TOML file, checked where it enters."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from proda.errors import ObservationError
+from proda.observations.pedotransfer import PAPER, Pedotransfer
+from proda.observations.quality import Rules
+from proda.observations.readers import AnySource
+
+_PATHS = ("folder", "file", "layers_file", "profiles_file")
+
+
+class Settings(BaseModel):
+    """Everything that `proda profiles build` can be told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: tuple[AnySource, ...] = Field(
+        min_length=1, description="The sources, the most trusted first."
+    )
+    rules: Rules = Field(
+        default_factory=lambda: Rules.model_validate({}),
+        description="Limits and choices of the rules.",
+    )
+    pedotransfer: Literal["paper", "refit"] | tuple[float, float, float] = Field(
+        "refit",
+        description="Bulk density where it is missing: constants refitted to all layers that have "
+        "both, the paper's, or alpha, beta (g cm-3) and gamma (kg g-1, OM in g kg-1).",
+    )
+    land_mask: Path | None = Field(
+        None, description="netCDF file that says where land is; without it nothing is in the sea."
+    )
+    land_mask_variable: str | None = Field(
+        None, description="Its variable, positive on land; default land_fraction or land_mask."
+    )
+
+    @model_validator(mode="after")
+    def _names(self) -> Settings:
+        names = [source.name for source in self.source]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two sources are named {', '.join(twice)}; give each its own name")
+        return self
+
+    def curve(self) -> Pedotransfer | None:
+        """Return the pedotransfer function, or None where it is to be fitted."""
+        if self.pedotransfer == "refit":
+            return None
+        if self.pedotransfer == "paper":
+            return PAPER
+        return Pedotransfer(*self.pedotransfer, name="settings")
+
+
+def from_mapping(values: Mapping[str, Any], where: str, base: Path | None = None) -> Settings:
+    """Check settings; relative paths are relative to `base`.
+
+    Raises
+    ------
+    ObservationError
+        Naming each setting that is wrong, and how.
+    """
+    found = {**values}
+    if base is not None:
+        if isinstance(found.get("land_mask"), str):
+            found["land_mask"] = base / found["land_mask"]
+        sources = found.get("source")
+        if isinstance(sources, list):
+            found["source"] = [
+                {k: base / v if k in _PATHS and isinstance(v, str) else v for k, v in s.items()}
+                if isinstance(s, Mapping) else s for s in sources
+            ]  # fmt: skip
+    try:
+        return Settings.model_validate(found)
+    except ValidationError as error:
+        faults = "; ".join(
+            ".".join(str(part) for part in fault["loc"]) + ": "
+            + fault["msg"].removeprefix("Value error, ")
+            for fault in error.errors()
+        )  # fmt: skip
+        raise ObservationError(f"{where}: {faults}.") from error
+
+
+def read_settings(path: str | os.PathLike[str]) -> Settings:
+    """Read a TOML file.
+
+    Raises
+    ------
+    ObservationError
+        If it is absent, not TOML, or a setting is wrong.
+    """
+    target = Path(path)
+    try:
+        values = tomllib.loads(target.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ObservationError(f"{target}: cannot be read as settings ({error}).") from error
+    return from_mapping(values, str(target), target.parent)

@@ -1,0 +1,157 @@
+"""The counts of a build: what came in, what is kept, and why the rest is not."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from proda.errors import FileError, ObservationError
+from proda.observations.quality import LAYER_REASONS, PROFILE_REASONS
+from proda.observations.schema import (
+    LAYER_COLUMNS,
+    PROFILE_COLUMNS,
+    REJECTED_COLUMNS,
+    read_table,
+)
+
+KEPT = "kept"
+
+
+class Count(BaseModel):
+    """How many profiles or layers of a group have one fate.
+
+    `group` is the collection where the source pools several, else the source. `by` is "profile"
+    for layers that fell with their profile.
+    """
+
+    level: str
+    source: str
+    group: str
+    by: str
+    reason: str
+    n: int
+
+
+class Fit(BaseModel):
+    """One pedotransfer function and how well it fits all layers that have both (g cm-3)."""
+
+    name: str
+    alpha: float
+    beta: float
+    gamma: float
+    r2: float
+    rmse: float
+    bias: float
+    log_rms: float
+    organic_ratio: float | None
+    n_organic: int
+    n: int
+    errors: tuple[float, ...] = ()
+
+
+class Summary(BaseModel):
+    """What `summary.json` holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: str = Field(default_factory=lambda: version("proda"))
+    settings: dict[str, Any]
+    land_mask: str | None
+    counts: list[Count]
+    given: dict[str, dict[str, int]]
+    density_origin: dict[str, dict[str, int]]
+    pedotransfer: str
+    constants: tuple[float, float, float]
+    fits: list[Fit]
+    notes: list[str]
+
+    def check(self) -> None:
+        """Compare what was read with what has a fate.
+
+        Raises
+        ------
+        ObservationError
+            If a row was lost or counted twice: a fault of this package.
+        """
+        for level in ("profile", "layer"):
+            for source, n in self.given.get(level, {}).items():
+                fates = sum(c.n for c in self.counts if (c.level, c.source) == (level, source))
+                if fates != n:
+                    raise ObservationError(
+                        f"{source}: {n} {level}s were read but {fates} are accounted for. "
+                        "Please report this fault."
+                    )
+
+    def total(self, level: str, reason: str | None = None) -> int:
+        """Return how many profiles or layers there are, or how many have one fate."""
+        return sum(c.n for c in self.counts
+                   if c.level == level and reason in (None, c.reason))  # fmt: skip
+
+    def table(self, level: str) -> pd.DataFrame:
+        """Return counts by reason (rows, in the order of the rules) and group (columns).
+
+        Layers that fell with their profile have the row "with profile: reason".
+        """
+        order = [*LAYER_REASONS] if level == "layer" else [*PROFILE_REASONS]
+        rows = [
+            (c.reason if c.by == level else f"with profile: {c.reason}", c.group, c.n)
+            for c in self.counts if c.level == level
+        ]  # fmt: skip
+        frame = pd.DataFrame(rows, columns=["reason", "group", "n"])
+        table = frame.pivot_table(index="reason", columns="group", values="n", aggfunc="sum",
+                                  fill_value=0)  # fmt: skip
+        names = [*order, *(f"with profile: {name}" for name in PROFILE_REASONS), KEPT]
+        table = table.reindex([name for name in names if name in table.index])
+        table.insert(0, "all", table.sum(axis=1))
+        table.loc["read"] = table.sum()
+        return table.astype(int)
+
+
+def read_summary(folder: str | os.PathLike[str]) -> Summary:
+    """Read the summary.json of a build.
+
+    Raises
+    ------
+    FileError
+        If it is absent or of another version.
+    """
+    path = Path(folder) / "summary.json"
+    if not path.is_file():
+        raise FileError(f"{path}: there is no such file; `proda profiles build` writes it.")
+    try:
+        return Summary.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise FileError(
+            f"{path}: not a summary of this version of proda ({error.error_count()} faults); "
+            "build the profiles again."
+        ) from error
+
+
+def verify(found: Summary, folder: str | os.PathLike[str]) -> None:
+    """Compare the counts with the rows of the tables beside them.
+
+    Raises
+    ------
+    FileError
+        If a table is absent or holds another number of rows.
+    """
+    rejected = read_table(Path(folder) / "rejected.parquet", REJECTED_COLUMNS, ["level"])["level"]
+    tables = {"profile": ("profiles", PROFILE_COLUMNS), "layer": ("layers", LAYER_COLUMNS)}
+    for level, (name, columns) in tables.items():
+        kept = len(read_table(Path(folder) / f"{name}.parquet", columns, ["profile_id"]))
+        left_out = int((rejected == level).sum())
+        for what, rows, counted in (
+            (f"{name}.parquet", kept, found.total(level, KEPT)),
+            (f"rejected.parquet ({level}s)", left_out,
+             found.total(level) - found.total(level, KEPT)),
+        ):  # fmt: skip
+            if rows != counted:
+                raise FileError(
+                    f"{folder}: {what} holds {rows:,} rows, but summary.json counts {counted:,}; "
+                    "the files are not of one build. Build again."
+                )

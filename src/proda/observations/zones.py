@@ -1,0 +1,52 @@
+"""Climate zones of sites: Koeppen's main groups from a map, or belts of latitude without one."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import xarray as xr
+
+from proda.errors import ObservationError
+from proda.files import open_netcdf
+
+KOEPPEN = {"A": "A tropical", "B": "B arid", "C": "C temperate", "D": "D cold", "E": "E polar"}
+BELTS = ((23.5, "within 23.5°"), (45.0, "23.5° to 45°"), (60.0, "45° to 60°"),
+         (90.0, "beyond 60°"))  # fmt: skip
+UNKNOWN = "unknown"
+
+
+def belts(lat: np.ndarray) -> np.ndarray:
+    """Return the belt of latitude, both hemispheres together, for each latitude (degrees)."""
+    limits = [limit for limit, _ in BELTS]
+    names = np.array([name for _, name in BELTS])
+    return names[np.searchsorted(limits, np.abs(lat), side="left")]
+
+
+def koeppen(
+    lat: np.ndarray, lon: np.ndarray, path: str | os.PathLike[str], variable: str = "koppen_class"
+) -> np.ndarray:
+    """Return Koeppen's main group for each site (degrees), `UNKNOWN` where the map has none.
+
+    The variable is categorical on (lat, lon), with the CF attributes flag_values and
+    flag_meanings, whose first letters are the main groups.
+
+    Raises
+    ------
+    ObservationError
+        If the file lacks the variable, or that lacks flag_meanings.
+    """
+    with open_netcdf(path) as dataset:
+        if variable not in dataset or not {"lat", "lon"} <= set(dataset[variable].dims):
+            raise ObservationError(f"{path}: holds no {variable} on lat and lon.")
+        classes = dataset[variable].load()
+    meanings = str(classes.attrs.get("flag_meanings", "")).split()
+    values = np.atleast_1d(classes.attrs.get("flag_values", np.arange(1, len(meanings) + 1)))
+    if not meanings or len(meanings) != len(values):
+        raise ObservationError(f"{path}: {variable} lacks flag_meanings, one per class.")
+    sites = {"lat": xr.DataArray(lat, dims="site"), "lon": xr.DataArray(lon, dims="site")}
+    at = classes.sel(sites, method="nearest")
+    zones = np.full(len(lat), UNKNOWN, dtype=object)
+    for value, meaning in zip(values, meanings, strict=True):
+        zones[at.to_numpy() == value] = KOEPPEN.get(meaning[0], UNKNOWN)
+    return zones
