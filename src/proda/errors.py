@@ -21,3 +21,15 @@ class ModelError(ProdaError):
 
 class FileError(ProdaError):
     """A file cannot be read or written."""
+
+
+class SiteError(ProdaError):
+    """A table of sites lacks a column, or holds a site twice."""
+
+
+class CovariateError(ProdaError):
+    """A grid of covariates lacks a variable or a class, or holds one that it does not explain."""
+
+
+class DownloadError(ProdaError):
+    """A data set is not in the catalogue, or could not be downloaded whole."""
