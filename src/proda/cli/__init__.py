@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from proda.cli import column, demo, models
+from proda.cli import column, covariates, demo, forcing, get, models
 from proda.cli.app import app
 from proda.cli.console import errors
 
-__all__ = ["app", "column", "demo", "main", "models"]
+__all__ = ["app", "column", "covariates", "demo", "forcing", "get", "main", "models"]
 
 
 def main() -> None:

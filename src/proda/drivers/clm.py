@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -168,8 +167,8 @@ def from_clm(
                            {"units": "km2", "long_name": "area of the grid cell"})  # fmt: skip
     if "land_fraction" in extra:
         fraction = np.nan_to_num(extra["land_fraction"][:, columns])  # CLM: no value is no land
-        result["land_fraction"] = (("lat", "lon"), fraction.astype(np.float32),
-                                   {"units": "1", "long_name": "land share of the cell"})  # fmt: skip
+        meaning = {"units": "1", "long_name": "land share of the cell"}
+        result["land_fraction"] = (("lat", "lon"), fraction.astype(np.float32), meaning)
     result.attrs = {
         "Conventions": "CF-1.11",
         "title": f"Soil forcing: monthly climatology of CLM output, {first}-{last}",
@@ -293,7 +292,7 @@ def _check_values(columns: dict[str, np.ndarray], block: xr.Dataset, usable: np.
     for variable in FORCING_VARIABLES:
         values = columns[variable.name]
         # Averages of float32 numbers at a bound may lie beyond it by their rounding.
-        slack = 1e-6 * max(1.0, abs(variable.upper))
+        slack = 1e-6 if variable.unit == "1" else 0.0
         wrong = (values < variable.lower - slack) | (values > variable.upper + slack)
         if wrong.any():
             first = tuple(int(i) for i in np.argwhere(wrong)[0])

@@ -245,8 +245,9 @@ def check_layers(dataset: Any, dim: str, size: int, name: str, path: Path) -> No
         if not np.array_equal(depth, np.arange(1, n + 1)) and not np.allclose(
             depth, CLM5_GRID.node, rtol=1e-3
         ):
+            found = ", ".join(f"{d:g}" for d in depth[:4])
             raise ForcingError(
-                f"{path}: the first layers of {name} lie at {', '.join(f'{d:g}' for d in depth[:4])}"
+                f"{path}: the first layers of {name} lie at {found}"
                 " m ...; those of CLM5 lie at 0.01, 0.04, 0.09, 0.16 m ..."
             )
 

@@ -166,7 +166,7 @@ def nearest_cells(
 def forcing_at_sites(
     forcing: xr.Dataset, sites: pd.DataFrame, limit_km: float = LIMIT_KM
 ) -> tuple[xr.Dataset, Nearest]:
-    """Take the forcing of sites from forcing on a grid, for :meth:`proda.forcing.Forcing.from_dataset`.
+    """Take the forcing of sites from forcing on a grid, as `Forcing.from_dataset` reads it.
 
     Parameters
     ----------
@@ -222,3 +222,61 @@ def write_left_out(nearest: Nearest, path: str | os.PathLike[str]) -> None:
     """Write the sites that were left out, with reason and distance, as CSV; also if none were."""
     with files.whole_file(path) as temporary:
         nearest.left_out.to_csv(temporary, index=False)
+
+
+def one_place(
+    forcing: xr.Dataset, lat: float | None = None, lon: float | None = None, site: str | None = None
+) -> xr.Dataset:
+    """Take one column: the site of that name, or the nearest usable cell or site to a place.
+
+    Returns
+    -------
+    xarray.Dataset
+        The forcing without place dimensions; attributes `place` (text) and `distance_km`.
+
+    Raises
+    ------
+    SiteError
+        If the site is not there, or neither a site nor a place was given.
+    """
+    on_grid = {"lat", "lon"} <= set(forcing.dims)
+    if (site is None) == (lat is None or lon is None):
+        raise SiteError("Give either a site, or both lat and lon.")
+    if site is not None:
+        if on_grid:
+            raise SiteError("Forcing on a grid has no named sites; give lat and lon.")
+        names = [str(s) for s in forcing["site"].to_numpy()]
+        if site not in names:
+            raise SiteError(f"There is no site {site}; the file has {len(names):,} others.")
+        column = forcing.isel(site=names.index(site)).load()
+        place, distance = f"site {site}", float(column.get("distance_km", np.nan))
+        if "latitude" in column.coords:
+            place += f", {_place(float(column['latitude']), float(column['longitude']))}"
+    elif on_grid:
+        forcing = standard_grid(forcing, "forcing")
+        axes = forcing["lat"].to_numpy(), forcing["lon"].to_numpy()
+        usable = forcing["status"].transpose("lat", "lon").to_numpy() == 0
+        wanted = pd.DataFrame({"site": [0], "latitude": [lat], "longitude": [lon]})
+        nearest = nearest_cells(*axes, usable, wanted, np.inf)
+        if len(nearest.sites) == 0:
+            raise SiteError(f"lat {lat:g}, lon {lon:g} is no place on Earth.")
+        i, j = nearest.row[0], nearest.column[0]
+        column = forcing.isel(lat=i, lon=j).load()
+        place, distance = _place(axes[0][i], axes[1][j]), float(nearest.distance_km[0])
+    else:
+        assert lat is not None  # checked above
+        assert lon is not None
+        here = unit_vectors(np.array([lat]), np.array([lon]))
+        there = unit_vectors(forcing["latitude"].to_numpy(), forcing["longitude"].to_numpy())
+        angle = np.arccos(np.clip(there @ here[0], -1, 1))
+        column = forcing.isel(site=int(np.argmin(angle))).load()
+        place = f"site {column['site'].item()}, " + _place(
+            float(column["latitude"]), float(column["longitude"])
+        )
+        distance = float(angle.min() * EARTH_RADIUS_KM)
+    return column.assign_attrs({**forcing.attrs, "place": place, "distance_km": distance})
+
+
+def _place(lat: float, lon: float) -> str:
+    ns, ew = "N" if lat >= 0 else "S", "E" if lon >= 0 else "W"
+    return f"{abs(lat):.2f}°{ns} {abs(lon):.2f}°{ew}"

@@ -31,8 +31,8 @@ def surface_interfaces() -> Float[np.ndarray, " 10"]:
 
 
 def texture_on_grid(
-    texture: Float[np.ndarray, "10 *n"], grid: Grid = CLM5_GRID
-) -> Float[np.ndarray, "layer *n"]:
+    texture: Float[np.ndarray, "texture ..."], grid: Grid = CLM5_GRID
+) -> Float[np.ndarray, "layer ..."]:
     """Texture of the grid's layers: that of the surface-data layer which holds the node.
 
     Below 3.8 m the deepest one goes on, as in CLM5.
@@ -44,7 +44,7 @@ def texture_on_grid(
 def layers_above_bedrock(
     depth: Float[np.ndarray, "*n"], grid: Grid = CLM5_GRID
 ) -> Float[np.ndarray, "*n"]:
-    """Number of layers above bedrock from its depth (zbedrock, m), as CLM5 counts.
+    """Count the layers above bedrock from its depth (zbedrock, m), as CLM5 counts.
 
     The layer that holds the depth still counts, and at least those down to 0.4 m; bedrock deeper
     than the grid leaves all layers. NaN stays NaN.
