@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from proda.errors import FileError
+from proda.netcdf3 import missing_bytes
 
 
 @contextlib.contextmanager
@@ -56,6 +57,18 @@ def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
         dataset.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
 
 
+def check_whole(path: str | os.PathLike[str]) -> None:
+    """Refuse a classic netCDF file that was cut short; the library would read zeros instead.
+
+    Raises
+    ------
+    FileError
+        Naming the file and how much is missing.
+    """
+    if short := missing_bytes(path):
+        raise FileError(f"{path}: cut short, at least {short:,} bytes are missing; copy it again.")
+
+
 def open_netcdf(path: str | os.PathLike[str]) -> xr.Dataset:
     """Open a netCDF file, or say plainly which file could not be read.
 
@@ -67,6 +80,7 @@ def open_netcdf(path: str | os.PathLike[str]) -> xr.Dataset:
     target = Path(path)
     if not target.is_file():
         raise FileError(f"{target}: there is no such file.")
+    check_whole(target)
     try:
         return xr.open_dataset(target, engine="netcdf4")
     except (OSError, ValueError) as error:
@@ -159,6 +173,8 @@ def write_zarr(
             variable.encoding.pop(key, None)
     with whole_folder(path) as temporary, Callback(start=start, posttask=after):  # type: ignore[no-untyped-call]
         dataset.to_zarr(temporary, mode="w", zarr_format=3, consolidated=False)
+        if on_progress is not None:  # what the graph holds as plain data is never a task
+            on_progress(done[1], done[1])
 
 
 def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:

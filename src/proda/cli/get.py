@@ -13,7 +13,7 @@ from proda.cli.console import console, errors, print_table
 
 @app.command(
     "get",
-    epilog="Examples: `proda get` lists the data sets; `proda get wosis-2023-december --folder data`; "
+    epilog="Examples: `proda get` lists the data sets; `proda get wosis-2019-september`; "
     "`proda get wosis-2023-december --unpack`; `proda get my-data --catalogue my.toml`",
 )
 def get(

@@ -20,6 +20,7 @@ import netCDF4
 import numpy as np
 
 from proda.errors import FileError, ForcingError
+from proda.files import check_whole
 from proda.forcing import N_MONTHS
 from proda.grid import CLM5_GRID
 
@@ -155,6 +156,8 @@ def scan(paths: Sequence[str | os.PathLike[str]], wanted: Iterable[str]) -> Hist
     constants: dict[str, Path] = {}
     lat = lon = None
     for path in [Path(p) for p in paths]:
+        if path.is_file():
+            check_whole(path)
         with opened(path) as dataset:
             here = grid_of(dataset, path)
             if lat is None or lon is None:

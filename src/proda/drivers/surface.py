@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from proda.drivers.history import check_layers, opened, plain
 from proda.errors import ForcingError
+from proda.files import check_whole
 from proda.grid import CLM5_GRID, Grid
 
 MIN_BEDROCK_M = 0.4
@@ -22,7 +23,8 @@ _SURFACE_LAYERS = 10
 def surface_interfaces() -> Float[np.ndarray, " 10"]:
     """Lower interfaces of the 10 layers that surface data give texture for, m (CLM4's grid).
 
-    Nodes at 0.025 (exp(0.5 (j - 0.5)) - 1) m, interfaces half-way; the last is 3.8019 m.
+    Nodes at 0.025 (exp(0.5 (j - 0.5)) - 1) m, interfaces half-way; the last lies half a
+    layer below the last node, at 3.4331 m.
     """
     j = np.arange(1, _SURFACE_LAYERS + 1)
     node = 0.025 * (np.exp(0.5 * (j - 0.5)) - 1.0)
@@ -35,7 +37,7 @@ def texture_on_grid(
 ) -> Float[np.ndarray, "layer ..."]:
     """Texture of the grid's layers: that of the surface-data layer which holds the node.
 
-    Below 3.8 m the deepest one goes on, as in CLM5.
+    Below 3.4 m the deepest one goes on, as in CLM5.
     """
     index = np.searchsorted(surface_interfaces(), grid.node, side="left")
     return texture[np.minimum(index, _SURFACE_LAYERS - 1)]
@@ -79,6 +81,8 @@ def read_surface(
     values: dict[str, np.ndarray] = {}
     sources: dict[str, str] = {}
     for path in candidates:
+        if path.is_file():
+            check_whole(path)
         with opened(path) as dataset:
             for target, names in (("nbedrock", ("nbedrock", "zbedrock")),
                                   ("sand", ("CELLSAND", "PCT_SAND"))):  # fmt: skip
