@@ -22,8 +22,9 @@ from proda.errors import DownloadError
 OnBytes = Callable[[int, int | None], None]
 """Called with (bytes so far, bytes in all if the server or the table says)."""
 
-BLOCK = 1 << 20
+BLOCK = 1 << 16
 ATTEMPTS = 4
+"""In a row that bring nothing; a slow, breaking line may go on as long as it brings something."""
 TIMEOUT_S = 30.0
 """To connect, and between two pieces of an answer."""
 
@@ -108,19 +109,20 @@ def _download_part(
 ) -> Path:
     """Fill `.NAME.part` until it is whole; try again where that may help."""
     part = target.with_name(f".{target.name}.part")
-    for attempt in range(1, ATTEMPTS + 1):
+    failures = kept = 0
+    while True:
         try:
             _fetch(remote, part, on_bytes)
             return part
         except _BrokenError as error:
-            if attempt == ATTEMPTS:
-                kept = part.stat().st_size if part.is_file() else 0
+            before, kept = kept, part.stat().st_size if part.is_file() else 0
+            failures = 1 if kept > before else failures + 1
+            if failures >= ATTEMPTS:
                 raise DownloadError(
-                    f"{remote.url}: {error}, {ATTEMPTS} times. {kept:,} bytes are kept; the same "
-                    "command goes on from there if the server allows it."
+                    f"{remote.url}: {error}, {failures} times in a row. {kept:,} bytes are kept; "
+                    "the same command goes on from there if the server allows it."
                 ) from error
-            time.sleep(pause_s * 2 ** (attempt - 1))
-    raise AssertionError("unreachable")
+        time.sleep(pause_s * 2 ** (failures - 1))
 
 
 def _fetch(remote: RemoteFile, part: Path, on_bytes: OnBytes | None) -> None:
