@@ -7,7 +7,9 @@ import zipfile
 from io import BytesIO
 
 import pytest
+from typer.testing import CliRunner
 
+from proda.cli import app
 from proda.drivers import download
 from proda.drivers.catalogue import RemoteFile, catalogue
 from proda.errors import DownloadError
@@ -267,6 +269,23 @@ def test_the_catalogue_of_the_package_is_sound():
     wosis = sources["wosis-2023-december"].files[0]
     assert wosis.url == "https://files.isric.org/public/wosis_snapshot/WoSIS_2023_December.zip"
     assert wosis.sha256 is None  # not confirmed, so not stated
+
+
+def test_the_command_downloads_unpacks_and_shows_the_terms(server, tmp_path):
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.tsv", "x\n")
+    server.content, server.plan = buffer.getvalue(), ["cut"]
+    (tmp_path / "own.toml").write_text(
+        OWN.replace("https://example.org/a.csv", server.url)
+        .replace('"a.csv"', '"a.zip"')
+        .replace("size = 12", f"size = {len(server.content)}")
+    )
+    own = ["--catalogue", str(tmp_path / "own.toml"), "--folder", str(tmp_path / "new")]
+    result = CliRunner().invoke(app, ["get", "mine", *own, "--unpack"])
+    assert result.exit_code == 0, result.exception
+    assert "CC0" in result.stdout
+    assert (tmp_path / "new" / "a" / "a.tsv").read_text() == "x\n"
 
 
 OWN = """

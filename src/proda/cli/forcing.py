@@ -182,7 +182,8 @@ def plot(
     dataset = files.open_dataset(forcing)
     column = sampling.one_place(dataset, lat, lon, site)
     style.save(forcing_at_place(column), out)
-    console.print(f"Wrote {out}")
+    far = column.attrs["distance_km"]
+    console.print(f"{column.attrs['place']}, {far:.1f} km from the place asked for; wrote {out}")
 
 
 def print_sites(nearest: Nearest, n: int, left_out: Path) -> None:

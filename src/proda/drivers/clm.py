@@ -30,8 +30,9 @@ MONTHLY = {
 }
 """Our variable -> CLM's; `W_SCALAR` is made from `SOILPSI` where it is absent."""
 
-BLOCK_BYTES = 400e6
-"""Memory for the running sums of one block of rows."""
+BLOCK_BYTES = 200e6
+"""Memory for the running sums of one block of rows. With copies and what is read, a whole run took
+1.4 GB on two cores (benchmarks/results/drivers.md)."""
 
 _UNITS = {
     "TSOI": ("K",),
@@ -284,7 +285,9 @@ def _monthly_means(plan: Plan, rows: slice, shape: tuple[int, int]) -> dict[str,
                 if name not in sums:
                     sums[name] = np.zeros((N_MONTHS, *values.shape))
                 sums[name][month] += values
-    return {name: total / plan.n_years for name, total in sums.items()}
+    for total in sums.values():
+        total /= plan.n_years
+    return sums
 
 
 def _check_values(columns: dict[str, np.ndarray], block: xr.Dataset, usable: np.ndarray) -> None:

@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from proda.forcing import LITTER
 from proda.grid import CLM5_GRID
@@ -43,9 +44,10 @@ def forcing_at_place(column: xr.Dataset) -> Figure:
     nbedrock = int(column["nbedrock"])
     active = column["altmax"].to_numpy().astype(float)
     with style():
+        width = 3.1 if len(panels) < 4 else 2.7
         ratios = [3.0] * len(panels) + [1.9]
         figure, axes = plt.subplots(
-            1, len(panels) + 1, figsize=(3.1 * len(panels) + 2.9, 3.9), width_ratios=ratios
+            1, len(panels) + 1, figsize=(width * len(panels) + 2.9, 3.9), width_ratios=ratios
         )
         for i, (axis, (title, unit, values, kind)) in enumerate(
             zip(axes[:-1], panels, strict=True)
@@ -89,12 +91,14 @@ def _lines(axis: Axes, active: np.ndarray, nbedrock: int, labelled: bool) -> Non
     months = np.arange(1, 13)
     bottom = CLM5_GRID.interface[-1]
     drawn = False
+    halo = [withStroke(linewidth=3.4, foreground="white")]  # seen on dark and on light colours
     if (active < bottom).any():
         axis.plot(months, np.minimum(active, bottom), color=COLOURS[6], lw=1.6, ls="--",
-                  label="active layer")  # fmt: skip
+                  label="active layer", path_effects=halo)  # fmt: skip
         drawn = True
     if nbedrock < len(CLM5_GRID):
-        axis.axhline(CLM5_GRID.interface[nbedrock - 1], color=COLOURS[4], lw=1.8, label="bedrock")
+        axis.axhline(CLM5_GRID.interface[nbedrock - 1], color=COLOURS[6], lw=1.6, label="bedrock",
+                     path_effects=halo)  # fmt: skip
         drawn = True
     if drawn and labelled:
         legend = axis.legend(loc="lower left", fontsize=8, frameon=True)
