@@ -256,3 +256,28 @@ def test_float32_on_disk_changes_the_modifier_by_less_than_2e_6(path):
     expected = modifier(exact["soil_temperature"], exact["w_scalar"]).reshape(shape)
     # 255 K has a float32 step of 3e-5 K; ln(3)/10 of half of that is 1.7e-6.
     np.testing.assert_allclose(found, expected, rtol=2e-6)
+
+
+def test_damaged_values_are_named(tmp_path):
+    """The header is whole, so that the file opens; the values of npp no longer match their sum."""
+    data = made_climate()
+    plain = {"zlib": False, "shuffle": False, "fletcher32": True, "chunksizes": (3, 4)}
+    data.to_netcdf(tmp_path / "d.nc", encoding={"npp": plain})
+    content = bytearray((tmp_path / "d.nc").read_bytes())
+    start = content.find(data["npp"].to_numpy()[:, :3].tobytes()[:24])
+    assert start > 0
+    content[start + 5] ^= 255
+    (tmp_path / "d.nc").write_bytes(bytes(content))
+    with pytest.raises(FileError, match=r"d\.nc: npp cannot be read"):
+        climate.open_climate(tmp_path / "d.nc")
+
+
+def test_a_store_that_lost_a_chunk_is_refused(tmp_path, path):
+    lazy = climate.from_climate(climate.open_climate(path))
+    files.write_zarr(lazy, tmp_path / "f.zarr")
+    for chunk in (tmp_path / "f.zarr" / "w_scalar" / "c").rglob("*"):
+        if chunk.is_file():
+            chunk.unlink()
+    sites = sampling.as_sites(pd.DataFrame({"site": ["x"], "lat": [70.0], "lon": [0.0]}))
+    with pytest.raises(ForcingError, match=r"f\.zarr: w_scalar is missing in usable cells"):
+        sampling.forcing_at_sites(files.open_dataset(tmp_path / "f.zarr"), sites)

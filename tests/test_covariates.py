@@ -103,3 +103,12 @@ def test_other_dimensions_and_endings_are_refused(tmp_path, grid):
         covariates.open_covariates(tmp_path / "d.nc")
     with pytest.raises(CovariateError, match=r"written as \.parquet"):
         covariates.write_table(covariates.on_grid(grid), tmp_path / "t.csv")
+
+
+def test_without_a_mask_a_cell_counts_if_anything_is_given(tmp_path):
+    data = made_grid().drop_vars("land_mask")
+    data["elevation"][1, 1] = np.nan  # where zone is missing too
+    data.to_netcdf(tmp_path / "c.nc")
+    grid = covariates.open_covariates(tmp_path / "c.nc")
+    assert grid.usable.sum() == 5
+    assert len(covariates.on_grid(grid)) == 5

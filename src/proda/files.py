@@ -201,6 +201,26 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
         raise FileError(f"{target}: not a readable Zarr store ({error}).") from error
 
 
+def load(dataset: xr.Dataset, where: str | os.PathLike[str]) -> xr.Dataset:
+    """Read all variables into memory, or name the one whose bytes are damaged.
+
+    A damaged header is met when a file is opened, damaged values only here.
+
+    Raises
+    ------
+    FileError
+        Naming `where` and the variable.
+    """
+    for name in dataset.variables:
+        try:
+            dataset[name].load()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise FileError(
+                f"{where}: {name} cannot be read ({error}); the file is damaged, copy it again."
+            ) from error
+    return dataset
+
+
 def write_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
     """Write netCDF-4 or Zarr by the ending of `path` (.nc or .zarr), whole or not at all.
 

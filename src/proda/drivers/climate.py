@@ -177,7 +177,9 @@ def open_climate(
             f"{path}: lacks {', '.join(missing)}. It has: {', '.join(map(str, dataset.data_vars))}."
             " Name a variable that is called otherwise with OURS=THEIRS."
         )
-    dataset = grids.standard_grid(dataset, str(path))
+    carried = ("land_mask", "land_fraction", "cell_area")
+    used = [v.name for v in _inputs(dataset)] + [n for n in carried if n in dataset]
+    dataset = files.load(grids.standard_grid(dataset[used], str(path)), path)
     for variable in _inputs(dataset):
         data = dataset[variable.name]
         if set(data.dims) != {"lat", "lon"}:
@@ -233,7 +235,7 @@ def from_climate(climate: xr.Dataset, w_floor: float = W_FLOOR, source: str = ""
         raise ForcingError(f"The floor of the water scalar is {w_floor:g}; expected 0 to below 1.")
     rows, columns = BLOCK
     names = [v.name for v in CLIMATE_VARIABLES] + [n for n in OPTIONAL if n in climate]
-    small = climate[names].load()
+    small = climate[names]
     status, missing = _status(climate, small)
     _check_ranges(small, status)
     small["status"] = (("lat", "lon"), status)
@@ -246,9 +248,9 @@ def from_climate(climate: xr.Dataset, w_floor: float = W_FLOOR, source: str = ""
         grids.cell_area(climate["lat"].to_numpy(), climate["lon"].to_numpy()),
         dims=("lat", "lon"), attrs={"units": "km2", "long_name": "area of the grid cell"},
     )  # fmt: skip
-    result["cell_area"] = area.astype(np.float32).load()
+    result["cell_area"] = area.astype(np.float32)
     if "land_fraction" in climate:
-        result["land_fraction"] = climate["land_fraction"].load()
+        result["land_fraction"] = climate["land_fraction"]
     excess = float(np.mean(_litter_exceeds_npp(small)[status == 0])) if (status == 0).any() else 0
     result.attrs = {
         "Conventions": "CF-1.11",

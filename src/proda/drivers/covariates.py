@@ -78,7 +78,7 @@ def open_covariates(path: str | os.PathLike[str]) -> CovariateGrid:
     CovariateError
         Naming a variable with other dimensions, or a code that `flag_meanings` does not explain.
     """
-    dataset = standard_grid(files.open_dataset(path), str(path)).load()
+    dataset = files.load(standard_grid(files.open_dataset(path), str(path)), path)
     covariates = []
     for name in dataset.data_vars:
         if name in NOT_PREDICTORS:
@@ -104,7 +104,8 @@ def open_covariates(path: str | os.PathLike[str]) -> CovariateGrid:
     if "land_mask" in dataset:
         usable = dataset["land_mask"].transpose("lat", "lon").to_numpy() == 1
     else:
-        usable = np.logical_or.reduce([dataset[c.name].notna().to_numpy() for c in covariates])
+        given = [~np.isnan(dataset[c.name].to_numpy()) for c in covariates]
+        usable = np.logical_or.reduce(given)
     return CovariateGrid(dataset, tuple(covariates), usable)
 
 

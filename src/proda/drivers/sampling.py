@@ -199,7 +199,14 @@ def forcing_at_sites(
     at = {"lat": xr.DataArray(nearest.row, dims="site"),
           "lon": xr.DataArray(nearest.column, dims="site")}  # fmt: skip
     left = [n for n in ("status", "cell_area", "land_fraction") if n in forcing]
-    chosen = forcing.drop_vars(left).isel(at).drop_vars(["lat", "lon"]).load()
+    where = str(forcing.encoding.get("source", "the forcing on the grid"))
+    chosen = files.load(forcing.drop_vars(left).isel(at).drop_vars(["lat", "lon"]), where)
+    for name, values in chosen.data_vars.items():  # a chunk that a store has lost reads as NaN
+        if values.dtype.kind == "f" and (lost := int(np.isnan(values.to_numpy()).sum())):
+            raise ForcingError(
+                f"{where}: {name} is missing in usable cells ({lost:,} values); the store is "
+                "damaged, make it again."
+            )
     names = {n: v.transpose("site", ...) for n, v in chosen.data_vars.items()}
     degrees = {"latitude": "degrees_north", "longitude": "degrees_east"}
     coords: dict[Any, Any] = {
