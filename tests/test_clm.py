@@ -336,3 +336,27 @@ def test_a_recipe_of_the_user_integrates_fluxes_per_volume(tmp_path, folder):
         clm.from_clm(paths, folder / "surface.nc", litter_inputs=str(recipe))
     with pytest.raises(ForcingError, match="not auto, turnover"):
         clm.from_clm(paths, folder / "surface.nc", litter_inputs="nothing")
+
+
+def test_area_and_land_fraction_of_the_files_weigh_the_totals(tmp_path, folder):
+    paths = made.write_history(tmp_path, (1901, 1901))
+    area = np.arange(1.0, 25.0).reshape(4, 6)
+    with netCDF4.Dataset(paths[0], "a") as file:
+        for name, values in (("area", area), ("landfrac", area / 24)):
+            variable = file.createVariable(name, "f4", ("lat", "lon"), fill_value=made.FILL)
+            values = np.ma.masked_array(values, mask=np.zeros((4, 6), bool))
+            values[made.SEA] = np.ma.masked
+            variable[:] = values
+    found = clm.from_clm(paths, folder / "surface.nc").compute()
+    assert at(found, "cell_area", 2, 5) == 18.0
+    assert at(found, "land_fraction", *made.SEA) == 0.0
+    carbon = found["litter_input"].sum("litter")
+    weighted = float((carbon * found["cell_area"] * found["land_fraction"]).sum()) * 1e6 / 1e15
+    assert sum(litter_totals(found).values()) == pytest.approx(weighted, rel=1e-6)
+
+
+def test_neither_scalar_nor_potential_is_an_error_that_names_both(tmp_path, folder):
+    names = [n for n in made.STANDARD if n != "SOILPSI"]
+    paths = made.write_history(tmp_path, (1901, 1901), names=names)
+    with pytest.raises(ForcingError, match=r"no monthly variable W_SCALAR \(or SOILPSI\)"):
+        clm.from_clm(paths, folder / "surface.nc")

@@ -99,22 +99,11 @@ def from_clm(
     """
     if not 0 <= w_floor < 1:
         raise ForcingError(f"The floor of the water scalar is {w_floor:g}; expected 0 to below 1.")
-    custom = (
-        []
-        if litter_inputs in ("auto", "npp", *litter.BUILT_IN)
-        else [litter.from_toml(litter_inputs)]
-    )
-    recipes = [*litter.BUILT_IN.values(), *custom]
-    fluxes = {"NPP", *(name for recipe in recipes for name in litter.variables(recipe))}
-    history = scan(paths, [*MONTHLY.values(), "SOILPSI", *fluxes])
-
-    names = dict(MONTHLY)
-    from_potential = "W_SCALAR" not in history.fields
-    if from_potential:
-        if "SOILPSI" not in history.fields:
-            history.field("W_SCALAR (nor SOILPSI)")
-        names["w_scalar"] = "SOILPSI"
+    history = scan(paths, _wanted(litter_inputs))
     kind, recipe = litter.choose(litter_inputs, npp_shares, history.fields)
+    names = dict(MONTHLY)
+    if from_potential := "W_SCALAR" not in history.fields and "SOILPSI" in history.fields:
+        names["w_scalar"] = "SOILPSI"
     needed = [*names.values(), *litter.variables(recipe)]
     for name in needed:
         _check_unit(history, name)
@@ -126,13 +115,10 @@ def from_clm(
         raise ForcingError(f"The years {first}-{last} run backwards.")
     history.check_complete(needed, first, last)
 
-    candidates = [Path(surface_data)] if surface_data is not None else []
-    constants, sources = surface.read_surface(
-        [*candidates, history.paths[0]], history.lat, history.lon
-    )
+    others = [Path(surface_data)] if surface_data is not None else []
+    constants, sources = surface.read_surface([*others, *history.paths], history.lat, history.lon)
     longitude = grids.to_180(history.lon)
     columns = np.argsort(longitude)
-    plan = _plan(history, needed, recipe, (first, last), w_floor, columns)
     cells = xr.Dataset(
         {
             "nbedrock": (("lat", "lon"), constants["nbedrock"][:, columns]),
@@ -142,34 +128,16 @@ def from_clm(
         coords={"lat": ("lat", history.lat, {"units": "degrees_north"}),
                 "lon": ("lon", longitude[columns], {"units": "degrees_east"})},
     )  # fmt: skip
-    n_layered = sum(history.field(n).layered for n in names.values())
+    n_layered = sum(history.field(name).layered for name in names.values())
     row_bytes = 8 * len(history.lon) * N_MONTHS * len(CLM5_GRID) * n_layered
     rows = int(np.clip(BLOCK_BYTES // row_bytes, 1, len(history.lat)))
-    template = grids.forcing_template(cells, rows, -1)
-    template["missing"] = (
-        ("lat", "lon"),
-        template["status"].data.astype(np.int16),
-        {
-            "units": "1",
-            "long_name": "which forcing variables a cell lacks",
-            "flag_masks": np.array([2**i for i in range(len(FORCING_VARIABLES))], np.int16),
-            "flag_meanings": " ".join(v.name for v in FORCING_VARIABLES),
-        },
-    )
+    template = _template(cells, rows)
+    plan = _plan(history, needed, recipe, (first, last), w_floor, columns)
     attrs = template.isel(lat=[0], lon=[0]).compute()
     result = cells.chunk(lat=rows).map_blocks(
         _climatology_block, kwargs={"plan": plan, "names": names, "attrs": attrs}, template=template
     )
-    extra = surface.area_and_land([*paths[:1], *candidates], (len(history.lat), len(history.lon)))
-    area = extra.get("cell_area")
-    if area is None or np.isnan(area).all():
-        area = grids.cell_area(history.lat, history.lon)
-    result["cell_area"] = (("lat", "lon"), area[:, columns].astype(np.float32),
-                           {"units": "km2", "long_name": "area of the grid cell"})  # fmt: skip
-    if "land_fraction" in extra:
-        fraction = np.nan_to_num(extra["land_fraction"][:, columns])  # CLM: no value is no land
-        meaning = {"units": "1", "long_name": "land share of the cell"}
-        result["land_fraction"] = (("lat", "lon"), fraction.astype(np.float32), meaning)
+    result = result.assign(_areas(history, [history.paths[0], *others], columns))
     result.attrs = {
         "Conventions": "CF-1.11",
         "title": f"Soil forcing: monthly climatology of CLM output, {first}-{last}",
@@ -183,6 +151,45 @@ def from_clm(
         "sand_from": sources["sand"],
     }
     return result.chunk(lon=min(180, len(history.lon)))
+
+
+def _wanted(litter_inputs: str) -> list[str]:
+    """Names of all variables that could be of use; a recipe of the user adds its own."""
+    recipes = list(litter.BUILT_IN.values())
+    if litter_inputs not in ("auto", "npp", *litter.BUILT_IN):
+        recipes.append(litter.from_toml(litter_inputs))
+    fluxes = {name for recipe in recipes for name in litter.variables(recipe)}
+    return [*MONTHLY.values(), "SOILPSI", "NPP", *sorted(fluxes)]
+
+
+def _template(cells: xr.Dataset, rows: int) -> xr.Dataset:
+    """Return forcing's own template with a bit mask that says which variables a cell lacks."""
+    template = grids.forcing_template(cells, rows, -1)
+    attrs = {
+        "units": "1",
+        "long_name": "which forcing variables a cell lacks",
+        "flag_masks": np.array([2**i for i in range(len(FORCING_VARIABLES))], np.int16),
+        "flag_meanings": " ".join(v.name for v in FORCING_VARIABLES),
+    }
+    template["missing"] = (("lat", "lon"), template["status"].data.astype(np.int16), attrs)
+    return template
+
+
+def _areas(history: History, paths: Sequence[Path], columns: np.ndarray) -> dict[str, xr.DataArray]:
+    """Cell area and, where the files have it, the land fraction, for area-weighted totals."""
+    found = surface.area_and_land(paths, (len(history.lat), len(history.lon)))
+    area = found.get("cell_area")
+    if area is None or np.isnan(area).all():
+        area = grids.cell_area(history.lat, history.lon)
+    meaning = {"units": "km2", "long_name": "area of the grid cell"}
+    areas = {"cell_area": xr.DataArray(area[:, columns].astype(np.float32),
+                                       dims=("lat", "lon"), attrs=meaning)}  # fmt: skip
+    if "land_fraction" in found:
+        fraction = np.nan_to_num(found["land_fraction"])  # CLM gives none where there is no land
+        meaning = {"units": "1", "long_name": "land share of the cell"}
+        areas["land_fraction"] = xr.DataArray(fraction[:, columns].astype(np.float32),
+                                              dims=("lat", "lon"), attrs=meaning)  # fmt: skip
+    return areas
 
 
 def _check_unit(history: History, name: str) -> None:

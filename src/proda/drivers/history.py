@@ -89,14 +89,13 @@ class History:
     lat: np.ndarray
     lon: np.ndarray
     fields: dict[str, Field]
-    constants: dict[str, Path]
-    """Variables without a time axis, and one file that has each."""
 
     def field(self, name: str) -> Field:
         """Return a variable's description, or name what is missing."""
         if name not in self.fields:
+            instead = " (or SOILPSI)" if name == "W_SCALAR" else ""
             raise ForcingError(
-                f"The history files have no monthly variable {name} (looked in "
+                f"The history files have no monthly variable {name}{instead} (looked in "
                 f"{len(self.paths)} files, from {self.paths[0]} to {self.paths[-1]}). Add it to "
                 "hist_fincl1 of the run, or give further files."
             )
@@ -153,7 +152,6 @@ def scan(paths: Sequence[str | os.PathLike[str]], wanted: Iterable[str]) -> Hist
         raise ForcingError("No history files were given.")
     names = list(wanted)
     fields: dict[str, Field] = {}
-    constants: dict[str, Path] = {}
     lat = lon = None
     for path in [Path(p) for p in paths]:
         if path.is_file():
@@ -166,9 +164,6 @@ def scan(paths: Sequence[str | os.PathLike[str]], wanted: Iterable[str]) -> Hist
                 raise ForcingError(f"{path}: its grid differs from that of {paths[0]}.")
             monthly = [n for n in names if n in dataset.variables and
                        "time" in dataset[n].dimensions]  # fmt: skip
-            constants.update(
-                {n: path for n in names if n in dataset.variables and n not in monthly}
-            )
             months = months_of(dataset, path) if monthly else []
             for name in monthly:
                 field = _describe(dataset[name], name, path, here)
@@ -187,7 +182,7 @@ def scan(paths: Sequence[str | os.PathLike[str]], wanted: Iterable[str]) -> Hist
                     known.records[month] = Record(path, index)
     assert lat is not None  # there is at least one file
     assert lon is not None
-    return History(tuple(Path(p) for p in paths), lat, lon, fields, constants)
+    return History(tuple(Path(p) for p in paths), lat, lon, fields)
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +130,7 @@ def _check_place(dataset: Any, path: Path, lat: np.ndarray, lon: np.ndarray) -> 
                 raise ForcingError(f"{path}: its {name} differs from the history files' grid.")
 
 
-def area_and_land(
-    paths: list[str | os.PathLike[str]], shape: tuple[int, int]
-) -> dict[str, np.ndarray]:
+def area_and_land(paths: Sequence[Path], shape: tuple[int, int]) -> dict[str, np.ndarray]:
     """Cell areas (km2) and land fractions of the first files that have them, where they do."""
     found: dict[str, np.ndarray] = {}
     for path in paths:
