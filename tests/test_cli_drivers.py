@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-import clm_files as made
 from proda import cli, files
 from proda.errors import DownloadError, ForcingError, SiteError
 from proda.forcing import Forcing
-from test_climate import made_climate
-from test_covariates import made_grid
+from tests import clm_files as made
+from tests.test_climate import made_climate
+from tests.test_covariates import made_grid
 
 
 @pytest.fixture

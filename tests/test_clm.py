@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-import clm_files as made
 from proda import files
 from proda.drivers import clm, sampling
 from proda.drivers.history import scan
@@ -12,6 +11,7 @@ from proda.drivers.soil_physics import water_scalar
 from proda.drivers.summary import litter_totals, status_counts
 from proda.errors import FileError, ForcingError
 from proda.forcing import FORCING_VARIABLES, Forcing
+from tests import clm_files as made
 
 EAST = made.LON[made.LON < 180]
 

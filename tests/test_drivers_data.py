@@ -1,8 +1,6 @@
 """The drivers on the real data; skipped where these are absent."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,10 +17,7 @@ pytestmark = pytest.mark.data
 MM_TO_MPA = 9.81e-6
 
 
-def real(name):
-    folder = Path(
-        os.environ.get("PRODA_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")
-    )
+def real(folder, name):
     path = folder / name
     if not path.exists():
         pytest.skip(f"no real data: {path} is absent (set PRODA_DATA)")
@@ -30,9 +25,9 @@ def real(name):
 
 
 @pytest.fixture(scope="module")
-def coarse():
+def coarse(real_data):
     """Forcing on the 2-degree grid, by the same code as at half a degree."""
-    opened = climate.open_climate(real("grids/climate_2deg.nc"))
+    opened = climate.open_climate(real(real_data, "grids/climate_2deg.nc"))
     return opened, climate.from_climate(opened).compute()
 
 
@@ -48,9 +43,9 @@ def test_litter_totals_equal_the_sources_to_1_per_cent(coarse):
     assert (pools["ML"], pools["CL"] + pools["LL"]) == pytest.approx((26.7, 25.3), rel=0.01)
 
 
-def test_half_degree_totals_equal_those_stated_in_the_file():
+def test_half_degree_totals_equal_those_stated_in_the_file(real_data):
     """Rows of the half-degree grid are estimated without their soil: totals need litter only."""
-    opened = climate.open_climate(real("grids/climate_halfdeg.nc"))
+    opened = climate.open_climate(real(real_data, "grids/climate_halfdeg.nc"))
     stated = json.loads(opened.attrs["global_totals"])["halfdeg_land_mask_times_land_fraction_PgC"]
     litter = climate.litter_inputs(*(opened[n].to_numpy().astype(float) for n in (
         "npp", "metabolic_litter_input", "structural_litter_input")))  # fmt: skip
@@ -75,18 +70,22 @@ def test_every_land_cell_has_forcing(coarse):
     assert sum(counts.values()) == forcing["status"].size
 
 
-def test_profiles_at_sites_are_forcing(coarse):
+def test_profiles_at_sites_are_forcing(coarse, real_data):
     """At two degrees a cell's centre is up to 180 km away."""
     _, forcing = coarse
-    table = sampling.read_sites(real("profiles/profiles.parquet")).iloc[::20].reset_index(drop=True)
+    table = (
+        sampling.read_sites(real(real_data, "profiles/profiles.parquet"))
+        .iloc[::20]
+        .reset_index(drop=True)
+    )
     dataset, nearest = sampling.forcing_at_sites(forcing, table, 200)
     assert sum(nearest.counts().values()) == len(table)
     assert len(Forcing.from_dataset(dataset)) == len(nearest.sites) > 0.9 * len(table)
 
 
 @pytest.fixture(scope="module")
-def clm():
-    return xr.open_dataset(real("grids/clm51_sparse.nc"))
+def clm(real_data):
+    return xr.open_dataset(real(real_data, "grids/clm51_sparse.nc"))
 
 
 def test_the_water_scalar_of_clms_own_potential(clm):
@@ -124,8 +123,8 @@ def test_clms_temperature_scalar_is_ours_times_its_normalisation(clm):
     assert float(ratio.median()) == pytest.approx(0.8205, rel=1e-3)
 
 
-def test_covariates_are_missing_as_often_as_their_makers_say():
-    grid = covariates.open_covariates(real("grids/covariates_halfdeg.nc"))
+def test_covariates_are_missing_as_often_as_their_makers_say(real_data):
+    grid = covariates.open_covariates(real(real_data, "grids/covariates_halfdeg.nc"))
     table = covariates.on_grid(grid)
     share = covariates.missing_shares(table, grid)
     assert len(table) == 62399
