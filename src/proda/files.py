@@ -66,7 +66,10 @@ def check_whole(path: str | os.PathLike[str]) -> None:
         Naming the file and how much is missing.
     """
     if short := missing_bytes(path):
-        raise FileError(f"{path}: cut short, at least {short:,} bytes are missing; copy it again.")
+        raise FileError(
+            f"{path}: not a readable netCDF file: cut short or damaged, at least {short:,} bytes are "
+            "missing. Copy it again."
+        )
 
 
 def open_netcdf(path: str | os.PathLike[str]) -> xr.Dataset:
