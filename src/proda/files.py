@@ -67,8 +67,8 @@ def check_whole(path: str | os.PathLike[str]) -> None:
     """
     if short := missing_bytes(path):
         raise FileError(
-            f"{path}: not a readable netCDF file: cut short or damaged, at least {short:,} bytes are "
-            "missing. Copy it again."
+            f"{path}: not a readable netCDF file: cut short or damaged, at least {short:,} bytes "
+            "are missing. Copy it again."
         )
 
 
