@@ -25,3 +25,15 @@ class FileError(ProdaError):
 
 class ObservationError(ProdaError):
     """A table of soil profiles lacks a column, or its settings or values make no sense."""
+
+
+class SiteError(ProdaError):
+    """A table of sites lacks a column, or holds a site twice."""
+
+
+class CovariateError(ProdaError):
+    """A grid of covariates lacks a variable or a class, or holds one that it does not explain."""
+
+
+class DownloadError(ProdaError):
+    """A data set is not in the catalogue, or could not be downloaded whole."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from proda.errors import FileError
+from proda.netcdf3 import missing_bytes
 
 
 @contextlib.contextmanager
@@ -53,6 +57,21 @@ def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
         dataset.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
 
 
+def check_whole(path: str | os.PathLike[str]) -> None:
+    """Refuse a classic netCDF file that was cut short; the library would read zeros instead.
+
+    Raises
+    ------
+    FileError
+        Naming the file and how much is missing.
+    """
+    if short := missing_bytes(path):
+        raise FileError(
+            f"{path}: not a readable netCDF file: cut short or damaged, at least {short:,} bytes "
+            "are missing. Copy it again."
+        )
+
+
 def open_netcdf(path: str | os.PathLike[str]) -> xr.Dataset:
     """Open a netCDF file, or say plainly which file could not be read.
 
@@ -64,6 +83,7 @@ def open_netcdf(path: str | os.PathLike[str]) -> xr.Dataset:
     target = Path(path)
     if not target.is_file():
         raise FileError(f"{target}: there is no such file.")
+    check_whole(target)
     try:
         return xr.open_dataset(target, engine="netcdf4")
     except (OSError, ValueError) as error:
@@ -71,3 +91,151 @@ def open_netcdf(path: str | os.PathLike[str]) -> xr.Dataset:
             f"{target}: not a readable netCDF file ({error}). "
             "Check that it was copied whole; `ncdump -h` shows what it holds."
         ) from error
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder name that becomes `path` only if the block succeeds.
+
+    An older Zarr store at `path` is replaced at the end and stays as it was on any error.
+
+    Raises
+    ------
+    FileError
+        If something that is not a Zarr store already lies at `path`, the folder above it does not
+        exist, or the disk is full or not writable.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise FileError(f"{target}: the folder {target.parent} does not exist; create it first.")
+    if target.exists() and not (target / "zarr.json").is_file():
+        raise FileError(f"{target} exists and is no Zarr store; it is left alone. Choose another.")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    retired = target.with_name(f".{target.name}.{os.getpid()}.old")
+    try:
+        yield temporary
+        _sync(temporary)
+        if target.exists():  # two renames: for a moment there is none, but never a mixture
+            target.rename(retired)
+        temporary.rename(target)
+    except OSError as error:
+        if retired.exists() and not target.exists():
+            retired.rename(target)
+        raise FileError(f"{target}: could not be written ({error}); nothing was kept.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if target.exists():
+            shutil.rmtree(retired, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    for file in folder.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def write_zarr(
+    dataset: xr.Dataset,
+    path: str | os.PathLike[str],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write a Dataset as a Zarr (version 3) store, whole or not at all, block by Dask block.
+
+    Parameters
+    ----------
+    dataset
+        In memory or lazy; a lazy one is computed block by block, so that only a few blocks are in
+        memory at a time. Chunks on disk are the Dask chunks.
+    path
+        Folder of the store; an older store there is replaced.
+    on_progress
+        Called with (tasks done, tasks in all) while a lazy Dataset is computed in this process.
+    """
+    from dask.callbacks import Callback
+
+    done = [0, 0]
+
+    def start(graph: Any) -> None:
+        done[:] = [0, len(graph)]
+
+    def after(*_: Any) -> None:
+        done[0] += 1
+        if on_progress is not None:
+            on_progress(done[0], done[1])
+
+    # Zarr 3 specifies variable-length strings but not the fixed-length ones that NumPy makes.
+    text = {n: v.astype(object) for n, v in dataset.variables.items() if v.dtype.kind in "UT"}
+    dataset = dataset.assign({n: v for n, v in text.items() if n in dataset.data_vars})
+    dataset = dataset.assign_coords({n: v for n, v in text.items() if n in dataset.coords})
+    for variable in dataset.variables.values():  # chunks of the file that the data came from
+        for key in ("chunks", "preferred_chunks", "compressors", "filters", "shards", "serializer"):
+            variable.encoding.pop(key, None)
+    with whole_folder(path) as temporary, Callback(start=start, posttask=after):  # type: ignore[no-untyped-call]
+        dataset.to_zarr(temporary, mode="w", zarr_format=3, consolidated=False)
+        if on_progress is not None:  # what the graph holds as plain data is never a task
+            on_progress(done[1], done[1])
+
+
+def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Open a netCDF file or a Zarr store (lazily, with its chunks), whichever `path` is.
+
+    Raises
+    ------
+    FileError
+        If there is nothing at `path`, or it is neither.
+    """
+    target = Path(path)
+    if not target.is_dir():
+        return open_netcdf(target)
+    if not (target / "zarr.json").is_file():
+        raise FileError(f"{target}: a folder, but no Zarr store (it holds no zarr.json).")
+    try:
+        dataset = xr.open_zarr(target, consolidated=False)
+        text = {n: v for n, v in dataset.coords.items() if v.dtype.kind == "T"}
+        return dataset.assign_coords(
+            {n: (v.dims, np.array([str(x) for x in v.values.ravel()], object).reshape(v.shape),
+                 v.attrs) for n, v in text.items()}
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError) as error:
+        raise FileError(f"{target}: not a readable Zarr store ({error}).") from error
+
+
+def load(dataset: xr.Dataset, where: str | os.PathLike[str]) -> xr.Dataset:
+    """Read all variables into memory, or name the one whose bytes are damaged.
+
+    A damaged header is met when a file is opened, damaged values only here.
+
+    Raises
+    ------
+    FileError
+        Naming `where` and the variable.
+    """
+    for name in dataset.variables:
+        try:
+            dataset[name].load()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise FileError(
+                f"{where}: {name} cannot be read ({error}); the file is damaged, copy it again."
+            ) from error
+    return dataset
+
+
+def write_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
+    """Write netCDF-4 or Zarr by the ending of `path` (.nc or .zarr), whole or not at all.
+
+    Raises
+    ------
+    FileError
+        If the ending is another one.
+    """
+    ending = Path(path).suffix.lower()
+    if ending == ".zarr":
+        write_zarr(dataset, path)
+    elif ending in (".nc", ".nc4"):
+        write_netcdf(dataset, path)
+    else:
+        raise FileError(f"{path}: cannot write a {ending or 'file without ending'}; use .nc, .zarr")

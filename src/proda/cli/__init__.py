@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from proda.cli import column, demo, models, profiles
+from proda.cli import column, covariates, demo, forcing, get, models, profiles
 from proda.cli.app import app
 from proda.cli.console import errors
 
-__all__ = ["app", "column", "demo", "main", "models", "profiles"]
+__all__ = [
+    "app",
+    "column",
+    "covariates",
+    "demo",
+    "forcing",
+    "get",
+    "main",
+    "models",
+    "profiles",
+]
 
 
 def main() -> None:

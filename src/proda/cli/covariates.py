@@ -1,0 +1,71 @@
+"""`proda covariates`: the table of predictors at sites or on the grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proda.cli.app import app
+from proda.cli.console import console, print_table
+
+covariates_app = typer.Typer(no_args_is_help=True, help="Predictors of the network.")
+app.add_typer(covariates_app, name="covariates")
+
+
+@covariates_app.callback()
+def _noun() -> None:
+    """Keep `build` a verb of its own although it is the only one."""
+
+
+@covariates_app.command(
+    "build",
+    epilog="Examples: `proda covariates build covariates_halfdeg.nc cells.parquet`, "
+    "`proda covariates build covariates_halfdeg.nc sites.parquet --sites profiles.parquet`",
+)
+def build(
+    grid: Annotated[Path, typer.Argument(help="Covariates on lat, lon (netCDF or Zarr).")],
+    out: Annotated[Path, typer.Argument(help="Parquet table to write.")],
+    sites: Annotated[
+        Path | None,
+        typer.Option(help="CSV or Parquet of sites; without it, every cell of the grid."),
+    ] = None,
+    limit_km: Annotated[
+        float, typer.Option("--limit-km", help="Leave out sites farther from any cell's centre.")
+    ] = 100.0,
+) -> None:
+    """Build the table of covariates of sites, or of every land cell, by one code path.
+
+    Categories keep their meanings; nothing is filled, and the missing shares are printed.
+    """
+    from proda.cli.forcing import print_sites
+    from proda.drivers import covariates, sampling
+
+    with console.status(f"Reading {grid}"):
+        opened = covariates.open_covariates(grid)
+    if sites is None:
+        table = covariates.on_grid(opened)
+    else:
+        rows = sampling.read_sites(sites)
+        table, nearest = covariates.at_sites(opened, rows, limit_km)
+        left_out = out.with_name(f"{out.name}.left_out.csv")
+    covariates.write_table(table, out)
+    if sites is not None:
+        sampling.write_left_out(nearest, left_out)
+        print_sites(nearest, len(rows), left_out)
+    share = covariates.missing_shares(table, opened)
+    lacking = [(name, f"{value:.3%}") for name, value in share.items() if value > 0]
+    title = f"{len(lacking)} of {len(share)} covariates are missing somewhere"
+    print_table(title, ["covariate", "rows without"], lacking, right=[1])
+    categories = [c for c in opened.covariates if c.classes is not None]
+    print_table(
+        "Categories",
+        ["covariate", "classes", "met here", "most common"],
+        [
+            (c.name, len(c.classes or {}), table[c.name].nunique(), table[c.name].mode()[0])
+            for c in categories
+        ],
+        right=[1, 2],
+    )
+    console.print(f"Wrote {len(table):,} rows x {len(share)} covariates to {out}")

@@ -1,0 +1,237 @@
+"""`proda forcing`: from CLM history files, from climate, at sites, summary, plot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proda.cli.app import app
+from proda.cli.console import console, print_table, progress
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from proda.drivers.sampling import Nearest
+
+forcing_app = typer.Typer(
+    no_args_is_help=True, help="Make, sample and describe the forcing of soil columns."
+)
+app.add_typer(forcing_app, name="forcing")
+
+_Out = Annotated[Path, typer.Argument(help="Zarr store to write; replaced if it is there.")]
+_Limit = Annotated[
+    float, typer.Option("--limit-km", help="Leave out sites farther from the centre of any cell.")
+]
+
+
+@contextmanager
+def _blocks(what: str) -> Iterator[Callable[[int, int], None]]:
+    with progress("tasks") as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@forcing_app.command(
+    "from-climate",
+    epilog="Example: `proda forcing from-climate climate_halfdeg.nc forcing.zarr`",
+)
+def from_climate(
+    climate: Annotated[Path, typer.Argument(help="Annual climate on lat, lon (netCDF or Zarr).")],
+    out: _Out,
+    w_floor: Annotated[
+        float, typer.Option(help="Least water scalar; keeps a steady state in frozen soil.")
+    ] = 0.05,
+    name: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="OURS=THEIRS, for a variable that is called otherwise."),
+    ] = None,
+) -> None:
+    """Estimate forcing from annual climate; says so in the file's attributes.
+
+    Soil temperature is an annual wave damped with depth, the water scalar follows from saturation,
+    texture and freezing, litter inputs from NPP. `docs/drivers.md` gives every rule.
+    """
+    from proda import files
+    from proda.drivers import climate as driver
+    from proda.errors import ForcingError
+
+    names = {}
+    for pair in name or []:
+        ours, equals, theirs = pair.partition("=")
+        if not equals:
+            raise ForcingError(f"--name {pair}: expected OURS=THEIRS.")
+        names[ours] = theirs
+    dataset = driver.open_climate(climate, names)
+    source = f"{climate.name}: {dataset.attrs.get('title', 'no title')}"
+    result = driver.from_climate(dataset, w_floor, source)
+    with _blocks("Estimating forcing") as step:
+        files.write_zarr(result, out, step)
+    _print_summary(out)
+
+
+@forcing_app.command(
+    "from-clm",
+    epilog="Example: `proda forcing from-clm run.clm2.h0.19*.nc forcing.zarr --surface surfdata.nc "
+    "--years 1901-1920`",
+)
+def from_clm(
+    history: Annotated[
+        list[Path], typer.Argument(help="Monthly history files, then the Zarr store to write.")
+    ],
+    surface: Annotated[
+        Path | None, typer.Option(help="Surface data with nbedrock or zbedrock, and sand.")
+    ] = None,
+    years: Annotated[str, typer.Option(help="FIRST-LAST; all that the files hold if empty.")] = "",
+    litter: Annotated[
+        str,
+        typer.Option(help="Litter inputs: auto, turnover, litterfall, npp, or a recipe (.toml)."),
+    ] = "auto",
+    npp_shares: Annotated[
+        str, typer.Option(help="Shares of NPP for CWD,ML,CL,LL; with --litter npp.")
+    ] = "",
+    w_floor: Annotated[
+        float, typer.Option(help="Least water scalar where it is made from SOILPSI.")
+    ] = 0.0,
+) -> None:
+    """Make the monthly climatology of CLM/CESM history files (20 years in the study)."""
+    from proda import files
+    from proda.drivers import clm
+    from proda.errors import ForcingError
+
+    *paths, out = history
+    if not paths or out.suffix != ".zarr":
+        raise ForcingError("Give the history files and then the store to write, OUT.zarr.")
+    period = None
+    if years:
+        first, _, last = years.partition("-")
+        if not (first.isdigit() and last.isdigit()):
+            raise ForcingError(f"--years {years}: expected FIRST-LAST, such as 1901-1920.")
+        period = (int(first), int(last))
+    shares = None
+    if npp_shares:
+        try:
+            shares = [float(s) for s in npp_shares.split(",")]
+        except ValueError as error:
+            raise ForcingError(f"--npp-shares {npp_shares}: expected four numbers.") from error
+    with console.status(f"Reading the headers of {len(paths)} files"):
+        result = clm.from_clm(paths, surface, period, litter, shares, w_floor)
+    with _blocks("Averaging") as step:
+        files.write_zarr(result, out, step)
+    _print_summary(out)
+
+
+@forcing_app.command(
+    "at-sites",
+    epilog="Example: `proda forcing at-sites forcing.zarr profiles.parquet sites.zarr`",
+)
+def at_sites(
+    forcing: Annotated[Path, typer.Argument(help="Forcing on a grid (Zarr or netCDF).")],
+    sites: Annotated[
+        Path, typer.Argument(help="CSV or Parquet with site (or profile_id), latitude, longitude.")
+    ],
+    out: Annotated[Path, typer.Argument(help="Forcing of the sites to write (.zarr or .nc).")],
+    limit_km: _Limit = 100.0,
+) -> None:
+    """Take the forcing of each site's nearest usable cell; keep the distance.
+
+    Sites without one are listed with their reason in OUT.left_out.csv.
+    """
+    from proda import files
+    from proda.drivers import sampling
+
+    table = sampling.read_sites(sites)
+    with console.status(f"Sampling {len(table):,} sites"):
+        dataset, nearest = sampling.forcing_at_sites(files.open_dataset(forcing), table, limit_km)
+        files.write_dataset(dataset, out)
+    left_out = out.with_name(f"{out.name}.left_out.csv")
+    sampling.write_left_out(nearest, left_out)
+    print_sites(nearest, len(table), left_out)
+    _print_summary(out)
+
+
+@forcing_app.command("summary", epilog="Example: `proda forcing summary forcing.zarr`")
+def summary(
+    forcing: Annotated[Path, typer.Argument(help="Forcing on a grid or at sites.")],
+) -> None:
+    """Print where forcing comes from, its ranges, cells by reason, and litter totals."""
+    _print_summary(forcing)
+
+
+@forcing_app.command(
+    "plot",
+    epilog="Examples: `proda forcing plot forcing.zarr out.png --lat 68.6 --lon -149.6`, "
+    "`proda forcing plot sites.zarr out.png --site 42`",
+)
+def plot(
+    forcing: Annotated[Path, typer.Argument(help="Forcing on a grid or at sites.")],
+    out: Annotated[Path, typer.Argument(help="Figure to write (.png, .pdf or .svg).")],
+    lat: Annotated[float | None, typer.Option(help="Latitude; the nearest usable cell.")] = None,
+    lon: Annotated[float | None, typer.Option(help="Longitude.")] = None,
+    site: Annotated[str | None, typer.Option(help="Name of a site.")] = None,
+) -> None:
+    """Draw the forcing of one place through depth and the year."""
+    from proda import files
+    from proda.drivers import sampling
+    from proda.plots import style
+    from proda.plots.forcing import forcing_at_place
+
+    dataset = files.open_dataset(forcing)
+    column = sampling.one_place(dataset, lat, lon, site)
+    style.save(forcing_at_place(column), out)
+    far = column.attrs["distance_km"]
+    console.print(f"{column.attrs['place']}, {far:.1f} km from the place asked for; wrote {out}")
+
+
+def print_sites(nearest: Nearest, n: int, left_out: Path) -> None:
+    """Print how many sites were taken and left out by reason; the counts add up."""
+    rows = [(reason, f"{count:,}") for reason, count in nearest.counts().items()]
+    print_table("Sites", ["what", "sites"], [*rows, ("all", f"{n:,}")], right=[1])
+    if len(nearest.left_out):
+        console.print(f"Those left out, with reasons: {left_out}")
+
+
+def _print_summary(path: Path) -> None:
+    from proda import files
+    from proda.drivers.summary import summarise
+
+    dataset: xr.Dataset = files.open_dataset(path)
+    found = summarise(dataset)
+    shown = ("title", "estimated", "source", "comment", "climatology_years", "litter_input_from",
+             "w_scalar_from", "w_scalar_floor", "nbedrock_from", "sand_from",
+             "missing_by_variable", "sampling")  # fmt: skip
+    rows = [(k, found.attrs[k]) for k in shown if k in found.attrs]
+    print_table(f"{path}: {found.size}", ["attribute", "value"], rows)
+    print_table(
+        "Values",
+        ["variable", "unit", "least", "mean", "most", "missing"],
+        [
+            (name, r["unit"], f"{r['min']:.4g}", f"{r['mean']:.4g}", f"{r['max']:.4g}",
+             f"{r['missing']:,}")
+            for name, r in found.ranges.iterrows()
+        ],
+        right=[2, 3, 4, 5],
+    )  # fmt: skip
+    if found.status:
+        total = sum(found.status.values())
+        cells = [(name, f"{count:,}") for name, count in found.status.items()]
+        print_table("Cells", ["why", "cells"], [*cells, ("all", f"{total:,}")], right=[1])
+    if found.litter_total:
+        pools = [(pool, f"{value:.3f}") for pool, value in found.litter_total.items()]
+        total_input = sum(found.litter_total.values())
+        print_table(
+            "Carbon input, area-weighted",
+            ["pool", "Pg yr-1"],
+            [*pools, ("all", f"{total_input:.3f}")],
+            right=[1],
+        )
+    if found.distance_km:
+        print_table(
+            "Distance from site to cell centre",
+            ["", "km"],
+            [(k, f"{v:.1f}") for k, v in found.distance_km.items()],
+            right=[1],
+        )

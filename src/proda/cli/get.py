@@ -1,0 +1,78 @@
+"""`proda get`: download public data sets by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proda.cli.app import app
+from proda.cli.console import console, errors, print_table
+
+
+@app.command(
+    "get",
+    epilog="Examples: `proda get` lists the data sets; `proda get wosis-2019-september`; "
+    "`proda get wosis-2023-december --unpack`; `proda get my-data --catalogue my.toml`",
+)
+def get(
+    name: Annotated[str, typer.Argument(help="Name in the catalogue; without it, a list.")] = "",
+    folder: Annotated[Path, typer.Option(help="Where to put the files; made if missing.")] = Path(),
+    catalogue: Annotated[
+        list[Path] | None, typer.Option(help="A catalogue of your own (TOML), added to ours.")
+    ] = None,
+    unpack: Annotated[bool, typer.Option("--unpack", help="Unpack zip archives too.")] = False,
+) -> None:
+    """Download a public data set; goes on where it broke off, and checks what came.
+
+    Licence and citation are printed first: they are the data provider's terms for you.
+    """
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    from proda.drivers import download
+    from proda.drivers.catalogue import catalogue as read
+    from proda.errors import DownloadError
+
+    sources = read(catalogue or [])
+    if not name:
+        rows = [(n, s.title, s.licence) for n, s in sources.items()]
+        print_table("Data sets", ["name", "title", "licence"], rows)
+        return
+    if name not in sources:
+        raise DownloadError(
+            f"No data set {name} in the catalogue; it has {', '.join(sources)}. A table of your "
+            "own is added with --catalogue."
+        )
+    source = sources[name]
+    terms = [("title", source.title), ("licence", source.licence), ("cite", source.citation),
+             ("home page", source.homepage), ("note", source.note)]  # fmt: skip
+    print_table(name, ["", ""], [row for row in terms if row[1]])
+    folder.mkdir(parents=True, exist_ok=True)
+    done = []
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(),
+               TransferSpeedColumn(), TimeRemainingColumn())  # fmt: skip
+    for remote in source.files:
+        with Progress(*columns, console=errors, transient=True) as bar:
+            task = bar.add_task(remote.name, total=remote.size)
+
+            def step(n: int, total: int | None, bar: Progress = bar, task: TaskID = task) -> None:
+                bar.update(task, completed=n, total=total)
+
+            path = download.get_file(remote, folder, step)
+        size = "as in the table" if remote.size else "not in the table"
+        checksum = "SHA-256 as in the table" if remote.sha256 else "not in the table, not checked"
+        done.append((path, f"{path.stat().st_size:,}", size, checksum))
+        if unpack and path.suffix == ".zip":
+            for member in download.unpack(path):
+                done.append((member, f"{member.stat().st_size:,}", "from the archive", "CRC-32"))
+    print_table("Files", ["file", "bytes", "size", "checksum"], done, right=[1])
+    console.print(f"{len(done)} files in {folder}")

@@ -1,0 +1,93 @@
+"""The table of public data sets that `proda get` knows, which users extend with their own file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from proda.errors import DownloadError
+
+ENVIRONMENT = "PRODA_CATALOGUE"
+"""Environment variable with the path of a further table."""
+
+
+class RemoteFile(BaseModel):
+    """One file of a data set: where it is, what it is called here, and how to know it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(pattern=r"^https?://")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    size: int | None = Field(default=None, gt=0)
+    """Bytes, where known."""
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
+
+
+class Source(BaseModel):
+    """A public data set: what it is, its terms, its files."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    licence: str
+    citation: str
+    homepage: str = ""
+    note: str = ""
+    files: tuple[RemoteFile, ...] = Field(min_length=1)
+
+    @field_validator("files")
+    @classmethod
+    def _names_differ(cls, files: tuple[RemoteFile, ...]) -> tuple[RemoteFile, ...]:
+        names = [f.name for f in files]
+        if len(set(names)) != len(names):
+            raise ValueError("two files have the same name")
+        return files
+
+
+def catalogue(further: Iterable[str | os.PathLike[str]] = ()) -> dict[str, Source]:
+    """Read the table shipped with the package, that of $PRODA_CATALOGUE, and `further` ones.
+
+    A later table's data set replaces an earlier one of the same name.
+
+    Raises
+    ------
+    DownloadError
+        Naming the file, the data set and the entry that is wrong.
+    """
+    sources = _read(
+        package_files("proda.drivers").joinpath("catalogue.toml").read_text("utf-8"),
+        "the catalogue of the package",
+    )
+    paths = [Path(p) for p in further]
+    if own := os.environ.get(ENVIRONMENT):
+        paths.insert(0, Path(own))
+    for path in paths:
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DownloadError(f"{path}: the catalogue cannot be read ({error}).") from error
+        sources |= _read(text, str(path))
+    return sources
+
+
+def _read(text: str, where: str) -> dict[str, Source]:
+    try:
+        content: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise DownloadError(f"{where}: not valid TOML ({error}).") from error
+    sources = {}
+    for name, entry in content.items():
+        try:
+            sources[name] = Source.model_validate(entry)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc'])) or name}: {e['msg']}" for e in error.errors()
+            )
+            raise DownloadError(f"{where}: [{name}] is not understood: {problems}.") from error
+    return sources

@@ -1,0 +1,339 @@
+"""Forcing estimated from annual climate, for users without CLM output (science: section 9)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from proda import files
+from proda.drivers import grids
+from proda.drivers.soil_physics import (
+    FREEZING_K,
+    W_FLOOR,
+    active_layer_depth,
+    annual_amplitude,
+    freezing_potential,
+    soil_temperature,
+    water_potential,
+    water_scalar,
+)
+from proda.errors import ForcingError
+from proda.forcing import FORCING_VARIABLES, N_MONTHS, ForcingVariable
+from proda.grid import CLM5_GRID, Grid
+
+BLOCK = (30, 180)
+"""Rows and columns of the grid that are computed, and stored, at a time."""
+
+
+@dataclass(frozen=True)
+class ClimateVariable:
+    """One annual-mean input on (lat, lon): name, unit, known other units, range, meaning."""
+
+    name: str
+    unit: str
+    lower: float
+    upper: float
+    long_name: str
+    accepted: Mapping[str, tuple[float, float]]
+
+
+_KELVIN = {"K": (1.0, -273.15), "celsius": (1.0, 0.0), "degree_Celsius": (1.0, 0.0),
+           "degrees_celsius": (1.0, 0.0), "C": (1.0, 0.0)}  # fmt: skip
+_SHARE = {"%": (0.01, 0.0), "percent": (0.01, 0.0), "": (1.0, 0.0)}
+_FLUX = {"gC m-2 yr-1": (1.0, 0.0), "gC/m^2/yr": (1.0, 0.0), "kg m-2 yr-1": (1e3, 0.0),
+         "kgC m-2 yr-1": (1e3, 0.0)}  # fmt: skip
+
+CLIMATE_VARIABLES = (
+    ClimateVariable("soil_temperature_mean", "degC", -70, 60,
+                    "mean annual soil temperature", _KELVIN),
+    ClimateVariable("tmax_warmest_month", "degC", -70, 70,
+                    "maximum temperature of the warmest month", _KELVIN),
+    ClimateVariable("tmin_coldest_month", "degC", -90, 60,
+                    "minimum temperature of the coldest month", _KELVIN),
+    ClimateVariable("liquid_saturation", "1", 0, 1,
+                    "liquid water as a share of pore space, annual mean", _SHARE),
+    ClimateVariable("frozen_saturation", "1", 0, 1,
+                    "ice as a share of pore space, annual mean", _SHARE),
+    ClimateVariable("sand_fraction_testbed", "1", 0, 1, "sand, share of mass", _SHARE),
+    ClimateVariable("clay_fraction_testbed", "1", 0, 1, "clay, share of mass", _SHARE),
+    ClimateVariable("npp", "g m-2 yr-1", 0, 1e4, "net primary production", _FLUX),
+    ClimateVariable("metabolic_litter_input", "g m-2 yr-1", 0, 1e4,
+                    "carbon input to metabolic litter", _FLUX),
+    ClimateVariable("structural_litter_input", "g m-2 yr-1", 0, 1e4,
+                    "carbon input to structural litter", _FLUX),
+)  # fmt: skip
+"""What :func:`from_climate` needs."""
+
+OPTIONAL = {"o_scalar": 1.0, "n_scalar": 1.0, "nbedrock": None}
+"""Forcing variables taken from the climate file if they are there; otherwise these constants.
+
+`nbedrock` is then the number of layers: no bedrock within the grid.
+"""
+
+
+def litter_inputs(
+    npp: Float[np.ndarray, "*n"],
+    metabolic: Float[np.ndarray, "*n"],
+    structural: Float[np.ndarray, "*n"],
+) -> Float[np.ndarray, "*n litter"]:
+    """Annual carbon input to CWD, metabolic, cellulose and lignin litter (science: section 9).
+
+    Structural litter is two parts cellulose and one part lignin litter; coarse woody debris takes
+    what NPP leaves, and nothing where litter exceeds NPP. All in one unit.
+    """
+    woody = np.maximum(npp - metabolic - structural, 0.0)
+    return np.stack([woody, metabolic, structural * (2 / 3), structural / 3], axis=-1)
+
+
+def estimate_columns(
+    climate: Mapping[str, Float[np.ndarray, " n"]],
+    latitude: Float[np.ndarray, " n"],
+    w_floor: float = W_FLOOR,
+    grid: Grid = CLM5_GRID,
+) -> dict[str, np.ndarray]:
+    """Estimate the forcing of n columns from their annual climate (science: section 9).
+
+    Parameters
+    ----------
+    climate
+        :data:`CLIMATE_VARIABLES` in their units; may hold :data:`OPTIONAL` ones too.
+    latitude
+        Degrees north.
+    w_floor
+        Least water scalar.
+
+    Returns
+    -------
+    dict
+        The variables of the forcing registry with n as first dimension.
+    """
+    n = len(latitude)
+    profile = (n, len(grid), N_MONTHS)
+    amplitude = annual_amplitude(climate["tmax_warmest_month"], climate["tmin_coldest_month"])
+    temperature = soil_temperature(climate["soil_temperature_mean"], amplitude, latitude, grid)
+    liquid, frozen, sand, clay = (
+        climate[name][:, None, None]
+        for name in ("liquid_saturation", "frozen_saturation", "sand_fraction_testbed",
+                     "clay_fraction_testbed")
+    )  # fmt: skip
+    # The annual mean holds ice; in a layer and month above 0 C it has melted.
+    wet = water_potential(liquid + frozen, 100 * sand, 100 * clay)
+    cold = water_potential(liquid, 100 * sand, 100 * clay)
+    potential = np.where(
+        temperature > FREEZING_K, wet, np.minimum(cold, freezing_potential(temperature))
+    )
+    active = np.repeat(active_layer_depth(temperature, grid)[:, None], N_MONTHS, axis=1)
+    return {
+        "soil_temperature": temperature,
+        "w_scalar": water_scalar(potential, w_floor),
+        "o_scalar": np.broadcast_to(_given(climate, "o_scalar", 1.0), profile),
+        "n_scalar": np.broadcast_to(_given(climate, "n_scalar", 1.0), profile),
+        "sand": np.repeat(100 * sand[:, :, 0], len(grid), axis=1),
+        "nbedrock": np.asarray(climate.get("nbedrock", np.full(n, float(len(grid))))),
+        "altmax": active,
+        "altmax_lastyear": active,
+        "litter_input": litter_inputs(
+            climate["npp"], climate["metabolic_litter_input"], climate["structural_litter_input"]
+        ),
+    }
+
+
+def _given(climate: Mapping[str, np.ndarray], name: str, default: float) -> np.ndarray:
+    values = climate.get(name)
+    return np.float64(default) if values is None else values[:, None, None]  # type: ignore[return-value]
+
+
+def open_climate(
+    path: str | os.PathLike[str], names: Mapping[str, str] | None = None
+) -> xr.Dataset:
+    """Open a climate file (netCDF or Zarr) and bring names, axes and units into our form.
+
+    Parameters
+    ----------
+    names
+        Our name of a variable for its name in the file, where they differ.
+
+    Raises
+    ------
+    ForcingError
+        Naming the variables that are missing, or the unit that is not understood.
+    FileError
+        If the file cannot be read.
+    """
+    dataset = files.open_dataset(path)
+    for ours, theirs in (names or {}).items():
+        if theirs not in dataset:
+            raise ForcingError(f"{path}: has no variable {theirs}, which was to be {ours}.")
+        dataset = dataset.rename({theirs: ours})
+    if missing := [v.name for v in CLIMATE_VARIABLES if v.name not in dataset]:
+        raise ForcingError(
+            f"{path}: lacks {', '.join(missing)}. It has: {', '.join(map(str, dataset.data_vars))}."
+            " Name a variable that is called otherwise with OURS=THEIRS."
+        )
+    carried = ("land_mask", "land_fraction", "cell_area")
+    used = [v.name for v in _inputs(dataset)] + [n for n in carried if n in dataset]
+    dataset = files.load(grids.standard_grid(dataset[used], str(path)), path)
+    for variable in _inputs(dataset):
+        data = dataset[variable.name]
+        if set(data.dims) != {"lat", "lon"}:
+            raise ForcingError(
+                f"{path}: {variable.name} has the dimensions ({', '.join(map(str, data.dims))}); "
+                "expected (lat, lon)."
+            )
+        unit = data.attrs.get("units", variable.unit)
+        if unit != variable.unit:
+            if unit not in variable.accepted:
+                known = ", ".join(repr(u) for u in (variable.unit, *variable.accepted))
+                raise ForcingError(
+                    f"{path}: {variable.name} is in {unit!r}, which is not understood; known "
+                    f"units: {known}."
+                )
+            factor, offset = variable.accepted[unit]
+            data = (data * factor + offset).assign_attrs({**data.attrs, "units": variable.unit})
+        dataset[variable.name] = data.transpose("lat", "lon")
+    return dataset
+
+
+def _inputs(dataset: xr.Dataset) -> list[ClimateVariable | ForcingVariable]:
+    """Rows of what is read from a climate file: the climate, and optional forcing variables."""
+    optional = [v for v in FORCING_VARIABLES if v.name in OPTIONAL and v.name in dataset]
+    return [*CLIMATE_VARIABLES, *optional]
+
+
+def from_climate(climate: xr.Dataset, w_floor: float = W_FLOOR, source: str = "") -> xr.Dataset:
+    """Estimate forcing for every usable cell of a grid; lazy, block by block (Dask).
+
+    Parameters
+    ----------
+    climate
+        As :func:`open_climate` returns it; `land_mask` (1 = use) limits the cells, and
+        `land_fraction` and `cell_area` are carried along, where the file has them.
+    w_floor
+        Least water scalar: with 0, soil that is frozen or dry all year has no steady state.
+    source
+        Where the climate comes from, for the attributes.
+
+    Returns
+    -------
+    xarray.Dataset
+        The forcing variables (lat, lon, ...) in float32, `status` (why a cell has none), and what
+        is needed for area-weighted totals. Write it with :func:`proda.files.write_zarr`.
+
+    Raises
+    ------
+    ForcingError
+        Naming the first value outside its range, with its place.
+    """
+    if not 0 <= w_floor < 1:
+        raise ForcingError(f"The floor of the water scalar is {w_floor:g}; expected 0 to below 1.")
+    rows, columns = BLOCK
+    names = [v.name for v in CLIMATE_VARIABLES] + [n for n in OPTIONAL if n in climate]
+    small = climate[names]
+    status, missing = _status(climate, small)
+    _check_ranges(small, status)
+    small["status"] = (("lat", "lon"), status)
+    template = grids.forcing_template(small, rows, columns)
+    attrs = template.isel(lat=[0], lon=[0]).compute()
+    result = small.chunk(lat=rows, lon=columns).map_blocks(
+        _estimate_block, kwargs={"w_floor": w_floor, "attrs": attrs}, template=template
+    )
+    area = climate["cell_area"] if "cell_area" in climate else xr.DataArray(
+        grids.cell_area(climate["lat"].to_numpy(), climate["lon"].to_numpy()),
+        dims=("lat", "lon"), attrs={"units": "km2", "long_name": "area of the grid cell"},
+    )  # fmt: skip
+    result["cell_area"] = area.astype(np.float32)
+    if "land_fraction" in climate:
+        result["land_fraction"] = climate["land_fraction"]
+    excess = float(np.mean(_litter_exceeds_npp(small)[status == 0])) if (status == 0).any() else 0
+    result.attrs = {
+        "Conventions": "CF-1.11",
+        "title": "Soil forcing estimated from annual climate",
+        "estimated": "yes",
+        "source": source or str(climate.attrs.get("title", "climate data set of the user")),
+        "comment": (
+            "ESTIMATE, not model output: temperature is an annual wave damped with depth; the "
+            "water scalar comes from annual mean saturation (Clapp and Hornberger; Cosby 1984) "
+            "and freezing, and has no season apart from freezing; active layer from that "
+            "temperature. "
+            + "; ".join(
+                f"{n} " + ("from the climate file" if n in climate else f"= {_constant(n)}")
+                for n in OPTIONAL
+            )
+            + f". Litter exceeds NPP, so that coarse woody debris is 0, in {excess:.1%} of cells."
+        ),
+        "w_scalar_floor": w_floor,
+        "missing_by_variable": json.dumps(missing),
+        "references": "Clapp and Hornberger 1978; Cosby et al. 1984; Andren and Paustian 1987",
+    }
+    return result
+
+
+def _constant(name: str) -> str:
+    value = OPTIONAL[name]
+    return f"{value:g}" if value is not None else f"{len(CLM5_GRID)}"
+
+
+def _litter_exceeds_npp(small: xr.Dataset) -> np.ndarray:
+    litter = small["metabolic_litter_input"] + small["structural_litter_input"]
+    return (litter > small["npp"]).to_numpy()
+
+
+def _status(climate: xr.Dataset, small: xr.Dataset) -> tuple[np.ndarray, dict[str, int]]:
+    """Code per cell, and for each variable how many cells of the land lack it."""
+    absent = {n: np.isnan(small[n].transpose("lat", "lon").to_numpy()) for n in small.data_vars}
+    stacked = np.stack(list(absent.values()))
+    if "land_mask" in climate:
+        land = climate["land_mask"].transpose("lat", "lon").to_numpy() == 1
+    else:  # without a mask, a cell where nothing is given is sea
+        land = ~stacked.all(axis=0)
+    status = np.where(stacked.any(axis=0), 2, 0)
+    status[~land] = 1
+    missing = {str(n): int((a & land).sum()) for n, a in absent.items()}
+    return status.astype(np.int8), {n: k for n, k in missing.items() if k}
+
+
+def _check_ranges(small: xr.Dataset, status: np.ndarray) -> None:
+    for variable in _inputs(small):
+        values = small[variable.name].to_numpy()
+        wrong = (status == 0) & ~((values >= variable.lower) & (values <= variable.upper))
+        _refuse(wrong, values, variable.name, variable.unit, small,
+                f"expected {variable.lower:g} to {variable.upper:g}")  # fmt: skip
+    both = small["liquid_saturation"] + small["frozen_saturation"]
+    # Both are rounded to float32 or a few digits in files.
+    _refuse((status == 0) & (both.to_numpy() > 1.001), both.to_numpy(),
+            "liquid_saturation + frozen_saturation", "1", small, "expected at most 1")  # fmt: skip
+    if "nbedrock" in small:
+        n = small["nbedrock"].to_numpy()
+        _refuse((status == 0) & (n != np.round(n)), n, "nbedrock", "1", small, "a whole number")
+
+
+def _refuse(
+    wrong: np.ndarray, values: np.ndarray, name: str, unit: str, where: xr.Dataset, expected: str
+) -> None:
+    if not wrong.any():
+        return
+    i, j = (int(k) for k in np.argwhere(wrong)[0])
+    raise ForcingError(
+        f"{name} = {values[i, j]:.6g} {unit} at lat {float(where['lat'][i]):g}, lon "
+        f"{float(where['lon'][j]):g}; {expected} ({int(wrong.sum())} such cells)."
+    )
+
+
+def _estimate_block(block: xr.Dataset, w_floor: float, attrs: xr.Dataset) -> xr.Dataset:
+    status = block["status"].to_numpy()
+    usable = status == 0
+    climate = {
+        str(name): block[name].to_numpy()[usable].astype(np.float64)
+        for name in block.data_vars
+        if name != "status"
+    }
+    latitude = np.broadcast_to(block["lat"].to_numpy()[:, None], status.shape)[usable]
+    columns: Mapping[str, Any] = estimate_columns(climate, latitude, w_floor)
+    return grids.scatter(block, status, columns, attrs)

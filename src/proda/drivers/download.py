@@ -1,0 +1,271 @@
+"""Downloads that go on where they broke off, and are kept only if they are whole.
+
+Pooch knows what is there already and checks checksums; this adds resuming (HTTP Range), the size,
+and messages that say what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pooch
+import requests
+import urllib3
+
+from proda.drivers.catalogue import RemoteFile
+from proda.errors import DownloadError
+
+OnBytes = Callable[[int, int | None], None]
+"""Called with (bytes so far, bytes in all if the server or the table says)."""
+
+BLOCK = 1 << 16
+ATTEMPTS = 4
+"""In a row that bring nothing; a slow, breaking line may go on as long as it brings something."""
+TIMEOUT_S = 30.0
+"""To connect, and between two pieces of an answer."""
+
+
+class _BrokenError(Exception):
+    """The connection broke off or the server failed for now; trying again may help."""
+
+
+def get_file(
+    remote: RemoteFile,
+    folder: str | os.PathLike[str],
+    on_bytes: OnBytes | None = None,
+    pause_s: float = 2.0,
+) -> Path:
+    """Download one file into `folder`, unless a whole copy is there already.
+
+    A download that breaks off leaves `.NAME.part`; the next call goes on from there if the server
+    can send ranges and still has the same file. Size and SHA-256 are checked where the table has
+    them, the size that the server states in any case.
+
+    Parameters
+    ----------
+    remote
+        From the catalogue.
+    folder
+        Must exist.
+    on_bytes
+        Progress.
+    pause_s
+        Pause before the second attempt; doubles with each.
+
+    Raises
+    ------
+    DownloadError
+        Saying what happened (offline, refused, cut, wrong size or checksum) and what to do.
+    """
+    target = Path(folder) / remote.name
+    if not target.parent.is_dir():
+        raise DownloadError(f"The folder {target.parent} does not exist; create it first.")
+    if target.is_file() and remote.size is not None and target.stat().st_size != remote.size:
+        raise DownloadError(
+            f"{target} is there already, with {target.stat().st_size:,} bytes instead of "
+            f"{remote.size:,}. Move it away to download it again."
+        )
+    if target.is_file() and remote.sha256 is not None and not _matches(target, remote.sha256):
+        raise DownloadError(
+            f"{target} is there already, but its SHA-256 is not that of the table. Move it away "
+            "to download it again."
+        )
+
+    def download(url: str, output_file: str, _: Any) -> None:
+        part = _download_part(remote.model_copy(update={"url": url}), target, on_bytes, pause_s)
+        part.replace(output_file)  # Pooch checks it there and moves it into place
+
+    try:
+        pooch.get_logger().setLevel("WARNING")  # it would suggest to put the hash into code
+        pooch.retrieve(
+            remote.url,
+            known_hash=f"sha256:{remote.sha256.lower()}" if remote.sha256 else None,
+            fname=remote.name,
+            path=target.parent,
+            downloader=download,
+        )
+    except DownloadError:
+        raise
+    except ValueError as error:  # Pooch's word for a wrong hash
+        raise DownloadError(
+            f"{remote.url}: the SHA-256 of what came is not {remote.sha256}; it was thrown away. "
+            "Either the download was damaged (try again) or the server has another version now."
+        ) from error
+    except OSError as error:
+        raise DownloadError(f"{target} could not be written ({error}).") from error
+    return target
+
+
+def _matches(path: Path, sha256: str) -> bool:
+    return str(pooch.file_hash(str(path), alg="sha256")) == sha256.lower()
+
+
+def _download_part(
+    remote: RemoteFile, target: Path, on_bytes: OnBytes | None, pause_s: float
+) -> Path:
+    """Fill `.NAME.part` until it is whole; try again where that may help."""
+    part = target.with_name(f".{target.name}.part")
+    failures = kept = 0
+    while True:
+        try:
+            _fetch(remote, part, on_bytes)
+            return part
+        except _BrokenError as error:
+            before, kept = kept, part.stat().st_size if part.is_file() else 0
+            failures = 1 if kept > before else failures + 1
+            if failures >= ATTEMPTS:
+                raise DownloadError(
+                    f"{remote.url}: {error}, {failures} times in a row. {kept:,} bytes are kept; "
+                    "the same command goes on from there if the server allows it."
+                ) from error
+        time.sleep(pause_s * 2 ** (failures - 1))
+
+
+def _fetch(remote: RemoteFile, part: Path, on_bytes: OnBytes | None) -> None:
+    """Ask once, for all or for the rest; raise `_BrokenError` where asking again may help."""
+    have, tag = _resumable(remote, part)
+    headers = {"Accept-Encoding": "identity"}  # a compressed answer has no usable length
+    if have:
+        headers["Range"] = f"bytes={have}-"
+        if tag:
+            headers["If-Range"] = tag
+    try:
+        with requests.get(remote.url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+            start, total = _understand(response, remote, have, part)
+            tag = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+            _tag_file(part).write_text("" if tag.startswith("W/") else tag, "utf-8")
+            with part.open("r+b" if start else "wb") as file:
+                file.seek(start)
+                file.truncate()
+                for piece in response.iter_content(BLOCK):
+                    file.write(piece)
+                    if on_bytes is not None:
+                        on_bytes(file.tell(), total)
+    except requests.exceptions.SSLError as error:
+        raise DownloadError(f"{remote.url}: no secure connection ({error}).") from error
+    except requests.exceptions.ConnectionError as error:
+        if not _unreachable(error):
+            raise _BrokenError("the connection broke off") from error
+        raise DownloadError(
+            f"{remote.url}: the server cannot be reached. This machine seems to be offline, or a "
+            "firewall or proxy stands between. Download the file elsewhere, or set HTTPS_PROXY."
+        ) from error
+    except requests.exceptions.Timeout as error:
+        raise _BrokenError("the server stopped answering") from error
+    except requests.exceptions.ChunkedEncodingError as error:  # also: fewer bytes than announced
+        raise _BrokenError("the answer was cut short") from error
+    except requests.exceptions.RequestException as error:
+        raise DownloadError(f"{remote.url}: {error}.") from error
+    size = part.stat().st_size
+    if total is not None and size < total:
+        raise _BrokenError(f"the answer was cut short ({size:,} of {total:,} bytes)")
+    _check_size(remote, part, size, total)
+    _tag_file(part).unlink(missing_ok=True)
+
+
+def _unreachable(error: requests.exceptions.ConnectionError) -> bool:
+    """Whether no connection came about at all, rather than one that broke."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    never = (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError)
+    return isinstance(error, never) or isinstance(reason, urllib3.exceptions.NewConnectionError)
+
+
+def _tag_file(part: Path) -> Path:
+    return part.with_name(part.name + ".etag")
+
+
+def _resumable(remote: RemoteFile, part: Path) -> tuple[int, str]:
+    """Bytes to go on from, and the server's tag of that version of the file.
+
+    Without a tag or a checksum nothing would show that the server has another file by now, so the
+    download begins anew.
+    """
+    if not part.is_file():
+        return 0, ""
+    tag_file = _tag_file(part)
+    tag = tag_file.read_text("utf-8").strip() if tag_file.is_file() else ""
+    if not tag and remote.sha256 is None:
+        return 0, ""
+    have = part.stat().st_size
+    if remote.size is not None and have >= remote.size:
+        return 0, ""
+    return have, tag
+
+
+def _understand(
+    response: requests.Response, remote: RemoteFile, have: int, part: Path
+) -> tuple[int, int | None]:
+    """Return where the answer starts in the file and the file's length; refuse wrong answers."""
+    status = response.status_code
+    if status == 416:  # nothing after what we have: it is not the file that we began
+        part.unlink(missing_ok=True)
+        raise _BrokenError("the server has no such range; starting again")
+    if status in (429, 500, 502, 503, 504):
+        raise _BrokenError(f"the server answered {status} {response.reason}")
+    if status not in (200, 206):
+        raise DownloadError(
+            f"{remote.url}: the server answered {status} {response.reason}. "
+            + ("The file is not there (any more); see the data set's home page. "
+               if status in (404, 410) else "")
+            + "Nothing was kept."
+        )  # fmt: skip
+    kind = response.headers.get("Content-Type", "")
+    if kind.startswith("text/html") and not remote.name.endswith((".html", ".htm")):
+        raise DownloadError(
+            f"{remote.url}: the server sent a web page instead of {remote.name} (a login or a "
+            "notice); open the address in a browser."
+        )
+    length = response.headers.get("Content-Length")
+    if status == 200:
+        return 0, int(length) if length and length.isdigit() else remote.size
+    span = response.headers.get("Content-Range", "")
+    first, _, total = span.removeprefix("bytes ").partition("/")
+    if first.partition("-")[0] != str(have):
+        part.unlink(missing_ok=True)
+        raise _BrokenError(f"the server sent another range than asked for ({span or 'none named'})")
+    return have, int(total) if total.isdigit() else remote.size
+
+
+def _check_size(remote: RemoteFile, part: Path, size: int, total: int | None) -> None:
+    expected, by = (remote.size, "the table") if remote.size else (total, "the server")
+    if expected is not None and size != expected:
+        part.unlink()
+        _tag_file(part).unlink(missing_ok=True)
+        raise DownloadError(
+            f"{remote.url}: {size:,} bytes came, but {by} says {expected:,}; they were thrown "
+            "away. The server may have another version now: see the data set's home page."
+        )
+
+
+def unpack(archive: Path) -> list[Path]:
+    """Unpack a zip archive into a folder beside it, named after it; whole or not at all.
+
+    Raises
+    ------
+    DownloadError
+        If it is not a whole zip archive, or the folder is there already.
+    """
+    import shutil
+    import zipfile
+
+    folder = archive.with_suffix("")
+    if archive.suffix != ".zip":
+        raise DownloadError(f"{archive} is no zip archive.")
+    if folder.exists():
+        raise DownloadError(f"{folder} is there already; move it away to unpack again.")
+    temporary = archive.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(temporary)  # checks every member's CRC; ".." cannot leave the folder
+        temporary.rename(folder)
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise DownloadError(
+            f"{archive}: not a whole zip archive ({error}). Delete it and get it again."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return sorted(p for p in folder.rglob("*") if p.is_file())

@@ -1,0 +1,147 @@
+"""Soil temperature, water potential and scalars from simple rules (science: section 9).
+
+Pure functions of arrays; each works on any leading dimensions. Depths come from the grid.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from proda.forcing import N_MONTHS
+from proda.grid import CLM5_GRID, Grid
+
+FREEZING_K = 273.15
+DAMPING_DEPTH_M = 2.24
+"""Depth at which the annual wave has fallen to 1/e: sqrt(2 D / omega), D = 5e-7 m2 s-1."""
+DIURNAL_RANGE_K = 10.0
+"""Part of (tmax - tmin) of months that is the daily, not the annual, wave."""
+SNOW_DAMPING = 0.6
+"""Share of the annual wave that snow lets through where the coldest month is below freezing."""
+
+GRAVITY = 9.81
+LATENT_HEAT_OF_FUSION = 3.337e5
+"""J kg-1."""
+MPA_PER_MM = 1e-6 * GRAVITY
+"""A column of 1 mm of water weighs 9.81 Pa."""
+PSI_MIN_MPA = -2.0
+PSI_MAX_MPA = -0.002
+W_FLOOR = 0.05
+
+
+def annual_amplitude(
+    tmax_warmest: Float[np.ndarray, "*n"], tmin_coldest: Float[np.ndarray, "*n"]
+) -> Float[np.ndarray, "*n"]:
+    """Amplitude of the annual wave of surface temperature, K (science: section 9).
+
+    max(0, (tmax_warmest - tmin_coldest - 10)/2), times 0.6 where the minimum of the coldest month
+    is below 0 C, which stands for snow. Both temperatures in degrees Celsius.
+    """
+    amplitude = np.maximum(0.0, (tmax_warmest - tmin_coldest - DIURNAL_RANGE_K) / 2)
+    return np.where(tmin_coldest < 0, SNOW_DAMPING, 1.0) * amplitude
+
+
+def soil_temperature(
+    mean: Float[np.ndarray, "*n"],
+    amplitude: Float[np.ndarray, "*n"],
+    latitude: Float[np.ndarray, "*n"],
+    grid: Grid = CLM5_GRID,
+) -> Float[np.ndarray, "*n layer month"]:
+    """Monthly soil temperature, K: an annual wave damped and delayed with depth.
+
+    T(z, m) = mean + amplitude exp(-z/d) cos(2 pi (m - m_warm)/12 - z/d), d = 2.24 m, warmest in
+    July (m = 7) from the equator northwards and in January (m = 1) south of it.
+
+    Parameters
+    ----------
+    mean
+        Mean annual soil temperature, degrees Celsius.
+    amplitude
+        Amplitude at the surface, K.
+    latitude
+        Degrees north.
+    grid
+        Its node depths are used.
+    """
+    lag = (grid.node / DAMPING_DEPTH_M)[:, None]
+    month = np.arange(1, N_MONTHS + 1)
+    warmest = np.where(latitude >= 0, 7, 1)[..., None, None]
+    wave = np.exp(-lag) * np.cos(2 * np.pi * (month - warmest) / N_MONTHS - lag)
+    return FREEZING_K + mean[..., None, None] + amplitude[..., None, None] * wave
+
+
+def active_layer_depth(
+    temperature: Float[np.ndarray, "*n layer month"], grid: Grid = CLM5_GRID
+) -> Float[np.ndarray, "*n"]:
+    """Deepest depth that is above 0 C in some month, m (science: section 9).
+
+    Temperature (K) is linear between nodes. 0 where no node ever thaws; the bottom of the grid
+    (8.6 m) where the deepest node does.
+    """
+    above = temperature > FREEZING_K
+    thaws = np.asarray(above.any(axis=-1))
+    n = len(grid)
+    deepest = n - 1 - np.argmax(thaws[..., ::-1], axis=-1)
+    upper = np.take_along_axis(temperature, deepest[..., None, None], axis=-2)[..., 0, :]
+    next_node = np.minimum(deepest + 1, n - 1)
+    lower = np.take_along_axis(temperature, next_node[..., None, None], axis=-2)[..., 0, :]
+    excess = np.maximum(upper - FREEZING_K, 0.0)
+    # Below the deepest node that thaws every month is at or below 0 C, so no divisor is negative.
+    fall = np.where(excess > 0, excess + FREEZING_K - lower, 1.0)
+    share = np.max(np.divide(excess, fall, where=fall > 0, out=np.zeros_like(fall)), axis=-1)
+    depth = grid.node[deepest] + share * (grid.node[next_node] - grid.node[deepest])
+    depth = np.where(deepest == n - 1, grid.interface[-1], depth)
+    return np.where(thaws.any(axis=-1), depth, 0.0)
+
+
+def water_potential(
+    saturation: Float[np.ndarray, "*n"],
+    sand: Float[np.ndarray, "*n"],
+    clay: Float[np.ndarray, "*n"],
+) -> Float[np.ndarray, "*n"]:
+    """Matric potential of liquid water, MPa (Clapp and Hornberger 1978; Cosby et al. 1984).
+
+    psi_sat s^-B with B = 2.91 + 0.159 clay and psi_sat = -10 x 10^(1.88 - 0.0131 sand) mm.
+
+    Parameters
+    ----------
+    saturation
+        Liquid water as a share of pore space, 0-1; 0 gives -infinity.
+    sand, clay
+        Per cent.
+    """
+    exponent = 2.91 + 0.159 * clay
+    at_saturation = -10.0 * 10.0 ** (1.88 - 0.0131 * sand) * MPA_PER_MM
+    with np.errstate(divide="ignore", over="ignore"):  # dry soil: -infinity is the right answer
+        return at_saturation * np.power(saturation, -exponent)
+
+
+def freezing_potential(temperature: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    """Potential at which water freezes at `temperature` (K), MPa; 0 above 0 C.
+
+    1e3 L_f (T - 273.15) / (9.81 T) mm: water at a higher potential would be ice (Clausius and
+    Clapeyron; the freezing-point depression, about -1.2 MPa per K).
+    """
+    below = np.minimum(temperature - FREEZING_K, 0.0)
+    return 1e3 * LATENT_HEAT_OF_FUSION * below / (GRAVITY * temperature) * MPA_PER_MM
+
+
+def water_scalar(
+    potential: Float[np.ndarray, "*n"], floor: float = W_FLOOR
+) -> Float[np.ndarray, "*n"]:
+    """Water scalar of decomposition (Andren and Paustian 1987, as in CLM), `floor` to 1.
+
+    ln(psi_min/psi) / ln(psi_min/psi_max), psi_min = -2 MPa, psi_max = -0.002 MPa; 0 where drier
+    than psi_min and 1 where wetter than psi_max.
+
+    Parameters
+    ----------
+    potential
+        Soil water potential, MPa (not above 0); NaN stays NaN.
+    floor
+        Least value. 0 is CLM's own; 0.05 (science: section 9) keeps a steady state in soil that is
+        frozen or dry all year.
+    """
+    bounded = np.clip(potential, PSI_MIN_MPA, PSI_MAX_MPA)
+    scalar = np.log(PSI_MIN_MPA / bounded) / np.log(PSI_MIN_MPA / PSI_MAX_MPA)
+    return np.clip(scalar, floor, 1.0)
