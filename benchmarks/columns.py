@@ -146,7 +146,7 @@ def run(name: str, n: int, repeats: int) -> None:
     print(line("dense, batched", dense, n_dense, above))
     print(line("dense, one by one (solve)", single, 64, above))
     print(
-        f"compile {compile_seconds:.1f} s; asked: {REFERENCE_US[name]} us per column; dense differs "
+        f"compile {compile_seconds:.1f} s; asked: {REFERENCE_US[name]} us per column; dense is off "
         f"by {np.median(apart):.0e} (median), {apart.max():.0e} (largest) of the column's largest "
         f"pool; {ok.mean():.0%} of the columns have a steady state"
     )
