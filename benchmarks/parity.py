@@ -47,10 +47,9 @@ def compare(name: str, folder: Path) -> None:
     same = (result["reason"].to_numpy() == 0) == accepted
     print(f"{name:7s} accepted by theirs {accepted.sum()}, same verdict in {same.sum()} "
           f"of {len(same)}")  # fmt: skip
-    counts = np.bincount(result["reason"].to_numpy(), minlength=len(proda.Reason)).tolist()
-    print(
-        f"{name:7s} reasons: {dict(zip([r.name.lower() for r in proda.Reason], counts, strict=True))}"
-    )
+    counts = np.bincount(result["reason"].to_numpy(), minlength=len(proda.Reason))
+    named = {r.name.lower(): int(counts[r]) for r in proda.Reason}
+    print(f"{name:7s} reasons: {named}")
     default = proda.steady_state(proda.load_model(name), values, forcing)
     good = default["reason"].to_numpy() == 0
     balance = (default["respiration"] / default["carbon_input"]).to_numpy()[good]
