@@ -32,7 +32,7 @@ def numeric(grid: Grid, source: np.ndarray) -> np.ndarray:
     n = len(grid)
     distance = np.append(np.diff(grid.node), np.inf)
     rates = transport(jnp.asarray(DIFFUSIVITY / distance), jnp.asarray(n), grid)
-    amounts = solve_chain(jnp.asarray(source), jnp.full(n, RATE), rates.up, rates.down)
+    amounts, _ = solve_chain(jnp.asarray(source), jnp.full(n, RATE), rates.up, rates.down)
     return np.asarray(amounts) / grid.thickness
 
 

@@ -60,6 +60,9 @@ def with_unit(name, unit):
         (lambda d: d.assign_coords(litter=["CWD", "a", "b", "c"]), "litter pools are CWD, a"),
         (lambda d: d.assign_coords(month=np.arange(12)), "months are"),
         (lambda d: d.isel(site=[]), "holds no site"),
+        (lambda d: d.assign_coords(layer=np.arange(20)), r"layers are \[0, 1"),
+        (lambda d: d.assign_coords(depth=("layer", np.linspace(0.1, 8.0, 20))),
+         "depth of layer 1 is 0.1 m; expected 0.01 m"),
     ],
 )  # fmt: skip
 def test_faults_are_named(change, message):
@@ -104,9 +107,11 @@ def test_a_forcing_survives_its_dataset(seed):
         )
 
 
-def test_order_of_dimensions_litter_and_months_does_not_matter():
-    dataset = proda.example_columns()
-    shuffled = dataset.isel(litter=[2, 0, 3, 1], month=[*range(6, 12), *range(6)]).transpose()
+def test_order_of_dimensions_litter_months_and_layers_does_not_matter():
+    dataset = proda.Forcing.from_dataset(proda.example_columns()).to_dataset()
+    shuffled = dataset.isel(
+        litter=[2, 0, 3, 1], month=[*range(6, 12), *range(6)], layer=slice(None, None, -1)
+    ).transpose()
     one, other = (proda.Forcing.from_dataset(d) for d in (dataset, shuffled))
     for variable in FORCING_VARIABLES:
         np.testing.assert_array_equal(getattr(one, variable.name), getattr(other, variable.name))

@@ -2,22 +2,58 @@
 
 from __future__ import annotations
 
+import functools
+
 import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 import proda
+from proda.column.column import prepare
 from proda.models.model import Reason
 from tests.conftest import rough_forcing, rough_parameters
 
 COLUMNS = 64
 ROUGH = settings(
-    max_examples=20,
+    max_examples=50,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 SEEDS = st.integers(0, 2**31)
+
+
+@functools.cache
+def compiled_change(name):
+    """Return tendency, flow through each pool, and respiration, compiled once per model."""
+    model = proda.load_model(name)
+
+    def change(pools, p, column):
+        t = model.transfers(pools, p, column)
+        mixed = t.transport.up + t.transport.down
+        through = model.outflow(pools, t) + mixed * pools
+        return model.tendency(pools, p, column), through, model.respiration(pools, t)
+
+    return jax.jit(jax.vmap(change))
+
+
+@functools.cache
+def compiled_gradients(name):
+    """Return gradients of carbon to 1.2 m in both modes, and the largest pool."""
+    model = proda.load_model(name)
+
+    def carbon(p, column):
+        state = model.steady_state(p, column)
+        return (state.soil_carbon * column.grid.thickness)[:9].sum(), state.pools.max()
+
+    def both(p, column):
+        reverse, largest = jax.grad(carbon, has_aux=True)(p, column)
+        forward, _ = jax.jacfwd(carbon, has_aux=True)(p, column)
+        return forward, reverse, largest
+
+    return jax.jit(jax.vmap(both))
 
 
 def check_laws(model, values, forcing, bounds="prior"):
@@ -69,7 +105,7 @@ def test_default_parameters_obey_the_laws(model, seed):
     check_laws(model, values, forcing, bounds="physical")
 
 
-def test_about_85_per_cent_of_the_prior_of_compas_has_no_steady_state(examples):
+def test_the_published_code_rejects_about_85_per_cent_of_the_prior_of_compas(examples):
     """Science: section 7.2; the same share on mild columns as in the published cases."""
     model = proda.load_model("compas", "published")
     n = 3000
@@ -97,24 +133,13 @@ def test_published_variants_give_numbers_or_a_reason(seed):
 @given(seed=SEEDS)
 def test_steady_states_are_where_nothing_changes(model, seed):
     """The tendency, coded apart from the solver, vanishes against the flow through each pool."""
-    import jax
-    import jax.numpy as jnp
-
-    from proda.column.column import prepare
-
     forcing = rough_forcing(seed, COLUMNS)
     values = rough_parameters(model, seed, COLUMNS)
     result = proda.steady_state(model, values, forcing)
     feasible = result["reason"].to_numpy() == 0
 
-    def change(pools, p, column):
-        t = model.transfers(pools, p, column)
-        mixed = t.transport.up + t.transport.down
-        through = model.outflow(pools, t) + mixed * pools
-        return model.tendency(pools, p, column), through, model.respiration(pools, t)
-
     p = {name: jnp.asarray(value) for name, value in values.items()}
-    tendency, through, respired = jax.jit(jax.vmap(change))(
+    tendency, through, respired = compiled_change(model.name)(
         jnp.asarray(result["pool_carbon"].to_numpy()), p, prepare(forcing)
     )
     tendency, through = np.asarray(tendency)[feasible], np.asarray(through)[feasible]
@@ -124,3 +149,54 @@ def test_steady_states_are_where_nothing_changes(model, seed):
     np.testing.assert_allclose(
         layers[feasible], result["respiration"].to_numpy()[feasible], rtol=1e-8
     )
+
+
+@settings(ROUGH, max_examples=20)
+@given(seed=SEEDS)
+def test_gradients_are_finite_in_forward_and_reverse_mode(model, seed):
+    """Also where fluxes are too small to be squared, and where there is no steady state.
+
+    Columns with over a million tonnes of carbon per square metre (e-folding depths near 0) are
+    left out: derivatives of such numbers are rounding.
+    """
+    forcing = rough_forcing(seed, COLUMNS)
+    values = rough_parameters(model, seed, COLUMNS)
+    p = {name: jnp.asarray(value) for name, value in values.items()}
+    forward, reverse, largest = compiled_gradients(model.name)(p, prepare(forcing))
+    sensible = np.asarray(largest) < 1e12
+    assert sensible.mean() > 0.5
+    for name, value in values.items():
+        one, other = np.asarray(forward[name])[sensible], np.asarray(reverse[name])[sensible]
+        assert np.isfinite(one).all(), name
+        assert np.isfinite(other).all(), name
+        in_carbon = value[sensible]
+        np.testing.assert_allclose(one * in_carbon, other * in_carbon, rtol=1e-6, atol=1e-3)
+
+
+def test_without_any_input_there_is_no_carbon_and_no_complaint(model):
+    """Also where nothing decomposes: nothing enters that could be stuck."""
+    dataset = proda.example_columns()
+    dataset["litter_input"][:] = 0.0
+    for water in (1.0, 0.0):
+        dataset["w_scalar"][:] = water
+        forcing = proda.Forcing.from_dataset(dataset)
+        values = proda.default_parameters(model, forcing, b=0.9)
+        result = proda.steady_state(model, values, forcing, bounds="physical")
+        assert (result["reason"] == Reason.FEASIBLE).all()
+        assert (result["pool_carbon"] == 0).all()
+
+
+def test_a_dry_layer_matters_where_carbon_cannot_leave_it(model):
+    """With woody debris, which does not move, there is no steady state; without it there is."""
+    dataset = proda.example_columns().isel(site=[4])
+    dataset["w_scalar"][:, 3] = 0.0
+    reasons = []
+    for wood in (0.0, 50.0):
+        dataset["litter_input"][:, 0] = wood
+        forcing = proda.Forcing.from_dataset(dataset)
+        values = proda.default_parameters(model, forcing, b=0.9)
+        result = proda.steady_state(model, values, forcing, bounds="physical")
+        reasons.append(int(result["reason"][0]))
+        if wood == 0.0:
+            np.testing.assert_allclose(result["respiration"], result["carbon_input"], rtol=1e-12)
+    assert reasons == [Reason.FEASIBLE, Reason.NO_STEADY_STATE]

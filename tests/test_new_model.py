@@ -37,10 +37,10 @@ class OnePool(SoilModel):
         xi = environment(p["q10"], jnp.asarray(1.0), jnp.asarray(1e9), column).soil
         mix = self.mixing(p, column)
         litter = column.litter_input[:, None] * input_shares(p["b"], column)
-        soil = solve_chain(p["kept"] * litter.sum(axis=0), xi / p["tau"], mix.up, mix.down)
+        soil, stuck = solve_chain(p["kept"] * litter.sum(axis=0), xi / p["tau"], mix.up, mix.down)
         stock = jnp.concatenate([0.01 * litter / jnp.where(xi > 0, xi, 1.0), soil[None]])
         co2 = (1 - p["kept"]) * litter.sum(axis=0) + xi / p["tau"] * soil
-        return self.finish(stock / column.grid.thickness, co2, (xi > 0).all(), column)
+        return self.finish(stock / column.grid.thickness, co2, ~stuck & (xi > 0).all(), column)
 
     def transfers(self, pools, parameters, column) -> Transfers:
         p = parameters

@@ -161,3 +161,48 @@ def test_published_parameters_outside_the_prior_are_not_in_the_reference():
         for key, value in parameters_of(dataset).items():
             assert (value >= table.loc[key, "lower"]).all(), key
             assert (value <= table.loc[key, "upper"]).all(), key
+
+
+def test_only_shares_of_decomposition_may_vary_with_layer(examples):
+    for name, parameter in (("clm5", "fl2cwd"), ("clm5", "tau4s2"), ("compas", "b")):
+        model = proda.load_model(name)
+        values = defaults(model, examples)
+        layered = values.assign(
+            {parameter: (("site", "layer"), np.full((6, 20), float(values[parameter][0])))}
+        )
+        with pytest.raises(proda.ParameterError, match=f"{parameter} holds for the whole column"):
+            proda.steady_state(model, layered, examples, bounds="physical")
+
+
+def test_layers_of_a_parameter_must_be_in_order(examples):
+    model = proda.load_model("clm5")
+    values = defaults(model, examples)
+    upside_down = values.assign(fs2s1=values["fs2s1"].assign_coords(layer=np.arange(20, 0, -1)))
+    with pytest.raises(proda.ParameterError, match="layers of fs2s1 are not 1 to 20"):
+        proda.steady_state(model, upside_down, examples, bounds="physical")
+
+
+def test_shares_of_one_flow_cannot_exceed_it(examples):
+    model = proda.load_model("clm5")
+    values = defaults(model, examples).assign(fs1s2=0.9, fs3s2=0.2)
+    with pytest.raises(proda.ParameterError, match=r"fs1s2 \+ fs3s2 = 1.1 at site tundra"):
+        proda.steady_state(model, values, examples, bounds="physical")
+
+
+@pytest.mark.parametrize("b", [0.0, 1.0])
+def test_root_profiles_lie_inside_their_limits(examples, b):
+    model = proda.load_model("compas")
+    values = defaults(model, examples).assign(b=b)
+    with pytest.raises(proda.ParameterError, match=r"outside the range .* \(0, 1\)"):
+        proda.steady_state(model, values, examples, bounds="physical")
+
+
+def test_importing_the_command_line_does_not_import_jax():
+    """`proda --help` answers at once."""
+    import subprocess
+    import sys
+
+    code = "import sys, proda.cli; assert 'jax' not in sys.modules; import proda; dir(proda)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = proda.nothing

@@ -181,3 +181,19 @@ def test_an_initial_state_of_another_model_or_in_bedrock_is_refused(examples):
     buried = np.ones((len(examples), 8, 20))
     with pytest.raises(proda.ParameterError, match=r"boreal forest, layer 16; but .* bedrock"):
         proda.integrate(compas, defaults(compas, examples), examples, 1, _as_state(compas, buried))
+
+
+def test_an_initial_state_must_be_for_these_sites_in_this_unit_and_converged(examples):
+    model = proda.load_model("compas")
+    values = defaults(model, examples)
+    steady = proda.steady_state(model, values, examples)
+    other = steady.isel(site=slice(None, None, -1))
+    with pytest.raises(proda.ParameterError, match="initial state is for other sites"):
+        proda.integrate(model, values, examples, 1, other)
+    kilograms = steady["pool_carbon"].assign_attrs(units="kg m-3")
+    with pytest.raises(proda.ParameterError, match="in 'kg m-3'; give it in 'g m-3'"):
+        proda.integrate(model, values, examples, 1, kilograms)
+    run = proda.integrate(model, values, examples, 1, steady)
+    run["converged"][2] = False
+    with pytest.raises(proda.ParameterError, match="did not converge at 1 sites.*temperate"):
+        proda.integrate(model, values, examples, 1, run)

@@ -143,7 +143,7 @@ class Forcing:
         if dataset.sizes["site"] == 0:
             raise ForcingError("The forcing holds no site.")
         sizes = {"layer": len(grid), "month": N_MONTHS, "litter": len(LITTER)}
-        dataset = _in_order(dataset)
+        dataset = _in_order(dataset, grid)
         sites = dataset["site"].to_numpy()
         arrays: dict[str, np.ndarray] = {}
         for variable in FORCING_VARIABLES:
@@ -205,8 +205,21 @@ class Forcing:
             yield self.select(slice(start, start + size))
 
 
-def _in_order(dataset: xr.Dataset) -> xr.Dataset:
-    """Bring litter pools and months into our order where the file names them."""
+def _in_order(dataset: xr.Dataset, grid: Grid) -> xr.Dataset:
+    """Bring litter pools, months and layers into our order where the file names them."""
+    if "layer" in dataset.coords:
+        layers = dataset["layer"].to_numpy()
+        if layers.size == len(grid) and sorted(layers) != list(range(1, len(grid) + 1)):
+            raise ForcingError(f"The layers are {layers.tolist()}; expected 1 to {len(grid)}.")
+        dataset = dataset.sortby("layer")
+    if "depth" in dataset.coords and dataset["depth"].dims == ("layer",):
+        depth = dataset["depth"].to_numpy()
+        if depth.size == len(grid) and not np.allclose(depth, grid.node, atol=5e-3):
+            wrong = int(np.argmin(np.isclose(depth, grid.node, atol=5e-3)))
+            raise ForcingError(
+                f"The depth of layer {wrong + 1} is {depth[wrong]:g} m; expected "
+                f"{grid.node[wrong]:g} m, with layers from the top down."
+            )
     if "litter" in dataset.coords:
         named = [str(x) for x in dataset["litter"].to_numpy()]
         if sorted(named) != sorted(LITTER):

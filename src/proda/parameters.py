@@ -35,6 +35,10 @@ class Parameter:
     physical_lower, physical_upper
         Limits outside of which the model has no meaning (a fraction below 0 or above 1), whatever
         the prior says.
+    layered
+        Whether it may differ between layers.
+    inside
+        Whether the physical limits themselves are excluded.
     """
 
     name: str
@@ -48,6 +52,8 @@ class Parameter:
     source: str = ""
     physical_lower: float = 0.0
     physical_upper: float = math.inf
+    layered: bool = False
+    inside: bool = False
 
     @property
     def positive(self) -> bool:
@@ -62,11 +68,13 @@ class Parameter:
 
 
 def fraction(name: str, symbol: str, lower: float, upper: float, default: float,
-             component: Component, meaning: str, source: str) -> Parameter:  # fmt: skip
+             component: Component, meaning: str, source: str, *, layered: bool = False,
+             inside: bool = False) -> Parameter:  # fmt: skip
     """Return the row of a unitless share, which has no meaning outside 0-1."""
     return Parameter(
-        name, symbol, "1", lower, upper, default, component, meaning, source, physical_upper=1.0
-    )
+        name, symbol, "1", lower, upper, default, component, meaning, source,
+        physical_upper=1.0, layered=layered, inside=inside,
+    )  # fmt: skip
 
 
 def table(rows: Iterable[Parameter]) -> pd.DataFrame:
@@ -82,6 +90,7 @@ def as_arrays(
     sites: np.ndarray,
     n_layers: int,
     bounds: Bounds = "prior",
+    shares: tuple[tuple[str, ...], ...] = (),
 ) -> dict[str, np.ndarray]:
     """Check physical parameter values and give each the shape (site,) or (site, layer).
 
@@ -101,6 +110,8 @@ def as_arrays(
         Which limits to hold to: the prior range, or only what has a physical meaning. The
         registry's default is always accepted, also where it lies outside its prior (CLM5's
         e-folding depth).
+    shares
+        Parameters that divide up one flow and must not add up to more than 1.
 
     Raises
     ------
@@ -120,7 +131,22 @@ def as_arrays(
         )
     if missing := [name for name in names if name not in given]:
         raise ParameterError(f"Missing parameters: {', '.join(missing)}.")
-    return {row.name: _one(row, values[row.name], sites, n_layers, bounds) for row in rows}
+    arrays = {row.name: _one(row, values[row.name], sites, n_layers, bounds) for row in rows}
+    for parts in shares:
+        _check_sum(parts, arrays, sites)
+    return arrays
+
+
+def _check_sum(names: tuple[str, ...], arrays: Mapping[str, np.ndarray], sites: np.ndarray) -> None:
+    """Refuse shares of one flow that add up to more than all of it."""
+    parts = [np.atleast_2d(arrays[name].T).T for name in names]  # (site, 1) or (site, layer)
+    total = np.sum(np.broadcast_arrays(*parts), axis=0)
+    if (total > 1.0).any():
+        site, layer = (int(i) for i in np.argwhere(total > 1.0)[0])
+        raise ParameterError(
+            f"{' + '.join(names)} = {total[site, layer]:.6g} at site {sites[site]}: these are "
+            "shares of one flow and must not exceed 1 together."
+        )
 
 
 def _one(
@@ -131,15 +157,19 @@ def _one(
         if unit != row.unit:
             raise ParameterError(f"{row.name} is in {unit!r}; give it in {row.unit!r}.")
         if "site" in value.dims and "site" in value.coords:
-            _check_same_sites(row.name, value["site"].to_numpy(), sites)
+            check_same_sites(row.name, value["site"].to_numpy(), sites)
         order = [d for d in ("site", "layer") if d in value.dims]
         if extra := [str(d) for d in value.dims if d not in order]:
             raise ParameterError(
                 f"{row.name} has the dimension {', '.join(extra)}; only site and layer are allowed."
             )
-        layered = order == ["layer"]
+        if "layer" in value.dims and "layer" in value.coords:
+            expected = np.arange(1, n_layers + 1)
+            if not np.array_equal(value["layer"].to_numpy(), expected):
+                raise ParameterError(f"The layers of {row.name} are not 1 to {n_layers}, in order.")
+        only_layers = order == ["layer"]
         value = value.transpose(*order).to_numpy()
-        value = value[None, :] if layered else value
+        value = value[None, :] if only_layers else value
     try:
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -156,11 +186,14 @@ def _one(
             f"{row.name} has the shape {array.shape}; expected one number, ({n},) for the sites, "
             f"or ({n}, {n_layers}) for sites and layers."
         )
+    if array.ndim == 2 and not row.layered:
+        raise ParameterError(f"{row.name} holds for the whole column; it cannot vary with layer.")
     _check_values(row, array, sites, bounds)
     return array
 
 
-def _check_same_sites(name: str, given: np.ndarray, sites: np.ndarray) -> None:
+def check_same_sites(name: str, given: np.ndarray, sites: np.ndarray) -> None:
+    """Refuse values (called `name` in the message) that are for other sites than `sites`."""
     if given.shape != sites.shape or not np.array_equal(given.astype(str), sites.astype(str)):
         raise ParameterError(
             f"{name} is for other sites than the forcing ({given.size} against {sites.size}, or in "
@@ -173,6 +206,8 @@ def _check_values(row: Parameter, array: np.ndarray, sites: np.ndarray, bounds: 
     inside = (array >= lower) & (array <= upper) & np.isfinite(array)
     if row.positive:
         inside &= array > 0
+    if row.inside:
+        inside &= (array > row.physical_lower) & (array < row.physical_upper)
     if math.isfinite(row.default):
         inside |= array == row.default
     if inside.all():
@@ -180,7 +215,9 @@ def _check_values(row: Parameter, array: np.ndarray, sites: np.ndarray, bounds: 
     where = np.argwhere(~inside)
     first = tuple(int(i) for i in where[0])
     place = f"site {sites[first[0]]}" + (f", layer {first[1] + 1}" if len(first) > 1 else "")
-    left = "(" if row.positive and lower == 0 else "["
+    excluded = row.inside and bounds == "physical"
+    left = "(" if (row.positive and lower == 0) or excluded else "["
+    right = ")" if excluded else "]"
     more = f" ({len(where)} values in all)" if len(where) > 1 else ""
     kind = "its prior range" if bounds == "prior" else "the range in which it has a meaning,"
     advice = (
@@ -190,5 +227,5 @@ def _check_values(row: Parameter, array: np.ndarray, sites: np.ndarray, bounds: 
     )
     raise ParameterError(
         f"{row.name} = {array[first]:.6g} {row.unit} at {place} is outside {kind} "
-        f"{left}{lower:g}, {upper:g}]{more}.{advice}"
+        f"{left}{lower:g}, {upper:g}{right}{more}.{advice}"
     )

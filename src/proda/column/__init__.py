@@ -1,1 +1,6 @@
 """The physics that every model shares, for ONE column: pure functions over small pytrees."""
+
+import jax
+
+# Pools span twenty orders of magnitude; every number of this package is float64.
+jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from proda.column.ratio import ratio
+
 Scalar = Float[Array, ""]
 
 
@@ -78,9 +80,8 @@ def solve_coupled_chains(
             out = loss[k]
             for i in receivers:
                 out = out + rate[i, k]
-            per_out = 1.0 / jnp.where(out == 0.0, jnp.inf, out)
-            held.append(source[k] * per_out)
-            inflow.append({j: rate[k, j] * per_out for j in donors})
+            held.append(ratio(source[k], out))
+            inflow.append({j: ratio(rate[k, j], out) for j in donors})
             for j in donors:
                 through = inflow[k][j]
                 _add(loss, j, through * loss[k])

@@ -10,33 +10,17 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-
-def safe_divide(
-    numerator: Float[Array, "*shape"], denominator: Float[Array, "*shape"]
-) -> Float[Array, "*shape"]:
-    """Divide, with x / 0 = 0; the caller must flag the cases where that is not the answer."""
-    positive = denominator != 0.0
-    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1.0), 0.0)
-
-
-def stock_at_balance(
-    source: Float[Array, "*shape"], rate: Float[Array, "*shape"]
-) -> Float[Array, "*shape"]:
-    """Return source / rate: 0 where nothing enters, infinite where it cannot leave."""
-    closed = rate == 0.0
-    return jnp.where(
-        closed, jnp.where(source > 0.0, jnp.inf, 0.0), source / jnp.where(closed, 1.0, rate)
-    )
+from proda.column.ratio import ratio
 
 
 def solve_chain(
-    source: Float[Array, layer * pool],
-    loss: Float[Array, layer * pool],
-    up: Float[Array, layer * pool],
-    down: Float[Array, layer * pool],
-) -> Float[Array, layer * pool]:
+    source: Float[Array, "layer *pool"],
+    loss: Float[Array, "layer *pool"],
+    up: Float[Array, "layer *pool"],
+    down: Float[Array, "layer *pool"],
+) -> tuple[Float[Array, "layer *pool"], Bool[Array, ""]]:
     """Return the amounts at which each layer's gains equal its losses.
 
     Parameters
@@ -51,9 +35,12 @@ def solve_chain(
 
     Returns
     -------
-    Amounts, in the unit of source x yr. Several independent pools may be solved at once along a
-    trailing dimension. A layer that nothing enters and nothing leaves holds 0; one with a source
-    but no way out has no steady state: its amount is infinite, and the layers below have none.
+    amounts
+        In the unit of source x yr. Several independent pools may be solved at once along a
+        trailing dimension. A layer that nothing enters and nothing leaves holds 0.
+    stuck
+        Whether carbon enters some layer that it can never leave: there is no steady state, and
+        the amounts are not one.
     """
     down_above = jnp.concatenate([jnp.zeros_like(down[:1]), down[:-1]])
 
@@ -63,12 +50,8 @@ def solve_chain(
         loss = loss + loss_below
         source = source + source_below
         out = loss + up
-        closed = out == 0.0
-        per_out = 1.0 / jnp.where(closed, jnp.inf, out)
-        inflow = down_above * per_out
-        held = source * per_out
-        stuck = jnp.where(closed & (source > 0.0), jnp.inf, held)
-        return (inflow * loss, held * up), (stuck, inflow)
+        inflow, held = ratio(down_above, out), ratio(source, out)
+        return (inflow * loss, held * up), (held, inflow, (out == 0.0) & (source > 0.0))
 
     def substitute(above: Array, layer: tuple) -> tuple:
         held, inflow = layer
@@ -76,6 +59,8 @@ def solve_chain(
         return amount, amount
 
     zero = jnp.zeros_like(source[0])
-    _, factors = jax.lax.scan(eliminate, (zero, zero), (source, loss, up, down_above), reverse=True)
-    _, amounts = jax.lax.scan(substitute, zero, factors)
-    return amounts
+    _, (held, inflow, stuck) = jax.lax.scan(
+        eliminate, (zero, zero), (source, loss, up, down_above), reverse=True
+    )
+    _, amounts = jax.lax.scan(substitute, zero, (held, inflow))
+    return amounts, stuck.any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from proda.models.model import SoilModel, SteadyState, Transfers, Values
 from proda.parameters import Parameter, fraction
 
 _S = "P-Table S1"
+share = functools.partial(fraction, source=_S, layered=True)  # as CLM5's own depend on sand
 
 
 class CLM5(SoilModel):
@@ -28,15 +30,15 @@ class CLM5(SoilModel):
     soil_pools: ClassVar[tuple[str, ...]] = ("aSOC", "sSOC", "pSOC")
     transported: ClassVar[tuple[str, ...]] = ("ML", "CL", "LL", "aSOC", "sSOC", "pSOC")
     rows: ClassVar[tuple[Parameter, ...]] = (
-        fraction("fs3s1", "f_{s3,s1}", 0.0, 0.05, 0.004, "A", "active to passive SOC", _S),
-        fraction("fs3s2", "f_{s3,s2}", 0.0, 0.1, 0.03, "A", "slow to passive SOC", _S),
-        fraction("fs2s1", "f_{s2,s1}", 0.0, 0.4, jnp.nan, "A",
-                 "active to slow SOC; default depends on sand", _S),
-        fraction("fs2l3", "f_{s2,l3}", 0.2, 0.8, 0.5, "A", "lignin litter to slow SOC", _S),
-        fraction("fs1l2", "f_{s1,l2}", 0.2, 0.8, 0.5, "A", "cellulose litter to active SOC", _S),
-        fraction("fs1l1", "f_{s1,l1}", 0.1, 0.8, 0.45, "A", "metabolic litter to active SOC", _S),
-        fraction("fs1s2", "f_{s1,s2}", 0.1, 0.74, 0.42, "A", "slow to active SOC", _S),
-        fraction("fs1s3", "f_{s1,s3}", 0.0, 0.9, 0.45, "A", "passive to active SOC", _S),
+        share("fs3s1", "f_{s3,s1}", 0.0, 0.05, 0.004, "A", "active to passive SOC"),
+        share("fs3s2", "f_{s3,s2}", 0.0, 0.1, 0.03, "A", "slow to passive SOC"),
+        share("fs2s1", "f_{s2,s1}", 0.0, 0.4, jnp.nan, "A",
+              "active to slow SOC; default depends on sand"),
+        share("fs2l3", "f_{s2,l3}", 0.2, 0.8, 0.5, "A", "lignin litter to slow SOC"),
+        share("fs1l2", "f_{s1,l2}", 0.2, 0.8, 0.5, "A", "cellulose litter to active SOC"),
+        share("fs1l1", "f_{s1,l1}", 0.1, 0.8, 0.45, "A", "metabolic litter to active SOC"),
+        share("fs1s2", "f_{s1,s2}", 0.1, 0.74, 0.42, "A", "slow to active SOC"),
+        share("fs1s3", "f_{s1,s3}", 0.0, 0.9, 0.45, "A", "passive to active SOC"),
         fraction("fl2cwd", "f_{l2,cwd}", 0.5, 1.0, 0.786, "A",
                  "coarse woody debris to cellulose litter (CLM5's own file: 0.76)", _S),
         Parameter("tau4s2", r"\tau_{s2}", "yr", 1.0, 50.0, 5.0, "K", "turnover of slow SOC", _S),
@@ -58,10 +60,13 @@ class CLM5(SoilModel):
         Parameter("cryo", "D_c", "m2 yr-1", 3e-5, 16e-4, 0.0005, "V", "cryoturbation rate", _S),
         Parameter("diffus", "D_b", "m2 yr-1", 3e-5, 5e-4, 0.0001, "V", "bioturbation rate", _S),
         fraction("b", "b", 0.5, 0.9999, jnp.nan, "B",
-                 "depth profile of carbon input; default by plant functional type", _S),
+                 "depth profile of carbon input; default by plant functional type", _S,
+                 inside=True),
     )  # fmt: skip
 
-    def default_values(self, column: Column) -> dict[str, Float[Array, ...]]:
+    shares: ClassVar[tuple[tuple[str, ...], ...]] = (("fs2s1", "fs3s1"), ("fs1s2", "fs3s2"))
+
+    def default_values(self, column: Column) -> dict[str, Float[Array, "..."]]:
         """Return the ad hoc values; b is NaN, as it depends on the plant functional type."""
         t = 0.85 - 0.0068 * (100.0 - column.sand)
         return super().default_values(column) | {"fs2s1": 1.0 - t - 0.004}
@@ -122,7 +127,7 @@ class CLM5(SoilModel):
         if self.published:
             # Its leaking scheme can make a pool negative, which the published code sets to 0.
             pools = jnp.maximum(pools, 0.0)
-        return self.finish(pools, co2, True, column)
+        return self.finish(pools, co2, ~litter.stuck, column)
 
     def transfers(
         self, pools: Float[Array, "pool layer"], parameters: Values, column: Column

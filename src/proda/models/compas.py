@@ -15,10 +15,11 @@ from proda.column.column import Column
 from proda.column.environment import (
     Environment,
     climate_modifier,
+    climate_modifier_of_means,
     environment,
     environment_of_means,
 )
-from proda.column.tridiagonal import safe_divide
+from proda.column.ratio import ratio
 from proda.models.litter import litter_steady_state
 from proda.models.model import Reason, SoilModel, SteadyState, Transfers, Values
 from proda.parameters import Parameter, fraction
@@ -81,7 +82,8 @@ class COMPAS(SoilModel):
                   "factor by which 10 K more speed up decomposition", _S, physical_lower=0.1),
         Parameter("cryo", "D_c", "m2 yr-1", 3e-5, 16e-4, 0.0008, "V", "cryoturbation rate", _S),
         Parameter("diffus", "D_b", "m2 yr-1", 3e-5, 5e-4, 0.00026, "V", "bioturbation rate", _S),
-        fraction("b", "b", 0.5, 0.9999, 0.72, "B", "depth profile of carbon input", _S),
+        fraction("b", "b", 0.5, 0.9999, 0.72, "B", "depth profile of carbon input", _S,
+                 inside=True),
     )  # fmt: skip
 
     def steady_state(self, parameters: Values, column: Column) -> SteadyState:
@@ -117,20 +119,20 @@ class COMPAS(SoilModel):
         death = p["tau_enz_prod"] / (p["tau_mic"] + p["tau_enz_prod"])
         xi_mic = through_mic * p["tau_mic"] * death
         xi_enz = xi_mic * p["tau_enz_decay"] / p["tau_enz_prod"]
-        mic, enz = safe_divide(xi_mic, xi), safe_divide(xi_enz, xi)
+        mic, enz = ratio(xi_mic, xi), ratio(xi_enz, xi)
         into_soc = u_soc + p["a_soc_mic"] * death * through_mic
         assimilated = (u_mic + u_soc + u_doc) / (1.0 - p["eta_doc"])
         # How far the maximum rate exceeds the supply, for mineral SOC and DOC.
         spare_decom = xi_enz - into_soc * p["tau_decom"]
         spare_assim = xi_mic - assimilated * p["tau_assim"]
         km_decom, km_assim = p["km_decom"] * xi, p["km_assim"] * xi
-        msoc = safe_divide(into_soc * p["tau_decom"] * km_decom, spare_decom)
-        doc = safe_divide(assimilated * p["tau_assim"] * km_assim, spare_assim)
+        msoc = ratio(into_soc * p["tau_decom"] * km_decom, spare_decom)
+        doc = ratio(assimilated * p["tau_assim"] * km_assim, spare_assim)
         empty = assimilated == 0.0
-        feasible = (empty | ((spare_decom > 0.0) & (spare_assim > 0.0))).all()
+        feasible = (empty | ((spare_decom > 0.0) & (spare_assim > 0.0))).all() & ~litter.stuck
 
         # From the pools, so that the check of conservation is one.
-        taken_up = safe_divide(xi_mic * doc, p["tau_assim"] * (km_assim + doc))
+        taken_up = ratio(xi_mic * doc, p["tau_assim"] * (km_assim + doc))
         co2 = respired_litter + (1.0 - p["eta_doc"]) * taken_up
         pools = jnp.stack(
             [
@@ -173,16 +175,17 @@ class COMPAS(SoilModel):
         doc, mic, enz, msoc = pools[4:]
         km_assim, km_decom = p["km_assim"] * xi, p["km_decom"] * xi
         ones = jnp.ones_like(xi)
+        climate = climate_modifier_of_means if self.published else climate_modifier
         decay = jnp.stack(
             [
                 ones / p["tau_cwd"],
                 ones / p["tau_ml"],
                 ones / p["tau_cl_ll"],
                 ones / p["tau_cl_ll"],
-                safe_divide(mic, p["tau_assim"] * (km_assim + doc)),
+                ratio(mic, p["tau_assim"] * (km_assim + doc)),
                 ones * (1.0 / p["tau_mic"] + 1.0 / p["tau_enz_prod"]),
                 ones / p["tau_enz_decay"],
-                safe_divide(enz, p["tau_decom"] * (km_decom + msoc)),
+                ratio(enz, p["tau_decom"] * (km_decom + msoc)),
             ]
         )
         death = p["tau_enz_prod"] / (p["tau_mic"] + p["tau_enz_prod"])
@@ -209,7 +212,7 @@ class COMPAS(SoilModel):
                 ("DOC", "mSOC"): jnp.asarray(1.0),
             },
             transport=self.mixing(p, column),
-            climate=climate_modifier(p["q10"], p["w_scaling"], jnp.asarray(EFOLDING), column),
+            climate=climate(p["q10"], p["w_scaling"], jnp.asarray(EFOLDING), column),
             input_shares=shares,
             michaelis={"DOC": km_assim, "mSOC": km_decom},
         )

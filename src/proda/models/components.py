@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from proda.column.allocation import fraction_below
 from proda.column.column import Column
-from proda.column.tridiagonal import safe_divide
+from proda.column.ratio import ratio
 from proda.models.model import SoilModel, Values
 
 
@@ -59,18 +59,18 @@ def components(
     carbon_input = (t.input * column.grid.thickness).sum()
     exchanged = t.transport.down + t.transport.up + t.transport.leak
     result = {
-        "CTE": safe_divide(passed, flux.sum()),
-        "K": safe_divide((t.decay * stock).sum(), stock.sum()),
-        "V": safe_divide((exchanged * carbon).sum(), carbon.sum()),
-        "XI": safe_divide((t.climate * carbon).sum(), carbon.sum()),
+        "CTE": ratio(passed, flux.sum()),
+        "K": ratio((t.decay * stock).sum(), stock.sum()),
+        "V": ratio((exchanged * carbon).sum(), carbon.sum()),
+        "XI": ratio((t.climate * carbon).sum(), carbon.sum()),
         "B": input_allocation(t.input_shares, column),
         "I": carbon_input,
-        "litter_to_soil": safe_divide(to_soil, carbon_input),
-        "residence_time": safe_divide(stock.sum(), carbon_input),
+        "litter_to_soil": ratio(to_soil, carbon_input),
+        "residence_time": ratio(stock.sum(), carbon_input),
     }
     for name, constant in t.michaelis.items():
         pool = model.pools.index(name)
-        result[f"michaelis_over_{name}"] = safe_divide(
+        result[f"michaelis_over_{name}"] = ratio(
             (constant * stock[pool]).sum(), (pools[pool] * stock[pool]).sum()
         )
     return result
@@ -86,4 +86,4 @@ def input_allocation(shares: Float[Array, " layer"], column: Column) -> Float[Ar
     counts = below > 0.0
     depth_cm = 100.0 * column.grid.interface
     each = jnp.exp(jnp.log(jnp.where(counts, below, 1.0)) / depth_cm)
-    return safe_divide(jnp.where(counts, each, 0.0).sum(), counts.sum().astype(each.dtype)) ** 5
+    return ratio(jnp.where(counts, each, 0.0).sum(), counts.sum().astype(each.dtype)) ** 5

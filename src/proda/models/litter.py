@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from proda.column.column import Column
 from proda.column.environment import Environment
+from proda.column.ratio import ratio
 from proda.column.transport import Transport
-from proda.column.tridiagonal import solve_chain, stock_at_balance
+from proda.column.tridiagonal import solve_chain
 
 Scalar = Float[Array, ""]
 
@@ -29,6 +30,8 @@ class Litter(eqx.Module):
     metabolic: Float[Array, " layer"]
     cellulose: Float[Array, " layer"]
     lignin: Float[Array, " layer"]
+    stuck: Bool[Array, ""]
+    """Whether litter enters where nothing decomposes: there is no steady state."""
 
 
 def litter_steady_state(
@@ -56,15 +59,18 @@ def litter_steady_state(
     cwd, metabolic, cellulose, lignin = column.litter_input
     # Both chains per unit of input: cellulose and lignin differ in their input only.
     turnover = jnp.stack([turnover_metabolic, turnover_cellulose_lignin])
-    per_input = solve_chain(
+    per_input, closed = solve_chain(
         source=jnp.broadcast_to(shares[:, None], (*shares.shape, 2)),
         loss=environment.litter[:, None] + transport.leak[:, None] * turnover,
         up=transport.up[:, None] * turnover,
         down=transport.down[:, None] * turnover,
     )
+    fallen = cwd * shares
+    mixing_litter = metabolic + cellulose + lignin + cwd > 0.0
     return Litter(
-        cwd=stock_at_balance(cwd * shares, environment.soil),
+        cwd=ratio(fallen, environment.soil),
         metabolic=metabolic * per_input[:, 0],
         cellulose=(cellulose + cwd_to_cellulose * cwd) * per_input[:, 1],
         lignin=(lignin + (1.0 - cwd_to_cellulose) * cwd) * per_input[:, 1],
+        stuck=(closed & mixing_litter) | ((fallen > 0.0) & (environment.soil == 0.0)).any(),
     )

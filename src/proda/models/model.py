@@ -30,7 +30,8 @@ class Reason(IntEnum):
 
     FEASIBLE = 0
     NO_STEADY_STATE = 1
-    """Supply outruns the maximum rate, or carbon enters where nothing decomposes."""
+    """Supply outruns the maximum rate, or carbon enters where nothing decomposes (the rate is 0, or
+    too small for float64)."""
     NOT_FINITE = 2
     """A pool or rate exceeds what float64 can hold."""
     MOSTLY_MICROBES = 3
@@ -38,7 +39,11 @@ class Reason(IntEnum):
 
 
 class SteadyState(eqx.Module):
-    """Steady state of one column. Where `reason` is not 0 there is none, and all pools are 0."""
+    """Steady state of one column.
+
+    Where `reason` is not 0 there is none, and pools and respiration are 0; only the published
+    variants keep the numbers that their code rejects, so that they can be compared.
+    """
 
     pools: Float[Array, "pool layer"]
     """Carbon, g m-3."""
@@ -61,7 +66,7 @@ class Transfers(eqx.Module):
     """K: baseline decomposition rate at this state, without modifier, yr-1."""
     modifier: Float[Array, "pool layer"]
     """xi: environmental modifier of each pool's decomposition, unitless."""
-    fraction: dict[tuple[str, str], Float[Array, ...]]
+    fraction: dict[tuple[str, str], Float[Array, "..."]]
     """A: share of what leaves a donor that arrives in a receiver, by (receiver, donor)."""
     transport: Transport
     """V: rates of mixing, for the model's transported pools."""
@@ -90,6 +95,8 @@ class SoilModel(eqx.Module):
     """Pools that mix vertically."""
     rows: ClassVar[tuple[Parameter, ...]]
     """The parameter registry."""
+    shares: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Parameters that divide up one flow, and so must not add up to more than 1."""
     variants: ClassVar[tuple[str, ...]] = ("default", "published")
 
     variant: str = eqx.field(static=True, default="default")
@@ -110,7 +117,7 @@ class SoilModel(eqx.Module):
     ) -> Transfers:
         """Return all rates of one column at a given state."""
 
-    def default_values(self, column: Column) -> dict[str, Float[Array, ...]]:
+    def default_values(self, column: Column) -> dict[str, Float[Array, "..."]]:
         """Return the ad hoc parameterisation of one column (P-section 2.5).
 
         Models whose defaults depend on the site override this.
@@ -213,10 +220,7 @@ class SoilModel(eqx.Module):
         )
         reason = jnp.asarray(Reason.FEASIBLE if extra is None else extra)
         reason = jnp.where(feasible & balanced, reason, Reason.NO_STEADY_STATE)
-        reason = jnp.where(finite, reason, Reason.NOT_FINITE)
-        # Carbon that cannot leave makes a pool infinite, and what depends on it 0 x inf.
-        endless = jnp.isinf(pools).any()
-        reason = jnp.where(endless, Reason.NO_STEADY_STATE, reason).astype(jnp.int8)
+        reason = jnp.where(finite, reason, Reason.NOT_FINITE).astype(jnp.int8)
         # The published code returns the numbers it rejects; parity tests compare them.
         keep = (reason == Reason.FEASIBLE) | (self.published & finite)
         pools = jnp.where(keep, pools, 0.0)

@@ -14,7 +14,8 @@ from proda.models.model import SoilModel, Values
 
 MAX_ITERATIONS = 60
 TOLERANCE = 1e-13
-"""Newton stops when no pool moves by more than this share of itself (or of its largest layer)."""
+"""Newton stops when no pool moves by more than this share of itself; a layer that holds less than a
+millionth of its pool's largest layer is measured against that millionth."""
 MAX_HALVINGS = 20
 LARGEST_CUT = 0.1
 """One Newton iteration takes no pool below this share of itself: pools stay positive on the way."""
@@ -43,7 +44,8 @@ def implicit_step(
 
     The nonlinear equations are solved by Newton's method. Pools couple inside a layer and layers
     inside a pool, so each iteration is one block tridiagonal solve. Respiration is taken from the
-    new state, so a step loses exactly the carbon that it respires, to the tolerance of Newton.
+    new state, so a step loses exactly the carbon that it respires (in the published variants: and
+    leaks), to the tolerance of Newton.
 
     Parameters
     ----------
