@@ -7,6 +7,7 @@ import xarray as xr
 from proda import files
 from proda.drivers import clm, sampling
 from proda.drivers.history import scan
+from proda.drivers.sites import as_sites
 from proda.drivers.soil_physics import water_scalar
 from proda.drivers.summary import litter_totals, status_counts
 from proda.errors import FileError, ForcingError
@@ -109,7 +110,7 @@ def test_attributes_say_what_was_used(forcing):
 
 def test_sites_of_it_are_forcing(forcing):
     table = pd.DataFrame({"site": ["a", "b"], "lat": [44.0, 1.0], "lon": [-61.0, 119.0]})
-    sites = sampling.as_sites(table)
+    sites = as_sites(table)
     dataset, _ = sampling.forcing_at_sites(forcing, sites, 7000)
     checked = Forcing.from_dataset(dataset)
     assert list(checked.site) == ["a", "b"]  # (0 N, 120 E) is the sea: "b" takes a neighbour

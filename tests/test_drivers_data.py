@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 from proda.drivers import climate, covariates, sampling
+from proda.drivers.sites import read_sites
 from proda.drivers.soil_physics import freezing_potential, water_scalar
 from proda.drivers.summary import litter_totals, status_counts
 from proda.forcing import Forcing
@@ -74,9 +75,7 @@ def test_profiles_at_sites_are_forcing(coarse, real_data):
     """At two degrees a cell's centre is up to 180 km away."""
     _, forcing = coarse
     table = (
-        sampling.read_sites(real(real_data, "profiles/profiles.parquet"))
-        .iloc[::20]
-        .reset_index(drop=True)
+        read_sites(real(real_data, "profiles/profiles.parquet")).iloc[::20].reset_index(drop=True)
     )
     dataset, nearest = sampling.forcing_at_sites(forcing, table, 200)
     assert sum(nearest.counts().values()) == len(table)

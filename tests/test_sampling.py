@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from proda.drivers import sampling
 from proda.drivers.grids import EARTH_RADIUS_KM, cell_area, to_180
+from proda.drivers.sites import read_sites
 from proda.errors import FileError, ForcingError, SiteError
 
 LAT = np.arange(89.0, -90, -2.0)
@@ -85,14 +86,14 @@ def test_read_sites_understands_profile_tables(tmp_path):
     table.to_csv(tmp_path / "a.csv", index=False)
     table.to_parquet(tmp_path / "a.parquet")
     for name in ("a.csv", "a.parquet"):
-        found = sampling.read_sites(tmp_path / name)
+        found = read_sites(tmp_path / name)
         assert list(found["site"]) == ["NA1", "b"]
         assert list(found["latitude"]) == [1.5, 2.0]
 
 
 def test_a_site_may_be_called_na(tmp_path):
     (tmp_path / "a.csv").write_text("id,lat,lon\nNA,1,2\nnull,1,2\n")
-    assert list(sampling.read_sites(tmp_path / "a.csv")["site"]) == ["NA", "null"]
+    assert list(read_sites(tmp_path / "a.csv")["site"]) == ["NA", "null"]
 
 
 @pytest.mark.parametrize(
@@ -107,12 +108,12 @@ def test_a_site_may_be_called_na(tmp_path):
 def test_wrong_tables_are_refused(tmp_path, text, message):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(SiteError, match=message):
-        sampling.read_sites(tmp_path / "a.csv")
+        read_sites(tmp_path / "a.csv")
 
 
 def test_absent_and_unreadable_tables_are_named(tmp_path):
     with pytest.raises(FileError, match="there is no such file"):
-        sampling.read_sites(tmp_path / "no.csv")
+        read_sites(tmp_path / "no.csv")
     (tmp_path / "a.parquet").write_text("no parquet")
     with pytest.raises(FileError, match=r"a\.parquet: not a readable table"):
-        sampling.read_sites(tmp_path / "a.parquet")
+        read_sites(tmp_path / "a.parquet")

@@ -270,7 +270,7 @@ def test_commands(tmp_path, toml, monkeypatch):
         (["check"], "Give either --settings FILE or --source READER:PATH"),
         (["check", "--source", "tidy"], "give READER:PATH"),
         (["check", "--source", "tidy:/nowhere"], "holds no profiles.parquet"),
-        (["check", "--source", "csv:x.csv"], "layers_file: Field required"),
+        (["check", "--source", "csv:x.csv"], "csv need a column mapping in a settings file"),
         (["summary", "/nowhere"], "summary.json: there is no such file"),
     ],
 )

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proda.errors import FileError
-from proda.observations.delimited import Dialect, read_delimited
+from proda.observations.delimited import read_delimited
+from proda.observations.text import Dialect
 
 COLUMNS = {"id": pa.string(), "depth": pa.float64(), "litter": pa.bool_()}
 TSV = Dialect(delimiter="\t", ends_with_newline=True)

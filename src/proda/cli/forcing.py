@@ -142,8 +142,9 @@ def at_sites(
     """
     from proda import files
     from proda.drivers import sampling
+    from proda.drivers.sites import read_sites
 
-    table = sampling.read_sites(sites)
+    table = read_sites(sites)
     with console.status(f"Sampling {len(table):,} sites"):
         dataset, nearest = sampling.forcing_at_sites(files.open_dataset(forcing), table, limit_km)
         files.write_dataset(dataset, out)
@@ -203,7 +204,7 @@ def _print_summary(path: Path) -> None:
     shown = ("title", "estimated", "source", "comment", "climatology_years", "litter_input_from",
              "w_scalar_from", "w_scalar_floor", "nbedrock_from", "sand_from",
              "missing_by_variable", "sampling")  # fmt: skip
-    rows = [(k, found.attrs[k]) for k in shown if k in found.attrs]
+    rows = [(k, found.attrs[k]) for k in shown if found.attrs.get(k, "{}") != "{}"]
     print_table(f"{path}: {found.size}", ["attribute", "value"], rows)
     print_table(
         "Values",
