@@ -128,6 +128,16 @@ def test_blocks_do_not_change_anything(forcing, folder, history, monkeypatch):
     )
 
 
+def test_progress_counts_every_file_of_every_block(folder, history, monkeypatch):
+    monkeypatch.setattr(clm, "BLOCK_BYTES", 1)  # one row at a time
+    seen = []
+    clm.from_clm(
+        history, folder / "surface.nc", on_read=lambda *counts: seen.append(counts)
+    ).compute(scheduler="threads")
+    total = len(history) * 4
+    assert seen == [(i, total) for i in range(1, total + 1)]
+
+
 def test_without_bounds_a_stamp_on_the_first_is_the_month_before(tmp_path):
     path = tmp_path / "one.nc"
     made.write_month(path, [(1901, 1), (1901, 12)], bounds=False)

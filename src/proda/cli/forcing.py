@@ -29,8 +29,8 @@ _Limit = Annotated[
 
 
 @contextmanager
-def _blocks(what: str) -> Iterator[Callable[[int, int], None]]:
-    with progress("tasks") as bar:
+def _bar(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    with progress(unit) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -68,7 +68,7 @@ def from_climate(
     dataset = driver.open_climate(climate, names)
     source = f"{climate.name}: {dataset.attrs.get('title', 'no title')}"
     result = driver.from_climate(dataset, w_floor, source)
-    with _blocks("Estimating forcing") as step:
+    with _bar("Estimating forcing", "tasks") as step:
         files.write_zarr(result, out, step)
     _print_summary(out)
 
@@ -117,10 +117,9 @@ def from_clm(
             shares = [float(s) for s in npp_shares.split(",")]
         except ValueError as error:
             raise ForcingError(f"--npp-shares {npp_shares}: expected four numbers.") from error
-    with console.status(f"Reading the headers of {len(paths)} files"):
-        result = clm.from_clm(paths, surface, period, litter, shares, w_floor)
-    with _blocks("Averaging") as step:
-        files.write_zarr(result, out, step)
+    with _bar("Averaging", "files, each once per block") as step:  # first it reads their headers
+        result = clm.from_clm(paths, surface, period, litter, shares, w_floor, step)
+        files.write_zarr(result, out)
     _print_summary(out)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,20 @@ _FLUX = ("gC/m^2/s", "gC/m2/s", "gC m-2 s-1", "g m-2 s-1")
 _FLUX_PER_VOLUME = ("gC/m^3/s", "gC/m3/s", "gC m-3 s-1", "g m-3 s-1")
 
 
+class Reads:
+    """Counts files read, over all blocks and threads: (done, in all) goes to `report`."""
+
+    def __init__(self, total: int, report: Callable[[int, int], None]) -> None:
+        self._done, self._total, self._report = 0, total, report
+        self._lock = threading.Lock()
+
+    def step(self) -> None:
+        """Count one more."""
+        with self._lock:
+            self._done += 1
+            self._report(self._done, self._total)
+
+
 @dataclass(frozen=True)
 class Plan:
     """What to read from which file; one per climatology, shared by its blocks."""
@@ -57,6 +72,7 @@ class Plan:
     w_floor: float
     columns: np.ndarray
     """Order of the files' longitudes that makes them ascend from -180."""
+    progress: Reads | None
 
 
 def from_clm(
@@ -66,6 +82,7 @@ def from_clm(
     litter_inputs: str = "auto",
     npp_shares: Sequence[float] | None = None,
     w_floor: float = 0.0,
+    on_read: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
     """Make a monthly climatology of history files; lazy, in blocks of rows (Dask).
 
@@ -83,6 +100,8 @@ def from_clm(
     w_floor
         Least water scalar where it is made from `SOILPSI`. 0, CLM's own, by default: a mean over
         months is 0 only in soil that never thaws or wets.
+    on_read
+        Called with (files read, files to read, each once for every block) as it is computed.
 
     Returns
     -------
@@ -133,6 +152,9 @@ def from_clm(
     rows = int(np.clip(BLOCK_BYTES // row_bytes, 1, len(history.lat)))
     template = _template(cells, rows)
     plan = _plan(history, needed, recipe, (first, last), w_floor, columns)
+    if on_read is not None:
+        n_blocks = -(-len(history.lat) // rows)
+        plan = replace(plan, progress=Reads(n_blocks * len(plan.reads), on_read))
     attrs = template.isel(lat=[0], lon=[0]).compute()
     result = cells.chunk(lat=rows).map_blocks(
         _climatology_block, kwargs={"plan": plan, "names": names, "attrs": attrs}, template=template
@@ -223,6 +245,7 @@ def _plan(
         n_years=years[1] - years[0] + 1,
         w_floor=w_floor,
         columns=columns,
+        progress=None,
     )
 
 
@@ -292,6 +315,8 @@ def _monthly_means(plan: Plan, rows: slice, shape: tuple[int, int]) -> dict[str,
                 if name not in sums:
                     sums[name] = np.zeros((N_MONTHS, *values.shape))
                 sums[name][month] += values
+        if plan.progress is not None:
+            plan.progress.step()
     for total in sums.values():
         total /= plan.n_years
     return sums
