@@ -34,7 +34,8 @@ def main() -> None:
     try:
         app()
     except ProdaError as error:
-        errors.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        errors.print("Error:", style="bold red", end=" ")
+        errors.print(str(error), highlight=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         errors.print("Stopped.")

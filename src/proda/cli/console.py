@@ -20,8 +20,9 @@ from rich.table import Table
 LONGEST_NAME = 40
 """Characters of a name in the first column of a table that is never wrapped."""
 
-console = Console()
-errors = Console(stderr=True)
+# Names and messages are printed as they are: [mine] is no markup, and a:x:1 holds no emoji.
+console = Console(markup=False, emoji=False)
+errors = Console(stderr=True, markup=False, emoji=False)
 
 
 def print_table(
@@ -57,7 +58,7 @@ def print_table(
 def progress(unit: str) -> Progress:
     """Return a progress bar on stderr that counts `unit` and shows the time left."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),
