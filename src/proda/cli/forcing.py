@@ -57,6 +57,7 @@ def from_climate(
     """
     from proda import files
     from proda.drivers import climate as driver
+    from proda.drivers.climate_input import open_climate
     from proda.errors import ForcingError
 
     names = {}
@@ -65,7 +66,7 @@ def from_climate(
         if not equals:
             raise ForcingError(f"--name {pair}: expected OURS=THEIRS.")
         names[ours] = theirs
-    dataset = driver.open_climate(climate, names)
+    dataset = open_climate(climate, names)
     source = f"{climate.name}: {dataset.attrs.get('title', 'no title')}"
     result = driver.from_climate(dataset, w_floor, source)
     with _bar("Estimating forcing", "tasks") as step:
