@@ -1,4 +1,4 @@
-"""One block of rows of a climatology: read all its months, average them, lay them out as forcing."""
+"""One block of rows of a climatology: read all its months, average them, make forcing of them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Plan:
 def climatology_block(
     block: xr.Dataset, plan: Plan, names: Mapping[str, str], attrs: xr.Dataset
 ) -> xr.Dataset:
-    """Forcing, `status` and `missing` of some rows of the grid.
+    """Return forcing, `status` and `missing` of some rows of the grid.
 
     Parameters
     ----------
