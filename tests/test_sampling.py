@@ -111,6 +111,29 @@ def test_wrong_tables_are_refused(tmp_path, text, message):
         read_sites(tmp_path / "a.csv")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"id,lat,lon\na,1,2,3\nb,4,5,6\n", "Expected 3 columns, got 4"),
+        (b"id,lat,lon\na,1\n", "Expected 3 columns, got 2"),
+        (b"id,lat,lon\n\xe9,1,2\n", "a.csv: not a readable table"),
+        (b"", "a.csv: not a readable table"),
+    ],
+)
+def test_rows_of_another_length_are_refused(tmp_path, content, message):
+    """Pandas would read the first with `a` as an index and 1, 2, 3 as site, latitude, longitude."""
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(FileError, match=message):
+        read_sites(tmp_path / "a.csv")
+
+
+def test_names_of_sites_stay_text(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b'\xef\xbb\xbfid,note,lat,lon\n007,"a, b",1,2\n1e3,,3,\n')
+    found = read_sites(tmp_path / "a.csv")
+    assert list(found["site"]) == ["007", "1e3"]
+    assert np.isnan(found["longitude"][1])
+
+
 def test_absent_and_unreadable_tables_are_named(tmp_path):
     with pytest.raises(FileError, match="there is no such file"):
         read_sites(tmp_path / "no.csv")

@@ -64,6 +64,7 @@ FAULTS = [
     ("column", GOOD.replace("depth", "depht"), r"line 1: the column depth is missing. It has: id"),
     ("twice", GOOD.replace("note", "depth", 1), r"line 1: the column depth stands there twice"),
     ("empty", "", r"line 1: the file is empty"),
+    ("zeros", b"id\t" + bytes(1000), r"line 1, column 2: holds a zero byte"),
 ]  # fmt: skip
 
 

@@ -43,7 +43,9 @@ _SourceOption = Annotated[
 ]
 _LandOption = Annotated[
     Path | None,
-    typer.Option(help="netCDF file with land_fraction or land_mask: finds sites in the sea."),
+    typer.Option(
+        help="File with land_fraction or land_mask (netCDF or Zarr): finds sites in the sea."
+    ),
 ]
 _PedotransferOption = Annotated[
     str | None,
@@ -113,10 +115,13 @@ def summary(
     ] = None,
     zones: Annotated[
         Path | None,
-        typer.Option(help="netCDF file with koppen_class: climate zones of the depth figure. "
+        typer.Option(help="File with koppen_class: climate zones of the depth figure. "
                      "Without it: belts of latitude."),
     ] = None,
-    land_mask: _LandOption = None,
+    land_mask: Annotated[
+        Path | None,
+        typer.Option(help="File with land_fraction or land_mask: drawn behind the map of sites."),
+    ] = None,
 ) -> None:  # fmt: skip
     """Print the counts of a build, check them against its tables, and draw the figures."""
     from proda.observations.summary import read_summary, verify

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pacsv
 
 from proda.errors import FileError, SiteError
 
@@ -33,11 +36,30 @@ def read_sites(path: str | os.PathLike[str]) -> pd.DataFrame:
     try:
         if target.suffix == ".parquet":
             table = pd.read_parquet(target)
-        else:  # "NA" is a country and may be a site's name: only the empty field is missing
-            table = pd.read_csv(target, dtype=str, keep_default_na=False, na_values=[""])
+        else:
+            table = _read_csv(target)
     except (OSError, ValueError) as error:
         raise FileError(f"{target}: not a readable table ({error}).") from error
     return as_sites(table, str(target))
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read all columns as text; rows of another length than the header are refused.
+
+    Only the empty field is missing: "NA" is a country and may be a site's name. Pandas would take a
+    row that has one field too many for one with an index, and shift its columns.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = next(csv.reader(file), [])
+    table = pacsv.read_csv(
+        path,
+        convert_options=pacsv.ConvertOptions(
+            column_types=dict.fromkeys(header, pa.string()),
+            null_values=[""],
+            strings_can_be_null=True,
+        ),
+    )
+    return table.to_pandas()
 
 
 def as_sites(table: pd.DataFrame, where: str = "sites") -> pd.DataFrame:

@@ -46,6 +46,11 @@ def read_header(path: str | os.PathLike[str], dialect: Dialect) -> list[str]:
     if not line.strip():
         raise FileError(f"{target}, line 1: the file is empty; a header line was expected.")
     text = decode(target, line, 1, dialect, [])
+    if "\0" in text:
+        raise FileError(
+            f"{target}, line 1, column {text[: text.index(chr(0))].count(dialect.delimiter) + 1}: "
+            "holds a zero byte; the file is damaged or is not text."
+        )
     return next(csv.reader([text.rstrip("\r\n").lstrip("\ufeff")], delimiter=dialect.delimiter))
 
 
