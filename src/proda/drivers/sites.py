@@ -34,10 +34,7 @@ def read_sites(path: str | os.PathLike[str]) -> pd.DataFrame:
     if not target.is_file():
         raise FileError(f"{target}: there is no such file.")
     try:
-        if target.suffix == ".parquet":
-            table = pd.read_parquet(target)
-        else:
-            table = _read_csv(target)
+        table = pd.read_parquet(target) if target.suffix == ".parquet" else _read_csv(target)
     except (OSError, ValueError) as error:
         raise FileError(f"{target}: not a readable table ({error}).") from error
     return as_sites(table, str(target))
