@@ -55,10 +55,10 @@ def test_a_steady_state_stays(model, examples):
 
 
 def test_spun_up_from_nothing_both_models_meet_their_steady_state(model, examples):
-    """Implicit steps that grow from 1 to 1e7 years, a spin-up of 2e8 years in all.
+    """Implicit steps that grow from 1 to 1e9 years, a spin-up of 2e10 years in all.
 
-    Layers that hold carbon longer than a thousandth of that are left out: in COMPAS mineral carbon
-    does not depend on how little carbon arrives, so where roots are few it is that old.
+    Layers whose soil carbon is older than 1e7 years are left out. In COMPAS mineral carbon does
+    not depend on how little carbon arrives, so where there are no roots it is older than that.
     """
     values = defaults(model, examples)
     steady = proda.steady_state(model, values, examples, bounds="physical")
@@ -69,21 +69,18 @@ def test_spun_up_from_nothing_both_models_meet_their_steady_state(model, example
         jax.vmap(lambda x, p, c, dt: advance(model, x, p, c, dt), in_axes=(0, 0, 0, None))
     )
     pools = jnp.zeros(steady["pool_carbon"].shape)
-    for years in [*np.geomspace(1.0, 1e7, 30), *([1e7] * 20)]:
+    for years in [*np.geomspace(1.0, 1e9, 35), *([1e9] * 20)]:
         step = grow(pools, p, columns, years)
         assert step.converged.all()
         pools = step.pools
     expected = steady["pool_carbon"].to_numpy()
-
-    def through(x, p, c):
-        t = model.transfers(x, p, c)
-        return model.outflow(x, t) + (t.transport.up + t.transport.down) * x
-
-    out = np.asarray(jax.jit(jax.vmap(through))(jnp.asarray(expected), p, columns))
-    age = np.where(out > 0, expected / np.where(out > 0, out, 1.0), 0.0).max(axis=1)
-    fast = np.broadcast_to((age < 2e5)[:, None, :], expected.shape) & (expected > 0)
-    assert fast[:, :, :6].mean() > 0.9
-    np.testing.assert_allclose(np.asarray(pools)[fast], expected[fast], rtol=1e-8)
+    out = jax.vmap(lambda x, p, c: model.outflow(x, model.transfers(x, p, c)))
+    leaving = np.asarray(jax.jit(out)(jnp.asarray(expected), p, columns))
+    held = expected > 0
+    age = np.where(held, expected / np.where(held, leaving, 1.0), 0.0).max(axis=1)
+    fast = held & (age < 1e7)[:, None, :]
+    assert fast[held].mean() > 0.85
+    np.testing.assert_allclose(np.asarray(pools)[fast], expected[fast], rtol=1e-10)
 
 
 def test_yearly_steps_approach_the_steady_state_near_the_surface(examples):

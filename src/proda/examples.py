@@ -29,7 +29,7 @@ def example_columns(grid: Grid = CLM5_GRID) -> xr.Dataset:
     Examples
     --------
     >>> import proda
-    >>> list(proda.example_columns()["site"].to_numpy())[:2]
+    >>> proda.example_columns()["site"].to_numpy().tolist()[:2]
     ['tundra', 'boreal forest']
     """
     z = grid.node[:, None]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from proda.column.transport import exchange_coefficients
-from proda.forcing import N_MONTHS, Forcing
+from proda.forcing import FORCING_VARIABLES, N_MONTHS, Forcing
 from proda.grid import Grid
 
 REFERENCE_TEMPERATURE = 298.15
@@ -49,8 +48,7 @@ class Column(eqx.Module):
 
 def prepare(forcing: Forcing) -> Column:
     """Turn the drivers of many sites into columns; every leaf gets the leading dimension site."""
-    cryo, diffus = _exchange(forcing)
-    return _column(forcing, slice(None), cryo.mean(axis=-2), diffus.mean(axis=-2))
+    return _prepare(_arrays(forcing), forcing.grid)
 
 
 def prepare_months(forcing: Forcing) -> Column:
@@ -58,38 +56,56 @@ def prepare_months(forcing: Forcing) -> Column:
 
     Litter input stays the annual rate, and frozen is what it is for the whole year.
     """
-    cryo, diffus = _exchange(forcing)
-    months = [_column(forcing, slice(m, m + 1), cryo[:, m], diffus[:, m]) for m in range(N_MONTHS)]
+    return _prepare_months(_arrays(forcing), forcing.grid)
+
+
+def _arrays(forcing: Forcing) -> dict[str, Array]:
+    return {v.name: jnp.asarray(getattr(forcing, v.name)) for v in FORCING_VARIABLES}
+
+
+@eqx.filter_jit
+def _prepare(drivers: dict[str, Array], grid: Grid) -> Column:
+    cryo, diffus = _exchange(drivers, grid)
+    return _column(drivers, slice(None), cryo.mean(axis=-2), diffus.mean(axis=-2), grid)
+
+
+@eqx.filter_jit
+def _prepare_months(drivers: dict[str, Array], grid: Grid) -> Column:
+    cryo, diffus = _exchange(drivers, grid)
+    months = [
+        _column(drivers, slice(m, m + 1), cryo[:, m], diffus[:, m], grid) for m in range(N_MONTHS)
+    ]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *months)
 
 
 def _exchange(
-    forcing: Forcing,
+    drivers: dict[str, Array], grid: Grid
 ) -> tuple[Float[Array, "site month layer"], Float[Array, "site month layer"]]:
-    active_layer = jnp.maximum(forcing.altmax, forcing.altmax_lastyear)
+    active_layer = jnp.maximum(drivers["altmax"], drivers["altmax_lastyear"])
     coefficients = jax.vmap(exchange_coefficients, in_axes=(0, 0, None))
-    return coefficients(active_layer, jnp.asarray(forcing.nbedrock), forcing.grid)
+    return coefficients(active_layer, drivers["nbedrock"], grid)
 
 
 def _column(
-    forcing: Forcing,
+    drivers: dict[str, Array],
     months: slice,
     exchange_cryo: Float[Array, "site layer"],
     exchange_diffus: Float[Array, "site layer"],
+    grid: Grid,
 ) -> Column:
-    def by_month(values: np.ndarray) -> Float[Array, "site month layer"]:
-        return jnp.asarray(np.swapaxes(values[..., months], -1, -2))
+    def by_month(name: str) -> Float[Array, "site month layer"]:
+        return jnp.swapaxes(drivers[name][..., months], -1, -2)
 
     return Column(
-        temperature=(by_month(forcing.soil_temperature) - REFERENCE_TEMPERATURE) / 10.0,
-        w_scalar=by_month(forcing.w_scalar),
-        o_scalar=by_month(forcing.o_scalar),
-        n_scalar=by_month(forcing.n_scalar),
-        sand=jnp.asarray(forcing.sand),
-        litter_input=jnp.asarray(forcing.litter_input),
-        nbedrock=jnp.asarray(forcing.nbedrock),
-        frozen=jnp.any(jnp.asarray(forcing.altmax_lastyear) == 0.0, axis=-1),
+        temperature=(by_month("soil_temperature") - REFERENCE_TEMPERATURE) / 10.0,
+        w_scalar=by_month("w_scalar"),
+        o_scalar=by_month("o_scalar"),
+        n_scalar=by_month("n_scalar"),
+        sand=drivers["sand"],
+        litter_input=drivers["litter_input"],
+        nbedrock=drivers["nbedrock"],
+        frozen=jnp.any(drivers["altmax_lastyear"] == 0.0, axis=-1),
         exchange_cryo=exchange_cryo,
         exchange_diffus=exchange_diffus,
-        grid=forcing.grid,
+        grid=grid,
     )

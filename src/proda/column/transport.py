@@ -52,7 +52,8 @@ def exchange_coefficients(
     alt = active_layer[:, None]
     end = jnp.minimum(CRYOTURBATION_MAX_DEPTH, depth[nbedrock])
     span = jnp.where(end > alt, end - alt, 1.0)  # not used where the end is shallower
-    fade = jnp.where(end > alt, jnp.clip(1.0 - (depth - alt) / span, 0.0), 0.0)
+    # 1 - (depth - alt) / (end - alt), in the form that is exactly 0 where cryoturbation ends.
+    fade = jnp.where(end > alt, jnp.maximum((end - depth) / span, 0.0), 0.0)
     frost = (alt > 0.0) & (alt <= CRYOTURBATION_ACTIVE_LAYER) & within
     bio = (alt > CRYOTURBATION_ACTIVE_LAYER) & within
     cryo = jnp.where(frost, jnp.where(depth < alt, 1.0, fade), 0.0)

@@ -31,8 +31,8 @@ def load_model(name: str, variant: str = "default") -> SoilModel:
     --------
     >>> import proda
     >>> model = proda.load_model("compas")
-    >>> model.parameters.loc["tau_mic", ["unit", "lower", "upper"]].tolist()
-    ['yr', 0.0, 2.0]
+    >>> model.parameters.loc["tau_mic", "unit"]
+    'yr'
     """
     if name not in MODELS:
         raise ModelError(f"There is no model {name!r}; the models are {', '.join(MODELS)}.")
