@@ -132,6 +132,13 @@ def test_the_same_sites_from_profiles_to_forcing_and_covariates(ran):
     folder, _ = ran
     summary, profiles, layers = read_build(folder / "out")
     assert summary.total("profile") == 100
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        (example,) = blocks("profiles.md", "python")
+        names = {}
+        exec(example, names)
+    assert names["profiles"].equals(profiles)
+    assert names["layers"].equals(layers)
     assert len(profiles) == summary.total("profile", "kept") == 100
     assert set(layers["profile_id"]) == set(profiles["profile_id"])
     forcing = files.open_dataset(folder / "sites.zarr")
