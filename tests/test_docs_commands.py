@@ -21,9 +21,6 @@ from proda.observations.summary import read_build
 from tests import clm_files
 from tests.test_climate import made_climate
 
-# All tests of this file share one run: 14 s, half of them compiling the model's columns.
-pytestmark = pytest.mark.xdist_group("docs_commands")
-
 DOCS = Path(__file__).parents[1] / "docs"
 PLACES = ((70.0, -90.0), (10.0, 0.0), (-30.0, 90.0), (10.0, 45.0))
 """Three land cells of the made-up climate, and a place 5,000 km from any."""
@@ -117,7 +114,7 @@ def fake_download(remote, folder, on_bytes=None, pause_s=0.0):
     return path
 
 
-def test_every_command_is_on_the_pages_and_prints_a_table(ran):
+def every_command_is_on_the_pages_and_prints_a_table(ran):
     _, done = ran
     assert {" ".join(words[1:3]) for words, _ in done if words[1] not in ("get", "column")} == {
         "profiles check", "profiles build", "profiles summary", "forcing from-clm",
@@ -128,7 +125,7 @@ def test_every_command_is_on_the_pages_and_prints_a_table(ran):
         assert "─" in printed or words[2] == "plot", words
 
 
-def test_the_same_sites_from_profiles_to_forcing_and_covariates(ran):
+def the_same_sites_from_profiles_to_forcing_and_covariates(ran):
     folder, _ = ran
     summary, profiles, layers = read_build(folder / "out")
     assert summary.total("profile") == 100
@@ -154,9 +151,16 @@ def test_the_same_sites_from_profiles_to_forcing_and_covariates(ran):
     assert {zones[s] for s in near[profiles["lat"].round() == 70]} == {"ET"}
 
 
-def test_site_forcing_moves_the_models(ran):
+def site_forcing_moves_the_models(ran):
     """`proda column` takes what `proda forcing at-sites` wrote, as Zarr."""
     folder, _ = ran
     result = files.open_dataset(folder / "steady.nc")
     assert result.sizes["site"] == 75
     assert (result["reason"] == 0).all()
+
+
+def test_documented_commands(ran):
+    """One test, because one run takes 14 s, half of them to compile the model's columns."""
+    every_command_is_on_the_pages_and_prints_a_table(ran)
+    the_same_sites_from_profiles_to_forcing_and_covariates(ran)
+    site_forcing_moves_the_models(ran)
