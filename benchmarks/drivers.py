@@ -21,6 +21,7 @@ import xarray as xr
 
 from proda import files
 from proda.drivers import climate, clm, sampling
+from proda.drivers.climate_input import CLIMATE_VARIABLES, open_climate
 from proda.drivers.soil_physics import freezing_potential, water_scalar
 from proda.drivers.summary import litter_totals, status_counts
 from proda.forcing import Forcing
@@ -38,17 +39,17 @@ def run_climate(path: str, out: str = "") -> None:
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         store = Path(out or f"{folder}/forcing.zarr")
-        lazy = climate.from_climate(climate.open_climate(path))
+        lazy = climate.from_climate(open_climate(path))
         files.write_zarr(lazy, store)
         report("half-degree forcing, written", start)
         stored = files.open_dataset(store)
         print(status_counts(stored), litter_totals(stored))
         size = sum(f.stat().st_size for f in store.rglob("*") if f.is_file())
         print(f"{size / 1e6:.0f} MB on disk")
-        opened = climate.open_climate(path)
+        opened = open_climate(path)
         land = (opened["land_mask"] == 1).to_numpy()
         rows = np.flatnonzero(land)[::100]
-        names = [v.name for v in climate.CLIMATE_VARIABLES]
+        names = [v.name for v in CLIMATE_VARIABLES]
         cells = {n: opened[n].to_numpy().ravel()[rows].astype(float) for n in names}
         latitude = np.repeat(opened["lat"].to_numpy(), opened.sizes["lon"])[rows]
         exact = climate.estimate_columns(cells, latitude)

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from proda import cli, files
+from proda.cli import console
 from proda.errors import DownloadError, ForcingError, SiteError
 from proda.forcing import Forcing
 from tests import clm_files as made
@@ -104,6 +105,20 @@ def test_errors_exit_with_2_and_are_one_message(monkeypatch, capsys, folder):
         cli.main()
     assert caught.value.code == 2
     assert "This is no forcing: it lacks soil_temperature" in capsys.readouterr().err
+
+
+def test_names_and_messages_are_printed_as_they_are(monkeypatch, capsys, folder):
+    """Brackets are no markup and colons no emoji: both stand in names of sites and settings."""
+    wrong = folder / "own.toml"
+    wrong.write_text('["mine:x:"]\ntitle = "a"\n')
+    monkeypatch.setattr(sys, "argv", ["proda", "get", "mine", "--catalogue", str(wrong)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "own.toml: [mine:x:] is not understood" in capsys.readouterr().err
+    console.print_table("Sites", ["site", "n"], [("[b]:x:1 " * 12, 1_234_567)], right=[1])
+    shown = plain(capsys.readouterr().out)
+    assert "[b]:x:1 [b]:x:1" in shown
+    assert "1234567" in shown
 
 
 def test_help_has_examples(run):

@@ -7,6 +7,8 @@ import xarray as xr
 
 from proda import files
 from proda.drivers import climate, sampling
+from proda.drivers.climate_input import CLIMATE_VARIABLES, open_climate
+from proda.drivers.sites import as_sites
 from proda.drivers.soil_physics import freezing_potential, water_potential, water_scalar
 from proda.drivers.summary import litter_totals, status_counts, summarise
 from proda.errors import FileError, ForcingError
@@ -55,7 +57,7 @@ def path(tmp_path):
 
 
 def estimate(path, **options):
-    return climate.from_climate(climate.open_climate(path), **options).compute()
+    return climate.from_climate(open_climate(path), **options).compute()
 
 
 def test_one_column_by_hand(path):
@@ -151,7 +153,7 @@ def test_units_and_longitudes_are_brought_into_our_form(tmp_path, path):
     data["sand_fraction_testbed"] = (100 * data["sand_fraction_testbed"]).assign_attrs(units="%")
     data = data.assign_coords(lon=data["lon"] % 360).sortby("lon")
     data.rename(lat="latitude", lon="longitude", npp="NPP").to_netcdf(tmp_path / "c.nc")
-    opened = climate.open_climate(tmp_path / "c.nc", {"npp": "NPP"})
+    opened = open_climate(tmp_path / "c.nc", {"npp": "NPP"})
     found = climate.from_climate(opened).compute()
     xr.testing.assert_allclose(found["w_scalar"], estimate(path)["w_scalar"], atol=1e-5)
     xr.testing.assert_allclose(found["litter_input"], estimate(path)["litter_input"])
@@ -167,19 +169,19 @@ def test_the_floor_is_a_setting(path):
 def test_missing_variables_units_and_dimensions_are_named(tmp_path):
     made_climate().drop_vars("npp").to_netcdf(tmp_path / "a.nc")
     with pytest.raises(ForcingError, match=r"a\.nc: lacks npp\."):
-        climate.open_climate(tmp_path / "a.nc")
+        open_climate(tmp_path / "a.nc")
     data = made_climate()
     data["npp"].attrs["units"] = "t ha-1"
     data.to_netcdf(tmp_path / "b.nc")
     with pytest.raises(ForcingError, match="npp is in 't ha-1'"):
-        climate.open_climate(tmp_path / "b.nc")
+        open_climate(tmp_path / "b.nc")
     with pytest.raises(ForcingError, match="has no variable XX, which was to be npp"):
-        climate.open_climate(tmp_path / "b.nc", {"npp": "XX"})
+        open_climate(tmp_path / "b.nc", {"npp": "XX"})
     data = made_climate().expand_dims(time=2)
     data["npp"] = data["npp"].assign_attrs(units="gC m-2 yr-1")
     data.to_netcdf(tmp_path / "d.nc")
     with pytest.raises(ForcingError, match="has the dimensions"):
-        climate.open_climate(tmp_path / "d.nc")
+        open_climate(tmp_path / "d.nc")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +207,7 @@ def test_more_water_than_pores_is_refused(tmp_path):
 def test_a_corrupt_file_is_named_and_nothing_is_written(tmp_path, path):
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(FileError, match=r"climate\.nc"):
-        climate.open_climate(path)
+        open_climate(path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["climate.nc"]
 
 
@@ -217,7 +219,7 @@ def test_blocks_do_not_change_anything(path, monkeypatch):
 
 def test_written_sampled_and_checked(tmp_path, path):
     ticks = []
-    lazy = climate.from_climate(climate.open_climate(path))
+    lazy = climate.from_climate(open_climate(path))
     files.write_zarr(lazy, tmp_path / "f.zarr", lambda done, total: ticks.append((done, total)))
     assert ticks[-1][0] == ticks[-1][1]
     stored = files.open_dataset(tmp_path / "f.zarr")
@@ -240,9 +242,9 @@ def test_written_sampled_and_checked(tmp_path, path):
 
 def test_float32_on_disk_changes_the_modifier_by_less_than_2e_6(path):
     """What float32 loses: relative to the monthly modifier xi_T xi_W for a steep q10 of 3."""
-    opened = climate.open_climate(path)
+    opened = open_climate(path)
     stored = climate.from_climate(opened).compute()
-    names = [v.name for v in climate.CLIMATE_VARIABLES]
+    names = [v.name for v in CLIMATE_VARIABLES]
     cells = {n: opened[n].to_numpy()[:, :3].ravel().astype(float) for n in names}
     exact = climate.estimate_columns(cells, np.repeat(LAT, 3))
 
@@ -269,15 +271,15 @@ def test_damaged_values_are_named(tmp_path):
     content[start + 5] ^= 255
     (tmp_path / "d.nc").write_bytes(bytes(content))
     with pytest.raises(FileError, match=r"d\.nc: npp cannot be read"):
-        climate.open_climate(tmp_path / "d.nc")
+        open_climate(tmp_path / "d.nc")
 
 
 def test_a_store_that_lost_a_chunk_is_refused(tmp_path, path):
-    lazy = climate.from_climate(climate.open_climate(path))
+    lazy = climate.from_climate(open_climate(path))
     files.write_zarr(lazy, tmp_path / "f.zarr")
     for chunk in (tmp_path / "f.zarr" / "w_scalar" / "c").rglob("*"):
         if chunk.is_file():
             chunk.unlink()
-    sites = sampling.as_sites(pd.DataFrame({"site": ["x"], "lat": [70.0], "lon": [0.0]}))
+    sites = as_sites(pd.DataFrame({"site": ["x"], "lat": [70.0], "lon": [0.0]}))
     with pytest.raises(ForcingError, match=r"f\.zarr: w_scalar is missing in usable cells"):
         sampling.forcing_at_sites(files.open_dataset(tmp_path / "f.zarr"), sites)

@@ -7,6 +7,7 @@ import xarray as xr
 from proda import files
 from proda.drivers import clm, sampling
 from proda.drivers.history import scan
+from proda.drivers.sites import as_sites
 from proda.drivers.soil_physics import water_scalar
 from proda.drivers.summary import litter_totals, status_counts
 from proda.errors import FileError, ForcingError
@@ -109,7 +110,7 @@ def test_attributes_say_what_was_used(forcing):
 
 def test_sites_of_it_are_forcing(forcing):
     table = pd.DataFrame({"site": ["a", "b"], "lat": [44.0, 1.0], "lon": [-61.0, 119.0]})
-    sites = sampling.as_sites(table)
+    sites = as_sites(table)
     dataset, _ = sampling.forcing_at_sites(forcing, sites, 7000)
     checked = Forcing.from_dataset(dataset)
     assert list(checked.site) == ["a", "b"]  # (0 N, 120 E) is the sea: "b" takes a neighbour
@@ -125,6 +126,16 @@ def test_blocks_do_not_change_anything(forcing, folder, history, monkeypatch):
         clm.from_clm(history, folder / "surface.nc").compute()["soil_temperature"],
         forcing["soil_temperature"],
     )
+
+
+def test_progress_counts_every_file_of_every_block(folder, history, monkeypatch):
+    monkeypatch.setattr(clm, "BLOCK_BYTES", 1)  # one row at a time
+    seen = []
+    clm.from_clm(
+        history, folder / "surface.nc", on_read=lambda *counts: seen.append(counts)
+    ).compute(scheduler="threads")
+    total = len(history) * 4
+    assert seen == [(i, total) for i in range(1, total + 1)]
 
 
 def test_without_bounds_a_stamp_on_the_first_is_the_month_before(tmp_path):

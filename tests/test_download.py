@@ -244,6 +244,16 @@ def test_unpack(tmp_path):
         download.unpack(tmp_path / "good.zip")
 
 
+def test_a_folder_named_like_its_archive_does_not_come_twice(tmp_path):
+    """So that the path of the tables is the same whichever way the archive was made."""
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("set/table.tsv", "x\n")
+        archive.writestr("set/more/table.tsv", "x\n")
+    found = download.unpack(tmp_path / "set.zip")
+    assert found == [tmp_path / "set" / "more" / "table.tsv", tmp_path / "set" / "table.tsv"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["set", "set.zip"]
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip"])
 def test_a_damaged_archive_is_named_and_leaves_nothing(tmp_path, damage):
     buffer = BytesIO()

@@ -8,6 +8,8 @@ import pytest
 import xarray as xr
 
 from proda.drivers import climate, covariates, sampling
+from proda.drivers.climate_input import open_climate
+from proda.drivers.sites import read_sites
 from proda.drivers.soil_physics import freezing_potential, water_scalar
 from proda.drivers.summary import litter_totals, status_counts
 from proda.forcing import Forcing
@@ -27,7 +29,7 @@ def real(folder, name):
 @pytest.fixture(scope="module")
 def coarse(real_data):
     """Forcing on the 2-degree grid, by the same code as at half a degree."""
-    opened = climate.open_climate(real(real_data, "grids/climate_2deg.nc"))
+    opened = open_climate(real(real_data, "grids/climate_2deg.nc"))
     return opened, climate.from_climate(opened).compute()
 
 
@@ -45,7 +47,7 @@ def test_litter_totals_equal_the_sources_to_1_per_cent(coarse):
 
 def test_half_degree_totals_equal_those_stated_in_the_file(real_data):
     """Rows of the half-degree grid are estimated without their soil: totals need litter only."""
-    opened = climate.open_climate(real(real_data, "grids/climate_halfdeg.nc"))
+    opened = open_climate(real(real_data, "grids/climate_halfdeg.nc"))
     stated = json.loads(opened.attrs["global_totals"])["halfdeg_land_mask_times_land_fraction_PgC"]
     litter = climate.litter_inputs(*(opened[n].to_numpy().astype(float) for n in (
         "npp", "metabolic_litter_input", "structural_litter_input")))  # fmt: skip
@@ -74,9 +76,7 @@ def test_profiles_at_sites_are_forcing(coarse, real_data):
     """At two degrees a cell's centre is up to 180 km away."""
     _, forcing = coarse
     table = (
-        sampling.read_sites(real(real_data, "profiles/profiles.parquet"))
-        .iloc[::20]
-        .reset_index(drop=True)
+        read_sites(real(real_data, "profiles/profiles.parquet")).iloc[::20].reset_index(drop=True)
     )
     dataset, nearest = sampling.forcing_at_sites(forcing, table, 200)
     assert sum(nearest.counts().values()) == len(table)

@@ -36,6 +36,19 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_full_disk_met_by_the_netcdf_library_is_named(tmp_path, monkeypatch):
+    """The library raises RuntimeError("NetCDF: HDF error"), whatever the cause."""
+
+    def fail(self, path, **_):
+        path.write_bytes(b"part")
+        raise RuntimeError("NetCDF: HDF error")
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", fail)
+    with pytest.raises(FileError, match=r"HDF error; [\d,]+ MB are free on that disk\); nothing"):
+        write_netcdf(xr.Dataset(), tmp_path / "x.nc")
+    assert not list(tmp_path.iterdir())
+
+
 def test_missing_folders_and_files_are_named(tmp_path):
     with pytest.raises(FileError, match="create it first"):
         write_netcdf(xr.Dataset(), tmp_path / "no" / "x.nc")

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from proda.drivers import sampling
 from proda.drivers.grids import EARTH_RADIUS_KM, cell_area, to_180
+from proda.drivers.sites import read_sites
 from proda.errors import FileError, ForcingError, SiteError
 
 LAT = np.arange(89.0, -90, -2.0)
@@ -85,14 +86,14 @@ def test_read_sites_understands_profile_tables(tmp_path):
     table.to_csv(tmp_path / "a.csv", index=False)
     table.to_parquet(tmp_path / "a.parquet")
     for name in ("a.csv", "a.parquet"):
-        found = sampling.read_sites(tmp_path / name)
+        found = read_sites(tmp_path / name)
         assert list(found["site"]) == ["NA1", "b"]
         assert list(found["latitude"]) == [1.5, 2.0]
 
 
 def test_a_site_may_be_called_na(tmp_path):
     (tmp_path / "a.csv").write_text("id,lat,lon\nNA,1,2\nnull,1,2\n")
-    assert list(sampling.read_sites(tmp_path / "a.csv")["site"]) == ["NA", "null"]
+    assert list(read_sites(tmp_path / "a.csv")["site"]) == ["NA", "null"]
 
 
 @pytest.mark.parametrize(
@@ -107,12 +108,35 @@ def test_a_site_may_be_called_na(tmp_path):
 def test_wrong_tables_are_refused(tmp_path, text, message):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(SiteError, match=message):
-        sampling.read_sites(tmp_path / "a.csv")
+        read_sites(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"id,lat,lon\na,1,2,3\nb,4,5,6\n", "Expected 3 columns, got 4"),
+        (b"id,lat,lon\na,1\n", "Expected 3 columns, got 2"),
+        (b"id,lat,lon\n\xe9,1,2\n", "a.csv: not a readable table"),
+        (b"", "a.csv: not a readable table"),
+    ],
+)
+def test_rows_of_another_length_are_refused(tmp_path, content, message):
+    """Pandas would read the first with `a` as an index and 1, 2, 3 as site, latitude, longitude."""
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(FileError, match=message):
+        read_sites(tmp_path / "a.csv")
+
+
+def test_names_of_sites_stay_text(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b'\xef\xbb\xbfid,note,lat,lon\n007,"a, b",1,2\n1e3,,3,\n')
+    found = read_sites(tmp_path / "a.csv")
+    assert list(found["site"]) == ["007", "1e3"]
+    assert np.isnan(found["longitude"][1])
 
 
 def test_absent_and_unreadable_tables_are_named(tmp_path):
     with pytest.raises(FileError, match="there is no such file"):
-        sampling.read_sites(tmp_path / "no.csv")
+        read_sites(tmp_path / "no.csv")
     (tmp_path / "a.parquet").write_text("no parquet")
     with pytest.raises(FileError, match=r"a\.parquet: not a readable table"):
-        sampling.read_sites(tmp_path / "a.parquet")
+        read_sites(tmp_path / "a.parquet")

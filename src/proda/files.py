@@ -47,14 +47,24 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
-    """Write a Dataset as compressed netCDF-4, whole or not at all."""
+    """Write a Dataset as compressed netCDF-4, whole or not at all.
+
+    Raises
+    ------
+    FileError
+        If the folder does not exist, or the disk is full or not writable.
+    """
     encoding = {
         name: {"zlib": True, "complevel": 4, "shuffle": True}
         for name, variable in dataset.variables.items()
         if variable.dtype.kind in "fiu" and variable.ndim > 0
     }
     with whole_file(path) as temporary:
-        dataset.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
+        try:
+            dataset.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
+        except RuntimeError as error:  # the library does not say why: most often the disk is full
+            free = shutil.disk_usage(temporary.parent).free
+            raise OSError(f"{error}; {free / 1e6:,.0f} MB are free on that disk") from error
 
 
 def check_whole(path: str | os.PathLike[str]) -> None:

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proda.errors import FileError
-from proda.observations.delimited import Dialect, read_delimited
+from proda.observations.delimited import read_delimited
+from proda.observations.text import Dialect
 
 COLUMNS = {"id": pa.string(), "depth": pa.float64(), "litter": pa.bool_()}
 TSV = Dialect(delimiter="\t", ends_with_newline=True)
@@ -63,6 +64,7 @@ FAULTS = [
     ("column", GOOD.replace("depth", "depht"), r"line 1: the column depth is missing. It has: id"),
     ("twice", GOOD.replace("note", "depth", 1), r"line 1: the column depth stands there twice"),
     ("empty", "", r"line 1: the file is empty"),
+    ("zeros", b"id\t" + bytes(1000), r"line 1, column 2: holds a zero byte"),
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from proda.cli import column, covariates, demo, forcing, get, models, profiles
@@ -22,13 +23,19 @@ __all__ = [
 
 
 def main() -> None:
-    """Run the command line; exit 0 if all went well, 2 for wrong input, 130 for Ctrl-C."""
+    """Run the command line.
+
+    Exit status: 0 if all went well, 2 for wrong input, 130 for Ctrl-C, 143 for SIGTERM (what batch
+    systems send before they kill); both leave no unfinished file behind.
+    """
     from proda.errors import ProdaError
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
     except ProdaError as error:
-        errors.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        errors.print("Error:", style="bold red", end=" ")
+        errors.print(str(error), highlight=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         errors.print("Stopped.")

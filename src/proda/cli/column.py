@@ -27,7 +27,9 @@ MAX_ROWS = 20
     " · `proda column --example --model clm5 --set q10=2 --set b=0.95`"
 )
 def column(
-    forcing: Annotated[Path | None, typer.Argument(help="Forcing file (netCDF).")] = None,
+    forcing: Annotated[
+        Path | None, typer.Argument(help="Forcing at sites (netCDF or Zarr).")
+    ] = None,
     example: Annotated[bool, typer.Option("--example", help="Use six made-up columns.")] = False,
     model: Annotated[str, typer.Option(help="Model name; see `proda models`.")] = "clm5",
     variant: Annotated[str, typer.Option(help="default, or published.")] = "default",
@@ -51,13 +53,13 @@ def column(
     import proda
     from proda.cli.console import console, progress
     from proda.errors import ForcingError
-    from proda.files import open_netcdf, write_netcdf
+    from proda.files import open_dataset, write_netcdf
 
     if (forcing is None) == (not example):
         raise ForcingError("Name one forcing file, or pass --example for made-up columns.")
     loaded = proda.load_model(model, variant)
     sites = proda.Forcing.from_dataset(
-        proda.example_columns() if forcing is None else open_netcdf(forcing)
+        proda.example_columns() if forcing is None else open_dataset(forcing)
     )
     values, bounds = _parameters(loaded, sites, parameters, _settings(loaded, set_ or []))
     with progress("sites") as bar:

@@ -17,15 +17,24 @@ from rich.progress import (
 )
 from rich.table import Table
 
-console = Console()
-errors = Console(stderr=True)
+LONGEST_NAME = 40
+"""Characters of a name in the first column of a table that is never wrapped."""
+
+# Names and messages are printed as they are: [mine] is no markup, and a:x:1 holds no emoji.
+console = Console(markup=False, emoji=False)
+errors = Console(stderr=True, markup=False, emoji=False)
 
 
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Iterable[int] = ()
 ) -> None:
-    """Print rows as a table; `right` are the positions of right-aligned (number) columns."""
+    """Print rows as a table; `right` are the positions of right-aligned (number) columns.
+
+    Numbers are never cut; where the terminal is too narrow, long names and texts are wrapped.
+    """
     rightmost = set(right)
+    rows = [[str(cell) for cell in row] for row in rows]
+    names = max((len(row[0]) for row in rows), default=0)
     table = Table(
         title=title,
         title_justify="left",
@@ -34,16 +43,22 @@ def print_table(
         collapse_padding=True,
     )
     for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i in rightmost else "left", no_wrap=i == 0)
+        number = i in rightmost
+        table.add_column(
+            column,
+            justify="right" if number else "left",
+            no_wrap=number or (i == 0 and names <= LONGEST_NAME),
+            overflow="fold",
+        )
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*row)
     console.print(table)
 
 
 def progress(unit: str) -> Progress:
     """Return a progress bar on stderr that counts `unit` and shows the time left."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),

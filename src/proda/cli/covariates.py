@@ -41,13 +41,14 @@ def build(
     """
     from proda.cli.forcing import print_sites
     from proda.drivers import covariates, sampling
+    from proda.drivers.sites import read_sites
 
     with console.status(f"Reading {grid}"):
         opened = covariates.open_covariates(grid)
     if sites is None:
         table = covariates.on_grid(opened)
     else:
-        rows = sampling.read_sites(sites)
+        rows = read_sites(sites)
         table, nearest = covariates.at_sites(opened, rows, limit_km)
         left_out = out.with_name(f"{out.name}.left_out.csv")
     covariates.write_table(table, out)

@@ -29,8 +29,8 @@ _Limit = Annotated[
 
 
 @contextmanager
-def _blocks(what: str) -> Iterator[Callable[[int, int], None]]:
-    with progress("tasks") as bar:
+def _bar(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    with progress(unit) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -57,6 +57,7 @@ def from_climate(
     """
     from proda import files
     from proda.drivers import climate as driver
+    from proda.drivers.climate_input import open_climate
     from proda.errors import ForcingError
 
     names = {}
@@ -65,10 +66,10 @@ def from_climate(
         if not equals:
             raise ForcingError(f"--name {pair}: expected OURS=THEIRS.")
         names[ours] = theirs
-    dataset = driver.open_climate(climate, names)
+    dataset = open_climate(climate, names)
     source = f"{climate.name}: {dataset.attrs.get('title', 'no title')}"
     result = driver.from_climate(dataset, w_floor, source)
-    with _blocks("Estimating forcing") as step:
+    with _bar("Estimating forcing", "tasks") as step:
         files.write_zarr(result, out, step)
     _print_summary(out)
 
@@ -117,10 +118,9 @@ def from_clm(
             shares = [float(s) for s in npp_shares.split(",")]
         except ValueError as error:
             raise ForcingError(f"--npp-shares {npp_shares}: expected four numbers.") from error
-    with console.status(f"Reading the headers of {len(paths)} files"):
-        result = clm.from_clm(paths, surface, period, litter, shares, w_floor)
-    with _blocks("Averaging") as step:
-        files.write_zarr(result, out, step)
+    with _bar("Averaging", "files, each once per block") as step:  # first it reads their headers
+        result = clm.from_clm(paths, surface, period, litter, shares, w_floor, step)
+        files.write_zarr(result, out)
     _print_summary(out)
 
 
@@ -142,8 +142,9 @@ def at_sites(
     """
     from proda import files
     from proda.drivers import sampling
+    from proda.drivers.sites import read_sites
 
-    table = sampling.read_sites(sites)
+    table = read_sites(sites)
     with console.status(f"Sampling {len(table):,} sites"):
         dataset, nearest = sampling.forcing_at_sites(files.open_dataset(forcing), table, limit_km)
         files.write_dataset(dataset, out)
@@ -203,7 +204,7 @@ def _print_summary(path: Path) -> None:
     shown = ("title", "estimated", "source", "comment", "climatology_years", "litter_input_from",
              "w_scalar_from", "w_scalar_floor", "nbedrock_from", "sand_from",
              "missing_by_variable", "sampling")  # fmt: skip
-    rows = [(k, found.attrs[k]) for k in shown if k in found.attrs]
+    rows = [(k, found.attrs[k]) for k in shown if found.attrs.get(k, "{}") != "{}"]
     print_table(f"{path}: {found.size}", ["attribute", "value"], rows)
     print_table(
         "Values",

@@ -58,7 +58,7 @@ def get(
     print_table(name, ["", ""], [row for row in terms if row[1]])
     folder.mkdir(parents=True, exist_ok=True)
     done = []
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(),
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(),
                TransferSpeedColumn(), TimeRemainingColumn())  # fmt: skip
     for remote in source.files:
         with Progress(*columns, console=errors, transient=True) as bar:

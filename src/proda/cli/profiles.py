@@ -15,7 +15,7 @@ from proda.cli.console import console, errors, print_table, progress
 if TYPE_CHECKING:
     import pandas as pd
 
-    from proda.observations.build import Report
+    from proda.observations.pipeline import Report
     from proda.observations.settings import Settings
     from proda.observations.summary import Summary
 
@@ -26,6 +26,9 @@ profiles = typer.Typer(
 )
 app.add_typer(profiles, name="profiles")
 
+_FOLDER_READERS = ("tidy", "wosis2019", "wosis2023", "israd")
+"""Readers that need nothing but a folder."""
+
 _SettingsOption = Annotated[
     Path | None,
     typer.Option("--settings", "-s", help="TOML file with sources and rules (docs/profiles.md)."),
@@ -35,12 +38,14 @@ _SourceOption = Annotated[
     typer.Option(
         "--source",
         help="READER:PATH, a source with its default settings; repeat for several, the most "
-        "trusted first. Readers: tidy, wosis2019, wosis2023, israd. Instead of --settings.",
+        f"trusted first. Readers: {', '.join(_FOLDER_READERS)}. Instead of --settings.",
     ),
 ]
 _LandOption = Annotated[
     Path | None,
-    typer.Option(help="netCDF file with land_fraction or land_mask: finds sites in the sea."),
+    typer.Option(
+        help="File with land_fraction or land_mask (netCDF or Zarr): finds sites in the sea."
+    ),
 ]
 _PedotransferOption = Annotated[
     str | None,
@@ -110,10 +115,13 @@ def summary(
     ] = None,
     zones: Annotated[
         Path | None,
-        typer.Option(help="netCDF file with koppen_class: climate zones of the depth figure. "
+        typer.Option(help="File with koppen_class: climate zones of the depth figure. "
                      "Without it: belts of latitude."),
     ] = None,
-    land_mask: _LandOption = None,
+    land_mask: Annotated[
+        Path | None,
+        typer.Option(help="File with land_fraction or land_mask: drawn behind the map of sites."),
+    ] = None,
 ) -> None:  # fmt: skip
     """Print the counts of a build, check them against its tables, and draw the figures."""
     from proda.observations.summary import read_summary, verify
@@ -122,7 +130,7 @@ def summary(
     verify(found, folder)
     _print(found)
     if figures is not None:
-        for path in _draw(found, folder, figures, zones, land_mask):
+        for path in _draw(folder, figures, zones, land_mask):
             console.print(f"Drawn: {path}", soft_wrap=True)
 
 
@@ -147,6 +155,11 @@ def _settings(
         reader, _, folder = text.partition(":")
         if not folder:
             raise ObservationError(f"--source {text}: give READER:PATH, such as tidy:profiles.")
+        if reader not in _FOLDER_READERS:
+            raise ObservationError(
+                f"--source {text}: the reader is one of {', '.join(_FOLDER_READERS)}; ncscd and "
+                "csv need a column mapping in a settings file (--settings, docs/profiles.md)."
+            )
         found.append({"reader": reader, "name": reader, "folder": folder})
     return from_mapping({"source": found, **changes}, "--source")
 
@@ -231,7 +244,7 @@ def _print_fits(found: Summary) -> None:
 
 
 def _draw(
-    found: Summary, folder: Path, figures: Path, zones: Path | None, land_mask: Path | None
+    folder: Path, figures: Path, zones: Path | None, land_mask: Path | None
 ) -> Iterator[Path]:
     import matplotlib as mpl
     import pandas as pd
@@ -239,16 +252,15 @@ def _draw(
     mpl.use("Agg")
     from proda.observations import zones as climate
     from proda.observations.land import open_land_mask
-    from proda.observations.schema import LAYER_COLUMNS, PROFILE_COLUMNS, read_table
+    from proda.observations.summary import read_build
     from proda.plots import profiles as draw
     from proda.plots.style import save
 
     figures.mkdir(parents=True, exist_ok=True)
-    sites = read_table(folder / "profiles.parquet", PROFILE_COLUMNS)
-    sites["group"] = sites["collection"].where(sites["collection"].notna(), sites["source"])
     names = ["profile_id", "upper_depth", "lower_depth", "soc", "soc_stock", "fine_earth_density",
              "density_origin"]  # fmt: skip
-    layers = read_table(folder / "layers.parquet", LAYER_COLUMNS, names)
+    found, sites, layers = read_build(folder, names)
+    sites["group"] = sites["collection"].where(sites["collection"].notna(), sites["source"])
     land = open_land_mask(land_mask, tolerance=0.0).grid() if land_mask is not None else None
     path = figures / "profiles_map.png"
     save(draw.site_map(sites, land), path)

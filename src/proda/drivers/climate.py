@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from proda import files
 from proda.drivers import grids
+from proda.drivers.climate_input import CLIMATE_VARIABLES, OPTIONAL, check_ranges
 from proda.drivers.soil_physics import (
     FREEZING_K,
     W_FLOOR,
@@ -25,57 +23,11 @@ from proda.drivers.soil_physics import (
     water_scalar,
 )
 from proda.errors import ForcingError
-from proda.forcing import FORCING_VARIABLES, N_MONTHS, ForcingVariable
+from proda.forcing import N_MONTHS
 from proda.grid import CLM5_GRID, Grid
 
 BLOCK = (30, 180)
 """Rows and columns of the grid that are computed, and stored, at a time."""
-
-
-@dataclass(frozen=True)
-class ClimateVariable:
-    """One annual-mean input on (lat, lon): name, unit, known other units, range, meaning."""
-
-    name: str
-    unit: str
-    lower: float
-    upper: float
-    long_name: str
-    accepted: Mapping[str, tuple[float, float]]
-
-
-_KELVIN = {"K": (1.0, -273.15), "celsius": (1.0, 0.0), "degree_Celsius": (1.0, 0.0),
-           "degrees_celsius": (1.0, 0.0), "C": (1.0, 0.0)}  # fmt: skip
-_SHARE = {"%": (0.01, 0.0), "percent": (0.01, 0.0), "": (1.0, 0.0)}
-_FLUX = {"gC m-2 yr-1": (1.0, 0.0), "gC/m^2/yr": (1.0, 0.0), "kg m-2 yr-1": (1e3, 0.0),
-         "kgC m-2 yr-1": (1e3, 0.0)}  # fmt: skip
-
-CLIMATE_VARIABLES = (
-    ClimateVariable("soil_temperature_mean", "degC", -70, 60,
-                    "mean annual soil temperature", _KELVIN),
-    ClimateVariable("tmax_warmest_month", "degC", -70, 70,
-                    "maximum temperature of the warmest month", _KELVIN),
-    ClimateVariable("tmin_coldest_month", "degC", -90, 60,
-                    "minimum temperature of the coldest month", _KELVIN),
-    ClimateVariable("liquid_saturation", "1", 0, 1,
-                    "liquid water as a share of pore space, annual mean", _SHARE),
-    ClimateVariable("frozen_saturation", "1", 0, 1,
-                    "ice as a share of pore space, annual mean", _SHARE),
-    ClimateVariable("sand_fraction_testbed", "1", 0, 1, "sand, share of mass", _SHARE),
-    ClimateVariable("clay_fraction_testbed", "1", 0, 1, "clay, share of mass", _SHARE),
-    ClimateVariable("npp", "g m-2 yr-1", 0, 1e4, "net primary production", _FLUX),
-    ClimateVariable("metabolic_litter_input", "g m-2 yr-1", 0, 1e4,
-                    "carbon input to metabolic litter", _FLUX),
-    ClimateVariable("structural_litter_input", "g m-2 yr-1", 0, 1e4,
-                    "carbon input to structural litter", _FLUX),
-)  # fmt: skip
-"""What :func:`from_climate` needs."""
-
-OPTIONAL = {"o_scalar": 1.0, "n_scalar": 1.0, "nbedrock": None}
-"""Forcing variables taken from the climate file if they are there; otherwise these constants.
-
-`nbedrock` is then the number of layers: no bedrock within the grid.
-"""
 
 
 def litter_inputs(
@@ -150,71 +102,14 @@ def _given(climate: Mapping[str, np.ndarray], name: str, default: float) -> np.n
     return np.float64(default) if values is None else values[:, None, None]  # type: ignore[return-value]
 
 
-def open_climate(
-    path: str | os.PathLike[str], names: Mapping[str, str] | None = None
-) -> xr.Dataset:
-    """Open a climate file (netCDF or Zarr) and bring names, axes and units into our form.
-
-    Parameters
-    ----------
-    names
-        Our name of a variable for its name in the file, where they differ.
-
-    Raises
-    ------
-    ForcingError
-        Naming the variables that are missing, or the unit that is not understood.
-    FileError
-        If the file cannot be read.
-    """
-    dataset = files.open_dataset(path)
-    for ours, theirs in (names or {}).items():
-        if theirs not in dataset:
-            raise ForcingError(f"{path}: has no variable {theirs}, which was to be {ours}.")
-        dataset = dataset.rename({theirs: ours})
-    if missing := [v.name for v in CLIMATE_VARIABLES if v.name not in dataset]:
-        raise ForcingError(
-            f"{path}: lacks {', '.join(missing)}. It has: {', '.join(map(str, dataset.data_vars))}."
-            " Name a variable that is called otherwise with OURS=THEIRS."
-        )
-    carried = ("land_mask", "land_fraction", "cell_area")
-    used = [v.name for v in _inputs(dataset)] + [n for n in carried if n in dataset]
-    dataset = files.load(grids.standard_grid(dataset[used], str(path)), path)
-    for variable in _inputs(dataset):
-        data = dataset[variable.name]
-        if set(data.dims) != {"lat", "lon"}:
-            raise ForcingError(
-                f"{path}: {variable.name} has the dimensions ({', '.join(map(str, data.dims))}); "
-                "expected (lat, lon)."
-            )
-        unit = data.attrs.get("units", variable.unit)
-        if unit != variable.unit:
-            if unit not in variable.accepted:
-                known = ", ".join(repr(u) for u in (variable.unit, *variable.accepted))
-                raise ForcingError(
-                    f"{path}: {variable.name} is in {unit!r}, which is not understood; known "
-                    f"units: {known}."
-                )
-            factor, offset = variable.accepted[unit]
-            data = (data * factor + offset).assign_attrs({**data.attrs, "units": variable.unit})
-        dataset[variable.name] = data.transpose("lat", "lon")
-    return dataset
-
-
-def _inputs(dataset: xr.Dataset) -> list[ClimateVariable | ForcingVariable]:
-    """Rows of what is read from a climate file: the climate, and optional forcing variables."""
-    optional = [v for v in FORCING_VARIABLES if v.name in OPTIONAL and v.name in dataset]
-    return [*CLIMATE_VARIABLES, *optional]
-
-
 def from_climate(climate: xr.Dataset, w_floor: float = W_FLOOR, source: str = "") -> xr.Dataset:
     """Estimate forcing for every usable cell of a grid; lazy, block by block (Dask).
 
     Parameters
     ----------
     climate
-        As :func:`open_climate` returns it; `land_mask` (1 = use) limits the cells, and
-        `land_fraction` and `cell_area` are carried along, where the file has them.
+        As :func:`proda.drivers.climate_input.open_climate` returns it; `land_mask` (1 = use) limits
+        the cells, and `land_fraction` and `cell_area` are carried along, where the file has them.
     w_floor
         Least water scalar: with 0, soil that is frozen or dry all year has no steady state.
     source
@@ -237,7 +132,7 @@ def from_climate(climate: xr.Dataset, w_floor: float = W_FLOOR, source: str = ""
     names = [v.name for v in CLIMATE_VARIABLES] + [n for n in OPTIONAL if n in climate]
     small = climate[names]
     status, missing = _status(climate, small)
-    _check_ranges(small, status)
+    check_ranges(small, status)
     small["status"] = (("lat", "lon"), status)
     template = grids.forcing_template(small, rows, columns)
     attrs = template.isel(lat=[0], lon=[0]).compute()
@@ -297,33 +192,6 @@ def _status(climate: xr.Dataset, small: xr.Dataset) -> tuple[np.ndarray, dict[st
     status[~land] = 1
     missing = {str(n): int((a & land).sum()) for n, a in absent.items()}
     return status.astype(np.int8), {n: k for n, k in missing.items() if k}
-
-
-def _check_ranges(small: xr.Dataset, status: np.ndarray) -> None:
-    for variable in _inputs(small):
-        values = small[variable.name].to_numpy()
-        wrong = (status == 0) & ~((values >= variable.lower) & (values <= variable.upper))
-        _refuse(wrong, values, variable.name, variable.unit, small,
-                f"expected {variable.lower:g} to {variable.upper:g}")  # fmt: skip
-    both = small["liquid_saturation"] + small["frozen_saturation"]
-    # Both are rounded to float32 or a few digits in files.
-    _refuse((status == 0) & (both.to_numpy() > 1.001), both.to_numpy(),
-            "liquid_saturation + frozen_saturation", "1", small, "expected at most 1")  # fmt: skip
-    if "nbedrock" in small:
-        n = small["nbedrock"].to_numpy()
-        _refuse((status == 0) & (n != np.round(n)), n, "nbedrock", "1", small, "a whole number")
-
-
-def _refuse(
-    wrong: np.ndarray, values: np.ndarray, name: str, unit: str, where: xr.Dataset, expected: str
-) -> None:
-    if not wrong.any():
-        return
-    i, j = (int(k) for k in np.argwhere(wrong)[0])
-    raise ForcingError(
-        f"{name} = {values[i, j]:.6g} {unit} at lat {float(where['lat'][i]):g}, lon "
-        f"{float(where['lon'][j]):g}; {expected} ({int(wrong.sum())} such cells)."
-    )
 
 
 def _estimate_block(block: xr.Dataset, w_floor: float, attrs: xr.Dataset) -> xr.Dataset:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from proda.drivers import grids, litter, surface
-from proda.drivers.history import History, opened, plain, scan
-from proda.drivers.soil_physics import water_scalar
+from proda.drivers.climatology import Plan, Reads, climatology_block
+from proda.drivers.history import History, scan
 from proda.errors import ForcingError
-from proda.forcing import FORCING_VARIABLES, LITTER, N_MONTHS
+from proda.forcing import FORCING_VARIABLES, N_MONTHS
 from proda.grid import CLM5_GRID
-
-DAYS = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
-"""Days of the months in CLM's calendar."""
 
 MONTHLY = {
     "soil_temperature": "TSOI",
@@ -45,20 +42,6 @@ _FLUX = ("gC/m^2/s", "gC/m2/s", "gC m-2 s-1", "g m-2 s-1")
 _FLUX_PER_VOLUME = ("gC/m^3/s", "gC/m3/s", "gC m-3 s-1", "g m-3 s-1")
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What to read from which file; one per climatology, shared by its blocks."""
-
-    reads: tuple[tuple[Path, tuple[tuple[str, int, int], ...]], ...]
-    """(file, ((CLM variable, position in time, month 0-11), ...))"""
-    layered: frozenset[str]
-    recipe: litter.Recipe
-    n_years: int
-    w_floor: float
-    columns: np.ndarray
-    """Order of the files' longitudes that makes them ascend from -180."""
-
-
 def from_clm(
     paths: Sequence[str | os.PathLike[str]],
     surface_data: str | os.PathLike[str] | None = None,
@@ -66,6 +49,7 @@ def from_clm(
     litter_inputs: str = "auto",
     npp_shares: Sequence[float] | None = None,
     w_floor: float = 0.0,
+    on_read: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
     """Make a monthly climatology of history files; lazy, in blocks of rows (Dask).
 
@@ -83,6 +67,8 @@ def from_clm(
     w_floor
         Least water scalar where it is made from `SOILPSI`. 0, CLM's own, by default: a mean over
         months is 0 only in soil that never thaws or wets.
+    on_read
+        Called with (files read, files to read, each once for every block) as it is computed.
 
     Returns
     -------
@@ -133,9 +119,12 @@ def from_clm(
     rows = int(np.clip(BLOCK_BYTES // row_bytes, 1, len(history.lat)))
     template = _template(cells, rows)
     plan = _plan(history, needed, recipe, (first, last), w_floor, columns)
+    if on_read is not None:
+        n_blocks = -(-len(history.lat) // rows)
+        plan = replace(plan, progress=Reads(n_blocks * len(plan.reads), on_read))
     attrs = template.isel(lat=[0], lon=[0]).compute()
     result = cells.chunk(lat=rows).map_blocks(
-        _climatology_block, kwargs={"plan": plan, "names": names, "attrs": attrs}, template=template
+        climatology_block, kwargs={"plan": plan, "names": names, "attrs": attrs}, template=template
     )
     result = result.assign(_areas(history, [history.paths[0], *others], columns))
     result.attrs = {
@@ -223,95 +212,5 @@ def _plan(
         n_years=years[1] - years[0] + 1,
         w_floor=w_floor,
         columns=columns,
+        progress=None,
     )
-
-
-def _climatology_block(
-    block: xr.Dataset, plan: Plan, names: Mapping[str, str], attrs: xr.Dataset
-) -> xr.Dataset:
-    rows = slice(int(block["row"][0]), int(block["row"][-1]) + 1)
-    shape = (block.sizes["lat"], block.sizes["lon"])
-    means = _monthly_means(plan, rows, shape)
-    annual = {
-        # Carbon of a year: each month's mean rate over the seconds of that month.
-        name: np.tensordot(DAYS * 86400.0, means[name], axes=1)
-        for name in litter.variables(plan.recipe)
-    }
-    gridded: dict[str, np.ndarray] = {
-        "nbedrock": block["nbedrock"].to_numpy(),
-        "sand": block["sand"].to_numpy(),
-        "litter_input": np.stack(
-            [
-                sum((f * annual[n] for n, f in plan.recipe[pool].items()), np.zeros(shape))
-                for pool in LITTER
-            ],
-            axis=-1,
-        ),
-    }
-    for ours, theirs in names.items():  # (month, [layer,] lat, lon) -> (lat, lon, [layer,] month)
-        gridded[ours] = np.moveaxis(means[theirs], [-2, -1, 0], [0, 1, -1])
-
-    missing = np.zeros(shape, dtype=np.int16)
-    for i, variable in enumerate(FORCING_VARIABLES):
-        absent = np.isnan(gridded[variable.name]).reshape(*shape, -1).any(axis=-1)
-        missing |= np.int16(2**i) * absent
-    # Surface data cover the sea too: land is where history files hold a soil temperature.
-    land = ~np.isnan(gridded["soil_temperature"]).reshape(*shape, -1).all(axis=-1)
-    status = np.where(missing > 0, 2, 0)
-    status[(missing == 0) & (gridded["litter_input"] < 0).any(axis=-1)] = 3
-    status[~land] = 1
-    usable = status == 0
-    columns = {name: values[usable] for name, values in gridded.items()}
-    _check_values(columns, block, usable)
-    result = grids.scatter(block, status, columns, attrs.drop_vars("missing"))
-    result["missing"] = (("lat", "lon"), np.where(land, missing, 0).astype(np.int16),
-                         attrs["missing"].attrs)  # fmt: skip
-    return result[list(attrs.data_vars)]
-
-
-def _monthly_means(plan: Plan, rows: slice, shape: tuple[int, int]) -> dict[str, np.ndarray]:
-    """Mean of each calendar month over the years, (month, [layer,] lat, lon), float64.
-
-    Fluxes per volume are integrated over the layers to fluxes per area.
-    """
-    n = len(CLM5_GRID)
-    fluxes = set(litter.variables(plan.recipe))
-    sums: dict[str, np.ndarray] = {}
-    for path, items in plan.reads:
-        with opened(path) as dataset:
-            for name, index, month in items:
-                layered = name in plan.layered
-                place = (index, slice(0, n), rows) if layered else (index, rows)
-                values = plain(dataset[name], place)[..., plan.columns]
-                if name == "SOILPSI":
-                    values = water_scalar(values, plan.w_floor)
-                elif layered and name in fluxes:
-                    values = np.tensordot(CLM5_GRID.thickness, values, axes=1)
-                if values.shape[-2:] != shape:
-                    raise ForcingError(f"{path}: {name} changed its shape while it was read.")
-                if name not in sums:
-                    sums[name] = np.zeros((N_MONTHS, *values.shape))
-                sums[name][month] += values
-    for total in sums.values():
-        total /= plan.n_years
-    return sums
-
-
-def _check_values(columns: dict[str, np.ndarray], block: xr.Dataset, usable: np.ndarray) -> None:
-    """Refuse values that no forcing may have, with their place; scalars of 1 + 1e-7 become 1."""
-    for variable in FORCING_VARIABLES:
-        values = columns[variable.name]
-        # Averages of float32 numbers at a bound may lie beyond it by their rounding.
-        slack = 1e-6 if variable.unit == "1" else 0.0
-        wrong = (values < variable.lower - slack) | (values > variable.upper + slack)
-        if wrong.any():
-            first = tuple(int(i) for i in np.argwhere(wrong)[0])
-            i, j = np.argwhere(usable)[first[0]]
-            raise ForcingError(
-                f"{variable.name} ({variable.clm_name}) = {values[first]:.6g} {variable.unit} at "
-                f"lat {float(block['lat'][i]):g}, lon {float(block['lon'][j]):g}, "
-                f"{dict(zip(variable.dims[1:], (k + 1 for k in first[1:]), strict=True))}; "
-                f"expected {variable.lower:g} to {variable.upper:g} ({int(wrong.sum())} such "
-                "values in this block)."
-            )
-        columns[variable.name] = np.clip(values, variable.lower, variable.upper)

@@ -244,6 +244,8 @@ def _check_size(remote: RemoteFile, part: Path, size: int, total: int | None) ->
 def unpack(archive: Path) -> list[Path]:
     """Unpack a zip archive into a folder beside it, named after it; whole or not at all.
 
+    Where all of the archive lies in one folder of that name, it does not come twice in the paths.
+
     Raises
     ------
     DownloadError
@@ -261,7 +263,9 @@ def unpack(archive: Path) -> list[Path]:
     try:
         with zipfile.ZipFile(archive) as content:
             content.extractall(temporary)  # checks every member's CRC; ".." cannot leave the folder
-        temporary.rename(folder)
+        only = temporary / folder.name
+        whole = only if only.is_dir() and [*temporary.iterdir()] == [only] else temporary
+        whole.rename(folder)
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         raise DownloadError(
             f"{archive}: not a whole zip archive ({error}). Delete it and get it again."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,10 @@ from scipy.spatial import cKDTree
 
 from proda import files
 from proda.drivers.grids import EARTH_RADIUS_KM, standard_grid
-from proda.errors import FileError, ForcingError, SiteError
+from proda.errors import ForcingError, SiteError
 
 LIMIT_KM = 100.0
 """A half-degree cell's centre is at most 39 km from any of its points; this adds one neighbour."""
-
-_SITE = ("site", "profile_id", "id")
-_LATITUDE = ("latitude", "lat")
-_LONGITUDE = ("longitude", "lon")
 
 
 @dataclass(frozen=True)
@@ -43,61 +38,6 @@ class Nearest:
         """How many sites were taken, and how many left out for which reason."""
         reasons = self.left_out["reason"].value_counts()
         return {"taken": len(self.sites), **{str(k): int(v) for k, v in reasons.items()}}
-
-
-def read_sites(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read the columns site, latitude, longitude of a CSV or Parquet table; one row per site.
-
-    `profile_id` or `id`, and `lat`, `lon` are understood too; other columns are left alone.
-
-    Raises
-    ------
-    FileError
-        If the file is absent or cannot be read.
-    SiteError
-        If a column is missing, a coordinate is no number, or a site is there twice.
-    """
-    target = Path(path)
-    if not target.is_file():
-        raise FileError(f"{target}: there is no such file.")
-    try:
-        if target.suffix == ".parquet":
-            table = pd.read_parquet(target)
-        else:  # "NA" is a country and may be a site's name: only the empty field is missing
-            table = pd.read_csv(target, dtype=str, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:
-        raise FileError(f"{target}: not a readable table ({error}).") from error
-    return as_sites(table, str(target))
-
-
-def as_sites(table: pd.DataFrame, where: str = "sites") -> pd.DataFrame:
-    """Take the columns site, latitude, longitude from a table (see :func:`read_sites`)."""
-    chosen = {}
-    for ours, names in (("site", _SITE), ("latitude", _LATITUDE), ("longitude", _LONGITUDE)):
-        found = [name for name in names if name in table.columns]
-        if not found:
-            raise SiteError(
-                f"{where}: no column {' or '.join(names)}; it has {', '.join(table.columns)}."
-            )
-        chosen[ours] = table[found[0]]
-    sites = pd.DataFrame(chosen).reset_index(drop=True)
-    for name in ("latitude", "longitude"):
-        numbers = pd.to_numeric(sites[name], errors="coerce").astype(np.float64)
-        if (wrong := numbers.isna() & sites[name].notna()).any():
-            first = int(np.argmax(wrong.to_numpy()))
-            raise SiteError(
-                f"{where}: {name} {sites[name][first]!r} of site {sites['site'][first]} (row "
-                f"{first + 1}) is not a number ({int(wrong.sum())} such rows)."
-            )
-        sites[name] = numbers
-    if sites["site"].isna().any():
-        raise SiteError(f"{where}: {int(sites['site'].isna().sum())} rows have no site name.")
-    if (twice := sites["site"].duplicated()).any():
-        raise SiteError(
-            f"{where}: site {sites['site'][twice].iloc[0]} is there more than once "
-            f"({int(twice.sum())} repeated rows); give each site one row."
-        )
-    return sites
 
 
 def unit_vectors(

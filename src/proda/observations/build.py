@@ -1,45 +1,30 @@
-"""From sources to tables: read, judge, compute stocks, write; and count everything.
+"""From sources to tables: all of them, or none.
 
-Two passes over partitions of profiles (`spool`) keep the memory bounded: only a short row per
-usable profile and the layers with a measured density (for the pedotransfer fit) are held for all.
+The tables are finished under temporary names before the first is renamed, and `summary.json`, which
+holds their checksums, is renamed last: should the machine stop in between, `summary.verify` sees
+that the files are not of one build.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from proda.errors import FileError, ObservationError
+from proda.errors import FileError
 from proda.files import whole_file
-from proda.observations import duplicates, pedotransfer, stock
-from proda.observations.land import LandMask, open_land_mask
-from proda.observations.quality import judge
-from proda.observations.readers import Part
-from proda.observations.readers.base import LAYER_FIELDS, PROFILE_FIELDS
+from proda.observations.land import open_land_mask
+from proda.observations.pipeline import Report, Work
 from proda.observations.schema import (
     LAYER_COLUMNS,
     PROFILE_COLUMNS,
     REJECTED_COLUMNS,
     Column,
-    conform,
     parquet_writer,
-    write_frame,
 )
 from proda.observations.settings import Settings
 from proda.observations.spool import Spool
-from proda.observations.summary import KEPT, Count, Fit, Summary
-
-Report = Callable[[str, int, int], None]
-"""Called with (what is being done, how much is done, how much there is)."""
+from proda.observations.summary import Summary, checksum
 
 _BYTES_PER_PARTITION = 64 << 20
 _MAX_PARTITIONS = 64
@@ -80,310 +65,35 @@ def build(
         If a source cannot be read, or counts do not add up (a fault of this package).
     """
     report = report or (lambda *_: None)
+    size = sum(source.size() for source in settings.source)
+    n_partitions = n_partitions or min(_MAX_PARTITIONS, 1 + size // _BYTES_PER_PARTITION)
+    folder = Path(out) if out is not None else None
     land = None
     if settings.land_mask is not None:
         land = open_land_mask(
             settings.land_mask, settings.land_mask_variable, settings.rules.coast_tolerance
         )
-    size = sum(source.size() for source in settings.source)
-    n_partitions = n_partitions or min(_MAX_PARTITIONS, 1 + size // _BYTES_PER_PARTITION)
-    folder = None
     try:
-        if out is not None:
-            folder = Path(out)
+        if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        with Spool(n_partitions, folder) as spool, _outputs(folder) as (writers, path):
-            work = _Work(settings, land, spool, writers, report)
-            work.read(size)
-            work.judge()
-            kept_as = work.duplicates()
-            curve = work.fit(kept_as)
-            work.write(curve, kept_as)
-            summary = work.summary(curve)
-            summary.check()
-            if path is not None:
-                path.write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        return summary
+        with Spool(n_partitions, folder) as spool:
+            if folder is None:
+                return Work(settings, land, spool, {}, report).run(size)
+            with contextlib.ExitStack() as files:
+                last = files.enter_context(whole_file(folder / "summary.json"))
+                paths = {
+                    name: files.enter_context(whole_file(folder / f"{name}.parquet"))
+                    for name in _COLUMNS
+                }
+                with contextlib.ExitStack() as tables:
+                    writers = {
+                        name: tables.enter_context(parquet_writer(path, _COLUMNS[name]))
+                        for name, path in paths.items()
+                    }
+                    summary = Work(settings, land, spool, writers, report).run(size)
+                summary.tables = {f"{name}.parquet": checksum(p) for name, p in paths.items()}
+                last.write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
+                return summary
     except OSError as error:
         where = folder if folder is not None else "the temporary folder"
         raise FileError(f"{where}: writing failed ({error}); nothing was kept.") from error
-
-
-@contextlib.contextmanager
-def _outputs(folder: Path | None) -> Iterator[tuple[dict[str, pq.ParquetWriter], Path | None]]:
-    """Open all tables and the summary; they appear together, after everything went well.
-
-    All are finished under temporary names before the first is renamed. Should the machine stop
-    between two renames, `summary.verify` sees that the files are not of one build.
-    """
-    if folder is None:
-        yield {}, None
-        return
-    with contextlib.ExitStack() as files:
-        summary = files.enter_context(whole_file(folder / "summary.json"))
-        paths = {n: files.enter_context(whole_file(folder / f"{n}.parquet")) for n in _COLUMNS}
-        with contextlib.ExitStack() as tables:
-            yield (
-                {
-                    name: tables.enter_context(parquet_writer(path, _COLUMNS[name]))
-                    for name, path in paths.items()
-                },
-                summary,
-            )
-
-
-@dataclass
-class _Work:
-    settings: Settings
-    land: LandMask | None
-    spool: Spool
-    writers: dict[str, pq.ParquetWriter]
-    report: Report
-    counts: list[pd.DataFrame] = field(default_factory=list)
-    given: list[pd.DataFrame] = field(default_factory=list)
-    origins: list[pd.DataFrame] = field(default_factory=list)
-    index: list[pd.DataFrame] = field(default_factory=list)
-    pairs: list[pd.DataFrame] = field(default_factory=list)
-    unmatched: int = 0
-    fits: list[Fit] = field(default_factory=list)
-
-    def read(self, size: int) -> None:
-        """Pass 0: deal all rows to partitions."""
-        done = 0
-        for source in self.settings.source:
-
-            def on_bytes(n: int, what: str = f"reading {source.name} (MB)") -> None:
-                nonlocal done
-                done += n
-                self.report(what, min(done, size) >> 20, (size >> 20) + 1)
-
-            for part in source.parts(on_bytes):
-                self._count_given(source.name, part)
-                self.spool.add(part.kind, part.table)
-        self.spool.flush()
-
-    def _count_given(self, source: str, part: Part) -> None:
-        if part.kind == "layers":
-            self.given.append(pd.DataFrame({"level": ["layer"], "source": [source],
-                                            "n": [len(part.table)]}))  # fmt: skip
-
-    def judge(self) -> None:
-        """Pass 1: apply the rules to one partition after the other."""
-        n = self.spool.n_partitions
-        for k in range(n):
-            self.report("applying the rules", k, n)
-            profiles = _frame(self.spool.take("profiles", k), PROFILE_FIELDS)
-            layers = _frame(self.spool.take("layers", k), LAYER_FIELDS)
-            values = self.spool.take("values", k)
-            if values is not None:
-                layers, unmatched = _join(layers, values.to_pandas())
-                self.unmatched += unmatched
-            self._judge_one(k, profiles, layers)
-        self.report("applying the rules", n, n)
-
-    def _judge_one(self, k: int, profiles: pd.DataFrame, layers: pd.DataFrame) -> None:
-        ids = profiles.drop_duplicates("profile_id")
-        self.given.append(ids.groupby("source").size().rename("n").reset_index()
-                          .assign(level="profile"))  # fmt: skip
-        verdict = judge(profiles, layers, self.settings.rules, self.land)
-        profiles, layers = verdict.profiles, verdict.layers
-        dated = layers.groupby("profile_id")["year"].min()
-        years = profiles["profile_id"].map(dated)
-        profiles["year"] = profiles["year"].where(profiles["year"].notna(), years)
-        profiles["group"] = profiles["collection"].where(
-            profiles["collection"].notna(), profiles["source"]
-        )
-        about = profiles.set_index("profile_id")[["source", "collection", "group", "lat", "lon"]]
-        layers = layers.join(about, on="profile_id")
-        orphan = layers["source"].isna()
-        if orphan.any():
-            prefix = layers.loc[orphan, "profile_id"].str.split(":").str[0]
-            layers.loc[orphan, "source"] = layers.loc[orphan, "group"] = prefix
-        out_layers = layers["reason"].notna()
-        out_profiles = profiles["reason"].notna()
-        self._reject("profile", profiles[out_profiles].assign(by="profile"))
-        self._reject("layer", layers[out_layers])
-        kept, kept_layers = profiles[~out_profiles], layers[~out_layers]
-        if kept.empty:
-            return
-        starts = np.flatnonzero(~kept_layers["profile_id"].duplicated().to_numpy())
-        keys = duplicates.keys(kept_layers.reset_index(drop=True), starts)
-        self._add_pairs(kept_layers, starts)
-        first = kept_layers.iloc[starts]
-        own = first[["profile_id", "source", "group", "lat", "lon"]].reset_index(drop=True)
-        self.index.append(pd.concat([own, keys], axis=1))
-        self.spool.put("kept_profiles", k, pa.Table.from_pandas(kept, preserve_index=False))
-        self.spool.put("kept_layers", k, pa.Table.from_pandas(kept_layers, preserve_index=False))
-
-    def _add_pairs(self, layers: pd.DataFrame, starts: np.ndarray) -> None:
-        """Hold carbon, density and number of the profile of kept layers that have both."""
-        fine, _ = stock.measured(layers)
-        soc = layers["soc"].to_numpy(float)
-        n_before = sum(len(index) for index in self.index)
-        code = np.zeros(len(layers), dtype=np.int64)
-        code[starts[1:]] = 1
-        code = np.cumsum(code) + n_before
-        both = np.isfinite(fine) & np.isfinite(soc) & layers["stock_given"].isna().to_numpy()
-        self.pairs.append(
-            pd.DataFrame({"soc": soc[both], "density": fine[both], "profile": code[both]})
-        )
-
-    def _reject(self, level: str, rows: pd.DataFrame) -> None:
-        if rows.empty:
-            return
-        rows = rows.assign(level=level)
-        self.counts.append(
-            rows.groupby(["level", "source", "group", "by", "reason"]).size().rename("n")
-            .reset_index()
-        )  # fmt: skip
-        if self.writers:
-            write_frame(self.writers["rejected"], rows, REJECTED_COLUMNS)
-
-    def fit(self, kept_as: pd.Series) -> pedotransfer.Pedotransfer:
-        """Compare the pedotransfer functions on all kept layers that have both, and choose."""
-        self.report("fitting the pedotransfer function", 0, 1)
-        chosen = self.settings.curve()
-        curves = [pedotransfer.PAPER, pedotransfer.PAPER.per_cent_reading()]
-        if chosen is not None and chosen != pedotransfer.PAPER:
-            curves.append(chosen)
-        pairs = pd.DataFrame({"soc": [], "density": [], "profile": []})
-        if self.pairs:
-            ids = pd.concat([index["profile_id"] for index in self.index], ignore_index=True)
-            twice = ids.isin(kept_as.index).to_numpy()
-            pairs = pd.concat(self.pairs)
-            pairs = pairs[~twice[pairs["profile"].to_numpy()]]
-        soc, density = pairs["soc"].to_numpy(float), pairs["density"].to_numpy(float)
-        errors: dict[str, tuple[float, ...]] = {}
-        if len(pairs) >= pedotransfer.MINIMUM_LAYERS or chosen is None:
-            # Without layers this names what is missing, which is what the user must know.
-            profile = pairs["profile"].to_numpy(np.int64)
-            refit = pedotransfer.fit(soc, density, profile)
-            errors[refit.name] = refit.errors
-            curves.append(refit)
-            chosen = chosen or refit
-        if len(pairs) >= pedotransfer.MINIMUM_LAYERS:
-            table = pedotransfer.compare(curves, soc, density)
-            self.fits = [Fit(**row, errors=errors.get(row["name"], ())) for row in _records(table)]
-        self.report("fitting the pedotransfer function", 1, 1)
-        if chosen is None:
-            raise AssertionError("a curve is always chosen")
-        return chosen
-
-    def write(self, curve: pedotransfer.Pedotransfer, kept_as: pd.Series) -> None:
-        """Pass 2: leave out duplicates, compute the stocks, write."""
-        n = self.spool.n_partitions
-        for k in range(n):
-            self.report("computing stocks", k, n)
-            table, layer_table = (
-                self.spool.take(name, k) for name in ("kept_profiles", "kept_layers")
-            )
-            if table is None or layer_table is None:
-                continue
-            profiles, layers = table.to_pandas(), layer_table.to_pandas()
-            twice = profiles["profile_id"].isin(kept_as.index)
-            gone = layers["profile_id"].isin(kept_as.index)
-            detail = "kept: " + profiles.loc[twice, "profile_id"].map(kept_as).astype(str)
-            self._reject("profile", profiles[twice].assign(reason="duplicate", by="profile",
-                                                           detail=detail))  # fmt: skip
-            self._reject("layer", layers[gone].assign(reason="duplicate", by="profile"))
-            self._keep(profiles[~twice], stock.add_stock(layers[~gone], curve))
-        self.report("computing stocks", n, n)
-
-    def duplicates(self) -> pd.Series:
-        """Return the identifier kept, by identifier dropped."""
-        if not self.index:
-            return pd.Series(dtype=object)
-        index = pd.concat(self.index, ignore_index=True)
-        prefer = {name: i for i, name in enumerate(self.settings.rules.prefer)}
-        order = {source.name: i for i, source in enumerate(self.settings.source)}
-
-        def place(group: str, source: str) -> tuple[int, int, str]:
-            first = min(prefer.get(group, len(prefer)), prefer.get(source, len(prefer)))
-            return first, order[source], group
-
-        pairs = index[["group", "source"]].drop_duplicates().itertuples(index=False, name=None)
-        ranks = {pair: i for i, pair in enumerate(sorted(pairs, key=lambda p: place(*p)))}
-        rank = [ranks[p] for p in zip(index["group"], index["source"], strict=True)]
-        return duplicates.find(index.assign(rank=rank, group=rank))
-
-    def _keep(self, profiles: pd.DataFrame, layers: pd.DataFrame) -> None:
-        for level, rows in (("profile", profiles), ("layer", layers)):
-            self.counts.append(
-                rows.groupby(["source", "group"]).size().rename("n").reset_index()
-                .assign(level=level, by=level, reason=KEPT)
-            )  # fmt: skip
-        self.origins.append(
-            layers.groupby(["group", "density_origin"]).size().rename("n").reset_index()
-        )
-        thickness = layers["lower_depth"] - layers["upper_depth"]
-        sums = pd.DataFrame({
-            "soc_stock": (layers["soc_stock"] * thickness).groupby(layers["profile_id"]).sum(),
-            "n_estimated_density": (layers["density_origin"] == "pedotransfer")
-            .groupby(layers["profile_id"]).sum(),
-        })  # fmt: skip
-        if self.writers:
-            profiles = profiles.join(sums, on="profile_id")
-            write_frame(self.writers["profiles"], profiles, PROFILE_COLUMNS)
-            write_frame(self.writers["layers"], layers, LAYER_COLUMNS)
-
-    def summary(self, curve: pedotransfer.Pedotransfer) -> Summary:
-        """Add up all counts."""
-        counts = pd.concat(self.counts, ignore_index=True)
-        by = ["level", "source", "group", "by", "reason"]
-        total = counts.groupby(by)["n"].sum().reset_index()
-        origins: dict[str, dict[str, int]] = {}
-        if self.origins:
-            table = pd.concat(self.origins).groupby(["group", "density_origin"])
-            for row in _records(table["n"].sum().reset_index()):
-                origins.setdefault(row["group"], {})[row["density_origin"]] = row["n"]
-        read = pd.concat(self.given).groupby(["level", "source"])["n"].sum().reset_index()
-        given: dict[str, dict[str, int]] = {}
-        for row in _records(read):
-            given.setdefault(row["level"], {})[row["source"]] = row["n"]
-        notes = []
-        if self.land is None:
-            notes.append("No land mask was given: profiles in the sea were not looked for.")
-        if self.unmatched:
-            notes.append(
-                f"{self.unmatched} values of layer properties belong to no layer with a row in "
-                "the table of carbon; they were not used."
-            )
-        return Summary(
-            settings=self.settings.model_dump(mode="json"),
-            land_mask=self.land.name if self.land else None,
-            counts=[Count(**row) for row in _records(total)],
-            given=given,
-            density_origin=origins,
-            pedotransfer=curve.name,
-            constants=(curve.alpha, curve.beta, curve.gamma),
-            fits=self.fits,
-            notes=notes,
-        )  # fmt: skip
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as plain dictionaries, NaN as None."""
-    rows = frame.to_dict("records")
-    return [{str(k): None if v != v else v for k, v in row.items()} for row in rows]
-
-
-def _frame(table: pa.Table | None, columns: tuple[Column, ...]) -> pd.DataFrame:
-    if table is None:
-        table = conform(pa.table({}), columns)
-    return table.to_pandas()
-
-
-def _join(layers: pd.DataFrame, values: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Fill the layers' properties from other files; also return how many rows found no layer."""
-    key = ["profile_id", "layer_id"]
-    if values[key].isna().any(axis=None):
-        raise ObservationError("A row with a property of a layer lacks the layer's identifier.")
-    names = [name for name in values.columns if name not in (*key, "rank")]
-    values = values.dropna(subset=names, how="all")
-    first = values.sort_values("rank", kind="stable").groupby(key)[names].first()
-    found = layers[key].join(first, on=key)
-    layers = layers.copy()
-    for name in names:
-        layers[name] = layers[name].where(layers[name].notna(), found[name])
-    present = pd.MultiIndex.from_frame(layers[key])
-    return layers, int((~first.index.isin(present)).sum())

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from proda.errors import ObservationError
-from proda.files import open_netcdf
+from proda.files import open_dataset
 
 _CANDIDATES = ("land_fraction", "land_mask")
 
@@ -49,7 +49,7 @@ class LandMask:
 def open_land_mask(
     path: str | os.PathLike[str], variable: str | None = None, tolerance: float = 0.5
 ) -> LandMask:
-    """Read a land mask from a netCDF file with the dimensions lat and lon.
+    """Read a land mask from a file (netCDF or Zarr) with the dimensions lat and lon.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def open_land_mask(
     ObservationError
         If the variable is absent or the grid is not regular and global.
     """
-    with open_netcdf(path) as dataset:
+    with open_dataset(path) as dataset:
         name = variable or next((c for c in _CANDIDATES if c in dataset), None)
         if name is None or name not in dataset:
             raise ObservationError(

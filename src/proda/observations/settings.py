@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from proda.errors import ObservationError
 from proda.observations.pedotransfer import PAPER, Pedotransfer
-from proda.observations.quality import Rules
 from proda.observations.readers import AnySource
+from proda.observations.rules import Rules
 
 _PATHS = ("folder", "file", "layers_file", "profiles_file")
 

@@ -27,7 +27,7 @@ class Spool:
 
     def __init__(self, n_partitions: int, folder: str | Path | None = None) -> None:
         self.n_partitions = n_partitions
-        self._folder = tempfile.TemporaryDirectory(prefix="proda-profiles-", dir=folder)
+        self._folder = tempfile.TemporaryDirectory(prefix=".proda-profiles-", dir=folder)
         self._writers: dict[tuple[str, int], pa.RecordBatchFileWriter] = {}
         self._pending: dict[str, list[pa.Table]] = {}
 

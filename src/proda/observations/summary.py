@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from proda.errors import FileError, ObservationError
-from proda.observations.quality import LAYER_REASONS, PROFILE_REASONS
+from proda.observations.rules import LAYER_REASONS, PROFILE_REASONS
 from proda.observations.schema import (
     LAYER_COLUMNS,
     PROFILE_COLUMNS,
@@ -69,6 +71,8 @@ class Summary(BaseModel):
     constants: tuple[float, float, float]
     fits: list[Fit]
     notes: list[str]
+    tables: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of each table that was written with it, by file name."""
 
     def check(self) -> None:
         """Compare what was read with what has a fate.
@@ -133,12 +137,13 @@ def read_summary(folder: str | os.PathLike[str]) -> Summary:
 
 
 def verify(found: Summary, folder: str | os.PathLike[str]) -> None:
-    """Compare the counts with the rows of the tables beside them.
+    """Compare the counts with the rows of the tables beside them, and the tables' checksums.
 
     Raises
     ------
     FileError
-        If a table is absent or holds another number of rows.
+        If a table is absent, holds another number of rows, or is not the one that was written
+        with this summary.
     """
     rejected = read_table(Path(folder) / "rejected.parquet", REJECTED_COLUMNS, ["level"])["level"]
     tables = {"profile": ("profiles", PROFILE_COLUMNS), "layer": ("layers", LAYER_COLUMNS)}
@@ -155,3 +160,46 @@ def verify(found: Summary, folder: str | os.PathLike[str]) -> None:
                     f"{folder}: {what} holds {rows:,} rows, but summary.json counts {counted:,}; "
                     "the files are not of one build. Build again."
                 )
+    for name, expected in found.tables.items():
+        if checksum(Path(folder) / name) != expected:
+            raise FileError(
+                f"{folder}: {name} is not the table that was written with summary.json; the files "
+                "are not of one build, or one was changed. Build again."
+            )
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_build(
+    folder: str | os.PathLike[str], layer_columns: Sequence[str] | None = None
+) -> tuple[Summary, pd.DataFrame, pd.DataFrame]:
+    """Read a build and make sure that its files belong together.
+
+    Parameters
+    ----------
+    folder
+        Where `build` wrote.
+    layer_columns
+        The columns of the layers that are needed; by default all.
+
+    Returns
+    -------
+    summary, profiles, layers
+
+    Raises
+    ------
+    FileError
+        As `verify`.
+    """
+    found = read_summary(folder)
+    verify(found, folder)
+    profiles = read_table(Path(folder) / "profiles.parquet", PROFILE_COLUMNS)
+    return (
+        found,
+        profiles,
+        read_table(Path(folder) / "layers.parquet", LAYER_COLUMNS, layer_columns),
+    )

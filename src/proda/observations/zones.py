@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from proda.errors import ObservationError
-from proda.files import open_netcdf
+from proda.files import open_dataset
 
 KOEPPEN = {"A": "A tropical", "B": "B arid", "C": "C temperate", "D": "D cold", "E": "E polar"}
 BELTS = ((23.5, "within 23.5°"), (45.0, "23.5° to 45°"), (60.0, "45° to 60°"),
@@ -36,10 +36,11 @@ def koeppen(
     ObservationError
         If the file lacks the variable, or that lacks flag_meanings.
     """
-    with open_netcdf(path) as dataset:
+    with open_dataset(path) as dataset:
         if variable not in dataset or not {"lat", "lon"} <= set(dataset[variable].dims):
             raise ObservationError(f"{path}: holds no {variable} on lat and lon.")
         classes = dataset[variable].load()
+    classes = classes.assign_coords(lon=(classes["lon"] + 180) % 360 - 180).sortby("lon")
     meanings = str(classes.attrs.get("flag_meanings", "")).split()
     values = np.atleast_1d(classes.attrs.get("flag_values", np.arange(1, len(meanings) + 1)))
     if not meanings or len(meanings) != len(values):

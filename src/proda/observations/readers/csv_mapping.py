@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from proda.errors import ProdaError
-from proda.observations.delimited import Dialect, read_delimited
+from proda.observations.delimited import read_delimited
 from proda.observations.readers.base import (
     LAYER_FIELDS,
     PROFILE_FIELDS,
@@ -23,6 +23,7 @@ from proda.observations.readers.base import (
     scaled,
 )
 from proda.observations.schema import Column, factor
+from proda.observations.text import Dialect
 
 _TEXTS = {"bulk_density_basis": ("fine earth", "whole soil"), "coarse_basis": ("volume", "mass")}
 _PROFILE = {c.name: c for c in PROFILE_FIELDS if c.name != "source"}

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import Field
 
-from proda.observations.delimited import Dialect, read_delimited
+from proda.observations.delimited import read_delimited
 from proda.observations.readers.base import (
     OnBytes,
     Part,
@@ -26,6 +26,7 @@ from proda.observations.readers.base import (
     from_frame,
     layers,
 )
+from proda.observations.text import Dialect
 
 _DIALECT = Dialect(multiline=True)
 _S, _F = pa.string(), pa.float64()

@@ -17,8 +17,9 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from proda.observations.delimited import Dialect, read_delimited
+from proda.observations.delimited import read_delimited
 from proda.observations.readers.base import OnBytes, Part, Source, existing, from_frame, layers
+from proda.observations.text import Dialect
 
 _S, _F = pa.string(), pa.float64()
 

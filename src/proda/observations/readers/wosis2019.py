@@ -18,7 +18,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from proda.errors import FileError
-from proda.observations.delimited import Dialect, read_delimited, read_header
+from proda.observations.delimited import read_delimited, read_header
 from proda.observations.readers.base import (
     OnBytes,
     Part,
@@ -30,6 +30,7 @@ from proda.observations.readers.base import (
     values,
     year_in,
 )
+from proda.observations.text import Dialect
 
 DENSITIES = ("bdfiod", "bdfi33", "bdfiad", "bdfifm", "bdfins",
              "bdwsod", "bdws33", "bdwsad", "bdwsfm", "bdwsns")  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import Field
 
-from proda.observations.delimited import Dialect, read_delimited
+from proda.observations.delimited import read_delimited
 from proda.observations.readers.base import (
     OnBytes,
     Part,
@@ -26,6 +26,7 @@ from proda.observations.readers.base import (
 )
 from proda.observations.readers.wosis2019 import DENSITIES
 from proda.observations.spool import not_null
+from proda.observations.text import Dialect
 
 _DIALECT = Dialect(delimiter="\t", ends_with_newline=True)
 _S, _F = pa.string(), pa.float64()

@@ -1,0 +1,89 @@
+"""Tables of sites: a name and a place each, from CSV or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from proda.errors import FileError, SiteError
+
+_SITE = ("site", "profile_id", "id")
+_LATITUDE = ("latitude", "lat")
+_LONGITUDE = ("longitude", "lon")
+
+
+def read_sites(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read the columns site, latitude, longitude of a CSV or Parquet table; one row per site.
+
+    `profile_id` or `id`, and `lat`, `lon` are understood too; other columns are left alone.
+
+    Raises
+    ------
+    FileError
+        If the file is absent or cannot be read.
+    SiteError
+        If a column is missing, a coordinate is no number, or a site is there twice.
+    """
+    target = Path(path)
+    if not target.is_file():
+        raise FileError(f"{target}: there is no such file.")
+    try:
+        table = pd.read_parquet(target) if target.suffix == ".parquet" else _read_csv(target)
+    except (OSError, ValueError) as error:
+        raise FileError(f"{target}: not a readable table ({error}).") from error
+    return as_sites(table, str(target))
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read all columns as text; rows of another length than the header are refused.
+
+    Only the empty field is missing: "NA" is a country and may be a site's name. Pandas would take a
+    row that has one field too many for one with an index, and shift its columns.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = next(csv.reader(file), [])
+    table = pacsv.read_csv(
+        path,
+        convert_options=pacsv.ConvertOptions(
+            column_types=dict.fromkeys(header, pa.string()),
+            null_values=[""],
+            strings_can_be_null=True,
+        ),
+    )
+    return table.to_pandas()
+
+
+def as_sites(table: pd.DataFrame, where: str = "sites") -> pd.DataFrame:
+    """Take the columns site, latitude, longitude from a table (see :func:`read_sites`)."""
+    chosen = {}
+    for ours, names in (("site", _SITE), ("latitude", _LATITUDE), ("longitude", _LONGITUDE)):
+        found = [name for name in names if name in table.columns]
+        if not found:
+            raise SiteError(
+                f"{where}: no column {' or '.join(names)}; it has {', '.join(table.columns)}."
+            )
+        chosen[ours] = table[found[0]]
+    sites = pd.DataFrame(chosen).reset_index(drop=True)
+    for name in ("latitude", "longitude"):
+        numbers = pd.to_numeric(sites[name], errors="coerce").astype(np.float64)
+        if (wrong := numbers.isna() & sites[name].notna()).any():
+            first = int(np.argmax(wrong.to_numpy()))
+            raise SiteError(
+                f"{where}: {name} {sites[name][first]!r} of site {sites['site'][first]} (row "
+                f"{first + 1}) is not a number ({int(wrong.sum())} such rows)."
+            )
+        sites[name] = numbers
+    if sites["site"].isna().any():
+        raise SiteError(f"{where}: {int(sites['site'].isna().sum())} rows have no site name.")
+    if (twice := sites["site"].duplicated()).any():
+        raise SiteError(
+            f"{where}: site {sites['site'][twice].iloc[0]} is there more than once "
+            f"({int(twice.sum())} repeated rows); give each site one row."
+        )
+    return sites
