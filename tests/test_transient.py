@@ -195,5 +195,5 @@ def test_an_initial_state_must_be_for_these_sites_in_this_unit_and_converged(exa
         proda.integrate(model, values, examples, 1, kilograms)
     run = proda.integrate(model, values, examples, 1, steady)
     run["converged"][2] = False
-    with pytest.raises(proda.ParameterError, match="did not converge at 1 sites.*temperate"):
+    with pytest.raises(proda.ParameterError, match=r"did not converge at 1 sites.*temperate"):
         proda.integrate(model, values, examples, 1, run)
