@@ -11,7 +11,7 @@ import proda
 from proda.column.allocation import fraction_below, input_shares
 from proda.column.environment import depth_modifier, environment, temperature_modifier
 from proda.column.transport import transport
-from proda.column.tridiagonal import solve_chain
+from proda.column.tridiagonal import ChainRates, solve_chains
 from proda.grid import CLM5_GRID, Grid
 from tests.conftest import defaults, one_column, one_set
 
@@ -32,7 +32,9 @@ def numeric(grid: Grid, source: np.ndarray) -> np.ndarray:
     n = len(grid)
     distance = np.append(np.diff(grid.node), np.inf)
     rates = transport(jnp.asarray(DIFFUSIVITY / distance), jnp.asarray(n), grid)
-    amounts, _ = solve_chain(jnp.asarray(source), jnp.full(n, RATE), rates.up, rates.down)
+    down_above = jnp.concatenate([jnp.zeros(1), rates.down[:-1]])
+    layers = (jnp.full(n, RATE), rates.up, down_above, jnp.asarray(source))
+    (amounts,), _ = solve_chains(layers, lambda at: ChainRates(*[[rate] for rate in at]))
     return np.asarray(amounts) / grid.thickness
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import proda
 from proda.column.allocation import input_shares
 from proda.column.environment import climate_modifier, environment
-from proda.column.tridiagonal import solve_chain
+from proda.column.tridiagonal import ChainRates, solve_chains
 from proda.models.model import SoilModel, SteadyState, Transfers
 from proda.parameters import Parameter, fraction
 
@@ -37,7 +37,9 @@ class OnePool(SoilModel):
         xi = environment(p["q10"], jnp.asarray(1.0), jnp.asarray(1e9), column).soil
         mix = self.mixing(p, column)
         litter = column.litter_input[:, None] * input_shares(p["b"], column)
-        soil, stuck = solve_chain(p["kept"] * litter.sum(axis=0), xi / p["tau"], mix.up, mix.down)
+        down_above = jnp.concatenate([jnp.zeros(1), mix.down[:-1]])
+        layers = (xi / p["tau"], mix.up, down_above, p["kept"] * litter.sum(axis=0))
+        (soil,), stuck = solve_chains(layers, lambda at: ChainRates(*[[rate] for rate in at]))
         stock = jnp.concatenate([0.01 * litter / jnp.where(xi > 0, xi, 1.0), soil[None]])
         co2 = (1 - p["kept"]) * litter.sum(axis=0) + xi / p["tau"] * soil
         return self.finish(stock / column.grid.thickness, co2, ~stuck & (xi > 0).all(), column)

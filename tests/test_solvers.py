@@ -11,10 +11,24 @@ import numpy as np
 from hypothesis import given, settings
 
 from proda.column.block_tridiagonal import LayerRates, solve_coupled_chains
-from proda.column.tridiagonal import solve_chain
+from proda.column.tridiagonal import ChainRates, solve_chains
 
 SEEDS = st.integers(0, 2**31)
-jitted_chain = jax.jit(solve_chain)
+
+
+@jax.jit
+def solve_chain(source, loss, up, down):
+    """Solve one chain given as arrays over the layers."""
+    down_above = jnp.concatenate([jnp.zeros(1), down[:-1]])
+    (amounts,), stuck = solve_chains(
+        (loss, up, down_above, source), lambda at: ChainRates(*[[value] for value in at])
+    )
+    return amounts, stuck
+
+
+@jax.jit
+def two_chains(layers):
+    return solve_chains(layers, lambda at: ChainRates(*[list(value) for value in at]))
 
 
 def dense_coupled(transfer, loss, up, down, source):
@@ -80,10 +94,12 @@ def test_coupled_chains_equal_a_dense_solve(seed):
 @given(seed=SEEDS)
 def test_single_chains_equal_a_dense_solve(seed):
     _, loss, up, down, source = random_rates(seed, 2)
-    ours, stuck = jitted_chain(source.T, loss.T, up.T, down.T)
+    down_above = np.concatenate([np.zeros((2, 1)), down[:, :-1]], axis=1)
+    layers = tuple(jnp.asarray(rate.T) for rate in (loss, up, down_above, source))
+    ours, stuck = two_chains(layers)
     assert not stuck
     np.testing.assert_allclose(
-        ours.T, dense_coupled(np.zeros((2, 2, 20)), loss, up, down, source), rtol=1e-10
+        ours, dense_coupled(np.zeros((2, 2, 20)), loss, up, down, source), rtol=1e-10
     )
 
 

@@ -26,7 +26,7 @@ Parameters = Mapping[str, Any] | xr.Dataset
 Progress = Callable[[int, int], None]
 """Called with the number of sites done and the number of all sites."""
 
-CPU_BLOCK = 256
+CPU_BLOCK = 512
 """Columns per compiled call on a CPU: a block's factors then stay in a core's cache."""
 GPU_BLOCK = 16384
 

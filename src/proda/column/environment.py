@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -40,6 +41,28 @@ def depth_modifier(
     return jnp.exp(-node / efolding)
 
 
+@jax.custom_jvp
+def _means(
+    monthly: Float[Array, "month layer"], weight: Float[Array, "month layer"]
+) -> tuple[Float[Array, " layer"], Float[Array, " layer"]]:
+    """Return the means over the year of `monthly` and of `monthly * weight`, in one pass.
+
+    Two separate means would compute the exponentials of `monthly` twice.
+    """
+    sums = jax.lax.reduce(
+        (monthly, monthly * weight), (0.0, 0.0), lambda a, b: (a[0] + b[0], a[1] + b[1]), (0,)
+    )
+    return sums[0] / monthly.shape[0], sums[1] / monthly.shape[0]
+
+
+@_means.defjvp
+def _means_jvp(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
+    monthly, weight = primals
+    d_monthly, d_weight = tangents
+    d_weighted = d_monthly * weight + monthly * d_weight
+    return _means(monthly, weight), (d_monthly.mean(axis=0), d_weighted.mean(axis=0))
+
+
 def environment(
     q10: Float[Array, ""], w_scaling: Float[Array, ""], efolding: Float[Array, ""], column: Column
 ) -> Environment:
@@ -50,9 +73,8 @@ def environment(
         * column.o_scalar
     )
     depth = depth_modifier(efolding, column.grid.node)
-    return Environment(
-        soil=monthly.mean(axis=0) * depth, litter=(monthly * column.n_scalar).mean(axis=0) * depth
-    )
+    soil, litter = _means(monthly, column.n_scalar)
+    return Environment(soil=soil * depth, litter=litter * depth)
 
 
 def environment_of_means(

@@ -8,59 +8,75 @@ cannot turn negative and every digit survives, however stiff the column.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from proda.column.ratio import ratio
 
+Scalar = Float[Array, ""]
 
-def solve_chain(
-    source: Float[Array, "layer *pool"],
-    loss: Float[Array, "layer *pool"],
-    up: Float[Array, "layer *pool"],
-    down: Float[Array, "layer *pool"],
-) -> tuple[Float[Array, "layer *pool"], Bool[Array, ""]]:
-    """Return the amounts at which each layer's gains equal its losses.
+
+class ChainRates(NamedTuple):
+    """Rates of one layer, yr-1, each a sequence over pools that do not exchange carbon."""
+
+    loss: Sequence[Scalar]
+    """Out of the chain (decomposed, or leaked)."""
+    up: Sequence[Scalar]
+    """Into the layer above; 0 in the first layer."""
+    down_above: Sequence[Scalar]
+    """From the layer above into this layer; 0 in the first layer."""
+    source: Sequence[Scalar]
+    """What enters from outside, per year."""
+
+
+def solve_chains(
+    layers: Any, rates: Callable[[Any], ChainRates]
+) -> tuple[tuple[Float[Array, " layer"], ...], Bool[Array, ""]]:
+    """Return the amounts at which each layer's gains equal its losses, for independent pools.
 
     Parameters
     ----------
-    source
-        What enters each layer from outside, per year.
-    loss
-        Rate at which a layer's carbon leaves the chain, yr-1.
-    up, down
-        Rates into the layer above and below, yr-1. `up` of the first and `down` of the last
-        layer must be 0.
+    layers
+        A pytree whose leaves have the leading dimension layer, from the top down.
+    rates
+        Gives the rates of one layer from one slice of `layers`.
 
     Returns
     -------
     amounts
-        In the unit of source x yr. Several independent pools may be solved at once along a
-        trailing dimension. A layer that nothing enters and nothing leaves holds 0.
+        One array over the layers for each pool, in the unit of source x yr. A layer that nothing
+        enters and nothing leaves holds 0.
     stuck
         Whether carbon enters some layer that it can never leave: there is no steady state, and
         the amounts are not one.
     """
-    down_above = jnp.concatenate([jnp.zeros_like(down[:1]), down[:-1]])
 
-    def eliminate(carry: tuple, layer: tuple) -> tuple:
-        loss_below, source_below = carry
-        source, loss, up, down_above = layer
-        loss = loss + loss_below
-        source = source + source_below
-        out = loss + up
-        inflow, held = ratio(down_above, out), ratio(source, out)
-        return (inflow * loss, held * up), (held, inflow, (out == 0.0) & (source > 0.0))
+    def eliminate(carry: list, layer: Any) -> tuple[list, list]:
+        handed_on, factors = [], []
+        for (loss_below, source_below), loss, up, down_above, source in zip(
+            carry, *rates(layer), strict=True
+        ):
+            lost = loss + loss_below
+            entered = source + source_below
+            out = lost + up
+            inflow, held = ratio(down_above, out), ratio(entered, out)
+            handed_on.append((inflow * lost, held * up))
+            factors.append((held, inflow, (out == 0.0) & (entered > 0.0)))
+        return handed_on, factors
 
-    def substitute(above: Array, layer: tuple) -> tuple:
-        held, inflow = layer
-        amount = held + inflow * above
-        return amount, amount
+    def substitute(above: list, layer: list) -> tuple[list, list]:
+        amounts = [
+            held + inflow * amount for (held, inflow, _), amount in zip(layer, above, strict=True)
+        ]
+        return amounts, amounts
 
-    zero = jnp.zeros_like(source[0])
-    _, (held, inflow, stuck) = jax.lax.scan(
-        eliminate, (zero, zero), (source, loss, up, down_above), reverse=True
-    )
-    _, amounts = jax.lax.scan(substitute, zero, (held, inflow))
-    return amounts, stuck.any()
+    first = rates(jax.tree.map(lambda leaf: leaf[0], layers))
+    zero = jnp.zeros_like(first.source[0])
+    start = [(zero, zero) for _ in first.source]
+    _, factors = jax.lax.scan(eliminate, start, layers, reverse=True)
+    _, amounts = jax.lax.scan(substitute, [zero for _ in first.source], factors)
+    return tuple(amounts), jnp.stack([stuck.any() for _, _, stuck in factors]).any()

@@ -14,7 +14,7 @@ from proda.column.column import Column
 from proda.column.environment import Environment
 from proda.column.ratio import ratio
 from proda.column.transport import Transport
-from proda.column.tridiagonal import solve_chain
+from proda.column.tridiagonal import ChainRates, solve_chains
 
 Scalar = Float[Array, ""]
 
@@ -58,19 +58,30 @@ def litter_steady_state(
     """
     cwd, metabolic, cellulose, lignin = column.litter_input
     # Both chains per unit of input: cellulose and lignin differ in their input only.
-    turnover = jnp.stack([turnover_metabolic, turnover_cellulose_lignin])
-    per_input, closed = solve_chain(
-        source=jnp.broadcast_to(shares[:, None], (*shares.shape, 2)),
-        loss=environment.litter[:, None] + transport.leak[:, None] * turnover,
-        up=transport.up[:, None] * turnover,
-        down=transport.down[:, None] * turnover,
-    )
+    turnover = (turnover_metabolic, turnover_cellulose_lignin)
+    layers = {
+        "share": shares,
+        "xi": environment.litter,
+        "up": transport.up,
+        "down_above": jnp.concatenate([jnp.zeros(1), transport.down[:-1]]),
+        "leak": transport.leak,
+    }
+
+    def rates(at: dict[str, Scalar]) -> ChainRates:
+        return ChainRates(
+            loss=[at["xi"] + at["leak"] * tau for tau in turnover],
+            up=[at["up"] * tau for tau in turnover],
+            down_above=[at["down_above"] * tau for tau in turnover],
+            source=[at["share"] for _ in turnover],
+        )
+
+    (fast, slow), closed = solve_chains(layers, rates)
     fallen = cwd * shares
     mixing_litter = metabolic + cellulose + lignin + cwd > 0.0
     return Litter(
         cwd=ratio(fallen, environment.soil),
-        metabolic=metabolic * per_input[:, 0],
-        cellulose=(cellulose + cwd_to_cellulose * cwd) * per_input[:, 1],
-        lignin=(lignin + (1.0 - cwd_to_cellulose) * cwd) * per_input[:, 1],
+        metabolic=metabolic * fast,
+        cellulose=(cellulose + cwd_to_cellulose * cwd) * slow,
+        lignin=(lignin + (1.0 - cwd_to_cellulose) * cwd) * slow,
         stuck=(closed & mixing_litter) | ((fallen > 0.0) & (environment.soil == 0.0)).any(),
     )
