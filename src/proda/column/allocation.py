@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from proda.column.column import Column
@@ -25,11 +26,9 @@ def _shares(
     b: Float[Array, ""], column: Column, receives: Bool[Array, " layer"]
 ) -> Float[Array, " layer"]:
     grid = column.grid
-    log_b = jnp.log(b)
-    # Y(lower) - Y(upper) = b^(100 upper) (1 - b^(100 dz)), free of cancellation for b near 1.
-    upper = 100.0 * (grid.interface - grid.thickness)
-    raw = jnp.exp(log_b * upper) * -jnp.expm1(log_b * 100.0 * grid.thickness)
-    raw = jnp.where(receives, raw, 0.0)
+    edges = 100.0 * np.concatenate([[0.0], grid.interface])
+    beyond = jnp.exp(jnp.log(b) * edges)  # the share of an endless profile below each interface
+    raw = jnp.where(receives, beyond[:-1] - beyond[1:], 0.0)
     surface = jnp.arange(len(grid)) == 0
     return jnp.where(column.frozen, jnp.where(surface, 1.0, 0.0), raw / raw.sum())
 
