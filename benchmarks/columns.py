@@ -150,7 +150,7 @@ def run(name: str, n: int, repeats: int) -> None:
     above = statistics.median(ours) / n * 1e6
     print(f"\n{model.title}; {n} columns in blocks of {size}")
     print(
-        f"{'':28s} {'median us':>10s} {'min':>10s} {'max':>10s} {'columns/s':>12s} {'times':>10s}"
+        f"{'':28s} {'median us':>10s} {'min':>10s} {'max':>10s} {'columns/s':>12s} {'ratio':>10s}"
     )
     print(line(f"all pools, {workers} threads", ours, n, None))
     print(line("soil carbon only", sampler, n, above))
