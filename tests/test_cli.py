@@ -57,6 +57,13 @@ def test_column_takes_parameters_from_a_file():
     assert "mostly microbes" in text
 
 
+def test_many_sites_are_drawn_as_bands(tmp_path):
+    path = HERE / "data" / "compas_published.nc"
+    figure = tmp_path / "bands.pdf"
+    run("column", path, "--model", "compas", "--parameters", path, "--plot", figure)
+    assert figure.read_bytes().startswith(b"%PDF")
+
+
 def test_set_changes_a_default():
     assert run("column", "--example", "--set", "b=0.9") != run(
         "column", "--example", "--set", "b=0.9", "--set", "q10=2.5"

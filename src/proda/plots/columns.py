@@ -1,4 +1,4 @@
-"""Simulated columns: soil carbon with depth, one panel per site, one line per model."""
+"""Simulated columns: soil carbon with depth, one panel per site, or all sites as a band."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_PANELS = 12
 
 
 def columns(results: Mapping[str, xr.Dataset], depth: float = 3.0) -> Figure:
-    """Draw soil carbon with depth at up to twelve sites.
+    """Draw soil carbon with depth: up to twelve sites one by one, more as median and bands.
 
     Parameters
     ----------
@@ -26,8 +26,9 @@ def columns(results: Mapping[str, xr.Dataset], depth: float = 3.0) -> Figure:
     depth
         Depth to which to draw, m.
     """
-    first = next(iter(results.values()))
-    n = min(first.sizes["site"], MAX_PANELS)
+    n = next(iter(results.values())).sizes["site"]
+    if n > MAX_PANELS:
+        return _bands(results, depth)
     n_columns = min(n, 3)
     n_rows = -(-n // n_columns)
     with style():
@@ -45,8 +46,30 @@ def columns(results: Mapping[str, xr.Dataset], depth: float = 3.0) -> Figure:
         for axis in axes[-1]:
             axis.set_xlabel("Soil carbon (kg m$^{-3}$)")
         axes[0, 0].legend(loc="lower right")
-        more = f" (first {n} of {first.sizes['site']} sites)" if first.sizes["site"] > n else ""
-        figure.suptitle(_finding(results) + more, x=0.01, ha="left", fontsize="medium")
+        figure.suptitle(_finding(results), x=0.01, ha="left", fontsize="medium")
+    return figure
+
+
+def _bands(results: Mapping[str, xr.Dataset], depth: float) -> Figure:
+    with style():
+        figure, axis = plt.subplots(figsize=(5.6, 4.4))
+        for (label, result), colour in zip(results.items(), COLOURS, strict=False):
+            feasible = result["reason"].to_numpy() == 0
+            if not feasible.any():
+                axis.plot([], [], color=colour, label=f"{label}: no steady state")
+                continue
+            carbon = result["soil_carbon"].to_numpy()[feasible] / 1000.0
+            low, lower, middle, upper, high = np.percentile(carbon, [5, 25, 50, 75, 95], axis=0)
+            z = result["depth"].to_numpy()
+            axis.fill_betweenx(z, low, high, color=colour, alpha=0.15, linewidth=0)
+            axis.fill_betweenx(z, lower, upper, color=colour, alpha=0.3, linewidth=0)
+            axis.plot(middle, z, color=colour, label=f"{label}, {feasible.sum():,} sites")
+        axis.set_ylim(depth, 0.0)
+        axis.set_xlim(left=0.0)
+        axis.set_ylabel("Depth (m)")
+        axis.set_xlabel("Soil carbon (kg m$^{-3}$): median, middle half and 90 % of the sites")
+        axis.legend(loc="lower right")
+        axis.set_title(_finding(results))
     return figure
 
 
