@@ -197,3 +197,19 @@ def test_an_initial_state_must_be_for_these_sites_in_this_unit_and_converged(exa
     run["converged"][2] = False
     with pytest.raises(proda.ParameterError, match=r"did not converge at 1 sites.*temperate"):
         proda.integrate(model, values, examples, 1, run)
+
+
+def test_a_column_that_fails_says_so_and_leaves_the_others_alone(examples):
+    model = proda.load_model("compas")
+    values = defaults(model, examples)
+    start = proda.steady_state(model, values, examples)
+    absurd = start.copy(deep=True)
+    absurd["pool_carbon"][2, :, :3] = 1e200
+    good = proda.integrate(model, values, examples, 2, start)
+    run = proda.integrate(model, values, examples, 2, absurd)
+    np.testing.assert_array_equal(run["converged"], np.arange(6) != 2)
+    others = [0, 1, 3, 4, 5]
+    np.testing.assert_array_equal(
+        run["pool_carbon"].isel(site=others), good["pool_carbon"].isel(site=others)
+    )
+    assert np.isfinite(run["pool_carbon"]).all()
