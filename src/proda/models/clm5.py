@@ -17,7 +17,7 @@ from proda.models.model import SoilModel, SteadyState, Transfers, Values
 from proda.parameters import Parameter, fraction
 
 _S = "P-Table S1"
-share = functools.partial(fraction, source=_S, layered=True)  # as CLM5's own depend on sand
+_layered = functools.partial(fraction, source=_S, layered=True)  # CLM5's own depend on sand
 
 
 class CLM5(SoilModel):
@@ -30,15 +30,15 @@ class CLM5(SoilModel):
     soil_pools: ClassVar[tuple[str, ...]] = ("aSOC", "sSOC", "pSOC")
     transported: ClassVar[tuple[str, ...]] = ("ML", "CL", "LL", "aSOC", "sSOC", "pSOC")
     rows: ClassVar[tuple[Parameter, ...]] = (
-        share("fs3s1", "f_{s3,s1}", 0.0, 0.05, 0.004, "A", "active to passive SOC"),
-        share("fs3s2", "f_{s3,s2}", 0.0, 0.1, 0.03, "A", "slow to passive SOC"),
-        share("fs2s1", "f_{s2,s1}", 0.0, 0.4, jnp.nan, "A",
-              "active to slow SOC; default depends on sand"),
-        share("fs2l3", "f_{s2,l3}", 0.2, 0.8, 0.5, "A", "lignin litter to slow SOC"),
-        share("fs1l2", "f_{s1,l2}", 0.2, 0.8, 0.5, "A", "cellulose litter to active SOC"),
-        share("fs1l1", "f_{s1,l1}", 0.1, 0.8, 0.45, "A", "metabolic litter to active SOC"),
-        share("fs1s2", "f_{s1,s2}", 0.1, 0.74, 0.42, "A", "slow to active SOC"),
-        share("fs1s3", "f_{s1,s3}", 0.0, 0.9, 0.45, "A", "passive to active SOC"),
+        _layered("fs3s1", "f_{s3,s1}", 0.0, 0.05, 0.004, "A", "active to passive SOC"),
+        _layered("fs3s2", "f_{s3,s2}", 0.0, 0.1, 0.03, "A", "slow to passive SOC"),
+        _layered("fs2s1", "f_{s2,s1}", 0.0, 0.4, jnp.nan, "A",
+                 "active to slow SOC; default depends on sand"),
+        _layered("fs2l3", "f_{s2,l3}", 0.2, 0.8, 0.5, "A", "lignin litter to slow SOC"),
+        _layered("fs1l2", "f_{s1,l2}", 0.2, 0.8, 0.5, "A", "cellulose litter to active SOC"),
+        _layered("fs1l1", "f_{s1,l1}", 0.1, 0.8, 0.45, "A", "metabolic litter to active SOC"),
+        _layered("fs1s2", "f_{s1,s2}", 0.1, 0.74, 0.42, "A", "slow to active SOC"),
+        _layered("fs1s3", "f_{s1,s3}", 0.0, 0.9, 0.45, "A", "passive to active SOC"),
         fraction("fl2cwd", "f_{l2,cwd}", 0.5, 1.0, 0.786, "A",
                  "coarse woody debris to cellulose litter (CLM5's own file: 0.76)", _S),
         Parameter("tau4s2", r"\tau_{s2}", "yr", 1.0, 50.0, 5.0, "K", "turnover of slow SOC", _S),
