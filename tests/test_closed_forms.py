@@ -32,8 +32,7 @@ def numeric(grid: Grid, source: np.ndarray) -> np.ndarray:
     n = len(grid)
     distance = np.append(np.diff(grid.node), np.inf)
     rates = transport(jnp.asarray(DIFFUSIVITY / distance), jnp.asarray(n), grid)
-    down_above = jnp.concatenate([jnp.zeros(1), rates.down[:-1]])
-    layers = (jnp.full(n, RATE), rates.up, down_above, jnp.asarray(source))
+    layers = (jnp.full(n, RATE), rates.up, rates.down_above, jnp.asarray(source))
     (amounts,), _ = solve_chains(layers, lambda at: ChainRates(*[[rate] for rate in at]))
     return np.asarray(amounts) / grid.thickness
 

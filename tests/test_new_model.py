@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import proda
-from proda.column.allocation import input_shares
 from proda.column.environment import climate_modifier, environment
 from proda.column.tridiagonal import ChainRates, solve_chains
 from proda.models.model import SoilModel, SteadyState, Transfers
@@ -36,9 +35,8 @@ class OnePool(SoilModel):
         p = parameters
         xi = environment(p["q10"], jnp.asarray(1.0), jnp.asarray(1e9), column).soil
         mix = self.mixing(p, column)
-        litter = column.litter_input[:, None] * input_shares(p["b"], column)
-        down_above = jnp.concatenate([jnp.zeros(1), mix.down[:-1]])
-        layers = (xi / p["tau"], mix.up, down_above, p["kept"] * litter.sum(axis=0))
+        litter = column.litter_input[:, None] * self.input_shares(p, column)
+        layers = (xi / p["tau"], mix.up, mix.down_above, p["kept"] * litter.sum(axis=0))
         (soil,), stuck = solve_chains(layers, lambda at: ChainRates(*[[rate] for rate in at]))
         stock = jnp.concatenate([0.01 * litter / jnp.where(xi > 0, xi, 1.0), soil[None]])
         co2 = (1 - p["kept"]) * litter.sum(axis=0) + xi / p["tau"] * soil
@@ -47,11 +45,10 @@ class OnePool(SoilModel):
     def transfers(self, pools, parameters, column) -> Transfers:
         p = parameters
         xi = environment(p["q10"], jnp.asarray(1.0), jnp.asarray(1e9), column).soil
-        shares = input_shares(p["b"], column)
-        entering = column.litter_input[:, None] * shares / column.grid.thickness
+        shares = self.input_shares(p, column)
         rate = jnp.array([100.0, 100.0, 100.0, 100.0, 1.0 / p["tau"]])
         return Transfers(
-            input=jnp.concatenate([entering, jnp.zeros((1, len(column.grid)))]),
+            input=self.litter_input(shares, column),
             decay=jnp.broadcast_to(rate[:, None], pools.shape),
             modifier=jnp.broadcast_to(xi, pools.shape),
             fraction={("SOC", litter): p["kept"] for litter in self.pools[:4]},

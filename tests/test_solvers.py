@@ -64,13 +64,11 @@ def random_rates(seed, n, layers=20):
 @functools.cache
 def compiled(n):
     def rates(at):
-        return LayerRates(
-            transfer=[[at["transfer"][i, j] for j in range(n)] for i in range(n)],
-            loss=list(at["loss"]), up=list(at["up"]), down_above=list(at["down_above"]),
-            source=list(at["source"]),
-        )  # fmt: skip
+        transfer = [[at["transfer"][i, j] for j in range(n)] for i in range(n)]
+        chains = ChainRates(*[list(at[name]) for name in ("loss", "up", "down_above", "source")])
+        return LayerRates(transfer, chains)
 
-    return jax.jit(lambda at: solve_coupled_chains(at, rates, n))
+    return jax.jit(lambda at: solve_coupled_chains(at, rates))
 
 
 def coupled(transfer, loss, up, down, source):

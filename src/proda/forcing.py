@@ -148,7 +148,10 @@ class Forcing:
         arrays: dict[str, np.ndarray] = {}
         for variable in FORCING_VARIABLES:
             array = _checked_shape(variable, dataset[variable.name], sizes)
-            array = _converted(variable, array, dataset[variable.name].attrs.get("units"))
+            given = dataset[variable.name].attrs.get("units")
+            factor, offset = conversion(variable.name, variable.unit, variable.accepted, given)
+            if (factor, offset) != (1.0, 0.0):
+                array = array * factor + offset
             upper = len(grid) if variable.name == "nbedrock" else variable.upper
             _check_range(variable, array, sites, upper)
             arrays[variable.name] = array
@@ -257,16 +260,24 @@ def _checked_shape(
         raise ForcingError(f"{variable.name} does not hold numbers ({data.dtype}).") from error
 
 
-def _converted(variable: ForcingVariable, array: np.ndarray, unit: Any) -> np.ndarray:
-    if unit is None or unit == variable.unit:
-        return array
-    if unit not in variable.accepted:
-        known = ", ".join(repr(u) for u in (variable.unit, *variable.accepted))
+def conversion(
+    name: str, unit: str, accepted: Mapping[str, tuple[float, float]], given: Any
+) -> tuple[float, float]:
+    """Return the factor and the offset that bring values in the unit `given` to `unit`.
+
+    Raises
+    ------
+    ForcingError
+        If it is not one of the `accepted` units.
+    """
+    if given is None or given == unit:
+        return 1.0, 0.0
+    if given not in accepted:
+        known = ", ".join(repr(u) for u in (unit, *accepted))
         raise ForcingError(
-            f"{variable.name} is in {unit!r}, which is not understood; known units: {known}."
+            f"{name} is in {given!r}, which is not understood; known units: {known}."
         )
-    factor, offset = variable.accepted[unit]
-    return array * factor + offset
+    return accepted[given]
 
 
 def _check_range(

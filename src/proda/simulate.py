@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from proda.column.column import prepare, prepare_months
+from proda.column.column import Column, prepare, prepare_months
 from proda.errors import ParameterError
 from proda.forcing import N_MONTHS, Forcing
 from proda.models.components import COMPONENTS, ComponentVariable
@@ -231,9 +231,11 @@ def integrate(
         )
     values = _values(model, parameters, forcing, bounds)
     start = _initial(model, forcing, initial)
-    run = _Run(n_saved=years // save_every, years_between=save_every, monthly=step == "month")
-    out = _in_blocks(run, model, values, forcing, progress, start)
-    pools, respired, entered, converged = out
+    monthly = step == "month"
+    run = _Run(n_saved=years // save_every, years_between=save_every, monthly=monthly)
+    pools, respired, entered, converged = _in_blocks(
+        run, model, values, forcing, progress, start, prepare_months if monthly else prepare
+    )
     result = _frame(model, forcing).assign_coords(
         time=("time", np.arange(save_every, years + 1, save_every, dtype=float),
               {"units": "yr", "long_name": "years since the start"})
@@ -241,11 +243,10 @@ def integrate(
     result["pool_carbon"] = _variable(
         ("site", "time", "pool", "layer"), pools, "g m-3", "carbon of each pool"
     )
-    soil = [model.pools.index(pool) for pool in model.soil_pools]
+    soil_carbon = jax.vmap(jax.vmap(model.soil_carbon))(pools)
     result["soil_carbon"] = _variable(
-        ("site", "time", "layer"), pools[:, :, soil].sum(axis=2), "g m-3",
-        "carbon of the soil pools",
-    )  # fmt: skip
+        ("site", "time", "layer"), soil_carbon, "g m-3", "carbon of the soil pools"
+    )
     result["respiration"] = _variable(
         ("site", "time"), respired, "g m-2 yr-1", "heterotrophic respiration"
     )
@@ -265,54 +266,41 @@ class _Run(eqx.Module):
     years_between: int = eqx.field(static=True)
     monthly: bool = eqx.field(static=True)
 
-    def __call__(self, model: SoilModel, values: dict, forcing: Forcing, start: Any) -> Any:
-        columns = prepare_months(forcing) if self.monthly else prepare(forcing)
-        axis = 1 if self.monthly else 0
-        return _transient_block(self, model, values, columns, start, axis)
-
-
-@eqx.filter_jit
-def _transient_block(
-    run: _Run, model: SoilModel, values: dict, columns: Any, start: Any, axis: int
-) -> Any:
-    def one(values: dict, column: Any, pools: Any) -> Any:
-        def year(pools: Any, _: Any) -> Any:
-            def part(pools: Any, column: Any) -> Any:
+    @eqx.filter_jit
+    def __call__(self, model: SoilModel, values: dict, columns: Column, start: Any) -> Any:
+        def one(values: dict, column: Column, pools: Any) -> Any:
+            def part(pools: Any, column: Column) -> Any:
                 done = advance(model, pools, values, column, 1.0 / N_MONTHS)
                 return done.pools, (done.respired, done.entered, done.converged)
 
-            if run.monthly:
-                pools, (respired, entered, fine) = jax.lax.scan(part, pools, column)
-                return pools, (respired.sum(), entered.sum(), fine.all())
-            done = advance(model, pools, values, column, 1.0)
-            return done.pools, (done.respired, done.entered, done.converged)
+            def year(pools: Any, _: Any) -> Any:
+                if self.monthly:
+                    pools, (respired, entered, fine) = jax.lax.scan(part, pools, column)
+                    return pools, (respired.sum(), entered.sum(), fine.all())
+                done = advance(model, pools, values, column, 1.0)
+                return done.pools, (done.respired, done.entered, done.converged)
 
-        def interval(pools: Any, _: Any) -> Any:
-            pools, (respired, entered, fine) = jax.lax.scan(year, pools, length=run.years_between)
-            return pools, (pools, respired.mean(), entered.mean(), fine.all())
+            def interval(pools: Any, _: Any) -> Any:
+                pools, (respired, entered, fine) = jax.lax.scan(
+                    year, pools, length=self.years_between
+                )
+                return pools, (pools, respired.mean(), entered.mean(), fine.all())
 
-        _, (saved, respired, entered, fine) = jax.lax.scan(interval, pools, length=run.n_saved)
-        return saved, respired, entered, fine.all()
+            _, (saved, respired, entered, fine) = jax.lax.scan(interval, pools, length=self.n_saved)
+            return saved, respired, entered, fine.all()
 
-    return jax.vmap(one, in_axes=(0, axis, 0))(values, columns, start)
-
-
-def _steady_block(model: SoilModel, values: dict, forcing: Forcing, _: Any) -> Any:
-    return _steady(model, values, prepare(forcing))
-
-
-def _components_block(model: SoilModel, values: dict, forcing: Forcing, _: Any) -> Any:
-    return _steady_components(model, values, prepare(forcing))
+        site = 1 if self.monthly else 0  # months come before sites
+        return jax.vmap(one, in_axes=(0, site, 0))(values, columns, start)
 
 
 @eqx.filter_jit
-def _steady(model: SoilModel, values: dict, columns: Any) -> Any:
+def _steady_block(model: SoilModel, values: dict, columns: Column, _: Any) -> Any:
     return jax.vmap(model.steady_state)(values, columns)
 
 
 @eqx.filter_jit
-def _steady_components(model: SoilModel, values: dict, columns: Any) -> Any:
-    def one(values: dict, column: Any) -> Any:
+def _components_block(model: SoilModel, values: dict, columns: Column, _: Any) -> Any:
+    def one(values: dict, column: Column) -> Any:
         state = model.steady_state(values, column)
         return state, _components(model, state.pools, values, column)
 
@@ -320,12 +308,13 @@ def _steady_components(model: SoilModel, values: dict, columns: Any) -> Any:
 
 
 def _in_blocks(
-    function: Callable[[SoilModel, dict, Forcing, Any], Any],
+    function: Callable[[SoilModel, dict, Column, Any], Any],
     model: SoilModel,
     values: Mapping[str, np.ndarray],
     forcing: Forcing,
     progress: Progress | None,
     extra: np.ndarray | None = None,
+    prepare: Callable[[Forcing], Column] = prepare,
 ) -> Any:
     """Apply a compiled function to blocks of sites, on as many threads as there are cores.
 
@@ -342,7 +331,7 @@ def _in_blocks(
         keep = min(size, n - start)
         part = {name: jnp.asarray(value[index]) for name, value in values.items()}
         rest = None if extra is None else jnp.asarray(extra[index])
-        out = function(model, part, forcing.select(index), rest)
+        out = function(model, part, prepare(forcing.select(index)), rest)
         return jax.tree.map(lambda leaf: np.asarray(leaf)[:keep], out)
 
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -112,7 +112,7 @@ def _parameters(
             {n: str(n).removeprefix("param_") for n in given if str(n).startswith("param_")}
         )
         names = [row.name for row in model.rows if row.name in given]
-        return given[names].assign({name: _scalar(v) for name, v in settings.items()}), "prior"
+        return given[names].assign(settings), "prior"
     b = settings.get("b")
     if b is None and model.parameters["default"].isna()["b"]:
         b = MEAN_ROOT_BETA
@@ -121,13 +121,7 @@ def _parameters(
             "change it with --set b=VALUE."
         )
     values = default_parameters(model, forcing, b)
-    return values.assign({name: _scalar(v) for name, v in settings.items()}), "physical"
-
-
-def _scalar(value: float) -> xr.DataArray:
-    import xarray as xr
-
-    return xr.DataArray(value)
+    return values.assign(settings), "physical"
 
 
 def _summary(result: xr.Dataset) -> None:
@@ -139,7 +133,7 @@ def _summary(result: xr.Dataset) -> None:
     reasons = result["reason"].to_numpy()
     rows = []
     for i, site in enumerate(result["site"].to_numpy()[:MAX_ROWS]):
-        reason = Reason(int(reasons[i])).name.lower().replace("_", " ")
+        reason = Reason(int(reasons[i])).words
         found = reasons[i] == 0
         rows.append(
             (
@@ -160,5 +154,5 @@ def _summary(result: xr.Dataset) -> None:
     )  # fmt: skip
     if len(reasons) > MAX_ROWS:
         console.print(f"... and {len(reasons) - MAX_ROWS} more sites.")
-    counts = [f"{int((reasons == r).sum())} {r.name.lower().replace('_', ' ')}" for r in Reason]
+    counts = [f"{int((reasons == r).sum())} {r.words}" for r in Reason]
     console.print(f"{len(reasons)} sites: " + ", ".join(c for c in counts if not c.startswith("0")))

@@ -15,28 +15,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from proda.column.ratio import ratio
-
-Scalar = Float[Array, ""]
+from proda.column.tridiagonal import ChainRates, Scalar
 
 
 class LayerRates(NamedTuple):
-    """Rates of one layer's pools, yr-1, each a sequence over the pools."""
+    """Rates of one layer's pools, yr-1."""
 
     transfer: Sequence[Sequence[Scalar | float]]
     """transfer[i][j]: from pool j to pool i of the same layer; the diagonal is not used, and a
     Python 0.0 marks a pathway that does not exist."""
-    loss: Sequence[Scalar]
-    """Out of the soil (respired, or leaked)."""
-    up: Sequence[Scalar]
-    """Into the same pool of the layer above."""
-    down_above: Sequence[Scalar]
-    """From the same pool of the layer above into this layer."""
-    source: Sequence[Scalar]
-    """What enters from outside, per year."""
+    chains: ChainRates
+    """All that does not go from pool to pool."""
 
 
 def solve_coupled_chains(
-    layers: Any, rates: Callable[[Any], LayerRates], n_pools: int
+    layers: Any, rates: Callable[[Any], LayerRates]
 ) -> tuple[Float[Array, " layer"], ...]:
     """Return the amounts of each pool at which gains equal losses in every layer.
 
@@ -46,8 +39,6 @@ def solve_coupled_chains(
         A pytree whose leaves have the leading dimension layer, from the top down.
     rates
         Gives the rates of one layer from one slice of `layers`.
-    n_pools
-        Number of pools per layer.
 
     Returns
     -------
@@ -55,19 +46,20 @@ def solve_coupled_chains(
     leave holds 0, and what enters it is missing from what leaves the column: the caller checks
     that respiration equals input.
     """
-    n = n_pools
+    first = rates(jax.tree.map(lambda leaf: leaf[0], layers)).chains.source
+    n = len(first)
     here = range(n)
     above = range(n, 2 * n)
 
     def eliminate(carry: tuple, layer: Any) -> tuple:
         between, lost, brought = carry
-        local = rates(layer)
+        transfer, local = rates(layer)
         # rate[to, from] among the pools of this layer (0..n-1) and of the layer above (n..2n-1).
         rate: dict[tuple[int, int], Scalar] = {}
         for i in here:
             for j in here:
                 if i != j:
-                    rate[i, j] = between[i][j] + local.transfer[i][j]
+                    rate[i, j] = between[i][j] + transfer[i][j]
             rate[n + i, i] = local.up[i]
             rate[i, n + i] = local.down_above[i]
         loss = dict(enumerate([lost[j] + local.loss[j] for j in here]))
@@ -102,8 +94,7 @@ def solve_coupled_chains(
             amount[k] = held[k] + sum(inflow[k][j] * amount[j] for j in inflow[k])
         return (result := [amount[k] for k in here]), result
 
-    first = jax.tree.map(lambda leaf: leaf[0], layers)
-    zero = jnp.zeros_like(rates(first).source[0])
+    zero = jnp.zeros_like(first[0])
     zeros = [zero] * n
     start = ([[zero] * n for _ in here], zeros, zeros)
     _, factors = jax.lax.scan(eliminate, start, layers, reverse=True)

@@ -81,12 +81,8 @@ def environment_of_means(
     q10: Float[Array, ""], w_scaling: Float[Array, ""], efolding: Float[Array, ""], column: Column
 ) -> Environment:
     """Multiply the annual means of the modifiers, as the published COMPAS code does."""
-    soil = (
-        temperature_modifier(q10, column.temperature).mean(axis=0)
-        * water_modifier(w_scaling, column.w_scalar).mean(axis=0)
-        * column.o_scalar.mean(axis=0)
-        * depth_modifier(efolding, column.grid.node)
-    )
+    climate = climate_modifier_of_means(q10, w_scaling, efolding, column)
+    soil = climate * column.o_scalar.mean(axis=0)
     return Environment(soil=soil, litter=soil * column.n_scalar.mean(axis=0))
 
 

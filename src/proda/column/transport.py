@@ -24,6 +24,11 @@ class Transport(eqx.Module):
     leak: Float[Array, " layer"]
     """Out of the column: 0, except in the published scheme, where some layers lose or make it."""
 
+    @property
+    def down_above(self) -> Float[Array, " layer"]:
+        """Rate from the layer above into each layer."""
+        return jnp.concatenate([jnp.zeros(1), self.down[:-1]])
+
 
 def exchange_coefficients(
     active_layer: Float[Array, " month"], nbedrock: Int[Array, ""], grid: Grid

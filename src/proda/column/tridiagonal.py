@@ -21,10 +21,10 @@ Scalar = Float[Array, ""]
 
 
 class ChainRates(NamedTuple):
-    """Rates of one layer, yr-1, each a sequence over pools that do not exchange carbon."""
+    """Rates of one layer, yr-1, each a sequence over the pools."""
 
     loss: Sequence[Scalar]
-    """Out of the chain (decomposed, or leaked)."""
+    """Out of the pools (decomposed or respired, or leaked)."""
     up: Sequence[Scalar]
     """Into the layer above; 0 in the first layer."""
     down_above: Sequence[Scalar]
@@ -74,9 +74,9 @@ def solve_chains(
         ]
         return amounts, amounts
 
-    first = rates(jax.tree.map(lambda leaf: leaf[0], layers))
-    zero = jnp.zeros_like(first.source[0])
-    start = [(zero, zero) for _ in first.source]
+    first = rates(jax.tree.map(lambda leaf: leaf[0], layers)).source
+    zero = jnp.zeros_like(first[0])
+    start = [(zero, zero) for _ in first]
     _, factors = jax.lax.scan(eliminate, start, layers, reverse=True)
-    _, amounts = jax.lax.scan(substitute, [zero for _ in first.source], factors)
+    _, amounts = jax.lax.scan(substitute, [zero for _ in first], factors)
     return tuple(amounts), jnp.stack([stuck.any() for _, _, stuck in factors]).any()

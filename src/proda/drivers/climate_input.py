@@ -12,7 +12,7 @@ import xarray as xr
 from proda import files
 from proda.drivers import grids
 from proda.errors import ForcingError
-from proda.forcing import FORCING_VARIABLES, ForcingVariable
+from proda.forcing import FORCING_VARIABLES, ForcingVariable, conversion
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,10 @@ def open_climate(
                 "expected (lat, lon)."
             )
         unit = data.attrs.get("units", variable.unit)
+        factor, offset = conversion(
+            f"{path}: {variable.name}", variable.unit, variable.accepted, unit
+        )
         if unit != variable.unit:
-            if unit not in variable.accepted:
-                known = ", ".join(repr(u) for u in (variable.unit, *variable.accepted))
-                raise ForcingError(
-                    f"{path}: {variable.name} is in {unit!r}, which is not understood; known "
-                    f"units: {known}."
-                )
-            factor, offset = variable.accepted[unit]
             data = (data * factor + offset).assign_attrs({**data.attrs, "units": variable.unit})
         dataset[variable.name] = data.transpose("lat", "lon")
     return dataset

@@ -8,10 +8,10 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from proda.column.allocation import input_shares, input_shares_published
 from proda.column.block_tridiagonal import LayerRates, solve_coupled_chains
 from proda.column.column import Column
 from proda.column.environment import climate_modifier, environment
+from proda.column.tridiagonal import ChainRates
 from proda.models.litter import litter_steady_state
 from proda.models.model import SoilModel, SteadyState, Transfers, Values
 from proda.parameters import Parameter, fraction
@@ -77,7 +77,7 @@ class CLM5(SoilModel):
         env = environment(p["q10"], p["w_scaling"], p["efolding"], column)
         mix = self.mixing(p, column)
         litter = litter_steady_state(
-            p["tau4l1"], p["tau4l2"], p["fl2cwd"], self._shares(p, column), env, mix, column
+            p["tau4l1"], p["tau4l2"], p["fl2cwd"], self.input_shares(p, column), env, mix, column
         )
         # Soil: states are q = stock / turnover time, so that rates are shares times the modifier.
         turnover = (p["tau4s1"], p["tau4s2"], p["tau4s3"])
@@ -94,23 +94,24 @@ class CLM5(SoilModel):
             "respired": [_by_layer(share, column) for share in respired],
             "xi": env.soil,
             "up": mix.up,
-            "down_above": jnp.concatenate([jnp.zeros(1), mix.down[:-1]]),
+            "down_above": mix.down_above,
             "leak": mix.leak,
             "source": (to_active, to_slow, jnp.zeros(len(column.grid))),
         }
 
         def rates(at: dict) -> LayerRates:
-            return LayerRates(
-                transfer=[[at["xi"] * share if share is not None else 0.0 for share in row]
-                          for row in at["transfer"]],
+            transfer = [[at["xi"] * share if share is not None else 0.0 for share in row]
+                        for row in at["transfer"]]  # fmt: skip
+            chains = ChainRates(
                 loss=[at["xi"] * share + at["leak"] * tau
                       for share, tau in zip(at["respired"], turnover, strict=True)],
                 up=[at["up"] * tau for tau in turnover],
                 down_above=[at["down_above"] * tau for tau in turnover],
                 source=at["source"],
             )  # fmt: skip
+            return LayerRates(transfer, chains)
 
-        soil = solve_coupled_chains(by_layer, rates, len(turnover))
+        soil = solve_coupled_chains(by_layer, rates)
         stock = (
             p["tau4cwd"] * litter.cwd,
             p["tau4l1"] * litter.metabolic,
@@ -135,7 +136,7 @@ class CLM5(SoilModel):
         """Return the terms of P-Eq 2-5; they do not depend on the state."""
         p = parameters
         env = environment(p["q10"], p["w_scaling"], p["efolding"], column)
-        shares = self._shares(p, column)
+        shares = self.input_shares(p, column)
         turnover = ("tau4cwd", "tau4l1", "tau4l2", "tau4l2", "tau4s1", "tau4s2", "tau4s3")
         rate = 1.0 / jnp.stack([p[name] for name in turnover])
         soil, litter = env.soil, env.litter
@@ -161,10 +162,6 @@ class CLM5(SoilModel):
             climate=climate_modifier(p["q10"], p["w_scaling"], p["efolding"], column),
             input_shares=shares,
         )
-
-    def _shares(self, parameters: Values, column: Column) -> Float[Array, " layer"]:
-        allocate = input_shares_published if self.published else input_shares
-        return allocate(parameters["b"], column)
 
 
 def _by_layer(share: Array | float, column: Column) -> Array | None:

@@ -10,7 +10,6 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from proda.column.allocation import input_shares, input_shares_published
 from proda.column.column import Column
 from proda.column.environment import (
     Environment,
@@ -96,7 +95,7 @@ class COMPAS(SoilModel):
         p = parameters
         env = self._environment(p, column)
         litter = litter_steady_state(
-            p["tau_ml"], p["tau_cl_ll"], p["a_cl_cwd"], self._shares(p, column), env,
+            p["tau_ml"], p["tau_cl_ll"], p["a_cl_cwd"], self.input_shares(p, column), env,
             self.mixing(p, column), column,
         )  # fmt: skip
         # What arrives from litter, g m-2 yr-1 in each layer.
@@ -170,7 +169,7 @@ class COMPAS(SoilModel):
         """Return the terms of P-Eq 2 and 6-8 at a state."""
         p = parameters
         env = self._environment(p, column)
-        shares = self._shares(p, column)
+        shares = self.input_shares(p, column)
         xi = env.soil
         doc, mic, enz, msoc = pools[4:]
         km_assim, km_decom = p["km_assim"] * xi, p["km_decom"] * xi
@@ -221,7 +220,3 @@ class COMPAS(SoilModel):
         average = environment_of_means if self.published else environment
         p = parameters
         return average(p["q10"], p["w_scaling"], jnp.asarray(EFOLDING), column)
-
-    def _shares(self, parameters: Values, column: Column) -> Float[Array, " layer"]:
-        allocate = input_shares_published if self.published else input_shares
-        return allocate(parameters["b"], column)

@@ -7,16 +7,13 @@ so litter is solved first.
 from __future__ import annotations
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from proda.column.column import Column
 from proda.column.environment import Environment
 from proda.column.ratio import ratio
 from proda.column.transport import Transport
-from proda.column.tridiagonal import ChainRates, solve_chains
-
-Scalar = Float[Array, ""]
+from proda.column.tridiagonal import ChainRates, Scalar, solve_chains
 
 
 class Litter(eqx.Module):
@@ -63,7 +60,7 @@ def litter_steady_state(
         "share": shares,
         "xi": environment.litter,
         "up": transport.up,
-        "down_above": jnp.concatenate([jnp.zeros(1), transport.down[:-1]]),
+        "down_above": transport.down_above,
         "leak": transport.leak,
     }
 
@@ -77,11 +74,11 @@ def litter_steady_state(
 
     (fast, slow), closed = solve_chains(layers, rates)
     fallen = cwd * shares
-    mixing_litter = metabolic + cellulose + lignin + cwd > 0.0
     return Litter(
         cwd=ratio(fallen, environment.soil),
         metabolic=metabolic * fast,
         cellulose=(cellulose + cwd_to_cellulose * cwd) * slow,
         lignin=(lignin + (1.0 - cwd_to_cellulose) * cwd) * slow,
-        stuck=(closed & mixing_litter) | ((fallen > 0.0) & (environment.soil == 0.0)).any(),
+        stuck=(closed & (column.litter_input.sum() > 0.0))
+        | ((fallen > 0.0) & (environment.soil == 0.0)).any(),
     )

@@ -12,10 +12,12 @@ import jax.numpy as jnp
 import pandas as pd
 from jaxtyping import Array, Float, Int
 
+from proda.column.allocation import input_shares, input_shares_published
 from proda.column.column import Column
 from proda.column.transport import Transport, exchange, transport
 from proda.column.transport_published import transport_published
 from proda.errors import ModelError
+from proda.forcing import LITTER
 from proda.parameters import Parameter, table
 
 Values = Mapping[str, Float[Array, ""] | Float[Array, " layer"]]
@@ -36,6 +38,11 @@ class Reason(IntEnum):
     """A pool or rate exceeds what float64 can hold."""
     MOSTLY_MICROBES = 3
     """Less than ten times the microbial biomass in all (rule of the published COMPAS only)."""
+
+    @property
+    def words(self) -> str:
+        """The reason as a reader sees it."""
+        return self.name.lower().replace("_", " ")
 
 
 class SteadyState(eqx.Module):
@@ -141,6 +148,18 @@ class SoilModel(eqx.Module):
         )
         scheme = transport_published if self.published else transport
         return scheme(g, column.nbedrock, column.grid)
+
+    def input_shares(self, parameters: Values, column: Column) -> Float[Array, " layer"]:
+        """Return the share of the carbon input that enters each layer (science: section 5)."""
+        allocate = input_shares_published if self.published else input_shares
+        return allocate(parameters["b"], column)
+
+    def litter_input(
+        self, shares: Float[Array, " layer"], column: Column
+    ) -> Float[Array, "pool layer"]:
+        """Return B I of a model whose first pools are the litter that plants feed, g m-3 yr-1."""
+        entering = column.litter_input[:, None] * shares / column.grid.thickness
+        return jnp.pad(entering, ((0, len(self.pools) - len(LITTER)), (0, 0)))
 
     def outflow(
         self, pools: Float[Array, "pool layer"], transfers: Transfers

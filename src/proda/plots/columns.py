@@ -86,15 +86,10 @@ def _panel(axis: Axes, results: Mapping[str, xr.Dataset], i: int, depth: float) 
                     baseline=None, color=colour, linewidth=1.6, label=label)  # fmt: skip
     axis.set_ylim(depth, 0.0)
     axis.set_xlim(left=0.0)
-    axis.set_title(str(first_name(results, i)))
+    axis.set_title(str(next(iter(results.values()))["site"].to_numpy()[i]))
     if missing:
         axis.text(0.5, 0.5, "no steady state:\n" + ", ".join(missing), transform=axis.transAxes,
                   ha="center", va="center", color="0.4")  # fmt: skip
-
-
-def first_name(results: Mapping[str, xr.Dataset], i: int) -> object:
-    """Return the name of the i-th site."""
-    return next(iter(results.values()))["site"].to_numpy()[i]
 
 
 def stock(result: xr.Dataset, upper: float = 0.0, lower: float = 1.0) -> np.ndarray:
