@@ -151,24 +151,23 @@ def test_steady_states_are_where_nothing_changes(model, seed):
     )
 
 
-@settings(ROUGH, max_examples=20, derandomize=True)
+@settings(ROUGH, max_examples=20)
 @given(seed=SEEDS)
 def test_gradients_are_finite_in_forward_and_reverse_mode(model, seed):
     """Also where fluxes are too small to be squared, and where there is no steady state.
 
-    Columns with over a million tonnes of carbon per cubic metre (e-folding depths near 0) are
-    left out: derivatives of such numbers are rounding.
-
-    Always the same columns: rare random ones still fail, those with an e-folding depth
-    under 1 mm and carbon near the bound. Seed 24606979 (CLM5) has a vanishing derivative that is
-    the rounding of a column with 4e11 g m-2; seed 1839662810 overflows in reverse mode, where the
-    derivative by a rate of 1e-300 exceeds float64 although the one by the parameter does not.
+    Two kinds of CLM5 columns are left out, in which float64 fails now and then (7 of 12,392):
+    e-folding depths under 1 cm (1 % of the prior), where the derivative by a rate of 1e-300
+    overflows in reverse mode although the one by the parameter would not; and pools over
+    1e9 g m-3, where derivatives that should vanish are rounding.
     """
     forcing = rough_forcing(seed, COLUMNS)
     values = rough_parameters(model, seed, COLUMNS)
     p = {name: jnp.asarray(value) for name, value in values.items()}
     forward, reverse, largest = compiled_gradients(model.name)(p, prepare(forcing))
-    sensible = np.asarray(largest) < 1e12
+    sensible = np.asarray(largest) < 1e9
+    if "efolding" in values:
+        sensible &= values["efolding"] >= 0.01
     assert sensible.mean() > 0.5
     for name, value in values.items():
         one, other = np.asarray(forward[name])[sensible], np.asarray(reverse[name])[sensible]
