@@ -37,3 +37,7 @@ class CovariateError(ProdaError):
 
 class DownloadError(ProdaError):
     """A data set is not in the catalogue, or could not be downloaded whole."""
+
+
+class DiagnosticsError(ProdaError):
+    """Posterior draws or observations have shapes or values that a diagnostic cannot judge."""
