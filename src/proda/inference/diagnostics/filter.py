@@ -1,0 +1,130 @@
+"""Which sites' posteriors are good enough to learn from, and why the others are not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from proda.errors import DiagnosticsError
+
+
+class Verdict(IntEnum):
+    """The first reason why a site is not kept, in the order in which they are looked at."""
+
+    KEPT = 0
+    NO_POSTERIOR = 1
+    """The sampler gave up on the site; its own reason code says why."""
+    NOT_CONVERGED = 2
+    """Mean Gelman-Rubin statistic not below its limit, or undefined (a chain stands still)."""
+    NOT_CONVERGED_IN_RANK = 3
+    """Largest rank-normalised R-hat not below its limit, or undefined."""
+    TOO_FEW_DRAWS = 4
+    """Smallest effective size below its limit, or undefined."""
+    POOR_FIT = 5
+    """Nash-Sutcliffe efficiency not above its limit, or undefined (fewer than two observations)."""
+
+    @property
+    def words(self) -> str:
+        """The verdict as a reader sees it."""
+        return self.name.lower().replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Limits that a site's posterior must keep; the defaults are the paper's (P-section 2.1).
+
+    Parameters
+    ----------
+    max_gelman_rubin
+        The mean Gelman-Rubin statistic over parameters must be below.
+    min_nash_sutcliffe
+        The Nash-Sutcliffe efficiency must be above.
+    max_rank_rhat
+        The largest rank-normalised split R-hat over parameters must be below; None: not looked at.
+    min_ess
+        The smallest effective size over parameters must be at least this; None: not looked at.
+
+    Raises
+    ------
+    DiagnosticsError
+        If a limit is NaN: nothing would pass it.
+    """
+
+    max_gelman_rubin: float = 1.05
+    min_nash_sutcliffe: float = 0.0
+    max_rank_rhat: float | None = None
+    min_ess: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, limit in vars(self).items():
+            if limit is not None and math.isnan(limit):
+                raise DiagnosticsError(f"{name} is NaN, and no site would pass; give a number")
+
+    def apply(
+        self,
+        gelman_rubin: ArrayLike,
+        nash_sutcliffe: ArrayLike,
+        *,
+        rank_rhat: ArrayLike | None = None,
+        ess: ArrayLike | None = None,
+        reason: ArrayLike | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Judge every site; NaN passes no limit.
+
+        Parameters
+        ----------
+        gelman_rubin
+            Mean over parameters, one per site, any shape.
+        nash_sutcliffe
+            One per site, same shape, and so the others.
+        rank_rhat
+            Largest over parameters.
+        ess
+            Smallest over parameters (and over bulk and tail).
+        reason
+            The sampler's reason code; 0 where it has a posterior. None: it has one everywhere.
+
+        Returns
+        -------
+        Whether to keep each site (bool), and its :class:`Verdict` as a number (int8).
+
+        Raises
+        ------
+        DiagnosticsError
+            If shapes differ, or a statistic is missing that has a limit.
+        """
+        shape = np.shape(gelman_rubin)
+        failed = []
+        if reason is not None:
+            failed.append((Verdict.NO_POSTERIOR, _same(reason, shape, "reason") != 0))
+        # "not below" instead of "above": NaN fails
+        values = _same(gelman_rubin, shape, "gelman_rubin")
+        failed.append((Verdict.NOT_CONVERGED, ~(values < self.max_gelman_rubin)))
+        if self.max_rank_rhat is not None:
+            values = _same(rank_rhat, shape, "rank_rhat")
+            failed.append((Verdict.NOT_CONVERGED_IN_RANK, ~(values < self.max_rank_rhat)))
+        if self.min_ess is not None:
+            values = _same(ess, shape, "ess")
+            failed.append((Verdict.TOO_FEW_DRAWS, ~(values >= self.min_ess)))
+        fit = _same(nash_sutcliffe, shape, "nash_sutcliffe")
+        failed.append((Verdict.POOR_FIT, ~(fit > self.min_nash_sutcliffe)))
+
+        verdict = np.full(shape, Verdict.KEPT, dtype=np.int8)
+        for name, failure in reversed(failed):
+            verdict = np.where(failure, np.int8(name), verdict)
+        return verdict == Verdict.KEPT, verdict
+
+
+def _same(values: ArrayLike | None, shape: tuple[int, ...], name: str) -> np.ndarray:
+    if values is None:
+        raise DiagnosticsError(f"the filter has a limit for {name}: pass {name}, one per site")
+    array = np.asarray(values)
+    if array.shape != shape:
+        raise DiagnosticsError(
+            f"{name} has the shape {array.shape}, gelman_rubin {shape}; give one value per site"
+        )
+    return array
