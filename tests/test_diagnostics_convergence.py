@@ -56,6 +56,14 @@ def test_equals_arviz(statistic, shape, rho):
         assert np.isfinite(statistic(normal)).all()
 
 
+@pytest.mark.parametrize("n_draws", [6, 9, 12, 17])
+def test_short_chains_equal_arviz(n_draws):
+    """So short that the sum of autocorrelations runs to its last term at some sites."""
+    draws = chains(7, -0.3, (400, 2, n_draws, 1))
+    for statistic in (ess_bulk, ess_tail):
+        np.testing.assert_allclose(statistic(draws), arviz(statistic, draws), rtol=1e-10)
+
+
 def test_gelman_rubin_by_hand():
     # Means 2 and 5, variances 1 and 4: B/n = 4.5, W = 2.5, n = 3
     draws = np.array([[1.0, 2.0, 3.0], [3.0, 5.0, 7.0]])[..., None]

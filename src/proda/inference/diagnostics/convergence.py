@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from proda.errors import DiagnosticsError
+from proda.inference.diagnostics.ties import runs, tied
 
 SERIES = 256
 """Series (one parameter at one site) worked on at once: a few MB, so that they stay in cache."""
@@ -187,17 +187,16 @@ def _normal_scores(series: np.ndarray) -> np.ndarray:
     """Replace draws by the normal quantiles of their ranks among all chains (Blom 1958)."""
     n = series[0].size
     flat = series.reshape(len(series), n)
-    # Ranks are whole or half numbers, so a table saves a normal quantile per draw.
-    table = ndtri((np.arange(2, 2 * n + 1) / 2 - 0.375) / (n + 0.25))
     order = np.argsort(flat, axis=1)
     ordered = np.take_along_axis(flat, order, axis=1)
+    twice = np.tile(2 * np.arange(n), (len(flat), 1))
+    with_ties = tied(ordered)
+    first, last = runs(ordered[with_ties])
+    twice[with_ties] = first + last
+    # Average ranks are whole or half numbers: a table by twice the rank saves a quantile per draw.
+    table = ndtri((np.arange(2 * n - 1) / 2 + 0.625) / (n + 0.25))
     scores = np.empty_like(flat)
-    np.put_along_axis(scores, order, table[None, ::2], axis=1)
-    # Averaging the ranks of equal draws costs five times as much as ranking, and few series need it
-    tied = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
-    if tied.any():
-        ranks = rankdata(flat[tied], method="average", axis=1)
-        scores[tied] = table[(2 * ranks).astype(np.intp) - 2]
+    np.put_along_axis(scores, order, table[twice], axis=1)
     return scores.reshape(series.shape)
 
 

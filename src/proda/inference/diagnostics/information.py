@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.special import digamma
 
 from proda.errors import DiagnosticsError
+from proda.inference.diagnostics.ties import runs, tied
 
 UNIFORM_SD = 1.0 / math.sqrt(12.0)
 """Standard deviation of the prior."""
@@ -74,8 +75,8 @@ def information_gain(draws: ArrayLike) -> np.ndarray:
 
     Histograms of 20 to 50 bins (Miller-Madow) do as well for wide posteriors, but miss 0.2 to 1.3
     bits at a standard deviation of 0.01; windows that stop m draws short of the ends are biased by
-    0.06 bits at m = 20. Windows across an empty stretch between two modes cost up to 0.19 bits
-    (two sharp modes at the ends of the range).
+    0.06 bits at m = 20. Windows across an empty stretch between two modes cost 0.19 bits where all
+    draws lie in the outer tenths of the range (2.32 bits), and more where modes are sharper.
 
     Parameters
     ----------
@@ -122,23 +123,18 @@ def _spread_repeats(ordered: np.ndarray) -> np.ndarray:
     A chain that rejects repeats itself; a window among the repeats would have no width, and thus an
     infinite density, which says something of the chain but nothing of the posterior.
     """
-    n = ordered.shape[1]
-    same = ordered[:, 1:] == ordered[:, :-1]
-    tied = np.flatnonzero(same.any(axis=1))
-    if tied.size == 0:
+    with_ties = tied(ordered)
+    if with_ties.size == 0:
         return ordered
-    values, same = ordered[tied], same[tied]
-    position = np.arange(n)
-    edge = np.zeros((len(tied), 1), dtype=bool)
-    starts, ends = ~np.hstack((edge, same)), ~np.hstack((same, edge))
-    first = np.maximum.accumulate(np.where(starts, position, 0), axis=1)
-    last = np.minimum.accumulate(np.where(ends, position, n)[:, ::-1], axis=1)[:, ::-1]
+    values = ordered[with_ties]
+    first, last = runs(values)
+    n = values.shape[1]
     left = np.take_along_axis(values, np.maximum(first - 1, 0), axis=1)
     right = np.take_along_axis(values, np.minimum(last + 1, n - 1), axis=1)
     lower, upper = (left + values) / 2, (values + right) / 2
-    share = (position - first + 0.5) / (last - first + 1)
+    share = (np.arange(n) - first + 0.5) / (last - first + 1)
     spread = ordered.copy()
-    spread[tied] = np.where(last > first, lower + share * (upper - lower), values)
+    spread[with_ties] = np.where(last > first, lower + share * (upper - lower), values)
     return spread
 
 
