@@ -189,14 +189,15 @@ def _normal_scores(series: np.ndarray) -> np.ndarray:
     flat = series.reshape(len(series), n)
     order = np.argsort(flat, axis=1)
     ordered = np.take_along_axis(flat, order, axis=1)
-    twice = np.tile(2 * np.arange(n), (len(flat), 1))
-    with_ties = tied(ordered)
-    first, last = runs(ordered[with_ties])
-    twice[with_ties] = first + last
     # Average ranks are whole or half numbers: a table by twice the rank saves a quantile per draw.
     table = ndtri((np.arange(2 * n - 1) / 2 + 0.625) / (n + 0.25))
+    by_rank = np.broadcast_to(table[::2], flat.shape)
+    with_ties = tied(ordered)
+    if with_ties.size:
+        by_rank = by_rank.copy()
+        by_rank[with_ties] = table[np.add(*runs(ordered[with_ties]))]
     scores = np.empty_like(flat)
-    np.put_along_axis(scores, order, table[twice], axis=1)
+    np.put_along_axis(scores, order, by_rank, axis=1)
     return scores.reshape(series.shape)
 
 
