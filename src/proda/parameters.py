@@ -13,7 +13,7 @@ import xarray as xr
 
 from proda.errors import ParameterError
 
-Component = Literal["A", "CUE", "K", "xi", "V", "B"]
+Component = Literal["A", "CUE", "K", "xi", "V", "B", "error"]
 Bounds = Literal["prior", "physical"]
 
 

@@ -1,0 +1,1 @@
+"""Samplers behind one small interface; see `sampler.py`."""

@@ -1,0 +1,106 @@
+"""What a sampler is: pure functions on a State, for one chain at one site."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from proda.inference.target import Target
+
+MAX_TRIES = 500
+"""Draws from the prior until one is possible; where none of so many is, a site has no start."""
+
+State = Any
+"""A pytree that holds exactly what continues a chain, and so exactly what a checkpoint holds."""
+
+
+class Info(eqx.Module):
+    """What one step tells; `adapt` learns from it and the runner counts it."""
+
+    acceptance: Float[Array, "..."]
+    """Probability with which the proposal was accepted, of each replica where there are several."""
+    visited: Float[Array, "..."]
+    """Where the chain is now, in the sampler's own coordinates; what `adapt` learns from."""
+
+
+class Sampler(eqx.Module):
+    """A Markov chain on the unit box.
+
+    `step` is one transition. While the chain warms up, `adapt` is called after each segment of
+    steps; afterwards never, so that all draws that are kept come from one fixed kernel, whose
+    stationary distribution is the posterior. (Samplers that are not `exact` may go on adapting.)
+    """
+
+    name: ClassVar[str]
+    exact: ClassVar[bool]
+    """Whether its stationary distribution is the posterior."""
+    always_adapts: ClassVar[bool] = False
+
+    @property
+    @abc.abstractmethod
+    def n_warm_up(self) -> int:
+        """Steps before the first that is kept."""
+
+    @property
+    @abc.abstractmethod
+    def n_kept(self) -> int:
+        """Steps after that."""
+
+    @property
+    def n_replicas(self) -> int:
+        """Model evaluations per step."""
+        return 1
+
+    @abc.abstractmethod
+    def init(self, key: Key[Array, ""], target: Target) -> State:
+        """Return the state of a new chain, started from the prior."""
+
+    @abc.abstractmethod
+    def step(self, key: Key[Array, ""], state: State, target: Target) -> tuple[State, Info]:
+        """Return the state after one transition."""
+
+    @abc.abstractmethod
+    def adapt(self, state: State, info: Info) -> State:
+        """Return the state with what a segment of steps taught; Info has a leading step axis."""
+
+    @abc.abstractmethod
+    def draw(self, state: State) -> tuple[Float[Array, " parameter"], Float[Array, ""]]:
+        """Return the place in the unit box, and its log-likelihood."""
+
+    def log_evidence(self, state: State) -> Float[Array, ""]:
+        """Return the log of the mean likelihood over the prior, NaN where it is not estimated."""
+        return jnp.asarray(jnp.nan)
+
+
+def find_start(
+    key: Key[Array, ""], target: Target
+) -> tuple[Float[Array, " parameter"], Float[Array, ""]]:
+    """Draw from the prior until the likelihood is not 0.
+
+    Returns
+    -------
+    u, log_likelihood
+        log_likelihood is -inf where none of MAX_TRIES draws was possible.
+    """
+
+    def draw(i: Any) -> tuple[Any, Any]:
+        u = jax.random.uniform(jax.random.fold_in(key, i), (target.n_parameters,))
+        u = jnp.maximum(u, jnp.finfo(u.dtype).tiny)  # uniform draws may be 0, the box is open
+        return u, target.log_likelihood(u)
+
+    def again(carry: Any) -> Bool[Array, ""]:
+        i, _, value = carry
+        return (i < MAX_TRIES) & (value == -jnp.inf)
+
+    def body(carry: Any) -> Any:
+        i, _, _ = carry
+        return (i + 1, *draw(i))
+
+    # The first draw stands outside the loop, so that under vmap sites that have a start wait idle.
+    _, u, value = jax.lax.while_loop(again, body, (1, *draw(0)))
+    return u, value

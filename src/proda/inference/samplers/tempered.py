@@ -1,0 +1,248 @@
+"""Parallel tempering with preconditioned Crank-Nicolson proposals: the default sampler.
+
+Coordinates: z = Phi^-1(u), in which the uniform prior is the standard normal, so that the box has
+no walls and a dimension that the data say nothing about is a Gaussian.
+
+A chain is a ladder of replicas at inverse temperatures 0 = beta_1 < ... < beta_T = 1; replica k
+has the density prior x likelihood^beta_k. The hottest draws afresh from the prior at every step.
+Neighbours try to swap, even and odd pairs in turn (non-reversible: Okabe et al. 2001; Syed et al.
+2022), so what the prior finds travels to beta = 1: several modes, as COMPAS has, get their due.
+
+Each replica moves by the t-preconditioned Crank-Nicolson kernel, which is reversible with respect
+to a multivariate t fitted to its own history while it warms up:
+z' = m + sqrt(1 - s^2)(z - m) + s sqrt(g) L xi, g ~ InvGamma((d + nu)/2, (nu + |w|^2)/2),
+w = L^-1(z - m); accepted with the ratio of (target / t).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import ndtr, ndtri
+from jaxtyping import Array, Float, Int, Key
+
+from proda.inference.samplers.moments import factor, tune, update
+from proda.inference.samplers.sampler import Info, Sampler, find_start
+from proda.inference.target import Target
+
+ACCEPTANCE = 0.234
+MAX_STEP = 0.999
+"""Largest s: at 1 a proposal forgets where it came from."""
+
+
+class TemperedState(eqx.Module):
+    """State of one chain; the leading axis is the replica, hottest first."""
+
+    z: Float[Array, "replica parameter"]
+    log_likelihood: Float[Array, " replica"]
+    n_steps: Int[Array, ""]
+    n_segments: Int[Array, ""]
+    beta: Float[Array, " replica"]
+    """Inverse temperatures."""
+    rejection: Float[Array, " rung"]
+    """Running share of rejected swaps between neighbours."""
+    mean: Float[Array, "replica parameter"]
+    covariance: Float[Array, "replica parameter parameter"]
+    factor: Float[Array, "replica parameter parameter"]
+    log_scale: Float[Array, " replica"]
+    log_ratio: Float[Array, " rung"]
+    """Log of the sum over steps of likelihood^(beta_(k+1) - beta_k), for the evidence."""
+    n_ratios: Int[Array, ""]
+
+
+class TemperedInfo(Info):
+    """Info with the swaps."""
+
+    swap: Float[Array, " rung"]
+    """Probability of each swap that was tried, NaN where none was."""
+
+
+class Tempered(Sampler):
+    """Parallel tempering with t-preconditioned Crank-Nicolson moves."""
+
+    name: ClassVar[str] = "tempered"
+    exact: ClassVar[bool] = True
+
+    warm_up: int = eqx.field(static=True, default=4000)
+    kept: int = eqx.field(static=True, default=8000)
+    replicas: int = eqx.field(static=True, default=6)
+
+    @property
+    def n_warm_up(self) -> int:
+        """Steps that adapt and are discarded."""
+        return self.warm_up
+
+    @property
+    def n_kept(self) -> int:
+        """Steps with a fixed kernel."""
+        return self.kept
+
+    @property
+    def n_replicas(self) -> int:
+        """Model evaluations per step: one for each temperature."""
+        return self.replicas
+
+    def init(self, key: Key[Array, ""], target: Target) -> TemperedState:
+        """Start every replica from the prior."""
+        n, d = self.replicas, target.n_parameters
+        u, value = jax.vmap(lambda k: find_start(k, target))(jax.random.split(key, n))
+        return TemperedState(
+            z=ndtri(u),
+            log_likelihood=value,
+            n_steps=jnp.zeros((), jnp.int32),
+            n_segments=jnp.zeros((), jnp.int32),
+            beta=jnp.asarray(np.linspace(0.0, 1.0, n) ** 3),
+            rejection=jnp.full(n - 1, 0.5),
+            mean=jnp.zeros((n, d)),
+            covariance=jnp.broadcast_to(jnp.eye(d), (n, d, d)),
+            factor=jnp.broadcast_to(jnp.eye(d), (n, d, d)),
+            log_scale=jnp.full(n, np.log(0.3)),
+            log_ratio=jnp.full(n - 1, -jnp.inf),
+            n_ratios=jnp.zeros((), jnp.int32),
+        )
+
+    def step(
+        self, key: Key[Array, ""], state: TemperedState, target: Target
+    ) -> tuple[TemperedState, TemperedInfo]:
+        """Move every replica once, then try to swap every other pair of neighbours."""
+        n, d = state.z.shape
+        nu = 5 if d % 2 else 4  # so that (d + nu)/2 is whole: a sum of exponentials is its gamma
+        k_normal, k_uniform = jax.random.split(key)
+        # Single precision is enough for a proposal: it is symmetric, and the target is not.
+        xi = jax.random.normal(k_normal, (n, d), jnp.float32)
+        uniform = jax.random.uniform(
+            k_uniform, (n, (d + nu) // 2 + 2), jnp.float32, minval=jnp.finfo(jnp.float32).tiny
+        )
+        exponential = -jnp.log(uniform)
+        gamma = exponential[:, 2:].sum(axis=1).astype(jnp.float64)
+        move, swap = (-exponential[:, i].astype(jnp.float64) for i in (0, 1))
+
+        one = jax.vmap(self._move, in_axes=(0, 0, 0, 0, 0, 0, 0, 0, 0, None))
+        z, value, acceptance = one(
+            state.z, state.log_likelihood, state.beta, state.mean, state.factor, state.log_scale,
+            xi.astype(jnp.float64), gamma, move, target,
+        )  # fmt: skip
+        visited = z
+
+        # Swaps. Impossible replicas (-inf: only where a site has no start) stay where they are.
+        pair = jnp.arange(n - 1)
+        gap = jnp.diff(state.beta)
+        difference = value[:-1] - value[1:]
+        log_swap = jnp.where(jnp.isfinite(difference), gap * difference, -jnp.inf)
+        tried = pair % 2 == state.n_steps % 2
+        swapped = tried & (swap[:-1] < log_swap)
+        up = jnp.append(swapped, False)
+        down = jnp.append(False, swapped)
+
+        def exchange(x: Any) -> Any:
+            shape = (n,) + (1,) * (x.ndim - 1)
+            from_above = jnp.concatenate([x[1:], x[-1:]])
+            from_below = jnp.concatenate([x[:1], x[:-1]])
+            x = jnp.where(up.reshape(shape), from_above, x)
+            return jnp.where(down.reshape(shape), from_below, x)
+
+        info = TemperedInfo(
+            acceptance=acceptance,
+            visited=visited,
+            swap=jnp.where(tried, jnp.minimum(1.0, jnp.exp(log_swap)), jnp.nan),
+        )
+        state = eqx.tree_at(
+            lambda s: (s.z, s.log_likelihood, s.n_steps, s.log_ratio, s.n_ratios),
+            state,
+            (
+                exchange(z),
+                exchange(value),
+                state.n_steps + 1,
+                jnp.logaddexp(state.log_ratio, gap * value[:-1]),
+                state.n_ratios + 1,
+            ),
+        )
+        return state, info
+
+    def _move(self, z: Any, value: Any, beta: Any, mean: Any, factor: Any, log_scale: Any,
+              xi: Any, gamma: Any, log_uniform: Any, target: Target) -> Any:  # fmt: skip
+        """Move one replica; the hottest draws from the prior instead."""
+        d = len(z)
+        nu = 5 if d % 2 else 4
+        s = jnp.exp(log_scale)
+        keep = jnp.sqrt(1.0 - s * s)
+        w = jax.lax.linalg.triangular_solve(
+            factor, (z - mean)[:, None], left_side=True, lower=True
+        )[:, 0]
+        here = w @ w
+        width = s * jnp.sqrt(0.5 * (nu + here) / gamma)
+        w_new = keep * w + width * xi
+        z_new = mean + factor @ w_new
+        hottest = beta == 0.0
+        z_new = jnp.where(hottest, xi, z_new)
+        u = ndtr(z_new)
+        inside = ((u > 0.0) & (u < 1.0)).all()
+        value_new = target.log_likelihood(jnp.where(inside, u, 0.5))
+        possible = inside & (value_new > -jnp.inf)
+        t_ratio = 0.5 * (d + nu) * (jnp.log1p(w_new @ w_new / nu) - jnp.log1p(here / nu))
+        prior_ratio = 0.5 * (z @ z - z_new @ z_new)
+        change = jnp.where(possible & (value > -jnp.inf), value_new - value, jnp.inf)
+        log_ratio = jnp.where(hottest, 0.0, beta * change + prior_ratio + t_ratio)
+        log_ratio = jnp.where(possible, log_ratio, -jnp.inf)
+        accept = log_uniform < log_ratio
+        return (
+            jnp.where(accept, z_new, z),
+            jnp.where(accept, value_new, value),
+            jnp.minimum(1.0, jnp.exp(log_ratio)),
+        )
+
+    def adapt(self, state: TemperedState, info: Info) -> TemperedState:
+        """Fit each replica's t to where it has been, tune its step, and space the temperatures."""
+        assert isinstance(info, TemperedInfo)
+        t = state.n_segments
+        mean, covariance = jax.vmap(update, in_axes=(0, 0, 1, None))(
+            state.mean, state.covariance, info.visited, t
+        )
+        log_scale = tune(state.log_scale, info.acceptance.mean(axis=0), ACCEPTANCE, t)
+        rejected = 1.0 - jnp.nanmean(info.swap, axis=0)
+        rejection = state.rejection + (rejected - state.rejection) / (0.5 * t + 5.0)
+        n = self.replicas
+        return TemperedState(
+            z=state.z,
+            log_likelihood=state.log_likelihood,
+            n_steps=state.n_steps,
+            n_segments=t + 1,
+            beta=_even_ladder(state.beta, rejection),
+            rejection=rejection,
+            mean=mean,
+            covariance=covariance,
+            factor=jax.vmap(lambda c: factor(c, 1.0))(covariance),
+            log_scale=jnp.minimum(log_scale, np.log(MAX_STEP)),
+            log_ratio=jnp.full(n - 1, -jnp.inf),
+            n_ratios=jnp.zeros((), jnp.int32),
+        )
+
+    def draw(self, state: TemperedState) -> tuple[Float[Array, " parameter"], Float[Array, ""]]:
+        """Return the coldest replica."""
+        return ndtr(state.z[-1]), state.log_likelihood[-1]
+
+    def log_evidence(self, state: TemperedState) -> Float[Array, ""]:
+        """Stepping stones (Xie et al. 2011): the product of the mean ratios between neighbours.
+
+        The prior is the uniform one, restricted to parameters that have a steady state.
+        """
+        return (state.log_ratio - jnp.log(state.n_ratios)).sum()
+
+
+def _even_ladder(
+    beta: Float[Array, " replica"], rejection: Float[Array, " rung"]
+) -> Float[Array, " replica"]:
+    """Return temperatures between which swaps are rejected equally often (Syed et al. 2022).
+
+    The barrier grows by the share of rejected swaps from rung to rung; it is taken to be linear in
+    beta^(1/3) in between. Ends stay at 0 and 1.
+    """
+    rise = jnp.maximum(rejection, 0.01)
+    barrier = jnp.concatenate([jnp.zeros(1), jnp.cumsum(rise)])
+    wanted = jnp.linspace(0.0, 1.0, len(beta)) * barrier[-1]
+    even = jnp.interp(wanted, barrier, jnp.cbrt(beta)) ** 3
+    return even.at[0].set(0.0).at[-1].set(1.0)

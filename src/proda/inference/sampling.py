@@ -1,0 +1,120 @@
+"""Many chains at many sites in one compiled program.
+
+The loop over steps is inside, sites and chains are batched around a single step. Between calls the
+whole state is in the caller's hands, to be kept in a checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from proda.inference.likelihood import Likelihood
+from proda.inference.samplers.sampler import Sampler, State
+from proda.inference.target import Posterior, Site, Target
+from proda.models.model import SoilModel
+
+
+class Problem(eqx.Module):
+    """What is asked of every site: which model, compared how, sampled how."""
+
+    model: SoilModel
+    likelihood: Likelihood
+    sampler: Sampler
+    segment: int = eqx.field(static=True)
+    """Steps between two kept draws, and between two adaptations."""
+
+    def target(self, site: Site) -> Target:
+        """Return the posterior of one site."""
+        return Posterior(self.model, self.likelihood, site)
+
+
+class Draws(eqx.Module):
+    """One draw per segment of every chain."""
+
+    u: Float[Array, "segment site chain parameter"]
+    """Place in the unit box of the priors."""
+    log_likelihood: Float[Array, "segment site chain"]
+    acceptance: Float[Array, "segment site chain"]
+    """Mean acceptance over the segment (of the replica at the posterior's own temperature)."""
+
+
+def chain_keys(seed: int, sites: np.ndarray, n_chains: int) -> Key[Array, "site chain"]:
+    """Return the random key of every chain.
+
+    It depends on the seed, the site's name and the chain's number, and on nothing else: not on the
+    other sites, their order, blocks, or machines.
+    """
+    digests = [hashlib.sha256(str(site).encode()).digest() for site in sites]
+    words = np.array([np.frombuffer(d[:8], "<u4") for d in digests], np.uint32).reshape(-1, 2)
+
+    def key(pair: Any, chain: Any) -> Any:
+        root = jax.random.key(seed)
+        return jax.random.fold_in(
+            jax.random.fold_in(jax.random.fold_in(root, pair[0]), pair[1]), chain
+        )
+
+    return jax.vmap(jax.vmap(key, in_axes=(None, 0)), in_axes=(0, None))(
+        jnp.asarray(words), jnp.arange(n_chains)
+    )
+
+
+@eqx.filter_jit
+def start(problem: Problem, sites: Site, keys: Key[Array, "site chain"]) -> State:
+    """Return the state of new chains, leading axes site and chain."""
+
+    def one(site: Site, key: Any) -> State:
+        return problem.sampler.init(jax.random.fold_in(key, 0), problem.target(site))
+
+    return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(sites, keys)
+
+
+@eqx.filter_jit
+def advance(
+    problem: Problem,
+    sites: Site,
+    keys: Key[Array, "site chain"],
+    state: State,
+    n_segments: int,
+    adapting: bool,
+) -> tuple[State, Draws]:
+    """Run some segments of every chain.
+
+    Parameters
+    ----------
+    problem, sites, keys
+        As for `start`.
+    state
+        Leading axes site and chain.
+    n_segments
+        How many segments (compiled for each number).
+    adapting
+        Whether the sampler learns after each segment.
+    """
+    sampler = problem.sampler
+
+    def step(state: State, site: Site, key: Any) -> tuple[State, Any]:
+        return sampler.step(
+            jax.random.fold_in(key, state.n_steps + 1), state, problem.target(site)
+        )
+
+    steps = jax.vmap(jax.vmap(step, in_axes=(0, None, 0)))
+
+    def one_step(state: State, _: Any) -> tuple[State, Any]:
+        return steps(state, sites, keys)
+
+    def one_segment(state: State, _: Any) -> tuple[State, Draws]:
+        state, info = jax.lax.scan(one_step, state, length=problem.segment)
+        u, value = jax.vmap(jax.vmap(sampler.draw))(state)
+        acceptance = info.acceptance if info.acceptance.ndim == 3 else info.acceptance[..., -1]
+        if adapting:
+            state = jax.vmap(jax.vmap(sampler.adapt, in_axes=(0, 1)), in_axes=(0, 1))(state, info)
+        return state, Draws(u, value, acceptance.mean(axis=0))
+
+    return jax.lax.scan(one_segment, state, length=n_segments)
