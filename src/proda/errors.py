@@ -41,3 +41,7 @@ class DownloadError(ProdaError):
 
 class DiagnosticsError(ProdaError):
     """Posterior draws or observations have shapes or values that a diagnostic cannot judge."""
+
+
+class AssimilationError(ProdaError):
+    """Settings of a data assimilation make no sense, or a run cannot be continued."""

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import abc
 
+from typing import Any
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from proda.column.column import Column
@@ -32,6 +36,12 @@ class Target(eqx.Module):
 
         u lies strictly inside the box; never NaN.
         """
+
+    def log_likelihoods(
+        self, u: Float[Array, "replica parameter"]
+    ) -> Float[Array, " replica"]:
+        """Return the log-likelihood at several places at once."""
+        return jax.vmap(self.log_likelihood)(u)
 
 
 class Site(eqx.Module):
@@ -76,9 +86,12 @@ class Posterior(Target):
 
     def values(self, u: Float[Array, " parameter"]) -> dict[str, Float[Array, ""]]:
         """Return physical values by name."""
-        return {
-            row.name: row.lower + u[i] * (row.upper - row.lower) for i, row in enumerate(self.rows)
-        }
+        lower = np.array([row.lower for row in self.rows])
+        upper = np.array([row.upper for row in self.rows])
+        # As a product of matrices, because XLA never merges one with what follows: it would
+        # otherwise compute u anew wherever the model uses a parameter.
+        value = lower + u @ jnp.diag(upper - lower)
+        return {row.name: value[i] for i, row in enumerate(self.rows)}
 
     def predict(self, u: Float[Array, " parameter"]) -> Prediction:
         """Return what the parameters say of the measured layers."""
@@ -98,6 +111,43 @@ class Posterior(Target):
         total = prediction.pointwise.sum()
         possible = (prediction.reason == Reason.FEASIBLE) & jnp.isfinite(total)
         return jnp.where(possible, total, -jnp.inf)
+
+    def log_likelihoods(
+        self, u: Float[Array, "replica parameter"]
+    ) -> Float[Array, " replica"]:
+        """Return the log-likelihood at several places at once.
+
+        Sites, chains and replicas are laid out along one axis whatever the nesting of vmap: the
+        loops over layers then run over one long axis of columns, up to twice as fast.
+        """
+
+        def plain(u: Any, site: Site) -> Any:
+            return Posterior(self.model, self.likelihood, site).log_likelihood(u)
+
+        @jax.custom_batching.custom_vmap
+        def many(u: Any, site: Site) -> Any:
+            return jax.vmap(plain, in_axes=(0, None))(u, site)
+
+        @many.def_vmap
+        def rule(size: int, batched: Any, u: Any, site: Site) -> Any:
+            if not batched[0]:
+                u = jnp.broadcast_to(u, (size, *u.shape))
+            n = u.shape[1]
+            flat = u.reshape(size * n, -1)
+            if any(jax.tree.leaves(batched[1])):
+                repeated = jax.tree.map(
+                    lambda leaf, own: jnp.repeat(leaf, n, axis=0)
+                    if own
+                    else jnp.broadcast_to(leaf, (size * n, *leaf.shape)),
+                    site,
+                    batched[1],
+                )
+                value = jax.vmap(plain)(flat, repeated)
+            else:
+                value = many(flat, site)
+            return value.reshape(size, n), True
+
+        return many(u, self.site)
 
 
 def sampled_rows(model: SoilModel, likelihood: Likelihood) -> tuple[Parameter, ...]:

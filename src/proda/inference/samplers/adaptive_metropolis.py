@@ -92,7 +92,7 @@ class AdaptiveMetropolis(Sampler):
         if self.periodic:
             u = u - jnp.floor(u)
         inside = ((u > 0.0) & (u < 1.0)).all()
-        value = target.log_likelihood(jnp.where(inside, u, 0.5))
+        value = target.log_likelihoods(jnp.where(inside, u, 0.5)[None])[0]
         value = jnp.where(inside, value, -jnp.inf)
         log_ratio = jnp.where(value > -jnp.inf, value - state.log_likelihood, -jnp.inf)
         accept = jnp.log(jax.random.uniform(k_accept)) < log_ratio

@@ -90,7 +90,7 @@ class Published(Sampler):
         k_propose, k_accept, k_choose = jax.random.split(key, 3)
         testing = state.n_steps < self.test
         u = self._propose(k_propose, state, testing)
-        value = target.log_likelihood(u)
+        value = target.log_likelihoods(u[None])[0]
         phase_step = jnp.where(testing, state.n_steps, state.n_steps - self.test)
         rise = jnp.where(value > -jnp.inf, state.log_likelihood - value, jnp.inf)
         log_ratio = -rise * jnp.log(phase_step + 2.0)

@@ -22,7 +22,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import ndtr, ndtri
+from jax.scipy.special import ndtri
 from jaxtyping import Array, Float, Int, Key
 
 from proda.inference.samplers.moments import factor, tune, update
@@ -48,6 +48,8 @@ class TemperedState(eqx.Module):
     mean: Float[Array, "replica parameter"]
     covariance: Float[Array, "replica parameter parameter"]
     factor: Float[Array, "replica parameter parameter"]
+    whitening: Float[Array, "replica parameter parameter"]
+    """Inverse of the factor."""
     log_scale: Float[Array, " replica"]
     log_ratio: Float[Array, " rung"]
     """Log of the sum over steps of likelihood^(beta_(k+1) - beta_k), for the evidence."""
@@ -100,6 +102,7 @@ class Tempered(Sampler):
             mean=jnp.zeros((n, d)),
             covariance=jnp.broadcast_to(jnp.eye(d), (n, d, d)),
             factor=jnp.broadcast_to(jnp.eye(d), (n, d, d)),
+            whitening=jnp.broadcast_to(jnp.eye(d), (n, d, d)),
             log_scale=jnp.full(n, np.log(0.3)),
             log_ratio=jnp.full(n - 1, -jnp.inf),
             n_ratios=jnp.zeros((), jnp.int32),
@@ -110,7 +113,7 @@ class Tempered(Sampler):
     ) -> tuple[TemperedState, TemperedInfo]:
         """Move every replica once, then try to swap every other pair of neighbours."""
         n, d = state.z.shape
-        nu = 5 if d % 2 else 4  # so that (d + nu)/2 is whole: a sum of exponentials is its gamma
+        nu = degrees_of_freedom(d)
         k_normal, k_uniform = jax.random.split(key)
         # Single precision is enough for a proposal: it is symmetric, and the target is not.
         xi = jax.random.normal(k_normal, (n, d), jnp.float32)
@@ -121,12 +124,22 @@ class Tempered(Sampler):
         gamma = exponential[:, 2:].sum(axis=1).astype(jnp.float64)
         move, swap = (-exponential[:, i].astype(jnp.float64) for i in (0, 1))
 
-        one = jax.vmap(self._move, in_axes=(0, 0, 0, 0, 0, 0, 0, 0, 0, None))
-        z, value, acceptance = one(
-            state.z, state.log_likelihood, state.beta, state.mean, state.factor, state.log_scale,
-            xi.astype(jnp.float64), gamma, move, target,
-        )  # fmt: skip
-        visited = z
+        z_new, log_t_ratio = jax.vmap(_propose)(
+            (state.z, state.mean, state.factor, state.whitening, state.log_scale), xi.astype(jnp.float64), gamma)
+        hottest = state.beta == 0.0
+        z_new = jnp.where(hottest[:, None], xi, z_new)
+        u = to_box(z_new)
+        inside = ((u > 0.0) & (u < 1.0)).all(axis=1)
+        value_new = target.log_likelihoods(jnp.where(inside[:, None], u, 0.5))
+        possible = inside & (value_new > -jnp.inf)
+        had_none = state.log_likelihood == -jnp.inf
+        change = jnp.where(possible & ~had_none, value_new - state.log_likelihood, jnp.inf)
+        log_prior_ratio = 0.5 * ((state.z**2).sum(axis=1) - (z_new**2).sum(axis=1))
+        log_ratio = state.beta * change + log_prior_ratio + log_t_ratio
+        log_ratio = jnp.where(possible, jnp.where(hottest, 0.0, log_ratio), -jnp.inf)
+        accept = move < log_ratio
+        z = jnp.where(accept[:, None], z_new, state.z)
+        value = jnp.where(accept, value_new, state.log_likelihood)
 
         # Swaps. Impossible replicas (-inf: only where a site has no start) stay where they are.
         pair = jnp.arange(n - 1)
@@ -146,8 +159,8 @@ class Tempered(Sampler):
             return jnp.where(down.reshape(shape), from_below, x)
 
         info = TemperedInfo(
-            acceptance=acceptance,
-            visited=visited,
+            acceptance=jnp.minimum(1.0, jnp.exp(log_ratio)),
+            visited=z,
             swap=jnp.where(tried, jnp.minimum(1.0, jnp.exp(log_swap)), jnp.nan),
         )
         state = eqx.tree_at(
@@ -163,38 +176,6 @@ class Tempered(Sampler):
         )
         return state, info
 
-    def _move(self, z: Any, value: Any, beta: Any, mean: Any, factor: Any, log_scale: Any,
-              xi: Any, gamma: Any, log_uniform: Any, target: Target) -> Any:  # fmt: skip
-        """Move one replica; the hottest draws from the prior instead."""
-        d = len(z)
-        nu = 5 if d % 2 else 4
-        s = jnp.exp(log_scale)
-        keep = jnp.sqrt(1.0 - s * s)
-        w = jax.lax.linalg.triangular_solve(
-            factor, (z - mean)[:, None], left_side=True, lower=True
-        )[:, 0]
-        here = w @ w
-        width = s * jnp.sqrt(0.5 * (nu + here) / gamma)
-        w_new = keep * w + width * xi
-        z_new = mean + factor @ w_new
-        hottest = beta == 0.0
-        z_new = jnp.where(hottest, xi, z_new)
-        u = ndtr(z_new)
-        inside = ((u > 0.0) & (u < 1.0)).all()
-        value_new = target.log_likelihood(jnp.where(inside, u, 0.5))
-        possible = inside & (value_new > -jnp.inf)
-        t_ratio = 0.5 * (d + nu) * (jnp.log1p(w_new @ w_new / nu) - jnp.log1p(here / nu))
-        prior_ratio = 0.5 * (z @ z - z_new @ z_new)
-        change = jnp.where(possible & (value > -jnp.inf), value_new - value, jnp.inf)
-        log_ratio = jnp.where(hottest, 0.0, beta * change + prior_ratio + t_ratio)
-        log_ratio = jnp.where(possible, log_ratio, -jnp.inf)
-        accept = log_uniform < log_ratio
-        return (
-            jnp.where(accept, z_new, z),
-            jnp.where(accept, value_new, value),
-            jnp.minimum(1.0, jnp.exp(log_ratio)),
-        )
-
     def adapt(self, state: TemperedState, info: Info) -> TemperedState:
         """Fit each replica's t to where it has been, tune its step, and space the temperatures."""
         assert isinstance(info, TemperedInfo)
@@ -203,6 +184,7 @@ class Tempered(Sampler):
             state.mean, state.covariance, info.visited, t
         )
         log_scale = tune(state.log_scale, info.acceptance.mean(axis=0), ACCEPTANCE, t)
+        fitted = jax.vmap(lambda c: factor(c, 1.0))(covariance)
         rejected = 1.0 - jnp.nanmean(info.swap, axis=0)
         rejection = state.rejection + (rejected - state.rejection) / (0.5 * t + 5.0)
         n = self.replicas
@@ -215,7 +197,8 @@ class Tempered(Sampler):
             rejection=rejection,
             mean=mean,
             covariance=covariance,
-            factor=jax.vmap(lambda c: factor(c, 1.0))(covariance),
+            factor=fitted,
+            whitening=jax.vmap(jnp.linalg.inv)(fitted),
             log_scale=jnp.minimum(log_scale, np.log(MAX_STEP)),
             log_ratio=jnp.full(n - 1, -jnp.inf),
             n_ratios=jnp.zeros((), jnp.int32),
@@ -223,7 +206,7 @@ class Tempered(Sampler):
 
     def draw(self, state: TemperedState) -> tuple[Float[Array, " parameter"], Float[Array, ""]]:
         """Return the coldest replica."""
-        return ndtr(state.z[-1]), state.log_likelihood[-1]
+        return to_box(state.z[-1]), state.log_likelihood[-1]
 
     def log_evidence(self, state: TemperedState) -> Float[Array, ""]:
         """Stepping stones (Xie et al. 2011): the product of the mean ratios between neighbours.
@@ -231,6 +214,31 @@ class Tempered(Sampler):
         The prior is the uniform one, restricted to parameters that have a steady state.
         """
         return (state.log_ratio - jnp.log(state.n_ratios)).sum()
+
+
+def to_box(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Return Phi(z), from the normal to the unit box."""
+    return 0.5 * jax.lax.erfc(-np.sqrt(0.5) * z)
+
+
+def degrees_of_freedom(d: int) -> int:
+    """Return nu of the t, such that (d + nu)/2 is whole: a sum of exponentials is its gamma."""
+    return 5 if d % 2 else 4
+
+
+def _propose(
+    replica: tuple[Any, ...], xi: Float[Array, " parameter"], gamma: Float[Array, ""]
+) -> tuple[Float[Array, " parameter"], Float[Array, ""]]:
+    """Propose for one replica; return the place and the log of t(old) / t(new)."""
+    d = len(xi)
+    nu = degrees_of_freedom(d)
+    z, mean, factor, whitening, log_scale = replica
+    s = jnp.exp(log_scale)
+    w = whitening @ (z - mean)
+    here = w @ w
+    w_new = jnp.sqrt(1.0 - s * s) * w + s * jnp.sqrt(0.5 * (nu + here) / gamma) * xi
+    log_t_ratio = 0.5 * (d + nu) * (jnp.log1p(w_new @ w_new / nu) - jnp.log1p(here / nu))
+    return mean + factor @ w_new, log_t_ratio
 
 
 def _even_ladder(

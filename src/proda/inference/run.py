@@ -1,0 +1,477 @@
+"""A run folder: which sites, in which blocks, with which settings; and what is done of it.
+
+    run.json           settings, sources and their checksums, versions
+    sites.parquet      the sites in order, with their block
+    left_out.csv       profiles without forcing
+    blocks/00012.nc    what a finished block found, with its manifest 00012.json
+    blocks/00012-0.checkpoint   a batch of a block under way
+    posterior.zarr     draws of all sites, once all blocks are done
+    summary.nc         everything else of all sites; written last
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+import xarray as xr
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from proda import files
+from proda.errors import AssimilationError, FileError
+from proda.forcing import Forcing
+from proda.inference.profiles import Profiles, read_profiles
+from proda.inference.sampling import Problem
+from proda.inference.settings import Settings
+from proda.inference.sites import padded_layers
+from proda.inference.target import sampled_rows
+from proda.observations.summary import checksum, read_summary
+
+FORMAT = 1
+CPU_LANES = 512
+"""Columns that one compiled program runs side by side: their factors stay in a core's cache."""
+GPU_LANES = 32768
+_SUMMARY_BYTES_PER_SITE = 4000
+
+
+class Description(BaseModel):
+    """What run.json holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    proda: str
+    jax: str
+    platform: str
+    created: str
+    settings: Settings
+    profiles: str
+    profile_tables: dict[str, str]
+    """SHA-256 of the tables that the profiles come from."""
+    forcing: str
+    n_sites: int
+    sites: str
+    """SHA-256 of sites.parquet."""
+    block_size: int
+    width: int
+    """Sites per compiled program; draws agree bit for bit only between programs of one width."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some sites that are done together."""
+
+    number: int
+    sites: np.ndarray
+    """Their positions in the run."""
+
+
+class Run:
+    """A run folder, opened."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """Open the folder; data are read when they are needed.
+
+        Raises
+        ------
+        FileError
+            If it is no run folder, or one of another version.
+        """
+        self.folder = Path(folder)
+        path = self.folder / "run.json"
+        if not path.is_file():
+            raise FileError(f"{path}: there is no such file; `proda assimilate` writes it.")
+        try:
+            self.description = Description.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise FileError(
+                f"{path}: not written by this version of proda ({error.error_count()} faults); "
+                "start the run again in another folder."
+            ) from error
+        if self.description.format != FORMAT:
+            raise FileError(f"{path}: format {self.description.format}; expected {FORMAT}.")
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as run."""
+        return self.description.settings
+
+    @cached_property
+    def problem(self) -> Problem:
+        """Model, likelihood and sampler."""
+        return self.settings.build()
+
+    @cached_property
+    def sites(self) -> pd.DataFrame:
+        """The sites in order: site, forcing_index, profile_index, block."""
+        path = self.folder / "sites.parquet"
+        if not path.is_file() or checksum(path) != self.description.sites:
+            raise FileError(f"{path}: absent, or not the table of this run; start it again.")
+        return pd.read_parquet(path)
+
+    @cached_property
+    def profiles(self) -> Profiles:
+        """The measured profiles of the run's sites, in order."""
+        tables = read_summary(self.description.profiles).tables
+        if tables != self.description.profile_tables:
+            raise AssimilationError(
+                f"{self.description.profiles}: the profiles were built anew since this run began; "
+                "its sites would mix old and new. Start a new run."
+            )
+        profiles = read_profiles(self.description.profiles)
+        return profiles.select(self.sites["profile_index"].to_numpy())
+
+    @cached_property
+    def forcing(self) -> xr.Dataset:
+        """The forcing file, open."""
+        return files.open_dataset(self.description.forcing)
+
+    def forcing_of(self, sites: np.ndarray) -> Forcing:
+        """Read the forcing of some sites, by position in the run."""
+        index = self.sites["forcing_index"].to_numpy()[sites]
+        return Forcing.from_dataset(self.forcing.isel(site=index).load())
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """All blocks."""
+        number = self.sites["block"].to_numpy()
+        return [Block(int(b), np.flatnonzero(number == b)) for b in np.unique(number)]
+
+    def block_path(self, number: int) -> Path:
+        """Return where the result of a block lies."""
+        return self.folder / "blocks" / f"{number:05d}.nc"
+
+    def checkpoint_path(self, number: int, batch: int) -> Path:
+        """Return where the checkpoint of a batch of a block lies."""
+        return self.folder / "blocks" / f"{number:05d}-{batch}.checkpoint"
+
+    def write_block(self, number: int, result: xr.Dataset) -> None:
+        """Write the result of a block, then its manifest; only both together count."""
+        path = self.block_path(number)
+        files.write_netcdf(result, path)
+        manifest = {"sha256": checksum(path), "run": self.description.sites}
+        with files.whole_file(path.with_suffix(".json")) as temporary:
+            temporary.write_text(json.dumps(manifest) + "\n", encoding="utf-8")
+        for left in path.parent.glob(f"{number:05d}-*.checkpoint"):
+            left.unlink()
+
+    def is_done(self, number: int) -> tuple[bool, str | None]:
+        """Return whether a block is done, and what is wrong if its files are damaged."""
+        path = self.block_path(number)
+        manifest = path.with_suffix(".json")
+        if not manifest.is_file():
+            return False, None
+        try:
+            found = json.loads(manifest.read_text(encoding="utf-8"))
+            expected, run = found["sha256"], found["run"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False, f"{manifest}: damaged. This block is done again."
+        if run != self.description.sites:
+            return False, f"{manifest}: of another run. This block is done again."
+        if not path.is_file():
+            return False, f"{path}: missing. This block is done again."
+        if checksum(path) != expected:
+            return False, f"{path}: cut short or damaged. This block is done again."
+        return True, None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the results of all sites are there."""
+        return (self.folder / "summary.nc").is_file()
+
+    def assemble(self) -> None:
+        """Join all blocks to posterior.zarr and summary.nc, then remove them.
+
+        Raises
+        ------
+        FileError
+            If a block is missing or damaged, or the disk is full.
+        """
+        for block in self.blocks:
+            done, fault = self.is_done(block.number)
+            if not done:
+                raise FileError(fault or f"{self.block_path(block.number)}: not done yet.")
+        parts = [xr.open_dataset(self.block_path(b.number), chunks={}) for b in self.blocks]
+        try:
+            draws = xr.concat([p[["posterior", "log_likelihood"]] for p in parts], dim="site",
+                              join="exact", coords="minimal", compat="override")  # fmt: skip
+            size = self.description.block_size
+            files.write_zarr(
+                self._described(draws).chunk({"site": size, "chain": -1, "draw": -1,
+                                              "parameter": -1}),
+                self.folder / "posterior.zarr",
+            )  # fmt: skip
+            rest = [p.drop_vars(["posterior", "log_likelihood", "draw"]).load() for p in parts]
+        finally:
+            for part in parts:
+                part.close()
+        by_row = [n for n, v in rest[0].data_vars.items() if "row" in v.dims]
+        summary = xr.merge(
+            [
+                xr.concat([p.drop_vars(by_row) for p in rest], dim="site", join="exact",
+                          coords="minimal", compat="override"),
+                xr.concat([p[by_row].drop_vars(["site", "latitude", "longitude"], errors="ignore")
+                           for p in rest], dim="row", join="exact", coords="minimal",
+                          compat="override", data_vars="minimal"),
+            ],
+            compat="override", join="exact",
+        )  # fmt: skip
+        files.write_netcdf(self._described(summary), self.folder / "summary.nc")
+        shutil.rmtree(self.folder / "blocks", ignore_errors=True)
+
+    def _described(self, dataset: xr.Dataset) -> xr.Dataset:
+        """Add units, prior ranges and where it all comes from."""
+        rows = sampled_rows(self.problem.model, self.problem.likelihood)
+        exact = self.problem.sampler.exact
+        dataset = dataset.assign_coords(
+            unit=("parameter", [row.unit for row in rows]),
+            lower=("parameter", [row.lower for row in rows], {"long_name": "lower end of prior"}),
+            upper=("parameter", [row.upper for row in rows], {"long_name": "upper end of prior"}),
+            component=("parameter", [row.component for row in rows]),
+        ).assign_attrs(
+            Conventions="CF-1.11",
+            title=f"Parameters of {self.settings.model} at sites, given their profiles",
+            model=self.settings.model,
+            variant=self.settings.variant,
+            proda_version=self.description.proda,
+            settings=self.settings.model_dump_json(),
+            forcing=self.description.forcing,
+            profiles=self.description.profiles,
+            is_posterior="yes" if exact else
+            "NO: annealed draws of the published sampler, for comparison only",
+        )  # fmt: skip
+        for name, (unit, meaning) in _MEANING.items():
+            if name in dataset:
+                dataset[name].attrs |= {"long_name": meaning} | ({"units": unit} if unit else {})
+        return dataset
+
+
+_MEANING: dict[str, tuple[str, str]] = {
+    "posterior": ("", "draws, each parameter in its own unit (coordinate unit)"),
+    "log_likelihood": ("1", "log-likelihood of each draw"),
+    "acceptance": ("1", "mean acceptance probability while draws were kept"),
+    "log_evidence": ("1", "log of the mean likelihood over the possible part of the prior"),
+    "reason": ("1", "0 sampled, 1 no start, 2 no data, 3 stood still"),
+    "n_layers": ("1", "measured layers used"),
+    "posterior_mean": ("", "mean, each parameter in its own unit"),
+    "posterior_sd": ("", "standard deviation, each parameter in its own unit"),
+    "posterior_quantile": ("", "quantiles, each parameter in its own unit"),
+    "gelman_rubin": ("1", "Gelman-Rubin statistic, unsplit chains (Gelman et al. 2014)"),
+    "rank_rhat": ("1", "rank-normalised split R-hat (Vehtari et al. 2021)"),
+    "ess_bulk": ("1", "effective size of the bulk, all chains"),
+    "ess_tail": ("1", "effective size of the 5 and 95 % quantiles, all chains"),
+    "spread_reduction": ("1", "1 - posterior over prior standard deviation"),
+    "information_gain": ("bit", "divergence of the posterior marginal from the prior"),
+    "nash_sutcliffe": ("1", "efficiency of the posterior mean profile (P-Eq 1)"),
+    "nash_sutcliffe_mean_parameters": ("1", "efficiency of the profile at the mean parameters"),
+    "rmse": ("g m-3", "root mean square error of the posterior mean profile"),
+    "mean_log_likelihood": ("1", "mean log-likelihood over draws"),
+    "elpd_loo": ("1", "expected log predictive density, leaving one layer out (PSIS)"),
+    "p_loo": ("1", "effective number of parameters (PSIS-LOO)"),
+    "pareto_k": ("1", "largest Pareto k; above 0.7 elpd_loo is not to be trusted"),
+    "elpd_waic": ("1", "expected log predictive density (WAIC)"),
+    "p_waic": ("1", "effective number of parameters (WAIC)"),
+    "row_upper": ("m", "upper bound of a measured layer"),
+    "row_lower": ("m", "lower bound of a measured layer"),
+    "row_used": ("1", "whether the layer was fitted (its middle lies in the model's soil)"),
+    "row_observed": ("g m-3", "measured carbon"),
+    "row_modelled": ("g m-3", "posterior mean of the modelled carbon"),
+    "row_quantile": ("g m-3", "posterior quantiles of the modelled carbon"),
+}
+
+
+def default_width(problem: Problem, n_chains: int) -> int:
+    """Return how many sites one compiled program runs side by side on this machine."""
+    lanes = CPU_LANES if jax.default_backend() == "cpu" else GPU_LANES
+    return max(1, lanes // (n_chains * problem.sampler.n_replicas))
+
+
+def predicted_bytes(settings: Settings, n_sites: int) -> int:
+    """Return how much disk a run takes at most: blocks and their union lie side by side."""
+    problem = settings.build()
+    n = len(sampled_rows(problem.model, problem.likelihood)) + 1
+    return n_sites * 2 * (settings.chains * settings.draws * n * 4 + _SUMMARY_BYTES_PER_SITE)
+
+
+def create(
+    folder: str | os.PathLike[str],
+    settings: Settings,
+    profiles: str | os.PathLike[str],
+    forcing: str | os.PathLike[str],
+    *,
+    n_sites: int | None = None,
+    sites: list[str] | None = None,
+    block_size: int | None = None,
+    width: int | None = None,
+) -> Run:
+    """Make a run folder.
+
+    Parameters
+    ----------
+    folder
+        Made if absent; must not hold a run.
+    settings
+        What to fit and how.
+    profiles
+        Folder of `proda profiles build`.
+    forcing
+        Forcing at sites, of which `site` names the profiles.
+    n_sites
+        Take only so many, spread over latitudes.
+    sites
+        Take only these, by name.
+    block_size
+        Sites per block, the unit that is written and sent to workers; by default the width.
+    width
+        Sites side by side in the compiled program; by default by processor.
+
+    Raises
+    ------
+    ProdaError
+        If something lacks, does not fit, or the disk is too small.
+    """
+    target = Path(folder)
+    if (target / "run.json").exists():
+        raise AssimilationError(
+            f"{target} holds a run already. Pass --resume to go on with it, or choose another "
+            "folder."
+        )
+    problem = settings.build()
+    found = read_profiles(profiles)
+    index = np.arange(len(found))
+    open_forcing = files.open_dataset(forcing)
+    if "site" not in open_forcing.coords:
+        raise AssimilationError(f"{forcing}: has no coordinate site to match profiles with.")
+    position = pd.Series(
+        np.arange(open_forcing.sizes["site"]), index=open_forcing["site"].to_numpy().astype(str)
+    )
+    if position.index.has_duplicates:
+        twice = position.index[position.index.duplicated()][0]
+        raise AssimilationError(f"{forcing}: site {twice} is there more than once.")
+    if sites is not None:
+        chosen = pd.Index(found.site).get_indexer(pd.Index(sites))
+        if (chosen < 0).any():
+            lost = [s for s, i in zip(sites, chosen, strict=True) if i < 0]
+            raise AssimilationError(
+                f"{len(lost)} of the sites asked for are not among the profiles of {profiles}: "
+                f"{', '.join(lost[:5])}{', ...' if len(lost) > 5 else ''}."
+            )
+        index = np.unique(chosen)
+    has_forcing = np.isin(found.site[index], position.index)
+    left_out = found.site[index[~has_forcing]]
+    index = index[has_forcing]
+    if len(index) == 0:
+        raise AssimilationError(
+            f"None of the {len(left_out)} profiles of {profiles} has forcing in {forcing}; sample "
+            "it at the sites with `proda forcing at-sites`."
+        )
+    if n_sites is not None and n_sites < len(index):
+        names = found.select(index).spread(n_sites, settings.seed).site
+        index = index[np.isin(found.site[index], names)]
+    size = np.array([padded_layers(int(n)) for n in found.n_layers[index]])
+    index = index[np.argsort(size, kind="stable")]
+    size = np.sort(size)
+    width = default_width(problem, settings.chains) if width is None else width
+    block_size = width if block_size is None else block_size
+    if width < 1 or block_size < 1:
+        raise AssimilationError(f"block size {block_size}, width {width}: expected 1 or more.")
+    table = pd.DataFrame(
+        {
+            "site": found.site[index],
+            "profile_index": index,
+            "forcing_index": position.loc[found.site[index]].to_numpy(),
+            "latitude": found.latitude[index],
+            "longitude": found.longitude[index],
+            "n_layers": found.n_layers[index],
+            "block": list(_block_numbers(size, block_size)),
+        }
+    )
+    _check_space(target, predicted_bytes(settings, len(index)))
+    try:
+        (target / "blocks").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{target}: cannot be made ({error}).") from error
+    with files.whole_file(target / "sites.parquet") as temporary:
+        table.to_parquet(temporary)
+    with files.whole_file(target / "left_out.csv") as temporary:
+        pd.DataFrame({"site": left_out, "reason": "no forcing"}).to_csv(temporary, index=False)
+    description = Description(
+        proda=version("proda"),
+        jax=jax.__version__,
+        platform=jax.default_backend(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        settings=settings,
+        profiles=str(Path(profiles).absolute()),
+        profile_tables=read_summary(profiles).tables,
+        forcing=str(Path(forcing).absolute()),
+        n_sites=len(index),
+        sites=hashlib.sha256((target / "sites.parquet").read_bytes()).hexdigest(),
+        block_size=block_size,
+        width=width,
+    )
+    with files.whole_file(target / "run.json") as temporary:
+        temporary.write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return Run(target)
+
+
+def _block_numbers(size: np.ndarray, block_size: int) -> Iterator[int]:
+    """Number the blocks; all sites of one are padded to the same number of layers."""
+    number, inside = 0, 0
+    for i, own in enumerate(size):
+        if i and (inside == block_size or own != size[i - 1]):
+            number, inside = number + 1, 0
+        inside += 1
+        yield number
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise FileError(
+            f"{folder}: the run needs up to {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB "
+            "are free. Keep fewer draws, or choose another disk."
+        )
+
+
+def open_posterior(folder: str | os.PathLike[str]) -> tuple[xr.Dataset, xr.Dataset]:
+    """Open the draws (lazily) and the summary of a finished run.
+
+    Raises
+    ------
+    FileError
+        If the run is not finished.
+    """
+    run = Run(folder)
+    if not run.complete:
+        done = sum(run.is_done(block.number)[0] for block in run.blocks)
+        raise FileError(
+            f"{run.folder}: {done} of {len(run.blocks)} blocks are done; go on with "
+            f"`proda assimilate --resume {run.folder}`."
+        )
+    return (
+        files.open_dataset(run.folder / "posterior.zarr"),
+        files.load(files.open_netcdf(run.folder / "summary.nc"), run.folder / "summary.nc"),
+    )
+
+
+def description_differs(run: Run, **given: Any) -> list[str]:
+    """Return what differs between a run and the settings given for going on with it."""
+    mine = run.settings.model_dump()
+    return [
+        f"{name} = {value!r} (the run has {mine[name]!r})"
+        for name, value in given.items()
+        if mine.get(name) != value
+    ]

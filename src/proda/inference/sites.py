@@ -1,0 +1,70 @@
+"""Sites in the form that the compiled program takes: padded, with their columns prepared."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool
+
+from proda.column.column import prepare
+from proda.forcing import Forcing
+from proda.inference.likelihood import Measured
+from proda.inference.operator import Operator, weights
+from proda.inference.profiles import Profiles
+from proda.inference.target import Site
+
+PADDED = (8, 32, 256)
+"""Numbers of measured layers that sites are padded to; each is one compiled program."""
+
+
+def padded_layers(n: int) -> int:
+    """Return the number that `n` measured layers are padded to.
+
+    It depends on the site alone: a sum over a longer row may round differently.
+    """
+    fitting = [size for size in PADDED if n <= size]
+    return fitting[0] if fitting else -(-n // PADDED[-1]) * PADDED[-1]
+
+
+def usable(profiles: Profiles, forcing: Forcing) -> Bool[np.ndarray, " row"]:
+    """Whether the middle of each measured layer lies in the model's soil, not in bedrock."""
+    bottom = forcing.grid.interface[forcing.nbedrock - 1]
+    middle = 0.5 * (profiles.upper + profiles.lower)
+    return np.asarray(middle <= np.repeat(bottom, profiles.n_layers))
+
+
+def assemble(profiles: Profiles, forcing: Forcing, operator: Operator) -> Site:
+    """Return the sites as one pytree with a leading site axis.
+
+    Parameters
+    ----------
+    profiles, forcing
+        The same sites in the same order, all padded to the same number of layers.
+    operator
+        How measured layers are compared.
+    """
+    n = len(profiles)
+    size = max(padded_layers(int(count)) for count in profiles.n_layers)
+    shape = (n, size, len(forcing.grid))
+    value, slope = np.zeros(shape), np.zeros(shape)
+    carbon, middle = np.ones((n, size)), np.zeros((n, size))
+    mask = np.zeros((n, size), bool)
+    good = usable(profiles, forcing)
+    row_value, row_slope = weights(profiles.upper, profiles.lower, operator, forcing.grid)
+    for i in range(n):
+        rows = np.arange(profiles.first[i], profiles.first[i + 1])
+        place = np.arange(len(rows))
+        value[i, place], slope[i, place] = row_value[rows], row_slope[rows]
+        carbon[i, place] = profiles.carbon[rows]
+        middle[i, place] = 0.5 * (profiles.upper[rows] + profiles.lower[rows])
+        mask[i, place] = good[rows]
+    # What is masked must stay harmless in the likelihood's arithmetic.
+    value[~mask], slope[~mask] = 0.0, 0.0
+    value[~mask, 0] = 1.0
+    carbon[~mask] = 1.0
+    return Site(
+        column=prepare(forcing),
+        measured=Measured(jnp.asarray(carbon), jnp.asarray(middle), jnp.asarray(mask)),
+        value_weight=jnp.asarray(value),
+        slope_weight=jnp.asarray(slope),
+    )
