@@ -1,0 +1,272 @@
+"""Run a model on every land cell for every member: chunk by chunk, restartable, memory bounded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+from proda.errors import ParameterError
+from proda.forcing import FORCING_VARIABLES
+from proda.maps.cells import LandCells, land_cells
+from proda.maps.chunks import ChunkFolder
+from proda.maps.ensemble import QUANTILES, summarise
+from proda.maps.members import run_members
+from proda.maps.outputs import NO_PARAMETERS, PARAMETER_PREFIX, REASONS, STOCKS
+from proda.maps.sources import Ensemble, ParameterSource, Predict
+from proda.maps.write import assemble
+from proda.models.model import SoilModel
+from proda.parameters import Bounds
+from proda.simulate import Progress
+
+CHUNK = 4096
+"""Cells per chunk: 63 MB of float64 forcing and, for ten members, about 40 MB of results."""
+
+FORMAT = 1
+"""Rises when chunks of older versions can no longer be read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """All that one chunk's numbers depend on; sent to workers as it is."""
+
+    model: SoilModel
+    cells: LandCells
+    source: ParameterSource
+    bounds: Bounds
+    quantiles: tuple[float, ...]
+
+    def compute(self, cells: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the arrays of one chunk, (cell, ...) in float32, and its totals by latitude."""
+        forcing = self.cells.forcing(cells)
+        members, known = self.source.at(self.model, cells, forcing, self.bounds)
+        out = run_members(self.model, members, forcing)
+        reason = np.where(known, out.pop("reason"), NO_PARAMETERS)
+        feasible = reason == 0
+        result = {"cells": cells, "reason": most_common(reason)}
+        for code, name in REASONS.items():
+            if (count := (reason == code).sum(axis=0)).any():
+                result[f"n:{name}"] = count.astype(np.int32)
+        for name in list(out):
+            self._add(result, name, out[name], feasible)
+        for name in list(members[0]):
+            values = np.stack([member[name] for member in members])
+            self._add(result, PARAMETER_PREFIX + name, values, known)
+        # Per member, because a total's spread is not the sum of the cells' spreads.
+        row, area = self.cells.row[cells], self.cells.land_area[cells]
+        rows = np.unique(row)
+        within = np.searchsorted(rows, row)
+        result["rows"] = rows
+        result["member_area"] = by_row(area * feasible, within, len(rows))
+        result["member_carbon"] = np.stack(
+            [by_row(np.where(feasible, out[s.name], 0.0) * area * 1e-6, within, len(rows))
+             for s in STOCKS], axis=-1,
+        )  # fmt: skip
+        return result
+
+    def _add(
+        self, result: dict[str, np.ndarray], name: str, values: np.ndarray, counts: np.ndarray
+    ) -> None:
+        for end, array in summarise(values, counts, self.quantiles).items():
+            result[name + end] = array.astype(np.float32)
+
+
+def by_row(values: np.ndarray, row: np.ndarray, n_rows: int) -> np.ndarray:
+    """Sum (member, cell) over the cells of each row of the grid: (member, row)."""
+    return np.stack([np.bincount(row, weights=v, minlength=n_rows) for v in values])
+
+
+def most_common(reason: np.ndarray) -> np.ndarray:
+    """Return 0 for cells where any member has an answer, else the most frequent reason (cell,).
+
+    Of reasons equally frequent, the lowest code.
+    """
+    codes = np.array(sorted(REASONS))
+    counts = np.stack([(reason == code).sum(axis=0) for code in codes])
+    return np.where(counts[0] > 0, 0, codes[np.argmax(counts, axis=0)]).astype(np.int8)
+
+
+@dataclass(frozen=True)
+class MapResult:
+    """What a run did.
+
+    `cells_by_reason` counts cells; `members_by_reason` counts columns, cells times members.
+    """
+
+    path: Path
+    n_members: int
+    cells_by_reason: dict[str, int]
+    members_by_reason: dict[str, int]
+    chunks: int
+    chunks_reused: int
+    chunks_redone: list[str] = field(default_factory=list)
+    """Chunks of an earlier run that were damaged: which, and how."""
+
+
+def write_map(
+    model: SoilModel,
+    forcing: xr.Dataset,
+    parameters: ParameterSource | Predict,
+    path: str | os.PathLike[str],
+    *,
+    outside_training: np.ndarray | None = None,
+    bounds: Bounds = "physical",
+    quantiles: tuple[float, ...] = QUANTILES,
+    chunk: int = CHUNK,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    client: Any = None,
+    keep_chunks: bool = False,
+) -> MapResult:
+    """Run a model on all land cells of a grid and write one CF netCDF file.
+
+    Chunks are kept beside `path`, in the folder `path` + `.chunks`, until the map is whole: an
+    interrupted run, called again with the same arguments, goes on where it was and ends in the
+    same numbers bit for bit.
+
+    Parameters
+    ----------
+    model
+        From :func:`proda.load_model`.
+    forcing
+        On the grid, as `proda forcing` writes it; open it with
+        :func:`proda.files.open_dataset`, so that only a chunk is in memory at a time.
+    parameters
+        A source (:class:`~proda.maps.sources.Default`, `Everywhere`, `Ensemble`), or a function
+        of positions in the list of land cells that returns (member, cell, parameter).
+    path
+        The netCDF file; an older one stays as it was until the new one is whole.
+    outside_training
+        Whether the covariates of each land cell lie outside the training range, (cell,).
+    bounds
+        Limits that parameters are held to. `"prior"` refuses the defaults, some of which lie
+        outside.
+    quantiles
+        Of the ensemble, beside mean and standard deviation.
+    chunk
+        Cells per chunk. Memory grows with chunk times members.
+    settings
+        What else tells this run from others, for the file and for resuming: for a network its
+        checksum. Plain JSON.
+    progress
+        Called with (cells done, cells).
+    client
+        A `distributed.Client`: chunks are then computed by its workers.
+    keep_chunks
+        Whether to leave the folder of chunks there at the end.
+
+    Raises
+    ------
+    ForcingError, ParameterError
+        Naming cell and value.
+    FileError
+        If chunks of another run lie in the folder, or the disk is full.
+    """
+    if chunk < 1:
+        raise ParameterError(f"chunk = {chunk}; a chunk needs at least one cell.")
+    cells = land_cells(forcing)
+    if outside_training is not None and outside_training.shape != (len(cells),):
+        raise ParameterError(
+            f"outside_training has the shape {outside_training.shape}; there are {len(cells):,} "
+            "land cells."
+        )
+    source = parameters if isinstance(parameters, ParameterSource) else Ensemble(parameters)
+    plan = Plan(model, cells, source, bounds, tuple(quantiles))
+    parts = cells.chunks(chunk)
+    target = Path(path)
+    folder = ChunkFolder(
+        target.with_name(target.name + ".chunks"),
+        _settings(plan, parts, chunk, outside_training) | {"given": dict(settings or {})},
+    )
+    state = [folder.check(i) for i in range(len(parts))]
+    todo = [i for i, why in enumerate(state) if why]
+    done = len(cells) - sum(len(parts[i]) for i in todo)
+    for i, arrays in _computed(plan, parts, todo, client):
+        folder.write(i, arrays)
+        done += len(parts[i])
+        if progress is not None:
+            progress(done, len(cells))
+    summary = assemble(model, cells, folder, len(parts), target, outside_training)
+    if not keep_chunks:
+        folder.remove()
+    return MapResult(
+        path=target,
+        chunks=len(parts),
+        chunks_reused=len(parts) - len(todo),
+        chunks_redone=[why for why in state if why not in ("", "absent")],
+        **summary,
+    )
+
+
+def _computed(
+    plan: Plan, parts: list[np.ndarray], todo: list[int], client: Any
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Yield finished chunks as they come; only a few are in memory at a time."""
+    if client is None:
+        for i in todo:
+            yield i, plan.compute(parts[i])
+        return
+    from distributed import as_completed
+
+    shared = client.scatter(plan, broadcast=True, hash=False)
+    waiting = iter(todo)
+    compute: Callable = _compute
+    ahead = 2 * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+    running = as_completed(
+        [client.submit(compute, shared, i, parts[i], pure=False)
+         for _, i in zip(range(ahead), waiting, strict=False)]
+    )  # fmt: skip
+    for future in running:
+        yield future.result()
+        future.release()
+        if (following := next(waiting, None)) is not None:
+            running.add(client.submit(compute, shared, following, parts[following], pure=False))
+
+
+def _compute(plan: Plan, i: int, cells: np.ndarray) -> tuple[int, dict[str, np.ndarray]]:
+    return i, plan.compute(cells)
+
+
+def _settings(
+    plan: Plan, parts: list[np.ndarray], chunk: int, outside: np.ndarray | None
+) -> dict[str, Any]:
+    """Return what tells this run from others.
+
+    A function cannot be compared, and hashing all forcing would cost as much as reading it: so
+    parameters and forcing of a few cells (of the first, middle and last chunk) stand for the rest.
+    """
+    cells = plan.cells
+    picked = {0: None, len(parts) // 2: None, len(parts) - 1: None}
+    probe = np.concatenate([parts[i][:8] for i in picked])
+    drivers = cells.forcing(probe)
+    members, known = plan.source.at(plan.model, probe, drivers, plan.bounds)
+    values = [member[name] for member in members for name in sorted(member)]
+    return {
+        "format": FORMAT,
+        "model": plan.model.name,
+        "variant": plan.model.variant,
+        "bounds": plan.bounds,
+        "quantiles": list(plan.quantiles),
+        "chunk": chunk,
+        "members": len(members),
+        "backend": jax.default_backend(),
+        "grid": _digest(cells.lat, cells.lon, cells.status, cells.land_area),
+        "forcing": _digest(*(getattr(drivers, v.name) for v in FORCING_VARIABLES)),
+        "parameters": _digest(known, *values),
+        "outside_training": "" if outside is None else _digest(outside),
+    }
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    sha = hashlib.sha256()
+    for array in arrays:
+        sha.update(f"{array.dtype}{array.shape}".encode())
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
