@@ -37,3 +37,7 @@ class CovariateError(ProdaError):
 
 class DownloadError(ProdaError):
     """A data set is not in the catalogue, or could not be downloaded whole."""
+
+
+class MapError(ProdaError):
+    """A map lacks a variable, or lies on another grid than what it is compared with."""

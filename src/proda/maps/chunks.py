@@ -66,9 +66,10 @@ class ChunkFolder:
         if settings != self.settings:
             every = sorted({*settings, *self.settings})
             differ = [k for k in every if settings.get(k) != self.settings.get(k)]
+            differences = _differences(settings, self.settings, differ)
             raise FileError(
-                f"{path} was made with other settings ({_differences(settings, self.settings, differ)}"
-                f"). Delete the folder {self.folder} to start again, or write to another file."
+                f"{path} was made with other settings ({differences}). Delete the folder "
+                f"{self.folder} to start again, or write to another file."
             )
         if not path.is_file():
             return f"{path.name} is missing"
@@ -80,6 +81,11 @@ class ChunkFolder:
         """Read some arrays of a chunk that :meth:`check` has passed, or all."""
         with np.load(self.path(i), allow_pickle=False) as data:
             return {name: data[name] for name in (data.files if names is None else names)}
+
+    def has(self, i: int, name: str) -> bool:
+        """Return whether a chunk holds an array."""
+        with np.load(self.path(i), allow_pickle=False) as data:
+            return name in data.files
 
     def remove(self) -> None:
         """Remove the folder with all its chunks."""

@@ -27,10 +27,13 @@ def write_axes(file: netCDF4.Dataset, cells: LandCells, n_members: int) -> None:
     """Write lat, lon, layer, realization with bounds, and the cell measures."""
     grid = CLM5_GRID
     file.createDimension("bnds", 2)
-    _axis(file, "lat", cells.lat, np.clip(edges(cells.lat), -90, 90), units="degrees_north",
-          standard_name="latitude", long_name="latitude of the cell's centre", axis="Y")  # fmt: skip
-    _axis(file, "lon", cells.lon, edges(cells.lon), units="degrees_east",
-          standard_name="longitude", long_name="longitude of the cell's centre", axis="X")  # fmt: skip
+    words = "{} of the cell's centre"
+    for name, values, bounds, unit, standard, axis in (
+        ("lat", cells.lat, np.clip(edges(cells.lat), -90, 90), "degrees_north", "latitude", "Y"),
+        ("lon", cells.lon, edges(cells.lon), "degrees_east", "longitude", "X"),
+    ):
+        _axis(file, name, values, bounds, units=unit, standard_name=standard,
+              long_name=words.format(standard), axis=axis)  # fmt: skip
     file.createDimension("layer", len(grid))
     layer = file.createVariable("layer", "i4", ("layer",))
     layer[:] = np.arange(1, len(grid) + 1)

@@ -40,9 +40,7 @@ def _block(model: SoilModel, values: dict, columns: Column) -> dict[str, jax.Arr
     return jax.vmap(one)(values, columns)
 
 
-def run_members(
-    model: SoilModel, members: list[Member], forcing: Forcing
-) -> dict[str, np.ndarray]:
+def run_members(model: SoilModel, members: list[Member], forcing: Forcing) -> dict[str, np.ndarray]:
     """Run a model for every member at every cell.
 
     Blocks of cells have one size (the last repeats its last cell), so one compiled program serves

@@ -219,7 +219,7 @@ def _computed(
     waiting = iter(todo)
     compute: Callable = _compute
     ahead = 2 * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-    running = as_completed(
+    running: Any = as_completed(  # type: ignore[no-untyped-call]
         [client.submit(compute, shared, i, parts[i], pure=False)
          for _, i in zip(range(ahead), waiting, strict=False)]
     )  # fmt: skip

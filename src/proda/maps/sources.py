@@ -61,7 +61,7 @@ class Ensemble(ParameterSource):
                 f"parameter) = (1 or more, {expected[0]}, {expected[1]})."
             )
         absent = np.isnan(values)
-        known = ~absent.all(axis=2)
+        known = np.logical_not(absent.all(axis=2))
         if (partly := absent.any(axis=2) & known).any():
             member, cell = (int(i) for i in np.argwhere(partly)[0])
             name = model.rows[int(np.argmax(absent[member, cell]))].name

@@ -87,9 +87,7 @@ def _fields(model: SoilModel, folder: ChunkFolder) -> list[Field]:
     # A Michaelis constant's own variable is the shortest of the names that begin with it.
     found = sorted(n for n in shapes if n.startswith("michaelis_over_"))
     components += [n for n in found if not any(n != m and n.startswith(m + "_") for m in found)]
-    layered = {
-        row.name for row in model.rows if len(shapes[PARAMETER_PREFIX + row.name]) == 2
-    }
+    layered = {row.name for row in model.rows if len(shapes[PARAMETER_PREFIX + row.name]) == 2}
     rows = state_variables(components) + parameter_variables(model, layered)
     fields = []
     for row in rows:
@@ -179,12 +177,12 @@ def _reasons(
     reason = np.zeros(len(cells), np.int8)
     counts: dict[str, np.ndarray] = {}
     for i in range(n_chunks):
-        part = folder.read(i)
+        here = [f"n:{n}" for n in REASONS.values() if folder.has(i, f"n:{n}")]
+        part = folder.read(i, ["cells", "reason", *here])
         reason[part["cells"]] = part["reason"]
-        for name in REASONS.values():
-            if f"n:{name}" in part:
-                count = counts.setdefault(name, np.zeros(len(cells), np.int32))
-                count[part["cells"]] = part[f"n:{name}"]
+        for name in here:
+            count = counts.setdefault(name.removeprefix("n:"), np.zeros(len(cells), np.int32))
+            count[part["cells"]] = part[name]
     counts.setdefault("feasible", np.zeros(len(cells), np.int32))
     variable = _whole_numbers(file, cells, "reason", reason, np.int8)
     full = variable[:].filled(-1)
@@ -202,10 +200,10 @@ def _reasons(
         variable = _whole_numbers(file, cells, f"n_{name}", count, np.int32)
         variable.units = "1"
         variable.long_name = f"number of ensemble members, of {n_members}: {name.replace('_', ' ')}"
-    here = {REASONS[c]: int((reason == c).sum()) for c in REASONS}
-    here[REASONS[NO_FORCING]] = int(lacking.sum())
+    by_reason = {REASONS[c]: int((reason == c).sum()) for c in REASONS}
+    by_reason[REASONS[NO_FORCING]] = int(lacking.sum())
     return {
-        "cells_by_reason": {name: n for name, n in here.items() if n},
+        "cells_by_reason": {name: n for name, n in by_reason.items() if n},
         "members_by_reason": {name: int(c.sum()) for name, c in counts.items() if c.any()},
     }
 
