@@ -9,10 +9,9 @@ import numpy as np
 
 from proda.grid import CLM5_GRID
 from proda.maps.cells import LandCells
-from proda.maps.outputs import MapVariable
+from proda.maps.outputs import LIMIT, MapVariable
 
-FILL = np.float32(1e20)
-"""CMIP's missing value."""
+FILL = np.float32(LIMIT)
 
 
 def edges(centres: np.ndarray) -> np.ndarray:

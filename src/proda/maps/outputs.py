@@ -42,13 +42,20 @@ CARBON = MapVariable(
 )
 PARAMETER_PREFIX = "param_"
 
-NO_FORCING, NO_PARAMETERS = 10, 11
+NO_FORCING, NO_PARAMETERS, TOO_LARGE = 10, 11, 12
+LIMIT = 1e20
+"""CMIP's missing value: a number as large as this could not be told from none in the file."""
 REASONS: dict[int, str] = {
     **{int(r): r.name.lower() for r in Reason},
     NO_FORCING: "no_forcing",
     NO_PARAMETERS: "no_parameters",
+    TOO_LARGE: "too_large",
 }
-"""Why a cell of a map has an answer (0) or none: the models' reasons, and two of maps."""
+"""Why a cell of a map has an answer (0) or none: the models' reasons, and those of maps.
+
+`too_large`: a steady state with a number beyond :data:`LIMIT` in the units of the file, as near the
+edges of the prior, where almost nothing decomposes.
+"""
 
 
 def state_variables(names: list[str]) -> list[MapVariable]:

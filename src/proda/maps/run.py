@@ -19,7 +19,14 @@ from proda.maps.cells import LandCells, land_cells
 from proda.maps.chunks import ChunkFolder
 from proda.maps.ensemble import QUANTILES, summarise
 from proda.maps.members import run_members
-from proda.maps.outputs import NO_PARAMETERS, PARAMETER_PREFIX, REASONS, STOCKS
+from proda.maps.outputs import (
+    LIMIT,
+    NO_PARAMETERS,
+    PARAMETER_PREFIX,
+    REASONS,
+    STOCKS,
+    TOO_LARGE,
+)
 from proda.maps.sources import Ensemble, ParameterSource, Predict
 from proda.maps.write import assemble
 from proda.models.model import SoilModel
@@ -49,6 +56,10 @@ class Plan:
         members, known = self.source.at(self.model, cells, forcing, self.bounds)
         out = run_members(self.model, members, forcing)
         reason = np.where(known, out.pop("reason"), NO_PARAMETERS)
+        large = np.zeros(reason.shape, dtype=bool)
+        for values in out.values():
+            large |= (values >= LIMIT).reshape(*reason.shape, -1).any(axis=-1)
+        reason = np.where((reason == 0) & large, TOO_LARGE, reason)
         feasible = reason == 0
         result = {"cells": cells, "reason": most_common(reason)}
         for code, name in REASONS.items():
@@ -240,11 +251,12 @@ def _settings(
     """Return what tells this run from others.
 
     A function cannot be compared, and hashing all forcing would cost as much as reading it: so
-    parameters and forcing of a few cells (of the first, middle and last chunk) stand for the rest.
+    parameters and forcing of a few cells (first, middle and last of the run) stand for the rest.
     """
     cells = plan.cells
-    picked = {0: None, len(parts) // 2: None, len(parts) - 1: None}
-    probe = np.concatenate([parts[i][:8] for i in picked])
+    ordered = np.concatenate(parts)
+    middle = len(ordered) // 2
+    probe = np.unique(np.concatenate([ordered[:8], ordered[middle : middle + 8], ordered[-8:]]))
     drivers = cells.forcing(probe)
     members, known = plan.source.at(plan.model, probe, drivers, plan.bounds)
     values = [member[name] for member in members for name in sorted(member)]

@@ -274,12 +274,13 @@ def density_scatter(
     with np.errstate(invalid="ignore"):
         fine = (observed > 0) & (predicted > 0) & np.isfinite(observed) & np.isfinite(predicted)
         fine &= w > 0
+        pairs = np.isfinite(observed) & np.isfinite(predicted) & (w > 0)
     if fine.sum() < 3:
         raise MapError(f"Only {int(fine.sum())} pairs are above 0; there is nothing to draw.")
+    mean = np.average(observed[pairs], weights=w[pairs])
+    bias = np.average(predicted[pairs], weights=w[pairs]) - mean
     x, y, w = observed[fine], predicted[fine], w[fine]
     r2 = correlation(np.log(x), np.log(y), w) ** 2
-    mean = np.average(x, weights=w)
-    bias = np.average(y, weights=w) - mean
     with style():
         figure, axis = plt.subplots(figsize=(5.2, 4.5))
         low, high = np.quantile(np.concatenate([x, y]), [0.002, 0.998])
@@ -297,9 +298,6 @@ def density_scatter(
         for each in (axis.xaxis, axis.yaxis):
             each.set_major_formatter("{x:g}")
         figure.colorbar(drawn, label=weight_label, pad=0.01)
-        pairs = np.isfinite(observed) & np.isfinite(predicted)
-        if weights is not None:
-            pairs &= weights > 0
         gone = int(pairs.sum()) - len(x)
         note = f", {beyond:,} of them beyond the axes, drawn at the edge" if beyond else ""
         note += f"; {gone:,} more not above 0" if gone else ""
