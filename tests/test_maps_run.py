@@ -103,7 +103,7 @@ def test_reasons_are_counted_and_add_up(made):
     assert sum(result.cells_by_reason.values()) == len(cells) + 1  # one without forcing
     assert result.cells_by_reason["no_forcing"] == 1
     assert float(dataset["reason"][0, 1]) == 10
-    assert int(dataset["reason"].notnull().sum()) == len(cells) + 1  # noqa: PD004
+    assert int(dataset["reason"].notnull().sum()) == len(cells) + 1
 
 
 def test_parameters_are_mapped_too(made):
@@ -189,14 +189,14 @@ def test_chunk_size_changes_no_number(tmp_path):
     same_file(tmp_path / "a.nc", tmp_path / "c.nc", exact=False)
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
 def stop_after(n):
     def progress(done, total):
         if done >= n:
-            raise Stopped
+            raise StoppedError
 
     return progress
 
@@ -207,7 +207,7 @@ def test_interrupted_run_goes_on_and_ends_in_the_same_bits(tmp_path):
     _, predict = ensemble(model, n, 3)
     write_map(model, grid, predict, tmp_path / "whole.nc", chunk=6)
     broken = tmp_path / "broken.nc"
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         write_map(model, grid, predict, broken, chunk=6, progress=stop_after(12))
     assert not broken.exists()
     before = len(predict.calls)
@@ -264,7 +264,7 @@ def test_chunks_of_another_run_are_refused_by_name(tmp_path, change, named):
     cells = len(land_cells(grid))
     _, predict = ensemble(model, cells, 2)
     arguments = {"chunk": 9, "settings": {"network": "a"}}
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         write_map(model, grid, predict, tmp_path / "a.nc", progress=stop_after(9), **arguments)
     if "parameters" in change:
         _, predict = ensemble(model, cells, 2, seed=change.pop("parameters"))
@@ -389,7 +389,7 @@ def test_faults_of_the_grid_are_named():
         land_cells(grid.drop_vars("w_scalar"))
     with pytest.raises(ForcingError, match="No cell"):
         land_cells(grid.assign(status=grid["status"] * 0 + 1))
-    with pytest.raises(ForcingError, match="land_fraction is 1.*expected 0 to 1"):
+    with pytest.raises(ForcingError, match=r"land_fraction is 1.*expected 0 to 1"):
         land_cells(grid.assign(land_fraction=grid["land_fraction"] + 1))
     bare = land_cells(grid.drop_vars(["land_fraction", "cell_area"]))
     assert not bare.land_fraction_given

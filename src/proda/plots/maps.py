@@ -20,8 +20,8 @@ from proda.maps.totals import GLOBE, in_zone, land_area, totals
 from proda.plots.style import COLOURS, SEQUENTIAL, style
 
 SPREAD = "magma_r"
-MAX_COLUMNS = 1440
-"""A finer grid is thinned to this many columns before it is drawn: more than a page resolves."""
+MOST_CELLS = {"lat": 720, "lon": 1440}
+"""A finer grid is thinned to this before it is drawn: it is more than a page resolves."""
 _UNITS = {"kg m-2": "kg m$^{-2}$", "kg m-3": "kg m$^{-3}$", "yr-1": "yr$^{-1}$", "1": "",
           "g m-2 yr-1": "g m$^{-2}$ yr$^{-1}$", "g m-3": "g m$^{-3}$",
           "m2 yr-1": "m$^{2}$ yr$^{-1}$"}  # fmt: skip
@@ -63,8 +63,8 @@ def map_figure(
         raise MapError(f"{name} is not on (lat, lon) alone; choose a layer first.")
     if spread and f"{name}_sd" not in dataset:
         raise MapError(f"The map has no {name}_sd: its ensemble has one member.")
-    step = -(-dataset.sizes["lon"] // MAX_COLUMNS)
-    drawn = dataset.isel(lat=slice(None, None, step), lon=slice(None, None, step))
+    thinned = {d: slice(None, None, -(-dataset.sizes[d] // n)) for d, n in MOST_CELLS.items()}
+    drawn = dataset.isel(thinned)
     values = drawn[name].transpose("lat", "lon").to_numpy()
     with style():
         panels = 2 if spread else 1
