@@ -43,7 +43,7 @@ def test_map_says_total_and_zones(dataset, tmp_path):
     table = totals(dataset).xs("cSoilAbove1m", level="stock")["mean"]
     assert f"COMPAS: {table['globe']:,.0f} ± " in texts(figure)
     assert f"{table['tropics'] / table['globe']:.0%} in the tropics" in texts(figure)
-    labels = [t.get_text() for t in figure.axes[0].get_legend().get_texts()]
+    labels = [t.get_text() for t in figure.legends[0].get_texts()]
     share = float((dataset["reason"] > 0).sum() / dataset["reason"].notnull().sum())
     assert labels[0] == f"no answer: {share:.1%} of cells"
     assert labels[1].startswith("outside the training range")
@@ -77,7 +77,7 @@ def test_map_without_any_answer_can_be_drawn(dataset):
     )
     figure = map_figure(empty, "cSoil", title="")
     assert "no carbon" in texts(figure)
-    assert "no answer: 100.0%" in figure.axes[0].get_legend().get_texts()[0].get_text()
+    assert "no answer: 100.0%" in figure.legends[0].get_texts()[0].get_text()
 
 
 def test_curves_along_latitude(dataset):

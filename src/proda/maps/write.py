@@ -148,23 +148,36 @@ def _variable(
     file: netCDF4.Dataset, name: str, dtype: type, fill: Any, layered: bool = False
 ) -> netCDF4.Variable:
     tile = [min(t, len(file.dimensions[d])) for t, d in zip(TILE, ("lat", "lon"), strict=True)]
+    # Whole tiles are written, once: HDF5's cache would hold some of every variable to the end.
     return file.createVariable(
         name, dtype, (*(["layer"] if layered else []), "lat", "lon"), zlib=True, complevel=4,
         shuffle=True, fill_value=fill, chunksizes=[*([1] if layered else []), *tile],
+        chunk_cache=1,
     )  # fmt: skip
 
 
 def _filled(cells: LandCells, values: np.ndarray) -> np.ndarray:
-    full = cells.on_grid(values)
-    return np.where(np.isnan(full), FILL, full)
+    full = np.full((len(cells.lat), len(cells.lon)), FILL)
+    full[cells.row, cells.column] = np.where(np.isnan(values), FILL, values)
+    return full
 
 
 def _whole_numbers(
-    file: netCDF4.Dataset, cells: LandCells, name: str, values: np.ndarray, dtype: type
+    file: netCDF4.Dataset,
+    cells: LandCells,
+    name: str,
+    values: np.ndarray,
+    dtype: type,
+    other: tuple[np.ndarray, int] | None = None,
 ) -> netCDF4.Variable:
-    """Write whole numbers of the land cells; -1 elsewhere, which no count or code is."""
+    """Write whole numbers of the land cells, and `other` (mask on the grid, number).
+
+    -1 elsewhere, which no count or code is.
+    """
     full = np.full((len(cells.lat), len(cells.lon)), -1, dtype)
     full[cells.row, cells.column] = values
+    if other is not None:
+        full[other[0]] = other[1]
     variable = _variable(file, name, dtype, dtype(-1))
     variable[:] = full
     variable.cell_measures = "area: cell_area"
@@ -184,11 +197,8 @@ def _reasons(
             count = counts.setdefault(name.removeprefix("n:"), np.zeros(len(cells), np.int32))
             count[part["cells"]] = part[name]
     counts.setdefault("feasible", np.zeros(len(cells), np.int32))
-    variable = _whole_numbers(file, cells, "reason", reason, np.int8)
-    full = variable[:].filled(-1)
     lacking = ~np.isin(cells.status, [0, *OUTSIDE_LAND])
-    full[lacking] = NO_FORCING
-    variable[:] = full
+    variable = _whole_numbers(file, cells, "reason", reason, np.int8, (lacking, NO_FORCING))
     variable.setncatts({
         "units": "1", "standard_name": "status_flag",
         "long_name": "why a land cell has no answer (the most frequent reason of its members); "

@@ -70,15 +70,18 @@ def map_figure(
         panels = 2 if spread else 1
         figure, axes = plt.subplots(panels, 1, figsize=(7.6, 3.5 * panels), squeeze=False)
         axis = axes[0, 0]
-        _panel(axis, drawn, values, _norm(values, limits), SEQUENTIAL, _label(dataset[name]))
+        flags = _panel(axis, drawn, values, _norm(values, limits), SEQUENTIAL,
+                       _label(dataset[name]))  # fmt: skip
+        if flags:
+            figure.legend(handles=flags, loc="outside lower left", ncols=len(flags),
+                          fontsize="small", handleheight=1.3)  # fmt: skip
         axis.set_title(title or _finding(dataset, name))
         if spread:
             sd = drawn[f"{name}_sd"].transpose("lat", "lon").to_numpy()
             with np.errstate(divide="ignore", invalid="ignore"):
                 relative = np.where(values != 0, sd / np.abs(values), np.nan)
-            top = float(np.nanquantile(relative, 0.98)) if np.isfinite(relative).any() else 1.0
             axis = axes[1, 0]
-            _panel(axis, drawn, relative, Normalize(0, top), SPREAD,
+            _panel(axis, drawn, relative, _norm(relative, None), SPREAD,
                    "standard deviation of the members / mean")  # fmt: skip
             middle = float(np.nanmedian(relative)) if np.isfinite(relative).any() else np.nan
             axis.set_title(
@@ -115,7 +118,8 @@ def _norm(values: np.ndarray, limits: tuple[float, float] | None) -> Normalize:
 
 def _panel(
     axis: Axes, drawn: xr.Dataset, values: np.ndarray, norm: Normalize, colours: str, label: str
-) -> None:
+) -> list[Patch]:
+    """Draw one map and return what its hatching means."""
     lat, lon = drawn["lat"].to_numpy(), drawn["lon"].to_numpy()
     reason = drawn["reason"].transpose("lat", "lon").to_numpy()
     land = np.isfinite(reason)
@@ -151,8 +155,6 @@ def _panel(
     if np.ptp(lon) > 300:
         axis.set_xticks(range(-180, 181, 60))
     axis.grid(visible=False)
-    if legend:
-        axis.legend(handles=legend, loc="lower left", fontsize="small", handleheight=1.3)
     figure = axis.get_figure()
     assert figure is not None
     bar = figure.colorbar(mesh, ax=axis, shrink=0.8, pad=0.01, extend="both")
@@ -161,6 +163,7 @@ def _panel(
         bar.ax.yaxis.set_minor_locator(NullLocator())
         bar.ax.yaxis.set_major_formatter("{x:g}")
     bar.set_label(label, fontsize="small")
+    return legend
 
 
 def _finding(dataset: xr.Dataset, name: str) -> str:
