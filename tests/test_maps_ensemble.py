@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from proda.maps.ensemble import suffix, summarise
 from proda.maps.outputs import NO_PARAMETERS
-from proda.maps.run import most_common
+from proda.maps.plan import most_common
 
 
 @settings(max_examples=40, deadline=None)

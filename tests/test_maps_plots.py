@@ -12,7 +12,9 @@ from proda.errors import MapError
 from proda.maps.cells import land_cells
 from proda.maps.run import write_map
 from proda.maps.totals import by_latitude, ensemble_by_latitude, land_area, open_map, totals
-from proda.plots.maps import density_scatter, latitude_figure, map_figure
+from proda.plots.latitude import latitude_figure
+from proda.plots.maps import map_figure
+from proda.plots.scatter import density_scatter
 from proda.plots.style import save
 from tests.map_grids import ensemble, small_grid
 

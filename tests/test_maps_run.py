@@ -12,7 +12,8 @@ import proda
 from proda.errors import FileError, ForcingError, ParameterError
 from proda.maps.cells import land_cells
 from proda.maps.outputs import NO_PARAMETERS, STOCKS, TOO_LARGE
-from proda.maps.run import most_common, write_map
+from proda.maps.plan import most_common
+from proda.maps.run import write_map
 from proda.maps.sources import Default, Everywhere, b_by_type
 from tests.map_grids import ensemble, small_grid
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
@@ -14,10 +12,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator
 
 from proda.errors import MapError
-from proda.maps.compare import correlation
 from proda.maps.outputs import STOCKS
 from proda.maps.totals import GLOBE, in_zone, land_area, totals
-from proda.plots.style import COLOURS, SEQUENTIAL, style
+from proda.plots.style import SEQUENTIAL, style
 
 SPREAD = "magma_r"
 MOST_CELLS = {"lat": 720, "lon": 1440}
@@ -189,124 +186,3 @@ def _finding(dataset: xr.Dataset, name: str) -> str:
             parts.append(f"{np.average(v[here], weights=a[here]):.3g} {words}")
     means = " is on average " + " and ".join(parts) if parts else ""
     return f"{model}: {name.removeprefix('param_')}{means}"
-
-
-def latitude_figure(
-    models: Mapping[str, xr.Dataset],
-    references: Mapping[str, xr.Dataset] | None = None,
-    label: str = "soil carbon, 0-100 cm (kg m$^{-2}$)",
-    title: str = "",
-) -> Figure:
-    """Draw curves along latitude: models with bands, references as dashed lines.
-
-    Parameters
-    ----------
-    models, references
-        By label: results of :func:`proda.maps.totals.by_latitude` (median and 5-95 % of the cells
-        of a band of latitude) or of :func:`~proda.maps.totals.ensemble_by_latitude` (mean, and
-        5-95 % of the members).
-    label
-        Quantity and unit.
-    title
-        By default, where the models' highest and lowest values lie.
-    """
-    with style():
-        figure, axis = plt.subplots(figsize=(6.4, 4.6))
-        finding = []
-        for (name, curve), colour in zip(models.items(), COLOURS, strict=False):
-            middle = _middle(curve)
-            lat = curve["lat"].to_numpy()
-            low = np.maximum(curve["q05"].to_numpy(), 1e-9)  # 0 lies below any logarithmic axis
-            axis.fill_between(lat, low, curve["q95"], color=colour, alpha=0.18, lw=0)
-            axis.plot(lat, _positive(middle), color=colour, lw=1.8, label=name)
-            top = int(np.nanargmax(middle))
-            finding.append(f"{name} highest at {abs(lat[top]):.0f}°{'N' if lat[top] >= 0 else 'S'}")
-        looks = (("#000000", "--"), ("#777777", "-."), ("#000000", ":"))
-        for (name, curve), (colour, line) in zip((references or {}).items(), looks, strict=False):
-            axis.plot(
-                curve["lat"], _positive(_middle(curve)), line, color=colour, lw=1.4, label=name
-            )
-        axis.set(xlabel="latitude (°N)", ylabel=label, yscale="log")
-        highest = max(float(np.nanmax(c["q95"])) for c in models.values())
-        lowest = min(float(np.nanmin(_positive(_middle(c)))) for c in models.values())
-        axis.set_ylim(max(lowest / 2, highest / 2000), 1.3 * highest)
-        axis.yaxis.set_major_formatter("{x:g}")
-        what = "members" if "median" not in next(iter(models.values())) else "cells"
-        figure.legend(loc="outside lower center", ncols=4, fontsize="small",
-                      title=f"bands: 5-95 % of the {what}", title_fontsize="small")  # fmt: skip
-        axis.set_title(title or "; ".join(finding))
-    return figure
-
-
-def _middle(curve: xr.Dataset) -> np.ndarray:
-    return np.asarray((curve["median"] if "median" in curve else curve["mean"]).to_numpy())
-
-
-def _positive(values: np.ndarray) -> np.ndarray:
-    """Leave gaps where there is no logarithm."""
-    return np.where(values > 0, values, np.nan)
-
-
-def density_scatter(
-    observed: np.ndarray,
-    predicted: np.ndarray,
-    weights: np.ndarray | None = None,
-    observed_label: str = "observed (kg m$^{-2}$)",
-    predicted_label: str = "predicted (kg m$^{-2}$)",
-    what: str = "",
-    weight_label: str = "pairs",
-) -> Figure:
-    """Draw predicted against observed values on logarithmic axes, as density.
-
-    Parameters
-    ----------
-    observed, predicted
-        (n,), of one unit. Pairs with a missing value are left out; those with one of 0 or less
-        have no logarithm, and the title says how many they are.
-    weights
-        Of R2, bias and colour, such as the area of land; None counts each pair once.
-    observed_label, predicted_label, what, weight_label
-        Labels of the axes, what is predicted (for the title), and what the colour counts.
-
-    Raises
-    ------
-    MapError
-        If fewer than three pairs can be drawn.
-    """
-    w = np.ones(len(observed)) if weights is None else weights
-    with np.errstate(invalid="ignore"):
-        fine = (observed > 0) & (predicted > 0) & np.isfinite(observed) & np.isfinite(predicted)
-        fine &= w > 0
-        pairs = np.isfinite(observed) & np.isfinite(predicted) & (w > 0)
-    if fine.sum() < 3:
-        raise MapError(f"Only {int(fine.sum())} pairs are above 0; there is nothing to draw.")
-    mean = np.average(observed[pairs], weights=w[pairs])
-    bias = np.average(predicted[pairs], weights=w[pairs]) - mean
-    x, y, w = observed[fine], predicted[fine], w[fine]
-    r2 = correlation(np.log(x), np.log(y), w) ** 2
-    with style():
-        figure, axis = plt.subplots(figsize=(5.2, 4.5))
-        low, high = np.quantile(np.concatenate([x, y]), [0.002, 0.998])
-        low = max(low, high / 3000.0)
-        limits = (np.log10(low), np.log10(high))
-        beyond = int((np.minimum(x, y) < low).sum() + (np.maximum(x, y) > high).sum())
-        drawn = axis.hexbin(
-            np.clip(x, low, high), np.clip(y, low, high), C=w,
-            reduce_C_function=np.sum, xscale="log", yscale="log", gridsize=60,
-            extent=(*limits, *limits), mincnt=1, norm=LogNorm(), cmap=SEQUENTIAL, linewidths=0.1,
-        )  # fmt: skip
-        axis.plot([low, high], [low, high], color="black", lw=1)
-        axis.set(xlim=(low, high), ylim=(low, high), aspect="equal", xlabel=observed_label,
-                 ylabel=predicted_label)  # fmt: skip
-        for each in (axis.xaxis, axis.yaxis):
-            each.set_major_formatter("{x:g}")
-        figure.colorbar(drawn, label=weight_label, pad=0.01)
-        gone = int(pairs.sum()) - len(x)
-        note = f", {beyond:,} of them beyond the axes, drawn at the edge" if beyond else ""
-        note += f"; {gone:,} more not above 0" if gone else ""
-        axis.set_title(
-            f"{what + ': ' if what else ''}R$^2$ {r2:.2f} (log), bias {bias:+.1f} "
-            f"({bias / mean:+.0%})"
-        )
-        axis.set_xlabel(f"{observed_label}\n{len(x):,} pairs{note}", fontsize="small")
-    return figure
