@@ -1,11 +1,13 @@
 """Maps of both models at full size: cells per second with components, peak memory, disk.
 
     python benchmarks/maps.py FORCING.zarr [--members 10] [--step 1]
+    python benchmarks/maps.py FORCING.zarr --reference reference_halfdeg.nc
 
 FORCING.zarr is what `proda forcing from-climate` writes. Every figure comes from a process of its
 own. Parameters of a member are smooth over the grid and differ between members, all inside the
 prior; they cost next to nothing, so predicting them by a network comes on top. `--step 10` takes
-every tenth row of land only.
+every tenth row of land only. With --reference: maps by default parameters instead (CLM5 with
+b = 0.966 everywhere), their totals and how they compare with other maps.
 """
 
 from __future__ import annotations
@@ -23,13 +25,16 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
+import xarray as xr
 
 import proda
 from proda import files
+from proda.maps.compare import compare
 from proda.maps.cost import Measured, predict_cost
 from proda.maps.run import write_map
-from proda.maps.sources import Predict
-from proda.maps.totals import open_map, totals
+from proda.maps.sources import Default, Predict
+from proda.maps.totals import land_area, open_map, totals
 
 MODELS = ("clm5", "compas")
 
@@ -89,6 +94,40 @@ def run(store: str, name: str, members: int, step: int) -> dict:
     return found
 
 
+STOCKS = {"soc_0_30": "0_30", "cSoilAbove1m": "0_100", "soc_0_200": "0_200"}
+SOURCES = ("whrc_2010", "hwsd2")
+
+
+def against_reference(store: str, reference: str) -> None:
+    forcing = files.open_dataset(store)
+    with xr.open_dataset(reference) as opened:
+        references = opened.load()
+    maps = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in MODELS:
+            path = Path(folder) / f"{name}.nc"
+            write_map(proda.load_model(name), forcing, Default(), path)
+            with open_map(path) as opened:
+                maps[name] = opened.load()
+    for name, dataset in maps.items():
+        table = totals(dataset)["mean"].round(0)
+        each = {stock: table.xs(stock, level="stock") for stock in (*STOCKS, "cSoil")}
+        print(f"\n{name}: Pg C\n{pd.DataFrame(each).to_string()}")
+        rows = {}
+        for stock, depth in STOCKS.items():
+            for source in SOURCES:
+                theirs = references[f"soc_{depth}_{source}"]
+                found = compare(dataset[stock], theirs, land_area(dataset))
+                for zone, row in found.iterrows():
+                    rows[depth, source, zone] = row
+        columns = ["total", "reference_total", "relative_bias", "rmse", "r_log", "cells"]
+        print(pd.DataFrame(rows).T[columns].round(2).to_string())
+    one, two = (maps[name]["cSoilAbove1m"] for name in MODELS)
+    between = compare(one, two, land_area(maps[MODELS[0]]))
+    print(f"\n0-100 cm, {MODELS[0]} against {MODELS[1]}: correlation of logarithms\n"
+          f"{between['r_log'].round(3).to_string()}")  # fmt: skip
+
+
 def measured(found: dict, forcing_bytes: float) -> Measured:
     names = ("land_cells", "grid_cells", "members", "seconds", "peak_bytes")
     disk = found["chunk_bytes"] + found["file_bytes"] + forcing_bytes
@@ -101,9 +140,13 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=10)
     parser.add_argument("--step", type=int, default=1)
     parser.add_argument("--one", default="")
+    parser.add_argument("--reference", default="")
     arguments = parser.parse_args()
     if arguments.one:
         one(arguments.store, arguments.one, arguments.members, arguments.step)
+        return
+    if arguments.reference:
+        against_reference(arguments.store, arguments.reference)
         return
     print(f"{date.today()}; {platform.machine()}; {jax.devices()[0].device_kind}; "
           f"jax {jax.__version__}, float64")  # fmt: skip

@@ -209,12 +209,19 @@ def test_interrupted_run_goes_on_and_ends_in_the_same_bits(tmp_path):
     write_map(model, grid, predict, tmp_path / "whole.nc", chunk=6)
     broken = tmp_path / "broken.nc"
     with pytest.raises(StoppedError):
-        write_map(model, grid, predict, broken, chunk=6, progress=stop_after(12))
+        write_map(model, grid, predict, broken, chunk=6, progress=stop_after(12),
+                  settings={"seeds": (1, 2)})  # fmt: skip
     assert not broken.exists()
     before = len(predict.calls)
     seen = []
     result = write_map(
-        model, grid, predict, broken, chunk=6, progress=lambda *done: seen.append(done)
+        model,
+        grid,
+        predict,
+        broken,
+        chunk=6,
+        settings={"seeds": (1, 2)},
+        progress=lambda *done: seen.append(done),
     )
     assert result.chunks_reused == 2
     assert len(predict.calls) - before == result.chunks - 2 + 1  # and one look at a few cells
@@ -264,7 +271,7 @@ def test_chunks_of_another_run_are_refused_by_name(tmp_path, change, named):
     model, grid = proda.load_model("compas"), small_grid()
     cells = len(land_cells(grid))
     _, predict = ensemble(model, cells, 2)
-    arguments = {"chunk": 9, "settings": {"network": "a"}}
+    arguments = {"chunk": 9, "settings": {"network": "a", "seeds": (1, 2)}}
     with pytest.raises(StoppedError):
         write_map(model, grid, predict, tmp_path / "a.nc", progress=stop_after(9), **arguments)
     if "parameters" in change:
@@ -317,7 +324,11 @@ def test_bad_parameters_are_named(tmp_path):
         write_map(model, grid, lambda c: values[0][c], tmp_path / "a.nc")
     with pytest.raises(ParameterError, match="outside_training has the shape"):
         write_map(model, grid, predict, tmp_path / "a.nc", outside_training=np.ones(3, bool))
-    assert not (tmp_path / "a.nc").exists()
+    with pytest.raises(ParameterError, match="settings cannot be written as JSON"):
+        write_map(model, grid, predict, tmp_path / "a.nc", settings={"a": np.ones(2)})
+    with pytest.raises(FileError, match=r"the folder .* does not exist"):
+        write_map(model, grid, predict, tmp_path / "no" / "a.nc")
+    assert not list(tmp_path.iterdir())
 
 
 def test_default_parameterisation(model, tmp_path):

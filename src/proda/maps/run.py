@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from proda.errors import ParameterError
+from proda.errors import FileError, ParameterError
 from proda.maps.cells import land_cells
 from proda.maps.chunks import ChunkFolder
 from proda.maps.ensemble import QUANTILES
@@ -114,9 +115,11 @@ def write_map(
     plan = Plan(model, cells, source, bounds, tuple(quantiles))
     parts = cells.chunks(chunk)
     target = Path(path)
+    if not target.parent.is_dir():  # said now, not after hours of work
+        raise FileError(f"{target}: the folder {target.parent} does not exist; create it first.")
     folder = ChunkFolder(
         target.with_name(target.name + ".chunks"),
-        run_settings(plan, parts, chunk, outside_training) | {"given": dict(settings or {})},
+        run_settings(plan, parts, chunk, outside_training) | {"given": _plain(settings or {})},
     )
     state = [folder.check(i) for i in range(len(parts))]
     todo = [i for i, why in enumerate(state) if why]
@@ -136,6 +139,14 @@ def write_map(
         chunks_redone=[why for why in state if why not in ("", "absent")],
         **summary,
     )
+
+
+def _plain(settings: Mapping[str, Any]) -> Any:
+    """Return settings as a file gives them back, so that a tuple equals its own list."""
+    try:
+        return json.loads(json.dumps(dict(settings)))
+    except TypeError as error:
+        raise ParameterError(f"settings cannot be written as JSON: {error}.") from error
 
 
 def _computed(
