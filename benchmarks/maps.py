@@ -5,9 +5,9 @@
 
 FORCING.zarr is what `proda forcing from-climate` writes. Every figure comes from a process of its
 own. Parameters of a member are smooth over the grid and differ between members, all inside the
-prior; they cost next to nothing, so predicting them by a network comes on top. `--step 10` takes
-every tenth row of land only. With --reference: maps by default parameters instead (CLM5 with
-b = 0.966 everywhere), their totals and how they compare with other maps.
+prior; they cost next to nothing, so predicting them by a network comes on top. `--step 10` (the
+most) takes every tenth row of land only. With --reference: maps by default parameters instead
+(CLM5 with b = 0.966 everywhere), their totals and how they compare with other maps.
 """
 
 from __future__ import annotations
