@@ -45,3 +45,7 @@ class DiagnosticsError(ProdaError):
 
 class AssimilationError(ProdaError):
     """Settings of a data assimilation make no sense, or a run cannot be continued."""
+
+
+class MapError(ProdaError):
+    """A map lacks a variable, or lies on another grid than what it is compared with."""

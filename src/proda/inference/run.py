@@ -40,8 +40,8 @@ from proda.inference.target import sampled_rows
 from proda.observations.summary import checksum, read_summary
 
 FORMAT = 1
-CPU_LANES = 512
-"""Columns that one compiled program runs side by side: their factors stay in a core's cache."""
+CPU_LANES = 1024
+"""Columns that one compiled program runs side by side (measured: benchmarks/assimilation.py)."""
 GPU_LANES = 32768
 _SUMMARY_BYTES_PER_SITE = 4000
 

@@ -1,29 +1,38 @@
-"""Work through the blocks of a run: in this process on threads, or as tasks of Dask."""
+"""Work through the blocks of a run, in this process or in several on this machine.
+
+Several processes, not threads: two programs of XLA with matrix products may lock each other up in
+one process, and a process of one thread each makes twice the steps per second.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import numpy as np
 import xarray as xr
 
 from proda.errors import AssimilationError
-from proda.inference.batch import Control, Stopped, calls, pad, run_batch
+from proda.inference.batch import Control, Stopped, pad, run_batch
 from proda.inference.run import Block, Run
 from proda.inference.sites import assemble
 
-_READING = threading.Lock()
-"""The netCDF library is not made for threads."""
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+_POLL = 0.5
+"""Seconds between two looks at what the other processes did."""
 
 
 @dataclass
 class Progress:
-    """What a run tells while it works."""
+    """Whom a run tells what it does."""
 
     sites_done: Callable[[int], None] = lambda _: None
     """Called with the number of sites of each block that is done."""
@@ -35,9 +44,13 @@ class Progress:
 
 def total_evaluations(run: Run) -> int:
     """Return how many times the model is solved in the whole run."""
+    return run.description.n_sites * evaluations_per_site(run)
+
+
+def evaluations_per_site(run: Run) -> int:
+    """Return how many times the model is solved for one site."""
     sampler = run.problem.sampler
-    steps = sampler.n_warm_up + sampler.n_kept
-    return run.description.n_sites * run.settings.chains * sampler.n_replicas * steps
+    return run.settings.chains * sampler.n_replicas * (sampler.n_warm_up + sampler.n_kept)
 
 
 def check_platform(run: Run) -> None:
@@ -69,23 +82,20 @@ def run_block(run: Run, block: Block, control: Control) -> None:
     parts = []
     for batch, first in enumerate(range(0, len(block.sites), width)):
         index = block.sites[first : first + width]
-        with _READING:
-            profiles = run.profiles.select(index)
-            forcing = run.forcing_of(index)
-        sites = pad(assemble(profiles, forcing, run.settings.operator), width)
+        profiles = run.profiles.select(index)
+        sites = assemble(profiles, run.forcing_of(index), run.settings.operator)
         parts.append(
             run_batch(
                 run.problem,
                 run.settings.seed,
                 run.settings.chains,
                 profiles,
-                sites,
+                pad(sites, width),
                 run.checkpoint_path(block.number, batch),
                 control,
             )
         )
-    with _READING:
-        run.write_block(block.number, _join(parts))
+    run.write_block(block.number, _join(parts))
 
 
 def _join(parts: list[xr.Dataset]) -> xr.Dataset:
@@ -102,9 +112,8 @@ def _join(parts: list[xr.Dataset]) -> xr.Dataset:
     )  # fmt: skip
 
 
-def open_blocks(run: Run, progress: Progress) -> list[Block]:
+def blocks_left(run: Run, progress: Progress) -> list[Block]:
     """Return the blocks that are still to do; tell of the others."""
-    per_site = total_evaluations(run) // run.description.n_sites
     left = []
     for block in run.blocks:
         done, fault = run.is_done(block.number)
@@ -112,7 +121,7 @@ def open_blocks(run: Run, progress: Progress) -> list[Block]:
             progress.warn(fault)
         if done:
             progress.sites_done(len(block.sites))
-            progress.evaluations(per_site * len(block.sites))
+            progress.evaluations(evaluations_per_site(run) * len(block.sites))
         else:
             left.append(block)
     return left
@@ -122,9 +131,9 @@ def work(
     run: Run,
     control: Control | None = None,
     progress: Progress | None = None,
-    workers: int | None = None,
+    workers: int = 1,
 ) -> None:
-    """Do all that is left of a run in this process, and join the blocks.
+    """Do all that is left of a run on this machine, and join the blocks.
 
     Parameters
     ----------
@@ -135,7 +144,8 @@ def work(
     progress
         Told what goes on.
     workers
-        Blocks at a time; by default one per core, on a GPU one.
+        Processes. With more than one, a script that calls this needs the usual
+        ``if __name__ == "__main__":`` around what it does.
 
     Raises
     ------
@@ -143,40 +153,123 @@ def work(
         If asked to stop; everything done is kept, and `work` goes on from there.
     KeyboardInterrupt
         The same after Ctrl-C.
+    AssimilationError
+        If a process died, or this is another kind of processor than the run was begun on.
     """
     if run.complete:
         return
     progress = progress or Progress()
     check_platform(run)
-    control = replace(
-        control or Control(), advanced=progress.evaluations, warn=progress.warn
-    )
-    calls(run.problem)
-    left = open_blocks(run, progress)
-    if workers is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        workers = cores if jax.default_backend() == "cpu" else 1
-    if left:
-        _ = run.profiles, run.forcing, run.sites, run.problem  # read once, before the threads
-        with ThreadPoolExecutor(workers) as pool:
-            tasks = {}
-            for block in left:
-                tasks[pool.submit(_unless_stopped, run, block, control)] = block
-            try:
-                for task in as_completed(tasks):
-                    task.result()
-                    progress.sites_done(len(tasks[task].sites))
-            except BaseException:
-                # Let every thread write its checkpoint before the pool closes.
-                control.stop.set()
-                raise
+    control = replace(control or Control(), advanced=progress.evaluations, warn=progress.warn)
+    left = blocks_left(run, progress)
+    if workers > 1 and len(left) > 1:
+        _in_processes(run, left, control, progress, min(workers, len(left)))
+    else:
+        for block in left:
+            if control.should_stop():
+                raise Stopped
+            run_block(run, block, control)
+            progress.sites_done(len(block.sites))
     run.assemble()
 
 
-def _unless_stopped(run: Run, block: Block, control: Control) -> None:
+_child: dict[str, Any] = {}
+"""What a child process keeps between blocks."""
+
+
+def _begin_child(folder: str, control: Control, stop: Any, counter: Any, messages: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks to stop, in its own way
+
+    def advanced(n: int) -> None:
+        with counter.get_lock():
+            counter.value += n
+
+    _child["run"] = Run(folder)
+    _child["control"] = replace(control, stop=stop, advanced=advanced, warn=messages.put)
+
+
+def _child_block(number: int) -> None:
+    run: Run = _child["run"]
+    control: Control = _child["control"]
     if control.should_stop():
         raise Stopped
-    run_block(run, block, control)
+    run_block(run, next(b for b in run.blocks if b.number == number), control)
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Set variables that child processes inherit."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _in_processes(
+    run: Run, left: list[Block], control: Control, progress: Progress, workers: int
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    stop, counter, messages = context.Event(), context.Value("q", 0), context.SimpleQueue()
+    told = [0]
+    plain = Control(control.deadline, control.stop, control.stop_file, control.checkpoint_every)
+    sent = {name: value for name, value in vars(plain).items() if name in
+            ("deadline", "stop_file", "checkpoint_every")}  # fmt: skip
+
+    def tell() -> None:
+        while not messages.empty():
+            progress.warn(messages.get())
+        now = counter.value
+        progress.evaluations(now - told[0])
+        told[0] = now
+
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {ONE_THREAD}".strip()
+    with (
+        _environment(XLA_FLAGS=flags),
+        ProcessPoolExecutor(
+            workers,
+            context,
+            _begin_child_from,
+            (str(run.folder), sent, stop, counter, messages),
+        ) as pool,
+    ):
+        tasks: dict[Future, Block] = {
+            pool.submit(_child_block, block.number): block for block in left
+        }
+        waiting = set(tasks)
+        try:
+            while waiting:
+                if control.should_stop():
+                    stop.set()
+                done, waiting = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
+                tell()
+                for task in done:
+                    task.result()
+                    progress.sites_done(len(tasks[task].sites))
+        except BrokenProcessPool as error:
+            raise AssimilationError(
+                f"{run.folder}: a worker process died (killed, or out of memory). What it had done "
+                f"is kept; go on with `proda assimilate --resume {run.folder}`."
+            ) from error
+        except BaseException:
+            # Every process writes its checkpoint before the pool closes.
+            stop.set()
+            for task in waiting:
+                task.cancel()
+            raise
+        finally:
+            tell()
+
+
+def _begin_child_from(
+    folder: str, control: dict[str, Any], stop: Any, counter: Any, messages: Any
+) -> None:
+    _begin_child(folder, Control(**control), stop, counter, messages)
 
 
 def sites_of(blocks: list[Block]) -> int:

@@ -163,7 +163,7 @@ def summarise(
     if problem.likelihood.density and n_samples >= model_choice.MIN_SAMPLES:
         points = np.where(sampled[..., None], pointwise, 0.0)
         with np.errstate(invalid="ignore"):
-            efficiency = np.clip(np.nanmean(bulk, axis=1) / n_samples, 1.0 / n_samples, 1.0)
+            efficiency = np.clip(bulk.mean(axis=1) / n_samples, 1.0 / n_samples, 1.0)
         efficiency = np.where(np.isfinite(efficiency), efficiency, 1.0)
         loo = model_choice.psis_loo(points, mask, efficiency)
         waic = model_choice.waic(points, mask)

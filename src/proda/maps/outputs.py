@@ -1,0 +1,94 @@
+"""The registry of map variables: names in files, units, meanings, CF and CMIP names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proda.models.components import COMPONENTS
+from proda.models.model import Reason, SoilModel
+
+
+@dataclass(frozen=True)
+class MapVariable:
+    """One variable of a map: name, CF unit, meaning, whether by layer, CF standard name, source."""
+
+    name: str
+    unit: str
+    long_name: str
+    layered: bool = False
+    standard_name: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Stock:
+    """Soil carbon from the surface down to a depth (m); None is the whole column."""
+
+    name: str
+    lower: float | None
+    words: str
+
+
+STOCKS: tuple[Stock, ...] = (
+    Stock("soc_0_30", 0.3, "0-30 cm"),
+    Stock("cSoilAbove1m", 1.0, "0-100 cm"),
+    Stock("soc_0_200", 2.0, "0-200 cm"),
+    Stock("cSoil", None, "the whole column"),
+)
+"""Where CMIP has a name for a stock, that is the variable's name."""
+
+CARBON = MapVariable(
+    "soc", "kg m-3", "concentration of carbon in the soil pools", True, "", "P-section 2.5"
+)
+PARAMETER_PREFIX = "param_"
+
+NO_FORCING, NO_PARAMETERS, TOO_LARGE = 10, 11, 12
+LIMIT = 1e20
+"""CMIP's missing value: a number as large as this could not be told from none in the file."""
+REASONS: dict[int, str] = {
+    **{int(r): r.name.lower() for r in Reason},
+    NO_FORCING: "no_forcing",
+    NO_PARAMETERS: "no_parameters",
+    TOO_LARGE: "too_large",
+}
+"""Why a cell of a map has an answer (0) or none: the models' reasons, and those of maps.
+
+`too_large`: a steady state with a number beyond :data:`LIMIT` in the units of the file, as near the
+edges of the prior, where almost nothing decomposes.
+"""
+
+
+def state_variables(names: list[str]) -> list[MapVariable]:
+    """Describe what a model gives at its steady state.
+
+    Parameters
+    ----------
+    names
+        Components that the model has, `michaelis_over_POOL` among them.
+    """
+    known = {row.name: row for row in COMPONENTS}
+    rows = [CARBON]
+    rows += [
+        MapVariable(
+            s.name, "kg m-2", f"soil carbon, {s.words}", False, "soil_mass_content_of_carbon"
+        )
+        for s in STOCKS
+    ]
+    for name in names:
+        if name in known:
+            row = known[name]
+            rows.append(MapVariable(name, row.unit, row.long_name, source=row.source))
+        else:
+            pool = name.rpartition("_")[2]
+            rows.append(MapVariable(name, "1", f"Michaelis constant over {pool}", source="P-Fig 5"))
+    return rows
+
+
+def parameter_variables(model: SoilModel, layered: set[str]) -> list[MapVariable]:
+    """Describe a model's parameters; `layered` are those that differ between layers here."""
+    return [
+        MapVariable(
+            PARAMETER_PREFIX + row.name, row.unit, row.meaning, row.name in layered, "", row.source
+        )
+        for row in model.rows
+    ]

@@ -1,0 +1,178 @@
+"""Run a model on every land cell for every member: chunk by chunk, restartable, memory bounded."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from proda.errors import FileError, ParameterError
+from proda.maps.cells import land_cells
+from proda.maps.chunks import ChunkFolder
+from proda.maps.ensemble import QUANTILES
+from proda.maps.plan import Plan, run_settings
+from proda.maps.sources import Ensemble, ParameterSource, Predict
+from proda.maps.write import assemble
+from proda.models.model import SoilModel
+from proda.parameters import Bounds
+from proda.simulate import Progress
+
+CHUNK = 4096
+"""Cells per chunk: 63 MB of float64 forcing and, for ten members, about 40 MB of results."""
+
+
+@dataclass(frozen=True)
+class MapResult:
+    """What a run did.
+
+    `cells_by_reason` counts cells; `members_by_reason` counts columns, cells times members.
+    """
+
+    path: Path
+    n_members: int
+    cells_by_reason: dict[str, int]
+    members_by_reason: dict[str, int]
+    chunks: int
+    chunks_reused: int
+    chunks_redone: list[str] = field(default_factory=list)
+    """Chunks of an earlier run that were damaged: which, and how."""
+
+
+def write_map(
+    model: SoilModel,
+    forcing: xr.Dataset,
+    parameters: ParameterSource | Predict,
+    path: str | os.PathLike[str],
+    *,
+    outside_training: np.ndarray | None = None,
+    bounds: Bounds = "physical",
+    quantiles: tuple[float, ...] = QUANTILES,
+    chunk: int = CHUNK,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    client: Any = None,
+    keep_chunks: bool = False,
+) -> MapResult:
+    """Run a model on all land cells of a grid and write one CF netCDF file.
+
+    Chunks are kept beside `path`, in the folder `path` + `.chunks`, until the map is whole: an
+    interrupted run, called again with the same arguments, goes on where it was and ends in the
+    same numbers bit for bit.
+
+    Parameters
+    ----------
+    model
+        From :func:`proda.load_model`.
+    forcing
+        On the grid, as `proda forcing` writes it; open it with
+        :func:`proda.files.open_dataset`, so that only a chunk is in memory at a time.
+    parameters
+        A source (:class:`~proda.maps.sources.Default`, `Everywhere`, `Ensemble`), or a function
+        of positions in the list of land cells that returns (member, cell, parameter).
+    path
+        The netCDF file; an older one stays as it was until the new one is whole.
+    outside_training
+        Whether the covariates of each land cell lie outside the training range, (cell,).
+    bounds
+        Limits that parameters are held to. `"prior"` refuses the defaults, some of which lie
+        outside.
+    quantiles
+        Of the ensemble, beside mean and standard deviation.
+    chunk
+        Cells per chunk. Memory grows with chunk times members.
+    settings
+        What else tells this run from others, for the file and for resuming: for a network its
+        checksum. Plain JSON.
+    progress
+        Called with (cells done, cells).
+    client
+        A `distributed.Client`: chunks are then computed by its workers.
+    keep_chunks
+        Whether to leave the folder of chunks there at the end.
+
+    Raises
+    ------
+    ForcingError, ParameterError
+        Naming cell and value.
+    FileError
+        If chunks of another run lie in the folder, or the disk is full.
+    """
+    if chunk < 1:
+        raise ParameterError(f"chunk = {chunk}; a chunk needs at least one cell.")
+    cells = land_cells(forcing)
+    if outside_training is not None and outside_training.shape != (len(cells),):
+        raise ParameterError(
+            f"outside_training has the shape {outside_training.shape}; there are {len(cells):,} "
+            "land cells."
+        )
+    source = parameters if isinstance(parameters, ParameterSource) else Ensemble(parameters)
+    plan = Plan(model, cells, source, bounds, tuple(quantiles))
+    parts = cells.chunks(chunk)
+    target = Path(path)
+    if not target.parent.is_dir():  # said now, not after hours of work
+        raise FileError(f"{target}: the folder {target.parent} does not exist; create it first.")
+    folder = ChunkFolder(
+        target.with_name(target.name + ".chunks"),
+        run_settings(plan, parts, chunk, outside_training) | {"given": _plain(settings or {})},
+    )
+    state = [folder.check(i) for i in range(len(parts))]
+    todo = [i for i, why in enumerate(state) if why]
+    done = len(cells) - sum(len(parts[i]) for i in todo)
+    for i, arrays in _computed(plan, parts, todo, client):
+        folder.write(i, arrays)
+        done += len(parts[i])
+        if progress is not None:
+            progress(done, len(cells))
+    summary = assemble(model, cells, folder, len(parts), target, outside_training)
+    if not keep_chunks:
+        folder.remove()
+    return MapResult(
+        path=target,
+        chunks=len(parts),
+        chunks_reused=len(parts) - len(todo),
+        chunks_redone=[why for why in state if why not in ("", "absent")],
+        **summary,
+    )
+
+
+def _plain(settings: Mapping[str, Any]) -> Any:
+    """Return settings as a file gives them back, so that a tuple equals its own list."""
+    try:
+        return json.loads(json.dumps(dict(settings)))
+    except TypeError as error:
+        raise ParameterError(f"settings cannot be written as JSON: {error}.") from error
+
+
+def _computed(
+    plan: Plan, parts: list[np.ndarray], todo: list[int], client: Any
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Yield finished chunks as they come; only a few are in memory at a time."""
+    if client is None:
+        for i in todo:
+            yield i, plan.compute(parts[i])
+        return
+    from distributed import as_completed
+
+    shared = client.scatter(plan, broadcast=True, hash=False)
+    waiting = iter(todo)
+    compute: Callable = _compute
+    ahead = 2 * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+    running: Any = as_completed(  # type: ignore[no-untyped-call]
+        [client.submit(compute, shared, i, parts[i], pure=False)
+         for _, i in zip(range(ahead), waiting, strict=False)]
+    )  # fmt: skip
+    for future in running:
+        yield future.result()
+        future.release()
+        if (following := next(waiting, None)) is not None:
+            running.add(client.submit(compute, shared, following, parts[following], pure=False))
+
+
+def _compute(plan: Plan, i: int, cells: np.ndarray) -> tuple[int, dict[str, np.ndarray]]:
+    return i, plan.compute(cells)

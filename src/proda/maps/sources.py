@@ -1,0 +1,158 @@
+"""Where parameters at cells come from: an ensemble, the ad hoc defaults, or one set for all."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from proda.errors import ParameterError
+from proda.forcing import Forcing
+from proda.models.model import SoilModel
+from proda.parameters import Bounds, as_arrays
+from proda.simulate import default_parameters
+
+MEAN_B = 0.966
+"""b over all vegetation (Jackson et al. 1996), where no plant functional types are given."""
+
+Predict = Callable[[np.ndarray], np.ndarray]
+"""Positions in the list of land cells -> (member, cell, parameter), in the registry's order."""
+
+Member = dict[str, np.ndarray]
+"""Checked parameters of one member: name -> (cell,) or (cell, layer)."""
+
+
+class ParameterSource(abc.ABC):
+    """Gives the parameters of any cells, so that those of the whole grid are never in memory."""
+
+    @abc.abstractmethod
+    def at(
+        self, model: SoilModel, cells: Int[np.ndarray, " cell"], forcing: Forcing, bounds: Bounds
+    ) -> tuple[list[Member], Bool[np.ndarray, "member cell"]]:
+        """Return the checked parameters of each member, and where they are known at all."""
+
+
+@dataclass(frozen=True)
+class Ensemble(ParameterSource):
+    """Parameters of several members, in physical units.
+
+    Parameters
+    ----------
+    predict
+        Called with positions in the list of land cells (:func:`proda.maps.cells.land_cells`),
+        returns (member, cell, parameter) in the order of `model.rows`. A cell for which nothing
+        can be predicted is NaN in all its parameters; it is counted as `no_parameters`.
+    """
+
+    predict: Predict
+
+    def at(
+        self, model: SoilModel, cells: Int[np.ndarray, " cell"], forcing: Forcing, bounds: Bounds
+    ) -> tuple[list[Member], Bool[np.ndarray, "member cell"]]:
+        """Call `predict` and check what it returns."""
+        values = np.asarray(self.predict(cells), dtype=np.float64)
+        expected = (len(cells), len(model.rows))
+        if values.ndim != 3 or values.shape[1:] != expected or values.shape[0] == 0:
+            raise ParameterError(
+                f"Parameters at cells have the shape {values.shape}; expected (member, cell, "
+                f"parameter) = (1 or more, {expected[0]}, {expected[1]})."
+            )
+        absent = np.isnan(values)
+        known = np.logical_not(absent.all(axis=2))
+        if (partly := absent.any(axis=2) & known).any():
+            member, cell = (int(i) for i in np.argwhere(partly)[0])
+            name = model.rows[int(np.argmax(absent[member, cell]))].name
+            raise ParameterError(
+                f"{name} is missing (NaN) at {forcing.site[cell]}, member {member + 1}, where "
+                "other parameters are given; a cell needs all of them, or NaN in all."
+            )
+        # Not a fill: whatever is computed here is thrown away by `known`; it must only be computed.
+        middle = np.array([0.5 * (row.lower + row.upper) for row in model.rows])
+        values = np.where(known[:, :, None], values, middle)
+        return [_checked(model, member, forcing, bounds) for member in values], known
+
+
+def _checked(
+    model: SoilModel, values: Float[np.ndarray, "cell parameter"], forcing: Forcing, bounds: Bounds
+) -> Member:
+    named = {row.name: values[:, j] for j, row in enumerate(model.rows)}
+    return as_arrays(model.rows, named, forcing.site, len(forcing.grid), bounds, model.shares)
+
+
+@dataclass(frozen=True, eq=False)
+class Everywhere(ParameterSource):
+    """One set of parameters for all cells (P-section 2.5: COMPAS takes the mean of its sites).
+
+    Parameters
+    ----------
+    values
+        Physical value of every parameter, by name.
+    """
+
+    values: Mapping[str, float]
+
+    def at(
+        self, model: SoilModel, cells: Int[np.ndarray, " cell"], forcing: Forcing, bounds: Bounds
+    ) -> tuple[list[Member], Bool[np.ndarray, "member cell"]]:
+        """Return the same values at every cell."""
+        member = as_arrays(
+            model.rows, dict(self.values), forcing.site, len(forcing.grid), bounds, model.shares
+        )
+        return [member], np.ones((1, len(cells)), dtype=bool)
+
+
+@dataclass(frozen=True, eq=False)
+class Default(ParameterSource):
+    """The model's ad hoc parameterisation (P-section 2.5).
+
+    Parameters
+    ----------
+    b
+        Depth profile of carbon input, for all cells or one per land cell; see
+        :func:`b_by_type`. Only used where the model's registry has no default for b.
+    """
+
+    b: float | np.ndarray = MEAN_B
+
+    def at(
+        self, model: SoilModel, cells: Int[np.ndarray, " cell"], forcing: Forcing, bounds: Bounds
+    ) -> tuple[list[Member], Bool[np.ndarray, "member cell"]]:
+        """Take the defaults, some of which depend on the forcing of the cell."""
+        here = {row.name: row.default for row in model.rows}
+        b = None
+        if "b" in here and np.isnan(here["b"]):
+            b = self.b[cells] if isinstance(self.b, np.ndarray) else self.b
+        dataset = default_parameters(model, forcing, b=b)
+        member = as_arrays(
+            model.rows, dataset, forcing.site, len(forcing.grid), bounds, model.shares
+        )
+        return [member], np.ones((1, len(cells)), dtype=bool)
+
+
+def b_by_type(
+    types: np.ndarray, table: Mapping[str, float] | Mapping[int, float]
+) -> Float[np.ndarray, " cell"]:
+    """Return b of each cell from its plant functional type.
+
+    Parameters
+    ----------
+    types
+        Name or number of the type of every land cell, (cell,).
+    table
+        b of each type (CLM5: `rootprof_beta` of its parameter file).
+
+    Raises
+    ------
+    ParameterError
+        Naming the types that the table lacks, with the number of their cells.
+    """
+    found, inverse, counts = np.unique(types, return_inverse=True, return_counts=True)
+    keys = [kind.item() if isinstance(kind, np.generic) else kind for kind in found]
+    known: Mapping = table
+    if lacking := [f"{k} ({n:,} cells)" for k, n in zip(keys, counts, strict=True)
+                   if k not in known]:  # fmt: skip
+        raise ParameterError(f"The table of b has no plant functional type {', '.join(lacking)}.")
+    return np.array([float(known[k]) for k in keys])[inverse]

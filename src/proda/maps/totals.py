@@ -1,0 +1,172 @@
+"""Global and zonal totals with the ensemble's spread, and profiles along latitude."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jaxtyping import Float
+
+from proda import files
+from proda.errors import MapError
+
+ZONES: dict[str, tuple[float, float]] = {
+    "boreal": (50.0, 90.0),
+    "northern temperate": (23.5, 50.0),
+    "tropics": (-23.5, 23.5),
+    "southern temperate": (-90.0, -23.5),
+}
+"""Latitudes (degrees north) of the zones: lower limit inside, upper outside (90 inside).
+
+The study speaks of boreal and tropical regions without limits; these are ours.
+"""
+GLOBE = "globe"
+PG = 1e-6
+"""kg m-2 times km2 in Pg."""
+
+
+def open_map(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Open a map file written by :func:`proda.maps.run.write_map`.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read.
+    MapError
+        If it is no map.
+    """
+    dataset = files.open_netcdf(path)
+    if missing := [n for n in ("reason", "member_carbon", "cell_area") if n not in dataset]:
+        raise MapError(f"{path}: no map made by proda; it lacks {', '.join(missing)}.")
+    return dataset
+
+
+def in_zone(
+    lat: Float[np.ndarray, "*n"], zone: str, zones: Mapping[str, tuple[float, float]] = ZONES
+) -> np.ndarray:
+    """Return whether latitudes lie in a zone; everything lies on the globe."""
+    if zone == GLOBE:
+        return np.ones(np.shape(lat), dtype=bool)
+    lower, upper = zones[zone]
+    return np.asarray((lat >= lower) & ((lat < upper) | ((upper == 90.0) & (lat <= 90.0))))
+
+
+def land_area(dataset: xr.Dataset) -> xr.DataArray:
+    """Return the land of each cell of a map that counts as land there, km2; 0 elsewhere."""
+    area = (dataset["cell_area"] * dataset["land_fraction"]).astype(np.float64)
+    land = dataset["reason"].notnull()  # noqa: PD004  (xarray has no notna)
+    return area.where(land, 0.0).transpose("lat", "lon")
+
+
+def totals(dataset: xr.Dataset, zones: Mapping[str, tuple[float, float]] = ZONES) -> pd.DataFrame:
+    """Return soil carbon of the globe and of each zone.
+
+    Parameters
+    ----------
+    dataset
+        A map; every member's carbon by row of the grid is in it.
+    zones
+        Limits in degrees north. A row of cells belongs to the zone of its centre.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per (zone, stock): `mean`, `sd` (n - 1), `q05`, `q95` over the totals of the
+        members, Pg C; `land`, 10^6 km2; `answered`, the share of that land where members have an
+        answer (mean over members): a total is of that land only. With one member there is no
+        spread (NaN).
+    """
+    lat = dataset["lat"].to_numpy()
+    carbon = dataset["member_carbon"].transpose("realization", "lat", "stock").to_numpy()
+    answered = dataset["member_area"].transpose("realization", "lat").to_numpy()
+    land = land_area(dataset).sum("lon").to_numpy()
+    rows = []
+    for zone in (GLOBE, *zones):
+        inside = in_zone(lat, zone, zones)
+        area = land[inside].sum()
+        share = answered[:, inside].sum(axis=1).mean() / area if area > 0 else np.nan
+        for i, stock in enumerate(dataset["stock"].to_numpy()):
+            each = carbon[:, inside, i].sum(axis=1)
+            spread = len(each) > 1
+            low, high = np.quantile(each, [0.05, 0.95]) if spread else (np.nan, np.nan)
+            rows.append({
+                "zone": zone, "stock": str(stock), "mean": each.mean(),
+                "sd": each.std(ddof=1) if spread else np.nan, "q05": low, "q95": high,
+                "land": area / 1e6, "answered": share,
+            })  # fmt: skip
+    return pd.DataFrame(rows).set_index(["zone", "stock"])
+
+
+def weighted_quantile(
+    values: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"], q: float
+) -> float:
+    """Return the smallest value that at least the share q of the weight does not exceed."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(reached, q * reached[-1] * (1 - 1e-12))])
+
+
+def by_latitude(values: xr.DataArray, area: xr.DataArray, width: float = 2.5) -> xr.Dataset:
+    """Return the median and the 5-95 % range of a map in bands of latitude.
+
+    Parameters
+    ----------
+    values, area
+        On (lat, lon); area of land, km2. Cells without a value are left out.
+    width
+        Of a band, degrees.
+
+    Returns
+    -------
+    xarray.Dataset
+        `mean`, `median`, `q05`, `q95` over the cells of each band, all weighted by their land, and
+        `land` (km2), on `lat` (centre of the band). Bands without land are left out.
+    """
+    lat = np.broadcast_to(values["lat"].to_numpy()[:, None], values.shape)
+    v = values.transpose("lat", "lon").to_numpy().astype(np.float64)
+    a = area.transpose("lat", "lon").to_numpy()
+    counts = np.isfinite(v) & (a > 0)
+    band = np.floor((lat[counts] + 90.0) / width).astype(int)
+    v, a = v[counts], a[counts]
+    rows = []
+    for k in np.unique(band):
+        here = band == k
+        quantiles = [weighted_quantile(v[here], a[here], q) for q in (0.5, 0.05, 0.95)]
+        rows.append((-90.0 + (k + 0.5) * width, np.average(v[here], weights=a[here]), *quantiles,
+                     a[here].sum()))  # fmt: skip
+    columns = np.array(rows).reshape(-1, 6).T
+    unit = str(values.attrs.get("units", ""))
+    names = ("mean", "median", "q05", "q95", "land")
+    return xr.Dataset(
+        {n: ("lat", c, {"units": "km2" if n == "land" else unit})
+         for n, c in zip(names, columns[1:], strict=True)},
+        coords={"lat": ("lat", columns[0], {"units": "degrees_north"})},
+    )  # fmt: skip
+
+
+def ensemble_by_latitude(dataset: xr.Dataset, stock: str, width: float = 2.5) -> xr.Dataset:
+    """Return the mean stock of bands of latitude for each member: what the ensemble disagrees on.
+
+    Returns
+    -------
+    xarray.Dataset
+        `mean`, `q05`, `q95` over the members' means, kg m-2, on `lat` (centre of the band).
+    """
+    carbon = dataset["member_carbon"].sel(stock=stock).transpose("realization", "lat").to_numpy()
+    area = dataset["member_area"].transpose("realization", "lat").to_numpy()
+    band = np.floor((dataset["lat"].to_numpy() + 90.0) / width).astype(int)
+    found = [k for k in np.unique(band) if (area[:, band == k].sum(axis=1) > 0).all()]
+    each = np.array([
+        carbon[:, band == k].sum(axis=1) / (PG * area[:, band == k].sum(axis=1)) for k in found
+    ]).reshape(len(found), len(carbon))  # fmt: skip
+    low, high = np.quantile(each, [0.05, 0.95], axis=1)
+    attrs = {"units": "kg m-2"}
+    return xr.Dataset(
+        {"mean": ("lat", each.mean(axis=1), attrs), "q05": ("lat", low, attrs),
+         "q95": ("lat", high, attrs)},
+        coords={"lat": ("lat", -90.0 + (np.array(found) + 0.5) * width,
+                        {"units": "degrees_north"})},
+    )  # fmt: skip
