@@ -37,3 +37,7 @@ class CovariateError(ProdaError):
 
 class DownloadError(ProdaError):
     """A data set is not in the catalogue, or could not be downloaded whole."""
+
+
+class LearningError(ProdaError):
+    """Training data, settings or a trained network do not fit together."""
