@@ -11,8 +11,8 @@ e^2 + (a x spread)^2 + b^2; a and b are those that make the differences most lik
 noise of the profiles is thereby taken out: the interval is for the true parameter, not for
 another profile's estimate of it.
 
-Weak priors decide where the sites cannot: log a about 0 (sd 0.5), and one imagined site that lies
-one prior sd off for b. With no information at all b becomes the prior's sd, as it should.
+Weak priors decide where the sites cannot: log a about 0 (sd 0.5), and for b a tenth of an imagined
+site that lies one prior sd off. With no information at all b becomes the prior's sd, as it should.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from proda.learning.targets import PRIOR_VARIANCE, Targets
 
 LEVEL = 0.9
 """Probability of the intervals."""
+
+IMAGINED = 0.1
+"""Weight of the prior on b, in sites."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def _fit(square: np.ndarray, noise: np.ndarray, spread: np.ndarray) -> tuple[flo
     def cost(x: np.ndarray) -> float:
         variance = noise + np.exp(2 * x[0]) * spread + np.exp(2 * x[1])
         data = 0.5 * np.sum(np.log(variance) + square / variance)
-        prior = 0.5 * (x[0] / 0.5) ** 2 + x[1] + 0.5 * PRIOR_VARIANCE * np.exp(-2 * x[1])
+        floor = x[1] + 0.5 * PRIOR_VARIANCE * np.exp(-2 * x[1])
+        prior = 0.5 * (x[0] / 0.5) ** 2 + IMAGINED * floor
         return float(data + prior)
 
     starts = [np.array([0.0, np.log(b)]) for b in (0.02, 0.1, np.sqrt(PRIOR_VARIANCE))]

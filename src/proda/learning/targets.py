@@ -1,13 +1,15 @@
 """What the sites say of their parameters, as shares of the prior range and with weights.
 
 A posterior mean under a uniform prior is pulled to the middle of the prior range, the more so the
-less the profile says. With posterior and prior taken as Gaussian (prior sd: range / sqrt(12)), the
-profile's own estimate follows from precisions, which add up:
+less the profile says. The target "likelihood" takes the posterior for a Gaussian likelihood cut
+off at the prior range, and is that Gaussian's mean z and sd e, found from the posterior's mean m
+and sd s (`truncated.py`). Where no Gaussian fits (the posterior rises to an end of the range),
+posterior and prior count as Gaussian (prior mean m0, sd s0 = range / sqrt(12)), whose precisions
+add up:
 
     1/e^2 = 1/s^2 - 1/s0^2,    z = e^2 (m/s^2 - m0/s0^2)
 
-with the posterior's mean m and sd s, and the prior's m0 and s0. `z` has the error e and no pull;
-the target "posterior_mean" keeps m instead. Either way the weight of a site is
+The target "posterior_mean" keeps m, with this e. Either way the weight of a site is
 
     w = 1 / (e^2 + u^2),
 
@@ -25,6 +27,7 @@ from jaxtyping import Float
 
 from proda.errors import LearningError
 from proda.learning.settings import LearningSettings
+from proda.learning.truncated import untruncated
 
 PRIOR_VARIANCE = 1.0 / 12.0
 """Variance of a uniform prior over its own range."""
@@ -104,21 +107,35 @@ def targets(posterior: xr.Dataset, settings: LearningSettings) -> Targets:
         raise LearningError(f"The prior range of {', '.join(bad)} is empty.")
     share, spread = (mean - lower) / (upper - lower), sd / (upper - lower)
     _check_values(share, spread, sites, names, settings)
-    gained = 1.0 / np.maximum(spread, 1e-6) ** 2 - 1.0 / PRIOR_VARIANCE
-    constrained = gained > LEAST_INFORMATION / PRIOR_VARIANCE
-    precision = np.where(constrained, gained, np.nan)
-    if settings.target == "likelihood":
-        value = (share * (precision + 1.0 / PRIOR_VARIANCE) - 0.5 / PRIOR_VARIANCE) / precision
-        value = np.where(constrained, value, share)
-    else:
-        value = share
-    error = np.where(constrained, 1.0 / np.sqrt(precision), np.inf)
-    weight = np.where(constrained, 1.0 / (1.0 / precision + settings.unexplained_sd**2), 0.0)
+    value, precision, constrained = _estimates(share, np.maximum(spread, 1e-6), settings)
+    variance = 1.0 / np.where(constrained, precision, 1.0)
+    error = np.where(constrained, np.sqrt(variance), np.inf)
+    weight = np.where(constrained, 1.0 / (variance + settings.unexplained_sd**2), 0.0)
     return Targets(
         sites, posterior["latitude"].to_numpy().astype(float),
         posterior["longitude"].to_numpy().astype(float), names, lower, upper,
         str(posterior.attrs["model"]), str(posterior.attrs["variant"]), share, value, error, weight,
     )  # fmt: skip
+
+
+def _estimates(
+    share: np.ndarray, spread: np.ndarray, settings: LearningSettings
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Value, precision and whether there is any information, all (site, parameter)."""
+    gained = 1.0 / spread**2 - 1.0 / PRIOR_VARIANCE
+    least = LEAST_INFORMATION / PRIOR_VARIANCE
+    if settings.target == "posterior_mean":
+        return share, gained, gained > least
+    location, precision, found = (
+        x.reshape(share.shape) for x in untruncated(share.ravel(), spread.ravel())
+    )
+    found &= gained > least
+    added = ~found & (gained > least)
+    safe = np.where(added, gained, 1.0)
+    by_sum = (share / spread**2 - 0.5 / PRIOR_VARIANCE) / safe
+    value = np.where(found, location, np.where(added, by_sum, share))
+    precision = np.where(found, precision, gained)
+    return value, precision, (found | added) & (precision > least)
 
 
 def _check_form(posterior: xr.Dataset) -> None:
