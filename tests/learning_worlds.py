@@ -37,7 +37,7 @@ def truth(table: pd.DataFrame) -> np.ndarray:
     c = (table["clay"].to_numpy(float) - 32) / 28
     g = (table["biome"] == "grass").to_numpy(float)
     tau = 1 / (1 + np.exp(1.5 * t - 0.8 * g))
-    cue = 0.5 + 0.3 * r * np.where(t > 0, 1.0, -0.4)
+    cue = 0.5 + 0.3 * r * np.tanh(1.5 * t)
     depth = 0.5 + 0.25 * c - 0.2 * g
     return np.stack([tau, cue, depth, 0.5 + 0.4 * np.sin(3 * t)], axis=1)
 

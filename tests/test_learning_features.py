@@ -125,7 +125,10 @@ def test_sites_left_out_are_listed_with_reasons(table):
     table.loc[2, ["rain", "clay"]] = np.nan
     joined = join(table.drop(index=5), sites, LearningSettings())
     assert joined.targets.sites.size == 78
-    assert dict(joined.left_out.to_numpy()) == {"s0005": "no covariates", "s0002": "lacks rain, clay"}
+    assert dict(joined.left_out.to_numpy()) == {
+        "s0005": "no covariates",
+        "s0002": "lacks rain, clay",
+    }
     np.testing.assert_array_equal(joined.table["site"], joined.targets.sites)
     with pytest.raises(LearningError, match="None of the 80 sites"):
         join(table.assign(site=np.arange(80)), sites, LearningSettings())

@@ -22,7 +22,9 @@ def test_gaussian_before_the_cut_is_found_again(location, scale):
     mean, sd = truncnorm.mean(a, b, location, scale), truncnorm.std(a, b, location, scale)
     found, precision, ok = untruncated(np.array([mean]), np.array([sd]))
     if ok[0]:
-        np.testing.assert_allclose(found[0], location, atol=0.05 * scale + 0.05 * abs(mean - found[0]))
+        np.testing.assert_allclose(
+            found[0], location, atol=0.05 * scale + 0.05 * abs(mean - found[0])
+        )
         np.testing.assert_allclose(precision[0], scale**-2, rtol=0.1)
     else:  # it can only be lost where the range ends far down its flank
         assert min(a * -1, b) < 0 or scale > 0.3
@@ -77,7 +79,7 @@ def test_study_loss_refuses_a_mean_on_the_lower_end():
     dataset = posterior(covariates(10, 0), 0)
     dataset["posterior_mean"].values[4, 1] = LOWER[1]
     targets(dataset, LearningSettings())
-    with pytest.raises(LearningError, match="s0004, cue: .*ratio loss"):
+    with pytest.raises(LearningError, match=r"s0004, cue: .*ratio loss"):
         targets(dataset, study())
     assert (UPPER > LOWER).all()
 

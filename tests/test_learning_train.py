@@ -42,8 +42,13 @@ def test_study_loss_is_the_papers_formula():
     rng = np.random.default_rng(0)
     true, predicted = rng.uniform(0.1, 1, (7, 4)), rng.uniform(0, 1, (7, 4))
     n = 5 * 4
-    ratio = sum(abs((t - p) / t) for t, p in zip(true[:5].ravel(), predicted[:5].ravel())) / n
-    square = sum((t - p) ** 2 for t, p in zip(true[:5].ravel(), predicted[:5].ravel())) / n
+    ratio = (
+        sum(abs((t - p) / t) for t, p in zip(true[:5].ravel(), predicted[:5].ravel(), strict=True))
+        / n
+    )
+    square = (
+        sum((t - p) ** 2 for t, p in zip(true[:5].ravel(), predicted[:5].ravel(), strict=True)) / n
+    )
     valid = jnp.array([1.0] * 5 + [0.0] * 2)
     np.testing.assert_allclose(study_loss(predicted, true, valid), ratio * square, rtol=1e-12)
 

@@ -45,9 +45,7 @@ def fit_range(table: pd.DataFrame, features: Features) -> TrainingRange:
     return TrainingRange(mean, whiten, float(np.quantile(distance, QUANTILE)))
 
 
-def applicability(
-    table: pd.DataFrame, features: Features, training: TrainingRange
-) -> pd.DataFrame:
+def applicability(table: pd.DataFrame, features: Features, training: TrainingRange) -> pd.DataFrame:
     """Tell for each row how far it is from what training has seen.
 
     Returns
@@ -64,8 +62,8 @@ def applicability(
         outside += (values < quantity.minimum) | (values > quantity.maximum)
     unseen = np.zeros(len(table), int)
     for category in features.categories:
-        values = table[category.name]
-        unseen += (values.notna() & ~values.astype(object).isin(category.known)).to_numpy()
+        classes = table[category.name]
+        unseen += (classes.notna() & ~classes.astype(object).isin(category.known)).to_numpy()
     distance = training.distance(table, features)
     flag = (outside > 0) | (unseen > 0) | (distance > 1.0)
     return pd.DataFrame(

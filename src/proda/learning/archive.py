@@ -57,7 +57,7 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
     if not Path(path).is_file():
         raise FileError(f"{path}: there is no such file.")
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as data:
             arrays = {name: data[name] for name in data.files}
         header = json.loads(str(arrays.pop(_HEADER)))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -27,7 +27,7 @@ def versions() -> dict[str, str]:
 def fingerprint(
     inputs: np.ndarray, targets: Targets, plan: Plan, settings: LearningSettings
 ) -> dict[str, Any]:
-    """What a checkpoint must agree with, by name."""
+    """Describe, by name, what a checkpoint must agree with."""
     return {
         "model": targets.model,
         "variant": targets.variant,
@@ -41,18 +41,14 @@ def fingerprint(
     }  # fmt: skip
 
 
-def write_checkpoint(
-    path: str | os.PathLike[str], state: Any, fingerprint: dict[str, Any]
-) -> None:
+def write_checkpoint(path: str | os.PathLike[str], state: Any, fingerprint: dict[str, Any]) -> None:
     """Write the state of training, whole or not at all."""
     leaves = jax.tree.leaves(state)
     arrays = {f"leaf_{i:03d}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
     write_archive(path, {"kind": "checkpoint", "fingerprint": fingerprint}, arrays)
 
 
-def read_checkpoint(
-    path: str | os.PathLike[str], like: Tree, fingerprint: dict[str, Any]
-) -> Tree:
+def read_checkpoint(path: str | os.PathLike[str], like: Tree, fingerprint: dict[str, Any]) -> Tree:
     """Read the state of training; `like` is a state of the same form.
 
     Raises

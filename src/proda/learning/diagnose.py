@@ -83,9 +83,7 @@ def _stack(parts: list[tuple[int, np.ndarray, Plan]]) -> Plan:
             validation_rows.append(kept[sub.validation[i][sub.validation[i] >= 0]])
             fold_of.append(fold)
             member.append(number)
-    return Plan(
-        widest(train_rows), widest(validation_rows), np.array(fold_of), np.array(member)
-    )
+    return Plan(widest(train_rows), widest(validation_rows), np.array(fold_of), np.array(member))
 
 
 def permutation_importance(

@@ -118,7 +118,7 @@ class Ensemble:
         reach = applicability(table, self.features, self.training_range)
         data["usable"] = ("site", encoded.usable)
         data |= {str(name): ("site", reach[name].to_numpy()) for name in reach}
-        names = table["site"] if "site" in table else table.index
+        names = table.get("site", table.index)
         return xr.Dataset(
             data,
             coords={
@@ -161,7 +161,7 @@ class Ensemble:
 def predict_members(
     networks: Network, inputs: Float[np.ndarray, "site input"]
 ) -> Float[np.ndarray, "member site parameter"]:
-    """Outputs of every member, as shares of the prior range, in float64.
+    """Return the outputs of every member, as shares of the prior range, in float64.
 
     Rows are padded to one block size, so that one compiled program serves any table.
     """
@@ -217,10 +217,11 @@ def load_ensemble(
         raise FileError(f"{folder / HISTORY}: cannot be read ({error}).") from error
     settings = LearningSettings.from_dict(header["settings"])
     layers = len(settings.hidden) + 1
-    networks = Network(
-        tuple(arrays[f"weight_{i}"] for i in range(layers)),
-        tuple(arrays[f"bias_{i}"] for i in range(layers)), settings.dropout, settings.bounded,
-    )  # fmt: skip
+    weights, biases = (
+        tuple(jnp.asarray(arrays[f"{kind}_{i}"]) for i in range(layers))
+        for kind in ("weight", "bias")
+    )
+    networks = Network(weights, biases, settings.dropout, settings.bounded)
     calibration = Calibration(arrays["factor"], arrays["floor"]) if "factor" in arrays else None
     return Ensemble(
         networks, Features.from_dict(header["features"]),

@@ -128,7 +128,7 @@ class Features:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the predictors: quantities, then categories."""
-        return tuple(f.name for f in (*self.quantities, *self.categories))
+        return (*(q.name for q in self.quantities), *(c.name for c in self.categories))
 
     def encode(self, table: pd.DataFrame, missing: Missing = "leave_out") -> Encoded:
         """Turn a table into network inputs.
@@ -159,12 +159,14 @@ class Features:
             values = np.where(np.isnan(values), quantity.median, values)
             columns.append(quantity.scaled(values, self.scaling)[:, None])
         for category in self.categories:
-            values = kept[category.name].astype(object)
-            strange = values[values.notna() & ~values.isin(category.known)].value_counts()
+            classes = kept[category.name].astype(object)
+            strange = classes[classes.notna() & ~classes.isin(category.known)].value_counts()
             if len(strange):
                 unseen[category.name] = {str(k): int(n) for k, n in strange.items()}
             columns.append(
-                category.one_hot(values) if self.encoding == "one_hot" else category.numbers(values)
+                category.one_hot(classes)
+                if self.encoding == "one_hot"
+                else category.numbers(classes)
             )
         inputs = np.concatenate(columns, axis=1).astype(np.float32)
         return Encoded(
@@ -248,7 +250,7 @@ def fit_features(
     quantities, categories, constant = [], [], []
     for name in names:
         column = whole[name]
-        if column.nunique() <= 1:
+        if len(column.unique()) == 1:
             constant.append(name)
         elif pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
             quantities.append(_quantity(name, column.to_numpy(dtype=np.float64)))

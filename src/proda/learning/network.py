@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -50,7 +52,7 @@ def initial_network(
     """
     widths = (n_inputs, *settings.hidden, centre.shape[0])
     weights, biases = [], []
-    for layer, (i, o) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for layer, (i, o) in enumerate(itertools.pairwise(widths)):
         limit = np.sqrt(6.0 / (i + o))
         draw = jax.random.uniform(jax.random.fold_in(key, layer), (i, o), jnp.float32, -1.0, 1.0)
         weights.append(draw * jnp.float32(limit))
@@ -83,7 +85,7 @@ def weighted_loss(
     target: Float[Array, "batch parameter"],
     weight: Float[Array, "batch parameter"],
     centre: Float[Array, " parameter"],
-    prior_weight: float,
+    prior_weight: float | Float[Array, ""],
     valid: Float[Array, " batch"],
 ) -> Float[Array, ""]:
     """Squared error times information, plus a weak pull to `centre`; mean over valid rows.

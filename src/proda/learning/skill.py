@@ -63,7 +63,7 @@ def skill(
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """A ratio that is NaN, not infinite, where nothing varies."""
+    """Divide, with a ratio that is NaN, not infinite, where nothing varies."""
     return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
 
 
