@@ -18,6 +18,7 @@ from proda.learning import (
     learning_curve,
     load_ensemble,
     permutation_importance,
+    save_ensemble,
 )
 from proda.learning.calibration import Calibration, calibrated_members, fit_calibration
 from proda.learning.skill import skill
@@ -107,8 +108,8 @@ def test_a_row_does_not_depend_on_the_others_and_missing_ones_are_told(world, le
 
 
 def test_ensemble_survives_its_folder(tmp_path, world, learned):
-    learned.ensemble.save(tmp_path / "network")
-    learned.ensemble.save(tmp_path / "network")  # replaces its own kind
+    save_ensemble(learned.ensemble, tmp_path / "network")
+    save_ensemble(learned.ensemble, tmp_path / "network")  # replaces its own kind
     rows = [
         Parameter(n, n, "1", a, b, a, "K", "") for n, a, b in zip(NAMES, LOWER, UPPER, strict=True)
     ]
@@ -123,7 +124,7 @@ def test_ensemble_survives_its_folder(tmp_path, world, learned):
 
 def test_networks_of_others_are_refused(tmp_path, learned):
     folder = tmp_path / "network"
-    learned.ensemble.save(folder)
+    save_ensemble(learned.ensemble, folder)
     with pytest.raises(LearningError, match="for the model clm5, not compas"):
         load_ensemble(folder, "compas")
     with pytest.raises(LearningError, match="for the variant default, not published"):
@@ -140,7 +141,7 @@ def test_networks_of_others_are_refused(tmp_path, learned):
 
 def test_damaged_networks_are_refused_by_file(tmp_path, learned):
     folder = tmp_path / "network"
-    learned.ensemble.save(folder)
+    save_ensemble(learned.ensemble, folder)
     weights, header = folder / "weights.npz", folder / "network.json"
     content, text = weights.read_bytes(), header.read_text()
     weights.write_bytes(content[: len(content) // 2])
@@ -161,7 +162,7 @@ def test_damaged_networks_are_refused_by_file(tmp_path, learned):
     with pytest.raises(FileError, match="no trained network"):
         load_ensemble(folder)
     with pytest.raises(FileError, match="is no network; it is left alone"):
-        learned.ensemble.save(folder)
+        save_ensemble(learned.ensemble, folder)
 
 
 def test_draws_need_a_calibration(world):

@@ -70,9 +70,8 @@ def test_study_network_is_the_papers():
     s = study()
     assert (s.batch_size, s.epochs, s.optimizer, s.loss) == (32, 6000, "adadelta", "study")
     x = jnp.ones((1, 60), jnp.float32)
-    many = jnp.stack([network(x, jax.random.key(i)) for i in range(400)])
-    assert float(many.std()) > 0
-    np.testing.assert_allclose(network(x), network(x))
+    many = jax.vmap(lambda key: network(x, key))(jax.random.split(jax.random.key(1), 5))
+    assert float(many.std(axis=0).min()) > 0
 
 
 def test_dropout_zeroes_its_share_and_keeps_the_mean():
@@ -95,9 +94,10 @@ def test_study_preset_learns():
 
 
 def test_seeds_decide_everything():
-    same(fitted(SMALL).networks, fitted(SMALL).networks)
+    once = fitted(SMALL)
+    same(once.networks, fitted(SMALL).networks)
     other = fitted(LearningSettings(**{**SMALL.as_dict(), "hidden": (16,), "seed": 1}))
-    assert not np.array_equal(other.networks.weights[0], fitted(SMALL).networks.weights[0])
+    assert not np.array_equal(other.networks.weights[0], once.networks.weights[0])
 
 
 def test_together_is_as_alone_to_rounding():

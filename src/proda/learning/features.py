@@ -14,72 +14,14 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from proda.errors import LearningError
+from proda.learning.predictor import Category, Quantity, fit_category, fit_quantity
 from proda.learning.settings import Categories, Scaling
 
 PLACE = ("site", "row", "column", "cell", "latitude", "longitude", "lat", "lon", "cell_latitude",
          "cell_longitude", "distance_km")  # fmt: skip
 """Columns that say where a row is. They are never predictors."""
 
-RARE = 5
-"""Classes with fewer training sites are pooled: they train the class 'unknown'."""
-
-KNOTS = 65
-"""Quantiles kept of each quantity."""
-
 Missing = Literal["leave_out", "median"]
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A number: its training range, median, and quantiles with the share of sites below."""
-
-    name: str
-    minimum: float
-    maximum: float
-    median: float
-    knots: tuple[float, ...]
-    shares: tuple[float, ...]
-
-    def scaled(self, values: np.ndarray, scaling: Scaling) -> np.ndarray:
-        """Scale to 0-1 by the range (the study), or to -1..1 by quantiles, flat outside."""
-        if scaling == "minmax":
-            return (values - self.minimum) / (self.maximum - self.minimum)
-        return 2.0 * np.interp(values, self.knots, self.shares) - 1.0
-
-
-@dataclass(frozen=True)
-class Category:
-    """A class: all names in the file's order, those met in training, and the commonest."""
-
-    name: str
-    classes: tuple[str, ...]
-    known: tuple[str, ...]
-    shares: tuple[float, ...]
-    """Share of training sites of each known class, then of the rare ones pooled as unknown."""
-
-    def one_hot(self, values: pd.Series) -> np.ndarray:
-        """One column per known class and one for 'unknown', which is trained on the rare ones.
-
-        If no class was rare, 'unknown' has no training; such a row is the average of all classes.
-        """
-        column = pd.Index(self.known).get_indexer(pd.Index(values))
-        out = np.zeros((len(values), len(self.known) + 1))
-        seen = column >= 0
-        out[np.flatnonzero(seen), column[seen]] = 1.0
-        trained = self.shares[-1] > 0
-        out[~seen] = np.eye(len(self.known) + 1)[-1] if trained else np.array(self.shares)
-        return out
-
-    def numbers(self, values: pd.Series) -> np.ndarray:
-        """Place in the file's list of classes, scaled to 0-1 by the places met in training.
-
-        As the study has it. A class not met in training takes the commonest class's number.
-        """
-        index = pd.Index(self.classes)
-        met = index.get_indexer(pd.Index(self.known))
-        place = index.get_indexer(pd.Index(values)).astype(float)
-        place[~np.isin(place, met)] = met[int(np.argmax(self.shares[:-1]))]
-        return ((place - met.min()) / max(met.max() - met.min(), 1))[:, None]
 
 
 @dataclass(frozen=True)
@@ -253,36 +195,11 @@ def fit_features(
         if len(column.unique()) == 1:
             constant.append(name)
         elif pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-            quantities.append(_quantity(name, column.to_numpy(dtype=np.float64)))
+            quantities.append(fit_quantity(name, column.to_numpy(dtype=np.float64)))
         else:
-            categories.append(_category(name, column))
+            categories.append(fit_category(name, column))
     if not quantities and not categories:
         raise LearningError(f"No covariate varies between the {len(whole)} sites.")
     return Features(
         tuple(quantities), tuple(categories), tuple(constant), scaling, encoding, len(whole)
     )
-
-
-def _quantity(name: str, values: np.ndarray) -> Quantity:
-    if np.isinf(values).any():
-        raise LearningError(f"{name} is infinite at {int(np.isinf(values).sum())} sites.")
-    levels = np.linspace(0.0, 1.0, KNOTS)
-    at = np.quantile(values, levels)
-    # ties (a share that is 0 almost everywhere) take the mean rank of their sites
-    knots, place = np.unique(at, return_inverse=True)
-    shares = np.bincount(place, weights=levels) / np.bincount(place)
-    return Quantity(
-        name, float(values.min()), float(values.max()), float(np.median(values)),
-        tuple(knots.tolist()), tuple(shares.tolist()),
-    )  # fmt: skip
-
-
-def _category(name: str, column: pd.Series) -> Category:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        classes = tuple(str(c) for c in column.cat.categories)
-    else:
-        classes = tuple(sorted(str(c) for c in column.unique()))
-    count = column.astype(str).value_counts()
-    known = tuple(c for c in classes if count.get(c, 0) >= RARE) or (str(count.index[0]),)
-    share = np.array([count[c] for c in known]) / len(column)
-    return Category(name, classes, known, (*share.tolist(), float(max(0.0, 1.0 - share.sum()))))

@@ -10,15 +10,18 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float
 
-REACH = 6.0
+CLEAR = 6.0
+"""A posterior this many sd from both ends of the range is not cut off at all."""
+
+REACH = 12.0
 """The integral stops this many sd from the mean, if the prior range does not end before."""
 
 LEAST = 0.05
 """A precision below this share of 1/sd^2 cannot be told from a monotone posterior."""
 
 STEPS = 30
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(48)
-_CHUNK = 20_000
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(80)
+_CHUNK = 10_000
 
 
 def untruncated(
@@ -39,7 +42,7 @@ def untruncated(
     """
     location, precision = mean.copy(), 1.0 / sd**2
     found = np.ones(mean.shape, bool)
-    near = np.flatnonzero((mean < REACH * sd) | (1.0 - mean < REACH * sd))
+    near = np.flatnonzero((mean < CLEAR * sd) | (1.0 - mean < CLEAR * sd))
     for start in range(0, near.size, _CHUNK):
         i = near[start : start + _CHUNK]
         a, b, converged = _match(mean[i], sd[i])
