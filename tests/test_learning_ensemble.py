@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -105,6 +106,8 @@ def test_a_row_does_not_depend_on_the_others_and_missing_ones_are_told(world, le
     np.testing.assert_allclose(part["mean"][1], alone["mean"][1])
     assert "1 of 2 rows left out, they lack: clay (1)" in part.attrs["report"]
     assert learned.ensemble.predict(some, missing="median")["usable"].all()
+    nothing = learned.ensemble.predict(some.iloc[:1], draws=True)
+    assert np.isnan(nothing["draws"]).all()
 
 
 def test_ensemble_survives_its_folder(tmp_path, world, learned):
@@ -165,13 +168,11 @@ def test_damaged_networks_are_refused_by_file(tmp_path, learned):
         save_ensemble(learned.ensemble, folder)
 
 
-def test_draws_need_a_calibration(world):
-    settings = LearningSettings(hidden=(4,), epochs=2, members=2)
-    bare = learn(world[0], posterior(world[0], 1), settings, folds=0)
-    assert bare.validation is None
-    assert "sd" not in bare.ensemble.predict(world[1])
+def test_draws_need_a_calibration(world, learned):
+    bare = dataclasses.replace(learned.ensemble, calibration=None)
+    assert "sd" not in bare.predict(world[1])
     with pytest.raises(LearningError, match="calibrated by folds"):
-        bare.ensemble.predict(world[1], draws=True)
+        bare.predict(world[1], draws=True)
 
 
 def test_calibration_finds_the_error_it_was_made_with():

@@ -113,6 +113,17 @@ def test_tables_of_another_form_are_refused(table, change, message):
         features.encode(change(table))
 
 
+def test_yes_and_no_are_classes_and_names_of_places_are_refused(table):
+    told = table.assign(irrigated=np.arange(80) % 3 == 0)
+    features = fit_features(told)
+    encoded = features.encode(told)
+    group = features.input_groups()["irrigated"]
+    np.testing.assert_array_equal(encoded.inputs[:2, group], [[0, 1, 0], [1, 0, 0]])
+    assert not encoded.unseen
+    with pytest.raises(LearningError, match="village has 80 different values"):
+        fit_features(table.assign(village=[f"v{i}" for i in range(80)]))
+
+
 def test_no_complete_row_or_nothing_that_varies(table):
     with pytest.raises(LearningError, match=r"None of 80 sites.*rain \(100%\)"):
         fit_features(table.assign(rain=np.nan))

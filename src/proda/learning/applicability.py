@@ -9,6 +9,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from proda.learning.features import Features
+from proda.learning.predictor import class_names
 
 QUANTILE = 0.99
 """The distance of this share of training sites is 1."""
@@ -62,8 +63,8 @@ def applicability(table: pd.DataFrame, features: Features, training: TrainingRan
         outside += (values < quantity.minimum) | (values > quantity.maximum)
     unseen = np.zeros(len(table), int)
     for category in features.categories:
-        classes = table[category.name]
-        unseen += (classes.notna() & ~classes.astype(object).isin(category.known)).to_numpy()
+        classes = class_names(table[category.name])
+        unseen += (classes.notna() & ~classes.isin(category.known)).to_numpy()
     distance = training.distance(table, features)
     flag = (outside > 0) | (unseen > 0) | (distance > 1.0)
     return pd.DataFrame(

@@ -14,7 +14,14 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from proda.errors import LearningError
-from proda.learning.predictor import Category, Quantity, fit_category, fit_quantity
+from proda.learning.predictor import (
+    Category,
+    Quantity,
+    class_names,
+    fit_category,
+    fit_quantity,
+    is_quantity,
+)
 from proda.learning.settings import Categories, Scaling
 
 PLACE = ("site", "row", "column", "cell", "latitude", "longitude", "lat", "lon", "cell_latitude",
@@ -101,7 +108,7 @@ class Features:
             values = np.where(np.isnan(values), quantity.median, values)
             columns.append(quantity.scaled(values, self.scaling)[:, None])
         for category in self.categories:
-            classes = kept[category.name].astype(object)
+            classes = class_names(kept[category.name])
             strange = classes[classes.notna() & ~classes.isin(category.known)].value_counts()
             if len(strange):
                 unseen[category.name] = {str(k): int(n) for k, n in strange.items()}
@@ -121,13 +128,13 @@ class Features:
                 f"The covariates lack {', '.join(lost)}, which the network was trained with."
             )
         for quantity in self.quantities:
-            if not pd.api.types.is_numeric_dtype(table[quantity.name]):
+            if not is_quantity(table[quantity.name]):
                 raise LearningError(f"{quantity.name} is a quantity, but the table holds classes.")
             values = table[quantity.name].to_numpy(dtype=np.float64)
             if np.isinf(values).any():
                 raise LearningError(f"{quantity.name} is infinite in {np.isinf(values).sum()} rows")
         for category in self.categories:
-            if pd.api.types.is_numeric_dtype(table[category.name]):
+            if is_quantity(table[category.name]):
                 raise LearningError(
                     f"{category.name} is a category, but the table holds numbers; give the names "
                     "of the classes."
@@ -194,7 +201,7 @@ def fit_features(
         column = whole[name]
         if len(column.unique()) == 1:
             constant.append(name)
-        elif pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        elif is_quantity(column):
             quantities.append(fit_quantity(name, column.to_numpy(dtype=np.float64)))
         else:
             categories.append(fit_category(name, column))

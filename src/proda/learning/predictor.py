@@ -70,6 +70,17 @@ class Category:
         return ((place - met.min()) / max(met.max() - met.min(), 1))[:, None]
 
 
+def is_quantity(column: pd.Series) -> bool:
+    """Whether a column holds numbers; true and false are classes."""
+    return bool(pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column))
+
+
+def class_names(column: pd.Series) -> pd.Series:
+    """Return the classes of a column as text; what is missing stays missing."""
+    classes = column.astype(object)
+    return classes.where(classes.isna(), classes.astype(str))
+
+
 def fit_quantity(name: str, values: np.ndarray) -> Quantity:
     """Describe a quantity by its values at the training sites."""
     if np.isinf(values).any():
@@ -86,7 +97,18 @@ def fit_quantity(name: str, values: np.ndarray) -> Quantity:
 
 
 def fit_category(name: str, column: pd.Series) -> Category:
-    """Describe a category by its classes at the training sites."""
+    """Describe a category by its classes at the training sites.
+
+    Raises
+    ------
+    LearningError
+        If most sites have a class of their own: then it is a name, and nothing can be learned.
+    """
+    if (different := len(column.unique())) > max(20, len(column) // 2):
+        raise LearningError(
+            f"{name} has {different} different values at {len(column)} sites: a name, not a class. "
+            "Leave the column out."
+        )
     if isinstance(column.dtype, pd.CategoricalDtype):
         classes = tuple(str(c) for c in column.cat.categories)
     else:

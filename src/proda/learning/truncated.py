@@ -66,6 +66,9 @@ def _match(mean: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
         p = _WEIGHTS * np.exp(exponent - exponent.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
         m1, m2 = (p * t).sum(axis=1), (p * t2).sum(axis=1)
+        off = np.maximum(np.abs(m1), np.abs(m2 - 1.0))
+        if (off < 1e-6).all():
+            break
         c11 = (p * t2).sum(axis=1) - m1**2
         c12 = (p * t * t2).sum(axis=1) - m1 * m2
         c22 = (p * t2**2).sum(axis=1) - m2**2
@@ -74,4 +77,4 @@ def _match(mean: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
         db = (c11 * (1.0 - m2) - c12 * -m1) / det
         damp = np.minimum(1.0, np.minimum(1.0 / (np.abs(da) + 1e-12), 0.5 / (np.abs(db) + 1e-12)))
         a, b = a + damp * da, b + damp * db
-    return a, b, (np.abs(m1) < 1e-4) & (np.abs(m2 - 1.0) < 1e-4)
+    return a, b, off < 1e-4
