@@ -16,7 +16,7 @@ def test_examples_of_the_page_run(tmp_path, monkeypatch, capsys):
     posterior(table, 1).to_netcdf("posterior.nc")
     covariates(50, 2).drop(columns="site").to_parquet("cells.parquet", index=False)
     blocks = code(HERE.parent / "docs" / "learning.md", "python")
-    assert len(blocks) == 3
+    assert len(blocks) == 2
     exec(compile("\n".join(blocks), "learning.md", "exec"), {})
     assert "nearest_site" in capsys.readouterr().out
     assert not Path("training.npz").exists()

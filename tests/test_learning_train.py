@@ -62,7 +62,9 @@ def test_weighted_loss_in_closed_form():
 
 
 def test_study_network_is_the_papers():
-    network = initial_network(jax.random.key(0), 60, jnp.full(21, 0.5), study())
+    network = jax.jit(lambda key: initial_network(key, 60, jnp.full(21, 0.5), study()))(
+        jax.random.key(0)
+    )
     assert [w.shape for w in network.weights] == [
         (60, 256), (256, 512), (512, 512), (512, 256), (256, 21)
     ]  # fmt: skip
@@ -70,7 +72,7 @@ def test_study_network_is_the_papers():
     s = study()
     assert (s.batch_size, s.epochs, s.optimizer, s.loss) == (32, 6000, "adadelta", "study")
     x = jnp.ones((1, 60), jnp.float32)
-    many = jax.vmap(lambda key: network(x, key))(jax.random.split(jax.random.key(1), 5))
+    many = jax.jit(jax.vmap(lambda key: network(x, key)))(jax.random.split(jax.random.key(1), 5))
     assert float(many.std(axis=0).min()) > 0
 
 

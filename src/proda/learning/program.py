@@ -104,6 +104,7 @@ def _rate(progress: Float[Array, ""], settings: LearningSettings) -> Float[Array
     return settings.learning_rate * jnp.where(progress < WARM_UP, progress / WARM_UP, down)
 
 
+@partial(jax.jit, static_argnames="settings")
 def initial_state(data: Data, runs: Run, settings: LearningSettings) -> State:
     """Return untrained networks and all that goes with them."""
     n = runs.train.shape[0]

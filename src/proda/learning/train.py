@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -80,13 +80,15 @@ def train(
     if inputs.shape[0] != targets.sites.size:
         raise LearningError(f"{inputs.shape[0]} rows of covariates, {targets.sites.size} sites.")
     data, runs = prepare(inputs, targets, plan, settings)
-    state = initial_state(data, runs, settings)
+    # neither is part of the program; without them it is compiled once for all seeds
+    program = replace(settings, seed=0, members=1)
+    state = initial_state(data, runs, program)
     print_ = fingerprint(inputs, targets, plan, settings)
     if checkpoint is not None and Path(checkpoint).exists():
         state = read_checkpoint(checkpoint, state, print_)
     while not _done(state, settings):
         stop = jnp.asarray(min(int(state.epoch) + chunk, settings.epochs), jnp.int32)
-        state = run_chunk(state, data, runs, stop, settings)
+        state = run_chunk(state, data, runs, stop, program)
         _check_finite(state, plan)
         if checkpoint is not None:
             write_checkpoint(checkpoint, state, print_)
