@@ -49,3 +49,7 @@ class AssimilationError(ProdaError):
 
 class MapError(ProdaError):
     """A map lacks a variable, or lies on another grid than what it is compared with."""
+
+
+class LearningError(ProdaError):
+    """Training data, settings or a trained network do not fit together."""

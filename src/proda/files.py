@@ -104,22 +104,31 @@ def open_netcdf(path: str | os.PathLike[str]) -> xr.Dataset:
 
 
 @contextlib.contextmanager
-def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def whole_folder(
+    path: str | os.PathLike[str], marker: str = "zarr.json", kind: str = "Zarr store"
+) -> Iterator[Path]:
     """Yield a temporary folder name that becomes `path` only if the block succeeds.
 
-    An older Zarr store at `path` is replaced at the end and stays as it was on any error.
+    An older folder of the same kind is replaced at the end and stays as it was on any error.
+
+    Parameters
+    ----------
+    path
+        The folder to be.
+    marker, kind
+        The file that tells such a folder from any other, and what the folder is called.
 
     Raises
     ------
     FileError
-        If something that is not a Zarr store already lies at `path`, the folder above it does not
-        exist, or the disk is full or not writable.
+        If something of another kind already lies at `path`, the folder above it does not exist,
+        or the disk is full or not writable.
     """
     target = Path(path)
     if not target.parent.is_dir():
         raise FileError(f"{target}: the folder {target.parent} does not exist; create it first.")
-    if target.exists() and not (target / "zarr.json").is_file():
-        raise FileError(f"{target} exists and is no Zarr store; it is left alone. Choose another.")
+    if target.exists() and not (target / marker).is_file():
+        raise FileError(f"{target} exists and is no {kind}; it is left alone. Choose another.")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     retired = target.with_name(f".{target.name}.{os.getpid()}.old")
     try:

@@ -1,1 +1,1 @@
-"""Posteriors of a model's parameters at the sites, and what tells whether to trust them."""
+"""Data assimilation at sites: likelihoods, samplers, diagnostics and the runner."""

@@ -1,0 +1,77 @@
+"""Arrays with a header in one file, whole, checked, and refused by name when they do not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proda import files
+from proda.errors import FileError
+
+_HEADER = "header"
+
+
+def digest(*arrays: np.ndarray) -> str:
+    """SHA-256 of arrays: their types, shapes and bytes."""
+    total = hashlib.sha256()
+    for array in arrays:
+        array = np.ascontiguousarray(array)
+        total.update(f"{array.dtype.str}{array.shape}".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def write_archive(
+    path: str | os.PathLike[str], header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> str:
+    """Write a header (plain values) and arrays as .npz; return the checksum of the arrays.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written; an older file then stays as it was.
+    """
+    checksum = _checksum(arrays)
+    text = json.dumps({**header, "checksum": checksum}, sort_keys=True)
+    data: dict[str, Any] = {_HEADER: np.array(text), **arrays}
+    with files.whole_file(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **data)
+    return checksum
+
+
+def read_archive(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read header and arrays.
+
+    Raises
+    ------
+    FileError
+        If the file is absent, cut short or changed since it was written.
+    """
+    if not Path(path).is_file():
+        raise FileError(f"{path}: there is no such file.")
+    try:
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as data:
+            arrays = {name: data[name] for name in data.files}
+        header = json.loads(str(arrays.pop(_HEADER)))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise FileError(
+            f"{path}: damaged or no file of proda's networks ({error}); copy it again or train "
+            "again."
+        ) from error
+    if not isinstance(header, dict) or header.get("checksum") != _checksum(arrays):
+        raise FileError(
+            f"{path}: its checksum does not fit its content; copy it again or train again."
+        )
+    return header, arrays
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    names = sorted(arrays)
+    return digest(np.array(names), *(arrays[name] for name in names))

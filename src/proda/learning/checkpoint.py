@@ -1,0 +1,72 @@
+"""Checkpoints of training: written whole, and never continued with other data or settings."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from proda.errors import LearningError
+from proda.learning.archive import digest, read_archive, write_archive
+from proda.learning.settings import LearningSettings
+from proda.learning.splits import Plan
+from proda.learning.targets import Targets
+
+Tree = TypeVar("Tree")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    return {name: version(name) for name in ("proda", "jax", "equinox", "optax")}
+
+
+def fingerprint(
+    inputs: np.ndarray, targets: Targets, plan: Plan, settings: LearningSettings
+) -> dict[str, Any]:
+    """Describe, by name, what a checkpoint must agree with."""
+    return {
+        "model": targets.model,
+        "variant": targets.variant,
+        "parameters": list(targets.parameters),
+        "covariates": digest(inputs),
+        "posteriors": digest(targets.value, targets.weight),
+        "training and validation sites": digest(plan.train, plan.validation, plan.fold,
+                                                plan.member),
+        "versions": versions(),
+        **{f"setting {name}": value for name, value in settings.as_dict().items()},
+    }  # fmt: skip
+
+
+def write_checkpoint(path: str | os.PathLike[str], state: Any, fingerprint: dict[str, Any]) -> None:
+    """Write the state of training, whole or not at all."""
+    leaves = jax.tree.leaves(state)
+    arrays = {f"leaf_{i:03d}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+    write_archive(path, {"kind": "checkpoint", "fingerprint": fingerprint}, arrays)
+
+
+def read_checkpoint(path: str | os.PathLike[str], like: Tree, fingerprint: dict[str, Any]) -> Tree:
+    """Read the state of training; `like` is a state of the same form.
+
+    Raises
+    ------
+    FileError
+        If the file is damaged.
+    LearningError
+        If it is of other data, settings or versions, naming them.
+    """
+    header, arrays = read_archive(path)
+    found = header.get("fingerprint", {})
+    other = [name for name in fingerprint if found.get(name) != fingerprint[name]]
+    if header.get("kind") != "checkpoint" or other:
+        what = ", ".join(other) or "a file of another kind"
+        raise LearningError(
+            f"{path}: this checkpoint does not belong to this training; different: {what}. "
+            "Remove it, or train with what it was made with."
+        )
+    leaves, form = jax.tree.flatten(like)
+    read = [jnp.asarray(arrays[f"leaf_{i:03d}"]) for i in range(len(leaves))]
+    return jax.tree.unflatten(form, read)

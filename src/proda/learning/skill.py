@@ -1,0 +1,74 @@
+"""How good predicted parameters are at sites left out, per method and parameter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from proda.learning.targets import Targets
+
+
+def skill(
+    targets: Targets,
+    predicted: dict[str, Float[np.ndarray, "site parameter"]],
+    reference: Float[np.ndarray, "site parameter"],
+) -> pd.DataFrame:
+    """Compare predictions with what the sites' own profiles say.
+
+    Parameters
+    ----------
+    targets
+        Of the sites left out.
+    predicted
+        By method; shares of the prior range.
+    reference
+        The training sites' information-weighted mean.
+
+    Returns
+    -------
+    table
+        One row per method and parameter. Against the posterior mean, sites alike: `r2`
+        (1 - SSE/SST), `correlation`, `rmse` (share of the prior range), `bias` (predicted minus
+        posterior mean). Against the training target, sites weighted by information: `skill`
+        = 1 - error / error of `reference`; `skill_without_noise`, the same after the noise
+        expected of the profiles is taken off both errors, so that 1 can be reached (NaN where
+        the reference's error is all noise). `sites`: how many constrain the parameter.
+    """
+    rows = []
+    w = targets.weight
+    noise = np.where(w > 0, w * np.where(w > 0, targets.error, 0.0) ** 2, 0.0).sum(axis=0)
+    base = (w * (targets.value - reference) ** 2).sum(axis=0)
+    for method, p in predicted.items():
+        off = p - targets.posterior
+        total = ((targets.posterior - targets.posterior.mean(axis=0)) ** 2).sum(axis=0)
+        error = (w * (targets.value - p) ** 2).sum(axis=0)
+        rows.append(
+            pd.DataFrame(
+                {
+                    "method": method,
+                    "parameter": targets.parameters,
+                    "r2": 1.0 - _ratio((off**2).sum(axis=0), total),
+                    "correlation": _correlation(p, targets.posterior),
+                    "rmse": np.sqrt((off**2).mean(axis=0)),
+                    "bias": off.mean(axis=0),
+                    "skill": 1.0 - _ratio(error, base),
+                    "skill_without_noise": 1.0
+                    - _ratio(error - noise, np.where(base - noise > 0.02 * base, base - noise, 0)),
+                    "sites": (w > 0).sum(axis=0),
+                }
+            )
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Divide, with a ratio that is NaN, not infinite, where nothing varies."""
+    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    x, y = a - a.mean(axis=0), b - b.mean(axis=0)
+    varies = (a.max(axis=0) > a.min(axis=0)) & (b.max(axis=0) > b.min(axis=0))
+    scale = np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
+    return _ratio((x * y).sum(axis=0), np.where(varies, scale, 0.0))

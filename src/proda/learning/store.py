@@ -1,0 +1,156 @@
+"""Ensembles in folders: written whole, checked, and refused by name when they do not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from proda import files
+from proda.errors import FileError, LearningError
+from proda.learning.applicability import TrainingRange
+from proda.learning.archive import read_archive, write_archive
+from proda.learning.calibration import Calibration
+from proda.learning.checkpoint import versions
+from proda.learning.ensemble import Ensemble
+from proda.learning.features import Features
+from proda.learning.network import Network
+from proda.learning.settings import LearningSettings
+from proda.parameters import Parameter
+
+FORMAT = 1
+HEADER, WEIGHTS, HISTORY = "network.json", "weights.npz", "history.csv"
+
+
+def save_ensemble(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
+    """Write the ensemble to a folder, whole or not at all; an older one there is replaced.
+
+    Raises
+    ------
+    FileError
+        If something else lies there, or it cannot be written.
+    """
+    arrays = {f"weight_{i}": np.asarray(w) for i, w in enumerate(ensemble.networks.weights)}
+    arrays |= {f"bias_{i}": np.asarray(b) for i, b in enumerate(ensemble.networks.biases)}
+    arrays |= {"range_mean": ensemble.training_range.mean,
+               "range_whiten": ensemble.training_range.whiten}  # fmt: skip
+    if ensemble.calibration is not None:
+        arrays |= {"factor": ensemble.calibration.factor, "floor": ensemble.calibration.floor}
+    header = {
+        "format": FORMAT, "model": ensemble.model, "variant": ensemble.variant,
+        "parameters": list(ensemble.parameters), "lower": ensemble.lower.tolist(),
+        "upper": ensemble.upper.tolist(), "features": ensemble.features.as_dict(),
+        "range_scale": ensemble.training_range.scale, "settings": ensemble.settings.as_dict(),
+        "n_sites": ensemble.n_sites, "versions": versions(),
+    }  # fmt: skip
+    with files.whole_folder(path, HEADER, "network") as folder:
+        folder.mkdir()
+        header["weights"] = write_archive(folder / WEIGHTS, {}, arrays)
+        ensemble.history.to_csv(folder / HISTORY, index=False)
+        header["checksum"] = _checksum(header)
+        (folder / HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
+
+
+def load_ensemble(
+    path: str | os.PathLike[str],
+    model: str | None = None,
+    variant: str | None = None,
+    rows: Sequence[Parameter] | None = None,
+) -> Ensemble:
+    """Read an ensemble, and refuse it if it was trained for something else.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    model, variant, rows
+        What it must be for: the model's name, its variant, its parameter rows (their names and
+        prior ranges); None: anything.
+
+    Raises
+    ------
+    FileError
+        Naming the file that is absent, damaged or of another format.
+    LearningError
+        If it was trained for another model, variant or set of parameters.
+    """
+    folder = Path(path)
+    header = _header(folder)
+    _check_purpose(folder, header, model, variant, rows)
+    inner, arrays = read_archive(folder / WEIGHTS)
+    if inner["checksum"] != header["weights"]:
+        raise FileError(f"{folder / WEIGHTS}: does not belong to {HEADER} beside it.")
+    try:
+        history = pd.read_csv(folder / HISTORY)
+    except (OSError, ValueError) as error:
+        raise FileError(f"{folder / HISTORY}: cannot be read ({error}).") from error
+    settings = LearningSettings.from_dict(header["settings"])
+    layers = len(settings.hidden) + 1
+    weights, biases = (
+        tuple(jnp.asarray(arrays[f"{kind}_{i}"]) for i in range(layers))
+        for kind in ("weight", "bias")
+    )
+    networks = Network(weights, biases, settings.dropout, settings.bounded)
+    calibration = Calibration(arrays["factor"], arrays["floor"]) if "factor" in arrays else None
+    return Ensemble(
+        networks, Features.from_dict(header["features"]),
+        TrainingRange(arrays["range_mean"], arrays["range_whiten"], header["range_scale"]),
+        calibration, header["model"], header["variant"], tuple(header["parameters"]),
+        np.array(header["lower"]), np.array(header["upper"]), settings, header["n_sites"], history,
+    )  # fmt: skip
+
+
+def _header(folder: Path) -> dict[str, Any]:
+    where = folder / HEADER
+    if not where.is_file():
+        raise FileError(f"{where}: there is no such file; {folder} is no trained network.")
+    try:
+        header = json.loads(where.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileError(f"{where}: damaged ({error}); copy it again or train again.") from error
+    found = header.get("format") if isinstance(header, dict) else None
+    if found != FORMAT:
+        raise FileError(
+            f"{where}: format {found}, this version of proda reads format {FORMAT}; train again."
+        )
+    if header.get("checksum") != _checksum(header):
+        raise FileError(f"{where}: changed since it was written; copy it again or train again.")
+    return header
+
+
+def _checksum(header: dict[str, Any]) -> str:
+    rest = {key: value for key, value in header.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _check_purpose(
+    folder: Path, header: dict[str, Any], model: str | None, variant: str | None,
+    rows: Sequence[Parameter] | None,
+) -> None:  # fmt: skip
+    for what, wanted in (("model", model), ("variant", variant)):
+        if wanted is not None and header[what] != wanted:
+            raise LearningError(
+                f"{folder}: this network was trained for the {what} {header[what]}, not {wanted}."
+            )
+    if rows is None:
+        return
+    names = [row.name for row in rows]
+    if header["parameters"] != names:
+        odd = sorted(set(header["parameters"]) ^ set(names)) or ["their order"]
+        raise LearningError(
+            f"{folder}: this network predicts other parameters than the model has; different: "
+            f"{', '.join(odd)}. Train again."
+        )
+    for row, low, high in zip(rows, header["lower"], header["upper"], strict=True):
+        if not np.allclose([low, high], [row.lower, row.upper], rtol=1e-9, atol=0):
+            raise LearningError(
+                f"{folder}: trained with the prior range [{low:g}, {high:g}] of {row.name}; the "
+                f"model has [{row.lower:g}, {row.upper:g}]. Train again."
+            )
