@@ -127,7 +127,8 @@ def run_batch(
         except FileError as error:
             control.warn(f"{error} This batch starts again.")
     if state is None:
-        state = start(problem, sites, keys)
+        # By way of NumPy: fresh constants are "weakly typed", and `advance` would compile twice.
+        state = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), start(problem, sites, keys))
     evaluations = (
         per_call * problem.segment * len(profiles) * n_chains * problem.sampler.n_replicas
     )

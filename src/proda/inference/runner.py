@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -184,6 +185,8 @@ def _begin_child(folder: str, control: Control, stop: Any, counter: Any, message
         with counter.get_lock():
             counter.value += n
 
+    # What one process compiled the others, and a resumed run, need not compile again.
+    jax.config.update("jax_compilation_cache_dir", str(Path(folder) / "blocks" / "compiled"))
     _child["run"] = Run(folder)
     _child["control"] = replace(control, stop=stop, advanced=advanced, warn=messages.put)
 
