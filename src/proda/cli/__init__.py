@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 
-from proda.cli import column, covariates, demo, forcing, get, models, profiles
+from proda.cli import assimilate, column, covariates, demo, forcing, get, models, profiles
 from proda.cli.app import app
 from proda.cli.console import errors
 
 __all__ = [
     "app",
+    "assimilate",
     "column",
     "covariates",
     "demo",
