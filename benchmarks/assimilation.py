@@ -168,7 +168,7 @@ def main() -> None:
             f"{STUDY[0]:,} profiles x {STUDY[1]} chains x {STUDY[2]:,} steps, one model, this "
             "process.",
             "",
-            "| model | sampler | million per second | us | of it sampler alone, us | days for study |",
+            "| model | sampler | million per s | us | of it the sampler, us | days for study |",
             "|---|---|---|---|---|---|",
             *speed,
             "",

@@ -146,7 +146,7 @@ def main() -> None:
         f"be above {0.05 / 22:.4f}. Coverage is the mean over parameters (and that of the worst): "
         f"one parameter's has a standard error of {sd[0]:.1f} and {sd[1]:.1f} points.",
         "",
-        "| model | sampler | simulations | least p | p < 0.05 | 50 % interval | 90 % interval | s |",
+        "| model | sampler | n | least p | p < 0.05 | 50 % interval | 90 % interval | s |",
         "|---|---|---|---|---|---|---|---|",
         *rows,
     ]
