@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from proda.cli import column, covariates, demo, forcing, get, models, profiles
+from proda.cli import column, covariates, demo, diagnose, forcing, get, models, profiles
 from proda.cli.app import app
 from proda.cli.console import errors
 
@@ -14,6 +14,7 @@ __all__ = [
     "column",
     "covariates",
     "demo",
+    "diagnose",
     "forcing",
     "get",
     "main",
