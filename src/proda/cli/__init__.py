@@ -5,12 +5,23 @@ from __future__ import annotations
 import signal
 import sys
 
-from proda.cli import column, covariates, demo, diagnose, forcing, get, models, profiles
+from proda.cli import (
+    assimilate,
+    column,
+    covariates,
+    demo,
+    diagnose,
+    forcing,
+    get,
+    models,
+    profiles,
+)
 from proda.cli.app import app
 from proda.cli.console import errors
 
 __all__ = [
     "app",
+    "assimilate",
     "column",
     "covariates",
     "demo",

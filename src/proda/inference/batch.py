@@ -115,13 +115,13 @@ def run_batch(
     per_call, n_warm_up, n_kept = calls(problem)
     # The shape of the state, without computing it: a checkpoint then starts in no time.
     shape = jax.eval_shape(lambda s, k: start(problem, s, k), sites, keys)
-    structure = jax.tree.structure(shape)
+    shapes, structure = jax.tree.flatten(shape)
     expected = {"fingerprint": fingerprint(problem, seed, n_chains, profiles, sites)}
     done, draws, state = 0, [], None
     if path is not None and path.exists():
         try:
             header, arrays = checkpoint.read(path, expected)
-            done, n_leaves = header["calls"], structure.num_leaves
+            done, n_leaves = header["calls"], len(shapes)
             state = jax.tree.unflatten(structure, [jnp.asarray(a) for a in arrays[:n_leaves]])
             draws = [tuple(arrays[n_leaves:])] if len(arrays) > n_leaves else []
         except FileError as error:
@@ -129,9 +129,7 @@ def run_batch(
     if state is None:
         # By way of NumPy: fresh constants are "weakly typed", and `advance` would compile twice.
         state = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), start(problem, sites, keys))
-    evaluations = (
-        per_call * problem.segment * len(profiles) * n_chains * problem.sampler.n_replicas
-    )
+    evaluations = per_call * problem.segment * len(profiles) * n_chains * problem.sampler.n_replicas
     if done:
         control.advanced(done * evaluations)
     last_kept = time.monotonic()
@@ -143,7 +141,7 @@ def run_batch(
         if not warming:
             draws.append((np.asarray(new.u), np.asarray(new.log_likelihood),
                           np.asarray(new.acceptance)))  # fmt: skip
-        jax.block_until_ready(state)
+        jax.block_until_ready(state)  # type: ignore[no-untyped-call]
         done += 1
         control.advanced(evaluations)
         stopping = control.should_stop() and done < n_warm_up + n_kept
@@ -172,6 +170,7 @@ def run_batch(
 
 def pad(sites: Site, width: int) -> Site:
     """Repeat the last site until there are `width`: one compiled program then serves all."""
+
     def longer(leaf: Any) -> Any:
         n = leaf.shape[0]
         return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], width - n, axis=0)])

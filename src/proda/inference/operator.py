@@ -130,13 +130,13 @@ def _integral(
         whole_slope[k + 1] = whole_slope[k]
         whole_value[k + 1, [k, k + 1]] += h[k] / 2.0
         whole_slope[k + 1, [k, k + 1]] += np.array([1.0, -1.0]) * h[k] ** 2 / 12.0
-    k, width, t = _place(depth, node)
+    place, width, t = _place(depth, node)
     row = np.arange(len(depth))
-    value, slope = whole_value[k], whole_slope[k]
-    value[row, k] += width * (t - t**3 + t**4 / 2.0)
-    value[row, k + 1] += width * (t**3 - t**4 / 2.0)
-    slope[row, k] += width**2 * (t**2 / 2.0 - 2.0 * t**3 / 3.0 + t**4 / 4.0)
-    slope[row, k + 1] += width**2 * (t**4 / 4.0 - t**3 / 3.0)
+    value, slope = whole_value[place], whole_slope[place]
+    value[row, place] += width * (t - t**3 + t**4 / 2.0)
+    value[row, place + 1] += width * (t**3 - t**4 / 2.0)
+    slope[row, place] += width**2 * (t**2 / 2.0 - 2.0 * t**3 / 3.0 + t**4 / 4.0)
+    slope[row, place + 1] += width**2 * (t**4 / 4.0 - t**3 / 3.0)
     value[:, 0] += np.minimum(depth, node[0])
     value[:, -1] += np.maximum(depth - node[-1], 0.0)
     return value, slope

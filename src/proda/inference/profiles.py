@@ -1,4 +1,4 @@
-"""The measured profiles that a run fits: read from a build of `proda profiles`, matched to forcing."""
+"""The measured profiles that a run fits, read from a build of `proda profiles`."""
 
 from __future__ import annotations
 

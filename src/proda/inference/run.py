@@ -1,12 +1,12 @@
 """A run folder: which sites, in which blocks, with which settings; and what is done of it.
 
-    run.json           settings, sources and their checksums, versions
-    sites.parquet      the sites in order, with their block
-    left_out.csv       profiles without forcing
-    blocks/00012.nc    what a finished block found, with its manifest 00012.json
-    blocks/00012-0.checkpoint   a batch of a block under way
-    posterior.zarr     draws of all sites, once all blocks are done
-    summary.nc         everything else of all sites; written last
+run.json           settings, sources and their checksums, versions
+sites.parquet      the sites in order, with their block
+left_out.csv       profiles without forcing
+blocks/00012.nc    what a finished block found, with its manifest 00012.json
+blocks/00012-0.checkpoint   a batch of a block under way
+posterior.zarr     draws of all sites, once all blocks are done
+summary.nc         everything else of all sites; written last
 """
 
 from __future__ import annotations
@@ -427,7 +427,7 @@ def create(
 
 
 def _block_numbers(size: np.ndarray, block_size: int) -> Iterator[int]:
-    """Number the blocks; all sites of one are padded to the same number of layers."""
+    """Yield the block of each site; all of one block are padded to the same number of layers."""
     number, inside = 0, 0
     for i, own in enumerate(size):
         if i and (inside == block_size or own != size[i - 1]):

@@ -186,7 +186,8 @@ def _begin_child(folder: str, control: Control, stop: Any, counter: Any, message
             counter.value += n
 
     # What one process compiled the others, and a resumed run, need not compile again.
-    jax.config.update("jax_compilation_cache_dir", str(Path(folder) / "blocks" / "compiled"))
+    compiled = str(Path(folder) / "blocks" / "compiled")
+    jax.config.update("jax_compilation_cache_dir", compiled)  # type: ignore[no-untyped-call]
     _child["run"] = Run(folder)
     _child["control"] = replace(control, stop=stop, advanced=advanced, warn=messages.put)
 

@@ -100,9 +100,7 @@ def advance(
     sampler = problem.sampler
 
     def step(state: State, site: Site, key: Any) -> tuple[State, Any]:
-        return sampler.step(
-            jax.random.fold_in(key, state.n_steps + 1), state, problem.target(site)
-        )
+        return sampler.step(jax.random.fold_in(key, state.n_steps + 1), state, problem.target(site))
 
     steps = jax.vmap(jax.vmap(step, in_axes=(0, None, 0)))
 

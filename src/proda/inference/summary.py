@@ -177,7 +177,7 @@ def summarise(
     data |= _by_row(profiles, mask, np.where(sampled, middle, np.nan),
                     np.where(sampled, of_layers, np.nan))  # fmt: skip
     return xr.Dataset(
-        {name: value if len(value) == 2 else value for name, value in data.items()},
+        data,
         coords={
             "site": profiles.site,
             "chain": np.arange(n_chains),
@@ -230,7 +230,9 @@ def _carry_on(values: np.ndarray) -> np.ndarray:
     return np.take_along_axis(values, index[..., None], axis=2)
 
 
-def _where_finite(function: Any, modelled: np.ndarray, observed: np.ndarray, mask: np.ndarray) -> Any:
+def _where_finite(
+    function: Any, modelled: np.ndarray, observed: np.ndarray, mask: np.ndarray
+) -> Any:
     fine = np.isfinite(modelled).all(axis=1)
     result = function(np.where(fine[:, None], modelled, 1.0), observed, mask)
     return np.where(fine, result, np.nan)

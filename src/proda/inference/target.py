@@ -6,7 +6,6 @@ A sampler works on the unit box of the uniform priors; u = 0 and u = 1 are the e
 from __future__ import annotations
 
 import abc
-
 from typing import Any
 
 import equinox as eqx
@@ -37,9 +36,7 @@ class Target(eqx.Module):
         u lies strictly inside the box; never NaN.
         """
 
-    def log_likelihoods(
-        self, u: Float[Array, "replica parameter"]
-    ) -> Float[Array, " replica"]:
+    def log_likelihoods(self, u: Float[Array, "replica parameter"]) -> Float[Array, " replica"]:
         """Return the log-likelihood at several places at once."""
         return jax.vmap(self.log_likelihood)(u)
 
@@ -112,9 +109,7 @@ class Posterior(Target):
         possible = (prediction.reason == Reason.FEASIBLE) & jnp.isfinite(total)
         return jnp.where(possible, total, -jnp.inf)
 
-    def log_likelihoods(
-        self, u: Float[Array, "replica parameter"]
-    ) -> Float[Array, " replica"]:
+    def log_likelihoods(self, u: Float[Array, "replica parameter"]) -> Float[Array, " replica"]:
         """Return the log-likelihood at several places at once.
 
         Sites, chains and replicas are laid out along one axis whatever the nesting of vmap: the
@@ -136,9 +131,11 @@ class Posterior(Target):
             flat = u.reshape(size * n, -1)
             if any(jax.tree.leaves(batched[1])):
                 repeated = jax.tree.map(
-                    lambda leaf, own: jnp.repeat(leaf, n, axis=0)
-                    if own
-                    else jnp.broadcast_to(leaf, (size * n, *leaf.shape)),
+                    lambda leaf, own: (
+                        jnp.repeat(leaf, n, axis=0)
+                        if own
+                        else jnp.broadcast_to(leaf, (size * n, *leaf.shape))
+                    ),
                     site,
                     batched[1],
                 )
@@ -151,5 +148,5 @@ class Posterior(Target):
 
 
 def sampled_rows(model: SoilModel, likelihood: Likelihood) -> tuple[Parameter, ...]:
-    """Return the registry rows of the parameters that are sampled: the model's, then the error's."""
+    """Return the registry rows of all sampled parameters: the model's, then the error's."""
     return (*model.rows, *likelihood.rows)

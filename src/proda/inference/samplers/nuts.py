@@ -76,9 +76,7 @@ class NUTS(Sampler):
             step_size=jnp.asarray(0.1),
         )
 
-    def step(
-        self, key: Key[Array, ""], state: NUTSState, target: Target
-    ) -> tuple[NUTSState, Info]:
+    def step(self, key: Key[Array, ""], state: NUTSState, target: Target) -> tuple[NUTSState, Info]:
         """Follow one trajectory; tune the step size while warming up."""
         kernel = blackjax.nuts.build_kernel()
         chain, told = kernel(

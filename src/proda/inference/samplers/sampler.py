@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from proda.inference.target import Target
@@ -90,7 +91,7 @@ def find_start(
 
     def draw(i: Any) -> tuple[Any, Any]:
         u = jax.random.uniform(jax.random.fold_in(key, i), (target.n_parameters,))
-        u = jnp.maximum(u, jnp.finfo(u.dtype).tiny)  # uniform draws may be 0, the box is open
+        u = jnp.maximum(u, np.finfo(np.float64).tiny)  # uniform draws may be 0, the box is open
         return u, target.log_likelihood(u)
 
     def again(carry: Any) -> Bool[Array, ""]:

@@ -118,14 +118,17 @@ class Tempered(Sampler):
         # Single precision is enough for a proposal: it is symmetric, and the target is not.
         xi = jax.random.normal(k_normal, (n, d), jnp.float32)
         uniform = jax.random.uniform(
-            k_uniform, (n, (d + nu) // 2 + 2), jnp.float32, minval=jnp.finfo(jnp.float32).tiny
+            k_uniform, (n, (d + nu) // 2 + 2), jnp.float32, minval=np.finfo(np.float32).tiny
         )
         exponential = -jnp.log(uniform)
         gamma = exponential[:, 2:].sum(axis=1).astype(jnp.float64)
         move, swap = (-exponential[:, i].astype(jnp.float64) for i in (0, 1))
 
         z_new, log_t_ratio = jax.vmap(_propose)(
-            (state.z, state.mean, state.factor, state.whitening, state.log_scale), xi.astype(jnp.float64), gamma)
+            (state.z, state.mean, state.factor, state.whitening, state.log_scale),
+            xi.astype(jnp.float64),
+            gamma,
+        )
         hottest = state.beta == 0.0
         z_new = jnp.where(hottest[:, None], xi, z_new)
         u = to_box(z_new)
@@ -209,9 +212,10 @@ class Tempered(Sampler):
         return to_box(state.z[-1]), state.log_likelihood[-1]
 
     def log_evidence(self, state: TemperedState) -> Float[Array, ""]:
-        """Stepping stones (Xie et al. 2011): the product of the mean ratios between neighbours.
+        """Return the product of the mean ratios between neighbours, in logarithms.
 
-        The prior is the uniform one, restricted to parameters that have a steady state.
+        Stepping stones (Xie et al. 2011). The prior is the uniform one on parameters that have a
+        steady state.
         """
         return (state.log_ratio - jnp.log(state.n_ratios)).sum()
 

@@ -1,0 +1,300 @@
+"""`proda assimilate`: estimate a model's parameters at every profile."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from proda.cli.app import app
+
+if TYPE_CHECKING:
+    from proda.inference.run import Run
+    from proda.inference.settings import Settings
+
+STOPPED = 75
+"""Exit status of a run that was stopped and can go on (EX_TEMPFAIL of sysexits.h)."""
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@app.command(
+    epilog="Examples: `proda assimilate profiles/ sites.nc clm5/ --model clm5 --sites 200`"
+    " · `proda assimilate --resume clm5/`"
+    " · `proda assimilate profiles/ sites.nc am/ --sampler adaptive-metropolis --option "
+    "periodic=true`"
+    " · `proda assimilate profiles/ sites.nc clm5/ --stop-after 11.5h --cluster cluster.toml`"
+)
+def assimilate(
+    profiles: Annotated[
+        Path | None, typer.Argument(help="Folder of `proda profiles build`.")
+    ] = None,
+    forcing: Annotated[
+        Path | None, typer.Argument(help="Forcing at sites, of `proda forcing at-sites`.")
+    ] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Where the run is kept; new.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with this run; all else comes from its folder.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Model name; see `proda models`.")] = "clm5",
+    variant: Annotated[str, typer.Option(help="default, or published.")] = "default",
+    sampler: Annotated[
+        str, typer.Option(help="tempered, adaptive-metropolis, nuts, or published.")
+    ] = "tempered",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="NAME=VALUE of the sampler (steps and such); repeatable."),
+    ] = None,
+    likelihood: Annotated[
+        str, typer.Option(help="log-normal, published-clm5, or published-compas.")
+    ] = "log-normal",
+    error_sd: Annotated[
+        str, typer.Option(help="Error of a layer in natural logarithms, or 'estimate'.")
+    ] = "0.25",
+    operator: Annotated[str, typer.Option(help="layer_mean, or mid_depth.")] = "layer_mean",
+    chains: Annotated[int, typer.Option(help="Chains per site.")] = 3,
+    draws: Annotated[int, typer.Option(help="Draws kept per chain.")] = 400,
+    seed: Annotated[int, typer.Option(help="Root of all random numbers.")] = 0,
+    sites: Annotated[
+        int | None, typer.Option(help="Only so many sites, spread over latitudes.")
+    ] = None,
+    block_size: Annotated[int | None, typer.Option(help="Sites per block.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes on this machine; by default one per core.")
+    ] = None,
+    stop_after: Annotated[
+        str | None, typer.Option(help="Stop in good time, e.g. 90m or 11.5h; resume later.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and how much disk it takes.")
+    ] = False,
+) -> None:
+    """Estimate a model's parameters at every profile by Markov chain Monte Carlo.
+
+    Draws, diagnostics and fitted profiles are kept in the run folder. A run that is stopped
+    (Ctrl-C, --stop-after, a crash) goes on with --resume, to the same draws. Exit status 75 means
+    stopped in good time: resume it.
+    """
+    from proda.cli.console import console
+    from proda.errors import AssimilationError
+    from proda.inference.run import Run, create
+    from proda.inference.settings import check
+
+    if resume is not None:
+        if profiles is not None:
+            raise AssimilationError(
+                f"--resume {resume} goes on with the settings and data of that run; name no others."
+            )
+        run = Run(resume)
+    else:
+        if profiles is None or forcing is None or folder is None:
+            raise AssimilationError(
+                "Name the profiles, the forcing and a new folder, or pass --resume FOLDER."
+            )
+        settings = check(
+            model=model, variant=variant, sampler=sampler, options=_options(option or []),
+            likelihood=likelihood, error_sd=_error_sd(error_sd), operator=operator, chains=chains,
+            draws=draws, seed=seed,
+        )  # fmt: skip
+        if dry_run:
+            _dry_run(settings, profiles, forcing, sites)
+            return
+        run = create(folder, settings, profiles, forcing, n_sites=sites, block_size=block_size)
+        left_out = len((run.folder / "left_out.csv").read_text().splitlines()) - 1
+        if left_out:
+            console.print(
+                f"{left_out:,} profiles have no forcing and are left out: "
+                f"{run.folder / 'left_out.csv'}"
+            )
+    if not run.problem.sampler.exact:
+        console.print(
+            f"The sampler {run.settings.sampler!r} is for comparison only: its draws are NO "
+            "posterior.",
+            style="bold",
+        )
+    if run.complete:
+        console.print(f"{run.folder} is finished.")
+    else:
+        _work(run, _cores(workers), _seconds(stop_after))
+    _summary(run)
+
+
+def _dry_run(settings: Settings, profiles: Path, forcing: Path, sites: int | None) -> None:
+    import tempfile
+
+    from proda.cli.console import print_table
+    from proda.inference.run import create, predicted_bytes
+    from proda.inference.runner import total_evaluations
+
+    with tempfile.TemporaryDirectory() as empty:
+        run = create(Path(empty) / "run", settings, profiles, forcing, n_sites=sites)
+        n = run.description.n_sites
+        print_table(
+            f"What assimilating {settings.model} would take",
+            ["", ""],
+            [
+                ("sites", f"{n:,}"),
+                ("blocks", f"{len(run.blocks):,} of up to {run.description.block_size} sites"),
+                ("chains per site", settings.chains),
+                ("model evaluations", f"{total_evaluations(run):,}"),
+                ("disk, at most", f"{predicted_bytes(settings, n) / 1e9:.2f} GB"),
+            ],
+        )
+
+
+def _work(run: Run, workers: int, seconds: float | None) -> None:
+    import threading
+
+    from proda.cli.console import console, errors, progress
+    from proda.inference.batch import Control, Stopped
+    from proda.inference.runner import Progress, total_evaluations, work
+
+    control = Control(deadline=time.time() + seconds) if seconds is not None else Control()
+    total = total_evaluations(run)
+    begun, counted, n_done = time.monotonic(), [0], [0]
+    lock = threading.Lock()
+    with progress("evaluations") as bar:
+        task = bar.add_task(_label(run, 0, 0.0), total=total)
+
+        def evaluated(n: int) -> None:
+            with lock:
+                counted[0] += n
+                rate = counted[0] / max(time.monotonic() - begun, 1e-9)
+                bar.update(task, advance=n, description=_label(run, n_done[0], rate))
+
+        def finished(n: int) -> None:
+            n_done[0] += n
+
+        def warn(text: str) -> None:
+            errors.print(text, style="yellow", highlight=False, soft_wrap=True)
+
+        try:
+            work(run, control, Progress(finished, evaluated, warn), workers)
+        except Stopped:
+            bar.stop()
+            console.print(
+                f"Stopped in good time, {n_done[0]:,} of {run.description.n_sites:,} sites done. "
+                f"Go on with: proda assimilate --resume {run.folder}"
+            )
+            sys.exit(STOPPED)
+        except KeyboardInterrupt:
+            bar.stop()
+            errors.print(
+                f"What is done is kept. Go on with: proda assimilate --resume {run.folder}",
+                highlight=False,
+            )
+            raise
+    minutes = (time.monotonic() - begun) / 60.0
+    rate = counted[0] / max(60.0 * minutes, 1e-9)
+    console.print(f"{minutes:.1f} minutes, {rate / 1e6:.2f} million model evaluations per second")
+
+
+def _label(run: Run, done: int, rate: float) -> str:
+    return (
+        f"{run.settings.model}: {done:,} of {run.description.n_sites:,} sites, {rate / 1e6:.2f} M/s"
+    )
+
+
+def _summary(run: Run) -> None:
+    import numpy as np
+
+    from proda.cli.console import console, print_table
+    from proda.inference.run import open_posterior
+    from proda.inference.summary import SiteReason
+
+    _, found = open_posterior(run.folder)
+    reason = found["reason"].to_numpy()
+    n = len(reason)
+    mean_rhat = found["gelman_rubin"].mean("parameter").to_numpy()
+    converged = mean_rhat < 1.05
+    fitting = found["nash_sutcliffe"].to_numpy() > 0.0
+    rows: list[tuple[Any, ...]] = [("sites", f"{n:,}", "")]
+    rows += [
+        (SiteReason(int(r)).words, f"{int((reason == r).sum()):,}", _share(reason == r))
+        for r in np.unique(reason)
+    ]
+    rows += [
+        ("Gelman-Rubin < 1.05", f"{int(converged.sum()):,}", _share(converged)),
+        ("NSE > 0", f"{int(fitting.sum()):,}", _share(fitting)),
+        ("both", f"{int((converged & fitting).sum()):,}", _share(converged & fitting)),
+    ]
+    label = "" if run.problem.sampler.exact else " (NO posterior: published sampler)"
+    print_table(
+        f"{run.settings.model} ({run.settings.variant}) at its sites{label}",
+        ["", "sites", "%"], rows, right=(1, 2),
+    )  # fmt: skip
+    smallest = found["ess_bulk"].min("parameter").to_numpy()
+    if np.isfinite(smallest).any():
+        console.print(
+            f"Smallest effective sample size of a site: median {np.nanmedian(smallest):.0f} of "
+            f"{found.sizes['chain'] * run.settings.draws} draws"
+        )
+    console.print(f"Written: {run.folder / 'posterior.zarr'}, summary.nc")
+    console.print(f"Look closer with: proda diagnose {run.folder}")
+
+
+def _share(which: Any) -> str:
+    return f"{100.0 * which.mean():.1f}"
+
+
+def _options(pairs: list[str]) -> dict[str, int | bool]:
+    from proda.errors import AssimilationError
+
+    values: dict[str, int | bool] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if text.lower() in ("true", "false"):
+            values[name] = text.lower() == "true"
+        elif equals and text.replace("_", "").isdigit():
+            values[name] = int(text)
+        else:
+            raise AssimilationError(
+                f"--option {pair}: expected NAME=WHOLE NUMBER, or NAME=true or false."
+            )
+    return values
+
+
+def _error_sd(text: str) -> float | str:
+    from proda.errors import AssimilationError
+
+    if text == "estimate":
+        return text
+    try:
+        return float(text)
+    except ValueError as error:
+        raise AssimilationError(
+            f"--error-sd {text}: expected a number above 0, or 'estimate'."
+        ) from error
+
+
+def _seconds(text: str | None) -> float | None:
+    from proda.errors import AssimilationError
+
+    if text is None:
+        return None
+    unit = text[-1:] if text[-1:] in _UNITS else ""
+    try:
+        return float(text.removesuffix(unit)) * _UNITS.get(unit, 1.0)
+    except ValueError as error:
+        raise AssimilationError(
+            f"--stop-after {text}: expected a time such as 600s, 90m or 11.5h."
+        ) from error
+
+
+def _cores(workers: int | None) -> int:
+    import os
+
+    import jax
+
+    from proda.errors import AssimilationError
+
+    if workers is not None:
+        if workers < 1:
+            raise AssimilationError(f"--workers {workers}: expected 1 or more.")
+        return workers
+    if jax.default_backend() != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
