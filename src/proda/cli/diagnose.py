@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,7 @@ from proda.cli.console import console, print_table
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.figure import Figure
 
     from proda.inference.assessment import Assessment
 
@@ -114,13 +115,13 @@ def _print(found: Assessment) -> None:
     console.print("ESS, R-hat: of the worst parameter. k > 0.7: share of sites whose PSIS-LOO is "
                   "not to be trusted.", highlight=False, soft_wrap=True)  # fmt: skip
     fits = {
-        "with a posterior": layer_fit(found, found.sampled),
+        "sampled": layer_fit(found, found.sampled),
         "kept": layer_fit(found, found.kept),
     }
     shown = ("posterior_50", "posterior_90", "predictive_50", "predictive_90")
     print_table(
-        f"{said}Measured layers: fit of the posterior mean, share inside its intervals",
-        ["sites", "layers", "log R2", "RMSE", "mean 50", "90 %", "predictive 50", "90 %"],
+        f"{said}Measured layers: fit of the mean, share inside 50 and 90 % intervals",
+        ["sites", "layers", "log R2", "RMSE", "mean 50", "90", "predicted 50", "90"],
         [[name, f"{fit['layers']:,.0f}", _number(fit["log_r2"], ".3f"),
           _number(fit["rmse"] / 1000.0, ".2f"), *(_number(fit[s], ".1%") for s in shown)]
          for name, fit in fits.items()],
@@ -128,11 +129,11 @@ def _print(found: Assessment) -> None:
     )  # fmt: skip
     console.print(
         "RMSE: kg m-3. mean: interval of the modelled mean, which needs not hold a measured value; "
-        "predictive: with the log-normal error of a measurement. These layers were fitted, so the "
-        "predictive intervals hold more of them than they would of new ones.",
+        "predicted: with the log-normal error of a measurement. These layers were fitted, so the "
+        "predictive intervals tend to hold more of them than of new ones.",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
-    if left_out := int(fits["with a posterior"]["no_logarithm"]):
+    if left_out := int(fits["sampled"]["no_logarithm"]):
         console.print(f"{left_out:,} layers modelled or measured as 0 count in the RMSE only.",
                       highlight=False, soft_wrap=True)  # fmt: skip
     print_table(
@@ -180,20 +181,20 @@ def _draw(
 
     from proda.models.registry import load_model
     from proda.observations.land import open_land_mask
-    from proda.plots import assimilation, assimilation_sites
+    from proda.plots import assimilation, assimilation_marginals, assimilation_sites
     from proda.plots.style import save
 
     folder.mkdir(parents=True, exist_ok=True)
     land = open_land_mask(land_mask, tolerance=0.0).grid() if land_mask is not None else None
     rows = load_model(found.summary.attrs["model"], found.summary.attrs["variant"]).rows
     defaults = {row.name: row.default for row in rows}
-    figures = {
+    figures: dict[str, Callable[[], Figure]] = {
         "verdicts_map": lambda: assimilation_sites.site_verdicts(found, land),
         "convergence_and_fit": lambda: assimilation_sites.convergence_and_fit(found),
         "information": lambda: assimilation_sites.information(found),
         "layers": lambda: assimilation_sites.layers(found),
         "profiles": lambda: assimilation.profiles(found, assimilation.spread_of_fit(found, 12)),
-        "marginals": lambda: assimilation.marginals(found, draws, defaults),
+        "marginals": lambda: assimilation_marginals.marginals(found, draws, defaults),
         "traces": lambda: assimilation.traces(
             found, draws, site or assimilation.worst_site(found)
         ),

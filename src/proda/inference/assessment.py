@@ -85,9 +85,9 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
     names = pd.Index(summary["site"].to_numpy().astype(str))
     lost = ~pd.Index(summary["row_site"].to_numpy().astype(str)).isin(names)
     if names.has_duplicates or lost.any():
+        first = [*names[names.duplicated()], *summary["row_site"].to_numpy()[lost]][0]
         raise AssimilationError(
-            "The summary of the run names a site twice, or layers of a site that it does not hold: "
-            f"{[*names[names.duplicated()], *summary['row_site'].to_numpy()[lost]][0]}. Run it again."
+            f"{first}: the summary of the run names this site twice, or only its layers. Run it anew."
         )
     sampled = (summary["reason"] == SiteReason.SAMPLED).to_numpy()
 

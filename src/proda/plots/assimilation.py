@@ -1,8 +1,8 @@
-"""Figures of single sites of a data assimilation: chains, marginals, profiles."""
+"""Figures of single sites of a data assimilation: chains and profiles."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,8 +17,6 @@ from proda.inference.assessment import Assessment
 from proda.inference.layer_fit import error_sd, layer_fit
 from proda.plots.assimilation_sites import need_sampled, titled
 from proda.plots.style import COLOURS, style
-
-_GRID = np.linspace(0.0, 1.0, 121)
 
 
 def spread_of_fit(assessment: Assessment, n: int) -> np.ndarray:
@@ -79,108 +77,14 @@ def traces(assessment: Assessment, draws: xr.Dataset, site: str, n: int = 6) -> 
             axis.set_ylabel(f"{names[i]}\n({units[i]})", rotation=0, ha="right", va="center")
             axis.set_title(f"R-hat {rhat[i]:.2f}, {float(summary['ess_bulk'][i]):.0f} effective "
                            "draws", fontsize="small", loc="right")  # fmt: skip
+        axes[-1, 0].set_xlim(0, values.shape[2] - 1)
         axes[-1, 0].set_xlabel(f"draw kept ({values.shape[1]} chains; axes span the prior)")
         figure.suptitle(titled(
             assessment,
-            f"{site}: R-hat of {names[order[0]]} is {rhat[order[0]]:.2f}, the worst of "
+            f"{site}\nR-hat of {names[order[0]]} is {rhat[order[0]]:.2f}, the worst of "
             f"{len(rhat)} parameters; {int((~(rhat < 1.05)).sum())} are not below 1.05",
         ), x=0.01, ha="left", fontsize="medium")  # fmt: skip
     return figure
-
-
-def marginals(
-    assessment: Assessment, draws: xr.Dataset, defaults: Mapping[str, float], examples: int = 3
-) -> Figure:
-    """Posterior means of all kept sites, and posteriors of some, against prior and default.
-
-    After P-Fig S2. If no site is kept, all with a posterior are shown, and the title says so.
-
-    Parameters
-    ----------
-    assessment, draws
-        Of a run.
-    defaults
-        Default by parameter, in its unit; NaN or absent: none is drawn.
-    examples
-        Number of sites whose posteriors are drawn, spread over the quantiles of efficiency.
-
-    Raises
-    ------
-    AssimilationError
-        If no site has a posterior.
-    """
-    need_sampled(assessment)
-    summary = assessment.summary
-    kept = assessment.kept if assessment.kept.any() else assessment.sampled
-    lower, upper = summary["lower"].to_numpy(), summary["upper"].to_numpy()
-    means = summary["posterior_mean"].transpose("site", "parameter").to_numpy()[kept]
-    means = (means - lower) / (upper - lower)
-    some = spread_of_fit(assessment, examples)
-    chains = draws["posterior"].isel(site=some).transpose("site", "parameter", "chain", "draw")
-    posterior = chains.to_numpy()
-    names = summary["parameter"].to_numpy().astype(str)
-    units = summary["unit"].to_numpy().astype(str)
-    columns = 6
-    with style():
-        figure, axes = plt.subplots(
-            -(-len(names) // columns), columns,
-            figsize=(11, 0.9 + 1.45 * -(-len(names) // columns)), squeeze=False,
-        )  # fmt: skip
-        for axis in axes.flat[len(names) :]:
-            axis.axis("off")
-        for i, (axis, name) in enumerate(zip(axes.flat, names, strict=False)):
-            x, width = lower[i] + (upper[i] - lower[i]) * _GRID, upper[i] - lower[i]
-            axis.hist(lower[i] + width * means[:, i], bins=np.linspace(lower[i], upper[i], 31),
-                      weights=np.full(len(means), 30.0 / len(means)), color="#BBBBBB")  # fmt: skip
-            axis.axhline(1.0, color="#000000", lw=0.9, ls="--")
-            for values, colour in zip(posterior, COLOURS, strict=False):
-                share = (values[i].ravel() - lower[i]) / width
-                axis.plot(x, _density(share), color=colour, lw=1.3)
-            _mark_default(axis, defaults.get(name, np.nan), lower[i], upper[i])
-            unit = "" if units[i] == "1" else f" ({units[i]})"
-            axis.set(xlim=(lower[i], upper[i]), ylim=(0, None), yticks=[])
-            axis.set_title(f"{name}{unit}", fontsize="small")
-            axis.tick_params(labelsize="x-small")
-            axis.locator_params(axis="x", nbins=4)
-        fits = assessment.sites["nash_sutcliffe"].to_numpy()[some]
-        who = "kept sites" if assessment.kept.any() else "sites (none is kept)"
-        handles = [
-            Patch(color="#BBBBBB", label=f"posterior means of {len(means):,} {who}"),
-            *(Line2D([], [], color=c, label=f"posterior at one site, NSE {f:.2f}")
-              for c, f in zip(COLOURS, fits, strict=False)),
-            Line2D([], [], color="#000000", lw=0.9, ls="--", label="prior"),
-            Line2D([], [], color="#CC79A7", lw=1.5, label="default (arrow: outside the prior)"),
-        ]  # fmt: skip
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize="small")
-        spread = means.std(axis=0)
-        most, least = int(np.argmax(spread)), int(np.argmin(spread))
-        figure.suptitle(titled(
-            assessment,
-            f"Between sites the posterior mean of {names[most]} varies most (sd {spread[most]:.0%} "
-            f"of the prior range), that of {names[least]} least ({spread[least]:.0%})",
-        ), x=0.01, ha="left", fontsize="medium")  # fmt: skip
-    return figure
-
-
-def _mark_default(axis: Axes, value: float, lower: float, upper: float) -> None:
-    if np.isnan(value):
-        return
-    if lower <= value <= upper:
-        axis.axvline(value, color="#CC79A7", lw=1.5)
-        return
-    above = value > upper
-    axis.annotate(f"{value:g}", (1.0 if above else 0.0, 0.85), (0.72 if above else 0.28, 0.85),
-                  xycoords="axes fraction", ha="right" if above else "left", va="center",
-                  fontsize="x-small", color="#CC79A7",
-                  arrowprops={"arrowstyle": "->", "color": "#CC79A7"})  # fmt: skip
-
-
-def _density(share: np.ndarray) -> np.ndarray:
-    """Return a kernel density on the unit interval, mirrored at its ends (Silverman's width)."""
-    width = max(0.9 * float(share.std()) * len(share) ** -0.2, 0.01)
-    mirrored = np.concatenate([share, -share, 2.0 - share])
-    z = (_GRID[:, None] - mirrored) / width
-    return np.asarray(np.exp(-0.5 * z * z).sum(axis=1) / (len(share) * width * np.sqrt(2 * np.pi)))
 
 
 def profiles(assessment: Assessment, sites: Sequence[int] | np.ndarray) -> Figure:
@@ -218,6 +122,8 @@ def profiles(assessment: Assessment, sites: Sequence[int] | np.ndarray) -> Figur
             axis.set_title(f"NSE {own['nash_sutcliffe']:.2f}\n{name}", fontsize="x-small")
         for axis in axes[:, 0]:
             axis.set_ylabel("depth (m)")
+        for axis in axes.flat[max(len(sites) - columns, 0) : len(sites)]:
+            axis.set_xlabel("carbon (kg m$^{-3}$)")
         measured = "measured" + (", 90 % of its error" if sd is not None else "")
         handles = [
             Patch(color=COLOURS[0], alpha=0.25, label="modelled mean, 90 % of the posterior"),
@@ -225,7 +131,6 @@ def profiles(assessment: Assessment, sites: Sequence[int] | np.ndarray) -> Figur
             Line2D([], [], color="#000000", marker="o", ms=3, label=measured),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize="small")
-        figure.supxlabel("organic carbon (kg m$^{-3}$)", fontsize="medium")
         fit = layer_fit(assessment, assessment.sampled)
         median = assessment.sites["nash_sutcliffe"][assessment.sampled].median()
         figure.suptitle(titled(

@@ -138,7 +138,8 @@ def site_verdicts(
                     label=f"{verdict.words} ({len(here):,})",
                 )  # fmt: skip
         axis.set(xlabel="longitude (°E)", ylabel="latitude (°N)", aspect="equal")
-        axis.set(xlim=(-180, 180), ylim=(-90, 90), xticks=range(-180, 181, 60), yticks=range(-90, 91, 30))  # fmt: skip
+        axis.set(xlim=(-180, 180), xticks=range(-180, 181, 60))
+        axis.set(ylim=(-90, 90), yticks=range(-90, 91, 30))
         figure.legend(loc="outside lower center", ncols=4, fontsize="small", markerscale=1.3)
         bands = sites.groupby("band")["kept"].agg(["mean", "size"])
         bands = bands[bands["size"] >= min(10, bands["size"].max())]
@@ -221,7 +222,11 @@ def layers(assessment: Assessment) -> Figure:
     )
     axis = figure.axes[0]
     fit = layer_fit(assessment, assessment.sampled)
-    bias = axis.get_title(loc="left").split(", ", 1)[1]
-    axis.set_title(titled(assessment, f"Efficiency of the logarithms {fit['log_r2']:.2f}, {bias}"),
-                   loc="left")  # fmt: skip
+    difference = (summary["row_modelled"] - summary["row_observed"]).to_numpy()[
+        used
+    ].mean() / 1000.0
+    mean = summary["row_observed"].to_numpy()[used].mean() / 1000.0
+    finding = (f"Log R$^2$ (efficiency) {fit['log_r2']:.2f}, bias {difference:+.1f} kg m$^{{-3}}$ "
+               f"({difference / mean:+.0%})")  # fmt: skip
+    axis.set_title(titled(assessment, finding), loc="left", fontsize=9.0)
     return figure
