@@ -87,7 +87,7 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
     if names.has_duplicates or lost.any():
         first = [*names[names.duplicated()], *summary["row_site"].to_numpy()[lost]][0]
         raise AssimilationError(
-            f"{first}: the summary of the run names this site twice, or only its layers. Run it anew."
+            f"{first}: the summary of the run has this site twice, or only its layers. Run it anew."
         )
     sampled = (summary["reason"] == SiteReason.SAMPLED).to_numpy()
 

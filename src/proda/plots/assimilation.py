@@ -135,7 +135,7 @@ def profiles(assessment: Assessment, sites: Sequence[int] | np.ndarray) -> Figur
         median = assessment.sites["nash_sutcliffe"][assessment.sampled].median()
         figure.suptitle(titled(
             assessment,
-            f"Sites from worst to best fit: median efficiency {median:.2f}; the 90 % interval of "
+            f"Sites from poor to good fit: median efficiency {median:.2f}; the 90 % interval of "
             f"the modelled mean holds {fit['posterior_90']:.0%} of all measured layers",
         ), x=0.01, ha="left", fontsize="medium")  # fmt: skip
     return figure
