@@ -130,7 +130,7 @@ def _print(found: Assessment) -> None:
     console.print(
         "RMSE: kg m-3. mean: interval of the modelled mean, which needs not hold a measured value; "
         "predicted: with the log-normal error of a measurement. These layers were fitted, so the "
-        "predictive intervals tend to hold more of them than of new ones.",
+        "predicted intervals tend to hold more of them than of new ones.",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     if left_out := int(fits["sampled"]["no_logarithm"]):

@@ -228,5 +228,7 @@ def layers(assessment: Assessment) -> Figure:
     mean = summary["row_observed"].to_numpy()[used].mean() / 1000.0
     finding = (f"Log R$^2$ (efficiency) {fit['log_r2']:.2f}, bias {difference:+.1f} kg m$^{{-3}}$ "
                f"({difference / mean:+.0%})")  # fmt: skip
-    axis.set_title(titled(assessment, finding), loc="left", fontsize=9.0)
+    axis.set_title("", loc="left")
+    figure.set_figwidth(5.8)
+    figure.suptitle(titled(assessment, finding), x=0.01, ha="left", fontsize=9.0)
     return figure
