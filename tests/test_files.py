@@ -54,3 +54,18 @@ def test_missing_folders_and_files_are_named(tmp_path):
         write_netcdf(xr.Dataset(), tmp_path / "no" / "x.nc")
     with pytest.raises(FileError, match="no such file"):
         open_netcdf(tmp_path / "x.nc")
+
+
+def test_text_is_not_cut_to_the_width_it_was_read_with(tmp_path):
+    """xarray hands on the width of the first file that it joins."""
+    for name in ("ab", "abcdef"):
+        dataset = xr.Dataset({"x": ("site", [1.0])}, {"site": [name]})
+        write_netcdf(dataset, tmp_path / f"{name}.nc")
+    with (
+        xr.open_dataset(tmp_path / "ab.nc") as short,
+        xr.open_dataset(tmp_path / "abcdef.nc") as long,
+    ):
+        joined = xr.concat([short, long], dim="site").load()
+    write_netcdf(joined, tmp_path / "joined.nc")
+    with open_netcdf(tmp_path / "joined.nc") as read:
+        assert read["site"].to_numpy().tolist() == ["ab", "abcdef"]

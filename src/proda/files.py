@@ -59,6 +59,11 @@ def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
         for name, variable in dataset.variables.items()
         if variable.dtype.kind in "fiu" and variable.ndim > 0
     }
+    dataset = dataset.copy()
+    for variable in dataset.variables.values():
+        # The width of text as some file held it: xarray would cut longer names to it.
+        if variable.dtype.kind in "UT":
+            variable.encoding.pop("dtype", None)
     with whole_file(path) as temporary:
         try:
             dataset.to_netcdf(temporary, engine="netcdf4", encoding=encoding)

@@ -5,7 +5,17 @@ from __future__ import annotations
 import signal
 import sys
 
-from proda.cli import assimilate, column, covariates, demo, forcing, get, models, profiles
+from proda.cli import (
+    assimilate,
+    column,
+    covariates,
+    demo,
+    diagnose,
+    forcing,
+    get,
+    models,
+    profiles,
+)
 from proda.cli.app import app
 from proda.cli.console import errors
 
@@ -15,6 +25,7 @@ __all__ = [
     "column",
     "covariates",
     "demo",
+    "diagnose",
     "forcing",
     "get",
     "main",

@@ -1,0 +1,206 @@
+"""`proda diagnose`: which sites of a finished assimilation can be learnt from, and why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from proda.cli.app import app
+from proda.cli.console import console, print_table
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from proda.inference.assessment import Assessment
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "`proda diagnose run`\n\n"
+    "`proda diagnose run --output kept.nc --table sites.csv --plots figures`\n\n"
+    "`proda diagnose run --max-rhat 1.05 --min-ess 200`"
+)
+def diagnose(
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished `proda assimilate`.")],
+    max_gelman_rubin: Annotated[
+        float, typer.Option(help="Mean Gelman-Rubin statistic over parameters must be below.")
+    ] = 1.05,
+    min_nse: Annotated[
+        float, typer.Option(help="Nash-Sutcliffe efficiency must be above.")
+    ] = 0.0,
+    max_rhat: Annotated[
+        float | None,
+        typer.Option(help="Largest rank-normalised R-hat must be below. Without it: any."),
+    ] = None,
+    min_ess: Annotated[
+        float | None,
+        typer.Option(help="Smallest effective size must be at least this. Without it: any."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Write the posteriors of the kept sites, for the network (.nc, .zarr)."),
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Write one row per site, with its verdict (CSV).")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Draw the figures into this folder (made if absent).")
+    ] = None,
+    site: Annotated[
+        str | None,
+        typer.Option(help="Site whose chains are drawn; by default the one that mixes worst."),
+    ] = None,
+    land_mask: Annotated[
+        Path | None,
+        typer.Option(help="File with land_fraction or land_mask: drawn behind the map of sites."),
+    ] = None,
+) -> None:  # fmt: skip
+    """Judge the sites of a finished run; write those that pass, a table, and figures.
+
+    The default limits are those of the study: mean Gelman-Rubin statistic below 1.05,
+    Nash-Sutcliffe efficiency above 0. An undefined statistic passes no limit that is set.
+    """
+    from proda.errors import AssimilationError
+    from proda.inference.assessment import assess
+    from proda.inference.diagnostics.filter import Filter
+    from proda.inference.run import open_posterior
+
+    if plots is None and (site is not None or land_mask is not None):
+        raise AssimilationError("--site and --land-mask are for the figures: give --plots, too.")
+    draws, summary = open_posterior(folder)
+    found = assess(summary, Filter(max_gelman_rubin, min_nse, max_rhat, min_ess))
+    _print(found)
+    if table is not None:
+        _write_table(found, table)
+    if output is not None:
+        _write_kept(found, output)
+    if plots is not None:
+        for path in _draw(found, draws, plots, site, land_mask):
+            console.print(f"Drawn: {path}", soft_wrap=True)
+
+
+def _print(found: Assessment) -> None:
+    from proda.inference.assessment import by_band, counts, parameter_ranking
+    from proda.inference.layer_fit import layer_fit
+
+    said = f"{found.caveat}. " if found.caveat else ""
+    shares, medians = by_band(found)
+    flags = list(shares.columns[1:])
+    print_table(
+        f"{said}{found.kept.sum():,} of {len(found.sites):,} sites are kept: shares by latitude",
+        ["", "sites", *flags],
+        [[name, f"{int(row['sites']):,}", *(f"{row[f]:.1%}" for f in flags)]
+         for name, row in shares.iterrows()],
+        right=range(1, len(flags) + 2),
+    )  # fmt: skip
+    print_table(
+        f"{said}Sites by verdict (first reason)",
+        ["", "sites", "share"],
+        [[why, f"{n:,}", f"{n / len(found.sites):.1%}"] for why, n in counts(found).items()],
+        right=(1, 2),
+    )
+    print_table(
+        f"{said}Medians over the sites with a posterior",
+        ["", "ESS", "R-hat", "NSE", "acceptance", "k > 0.7"],
+        [[name, _number(row["ess"], ".0f"), _number(row["rank_rhat"], ".3f"),
+          _number(row["nash_sutcliffe"], ".2f"), _number(row["acceptance"], ".2f"),
+          _number(row["pareto_k"], ".0%")] for name, row in medians.iterrows()],
+        right=range(1, 6),
+    )  # fmt: skip
+    console.print("ESS, R-hat: of the worst parameter. k > 0.7: share of sites whose PSIS-LOO is "
+                  "not to be trusted.", highlight=False, soft_wrap=True)  # fmt: skip
+    fits = {
+        "sampled": layer_fit(found, found.sampled),
+        "kept": layer_fit(found, found.kept),
+    }
+    shown = ("posterior_50", "posterior_90", "predictive_50", "predictive_90")
+    print_table(
+        f"{said}Measured layers: fit of the mean, share inside 50 and 90 % intervals",
+        ["sites", "layers", "log R2", "RMSE", "mean 50", "90", "predicted 50", "90"],
+        [[name, f"{fit['layers']:,.0f}", _number(fit["log_r2"], ".3f"),
+          _number(fit["rmse"] / 1000.0, ".2f"), *(_number(fit[s], ".1%") for s in shown)]
+         for name, fit in fits.items()],
+        right=range(1, 8),
+    )  # fmt: skip
+    console.print(
+        "RMSE: kg m-3. mean: interval of the modelled mean, which needs not hold a measured value; "
+        "predicted: with the log-normal error of a measurement. These layers were fitted, so the "
+        "predicted intervals tend to hold more of them than of new ones.",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    if left_out := int(fits["sampled"]["no_logarithm"]):
+        console.print(f"{left_out:,} layers modelled or measured as 0 count in the RMSE only.",
+                      highlight=False, soft_wrap=True)  # fmt: skip
+    print_table(
+        f"{said}Parameters by information gain: medians over {found.sampled.sum():,} sites",
+        ["parameter", "unit", "bits", "spread reduction", "R-hat"],
+        [[name, row["unit"], _number(row["information_gain"], ".3f"),
+          _number(row["spread_reduction"], ".1%"), _number(row["rank_rhat"], ".3f")]
+         for name, row in parameter_ranking(found).iterrows()],
+        right=(2, 3, 4),
+    )  # fmt: skip
+
+
+def _number(value: float, form: str) -> str:
+    return "-" if np.isnan(value) else format(value, form)
+
+
+def _write_table(found: Assessment, path: Path) -> None:
+    from proda.files import whole_file
+
+    with whole_file(path) as temporary:
+        found.sites.assign(is_posterior=found.caveat or "yes").to_csv(temporary, index=False)
+    console.print(f"Written: {path}, {len(found.sites):,} sites", soft_wrap=True)
+
+
+def _write_kept(found: Assessment, path: Path) -> None:
+    from proda.files import write_dataset
+    from proda.inference.assessment import kept_posterior
+    from proda.learning.settings import LearningSettings
+    from proda.learning.targets import targets
+
+    kept = kept_posterior(found)
+    targets(kept, LearningSettings())  # refuses what the network could not learn from
+    write_dataset(kept, path)
+    console.print(f"Written: {path}, {kept.sizes['site']:,} sites x {kept.sizes['parameter']} "
+                  "parameters", soft_wrap=True)  # fmt: skip
+
+
+def _draw(
+    found: Assessment, draws: xr.Dataset, folder: Path, site: str | None, land_mask: Path | None
+) -> Iterator[Path]:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from proda.models.registry import load_model
+    from proda.observations.land import open_land_mask
+    from proda.plots import assimilation, assimilation_marginals, assimilation_sites
+    from proda.plots.style import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    land = open_land_mask(land_mask, tolerance=0.0).grid() if land_mask is not None else None
+    rows = load_model(found.summary.attrs["model"], found.summary.attrs["variant"]).rows
+    defaults = {row.name: row.default for row in rows}
+    figures: dict[str, Callable[[], Figure]] = {
+        "verdicts_map": lambda: assimilation_sites.site_verdicts(found, land),
+        "convergence_and_fit": lambda: assimilation_sites.convergence_and_fit(found),
+        "information": lambda: assimilation_sites.information(found),
+        "layers": lambda: assimilation_sites.layers(found),
+        "profiles": lambda: assimilation.profiles(found, assimilation.spread_of_fit(found, 12)),
+        "marginals": lambda: assimilation_marginals.marginals(found, draws, defaults),
+        "traces": lambda: assimilation.traces(
+            found, draws, site or assimilation.worst_site(found)
+        ),
+    }  # fmt: skip
+    for name, make in figures.items():
+        path, figure = folder / f"{name}.png", make()
+        save(figure, path)
+        plt.close(figure)
+        yield path
