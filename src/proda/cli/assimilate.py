@@ -12,7 +12,9 @@ import typer
 from proda.cli.app import app
 
 if TYPE_CHECKING:
+    from proda.inference.batch import Control
     from proda.inference.run import Run
+    from proda.inference.runner import Progress
     from proda.inference.settings import Settings
 
 STOPPED = 75
@@ -64,6 +66,10 @@ def assimilate(
     block_size: Annotated[int | None, typer.Option(help="Sites per block.")] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes on this machine; by default one per core.")
+    ] = None,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(help="TOML file: workers, GPUs, a Dask scheduler or a queue; see the docs."),
     ] = None,
     stop_after: Annotated[
         str | None, typer.Option(help="Stop in good time, e.g. 90m or 11.5h; resume later.")
@@ -118,7 +124,7 @@ def assimilate(
     if run.complete:
         console.print(f"{run.folder} is finished.")
     else:
-        _work(run, _cores(workers), _seconds(stop_after))
+        _work(run, _cores(workers), _seconds(stop_after), cluster)
     _summary(run)
 
 
@@ -145,7 +151,7 @@ def _dry_run(settings: Settings, profiles: Path, forcing: Path, sites: int | Non
         )
 
 
-def _work(run: Run, workers: int, seconds: float | None) -> None:
+def _work(run: Run, workers: int, seconds: float | None, cluster: Path | None) -> None:
     import threading
 
     from proda.cli.console import console, errors, progress
@@ -172,7 +178,11 @@ def _work(run: Run, workers: int, seconds: float | None) -> None:
             errors.print(text, style="yellow", highlight=False, soft_wrap=True)
 
         try:
-            work(run, control, Progress(finished, evaluated, warn), workers)
+            told = Progress(finished, evaluated, warn)
+            if cluster is None:
+                work(run, control, told, workers)
+            else:
+                _on_cluster(run, cluster, control, told)
         except Stopped:
             bar.stop()
             console.print(
@@ -190,6 +200,14 @@ def _work(run: Run, workers: int, seconds: float | None) -> None:
     minutes = (time.monotonic() - begun) / 60.0
     rate = counted[0] / max(60.0 * minutes, 1e-9)
     console.print(f"{minutes:.1f} minutes, {rate / 1e6:.2f} million model evaluations per second")
+
+
+def _on_cluster(run: Run, cluster: Path, control: Control, told: Progress) -> None:
+    from proda.inference.cluster import work_on_cluster
+    from proda.inference.cluster_settings import client_from, read_cluster
+
+    with client_from(read_cluster(cluster)) as client:
+        work_on_cluster(run, client, control, told)
 
 
 def _label(run: Run, done: int, rate: float) -> str:
