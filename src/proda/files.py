@@ -187,7 +187,13 @@ def write_zarr(
             on_progress(done[0], done[1])
 
     # Zarr 3 specifies variable-length strings but not the fixed-length ones that NumPy makes.
-    text = {n: v.astype(object) for n, v in dataset.variables.items() if v.dtype.kind in "UT"}
+    # In memory, because xarray warns of lazy objects.
+    text = {
+        n: xr.Variable(v.dims, v.to_numpy().astype(object), v.attrs,
+                       {key: x for key, x in v.encoding.items() if key != "dtype"})
+        for n, v in dataset.variables.items()
+        if v.dtype.kind in "UTO"
+    }  # fmt: skip
     dataset = dataset.assign({n: v for n, v in text.items() if n in dataset.data_vars})
     dataset = dataset.assign_coords({n: v for n, v in text.items() if n in dataset.coords})
     for variable in dataset.variables.values():  # chunks of the file that the data came from

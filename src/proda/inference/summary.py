@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -177,7 +178,7 @@ def summarise(
     data |= _by_row(profiles, mask, np.where(sampled, middle, np.nan),
                     np.where(sampled, of_layers, np.nan))  # fmt: skip
     return xr.Dataset(
-        {name: value if len(value) == 2 else value for name, value in data.items()},
+        data,
         coords={
             "site": profiles.site,
             "chain": np.arange(n_chains),
@@ -187,6 +188,23 @@ def summarise(
             "latitude": ("site", profiles.latitude),
             "longitude": ("site", profiles.longitude),
         },
+    )
+
+
+def join(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Return the sites of several batches, as `summarise` returns them, in one Dataset."""
+    if len(parts) == 1:
+        return parts[0]
+    by_row = [name for name, value in parts[0].data_vars.items() if "row" in value.dims]
+    along: dict[str, Any] = {"join": "exact", "coords": "minimal", "compat": "override",
+                             "data_vars": "minimal"}  # fmt: skip
+    return xr.merge(
+        [
+            xr.concat([part.drop_vars(by_row) for part in parts], dim="site", **along),
+            xr.concat([part[by_row] for part in parts], dim="row", **along),
+        ],
+        join="exact",
+        compat="override",
     )
 
 
@@ -230,7 +248,9 @@ def _carry_on(values: np.ndarray) -> np.ndarray:
     return np.take_along_axis(values, index[..., None], axis=2)
 
 
-def _where_finite(function: Any, modelled: np.ndarray, observed: np.ndarray, mask: np.ndarray) -> Any:
+def _where_finite(
+    function: Any, modelled: np.ndarray, observed: np.ndarray, mask: np.ndarray
+) -> Any:
     fine = np.isfinite(modelled).all(axis=1)
     result = function(np.where(fine[:, None], modelled, 1.0), observed, mask)
     return np.where(fine, result, np.nan)
