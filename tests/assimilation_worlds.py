@@ -37,7 +37,7 @@ def names() -> list[str]:
     return [f"survey:{i}" for i in range(N_SITES)]
 
 
-def write_profiles(folder: Path, *, backwards: bool = False, factor: float = 1.0) -> Path:
+def write_profiles(folder: Path, *, factor: float = 1.0) -> Path:
     """Build profiles: three to seven layers each, so that one program serves all."""
     folder.mkdir()
     columns = proda.example_columns()
@@ -51,8 +51,6 @@ def write_profiles(folder: Path, *, backwards: bool = False, factor: float = 1.0
                 f"{i},{columns['latitude'].values[i]},{columns['longitude'].values[i]},"
                 f"{i}-{k},{top[k]:.3f},{top[k + 1]:.3f},{soc:.4f},{1.2 + 0.02 * k:.3f}"
             )
-    if backwards:
-        lines.reverse()
     table = folder / "table.csv"
     table.write_text("\n".join([_HEADER, *lines]) + "\n")
     source = {"reader": "csv", "name": "survey", "layers_file": str(table), "columns": _COLUMNS}

@@ -24,6 +24,7 @@ from proda.inference import settings as assimilation
 from proda.inference.batch import Control, Stopped
 from proda.inference.cluster import work_on_cluster
 from proda.inference.cluster_settings import check_cluster, client_from
+from proda.inference.profiles import read_profiles
 from proda.inference.run import Run, create, open_posterior
 from proda.inference.runner import ONE_THREAD, Progress, total_evaluations, work
 from tests.assimilation_worlds import (
@@ -134,8 +135,12 @@ def test_block_size_does_not_matter(world, tmp_path, block_size):
     world.check(run)
 
 
-def test_order_of_profiles_does_not_matter(world, tmp_path):
-    run = world.run(tmp_path / "run", profiles=write_profiles(tmp_path / "p", backwards=True))
+def test_order_of_profiles_does_not_matter(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "proda.inference.run.read_profiles",
+        lambda folder: read_profiles(folder).select(range(N_SITES)[::-1]),
+    )
+    run = world.run(tmp_path / "run")
     assert list(run.sites["site"]) != list(Run(world.folder / "run").sites["site"])
     work(run)
     world.check(run)

@@ -140,15 +140,11 @@ class Run:
         profiles = read_profiles(self.description.profiles)
         return profiles.select(self.sites["profile_index"].to_numpy())
 
-    @cached_property
-    def forcing(self) -> xr.Dataset:
-        """The forcing file, open."""
-        return files.open_dataset(self.description.forcing)
-
     def forcing_of(self, sites: np.ndarray) -> Forcing:
         """Read the forcing of some sites, by position in the run."""
         index = self.sites["forcing_index"].to_numpy()[sites]
-        return Forcing.from_dataset(self.forcing.isel(site=index).load())
+        with files.open_dataset(self.description.forcing) as forcing:
+            return Forcing.from_dataset(forcing.isel(site=index).load())
 
     @cached_property
     def blocks(self) -> list[Block]:
@@ -370,12 +366,11 @@ def create(
     problem = settings.build()
     found = read_profiles(profiles)
     index = np.arange(len(found))
-    open_forcing = files.open_dataset(forcing)
-    if "site" not in open_forcing.coords:
-        raise AssimilationError(f"{forcing}: has no coordinate site to match profiles with.")
-    position = pd.Series(
-        np.arange(open_forcing.sizes["site"]), index=open_forcing["site"].to_numpy().astype(str)
-    )
+    with files.open_dataset(forcing) as opened:
+        if "site" not in opened.coords:
+            raise AssimilationError(f"{forcing}: has no coordinate site to match profiles with.")
+        names = opened["site"].to_numpy().astype(str)
+    position = pd.Series(np.arange(len(names)), index=names)
     if position.index.has_duplicates:
         twice = position.index[position.index.duplicated()][0]
         raise AssimilationError(f"{forcing}: site {twice} is there more than once.")
@@ -397,8 +392,8 @@ def create(
             "it at the sites with `proda forcing at-sites`."
         )
     if n_sites is not None and n_sites < len(index):
-        names = found.select(index).spread(n_sites, settings.seed).site
-        index = index[np.isin(found.site[index], names)]
+        spread = found.select(index).spread(n_sites, settings.seed).site
+        index = index[np.isin(found.site[index], spread)]
     size = np.array([padded_layers(int(n)) for n in found.n_layers[index]])
     index = index[np.argsort(size, kind="stable")]
     size = np.sort(size)
@@ -487,10 +482,10 @@ def open_posterior(folder: str | os.PathLike[str]) -> tuple[xr.Dataset, xr.Datas
             f"{run.folder}: {done} of {len(run.blocks)} blocks are done; go on with "
             f"`proda assimilate --resume {run.folder}`."
         )
-    return (
-        files.open_dataset(run.folder / "posterior.zarr"),
-        files.load(files.open_netcdf(run.folder / "summary.nc"), run.folder / "summary.nc"),
-    )
+    path = run.folder / "summary.nc"
+    with files.open_netcdf(path) as opened:
+        summary = files.load(opened, path)
+    return files.open_dataset(run.folder / "posterior.zarr"), summary
 
 
 def description_differs(run: Run, **given: Any) -> list[str]:
