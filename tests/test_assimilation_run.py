@@ -245,12 +245,15 @@ def cluster(workers: int):
     return client_from(check_cluster({"local": {"workers": workers}}))
 
 
-def test_one_cluster_worker_stopped_and_resumed(world, tmp_path):
+def test_one_cluster_worker(world, tmp_path):
     run = world.run(tmp_path / "run", block_size=2)
     control, warnings = Control(), []
 
     def advanced(_: int) -> None:
         control.stop.set()
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
 
     with cluster(1) as client:
         client.wait_for_workers(1, 120)
@@ -258,12 +261,34 @@ def test_one_cluster_worker_stopped_and_resumed(world, tmp_path):
             work_on_cluster(run, client, control, Progress(evaluations=advanced))
         assert not run.complete
         assert not list((run.folder / "blocks").glob("stop-*"))
-        for path in checkpoints(run):
+        damaged = checkpoints(run)
+        for path in damaged:
             damage(path, 0.5)
         counted, sites = [], []
         progress = Progress(sites.append, counted.append, warnings.append)
         again = Run(run.folder)
         work_on_cluster(again, client, progress=progress)
+
+        interrupted = world.run(tmp_path / "interrupted", block_size=2)
+        with pytest.raises(KeyboardInterrupt):
+            work_on_cluster(interrupted, client, progress=Progress(evaluations=interrupt))
+        assert not list((interrupted.folder / "blocks").glob("stop-*"))
+        assert not any(client.processing().values())
+        work_on_cluster(interrupted, client)
+
+        with pytest.raises(AssimilationError, match=r"Worker .* begun on a gpu"):
+            work_on_cluster(world.run(tmp_path / "gpu", platform="gpu"), client)
+        changed = world.run(tmp_path / "changed")
+        assert changed.identity
+        (changed.folder / "run.json").write_text(changed.description.model_dump_json())
+        with pytest.raises(AssimilationError, match=r"Worker .* sees another run"):
+            work_on_cluster(changed, client)
+        (changed.folder / "run.json").unlink()
+        with pytest.raises(AssimilationError, match=r"Worker .* does not see"):
+            work_on_cluster(changed, client)
+    world.check(interrupted)
+    assert len(warnings) == len(damaged)
+    assert all("damaged" in warning for warning in warnings)
     assert (sum(counted), sum(sites)) == (total_evaluations(run), N_SITES)
     world.check(run)
 

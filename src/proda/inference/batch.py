@@ -149,7 +149,7 @@ def run_batch(
         if not warming:
             draws.append((np.asarray(new.u), np.asarray(new.log_likelihood),
                           np.asarray(new.acceptance)))  # fmt: skip
-        jax.block_until_ready(state)
+        jax.block_until_ready(state)  # type: ignore[no-untyped-call]
         done += 1
         control.advanced(evaluations)
         stopping = control.should_stop() and done < n_warm_up + n_kept

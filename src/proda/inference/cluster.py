@@ -328,7 +328,10 @@ def _open(folder: str, identity: str, address: str) -> Run:
                 f"Worker {address} on {node()} sees another run in {folder}; put the run into a "
                 "folder that all workers share."
             )
-        check_platform(run)
+        try:
+            check_platform(run)
+        except AssimilationError as error:
+            raise AssimilationError(f"Worker {address} on {node()}: {error}") from error
         if jax.__version__ != run.description.jax:
             raise AssimilationError(
                 f"Worker {address} on {node()} has jax {jax.__version__}, and the run was begun "

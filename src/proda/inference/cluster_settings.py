@@ -11,7 +11,7 @@ system = "slurm"
 jobs = 20                   # or minimum_jobs = 1, maximum_jobs = 50
 memory = "4GB"              # this and all else: arguments of dask_jobqueue's cluster
 walltime = "08:00:00"
-"""  # noqa: D208 - a table
+"""
 
 from __future__ import annotations
 

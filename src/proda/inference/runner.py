@@ -20,6 +20,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from proda.errors import AssimilationError
 from proda.inference.batch import Control, Stopped, pad, run_batch
@@ -186,9 +187,9 @@ def keep_compiled(folder: Path) -> None:
     By machine: the code is for its processor.
     """
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        jax.config.update(
-            "jax_compilation_cache_dir", str(folder / "blocks" / f"compiled-{node()}")
-        )
+        place = str(folder / "blocks" / f"compiled-{node()}")
+        jax.config.update("jax_compilation_cache_dir", place)  # type: ignore[no-untyped-call]
+        reset_cache()  # a process that worked on another run remembers its folder
 
 
 def _child_block(number: int) -> None:
