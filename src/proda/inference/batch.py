@@ -135,8 +135,7 @@ def run_batch(
         except FileError as error:
             control.warn(f"{error} This batch starts again.")
     if state is None:
-        # By way of NumPy: fresh constants are "weakly typed", and `advance` would compile twice.
-        state = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), start(problem, sites, keys))
+        state = _strongly_typed(start(problem, sites, keys))
     evaluations = per_call * problem.segment * len(profiles) * n_chains * problem.sampler.n_replicas
     if done:
         control.advanced(done * evaluations)
@@ -146,6 +145,7 @@ def run_batch(
         state, new = advance(
             problem, sites, keys, state, per_call, warming or problem.sampler.always_adapts
         )
+        state = _strongly_typed(state)
         if not warming:
             draws.append((np.asarray(new.u), np.asarray(new.log_likelihood),
                           np.asarray(new.acceptance)))  # fmt: skip
@@ -175,6 +175,11 @@ def run_batch(
         acceptance.mean(axis=0)[:n],
         evidence[:n],
     )
+
+
+def _strongly_typed(state: Any) -> Any:
+    """Remove the "weak type" of fresh constants, for which `advance` would compile once more."""
+    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), state)
 
 
 def pad(sites: Site, width: int) -> Site:
