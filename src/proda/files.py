@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from platform import node
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,11 @@ import xarray as xr
 
 from proda.errors import FileError
 from proda.netcdf3 import missing_bytes
+
+
+def _writer() -> str:
+    """Name this process, apart from those of other machines that share the folder."""
+    return f"{node()}.{os.getpid()}"
 
 
 @contextlib.contextmanager
@@ -31,7 +37,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     if not target.parent.is_dir():
         raise FileError(f"{target}: the folder {target.parent} does not exist; create it first.")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    temporary = target.with_name(f".{target.name}.{_writer()}.part")
     try:
         yield temporary
         descriptor = os.open(temporary, os.O_RDONLY)
@@ -134,8 +140,8 @@ def whole_folder(
         raise FileError(f"{target}: the folder {target.parent} does not exist; create it first.")
     if target.exists() and not (target / marker).is_file():
         raise FileError(f"{target} exists and is no {kind}; it is left alone. Choose another.")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    retired = target.with_name(f".{target.name}.{os.getpid()}.old")
+    temporary = target.with_name(f".{target.name}.{_writer()}.part")
+    retired = target.with_name(f".{target.name}.{_writer()}.old")
     try:
         yield temporary
         _sync(temporary)
@@ -192,7 +198,13 @@ def write_zarr(
             on_progress(done[0], done[1])
 
     # Zarr 3 specifies variable-length strings but not the fixed-length ones that NumPy makes.
-    text = {n: v.astype(object) for n, v in dataset.variables.items() if v.dtype.kind in "UT"}
+    # In memory, because xarray warns of lazy objects.
+    text = {
+        n: xr.Variable(v.dims, v.to_numpy().astype(object), v.attrs,
+                       {key: x for key, x in v.encoding.items() if key != "dtype"})
+        for n, v in dataset.variables.items()
+        if v.dtype.kind in "UTO"
+    }  # fmt: skip
     dataset = dataset.assign({n: v for n, v in text.items() if n in dataset.data_vars})
     dataset = dataset.assign_coords({n: v for n, v in text.items() if n in dataset.coords})
     for variable in dataset.variables.values():  # chunks of the file that the data came from

@@ -84,6 +84,7 @@ def run_batch(
     sites: Site,
     path: Path | None,
     control: Control,
+    keep: bool = False,
 ) -> xr.Dataset:
     """Sample a batch of sites and summarise it.
 
@@ -98,9 +99,11 @@ def run_batch(
     sites
         The same in compiled form, padded at the end to the width of the program.
     path
-        Checkpoint: continued if it is there, kept up to date, removed at the end; None for none.
+        Checkpoint: continued if it is there and kept up to date; None for none.
     control
         When to stop.
+    keep
+        Write a checkpoint at the end too, because more batches follow before anything is written.
 
     Raises
     ------
@@ -121,14 +124,18 @@ def run_batch(
     if path is not None and path.exists():
         try:
             header, arrays = checkpoint.read(path, expected)
-            done, n_leaves = header["calls"], len(shapes)
+            n_leaves = len(shapes)
             state = jax.tree.unflatten(structure, [jnp.asarray(a) for a in arrays[:n_leaves]])
             draws = [tuple(arrays[n_leaves:])] if len(arrays) > n_leaves else []
+            # The checksum covers the arrays, not the header: what it counts must fit them.
+            done = int(np.asarray(state.n_steps).flat[0]) // (per_call * problem.segment)
+            if header.get("calls") != done:
+                done, draws, state = 0, [], None
+                raise FileError(f"{path}: its header is damaged (calls does not fit the draws).")
         except FileError as error:
             control.warn(f"{error} This batch starts again.")
     if state is None:
-        # By way of NumPy: fresh constants are "weakly typed", and `advance` would compile twice.
-        state = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), start(problem, sites, keys))
+        state = _strongly_typed(start(problem, sites, keys))
     evaluations = per_call * problem.segment * len(profiles) * n_chains * problem.sampler.n_replicas
     if done:
         control.advanced(done * evaluations)
@@ -138,6 +145,7 @@ def run_batch(
         state, new = advance(
             problem, sites, keys, state, per_call, warming or problem.sampler.always_adapts
         )
+        state = _strongly_typed(state)
         if not warming:
             draws.append((np.asarray(new.u), np.asarray(new.log_likelihood),
                           np.asarray(new.acceptance)))  # fmt: skip
@@ -146,7 +154,8 @@ def run_batch(
         control.advanced(evaluations)
         stopping = control.should_stop() and done < n_warm_up + n_kept
         due = time.monotonic() - last_kept > control.checkpoint_every
-        if path is not None and (stopping or due):
+        last = keep and done == n_warm_up + n_kept
+        if path is not None and (stopping or due or last):
             joined = [np.concatenate(parts) for parts in zip(*draws, strict=True)]
             draws = [tuple(joined)] if joined else []
             leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
@@ -166,6 +175,11 @@ def run_batch(
         acceptance.mean(axis=0)[:n],
         evidence[:n],
     )
+
+
+def _strongly_typed(state: Any) -> Any:
+    """Remove the "weak type" of fresh constants, for which `advance` would compile once more."""
+    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), state)
 
 
 def pad(sites: Site, width: int) -> Site:

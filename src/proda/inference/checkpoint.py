@@ -62,8 +62,8 @@ def read(path: str | os.PathLike[str], expected: dict[str, Any]) -> tuple[dict[s
         raise FileError(f"{path}: not a checkpoint of this version, or cut short.")
     head, payload = content[len(_MAGIC) :].split(b"\n", 1)
     try:
-        header = json.loads(head)
-    except ValueError as error:
+        header = dict(json.loads(head))
+    except (ValueError, TypeError) as error:
         raise FileError(f"{path}: its header is damaged.") from error
     if hashlib.sha256(payload).hexdigest() != header.get("sha256"):
         raise FileError(f"{path}: cut short or damaged (its checksum does not fit).")

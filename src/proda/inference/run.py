@@ -23,6 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import dask
 import jax
 import numpy as np
 import pandas as pd
@@ -36,6 +37,7 @@ from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.sampling import Problem
 from proda.inference.settings import Settings
 from proda.inference.sites import padded_layers
+from proda.inference.summary import join
 from proda.inference.target import sampled_rows
 from proda.observations.summary import checksum, read_summary
 
@@ -103,6 +105,11 @@ class Run:
         if self.description.format != FORMAT:
             raise FileError(f"{path}: format {self.description.format}; expected {FORMAT}.")
 
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 of run.json: tells this run from any other, even of the same sites."""
+        return checksum(self.folder / "run.json")
+
     @property
     def settings(self) -> Settings:
         """The settings as run."""
@@ -133,15 +140,11 @@ class Run:
         profiles = read_profiles(self.description.profiles)
         return profiles.select(self.sites["profile_index"].to_numpy())
 
-    @cached_property
-    def forcing(self) -> xr.Dataset:
-        """The forcing file, open."""
-        return files.open_dataset(self.description.forcing)
-
     def forcing_of(self, sites: np.ndarray) -> Forcing:
         """Read the forcing of some sites, by position in the run."""
         index = self.sites["forcing_index"].to_numpy()[sites]
-        return Forcing.from_dataset(self.forcing.isel(site=index).load())
+        with files.open_dataset(self.description.forcing) as forcing:
+            return Forcing.from_dataset(forcing.isel(site=index).load())
 
     @cached_property
     def blocks(self) -> list[Block]:
@@ -161,24 +164,28 @@ class Run:
         """Write the result of a block, then its manifest; only both together count."""
         path = self.block_path(number)
         files.write_netcdf(result, path)
-        manifest = {"sha256": checksum(path), "run": self.description.sites}
+        manifest = {"sha256": checksum(path), "run": self.description.sites,
+                    "description": self.identity}  # fmt: skip
         with files.whole_file(path.with_suffix(".json")) as temporary:
             temporary.write_text(json.dumps(manifest) + "\n", encoding="utf-8")
         for left in path.parent.glob(f"{number:05d}-*.checkpoint"):
-            left.unlink()
+            left.unlink(missing_ok=True)
 
     def is_done(self, number: int) -> tuple[bool, str | None]:
         """Return whether a block is done, and what is wrong if its files are damaged."""
         path = self.block_path(number)
         manifest = path.with_suffix(".json")
         if not manifest.is_file():
+            if path.is_file():
+                return False, f"{path}: has no manifest beside it. This block is done again."
             return False, None
         try:
             found = json.loads(manifest.read_text(encoding="utf-8"))
             expected, run = found["sha256"], found["run"]
-        except (OSError, ValueError, KeyError, TypeError):
+            identity = found.get("description", self.identity)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False, f"{manifest}: damaged. This block is done again."
-        if run != self.description.sites:
+        if run != self.description.sites or identity != self.identity:
             return False, f"{manifest}: of another run. This block is done again."
         if not path.is_file():
             return False, f"{path}: missing. This block is done again."
@@ -203,32 +210,27 @@ class Run:
             done, fault = self.is_done(block.number)
             if not done:
                 raise FileError(fault or f"{self.block_path(block.number)}: not done yet.")
+        drawn = ["posterior", "log_likelihood"]
         parts = [xr.open_dataset(self.block_path(b.number), chunks={}) for b in self.blocks]
         try:
-            draws = xr.concat([p[["posterior", "log_likelihood"]] for p in parts], dim="site",
-                              join="exact", coords="minimal", compat="override")  # fmt: skip
-            size = self.description.block_size
-            files.write_zarr(
-                self._described(draws).chunk({"site": size, "chain": -1, "draw": -1,
-                                              "parameter": -1}),
-                self.folder / "posterior.zarr",
-            )  # fmt: skip
-            rest = [p.drop_vars(["posterior", "log_likelihood", "draw"]).load() for p in parts]
+            draws = xr.concat([p[drawn] for p in parts], dim="site", join="exact",
+                              coords="minimal", compat="override")  # fmt: skip
+            chunks = {"site": self.description.block_size, "chain": -1, "draw": -1,
+                      "parameter": -1}  # fmt: skip
+            # In this process, even where a client of a cluster is Dask's default.
+            with dask.config.set(scheduler="threads"):
+                files.write_zarr(
+                    self._described(draws).chunk(chunks), self.folder / "posterior.zarr"
+                )
+                rest = [p.drop_vars([*drawn, "draw"]).load() for p in parts]
         finally:
             for part in parts:
                 part.close()
-        by_row = [n for n, v in rest[0].data_vars.items() if "row" in v.dims]
-        summary = xr.merge(
-            [
-                xr.concat([p.drop_vars(by_row) for p in rest], dim="site", join="exact",
-                          coords="minimal", compat="override"),
-                xr.concat([p[by_row].drop_vars(["site", "latitude", "longitude"], errors="ignore")
-                           for p in rest], dim="row", join="exact", coords="minimal",
-                          compat="override", data_vars="minimal"),
-            ],
-            compat="override", join="exact",
-        )  # fmt: skip
-        files.write_netcdf(self._described(summary), self.folder / "summary.nc")
+        files.write_netcdf(self._described(join(rest)), self.folder / "summary.nc")
+        self.remove_blocks()
+
+    def remove_blocks(self) -> None:
+        """Remove what is of no more use once summary.nc is there."""
         shutil.rmtree(self.folder / "blocks", ignore_errors=True)
 
     def _described(self, dataset: xr.Dataset) -> xr.Dataset:
@@ -292,9 +294,9 @@ _MEANING: dict[str, tuple[str, str]] = {
 }
 
 
-def default_width(problem: Problem, n_chains: int) -> int:
-    """Return how many sites one compiled program runs side by side on this machine."""
-    lanes = CPU_LANES if jax.default_backend() == "cpu" else GPU_LANES
+def default_width(problem: Problem, n_chains: int, platform: str | None = None) -> int:
+    """Return how many sites one compiled program runs side by side on a kind of processor."""
+    lanes = CPU_LANES if (platform or jax.default_backend()) == "cpu" else GPU_LANES
     return max(1, lanes // (n_chains * problem.sampler.n_replicas))
 
 
@@ -315,6 +317,7 @@ def create(
     sites: list[str] | None = None,
     block_size: int | None = None,
     width: int | None = None,
+    platform: str | None = None,
 ) -> Run:
     """Make a run folder.
 
@@ -336,6 +339,9 @@ def create(
         Sites per block, the unit that is written and sent to workers; by default the width.
     width
         Sites side by side in the compiled program; by default by processor.
+    platform
+        Kind of processor that does the run, `cpu` or `gpu`; by default this process's own, which
+        on the login node of a cluster may not be that of its workers.
 
     Raises
     ------
@@ -348,15 +354,23 @@ def create(
             f"{target} holds a run already. Pass --resume to go on with it, or choose another "
             "folder."
         )
+    if left := _left_by_another_run(target):
+        raise AssimilationError(
+            f"{target} has no run.json, but holds {left} of another run; remove it, or choose "
+            "another folder."
+        )
+    if n_sites is not None and n_sites < 1:
+        raise AssimilationError(f"n_sites = {n_sites}: expected 1 or more.")
+    if any(size is not None and size < 1 for size in (block_size, width)):
+        raise AssimilationError(f"block size {block_size}, width {width}: expected 1 or more.")
     problem = settings.build()
     found = read_profiles(profiles)
     index = np.arange(len(found))
-    open_forcing = files.open_dataset(forcing)
-    if "site" not in open_forcing.coords:
-        raise AssimilationError(f"{forcing}: has no coordinate site to match profiles with.")
-    position = pd.Series(
-        np.arange(open_forcing.sizes["site"]), index=open_forcing["site"].to_numpy().astype(str)
-    )
+    with files.open_dataset(forcing) as opened:
+        if "site" not in opened.coords:
+            raise AssimilationError(f"{forcing}: has no coordinate site to match profiles with.")
+        names = opened["site"].to_numpy().astype(str)
+    position = pd.Series(np.arange(len(names)), index=names)
     if position.index.has_duplicates:
         twice = position.index[position.index.duplicated()][0]
         raise AssimilationError(f"{forcing}: site {twice} is there more than once.")
@@ -378,15 +392,14 @@ def create(
             "it at the sites with `proda forcing at-sites`."
         )
     if n_sites is not None and n_sites < len(index):
-        names = found.select(index).spread(n_sites, settings.seed).site
-        index = index[np.isin(found.site[index], names)]
+        spread = found.select(index).spread(n_sites, settings.seed).site
+        index = index[np.isin(found.site[index], spread)]
     size = np.array([padded_layers(int(n)) for n in found.n_layers[index]])
     index = index[np.argsort(size, kind="stable")]
     size = np.sort(size)
-    width = default_width(problem, settings.chains) if width is None else width
+    platform = platform or jax.default_backend()
+    width = default_width(problem, settings.chains, platform) if width is None else width
     block_size = width if block_size is None else block_size
-    if width < 1 or block_size < 1:
-        raise AssimilationError(f"block size {block_size}, width {width}: expected 1 or more.")
     table = pd.DataFrame(
         {
             "site": found.site[index],
@@ -410,7 +423,7 @@ def create(
     description = Description(
         proda=version("proda"),
         jax=jax.__version__,
-        platform=jax.default_backend(),
+        platform=platform,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         settings=settings,
         profiles=str(Path(profiles).absolute()),
@@ -426,8 +439,16 @@ def create(
     return Run(target)
 
 
+def _left_by_another_run(folder: Path) -> str | None:
+    """Return a result in a folder without run.json: it would pass for one of a new run."""
+    blocks = folder / "blocks"
+    inside = sorted(blocks.iterdir()) if blocks.is_dir() else []
+    found = [p for p in (folder / "summary.nc", folder / "posterior.zarr", *inside) if p.exists()]
+    return found[0].relative_to(folder).as_posix() if found else None
+
+
 def _block_numbers(size: np.ndarray, block_size: int) -> Iterator[int]:
-    """Yield the block of each site; all of one block are padded to the same number of layers."""
+    """Yield the block of each site; all sites of one are padded to the same number of layers."""
     number, inside = 0, 0
     for i, own in enumerate(size):
         if i and (inside == block_size or own != size[i - 1]):
@@ -461,10 +482,10 @@ def open_posterior(folder: str | os.PathLike[str]) -> tuple[xr.Dataset, xr.Datas
             f"{run.folder}: {done} of {len(run.blocks)} blocks are done; go on with "
             f"`proda assimilate --resume {run.folder}`."
         )
-    return (
-        files.open_dataset(run.folder / "posterior.zarr"),
-        files.load(files.open_netcdf(run.folder / "summary.nc"), run.folder / "summary.nc"),
-    )
+    path = run.folder / "summary.nc"
+    with files.open_netcdf(path) as opened:
+        summary = files.load(opened, path)
+    return files.open_dataset(run.folder / "posterior.zarr"), summary
 
 
 def description_differs(run: Run, **given: Any) -> list[str]:

@@ -15,16 +15,18 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from platform import node
 from typing import Any
 
 import jax
 import numpy as np
-import xarray as xr
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from proda.errors import AssimilationError
 from proda.inference.batch import Control, Stopped, pad, run_batch
 from proda.inference.run import Block, Run
 from proda.inference.sites import assemble
+from proda.inference.summary import join
 
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 _POLL = 0.5
@@ -94,23 +96,11 @@ def run_block(run: Run, block: Block, control: Control) -> None:
                 pad(sites, width),
                 run.checkpoint_path(block.number, batch),
                 control,
+                # Else a later batch that stops would leave nothing of this one.
+                keep=first + width < len(block.sites),
             )
         )
-    run.write_block(block.number, _join(parts))
-
-
-def _join(parts: list[xr.Dataset]) -> xr.Dataset:
-    if len(parts) == 1:
-        return parts[0]
-    by_row = [n for n, v in parts[0].data_vars.items() if "row" in v.dims]
-    return xr.merge(
-        [
-            xr.concat([p.drop_vars(by_row) for p in parts], dim="site"),
-            xr.concat([p[by_row].drop_vars(["site", "latitude", "longitude"], errors="ignore")
-                       for p in parts], dim="row", data_vars="minimal"),
-        ],
-        join="exact", compat="no_conflicts",
-    )  # fmt: skip
+    run.write_block(block.number, join(parts))
 
 
 def blocks_left(run: Run, progress: Progress) -> list[Block]:
@@ -141,7 +131,7 @@ def work(
     run
         The run.
     control
-        When to stop.
+        When to stop; `advanced` and `warn` are taken from `progress`.
     progress
         Told what goes on.
     workers
@@ -158,6 +148,7 @@ def work(
         If a process died, or this is another kind of processor than the run was begun on.
     """
     if run.complete:
+        run.remove_blocks()
         return
     progress = progress or Progress()
     check_platform(run)
@@ -185,11 +176,20 @@ def _begin_child(folder: str, control: Control, stop: Any, counter: Any, message
         with counter.get_lock():
             counter.value += n
 
-    # What one process compiled the others, and a resumed run, need not compile again.
-    compiled = str(Path(folder) / "blocks" / "compiled")
-    jax.config.update("jax_compilation_cache_dir", compiled)  # type: ignore[no-untyped-call]
+    keep_compiled(Path(folder))
     _child["run"] = Run(folder)
     _child["control"] = replace(control, stop=stop, advanced=advanced, warn=messages.put)
+
+
+def keep_compiled(folder: Path) -> None:
+    """Keep compiled programs for other processes and for a resumed run, unless JAX is told where.
+
+    By machine: the code is for its processor.
+    """
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        place = str(folder / "blocks" / f"compiled-{node()}")
+        jax.config.update("jax_compilation_cache_dir", place)  # type: ignore[no-untyped-call]
+        reset_cache()  # a process that worked on another run remembers its folder
 
 
 def _child_block(number: int) -> None:
@@ -228,7 +228,8 @@ def _in_processes(
     def tell() -> None:
         while not messages.empty():
             progress.warn(messages.get())
-        now = counter.value
+        # Without the lock, which a process that was killed may hold forever.
+        now = counter.get_obj().value
         progress.evaluations(now - told[0])
         told[0] = now
 

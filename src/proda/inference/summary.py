@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -187,6 +188,23 @@ def summarise(
             "latitude": ("site", profiles.latitude),
             "longitude": ("site", profiles.longitude),
         },
+    )
+
+
+def join(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Return the sites of several batches, as `summarise` returns them, in one Dataset."""
+    if len(parts) == 1:
+        return parts[0]
+    by_row = [name for name, value in parts[0].data_vars.items() if "row" in value.dims]
+    along: dict[str, Any] = {"join": "exact", "coords": "minimal", "compat": "override",
+                             "data_vars": "minimal"}  # fmt: skip
+    return xr.merge(
+        [
+            xr.concat([part.drop_vars(by_row) for part in parts], dim="site", **along),
+            xr.concat([part[by_row] for part in parts], dim="row", **along),
+        ],
+        join="exact",
+        compat="override",
     )
 
 

@@ -1,0 +1,207 @@
+"""The file that says which cluster, and the workers that it leads to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import ClassVar
+
+import distributed
+import pytest
+
+from proda.errors import AssimilationError, FileError
+from proda.inference.cluster import check_threads
+from proda.inference.cluster_settings import (
+    SYSTEMS,
+    Local,
+    check_cluster,
+    client_from,
+    found_gpus,
+    read_cluster,
+    worker_specification,
+)
+from proda.inference.runner import ONE_THREAD
+
+JOBS = {"system": "slurm", "memory": "1GB", "jobs": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "file: .*expected one of the tables .*found none"),
+        ("[local]\n[scheduler]\naddress='tcp://a:1'", "file: .*found local, scheduler"),
+        ("[local]\nworkers = 0", r"local\.workers: .*greater than or equal to 1"),
+        ("[local]\nworkrs = 2", r"local\.workrs: Extra inputs"),
+        ("[local]\nworkers = 1\ngpus = 'all'", "local: .*not both"),
+        ("[local]\ngpus = []", "local: .*gpus is empty"),
+        ("[cloud]\n", "cloud: Extra inputs"),
+        ("[scheduler]\n", r"scheduler\.address: Field required"),
+        ("[scheduler]\naddress = 'somewhere'", r"scheduler\.address: .*pattern"),
+        ("[jobqueue]\njobs = 1", r"jobqueue\.system: Field required"),
+        ("[jobqueue]\nsystem = 'slurmm'\njobs = 1", r"jobqueue\.system: .*'slurm'"),
+        ("[jobqueue]\nsystem = 'slurm'", "jobqueue: .*give either jobs, or maximum_jobs"),
+        ("[jobqueue]\nsystem = 'slurm'\njobs = 1\nminimum_jobs = 1", "jobqueue: .*either"),
+        ("[jobqueue]\nsystem='slurm'\nminimum_jobs=3\nmaximum_jobs=2", "jobqueue: .*the larger"),
+        ("[jobqueue]\nsystem='slurm'\njobs=1\ncores=8", "jobqueue: .*cores = 8, processes = 1"),
+    ],
+)
+def test_wrong_files(tmp_path, text, message):
+    (tmp_path / "cluster.toml").write_text(text)
+    with pytest.raises(AssimilationError, match=rf"cluster\.toml: {message}"):
+        read_cluster(tmp_path / "cluster.toml")
+
+
+@pytest.mark.parametrize("content", [b"[local", b"\xff"])
+def test_no_toml(tmp_path, content):
+    (tmp_path / "cluster.toml").write_bytes(content)
+    with pytest.raises(FileError, match=r"cluster\.toml: not a readable TOML file"):
+        read_cluster(tmp_path / "cluster.toml")
+    with pytest.raises(FileError, match=r"none\.toml: not a readable TOML file"):
+        read_cluster(tmp_path / "none.toml")
+
+
+def test_cpu_workers(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
+    workers = worker_specification(Local(workers=3))
+    assert len(workers) == 3
+    for worker in workers.values():
+        assert worker["cls"] is distributed.Nanny
+        assert worker["options"]["nthreads"] == 1
+        assert worker["options"]["env"] == {"XLA_FLAGS": f"--xla_dump_to=x {ONE_THREAD}"}
+    assert len(worker_specification(Local())) == len(os.sched_getaffinity(0))
+
+
+def test_gpu_workers():
+    workers = worker_specification(Local(gpus=(0, "GPU-5f", 3)))
+    environments = [worker["options"]["env"] for worker in workers.values()]
+    assert [e["CUDA_VISIBLE_DEVICES"] for e in environments] == ["0", "GPU-5f", "3"]
+    assert all(e["JAX_PLATFORMS"].startswith("cuda") for e in environments)
+
+
+def test_all_gpus(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 4")
+    workers = worker_specification(Local(gpus="all"))
+    assert [w["options"]["env"]["CUDA_VISIBLE_DEVICES"] for w in workers.values()] == ["2", "4"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(AssimilationError, match="no GPU was found"):
+        found_gpus()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    program = tmp_path / "nvidia-smi"
+    program.write_text(
+        "#!/bin/sh\necho 'GPU 0: A (UUID: GPU-1)'\necho '  MIG 1'\necho 'GPU 1: A'\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert found_gpus() == ["0", "1"]
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(AssimilationError, match="no GPU was found"):
+        found_gpus()
+
+
+def test_workers_see_their_environment():
+    """Started for real; what they see is asked of them."""
+    with client_from(check_cluster({"local": {"gpus": [5, 7]}})) as client:
+        client.wait_for_workers(2, 120)
+        seen = client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
+        assert sorted(seen.values()) == ["5", "7"]
+        assert set(client.nthreads().values()) == {1}
+        assert len(set(client.run(os.getpid).values())) == 2
+        address = client.scheduler.address
+        with client_from(check_cluster({"scheduler": {"address": address}})) as second:
+            assert set(second.nthreads()) == set(client.nthreads())
+        with pytest.raises(ValueError, match="No clients found"):
+            distributed.default_client()
+
+
+def test_no_scheduler_there():
+    import dask
+
+    with dask.config.set({"distributed.comm.timeouts.connect": "200ms"}):
+        with pytest.raises(AssimilationError, match=r"scheduler\.address = tcp://127\.0\.0\.1:9"):
+            with client_from(check_cluster({"scheduler": {"address": "tcp://127.0.0.1:9"}})):
+                pass
+
+
+def test_threads():
+    check_threads({"tcp://a": 1})
+    with pytest.raises(AssimilationError, match="Worker tcp://b has 4 threads; expected 1"):
+        check_threads({"tcp://a": 1, "tcp://b": 4})
+
+
+@pytest.mark.filterwarnings("ignore:OAR Job memory")
+@pytest.mark.parametrize("system", sorted(SYSTEMS))
+def test_job_scripts(system):
+    dask_jobqueue = pytest.importorskip("dask_jobqueue")
+    settings = check_cluster(
+        {"jobqueue": JOBS | {"system": system, "processes": 2, "disk": "1GB"}}
+    ).jobqueue
+    kind = getattr(dask_jobqueue, SYSTEMS[system])
+    arguments = settings.arguments()
+    if system != "htcondor":
+        del arguments["disk"]
+    script = kind.job_cls("tcp://a:1", name="x", **arguments).job_script()
+    assert "--nthreads 1" in script
+    assert "--nworkers 2" in script
+    assert ONE_THREAD in script
+
+
+def test_a_prologue_is_kept():
+    settings = check_cluster({"jobqueue": JOBS | {"job_script_prologue": ["module load x"]}})
+    prologue = settings.jobqueue.arguments()["job_script_prologue"]
+    assert prologue == ["module load x", f'export XLA_FLAGS="$XLA_FLAGS {ONE_THREAD}"']
+    assert settings.jobqueue.arguments()["memory"] == "1GB"
+
+
+def test_jobqueue_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
+    with pytest.raises(
+        AssimilationError, match=r"not installed; install it with .*proda\[cluster\]"
+    ):
+        with client_from(check_cluster({"jobqueue": JOBS})):
+            pass
+
+
+class _Recorder:
+    """Takes the place of a batch system, which a test has none of."""
+
+    told: ClassVar[list] = []
+
+    def __init__(self, **given):
+        self.told[:] = [given]
+
+    def scale(self, jobs):
+        self.told.append(("scale", jobs))
+
+    def adapt(self, minimum_jobs, maximum_jobs):
+        self.told.append(("adapt", minimum_jobs, maximum_jobs))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [
+        ({"jobs": 3}, ("scale", 3)),
+        ({"maximum_jobs": 5}, ("adapt", 0, 5)),
+        ({"minimum_jobs": 2, "maximum_jobs": 5}, ("adapt", 2, 5)),
+    ],
+)
+def test_numbers_of_jobs(monkeypatch, bounds, expected):
+    from proda.inference import cluster_settings
+
+    dask_jobqueue = pytest.importorskip("dask_jobqueue")
+    monkeypatch.setattr(dask_jobqueue, "SLURMCluster", _Recorder)
+    settings = check_cluster({"jobqueue": {"system": "slurm", "queue": "long"} | bounds}).jobqueue
+    cluster_settings._job_cluster(settings)
+    given, told = _Recorder.told
+    assert given["queue"] == "long"
+    assert not {"jobs", "minimum_jobs", "maximum_jobs", "system"} & set(given)
+    assert told == expected
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of dask_jobqueue
+def test_a_wrong_argument_of_jobqueue():
+    pytest.importorskip("dask_jobqueue")
+    settings = check_cluster({"jobqueue": JOBS | {"colour": "red"}})
+    with pytest.raises(AssimilationError, match=r"jobqueue: .*colour"):
+        with client_from(settings):
+            pass
