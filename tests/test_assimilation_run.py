@@ -526,6 +526,17 @@ def test_profiles_built_since(world, tmp_path):
         work(Run(run.folder))
 
 
+def test_forcing_changed_since(world, tmp_path):
+    forcing = tmp_path / "forcing.nc"
+    shutil.copy(world.forcing, forcing)
+    run = world.run(tmp_path / "run", forcing=forcing)
+    stop_after(run, 2)
+    with xr.open_dataset(world.forcing) as before:
+        before.assign(sand=before["sand"] + 1.0).to_netcdf(forcing)
+    with pytest.raises(AssimilationError, match="forcing has changed since this run began"):
+        go_on(run)
+
+
 def test_table_of_sites_changed(world, tmp_path):
     run = world.run(tmp_path / "run")
     damage(run.folder / "sites.parquet", 0.5)

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -21,7 +22,7 @@ from proda.inference import checkpoint
 from proda.inference.profiles import Profiles
 from proda.inference.sampling import Problem, advance, chain_keys, start
 from proda.inference.summary import summarise
-from proda.inference.target import Site
+from proda.inference.target import Site, sampled_rows
 
 MOST_SEGMENTS = 10
 """Segments per call of the compiled program; between calls it can stop."""
@@ -67,8 +68,11 @@ def calls(problem: Problem) -> tuple[int, int, int]:
 
 def fingerprint(problem: Problem, seed: int, n_chains: int, profiles: Profiles, sites: Site) -> str:
     """Return a digest of everything that the draws of a batch depend on."""
-    digest = hashlib.sha256(repr((problem, seed, n_chains, jax.__version__,
-                                  jax.default_backend())).encode())  # fmt: skip
+    about = (
+        problem, sampled_rows(problem.model, problem.likelihood), seed, n_chains,
+        version("proda"), jax.__version__, jax.default_backend(),
+    )  # fmt: skip
+    digest = hashlib.sha256(repr(about).encode())
     for name in profiles.site:
         digest.update(f"{name}\n".encode())
     for leaf in jax.tree.leaves(sites):

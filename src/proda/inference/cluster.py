@@ -78,6 +78,7 @@ def work_on_cluster(
         return
     progress, control = progress or Progress(), control or Control()
     check_threads(client.nthreads())
+    run.check_forcing()
     left = blocks_left(run, progress)
     if left:
         _Session(run, client, control, progress).do(left)

@@ -63,6 +63,8 @@ class Description(BaseModel):
     profile_tables: dict[str, str]
     """SHA-256 of the tables that the profiles come from."""
     forcing: str
+    forcing_files: str | None = None
+    """SHA-256 of the forcing's files."""
     n_sites: int
     sites: str
     """SHA-256 of sites.parquet."""
@@ -139,6 +141,21 @@ class Run:
             )
         profiles = read_profiles(self.description.profiles)
         return profiles.select(self.sites["profile_index"].to_numpy())
+
+    def check_forcing(self) -> None:
+        """Make sure that the forcing is still the one that the run was begun with.
+
+        Raises
+        ------
+        AssimilationError
+            If it has changed: the run would mix old and new.
+        """
+        before = self.description.forcing_files
+        if before is not None and _content(Path(self.description.forcing)) != before:
+            raise AssimilationError(
+                f"{self.description.forcing}: the forcing has changed since this run began; its "
+                "sites would mix old and new. Start a new run."
+            )
 
     def forcing_of(self, sites: np.ndarray) -> Forcing:
         """Read the forcing of some sites, by position in the run."""
@@ -429,6 +446,7 @@ def create(
         profiles=str(Path(profiles).absolute()),
         profile_tables=read_summary(profiles).tables,
         forcing=str(Path(forcing).absolute()),
+        forcing_files=_content(Path(forcing)),
         n_sites=len(index),
         sites=hashlib.sha256((target / "sites.parquet").read_bytes()).hexdigest(),
         block_size=block_size,
@@ -437,6 +455,16 @@ def create(
     with files.whole_file(target / "run.json") as temporary:
         temporary.write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return Run(target)
+
+
+def _content(path: Path) -> str:
+    """Return the SHA-256 of a file, or of all files of a folder and their names."""
+    if path.is_file():
+        return checksum(path)
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()} {checksum(file)}\n".encode())
+    return digest.hexdigest()
 
 
 def _left_by_another_run(folder: Path) -> str | None:

@@ -152,6 +152,7 @@ def work(
         return
     progress = progress or Progress()
     check_platform(run)
+    run.check_forcing()
     control = replace(control or Control(), advanced=progress.evaluations, warn=progress.warn)
     left = blocks_left(run, progress)
     if workers > 1 and len(left) > 1:
