@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import dask
 import jax
@@ -514,13 +513,3 @@ def open_posterior(folder: str | os.PathLike[str]) -> tuple[xr.Dataset, xr.Datas
     with files.open_netcdf(path) as opened:
         summary = files.load(opened, path)
     return files.open_dataset(run.folder / "posterior.zarr"), summary
-
-
-def description_differs(run: Run, **given: Any) -> list[str]:
-    """Return what differs between a run and the settings given for going on with it."""
-    mine = run.settings.model_dump()
-    return [
-        f"{name} = {value!r} (the run has {mine[name]!r})"
-        for name, value in given.items()
-        if mine.get(name) != value
-    ]

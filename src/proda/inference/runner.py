@@ -19,7 +19,6 @@ from platform import node
 from typing import Any
 
 import jax
-import numpy as np
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from proda.errors import AssimilationError
@@ -170,7 +169,9 @@ _child: dict[str, Any] = {}
 """What a child process keeps between blocks."""
 
 
-def _begin_child(folder: str, control: Control, stop: Any, counter: Any, messages: Any) -> None:
+def _begin_child(
+    folder: str, limits: dict[str, Any], stop: Any, counter: Any, messages: Any
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks to stop, in its own way
 
     def advanced(n: int) -> None:
@@ -179,7 +180,7 @@ def _begin_child(folder: str, control: Control, stop: Any, counter: Any, message
 
     keep_compiled(Path(folder))
     _child["run"] = Run(folder)
-    _child["control"] = replace(control, stop=stop, advanced=advanced, warn=messages.put)
+    _child["control"] = Control(stop=stop, advanced=advanced, warn=messages.put, **limits)
 
 
 def keep_compiled(folder: Path) -> None:
@@ -222,9 +223,10 @@ def _in_processes(
     context = multiprocessing.get_context("spawn")
     stop, counter, messages = context.Event(), context.Value("q", 0), context.SimpleQueue()
     told = [0]
-    plain = Control(control.deadline, control.stop, control.stop_file, control.checkpoint_every)
-    sent = {name: value for name, value in vars(plain).items() if name in
-            ("deadline", "stop_file", "checkpoint_every")}  # fmt: skip
+    # The rest of a Control, its event and callbacks, cannot be sent to another process.
+    limits = {
+        name: getattr(control, name) for name in ("deadline", "stop_file", "checkpoint_every")
+    }
 
     def tell() -> None:
         while not messages.empty():
@@ -240,8 +242,8 @@ def _in_processes(
         ProcessPoolExecutor(
             workers,
             context,
-            _begin_child_from,
-            (str(run.folder), sent, stop, counter, messages),
+            _begin_child,
+            (str(run.folder), limits, stop, counter, messages),
         ) as pool,
     ):
         tasks: dict[Future, Block] = {
@@ -270,14 +272,3 @@ def _in_processes(
             raise
         finally:
             tell()
-
-
-def _begin_child_from(
-    folder: str, control: dict[str, Any], stop: Any, counter: Any, messages: Any
-) -> None:
-    _begin_child(folder, Control(**control), stop, counter, messages)
-
-
-def sites_of(blocks: list[Block]) -> int:
-    """Return the number of sites in blocks."""
-    return int(np.sum([len(block.sites) for block in blocks]))
