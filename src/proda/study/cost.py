@@ -101,7 +101,7 @@ def _sites(folder: StudyFolder) -> float:
     """Return how many sites are to be assimilated."""
     asked = folder.settings.assimilation.sites
     try:
-        there = read_summary(folder.profiles).total("profiles", "kept")
+        there = read_summary(folder.profiles).total("profile", "kept")
     except ProdaError:  # not built yet
         return math.nan if asked is None else float(asked)
     return float(there if asked is None else min(asked, there))

@@ -22,7 +22,7 @@ def profiles(context: Context) -> str:
         folder.settings.profiles, folder.profiles,
         lambda what, done, total: steps(done, total, what),
     )  # fmt: skip
-    kept, read = summary.total("profiles", "kept"), summary.total("profiles")
+    kept, read = summary.total("profile", "kept"), summary.total("profile")
     return f"{kept:,} of {read:,} profiles"
 
 
