@@ -13,6 +13,7 @@ from proda.cli import (
     diagnose,
     forcing,
     get,
+    maps,
     models,
     profiles,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "forcing",
     "get",
     "main",
+    "maps",
     "models",
     "profiles",
 ]
