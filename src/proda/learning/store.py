@@ -154,3 +154,14 @@ def _check_purpose(
                 f"{folder}: trained with the prior range [{low:g}, {high:g}] of {row.name}; the "
                 f"model has [{row.lower:g}, {row.upper:g}]. Train again."
             )
+
+
+def network_checksum(path: str | os.PathLike[str]) -> str:
+    """Return the checksum of a saved ensemble: what tells it from any other, weights included.
+
+    Raises
+    ------
+    FileError
+        If there is no trained network, or its header is damaged.
+    """
+    return str(_header(Path(path))["checksum"])
