@@ -53,3 +53,7 @@ class MapError(ProdaError):
 
 class LearningError(ProdaError):
     """Training data, settings or a trained network do not fit together."""
+
+
+class ComparisonError(ProdaError):
+    """Models, maps or sites that are to be compared do not fit together."""
