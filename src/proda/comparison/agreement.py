@@ -1,4 +1,4 @@
-"""Statistics of the 1:1 line: do two fields agree in magnitude, not only in pattern?"""
+"""Statistics of the 1:1 line: agreement in magnitude, not only in pattern."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def agreement(
     Returns
     -------
     dict
-        `slope`, `intercept`: of the major axis, that is Deming regression with equal errors of
-        both (neither field is the truth); NaN where the cloud has no direction. `concordance`: Lin's
-        (1989) coefficient, 1 only on the 1:1 line. `bias`: mean of y - x. `rmse`. `share_above`:
-        share of the weight where y > x.
+        `slope`, `intercept`: of the major axis, Deming regression with equal errors of both
+        (neither field is the truth); NaN where the cloud has no direction. `concordance`:
+        Lin's (1989) coefficient, 1 only on the 1:1 line. `bias`: mean of y - x. `rmse`.
+        `share_above`: share of the weight where y > x.
     """
     w = np.asarray(weights, dtype=np.float64) / np.sum(weights)
     mean_x, mean_y = float((w * x).sum()), float((w * y).sum())

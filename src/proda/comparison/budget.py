@@ -54,7 +54,9 @@ def totals_table(
     ]
     parts.append(pd.DataFrame(paper))
     grid = next(iter(models.values())).maps["after"]
-    for source, stocks in references_of(reference if reference is not None else xr.Dataset()).items():
+    for source, stocks in references_of(
+        reference if reference is not None else xr.Dataset()
+    ).items():
         for stock, data in stocks.items():
             table = compare(data, data, _land_on(data, grid)).reset_index()
             parts.append(pd.DataFrame({
@@ -94,5 +96,3 @@ def reference_table(models: Mapping[str, OpenedModel], reference: xr.Dataset) ->
     table = pd.concat(parts, ignore_index=True)
     first = ["source", "stock", "model", "state"]
     return table[[*first, *(c for c in table if c not in first)]]
-
-

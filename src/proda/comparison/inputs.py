@@ -119,7 +119,7 @@ def _aligned(dataset: xr.Dataset, grid: xr.Dataset, path: str | os.PathLike[str]
     if dataset.sizes["lat"] != grid.sizes["lat"] or dataset.sizes["lon"] != grid.sizes["lon"]:
         raise ComparisonError(
             f"{path}: on a grid of {dataset.sizes['lat']} x {dataset.sizes['lon']} cells, the "
-            f"first map on one of {grid.sizes['lat']} x {grid.sizes['lon']}. Maps must share a grid."
+            f"first map on one of {grid.sizes['lat']} x {grid.sizes['lon']}. They must share one."
         )
     return on_same_grid(dataset, grid)
 

@@ -1,4 +1,4 @@
-"""Michaelis constants over their substrates: is the decay first order in the substrate (P-Fig 5)?"""
+"""Michaelis constants over their substrates: is decay of first order in them (P-Fig 5)."""
 
 from __future__ import annotations
 

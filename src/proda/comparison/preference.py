@@ -1,7 +1,7 @@
 """Which model the profiles prefer at each site.
 
-By the evidence: the mean likelihood of the profile over the model's prior, which charges a model for
-every freedom that it does not need. PSIS-LOO and WAIC, which ask how well a model fitted to a
+By the evidence: the mean likelihood of the profile over the model's prior, which charges a model
+for every freedom that it does not need. PSIS-LOO and WAIC, which ask how well a model fitted to a
 profile predicts a new layer of it, stand beside it.
 """
 

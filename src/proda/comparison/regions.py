@@ -83,8 +83,8 @@ def region_table(
             dataset = models[name].maps[state]
             land = land_area(dataset) if shared is None else shared
             for variable in COMPARED:
-                rows += _rows(dataset[variable], land, regions,
-                              {"model": name, "state": state, "variable": variable}, dataset)  # fmt: skip
+                head = {"model": name, "state": state, "variable": variable}
+                rows += _rows(dataset[variable], land, regions, head, dataset)
         for first, second in pairs(models):
             if state not in states_of(models, (first, second)):
                 continue
@@ -121,7 +121,13 @@ def _rows(
         row = {"region": name, **head, "cells": int(here.sum()), "land": w[here].sum() / 1e6}
         if here.any():
             row["mean"] = float(np.average(v[here], weights=w[here]))
-            quantiles = (("median", 0.5), ("q05", 0.05), ("q25", 0.25), ("q75", 0.75), ("q95", 0.95))
+            quantiles = (
+                ("median", 0.5),
+                ("q05", 0.05),
+                ("q25", 0.25),
+                ("q75", 0.75),
+                ("q95", 0.95),
+            )
             row |= {n: weighted_quantile(v[here], w[here], q) for n, q in quantiles}
             if spread is not None:
                 row["sd_members"] = float(np.average(spread[here], weights=w[here]))
@@ -160,8 +166,8 @@ def zonal_table(models: Mapping[str, OpenedModel], width: float = 2.5) -> pd.Dat
     Returns
     -------
     pandas.DataFrame
-        `model`, `state`, `variable`, `lat` (centre of the band), `mean`, `median`, `q05`, `q95` over
-        cells, `land` (km2), and for stocks `members_q05`, `members_q95` of the band's mean.
+        `model`, `state`, `variable`, `lat` (centre of the band), `mean`, `median`, `q05`, `q95`
+        over cells, `land` (km2), and for stocks `members_q05`, `members_q95` of the band's mean.
     """
     parts = []
     stocks = {s.name for s in STOCKS}
@@ -179,5 +185,3 @@ def zonal_table(models: Mapping[str, OpenedModel], width: float = 2.5) -> pd.Dat
                 table.insert(0, "model", name)
                 parts.append(table)
     return pd.concat(parts, ignore_index=True)
-
-

@@ -14,6 +14,8 @@ from proda.comparison.spatial import difference_of_correlations
 
 CLM5, COMPAS = PAIR
 WORDS = {"clm5": "CLM5", "compas": "COMPAS"}
+ANSWERED = 0.9
+"""Share of the land that a total must cover to be judged, mean over members."""
 TOLERANCE = 0.10
 """Totals and magnitudes this near each other (relative) count as the same."""
 
@@ -103,7 +105,7 @@ def no_agreement(variable: str) -> Rule:
 
 
 def total_is(model: str, state: str) -> Rule:
-    """Judge whether the paper's total is within 10 %, or in the members' 5-95 % range."""
+    """Judge whether the total is within 10 % of the paper's, or that in the members' range."""
 
     def judge(e: Evidence) -> Judgement:
         row, paper = e.total(model, state), TOTALS[model, state]
@@ -112,6 +114,12 @@ def total_is(model: str, state: str) -> Rule:
             says += f" ({row['q05']:,.0f} to {row['q95']:,.0f})"
             inside = row["q05"] <= paper <= row["q95"]
         says += f", {row['mean'] / paper - 1:+.0%}, of {row['answered']:.1%} of the land"
+        if not row["answered"] >= ANSWERED:
+            return Judgement(says, Verdict.UNDECIDED, "much of the land has no answer")
+        if inside and row["q95"] > 2.0 * row["q05"]:
+            return Judgement(
+                says, Verdict.UNDECIDED, "the members differ by more than a factor of 2"
+            )
         return decide(says, bool(inside or abs(row["mean"] / paper - 1) <= TOLERANCE))
 
     return judge
@@ -228,8 +236,6 @@ def michaelis_large(substrate: str, where: str) -> Rule:
     return judge
 
 
-
-
 def totals_within_references(e: Evidence) -> Judgement:
     """Judge whether both default totals lie between the lowest and highest reference, +-10 %."""
     table = e.rows("totals", state="measured", stock="cSoilAbove1m", zone="globe",
@@ -285,7 +291,7 @@ def both(*rules: Rule) -> Rule:
 def beyond_this_run(reason: str) -> Rule:
     """Return the answer to a finding that no run of this kind can judge."""
 
-    def judge(e: Evidence) -> Judgement:
+    def judge(_: Evidence) -> Judgement:
         return Judgement("", Verdict.UNDECIDED, reason)
 
     return judge

@@ -133,7 +133,7 @@ def compare_models(
 
 
 def difference_maps(models: Mapping[str, OpenedModel]) -> xr.Dataset:
-    """Return differences (second - first) and log ratios of all pairs on (pair, state, lat, lon)."""
+    """Return differences (second - first) and log ratios on (pair, state, lat, lon)."""
     names, states = pairs(models), ("before", "after")
     first = next(iter(models.values())).maps["after"]
     shape = (len(names), len(states), first.sizes["lat"], first.sizes["lon"])
@@ -148,7 +148,9 @@ def difference_maps(models: Mapping[str, OpenedModel]) -> xr.Dataset:
                 difference[i, k] = (y - x).where(land).to_numpy()
                 ratio[i, k] = log_ratio(x, y).where(land).to_numpy()
         units = str(first[variable].attrs.get("units", ""))
-        words = str(first[variable].attrs.get("long_name", variable)).removesuffix(", ensemble mean")
+        words = str(first[variable].attrs.get("long_name", variable)).removesuffix(
+            ", ensemble mean"
+        )
         data[f"{variable}_difference"] = (
             ("pair", "state", "lat", "lon"), difference,
             {"units": units, "long_name": f"{words}: second model minus first"},
@@ -166,13 +168,14 @@ def difference_maps(models: Mapping[str, OpenedModel]) -> xr.Dataset:
 
 
 def compensation_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
-    """Correlate the pairs' log ratios of K and of CTE over land: do they offset each other?"""
+    """Correlate the pairs' log ratios of K and of CTE over land: whether they offset each other."""
     rows = []
     for first, second in pairs(models):
         for state in states_of(models, (first, second)):
             land = common_land(models, (first, second), (state,))
             cte, k = (
-                log_ratio(*(models[m].maps[state][v] for m in (first, second))) for v in ("CTE", "K")
+                log_ratio(*(models[m].maps[state][v] for m in (first, second)))
+                for v in ("CTE", "K")
             )
             (x, y, lat, lon, w), _ = cells(cte, k, land, log=False)
             if len(x) < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:

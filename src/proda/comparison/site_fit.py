@@ -1,4 +1,4 @@
-"""What assimilation at sites taught of each parameter, and how well each model fits the profiles."""
+"""What assimilation at sites taught of each parameter, and how well each model fits."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ def parameter_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
             if component == "error":
                 continue
             width = float(one["upper"] - one["lower"]) / np.sqrt(12.0)
-            low, high = (
-                one["posterior_quantile"].sel(quantile=q).to_numpy() for q in (0.05, 0.95)
-            )
+            low, high = (one["posterior_quantile"].sel(quantile=q).to_numpy() for q in (0.05, 0.95))
             default = defaults.get(parameter, np.nan)
             rows.append({
                 "model": name, "parameter": parameter, "component": component,

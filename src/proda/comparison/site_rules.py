@@ -17,18 +17,20 @@ CONVERGED, LOOSE = ("CUE", "A", "K", "xi"), ("V", "B")
 
 
 def defaults_left(e: Evidence) -> Judgement:
-    """Judge whether posteriors differ from defaults: for some parameter at most sites of a model."""
+    """Judge whether posteriors differ from defaults: at most sites for some parameter."""
     table = e.rows("parameters", "needs the summaries of the assimilations")
     told = table.dropna(subset=["default_outside"])
     if not len(told):
         raise NotJudged("no parameter has one default for all sites")
     parts, holds = [], True
     for model, rows in told.groupby("model"):
-        top = rows.loc[rows["default_outside"].idxmax()]
+        top = rows.sort_values("default_outside").iloc[-1]
         parts.append(f"{model}: mean share {rows['default_outside'].mean():.0%}, most "
                      f"{top['parameter']} {top['default_outside']:.0%}")  # fmt: skip
         holds &= bool(top["default_outside"] > 0.5)
-    return decide("sites whose 5-95 % interval does not hold the default: " + "; ".join(parts), holds)
+    return decide(
+        "sites whose 5-95 % interval does not hold the default: " + "; ".join(parts), holds
+    )
 
 
 def weakly_identified(model: str) -> Rule:
@@ -128,8 +130,8 @@ def parameter_values(model: str) -> Rule:
         n = int(len(rows) * rows["sites"].iloc[0])
         says = f"{n:,} ({len(rows)} parameters at {rows['sites'].iloc[0]:,} sites)"
         ratio = n / PARAMETER_VALUES[model]
-        return Judgement(says, Verdict.UNDECIDED,
-                         f"the number follows from the choice of sites ({ratio:.1%} here)")  # fmt: skip
+        reason = f"the number follows from the choice of sites ({ratio:.1%} here)"
+        return Judgement(says, Verdict.UNDECIDED, reason)
 
     return judge
 

@@ -7,8 +7,8 @@ autocorrelated fields,
 
     var(r) = tr(B Sx B Sy) / (tr(B Sx) tr(B Sy)),   B the matrix that takes off the mean,
 
-and tests with the n whose r would vary as much: n_eff = 1 + 1/var(r). Sx and Sy hold the fields' own
-autocovariances, estimated in classes of great-circle distance. Here cells carry weights (land).
+and tests with the n whose r would vary as much: n_eff = 1 + 1/var(r). Sx and Sy hold the fields'
+own autocovariances, estimated in classes of great-circle distance. Here cells carry weights (land).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ MOST_POINTS = 2500
 class CorrelationTest:
     """A correlation with its naive and its modified t test.
 
-    `n` counts cells, `n_effective` is their worth; `p_naive` and `p` are two-sided; `low` and `high`
-    are the ends of the 95 % interval by Fisher's z with n_effective. NaN where n_effective is too
-    small to tell (2 for p, 3 for the interval).
+    `n` counts cells, `n_effective` is their worth; `p_naive` and `p` are two-sided; `low` and
+    `high` are the ends of the 95 % interval by Fisher's z with n_effective. NaN where n_effective
+    is too small to tell (2 for p, 3 for the interval).
     """
 
     r: float
