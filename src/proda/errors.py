@@ -57,3 +57,7 @@ class LearningError(ProdaError):
 
 class StudyError(ProdaError):
     """The settings of a study make no sense, or its folder cannot be gone on with."""
+
+
+class ComparisonError(ProdaError):
+    """Models, maps or sites that are to be compared do not fit together."""
