@@ -1,0 +1,1 @@
+"""A whole study: its settings and stages, the comparison of models, and the report."""
