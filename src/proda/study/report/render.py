@@ -66,7 +66,8 @@ def _table(table: Table, number: int) -> dict[str, Any]:
         for n in frame
     ]  # fmt: skip
     texts = [cells(frame[name], str(name)) for name in frame]
-    tones = [tone(v) if n == table.verdicts else "" for n in frame for v in frame[n]]
+    judged = table.verdicts or None
+    tones = [tone(v) if n == judged else "" for n in frame for v in frame[n]]
     rows = [
         [{"text": column[i], "tone": tones[j * len(frame) + i], **columns[j]}
          for j, column in enumerate(texts)]

@@ -13,7 +13,7 @@ from pandas.api import types
 
 from proda.errors import FileError
 
-MOST_ROWS = 60
+MOST_ROWS = 80
 """A longer table is cut in the report; the CSV holds all of it."""
 
 MISSING = "–"
@@ -46,7 +46,9 @@ def read_csv(path: Path) -> pd.DataFrame:
         rows = list(csv.reader(StringIO(text), strict=True))
     except csv.Error as error:
         raise FileError(f"{path}: no table of comma-separated values ({error}).") from error
-    header = rows[0]
+    header = rows[0] if rows else []
+    if not header:  # what pandas writes of a table without columns
+        return pd.DataFrame()
     if len(set(header)) != len(header):
         raise FileError(f"{path}: two columns have the same name ({', '.join(header)}).")
     for number, row in enumerate(rows, start=1):
@@ -86,7 +88,7 @@ def cells(column: pd.Series, name: str) -> list[str]:
         texts = [MISSING if value is None or value != value else str(value) for value in column]
         return [units(text) for text in texts] if name in ("unit", "units") else texts
     values = column.to_numpy(np.float64, na_value=np.nan)
-    if re.search(r"(^|_)share(_|$)", name):
+    if re.search(r"(^|[_ ])share([_ ]|$)", name):
         return [MISSING if np.isnan(v) else f"{v:.1%}".replace("-", "−") for v in values]
     if re.fullmatch(r"p(_?value)?(_.*)?", name):
         return [MISSING if np.isnan(v) else "< 0.001" if 0 <= v < 0.001 else _two(v)

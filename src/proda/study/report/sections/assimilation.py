@@ -35,6 +35,11 @@ def assimilation(study: StudyFolder) -> Section:
             blocks.append(Notice("No site has a posterior, so nothing can be drawn."))
     if not study.models:
         blocks.append(not_run("assimilation", "diagnosis"))
+    for name, title in (("fit", "Fit of the models at the sites, side by side"),
+                        ("parameters", "Posteriors and defaults of the parameters")):  # fmt: skip
+        table = study.table(f"comparison/{name}.csv", f"comparison_{name}", title)
+        if table is not None:
+            blocks += [Heading("The models side by side"), table]
     blocks += study.pictures(KEY)
     return Section(KEY, "Data assimilation at the sites", tuple(blocks))
 

@@ -14,6 +14,9 @@ VERDICT = ("verdict", "agrees", "agreement")
 
 FILE = "comparison/findings.csv"
 
+LABELS = {"paper": "what the paper says", "run": "what this run says", "section": "paper",
+          "reason": "why not judged", "rule": "how it is judged"}  # fmt: skip
+
 
 def findings(study: StudyFolder) -> Section:
     """Return the findings table, with how many agree."""
@@ -22,7 +25,8 @@ def findings(study: StudyFolder) -> Section:
     if table is None:
         blocks.append(not_run("comparison", "table of findings"))
     else:
-        blocks += [Text(tally(table)), table]
+        blocks += [Text("Each row is judged by the rule it names, from the numbers of this run."),
+                   table]  # fmt: skip
         if study.record.synthetic:
             blocks.insert(0, Notice("The data are synthetic: agreement with the paper, or the lack "
                                     "of it, says nothing about real soils."))  # fmt: skip
@@ -32,8 +36,12 @@ def findings(study: StudyFolder) -> Section:
         "The effective number of cells allows for neighbouring cells being alike; p-values from the "
         "plain number of cells are far too small.",
     )  # fmt: skip
-    if correlations is not None:
-        blocks.append(correlations)
+    compensation = study.table(
+        "comparison/compensation.csv", "comparison_compensation",
+        "Do the models' differences in decomposition and in transfer offset each other?",
+        "Correlation over land of the log ratios of K and of CTE.",
+    )  # fmt: skip
+    blocks += [t for t in (correlations, compensation) if t is not None]
     blocks += study.pictures("findings")
     return Section("findings", "Findings: the paper and this run", tuple(blocks))
 
@@ -52,7 +60,8 @@ def read_findings(study: StudyFolder) -> Table | None:
     named = [name for name in VERDICT if name in table.frame]
     if not named:
         raise FileError(f"{study.path / FILE}: has none of the columns {', '.join(VERDICT)}.")
-    return Table(table.stem, table.title, table.frame, verdicts=named[0])
+    frame = table.frame.drop(columns="id", errors="ignore")
+    return Table(table.stem, table.title, frame, labels=LABELS, verdicts=named[0])
 
 
 def tone(verdict: object) -> str:

@@ -8,7 +8,9 @@ from proda.plots.files import saved_figures
 from proda.study.report.blocks import Block, Notice, Section
 from proda.study.report.folder import StudyFolder
 
-SHOWN = ("correlations", "regions", "totals", "michaelis", "preference", "findings", "truth")
+SHOWN = ("correlations", "regions", "totals", "references", "michaelis", "preference", "findings",
+         "truth", "compensation", "fit", "parameters")  # fmt: skip
+"""Tables of the comparison that other sections show."""
 
 
 def further(study: StudyFolder, known: Collection[str]) -> Section | None:

@@ -72,7 +72,7 @@ def _forcing(study: StudyFolder) -> list[Block]:
         with files.open_dataset(path) as dataset:
             told = {n: str(dataset.attrs[n]) for n in ATTRIBUTES if n in dataset.attrs}
         if told:
-            frame = pd.DataFrame({"attribute": list(told), "": list(told.values())})
+            frame = pd.DataFrame({"attribute": list(told), "value": list(told.values())})
             blocks.append(Table(f"forcing_{path.stem}", f"What the forcing {words} says of itself",
                                 frame))  # fmt: skip
         else:

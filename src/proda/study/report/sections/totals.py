@@ -17,6 +17,7 @@ def totals(study: StudyFolder) -> Section:
     """Return totals and regional means, with the references that the comparison read."""
     blocks: list[Block] = []
     for name, title in (("totals", "Carbon of the globe and of zones, beside reference maps"),
+                        ("references", "Reference maps, cell by cell"),
                         ("regions", "Regional differences between the models")):  # fmt: skip
         table = study.table(f"comparison/{name}.csv", f"comparison_{name}", title)
         if table is not None:
