@@ -16,6 +16,7 @@ from proda.cli import (
     maps,
     models,
     profiles,
+    report,
     run,
 )
 from proda.cli.app import app
@@ -34,6 +35,7 @@ __all__ = [
     "maps",
     "models",
     "profiles",
+    "report",
     "run",
 ]
 
