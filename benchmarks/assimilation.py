@@ -198,10 +198,10 @@ def main() -> None:
             "|---|---|---|---|---|---|",
             *gain,
             "",
-            "Memory of the compiled program (arguments, results, temporaries) per column solved side "
-            "by side, and what the study would need with all chains of all profiles resident at once, "
-            "as on one GPU; a CPU process holds some thousand columns at a time, whatever the number "
-            "of sites.",
+            "Memory of the compiled program (arguments, results, temporaries) per column solved "
+            "side by side, and what the study would need with all chains of all profiles resident "
+            "at once, as on one GPU; a CPU process holds some thousand columns at a time, whatever "
+            "the number of sites.",
             "",
             "| model | sampler | kB per column | million columns | GB all resident |",
             "|---|---|---|---|---|",
