@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
@@ -64,13 +65,14 @@ def measure(
         The tidy table of layers; content times density is the measured stock.
     """
     rows = []
+    everything = jnp.asarray(len(CLM5_GRID))  # no bedrock on this planet
     for i, name in enumerate(names):
         rng = np.random.default_rng([seed, 14, i])
         n = int(rng.integers(4, 9))
         bottom = rng.uniform(0.8, 2.0)
         bounds = np.round(bottom * np.linspace(0.0, 1.0, n + 1) ** 1.5, 2)
-        value, slope = weights(bounds[:-1], bounds[1:], "layer_mean", CLM5_GRID)
-        true = np.asarray(observe(soc[i], value, slope, np.int32(len(CLM5_GRID)), CLM5_GRID))
+        value, slope = map(jnp.asarray, weights(bounds[:-1], bounds[1:], "layer_mean", CLM5_GRID))
+        true = np.asarray(observe(jnp.asarray(soc[i]), value, slope, everything, CLM5_GRID))
         stock = true * np.exp(noise * rng.standard_normal(n))
         for k in range(n):
             rows.append(_layer(name, bounds[k], bounds[k + 1], stock[k]))
