@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from proda.maps.references import against_references, beside, reference_maps
 from proda.maps.stage import map_default, map_mean, map_network
 from proda.maps.totals import open_map, totals
 from proda.study.twin import make_twin_world, open_twin_world
+from tests.test_docs_commands import blocks, commands
 
 SITES = 40
 
@@ -120,8 +122,10 @@ def test_cells_without_covariates_are_counted_never_filled_silently(made, tmp_pa
     world, folder = made
     grid = xr.load_dataset(world.covariates)
     lat, lon = np.argwhere(grid["land_mask"].to_numpy() == 1)[:6].T
-    grid["ph"].values[lat[:3], lon[:3]] = np.nan
-    grid["land_mask"].values[lat[3:], lon[3:]] = 0
+    ph, mask = grid["ph"].to_numpy(), grid["land_mask"].to_numpy()
+    ph[lat[:3], lon[:3]] = np.nan
+    mask[lat[3:], lon[3:]] = 0
+    grid = grid.assign(ph=grid["ph"].copy(data=ph), land_mask=grid["land_mask"].copy(data=mask))
     files.write_netcdf(grid, tmp_path / "holes.nc")
     holes = {"network": folder / "network", "covariates": tmp_path / "holes.nc"}
     made_ = map_network(folder / "forcing.zarr", tmp_path / "map.nc", **holes)
@@ -215,26 +219,48 @@ def test_default_and_mean_maps(made, tmp_path):
         map_mean(store, tmp_path / "x.nc", kept=world.covariates)
 
 
-def test_commands_print_totals_and_draw(made, tmp_path):
+def test_commands_of_the_page_on_maps(made, monkeypatch):
     world, folder = made
+    monkeypatch.chdir(folder)
     truth = xr.load_dataset(world.truth("clm5"))
-    reference = truth[["cSoilAbove1m"]].rename(cSoilAbove1m="soc_0_100_other")
-    files.write_netcdf(reference, tmp_path / "reference.nc")
-    done = run("map", folder / "forcing.zarr", tmp_path / "a.nc", "--network", folder / "network",
-               "--covariates", world.covariates, "--reference", tmp_path / "reference.nc",
-               "--plots", tmp_path / "figures")  # fmt: skip
-    assert done.exit_code == 0, (done.output, done.exception)
-    for words in ("feasible", "with all covariates", "soc_0_100_other", "0-200 cm",
-                  "correlation of the logarithms", "5 %"):  # fmt: skip
-        assert words in done.output
+    other = truth[["cSoilAbove1m"]].rename(cSoilAbove1m="soc_0_100_other")
+    files.write_netcdf(other, "reference.nc")
+    shutil.copy(world.covariates, "covariates.nc")
+    printed = []
+    for words in commands("maps.md"):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, (words, done.output, done.exception)
+        printed.append(done.stdout)
+    for words in ("feasible", "with all covariates", "0-200 cm", "5 %"):
+        assert words in printed[0]
     for name in ("map_cSoilAbove1m", "latitude_cSoil", "against_soc_0_100_other"):
-        assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 5000
-    done = run("totals", tmp_path / "a.nc", world.truth("clm5"), "--output", tmp_path / "t.csv")
+        assert (folder / "figures" / f"{name}.png").stat().st_size > 5000
+    assert "soc_0_100_other" in printed[1]
+    for words in ("correlation of the logarithms", "soc_0_100_other", "clm5 / default"):
+        assert words in printed[3]
+    done = run("totals", world.truth("clm5"), "--output", "totals.csv")
     assert done.exit_code == 0, (done.output, done.exception)
-    table = pd.read_csv(tmp_path / "t.csv").set_index(["stock", "map", "zone"])["mean"]
+    table = pd.read_csv("totals.csv").set_index(["stock", "map", "zone"])["mean"]
     whole = float(totals(open_map(world.truth("clm5"))).loc[("globe", "cSoil"), "mean"])
     assert table["cSoil", "truth_clm5", "globe"] == pytest.approx(whole, rel=1e-9)
-    assert "a / truth_clm5" in done.output
+
+
+def test_page_on_the_twin_world(tmp_path, monkeypatch, capsys):
+    """Both models' truth, then every command up to the assimilation."""
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks("twin.md", "python")
+    names = {}
+    exec(example, names)
+    assert set(names["world"].spread) == {"clm5", "compas"}
+    assert "cSoilAbove1m" in capsys.readouterr().out
+    for words in commands("twin.md"):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, (words, done.output, done.exception)
+    built = pd.read_parquet("profiles/profiles.parquet")
+    with xr.open_dataset("sites.nc") as sites:
+        assert sites["site"].to_numpy().tolist() == built["profile_id"].tolist()
+        assert float(sites["distance_km"].max()) < 60.0
+    assert {"treated", "too_shallow"} <= set(pd.read_parquet("profiles/rejected.parquet")["reason"])
 
 
 def test_references_are_summed_with_the_maps_own_weights(made):
@@ -300,9 +326,8 @@ def test_world_is_made_again_the_same_and_opened(made, tmp_path):
         open_twin_world(tmp_path / "profiles")
 
 
-def test_profiles_measure_the_truth_without_noise(made, tmp_path):
+def test_profiles_measure_the_truth_without_noise(tmp_path):
     """What `proda profiles build` reads back is the truth of the site's cell."""
-    world, _ = made
     from proda.observations.build import build
     from proda.observations.settings import from_mapping
     from proda.observations.summary import read_build
@@ -312,8 +337,6 @@ def test_profiles_measure_the_truth_without_noise(made, tmp_path):
     build(from_mapping({"source": [source]}, "test"), tmp_path / "built")
     _, profiles, layers = read_build(tmp_path / "built")
     assert len(profiles) <= 20
-    assert {"treated", "too_shallow"} & set(pd.read_parquet(tmp_path / "built/rejected.parquet")
-                                            ["reason"])  # fmt: skip
     with open_map(tmp_path / "w" / "truth_clm5.nc") as truth:
         for row in profiles.itertuples():
             part = layers[layers["profile_id"] == row.profile_id]
