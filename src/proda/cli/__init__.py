@@ -8,6 +8,7 @@ import sys
 from proda.cli import (
     assimilate,
     column,
+    compare,
     covariates,
     demo,
     diagnose,
@@ -23,6 +24,7 @@ __all__ = [
     "app",
     "assimilate",
     "column",
+    "compare",
     "covariates",
     "demo",
     "diagnose",
