@@ -151,12 +151,14 @@ def _print(result: Comparison) -> None:
 def _print_totals(table: pd.DataFrame) -> None:
     globe = table[table["zone"] == "globe"]
     stocks = list(dict.fromkeys(globe["stock"]))
-    wide = globe.pivot_table(index=["source", "state"], columns="stock", values="mean", sort=False)
+    wide: dict[tuple[str, str], dict[str, float]] = {}
+    for _, row in globe.iterrows():
+        wide.setdefault((row["source"], row["state"]), {})[row["stock"]] = row["mean"]
     print_table(
         "Soil carbon of the globe (Pg C)",
         ["source", "state", *stocks],
-        [[source, state, *(_n(row.get(s, np.nan), ",.0f") for s in stocks)]
-         for (source, state), row in wide.iterrows()],
+        [[source, state, *(_n(means.get(s, np.nan), ",.0f") for s in stocks)]
+         for (source, state), means in wide.items()],
         right=range(2, 2 + len(stocks)),
     )  # fmt: skip
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import xarray as xr
 from matplotlib.figure import Figure
 
 from proda.comparison.inputs import COMPONENTS, STOCK, pairs, states_of
@@ -16,6 +18,8 @@ from proda.maps.totals import land_area
 from proda.plots.comparison_maps import carbon_maps, component_maps, zonal_figure
 from proda.plots.comparison_sites import michaelis_figure, preference_figure
 from proda.plots.style import save
+
+LITTER = "litter_to_soil"
 
 
 def figures(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
@@ -27,45 +31,48 @@ def figures(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
     opened, tables = comparison.models, comparison.tables
     correlations = tables["correlations"]
     drawn: dict[str, Callable[[], Figure]] = {}
+    r_of_cells: dict[str, float] = {}
     for a, b in pairs(opened):
         here = correlations[(correlations["first"] == a) & (correlations["second"] == b)]
         states = states_of(opened, (a, b))
-        values = np.concatenate([
-            opened[m].maps[s][STOCK].to_numpy().ravel() for m in (a, b) for s in states
-        ])  # fmt: skip
-        low, high = np.nanquantile(values, [0.02, 0.98])
-        limits = (max(float(low), float(high) / 200), float(high))
+        limits = _limits([opened[m].maps[s] for m in (a, b) for s in states])
         for state in states:
-            first, second = (opened[m].maps[state] for m in (a, b))
-            rows = here[here["state"] == state].set_index("variable", drop=False)
+            one, two = (opened[m].maps[state] for m in (a, b))
+            of_state = here[here["state"] == state].set_index("variable", drop=False)
+            rows = {name: of_state.loc[name] for name in of_state.index}
+            r_of_cells[state] = float(rows[STOCK]["r"])
             tail = f"{state}_{a}_{b}"
-            drawn[f"carbon_{tail}"] = lambda f=first, s=second, n=(a, b), st=state, r=rows: (  # type: ignore[misc]
-                carbon_maps(f, s, n, st, r.loc[STOCK], limits=limits)
+            drawn[f"carbon_{tail}"] = partial(
+                carbon_maps, one, two, (a, b), state, rows[STOCK], limits=limits
             )
-            for name, chosen in (
-                ("components", COMPONENTS),
-                ("litter_to_soil", ["litter_to_soil"]),
-            ):
-                drawn[f"{name}_{tail}"] = (  # type: ignore[assignment]
-                    lambda f=first, s=second, n=(a, b), st=state, r=rows, c=tuple(chosen): (
-                        component_maps(f, s, n, [r.loc[v] for v in c], st)
-                    )
+            for name, chosen in (("components", COMPONENTS), (LITTER, (LITTER,))):
+                drawn[f"{name}_{tail}"] = partial(
+                    component_maps, one, two, (a, b), [rows[v] for v in chosen], state
                 )
         if (a, b) in comparison.sites:
             told = tables["preference"]
             mine = told[(told["first"] == a) & (told["second"] == b)]
             land = land_area(opened[a].maps["after"])
             behind = (land["lat"].to_numpy(), land["lon"].to_numpy(), land.to_numpy() > 0)
-            drawn[f"preference_{a}_{b}"] = lambda d=comparison.sites[a, b], t=mine, m=behind: (  # type: ignore[misc]
-                preference_figure(d, t, m)
+            drawn[f"preference_{a}_{b}"] = partial(
+                preference_figure, comparison.sites[a, b], mine, behind
             )
     for name in tables["michaelis"]["model"].unique():
         after = opened[name].maps["after"]
-        drawn[f"michaelis_{name}"] = lambda n=name, m=after: michaelis_figure(  # type: ignore[misc]
-            comparison.michaelis.get(n), m, land_area(m)
+        drawn[f"michaelis_{name}"] = partial(
+            michaelis_figure, comparison.michaelis.get(name), after, land_area(after)
         )
-    drawn["zonal"] = lambda: zonal_figure(tables["zonal"])
+    # With more than two models there is no one r of the cells.
+    only = r_of_cells if len(opened) == 2 else None
+    drawn["zonal"] = partial(zonal_figure, tables["zonal"], correlations=only)
     return drawn
+
+
+def _limits(maps: Sequence[xr.Dataset]) -> tuple[float, float]:
+    """Return one colour scale for the stocks of several maps."""
+    values = np.concatenate([dataset[STOCK].to_numpy().ravel() for dataset in maps])
+    low, high = (float(q) for q in np.nanquantile(values, [0.02, 0.98]))
+    return max(low, high / 200.0), high
 
 
 def draw(

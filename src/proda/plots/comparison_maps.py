@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
@@ -75,10 +77,13 @@ def component_maps(
     apart = [str(r["variable"]) for r in told if str(r["variable"]) not in joined]
     parts = []
     if joined:
-        parts.append(f"{', '.join(joined)} of {names[0].upper()} and {names[1].upper()} correlate")
+        parts.append(f"{', '.join(joined)} correlate")
     if apart:
-        parts.append(f"{', '.join(apart)} do not")
-    title = f"{STATES[state].capitalize()}: {'; '.join(parts)} (p < 0.05, spatial)"
+        parts.append(f"no positive correlation in {', '.join(apart)}")
+    title = (
+        f"{names[0].upper()} and {names[1].upper()}, {STATES[state]}: {'; '.join(parts)} "
+        "(p < 0.05, modified t test)"
+    )
     return _three(first, second, names, [(str(r["variable"]), r) for r in rows], title, None)
 
 
@@ -97,12 +102,12 @@ def _three(
     with style():
         n = len(what)
         figure, grid = plt.subplots(
-            n, 3, figsize=(11.0, 2.35 * n + 0.8), squeeze=False, width_ratios=(1.5, 1.5, 1.0)
+            n, 3, figsize=(11.0, 2.45 * n + 1.4), squeeze=False, width_ratios=(1.5, 1.5, 1.0)
         )
         for axes, (variable, row) in zip(grid, what, strict=True):
             pair = [first[variable], second[variable]]
             norm = _norm(np.concatenate([m.to_numpy().ravel() for m in pair]), limits)
-            mesh = None
+            mesh: QuadMesh | None = None
             for axis, values, name in zip(axes[:2], pair, names, strict=True):
                 mesh = _map(axis, values, first if values is pair[0] else second, norm)
                 axis.set_title(f"{name.upper()}: {_short(variable)}", fontsize="medium")
@@ -133,7 +138,7 @@ def _label(data: xr.DataArray) -> str:
     return f"{words} ({unit})" if unit else words
 
 
-def _map(axis: Axes, values: xr.DataArray, dataset: xr.Dataset, norm: Normalize) -> object:
+def _map(axis: Axes, values: xr.DataArray, dataset: xr.Dataset, norm: Normalize) -> QuadMesh:
     thinned = {d: slice(None, None, -(-values.sizes[d] // n)) for d, n in MOST_CELLS.items()}
     v = values.transpose("lat", "lon").isel(thinned)
     land = dataset["reason"].transpose("lat", "lon").isel(thinned).notnull()  # noqa: PD004
@@ -171,7 +176,7 @@ def _scatter(
         low = max(low, high / 3000.0)
     elif high <= low:
         low, high = low - 1.0, high + 1.0
-    scale = "log" if log else "linear"
+    scale: Literal["log", "linear"] = "log" if log else "linear"
     extent = (np.log10(low), np.log10(high)) if log else (low, high)
     axis.hexbin(
         np.clip(a, low, high), np.clip(b, low, high), C=w, reduce_C_function=np.sum, gridsize=45,
@@ -207,8 +212,7 @@ def zonal_figure(
     variable, label
         What is drawn, and its label.
     correlations
-        Not needed: r between the models' zonal means is computed here; kept r of cells by state
-        are added to the titles.
+        By state r of the cells, for the titles; None says nothing of it.
     """
     table = zonal[zonal["variable"] == variable]
     states = [s for s in STATES if (table["state"] == s).any()]
@@ -242,6 +246,6 @@ def zonal_figure(
                            fontsize="small")  # fmt: skip
         axes[0, 0].set_ylabel("latitude (°N)")
         axes[0, 0].legend(fontsize="small")
-        figure.text(0.01, -0.03, "line: mean over land; light: 5-95 % of the cells; dark: 5-95 % of "
-                    "the members' means", fontsize="small")  # fmt: skip
+        figure.supxlabel("line: mean over land; light: 5-95 % of the cells; dark: 5-95 % of the "
+                         "members' means", fontsize="small")  # fmt: skip
     return figure

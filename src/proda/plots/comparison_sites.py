@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -55,8 +54,14 @@ def michaelis_figure(
             bins = np.linspace(low, high, 45)
             for label, x, w, colour in logs:
                 over = w[x > np.log10(MICHAELIS_RATIO)].sum()
-                axis.hist(10 ** np.clip(x, low, high), bins=list(10**bins), weights=w, color=colour,
-                          alpha=0.5, label=f"{label}: {over:.0%} over {MICHAELIS_RATIO:g}")  # fmt: skip
+                axis.hist(
+                    10 ** np.clip(x, low, high),
+                    bins=list(10**bins),
+                    weights=w,
+                    color=colour,
+                    alpha=0.5,
+                    label=f"{label}: {over:.0%} over 100",
+                )
             pool = name.removeprefix(PREFIX)
             first = logs[0]
             share = first[2][first[1] > np.log10(MICHAELIS_RATIO)].sum()
@@ -67,8 +72,11 @@ def michaelis_figure(
             axis.legend(fontsize="small")
         axes[0, 0].set_ylabel("share of sites, of land")
         where = "sites" if sites is not None else "land"
-        figure.suptitle(f"Michaelis constants exceed {MICHAELIS_RATIO:g} times their substrate: "
-                        f"{', '.join(finding)} of {where}", x=0.01, ha="left", fontsize="medium")  # fmt: skip
+        title = (
+            f"Michaelis constants exceed {MICHAELIS_RATIO:g} times their substrate: "
+            f"{', '.join(finding)} of {where}"
+        )
+        figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
     return figure
 
 
@@ -133,7 +141,8 @@ def preference_figure(
                                                                 strict=True)])  # fmt: skip
         side.set_xlabel(f"median log evidence, {second} - {first}\n95 % interval, sites taken as "
                         "independent", fontsize="small")  # fmt: skip
-        best = zones.loc[zones["median"].abs().idxmax()]
+        many = zones[zones["sites"] >= min(20, zones["sites"].max())]
+        best = many.loc[many["median"].abs().idxmax()]
         side.set_title(
             f"{'Köppen class' if grouping == 'koppen' else 'Latitude'} (sites): largest in "
             f"{best['zone']}, {best['median']:+.1f}", fontsize="small",
