@@ -8,6 +8,7 @@ import sys
 from proda.cli import (
     assimilate,
     column,
+    compare,
     covariates,
     demo,
     diagnose,
@@ -27,6 +28,7 @@ __all__ = [
     "app",
     "assimilate",
     "column",
+    "compare",
     "covariates",
     "demo",
     "diagnose",

@@ -171,7 +171,7 @@ def _components() -> list[Finding]:
         for m in (CLM5, COMPAS)
     ]  # fmt: skip
     rows += [
-        Finding(f"{name}_no_agreement", "3, 4.1, Fig 4", f"{words}: no agreement after all",
+        Finding(f"{name}_no_agreement", "3, 4.1, Fig 4", f"{words}: no agreement afterwards",
                 NONE, no_agreement(name))
         for name, words in (("B", "carbon input allocation"), ("V", "vertical transport"))
     ]  # fmt: skip

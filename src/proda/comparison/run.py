@@ -227,6 +227,11 @@ def files_of_run(folder: str | os.PathLike[str]) -> dict[str, ModelFiles]:
     return found
 
 
+def covariates_of_run(folder: str | os.PathLike[str]) -> Path | None:
+    """Return the covariates at the sites of a run folder, if it has any."""
+    return path_if_there(Path(folder) / "covariates.parquet")
+
+
 def _covariates(path: str | os.PathLike[str]) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path)
