@@ -88,8 +88,8 @@ def _correlations(study: StudyFolder, state: str, table: pd.DataFrame | None) ->
         for row in _records(chosen):
             interval = (f"95 % interval {row['low']:.2f} to {row['high']:.2f}"
                         if np.isfinite(row["low"]) else "no interval")  # fmt: skip
-            found.append((row["first"], row["second"], row["r"],
-                          f" ({interval}, for {row['n_effective']:.0f} effective cells)"))  # fmt: skip
+            interval = f" ({interval}, for {row['n_effective']:.0f} effective cells)"
+            found.append((row["first"], row["second"], row["r"], interval))
     else:
         made = [(m, d) for m in study.models if (d := map_of(study, m, file)) is not None]
         for i, (first, x) in enumerate(made):
@@ -113,7 +113,9 @@ def _totals(study: StudyFolder, state: str) -> list[str]:
     for model in study.models:
         found = map_of(study, model, file)
         if found is not None:
-            row = totals(found).xs(STOCK, level="stock").to_dict("index")[GLOBE]
+            table = totals(found).reset_index()
+            globe = table[(table["zone"] == GLOBE) & (table["stock"] == STOCK)]
+            row = _records(globe)[0]
             spread = f" ± {row['sd']:,.0f}" if np.isfinite(row["sd"]) else ""
             told.append(f"{model.upper()} {row['mean']:,.0f}{spread} Pg C (on "
                         f"{row['answered']:.1%} of the mapped land)")  # fmt: skip
