@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def draws_of(study: StudyFolder, model: str) -> tuple[xr.Dataset, xr.Dataset] | 
     folder = study.path / model / "assimilation"
     if not (folder / "summary.nc").is_file():
         return None
-    return _open(folder, os.stat(folder / "summary.nc").st_mtime_ns)
+    return _open(folder, (folder / "summary.nc").stat().st_mtime_ns)
 
 
 def assessment_of(study: StudyFolder, model: str) -> Assessment | None:
@@ -45,6 +44,6 @@ def assessment_of(study: StudyFolder, model: str) -> Assessment | None:
 
 
 @lru_cache(maxsize=8)
-def _open(folder: Path, changed: int) -> tuple[xr.Dataset, xr.Dataset]:
+def _open(folder: Path, _changed: int) -> tuple[xr.Dataset, xr.Dataset]:
     draws, summary = open_posterior(folder)
     return draws, files.load(summary, folder / "summary.nc")

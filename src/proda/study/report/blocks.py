@@ -59,7 +59,7 @@ class Table:
     note: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Words for columns whose names are not good enough (tables.LABELS has the common ones)."""
-    verdicts: str = ""
+    verdicts: str | None = None
     """Column whose cells are marked as agreeing, not agreeing, or not judged."""
     kind: str = field(default="table", init=False)
 

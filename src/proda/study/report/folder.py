@@ -58,8 +58,7 @@ class StudyFolder:
     drawn: list[str] = field(default_factory=list)
     """Stems of the figures drawn so far."""
 
-    def table(self, path: str, stem: str, title: str, note: str = "", verdicts: str = ""
-              ) -> Table | None:  # fmt: skip
+    def table(self, path: str, stem: str, title: str, note: str = "") -> Table | None:
         """Return a CSV of a stage, None if that stage wrote none.
 
         Raises
@@ -70,7 +69,7 @@ class StudyFolder:
         source = self.path / path
         if not source.is_file():
             return None
-        return Table(stem, title, read_csv(source), note, verdicts=verdicts)
+        return Table(stem, title, read_csv(source), note)
 
     def picture(self, stem: str) -> Picture:
         """Return a saved figure."""

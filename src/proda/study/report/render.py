@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import jinja2
+import pandas as pd
 
 from proda.study.report.blocks import Picture, Section, Table
 from proda.study.report.folder import Record
@@ -57,23 +58,30 @@ def render(record: Record, sections: Sequence[Section]) -> str:
     )
 
 
+def _width(column: pd.Series) -> str:
+    """Return whether cells of text need room (`long`) or must not be broken (`short`)."""
+    if is_number(column) or column.empty:
+        return ""
+    longest = int(column.astype(str).str.len().max())
+    return "long" if longest > 50 else "short" if longest <= 20 else ""
+
+
 def _table(table: Table, number: int) -> dict[str, Any]:
-    frame = table.frame.iloc[:MOST_ROWS]
-    columns = [
-        {"label": units(table.labels[str(n)]) if str(n) in table.labels else label(str(n)),
-         "number": is_number(table.frame[n]),
-         "long": not is_number(frame[n]) and frame[n].astype(str).str.len().max() > 50}
-        for n in frame
-    ]  # fmt: skip
-    texts = [cells(frame[name], str(name)) for name in frame]
-    judged = table.verdicts or None
-    tones = [tone(v) if n == judged else "" for n in frame for v in frame[n]]
+    columns, texts, classes = [], [], []
+    for name in table.frame:
+        whole = table.frame[name]
+        shown = whole.iloc[:MOST_ROWS]
+        words = table.labels.get(str(name))
+        right = "number" if is_number(whole) else ""
+        columns.append({"label": units(words) if words else label(str(name)), "number": right})
+        texts.append(cells(shown, str(name)))
+        tones = [tone(v) if name == table.verdicts else "" for v in shown]
+        classes.append([" ".join(filter(None, (right, _width(whole), t))) for t in tones])
     rows = [
-        [{"text": column[i], "tone": tones[j * len(frame) + i], **columns[j]}
-         for j, column in enumerate(texts)]
-        for i in range(len(frame))
-    ]  # fmt: skip
-    more = len(table.frame) - len(frame)
+        [{"text": texts[j][i], "classes": classes[j][i]} for j in range(len(columns))]
+        for i in range(min(len(table.frame), MOST_ROWS))
+    ]
+    more = len(table.frame) - len(rows)
     return {"kind": "table", "columns": columns, "rows": rows, "title": table.title,
             "note": table.note, "stem": table.stem, "number": number, "more": more}  # fmt: skip
 

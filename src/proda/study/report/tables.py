@@ -41,7 +41,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f"{path}: the table cannot be read ({error}).") from error
     if not text.endswith("\n"):
-        raise FileError(f"{path}: the table was cut short (its last line has no end); make it anew.")
+        raise FileError(f"{path}: the table was cut short (no end of line); make it anew.")
     try:
         rows = list(csv.reader(StringIO(text), strict=True))
     except csv.Error as error:
@@ -96,7 +96,7 @@ def cells(column: pd.Series, name: str) -> list[str]:
     finite = values[np.isfinite(values)]
     whole = bool((finite == np.round(finite)).all())
     largest = float(np.abs(finite).max(initial=0.0))
-    decimals = 0 if whole or largest == 0 else max(0, 2 - int(np.floor(np.log10(largest))))
+    decimals = 0 if whole or largest == 0 else min(4, max(0, 2 - int(np.floor(np.log10(largest)))))
     plain = "year" in name
     return [_number(v, decimals, plain) for v in values]
 
@@ -106,7 +106,7 @@ def _number(value: float, decimals: int, plain: bool) -> str:
         return MISSING
     if np.isinf(value):
         return "∞" if value > 0 else "−∞"
-    if plain:
+    if plain or value == 0:
         return f"{value:.0f}"
     small = 0 < abs(value) < 10.0 ** (1 - decimals) and value != round(value)
     text = _two(value) if small else f"{value:,.{decimals}f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from proda.files import whole_file
@@ -65,7 +66,8 @@ def write_report(
     """
     study = open_study(run)
     known = FIGURES_OF if study.record.synthetic else tuple(k for k in FIGURES_OF if k != "truth")
-    jobs = [*SECTIONS, lambda s: further(s, known)]
+    last: Callable[[StudyFolder], Section | None] = partial(further, known=known)
+    jobs = (*SECTIONS, last)
     sections: list[Section] = []
     for done, job in enumerate(jobs):
         if progress is not None:

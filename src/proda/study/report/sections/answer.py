@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from proda.inference.assessment import Assessment
 from proda.maps.compare import compare
-from proda.maps.totals import GLOBE, land_area, open_map, totals
+from proda.maps.totals import GLOBE, land_area, totals
 from proda.study.report.assessments import assessment_of
 from proda.study.report.blocks import Block, Items, Notice, Section, Text
 from proda.study.report.folder import StudyFolder
+from proda.study.report.maps import CONSTRAINED, DEFAULT, STOCK, map_of
 from proda.study.report.missing import not_run
 from proda.study.report.sections.findings import read_findings, tally
 from proda.study.report.tables import read_csv
 
-STOCK = "cSoilAbove1m"
-STATES = {"before": ("default.nc", "with default parameters", "−0.026"),
-          "after": ("maps.nc", "constrained by the profiles", "0.51")}  # fmt: skip
+STATES = {"before": (DEFAULT, "with default parameters", "−0.026"),
+          "after": (CONSTRAINED, "constrained by the profiles", "0.51")}  # fmt: skip
 """By state of the comparison: map, words, and correlation of log SOC in the paper (section 3)."""
 
 _CORRELATION = ("first", "second", "state", "variable", "r", "low", "high", "n_effective")
@@ -73,29 +75,34 @@ def _rows(
     return frame
 
 
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+
+
 def _correlations(study: StudyFolder, state: str, table: pd.DataFrame | None) -> list[str]:
     """Quote the comparison; before it has run, correlate the maps."""
     file, words, number = STATES[state]
     found: list[tuple[str, str, float, str]] = []
     if table is not None:
-        for row in table[(table["variable"] == STOCK) & (table["state"] == state)].to_dict("records"):
-            found.append((str(row["first"]), str(row["second"]), float(row["r"]),
-                          f" (95 % interval {row['low']:.2f} to {row['high']:.2f}, for "
-                          f"{row['n_effective']:.0f} effective cells)"))  # fmt: skip
+        chosen = table[(table["variable"] == STOCK) & (table["state"] == state)]
+        for row in _records(chosen):
+            interval = (f"95 % interval {row['low']:.2f} to {row['high']:.2f}"
+                        if np.isfinite(row["low"]) else "no interval")  # fmt: skip
+            interval = f" ({interval}, for {row['n_effective']:.0f} effective cells)"
+            found.append((row["first"], row["second"], row["r"], interval))
     else:
-        made = [m for m in study.models if (study.path / m / file).is_file()]
-        for i, first in enumerate(made):
-            for second in made[i + 1 :]:
-                x, y = (open_map(study.path / m / file) for m in (first, second))
-                r = float(compare(x[STOCK], y[STOCK], land_area(x)).loc[GLOBE, "r_log"])
+        made = [(m, d) for m in study.models if (d := map_of(study, m, file)) is not None]
+        for i, (first, x) in enumerate(made):
+            for second, y in made[i + 1 :]:
+                r = compare(x[STOCK], y[STOCK], land_area(x))["r_log"].to_dict()[GLOBE]
                 found.append((first, second, r, " (without an interval before the comparison)"))
     told = []
     for first, second, r, interval in found:
         paper = f" The paper has {number}." if {first, second} == {"clm5", "compas"} else ""
         told.append(_minus(
-            f"{words.capitalize()}, the logarithms of soil carbon (0-100 cm) of {first.upper()} and "
-            f"{second.upper()} correlate over land, weighted by area, with r = {r:.2f}{interval}."
-            f"{paper}"
+            f"{words.capitalize()}, the logarithms of soil carbon (0-100 cm) of {first.upper()} "
+            f"and {second.upper()} correlate over land, weighted by area, with r = {r:.2f}"
+            f"{interval}.{paper}"
         ))  # fmt: skip
     return told
 
@@ -104,9 +111,11 @@ def _totals(study: StudyFolder, state: str) -> list[str]:
     file, words, _ = STATES[state]
     told = []
     for model in study.models:
-        path = study.path / model / file
-        if path.is_file():
-            row = totals(open_map(path)).loc[(GLOBE, STOCK)]
+        found = map_of(study, model, file)
+        if found is not None:
+            table = totals(found).reset_index()
+            globe = table[(table["zone"] == GLOBE) & (table["stock"] == STOCK)]
+            row = _records(globe)[0]
             spread = f" ± {row['sd']:,.0f}" if np.isfinite(row["sd"]) else ""
             told.append(f"{model.upper()} {row['mean']:,.0f}{spread} Pg C (on "
                         f"{row['answered']:.1%} of the mapped land)")  # fmt: skip
@@ -117,7 +126,7 @@ def _totals(study: StudyFolder, state: str) -> list[str]:
 
 def _preference(table: pd.DataFrame) -> list[str]:
     told = []
-    for row in table[table["grouping"] == "all"].to_dict("records"):
+    for row in _records(table[table["grouping"] == "all"]):
         if row["sites"] > 0:
             told.append(_minus(
                 f"By {str(row['criterion']).replace('_', ' ')}, {str(row['second']).upper()} is "
@@ -131,8 +140,8 @@ def _preference(table: pd.DataFrame) -> list[str]:
 def _sites(model: str, found: Assessment) -> str:
     kept, n = int(found.kept.sum()), len(found.sites)
     caveat = f" {found.caveat}." if found.caveat else ""
-    return (f"{model.upper()} was fitted to {n:,} profiles, of which {kept:,} ({kept / n:.0%}) pass "
-            f"the filter and are learnt from.{caveat}")  # fmt: skip
+    return (f"{model.upper()} was fitted to {n:,} profiles, of which {kept:,} ({kept / n:.0%}) "
+            f"pass the filter and are learnt from.{caveat}")  # fmt: skip
 
 
 def _minus(text: str) -> str:

@@ -9,7 +9,7 @@ from proda.plots import assimilation_sites as plots
 from proda.study.report.assessments import assessment_of, kept_path
 from proda.study.report.blocks import Block, Heading, Notice, Section, Table, Text
 from proda.study.report.folder import StudyFolder
-from proda.study.report.land import land_of
+from proda.study.report.maps import land_of
 from proda.study.report.missing import not_run
 
 KEY = "assimilation"
@@ -35,11 +35,13 @@ def assimilation(study: StudyFolder) -> Section:
             blocks.append(Notice("No site has a posterior, so nothing can be drawn."))
     if not study.models:
         blocks.append(not_run("assimilation", "diagnosis"))
-    for name, title in (("fit", "Fit of the models at the sites, side by side"),
-                        ("parameters", "Posteriors and defaults of the parameters")):  # fmt: skip
-        table = study.table(f"comparison/{name}.csv", f"comparison_{name}", title)
-        if table is not None:
-            blocks += [Heading("The models side by side"), table]
+    tables = [
+        study.table(f"comparison/{name}.csv", f"comparison_{name}", title)
+        for name, title in (("fit", "Fit of the models at the sites, side by side"),
+                            ("parameters", "Posteriors and defaults of the parameters"))
+    ]  # fmt: skip
+    if beside := [table for table in tables if table is not None]:
+        blocks += [Heading("The models side by side"), *beside]
     blocks += study.pictures(KEY)
     return Section(KEY, "Data assimilation at the sites", tuple(blocks))
 
@@ -51,10 +53,10 @@ def _tables(model: str, found: Assessment) -> list[Block]:
     medians = medians.rename(columns={"pareto_k": "share with k > 0.7", "ess": "effective draws"})
     bands = shares.join(medians).rename_axis("latitude").reset_index()
     ranking = parameter_ranking(found).reset_index()
-    ranking = ranking[["parameter", "component", "unit", "information_gain", "spread_reduction",
-                       "rank_rhat"]].rename(columns={  # fmt: skip
-        "information_gain": "information gain (bit)", "spread_reduction": "share of spread removed",
-    })  # fmt: skip
+    words = {"information_gain": "information gain (bit)",
+             "spread_reduction": "share of spread removed"}  # fmt: skip
+    shown = ["parameter", "component", "unit", "information_gain", "spread_reduction", "rank_rhat"]
+    ranking = ranking[shown].rename(columns=words)
     weak = [r["parameter"] for _, r in ranking.iterrows() if r["information gain (bit)"] < WEAK]
     lost = "; ".join(f"{n:,} {why}" for why, n in counts(found).items())
     said = [Notice(f"{found.caveat}.")] if found.caveat else []

@@ -36,7 +36,8 @@ def cost(study: StudyFolder) -> Section:
         ]  # fmt: skip
     machine = study.record.machine
     if machine:
-        frame = pd.DataFrame({"machine": list(machine), "value": [str(v) for v in machine.values()]})
+        values = [str(value) for value in machine.values()]
+        frame = pd.DataFrame({"machine": list(machine), "value": values})
         blocks.append(Table("machine", "The machine", frame))
     return Section("cost", "Cost", tuple(blocks))
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from proda.maps.totals import by_latitude, land_area, open_map
+from proda.maps.totals import by_latitude, land_area
 from proda.plots.latitude import latitude_figure
 from proda.plots.maps import map_figure
 from proda.study.report.blocks import Block
 from proda.study.report.folder import StudyFolder
+from proda.study.report.maps import CONSTRAINED, DEFAULT, STOCK, map_of
 from proda.study.report.missing import not_run
 
-STOCK = "cSoilAbove1m"
 WIDEST = 200.0
 """Of the colour scale: a desert must not take the colours from all other land."""
 
-_WORDS = {"default.nc": "with default parameters", "maps.nc": "constrained by the profiles"}
+_WORDS = {DEFAULT: "with default parameters", CONSTRAINED: "constrained by the profiles"}
 
 
 def by_maps(study: StudyFolder, file: str, key: str) -> list[Block]:
@@ -34,9 +34,9 @@ def by_maps(study: StudyFolder, file: str, key: str) -> list[Block]:
     words, blocks = _WORDS[file], list[Block]()
     maps: dict[str, xr.Dataset] = {}
     for model in study.models:
-        path = study.path / model / file
-        if path.is_file():
-            maps[model] = open_map(path)
+        found = map_of(study, model, file)
+        if found is not None:
+            maps[model] = found
         else:
             blocks.append(not_run(f"map of {model.upper()} {words}", "map"))
     if not maps:

@@ -11,9 +11,9 @@ from proda.observations.summary import read_build
 from proda.plots.assimilation_marginals import marginals
 from proda.plots.profiles import site_map
 from proda.study.report.assessments import assessment_of, draws_of
-from proda.study.report.blocks import Block, Heading, Section
+from proda.study.report.blocks import Block, Heading, Notice, Section
 from proda.study.report.folder import StudyFolder
-from proda.study.report.land import land_of
+from proda.study.report.maps import CONSTRAINED, DEFAULT, land_of
 from proda.study.report.missing import not_run
 from proda.study.report.sections.counterpart_maps import by_maps
 
@@ -28,9 +28,9 @@ def counterparts(study: StudyFolder) -> Section:
     """
     figures: tuple[tuple[str, str, Callable[[StudyFolder], list[Block]]], ...] = (
         ("figure-2", "Figure 2: soil carbon with default parameters",
-         lambda s: by_maps(s, "default.nc", "figure-2")),
+         lambda s: by_maps(s, DEFAULT, "figure-2")),
         ("figure-3", "Figure 3: soil carbon after data assimilation",
-         lambda s: by_maps(s, "maps.nc", "figure-3")),
+         lambda s: by_maps(s, CONSTRAINED, "figure-3")),
         ("figure-4", "Figure 4: the six components after data assimilation", _by_comparison),
         ("figure-5", "Figure 5: Michaelis constants and their substrates (COMPAS)",
          _by_comparison),
@@ -52,6 +52,8 @@ def counterparts(study: StudyFolder) -> Section:
 
 
 def _by_comparison(study: StudyFolder) -> list[Block]:
+    if (study.path / "comparison").is_dir():
+        return [Notice("The comparison has been run, but no figure was saved for this.")]
     return [not_run("comparison", "counterpart of this figure")]
 
 

@@ -73,12 +73,18 @@ def _sites(study: StudyFolder, build: Summary | None) -> list[Block]:
         lost = _reasons(study.path / model / "assimilation" / "left_out.csv")
         if build is not None:
             rest = own["usable profiles"] - sum(lost.values()) - len(found.sites)
+            if rest < 0:
+                raise FileError(
+                    f"{study.path / model / 'assimilation'}: has more sites than "
+                    f"{study.path / 'profiles'} has usable profiles; it is of other profiles."
+                )
             own["not chosen by the study's settings"] = rest
         own["assimilated"] = len(found.sites)
         own |= {f"of these {why}": n for why, n in counts(found).items()}
         columns[model.upper()] = own
     columns = columns or {"profiles": dict(shared)}
-    frame = pd.DataFrame(columns).reindex(list(dict.fromkeys(k for c in columns.values() for k in c)))
+    steps = list(dict.fromkeys(step for column in columns.values() for step in column))
+    frame = pd.DataFrame(columns).reindex(steps)
     if len(frame):
         frame = frame.astype("Int64").rename_axis("step").reset_index()
         blocks.append(Table(

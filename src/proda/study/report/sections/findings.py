@@ -33,8 +33,8 @@ def findings(study: StudyFolder) -> Section:
     correlations = study.table(
         "comparison/correlations.csv", "comparison_correlations",
         "Correlation of the models' maps over land",
-        "The effective number of cells allows for neighbouring cells being alike; p-values from the "
-        "plain number of cells are far too small.",
+        "The effective number of cells allows for neighbouring cells being alike; p-values from "
+        "the plain number of cells are far too small.",
     )  # fmt: skip
     compensation = study.table(
         "comparison/compensation.csv", "comparison_compensation",
@@ -75,7 +75,7 @@ def tone(verdict: object) -> str:
 
 
 def tally(table: Table) -> str:
-    """Say how many findings agree, do not, and cannot be judged."""
+    """Say how many of the findings of :func:`read_findings` agree, do not, cannot be judged."""
     tones = pd.Series([tone(v) for v in table.frame[table.verdicts]], dtype=str)
     count = {name: int((tones == name).sum()) for name in ("yes", "no", "open")}
     return (

@@ -91,7 +91,8 @@ def _covariates(study: StudyFolder, named: list[str]) -> list[Block]:
     rows = [(c.get("licence") or "not stated", name) for name, c in described.items()]
     frame = pd.DataFrame(rows, columns=["licence", "covariates"])
     groups = frame.groupby("licence", sort=False)["covariates"]
-    table = groups.agg([("number", "size"), ("covariates", ", ".join)]).reset_index()
+    table = pd.DataFrame({"number": groups.size(), "covariates": groups.agg(", ".join)})
+    table = table.reset_index()
     if table["licence"].str.contains("WorldClim").any():
         named.append(WORLDCLIM)
     return [*blocks, Table("licences_of_covariates", "Licences of the covariates", table)]
@@ -99,6 +100,6 @@ def _covariates(study: StudyFolder, named: list[str]) -> list[Block]:
 
 def _attributes(path: Path) -> dict[str, Any]:
     try:
-        return dict(pd.read_parquet(path, columns=["site"]).attrs)
+        return {str(k): v for k, v in pd.read_parquet(path, columns=["site"]).attrs.items()}
     except (OSError, pa.ArrowInvalid, KeyError) as error:
         raise FileError(f"{path}: not a readable table of covariates ({error}).") from error

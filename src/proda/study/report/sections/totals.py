@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from proda.maps.totals import open_map
 from proda.maps.totals import totals as totals_of
 from proda.study.report.blocks import Block, Notice, Section, Table
 from proda.study.report.folder import StudyFolder
+from proda.study.report.maps import CONSTRAINED, DEFAULT, STOCK, map_of
 from proda.study.report.missing import not_run
 
-MAPS = (("default", "default.nc"), ("constrained", "maps.nc"))
+MAPS = (("default", DEFAULT), ("constrained", CONSTRAINED))
 
 
 def totals(study: StudyFolder) -> Section:
@@ -32,16 +32,16 @@ def _own(study: StudyFolder) -> list[Block]:
     frames = []
     for model in study.models:
         for words, file in MAPS:
-            path = study.path / model / file
-            if path.is_file():
-                frame = totals_of(open_map(path)).reset_index()
+            found = map_of(study, model, file)
+            if found is not None:
+                frame = totals_of(found).reset_index()
                 frame.insert(0, "parameters", words)
                 frame.insert(0, "model", model.upper())
                 frames.append(frame)
     if not frames:
         return [not_run("maps", "table of totals")]
     frame = pd.concat(frames, ignore_index=True)
-    frame = frame[frame["stock"] == "cSoilAbove1m"].drop(columns="stock")
+    frame = frame[frame["stock"] == STOCK].drop(columns="stock")
     frame = frame.rename(columns={"land": "land (10⁶ km²)", "mean": "carbon (Pg)",
                                   "answered": "share of land answered"})  # fmt: skip
     return [
