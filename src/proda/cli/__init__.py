@@ -15,6 +15,7 @@ from proda.cli import (
     get,
     models,
     profiles,
+    train,
 )
 from proda.cli.app import app
 from proda.cli.console import errors
@@ -31,6 +32,7 @@ __all__ = [
     "main",
     "models",
     "profiles",
+    "train",
 ]
 
 
