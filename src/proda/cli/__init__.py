@@ -20,6 +20,7 @@ from proda.cli import (
     profiles,
     report,
     run,
+    train,
 )
 from proda.cli.app import app
 from proda.cli.console import errors
@@ -41,6 +42,7 @@ __all__ = [
     "profiles",
     "report",
     "run",
+    "train",
 ]
 
 
