@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,7 +14,6 @@ from proda.cli.console import console, errors, print_table, progress
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from proda.evaluation.train import TrainingResult
     from proda.learning.train import Progress
@@ -191,28 +190,11 @@ def _draw(result: TrainingResult, folder: Path) -> Iterator[Path]:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    from proda.plots import learning as figures
     from proda.plots.style import save
+    from proda.plots.training import training_figures
 
-    made: dict[str, Callable[[], Figure]] = {
-        "training": lambda: figures.history(result.learned.ensemble.history)
-    }
-    if result.held_out is not None:
-        held = result.held_out
-        made["parameters"] = lambda: figures.parameters(held)
-        if "row_modelled" in held:
-            made["carbon"] = lambda: figures.carbon(held)
-    if result.skill_carbon is not None:
-        table = result.skill_carbon
-        made["skill"] = lambda: figures.skill(table)
-    if result.curve is not None:
-        growth = result.curve
-        made["learning_curve"] = lambda: figures.curve(growth)
-    if result.importance is not None:
-        shuffled = result.importance
-        made["importance"] = lambda: figures.importance(shuffled)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, make in made.items():
+    for name, make in training_figures(result).items():
         path, figure = folder / f"{name}.png", make()
         save(figure, path)
         plt.close(figure)

@@ -152,10 +152,8 @@ class Maps(_Section):
         "the mean over all vegetation.",
     )
     chunk: int = Field(4096, ge=1, description="Cells at a time; memory grows with it.")
-    reference: Path | None = Field(None, description="Maps of soil carbon to compare with.")
-    reference_variables: dict[str, str] = Field(
-        default_factory=dict,
-        description="stock = variable of the reference, such as cSoilAbove1m = 'soc_0_100'.",
+    reference: Path | None = Field(
+        None, description="Maps of soil carbon to compare with, named as docs/maps.md says."
     )
 
 

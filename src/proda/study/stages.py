@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from proda.study import inputs, models
 from proda.study.folder import StudyFolder
@@ -43,9 +44,13 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
     # Stage by stage, not model by model: what is wrong with one model shows before the long work
     # of the next.
     names = settings.study.models
-    for make in (_assimilation, _filter):
+    for make in (_assimilation, _filter, _training, _maps):
         stages += [make(folder, name) for name in names]
-    return stages
+    return (
+        [*stages, _comparison(folder), _report(folder)]
+        if len(names) > 1
+        else [*stages, _report(folder)]
+    )
 
 
 def _left_out(path: Path) -> Path:
@@ -67,4 +72,49 @@ def _filter(folder: StudyFolder, model: str) -> Stage:
         f"{model}/filter", (f"{model}/assimilation",),
         folder.settings.filter.model_dump(mode="json"), (), (folder.diagnosis(model),),
         partial(models.select, model=model),
+    )  # fmt: skip
+
+
+def _training(folder: StudyFolder, model: str) -> Stage:
+    settings = folder.settings
+    about: dict[str, Any] = settings.training.build(settings.study.seed).as_dict()
+    about |= settings.training.model_dump(mode="json", include={"folds", "curve"})
+    return Stage(
+        f"{model}/training", ("profiles", "forcing", "covariates", f"{model}/filter"), about, (),
+        (folder.network(model),), partial(models.training, model=model), resumable=True,
+    )  # fmt: skip
+
+
+def _maps(folder: StudyFolder, model: str) -> Stage:
+    settings = folder.settings
+    return Stage(
+        f"{model}/maps", ("forcing", f"{model}/training", f"{model}/filter"),
+        {"variant": settings.study.variant, "b": settings.maps.b},
+        (settings.covariates.grid,), (folder.default_map(model), folder.map(model)),
+        partial(models.maps, model=model), resumable=True,
+        partial=tuple(p.with_name(f"{p.name}.chunks")
+                      for p in (folder.default_map(model), folder.map(model))),
+    )  # fmt: skip
+
+
+def _comparison(folder: StudyFolder) -> Stage:
+    settings = folder.settings
+    names = settings.study.models
+    reference, truth = settings.maps.reference, settings.study.truth
+    return Stage(
+        "comparison",
+        ("forcing", "covariates",
+         *(f"{n}/{kind}" for n in names for kind in ("filter", "training", "maps"))),
+        {},
+        tuple(p for p in (reference, truth) if p), (folder.comparison,), inputs.comparison,
+    )  # fmt: skip
+
+
+def _report(folder: StudyFolder) -> Stage:
+    settings = folder.settings
+    last = tuple(f"{name}/maps" for name in settings.study.models)
+    return Stage(
+        "report", ("comparison",) if len(settings.study.models) > 1 else last,
+        {"name": settings.study.name},
+        (), (folder.report,), inputs.report,
     )  # fmt: skip
