@@ -9,8 +9,8 @@ together, in normal scores of their prior ranges:
 
 with the prediction for the site made by networks that never saw its block of the map. At that site
 the draw is a draw of its posterior, with all its correlations; a parameter that profiles say
-nothing of is drawn from its prior. One site per member, the same everywhere, so that errors do not average
-out over a map.
+nothing of is drawn from its prior. One site per member, the same everywhere, so that errors do not
+average out over a map.
 
 The posterior's own width is part of it: the spread is for parameters that may be true at a place,
 and is a little wide for the carbon there.
