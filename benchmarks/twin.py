@@ -20,7 +20,9 @@ import pandas as pd
 import xarray as xr
 
 from benchmarks.report import machine, write_report
+from proda.inference.run import open_posterior
 from proda.learning import LearningSettings, learn, save_ensemble
+from proda.learning.residuals import joint_residuals, write_residuals
 from proda.maps.compare import correlation
 from proda.maps.stage import map_network
 from proda.maps.totals import open_map, totals
@@ -89,6 +91,7 @@ def main() -> None:
     parser.add_argument("--resolution", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--target", default="")
+    parser.add_argument("--draws", choices=("joint", "marginal"), default="joint")
     parser.add_argument("--only-chain", action="store_true")
     given = parser.parse_args()
     given.folder.mkdir(exist_ok=True)
@@ -104,6 +107,13 @@ def main() -> None:
     trained = time.perf_counter() - start
     network, path = given.folder / "network", given.folder / f"{given.model}.nc"
     save_ensemble(learned.ensemble, network)
+    if given.draws == "joint":
+        assert learned.validation is not None
+        posterior_draws, _ = open_posterior(given.folder / given.model)
+        write_residuals(
+            joint_residuals(learned.sites.targets, learned.validation.predicted["network"],
+                            posterior_draws["posterior"]), network,
+        )  # fmt: skip
     path.unlink(missing_ok=True)
     map_network(given.folder / "forcing.zarr", path, network=network, covariates=world.covariates)
     truth, found = open_map(world.truth(given.model)).load(), open_map(path).load()
@@ -116,9 +126,10 @@ def main() -> None:
     sums = pd.DataFrame({
         "truth": totals(truth)["mean"].xs("globe"), **{
             n: totals(found)[n].xs("globe") for n in ("mean", "q05", "q95")}})  # fmt: skip
-    write_report(given.folder / "twin.md", [
+    write_report(given.folder / f"twin_{given.draws}.md", [
         f"## {given.model}", "", f"    python benchmarks/twin.py FOLDER --model {given.model} "
-        f"--sites {given.sites} --resolution {given.resolution:g}", "", machine(), "",
+        f"--sites {given.sites} --resolution {given.resolution:g} "
+        f"--draws {given.draws}", "", machine(), "",
         f"{posterior.sizes['site']} sites kept, {world.land_cells} land cells, target "
         f"`{settings.target}`, training {trained:.0f} s, {found.sizes['realization']} members.",
         "", *_block(stocks), f"mean coverage of the {len(each)} parameters: "

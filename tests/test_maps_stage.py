@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from scipy.special import ndtr, ndtri
 from typer.testing import CliRunner
 
 import proda
@@ -19,6 +20,7 @@ from proda.drivers.climate_input import open_climate
 from proda.drivers.covariates import at_sites, open_covariates
 from proda.errors import LearningError, MapError, ParameterError
 from proda.learning import LearningSettings, learn, load_ensemble, save_ensemble
+from proda.learning.residuals import write_residuals
 from proda.learning.settings import study
 from proda.maps.cells import land_cells
 from proda.maps.network import NetworkParameters, cell_covariates
@@ -98,6 +100,32 @@ def test_network_map_holds_the_networks_prediction_at_every_cell(made):
             )
         outside = found["outside_training"].to_numpy()[cells.row, cells.column]
         np.testing.assert_array_equal(outside, networks.predict(table)["flag"])
+
+
+def test_residuals_beside_the_network_make_joint_draws(made, tmp_path):
+    """The map is made again with them, from chunks of its own."""
+    world, folder = made
+    shutil.copytree(folder / "network", tmp_path / "network")
+    networks = load_ensemble(folder / "network")
+    residual = np.random.default_rng(0).standard_normal((4, len(networks.parameters)))
+    write_residuals(
+        xr.Dataset({"residual": (("member", "parameter"), residual)},
+                   {"parameter": list(networks.parameters)},
+                   {"model": "clm5", "variant": "default"}), tmp_path / "network",
+    )  # fmt: skip
+    map_network(folder / "forcing.zarr", tmp_path / "map.nc", network=tmp_path / "network",
+                covariates=world.covariates)  # fmt: skip
+    grid = open_covariates(world.covariates)
+    with open_map(tmp_path / "map.nc") as found:
+        assert found.sizes["realization"] == 4
+        cells = land_cells(files.open_dataset(folder / "forcing.zarr"))
+        mean = networks.predict(grid.table(cells.row, cells.column))["mean"].to_numpy()
+        low, width = networks.lower, networks.upper - networks.lower
+        drawn = low + width * ndtr(ndtri((mean - low) / width) + residual[:, None])
+        k = networks.parameters.index("q10")
+        there = found["param_q10"].to_numpy()[cells.row, cells.column]
+        np.testing.assert_allclose(there, drawn[:, :, k].mean(axis=0), rtol=1e-4)
+        assert "joint draws" in found.attrs["settings"]
 
 
 def test_interrupted_network_map_equals_uninterrupted(made, tmp_path):

@@ -17,6 +17,7 @@ from proda.forcing import Forcing
 from proda.learning import Ensemble as Networks
 from proda.learning.applicability import applicability
 from proda.learning.features import Missing
+from proda.learning.residuals import add_residuals
 from proda.maps.cells import LandCells
 from proda.maps.compare import positions
 from proda.maps.sources import Ensemble, Member, ParameterSource
@@ -59,8 +60,10 @@ class NetworkParameters(ParameterSource):
     networks: Networks
     covariates: CellCovariates
     draws: bool = True
-    """Members spread as far as the truth may lie (calibrated); else the members as trained."""
+    """Members spread as far as the truth may lie; else the members as trained."""
     missing: Missing = field(default="leave_out")
+    residuals: Float[np.ndarray, "member p"] | None = None
+    """For joint draws (:mod:`proda.learning.residuals`); None: each parameter by itself."""
 
     def at(
         self, model: SoilModel, cells: Int[np.ndarray, " cell"], forcing: Forcing, bounds: Bounds
@@ -87,9 +90,15 @@ class NetworkParameters(ParameterSource):
     def _predict(self, cells: Int[np.ndarray, " cell"]) -> Float[np.ndarray, "member cell p"]:
         """Return (member, cell, parameter) in physical units; NaN where nothing is known."""
         table = self.covariates.table.iloc[cells]
-        found = self.networks.predict(table, self.missing, draws=self.draws)
-        values = found["draws" if self.draws else "parameters"]
-        array = values.transpose("member", "site", "parameter").to_numpy().copy()
+        joint = self.draws and self.residuals is not None
+        found = self.networks.predict(table, self.missing, draws=self.draws and not joint)
+        if self.draws and self.residuals is not None:
+            low, width = self.networks.lower, self.networks.upper - self.networks.lower
+            mean = found["mean"].transpose("site", "parameter").to_numpy()
+            array = low + width * add_residuals((mean - low) / width, self.residuals)
+        else:
+            values = found["draws" if self.draws else "parameters"]
+            array = values.transpose("member", "site", "parameter").to_numpy().copy()
         array[:, ~self.covariates.covered[cells]] = np.nan
         return array
 

@@ -16,6 +16,7 @@ from proda.drivers.grids import standard_grid
 from proda.errors import FileError, MapError
 from proda.learning import load_ensemble
 from proda.learning.features import Missing
+from proda.learning.residuals import read_residuals
 from proda.learning.store import network_checksum
 from proda.maps.cells import LandCells, land_cells
 from proda.maps.compare import positions
@@ -69,8 +70,10 @@ def map_network(
     model, variant
         What the network must be for; None: whatever it was trained for.
     draws
-        Members spread as far as the truth may lie, so that the map's spread is calibrated; else
-        the networks as they were trained, which agree more with each other than with the truth.
+        Members spread as far as the truth may lie: joint draws where the network's folder has
+        residuals (:mod:`proda.learning.residuals`), else each parameter by itself. Without
+        `draws` the networks as they were trained, which agree more with each other than with the
+        truth.
     missing
         Cells that lack a covariate: "leave_out" counts them as `no_parameters`, "median" fills in
         the median of the training sites, and counts.
@@ -91,17 +94,21 @@ def map_network(
     opened = files.open_dataset(forcing)
     cells = land_cells(opened)
     known = cell_covariates(open_covariates(covariates), cells, networks, missing)
+    there = read_residuals(network, networks.model, networks.variant, networks.parameters)
+    residuals, checksum = (None, "") if there is None or not draws else there
+    drawn = "calibrated draws" if residuals is None else "joint draws"
     result = write_map(
         kind,
         opened,
-        NetworkParameters(networks, known, draws, missing),
+        NetworkParameters(networks, known, draws, missing, residuals),
         output,
         outside_training=known.outside_training,
         bounds=bounds,
         chunk=chunk,
         settings={
-            "parameters": "network, calibrated draws" if draws else "network, members as trained",
+            "parameters": f"network, {drawn if draws else 'members as trained'}",
             "network": network_checksum(network),
+            "residuals": checksum,
             "covariates": known.digest,
             "missing_covariates": missing,
         },
