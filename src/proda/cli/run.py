@@ -87,7 +87,7 @@ def run(
     if dry_run:
         _dry_run(settings, folder, only, start)
         return
-    _run(settings, folder, only, start, seconds(stop_after))
+    run_and_print(settings, folder, only, start, seconds(stop_after))
 
 
 def _dry_run(settings: StudySettings, folder: Path, only: str | None, start: str | None) -> None:
@@ -113,9 +113,14 @@ def _dry_run(settings: StudySettings, folder: Path, only: str | None, start: str
         console.print(f"Times: {line}", highlight=False, soft_wrap=True)
 
 
-def _run(
-    settings: StudySettings, folder: Path, only: str | None, start: str | None, limit: float | None
+def run_and_print(
+    settings: StudySettings,
+    folder: Path,
+    only: str | None = None,
+    start: str | None = None,
+    limit: float | None = None,
 ) -> None:
+    """Run a study with progress, and print its table and the path of its report."""
     from proda.cli.console import console, errors, progress
     from proda.inference.batch import Control, Stopped
     from proda.study.pipeline import run_study

@@ -1,4 +1,4 @@
-"""Maps of a made-up world beside its truth: what was recovered, and whether its spread holds it"""
+"""Maps of a made-up world beside its truth: what is recovered, what the spread holds."""
 
 from __future__ import annotations
 

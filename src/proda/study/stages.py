@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from proda.models.registry import load_model
 from proda.study import inputs, models
 from proda.study.folder import StudyFolder
 from proda.study.stage import Stage
@@ -87,9 +88,10 @@ def _training(folder: StudyFolder, model: str) -> Stage:
 
 def _maps(folder: StudyFolder, model: str) -> Stage:
     settings = folder.settings
+    kind = load_model(model, settings.study.variant)
     return Stage(
         f"{model}/maps", ("forcing", f"{model}/training", f"{model}/filter"),
-        {"variant": settings.study.variant, "b": settings.maps.b},
+        {"variant": settings.study.variant} | ({"b": settings.maps.b} if kind.tuned else {}),
         (settings.covariates.grid,), (folder.default_map(model), folder.map(model)),
         partial(models.maps, model=model), resumable=True,
         partial=tuple(p.with_name(f"{p.name}.chunks")
