@@ -21,7 +21,7 @@ from tests.run_folders import made_run
 N_PROFILES = 14
 FINDINGS = "id,section,paper,run,verdict,reason,rule\n"
 ROWS = (
-    "a,3,r is -0.026,r is 0.10,disagrees,,by r\n"
+    "r_rises,3,r is -0.026,r is 0.10,disagrees,,by r\n"
     "b,3,r is 0.51,r is 0.60,agrees,,by r\n"
     "c,4,near first order,,cannot be judged,no draws <of> DOC,by ratio\n"
 )

@@ -221,6 +221,15 @@ def test_findings_are_counted_and_marked(tmp_path):
     assert "agrees with 1 and does not agree with 1; 1 could not be judged" in answer
     assert "r = −0.13 (95 % interval −0.40 to 0.20, for 85 effective cells)." in answer
     assert "The paper has −0.026." in answer
+    assert "The paper: r is −0.026. This run: r is 0.10. Verdict: disagrees." in answer
+    (folder / "comparison" / "regions.csv").write_text(
+        "region,variable,mean\nAmazon,cSoilAbove1m,12.5\nAmazon,CTE,0.4\n"
+    )
+    page = page_of(write_report(folder))
+    assert "12.5" in page.sections["totals"]
+    assert "CTE" not in page.sections["totals"]
+    assert "1 more rows are in the file" in page.sections["totals"]
+    assert "CTE" in (folder / "tables" / "comparison_regions.csv").read_text()
     marks = [a["class"].split()[-1] for a in page.all("td") if "class" in a]
     assert [m for m in marks if m in ("yes", "no", "open")] == ["no", "yes", "open"]
     assert "no draws <of> DOC" in page.sections["findings"]
@@ -333,6 +342,7 @@ def test_large_figure_is_made_small(tmp_path):
      ([0.5, 0.123], "share_above_100", ["50.0%", "12.3%"]),
      ([1e-9, 0.04], "p", ["< 0.001", "0.04"]),
      ([True, False], "kept", ["yes", "no"]), (["kg m-2", None], "unit", ["kg m⁻²", "–"]),
+     (["12 kg m-2 at m2-3"], "run", ["12 kg m⁻² at m2-3"]),
      ([1999, 2001], "year", ["1999", "2001"]), ([0.0, 1e-12], "x", ["0", "1.0 × 10⁻¹²"]),
      ([np.inf, 1.0], "x", ["∞", "1"])],
 )  # fmt: skip

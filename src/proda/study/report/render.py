@@ -68,8 +68,11 @@ def _width(column: pd.Series) -> str:
 
 def _table(table: Table, number: int) -> dict[str, Any]:
     columns, texts, classes = [], [], []
-    for name in table.frame:
-        whole = table.frame[name]
+    chosen = table.frame
+    if table.only is not None:
+        chosen = chosen[chosen[table.only[0]].astype(str) == table.only[1]]
+    for name in chosen:
+        whole = chosen[name]
         shown = whole.iloc[:MOST_ROWS]
         words = table.labels.get(str(name))
         right = "number" if is_number(whole) else ""
@@ -79,7 +82,7 @@ def _table(table: Table, number: int) -> dict[str, Any]:
         classes.append([" ".join(filter(None, (right, _width(whole), t))) for t in tones])
     rows = [
         [{"text": texts[j][i], "classes": classes[j][i]} for j in range(len(columns))]
-        for i in range(min(len(table.frame), MOST_ROWS))
+        for i in range(min(len(chosen), MOST_ROWS))
     ]
     more = len(table.frame) - len(rows)
     return {"kind": "table", "columns": columns, "rows": rows, "title": table.title,

@@ -13,18 +13,20 @@ from pandas.api import types
 
 from proda.errors import FileError
 
-MOST_ROWS = 80
+MOST_ROWS = 120
 """A longer table is cut in the report; the CSV holds all of it."""
 
 MISSING = "–"
 
 LABELS = {
-    "q05": "5 %", "q95": "95 %", "sd": "standard deviation", "rank_rhat": "R-hat",
+    "q05": "5 %", "q25": "25 %", "q50": "median", "q75": "75 %", "q95": "95 %",
+    "sd": "standard deviation", "rank_rhat": "R-hat",
     "nash_sutcliffe": "NSE", "r": "r", "p": "p", "rmse": "RMSE", "r2": "R²", "r_log": "r (log)",
     "cSoilAbove1m": "0-100 cm", "soc_0_30": "0-30 cm", "soc_0_200": "0-200 cm",
     "cSoil": "the whole column",
 }  # fmt: skip
 _UNIT = re.compile(r"\b(kg|g|km|m|yr|K|month)(-?[1-4])\b")
+_PER = re.compile(r"(?<= )(kg|g|km|m|yr|K)(-[1-4])\b")
 _SUPERSCRIPT = str.maketrans("-1234", "⁻¹²³⁴")
 
 
@@ -68,7 +70,11 @@ def label(name: str) -> str:
 
 def units(text: str) -> str:
     """Raise the exponents of units: "kg m-2" -> "kg m⁻²"."""
-    return _UNIT.sub(lambda found: found[1] + found[2].translate(_SUPERSCRIPT), text)
+    return _UNIT.sub(_raised, text)
+
+
+def _raised(found: re.Match[str]) -> str:
+    return found[1] + found[2].translate(_SUPERSCRIPT)
 
 
 def is_number(column: pd.Series) -> bool:
@@ -86,7 +92,8 @@ def cells(column: pd.Series, name: str) -> list[str]:
         return ["yes" if value else "no" for value in column]
     if not is_number(column):
         texts = [MISSING if value is None or value != value else str(value) for value in column]
-        return [units(text) for text in texts] if name in ("unit", "units") else texts
+        found = _UNIT if name in ("unit", "units") else _PER
+        return [found.sub(_raised, text) for text in texts]
     values = column.to_numpy(np.float64, na_value=np.nan)
     if re.search(r"(^|[_ ])share([_ ]|$)", name):
         return [MISSING if np.isnan(v) else f"{v:.1%}".replace("-", "−") for v in values]

@@ -15,13 +15,15 @@ from proda.study.report.blocks import Block, Items, Notice, Section, Text
 from proda.study.report.folder import StudyFolder
 from proda.study.report.maps import CONSTRAINED, DEFAULT, STOCK, map_of
 from proda.study.report.missing import not_run
-from proda.study.report.sections.findings import read_findings, tally
+from proda.study.report.sections.findings import FILE, read_findings, tally
 from proda.study.report.tables import read_csv
 
 STATES = {"before": (DEFAULT, "with default parameters", "−0.026"),
           "after": (CONSTRAINED, "constrained by the profiles", "0.51")}  # fmt: skip
 """By state of the comparison: map, words, and correlation of log SOC in the paper (section 3)."""
 
+CRITERIA = {"log_evidence": "log evidence", "elpd_loo": "predictive density (PSIS-LOO)",
+            "elpd_waic": "predictive density (WAIC)"}  # fmt: skip
 _CORRELATION = ("first", "second", "state", "variable", "r", "low", "high", "n_effective")
 _PREFERENCE = ("first", "second", "criterion", "grouping", "sites", "median", "low", "high",
                "prefer_second")  # fmt: skip
@@ -35,6 +37,7 @@ def answer(study: StudyFolder) -> Section:
     if table is None:
         blocks.append(not_run("comparison", "verdict on the paper's findings"))
     else:
+        said += _convergence(study)
         blocks.append(Text(tally(table)))
     correlations = _rows(study, "correlations", _CORRELATION, blocks)
     for state in STATES:
@@ -58,6 +61,17 @@ def answer(study: StudyFolder) -> Section:
         blocks.append(Items(tuple(said)))
     blocks += study.pictures("answer")
     return Section("answer", "The answer", tuple(blocks))
+
+
+def _convergence(study: StudyFolder) -> list[str]:
+    """Quote the paper's main finding as the comparison judged it."""
+    frame = read_csv(study.path / FILE)
+    row = _records(frame[frame["id"] == "r_rises"]) if "id" in frame else []
+    if not row:
+        return []
+    why = f" ({row[0]['reason']})" if isinstance(row[0]["reason"], str) else ""
+    return [_minus(f"Do the models converge? The paper: {row[0]['paper']}. This run: "
+                   f"{row[0]['run']}. Verdict: {row[0]['verdict']}{why}.")]  # fmt: skip
 
 
 def _rows(
@@ -128,11 +142,13 @@ def _preference(table: pd.DataFrame) -> list[str]:
     told = []
     for row in _records(table[table["grouping"] == "all"]):
         if row["sites"] > 0:
+            criterion = CRITERIA.get(row["criterion"], row["criterion"])
+            tie = "" if row["low"] > 0 or row["high"] < 0 else "; the interval holds 0"
             told.append(_minus(
-                f"By {str(row['criterion']).replace('_', ' ')}, {str(row['second']).upper()} is "
+                f"By {criterion}, {str(row['second']).upper()} is "
                 f"preferred to {str(row['first']).upper()} at {row['prefer_second']:.0%} of "
                 f"{row['sites']:,} sites; the median difference is {row['median']:.2g} (95 % "
-                f"interval {row['low']:.2g} to {row['high']:.2g})."
+                f"interval {row['low']:.2g} to {row['high']:.2g}{tie})."
             ))  # fmt: skip
     return told
 

@@ -14,8 +14,9 @@ VERDICT = ("verdict", "agrees", "agreement")
 
 FILE = "comparison/findings.csv"
 
-LABELS = {"paper": "what the paper says", "run": "what this run says", "section": "paper",
-          "reason": "why not judged", "rule": "how it is judged"}  # fmt: skip
+LABELS = {"paper": "what the paper says", "run": "what this run says",
+          "section": "where in the paper", "reason": "why not judged",
+          "rule": "how it is judged"}  # fmt: skip
 
 
 def findings(study: StudyFolder) -> Section:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from proda.maps.totals import totals as totals_of
@@ -21,11 +23,20 @@ def totals(study: StudyFolder) -> Section:
                         ("regions", "Regional differences between the models")):  # fmt: skip
         table = study.table(f"comparison/{name}.csv", f"comparison_{name}", title)
         if table is not None:
-            blocks.append(table)
+            blocks.append(_first_metre(table))
         elif name == "totals":
             blocks += _own(study)
     blocks += study.pictures("totals")
     return Section("totals", "Totals and regions", tuple(blocks))
+
+
+def _first_metre(table: Table) -> Table:
+    """Show the rows of 0-100 cm where a table has more stocks or variables."""
+    for column in ("stock", "variable"):
+        if column in table.frame and (table.frame[column] == STOCK).any():
+            note = "Shown: carbon in 0-100 cm (kg m⁻², totals Pg; land 10⁶ km²)."
+            return replace(table, only=(column, STOCK), note=note)
+    return table
 
 
 def _own(study: StudyFolder) -> list[Block]:
