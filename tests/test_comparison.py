@@ -22,7 +22,7 @@ from proda.comparison.findings import FINDINGS, findings_table
 from proda.comparison.inputs import open_models
 from proda.comparison.michaelis import ratios_at_sites
 from proda.comparison.preference import median_interval, not_comparable, site_differences
-from proda.comparison.regions import REGIONS, Region
+from proda.comparison.regions import REGIONS, Region, region_table
 from proda.comparison.run import TABLES, covariates_of_run
 from proda.errors import ComparisonError, MapError
 from proda.plots.comparison import figures
@@ -140,6 +140,28 @@ def test_both_states_are_compared_on_the_same_cells(world, tmp_path):
     given = {**given, "compas": replace(given["compas"], default=tmp_path / "holes.nc")}
     table = correlation_table(open_models(given))
     assert set(table["n"]) == {holes["reason"].size - 3 * holes.sizes["lon"]}
+
+
+def test_cells_without_carbon_have_no_components(world, tmp_path):
+    _, given, _ = world
+    changed = {}
+    for name, each in given.items():
+        data = files.open_netcdf(each.maps).load()
+        for variable in ("cSoilAbove1m", "CTE", "K", "V", "residence_time"):
+            data[variable][:2] = 0.0
+        files.write_netcdf(data, tmp_path / f"{name}.nc")
+        changed[name] = replace(each, maps=tmp_path / f"{name}.nc")
+    opened = open_models(changed)
+    table = correlation_table(opened)
+    n = data["reason"].size - 2 * data.sizes["lon"]
+    assert set(table["n"]) == {n}
+    v = table.set_index(["state", "variable"]).loc["after", "V"]
+    assert abs(v["r"]) < 0.2  # the common zeros would correlate
+    keys = ["region", "model", "state", "variable"]
+    regions = region_table(opened).set_index(keys).sort_index()
+    boreal = regions.loc["boreal", "clm5", "after"]
+    assert boreal.loc["CTE", "cells"] == boreal.loc["cSoilAbove1m", "cells"] - 72
+    assert boreal.loc["CTE", "q05"] > 0.3
 
 
 def test_regions_by_hand(world):

@@ -110,6 +110,7 @@ def differs_by_climate(e: Evidence) -> Judgement:
 
     Zones with at least 20 sites count; by Koppen class where told, else by latitude.
     """
+    e.preference()  # says why there is nothing, if there is nothing
     try:
         rows = e.preference(grouping="koppen")
     except NotJudged:
