@@ -15,7 +15,7 @@ from proda.inference.settings import Settings
 from proda.maps.outputs import STOCKS
 from proda.models.registry import load_model
 
-LAT, LON = np.arange(77.5, -60, -5.0), np.arange(-177.5, 180, 5.0)
+LAT, LON = np.arange(77.5, -60, -5.0), np.arange(-175.0, 180, 10.0)
 SHAPE = (len(LAT), len(LON))
 STEPS = {"cSoilAbove1m": (30.0, 8.0, 9.0), "CTE": (0.6, 0.5, 0.4), "K": (0.5, 0.3, 0.2),
          "XI": (0.1, 0.2, 0.3), "V": (0.1, 0.1, 0.1), "B": (0.5, 0.5, 0.5),
@@ -42,7 +42,8 @@ def made_map(model, carbon, seed, factors=None, members=1, swap=()):
         steps = steps[::-1] if name in swap else steps
         own = 0 if name == "I" else 100 * seed + i  # both models get the same input
         values = field(steps, own) * (factors or {}).get(name, 1.0)
-        data[name] = (("lat", "lon"), values, {"units": "1", "long_name": name})
+        unit = "kg m-2" if name == "cSoilAbove1m" else "1"
+        data[name] = (("lat", "lon"), values, {"units": unit, "long_name": name})
     for name in ("soc_0_30", "soc_0_200", "cSoil"):
         data[name] = (("lat", "lon"), 1.5 * data["cSoilAbove1m"][1], {"units": "kg m-2"})
     area = cell_area(LAT, LON)
@@ -89,7 +90,8 @@ def made_summary(model, evidence, layers=4, likelihood="log-normal", gain=None):
             "posterior_quantile": (("site", "quantile", "parameter"), np.tile(quantile, (n, 1, 1))),
             "information_gain": (("site", "parameter"), np.tile(gains, (n, 1))),
             "spread_reduction": (("site", "parameter"), np.full((n, d), 0.05)),
-            "row_site": ("row", np.array(site)[place]), "row_used": ("row", np.ones(len(place), bool)),
+            "row_site": ("row", np.array(site)[place]),
+            "row_used": ("row", np.ones(len(place), bool)),
             "row_observed": ("row", observed), "row_modelled": ("row", 1.1 * observed),
         },
         coords={"site": site, "latitude": ("site", np.linspace(-50, 70, n)),
@@ -111,7 +113,7 @@ def write_run(folder: Path, opposite: bool = False) -> dict[str, ModelFiles]:
     before = made_map("clm5", STEPS["cSoilAbove1m"], 1)
     carbon = before["cSoilAbove1m"].to_numpy()
     for south, north, west, east in COLD:  # East Siberia and Alaska hold most
-        inside = ((LAT >= south) & (LAT < north))[:, None] & ((LON >= west) & (LON < east))
+        inside = ((south <= LAT) & (north > LAT))[:, None] & ((west <= LON) & (east > LON))
         carbon[inside] *= 2.5
     maps = {
         ("clm5", "default"): before,

@@ -16,15 +16,16 @@ from typer.testing import CliRunner
 from proda import files
 from proda.cli import app
 from proda.comparison import ModelFiles, compare_models, files_of_run
+from proda.comparison.correlations import correlation_table
 from proda.comparison.evidence import Evidence
 from proda.comparison.findings import FINDINGS, findings_table
 from proda.comparison.inputs import open_models
 from proda.comparison.michaelis import ratios_at_sites
-from proda.comparison.preference import median_interval, not_comparable
-from proda.comparison.regions import REGIONS, Region
+from proda.comparison.preference import median_interval, not_comparable, site_differences
+from proda.comparison.regions import REGIONS, Region, region_table
 from proda.comparison.run import TABLES, covariates_of_run
 from proda.errors import ComparisonError, MapError
-from proda.plots.comparison import draw
+from proda.plots.comparison import figures
 from tests.comparison_worlds import EVIDENCE, made_map, made_summary, write_run
 from tests.conftest import HERE, rough_forcing
 
@@ -40,9 +41,9 @@ SAYS_THE_PAPER = {
     "equally_effective", "r_rises",
 }  # fmt: skip
 TURNS_ROUND = {
-    "default_clm5_boreal", "default_clm5_east_siberia", "default_clm5_amazon",
+    "default_clm5_east_siberia", "default_clm5_amazon",
     "default_compas_amazon", "default_compas_tropics", "default_compas_boreal",
-    "after_boreal_clm5", "after_tropics_rise", "after_compas_tropics", "r_rises",
+    "after_boreal_clm5", "after_compas_tropics", "r_rises",
 }  # fmt: skip
 
 
@@ -137,8 +138,30 @@ def test_both_states_are_compared_on_the_same_cells(world, tmp_path):
     holes["reason"][:3] = 1
     files.write_netcdf(holes, tmp_path / "holes.nc")
     given = {**given, "compas": replace(given["compas"], default=tmp_path / "holes.nc")}
-    table = compare_models(given, tmp_path / "out").tables["correlations"]
+    table = correlation_table(open_models(given))
     assert set(table["n"]) == {holes["reason"].size - 3 * holes.sizes["lon"]}
+
+
+def test_cells_without_carbon_have_no_components(world, tmp_path):
+    _, given, _ = world
+    changed = {}
+    for name, each in given.items():
+        data = files.open_netcdf(each.maps).load()
+        for variable in ("cSoilAbove1m", "CTE", "K", "V", "residence_time"):
+            data[variable][:2] = 0.0
+        files.write_netcdf(data, tmp_path / f"{name}.nc")
+        changed[name] = replace(each, maps=tmp_path / f"{name}.nc")
+    opened = open_models(changed)
+    table = correlation_table(opened)
+    n = data["reason"].size - 2 * data.sizes["lon"]
+    assert set(table["n"]) == {n}
+    v = table.set_index(["state", "variable"]).loc["after", "V"]
+    assert abs(v["r"]) < 0.2  # the common zeros would correlate
+    keys = ["region", "model", "state", "variable"]
+    regions = region_table(opened).set_index(keys).sort_index()
+    boreal = regions.loc["boreal", "clm5", "after"]
+    assert boreal.loc["CTE", "cells"] == boreal.loc["cSoilAbove1m", "cells"] - 72
+    assert boreal.loc["CTE", "q05"] > 0.3
 
 
 def test_regions_by_hand(world):
@@ -202,6 +225,19 @@ def test_preference_counts_sites(world):
     np.testing.assert_allclose(data["log_evidence_error"], 0.1 * np.sqrt(2))
 
 
+def test_no_common_site_is_said(world, tmp_path):
+    _, given, _ = world
+    table = pd.read_csv(given["compas"].sites).assign(kept=False)
+    table.to_csv(tmp_path / "none.csv", index=False)
+    changed = {**given, "compas": replace(given["compas"], sites=tmp_path / "none.csv")}
+    result = compare_models(changed, tmp_path / "out")
+    found = result.findings.set_index("id")
+    for name in ("equally_effective", "structures_by_region", "similar_performance"):
+        assert found.loc[name, "reason"] == "no site is kept for both models"
+    assert "preference_clm5_compas" not in figures(result)
+    assert found.loc["after_boreal_compas", "verdict"] == "agrees"
+
+
 def test_median_interval_covers():
     rng = np.random.default_rng(0)
     ends = [median_interval(rng.standard_normal(25)) for _ in range(400)]
@@ -224,7 +260,8 @@ def test_other_likelihoods_and_layers_are_not_compared(world, tmp_path):
     fewer["n_layers"][:10] = 3
     files.write_netcdf(fewer, tmp_path / "f.nc")
     changed = {**given, "compas": replace(given["compas"], summary=tmp_path / "f.nc")}
-    data = compare_models(changed, tmp_path / "out").sites["clm5", "compas"]
+    opened = open_models(changed)
+    data = site_differences(opened["clm5"], opened["compas"])
     assert data.sizes["site"] == 70
     assert data.attrs["other_layers"] == 10
 
@@ -258,20 +295,23 @@ def test_files_are_written(world):
     assert len(pd.read_csv(folder / "findings.csv")) == len(FINDINGS)
 
 
-def test_figures_say_what_they_show(world, tmp_path):
+def test_figures_say_what_they_show(world):
     result = world[2]
-    drawn = {p.stem for p in draw(result, tmp_path / "figures")}
-    assert drawn == {
+    makers = figures(result)
+    assert set(makers) == {
         "carbon_before_clm5_compas", "carbon_after_clm5_compas", "components_before_clm5_compas",
         "components_after_clm5_compas", "litter_to_soil_before_clm5_compas",
         "litter_to_soil_after_clm5_compas", "preference_clm5_compas", "michaelis_compas", "zonal",
     }  # fmt: skip
-    from proda.plots.comparison import figures
-
-    figure = figures(result)["carbon_after_clm5_compas"]()
+    figure = makers["carbon_after_clm5_compas"]()
     row = result.tables["correlations"].set_index(["state", "variable"]).loc["after"]
     assert f"r = {row.loc['cSoilAbove1m', 'r']:.2f}" in figure.get_suptitle()
     assert f"worth {row.loc['cSoilAbove1m', 'n_effective']:.0f} " in figure.get_suptitle()
+    assert "CTE" in makers["components_after_clm5_compas"]().get_suptitle().split(" correlate")[0]
+    share = (np.delete(EVIDENCE, 40) > 0).mean()
+    title = makers["preference_clm5_compas"]().axes[0].get_title(loc="left")
+    assert f"COMPAS preferred at {share:.0%} of 80 sites" in title
+    assert "of DOC at 100%" in makers["michaelis_compas"]().get_suptitle()
     plt.close("all")
 
 
@@ -291,14 +331,16 @@ def test_wrong_input_is_said(world, tmp_path):
     with pytest.raises(ComparisonError, match="needs two or more"):
         compare_models({"clm5": given["clm5"]}, tmp_path)
     with pytest.raises(ComparisonError, match="of different models"):
-        compare_models({**given, "clm5": replace(given["clm5"], maps=given["compas"].maps)}, tmp_path)
+        compare_models(
+            {**given, "clm5": replace(given["clm5"], maps=given["compas"].maps)}, tmp_path
+        )
     with pytest.raises(ComparisonError, match="holds maps of 0 models"):
         files_of_run(tmp_path)
     with pytest.raises(MapError, match="no map made by proda"):
         compare_models({**given, "clm5": ModelFiles(folder / "reference.nc")}, tmp_path)
     small = made_map("compas", (1.0, 1, 1), 1).isel(lat=slice(0, 5))
     files.write_netcdf(small, tmp_path / "small.nc")
-    with pytest.raises(ComparisonError, match="5 x 72 cells"):
+    with pytest.raises(ComparisonError, match="5 x 36 cells"):
         compare_models({**given, "compas": ModelFiles(tmp_path / "small.nc")}, tmp_path)
     lacking = xr.open_dataset(given["clm5"].maps).drop_vars(["V", "B"])
     lacking.to_netcdf(tmp_path / "lacking.nc")

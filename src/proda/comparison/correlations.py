@@ -55,8 +55,8 @@ def correlation_table(
 ) -> pd.DataFrame:
     """Compare every pair of models, before and after, by every variable of the maps.
 
-    Both states are compared on the same cells, those where both models have an answer in both, so
-    that a change between them is no change of land.
+    Both states are compared on the same cells, those where both models have an answer and hold
+    carbon in both, so that a change between them is no change of land.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def correlation_table(
     rows = []
     for first, second in pairs(models):
         states = states_of(models, (first, second))
-        land = common_land(models, (first, second), states)
+        land = common_land(models, (first, second), states, with_carbon=True)
         if not (land > 0).any():
             raise ComparisonError(f"{first} and {second} have no cell with an answer in common.")
         for state in states:

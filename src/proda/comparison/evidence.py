@@ -79,8 +79,11 @@ class Evidence:
         """Return the rows on the paper's pair."""
         if self.not_comparable:
             raise NotJudged(self.not_comparable)
-        return self.rows("preference", first=PAIR[0], second=PAIR[1], criterion=criterion,
+        rows = self.rows("preference", first=PAIR[0], second=PAIR[1], criterion=criterion,
                          grouping=grouping)  # fmt: skip
+        if not (rows["sites"] > 0).any():
+            raise NotJudged("no site is kept for both models")
+        return rows
 
 
 def _lacking(state: str, models: tuple[str, ...] = PAIR) -> str:

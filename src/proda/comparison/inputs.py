@@ -169,16 +169,37 @@ def pairs(models: Mapping[str, OpenedModel]) -> list[tuple[str, str]]:
 
 
 def common_land(
-    models: Mapping[str, OpenedModel], names: tuple[str, ...], states: tuple[str, ...]
+    models: Mapping[str, OpenedModel],
+    names: tuple[str, ...],
+    states: tuple[str, ...],
+    with_carbon: bool = False,
 ) -> xr.DataArray:
-    """Return the land (km2) of cells where all maps of these models and states have an answer."""
+    """Return the land (km2) of cells where all maps of these models and states have an answer.
+
+    With `with_carbon` only cells count where all of them hold carbon, too.
+    """
     first = models[names[0]].maps[states[0]]
     land = land_area(first)
     for name in names:
         for state in states:
             dataset = models[name].maps[state]
             land = land.where(dataset["reason"].transpose("lat", "lon") == 0, 0.0)
+            if with_carbon:
+                land = land.where(holds_carbon(dataset), 0.0)
     return land
+
+
+def holds_carbon(dataset: xr.Dataset) -> xr.DataArray:
+    """Return where a map holds any carbon.
+
+    Where nothing does (soil that never thaws, no input) the components are 0 by convention; as both
+    models do so at the same cells, these zeros would correlate and mean nothing.
+    """
+    return dataset["residence_time"].transpose("lat", "lon") > 0
+
+
+DEFINED_EVERYWHERE = (STOCK, "I")
+"""Variables that mean something also where there is no carbon."""
 
 
 def states_of(models: Mapping[str, OpenedModel], names: tuple[str, ...]) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ def ratios_at_sites(model: OpenedModel) -> xr.Dataset | None:
     -------
     xarray.Dataset or None
         `michaelis_over_POOL` (site); None where summary or forcing was not
-        given, or the model has no Michaelis constants.
+        given, no site is kept, or the model has no Michaelis constants.
 
     Raises
     ------
@@ -44,6 +44,8 @@ def ratios_at_sites(model: OpenedModel) -> xr.Dataset | None:
 
     kept = kept_sites(model)
     place = pd.Index(model.forcing["site"].to_numpy().astype(str)).get_indexer(kept)
+    if len(kept) == 0:
+        return None
     if not (place >= 0).any():
         raise ComparisonError(
             f"None of the {len(kept)} kept sites of {model.name} is in its forcing; are the names "

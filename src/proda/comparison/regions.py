@@ -9,7 +9,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from proda.comparison.inputs import COMPARED, OpenedModel, common_land, pairs, states_of
+from proda.comparison.inputs import (
+    COMPARED,
+    DEFINED_EVERYWHERE,
+    OpenedModel,
+    common_land,
+    holds_carbon,
+    pairs,
+    states_of,
+)
 from proda.maps.outputs import STOCKS
 from proda.maps.totals import (
     GLOBE,
@@ -69,7 +77,8 @@ def region_table(
         weighted by land; `sd_members`, the mean of the members' standard deviation at a cell, and
         `mean_q05`, `mean_q95`, the members' range of the region's mean, where the file tells
         (stocks, in regions that span all longitudes). Of a pair also `log_ratio`, the median of
-        ln(second/first). Models and pairs are described on their common land.
+        ln(second/first). Models and pairs are described on their common land, components where
+        there is carbon.
     """
     rows = []
     everyone = tuple(models)
@@ -84,7 +93,8 @@ def region_table(
             land = land_area(dataset) if shared is None else shared
             for variable in COMPARED:
                 head = {"model": name, "state": state, "variable": variable}
-                rows += _rows(dataset[variable], land, regions, head, dataset)
+                where = _defined(variable, land, dataset)
+                rows += _rows(dataset[variable], where, regions, head, dataset)
         for first, second in pairs(models):
             if state not in states_of(models, (first, second)):
                 continue
@@ -92,8 +102,16 @@ def region_table(
             for variable in COMPARED:
                 x, y = (models[m].maps[state][variable] for m in (first, second))
                 head = {"model": f"{second} - {first}", "state": state, "variable": variable}
-                rows += _rows(y - x, land, regions, head, ratio=log_ratio(x, y))
+                where = _defined(variable, land, *(models[m].maps[state] for m in (first, second)))
+                rows += _rows(y - x, where, regions, head, ratio=log_ratio(x, y))
     return pd.DataFrame(rows)
+
+
+def _defined(variable: str, land: xr.DataArray, *maps: xr.Dataset) -> xr.DataArray:
+    """Return the land where a variable is defined: components need carbon."""
+    for dataset in maps if variable not in DEFINED_EVERYWHERE else ():
+        land = land.where(holds_carbon(dataset), 0.0)
+    return land
 
 
 def log_ratio(x: xr.DataArray, y: xr.DataArray) -> xr.DataArray:
@@ -175,7 +193,8 @@ def zonal_table(models: Mapping[str, OpenedModel], width: float = 2.5) -> pd.Dat
         for state, dataset in model.maps.items():
             area = land_area(dataset)
             for variable in COMPARED:
-                table = by_latitude(dataset[variable], area, width).to_dataframe()
+                where = _defined(variable, area, dataset)
+                table = by_latitude(dataset[variable], where, width).to_dataframe()
                 if variable in stocks and dataset.sizes["realization"] > 1:
                     members = ensemble_by_latitude(dataset, variable, width).to_dataframe()
                     table = table.join(members[["q05", "q95"]].add_prefix("members_"))

@@ -172,7 +172,7 @@ def compensation_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
     rows = []
     for first, second in pairs(models):
         for state in states_of(models, (first, second)):
-            land = common_land(models, (first, second), (state,))
+            land = common_land(models, (first, second), (state,), with_carbon=True)
             cte, k = (
                 log_ratio(*(models[m].maps[state][v] for m in (first, second)))
                 for v in ("CTE", "K")

@@ -29,7 +29,10 @@ def parameter_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
     for name, model in models.items():
         if model.summary is None:
             continue
-        summary = model.summary.sel(site=list(kept_sites(model)))
+        kept = kept_sites(model)
+        if not len(kept):
+            continue
+        summary = model.summary.sel(site=list(kept))
         defaults = _defaults(model)
         for j, parameter in enumerate(summary["parameter"].to_numpy().astype(str)):
             one = summary.isel(parameter=j)
@@ -68,7 +71,8 @@ def fit_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
     pandas.DataFrame
         `model`, `sites` (all), `kept`, `converged` (share with a mean Gelman-Rubin statistic below
         1.05), and over the sites kept for every model `common`: `layers`, `log_r2` (efficiency of
-        the logarithms of their carbon at the posterior mean) and `nash_sutcliffe` (median).
+        the logarithms of their carbon at the posterior mean) and `nash_sutcliffe` (median); NaN
+        without such sites.
     """
     with_summary = {n: m for n, m in models.items() if m.summary is not None}
     common: pd.Index | None = None
@@ -82,11 +86,13 @@ def fit_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
         inside = pd.Index(s["row_site"].to_numpy().astype(str)).isin(common)
         o, m = s["row_observed"].to_numpy(), s["row_modelled"].to_numpy()
         fine = inside & s["row_used"].to_numpy().astype(bool) & (o > 0) & (m > 0)
+        told = len(common) > 0 and bool(fine.any())
         mean = s["gelman_rubin"].mean("parameter").to_numpy()
         rows.append({
             "model": name, "sites": s.sizes["site"], "kept": len(kept_sites(model)),
             "converged": float((mean < 1.05).mean()), "common": len(common),
-            "layers": int(fine.sum()), "log_r2": float(log_r2(m, o, fine)),
-            "nash_sutcliffe": float(s["nash_sutcliffe"].sel(site=list(common)).median()),
+            "layers": int(fine.sum()), "log_r2": float(log_r2(m, o, fine)) if told else np.nan,
+            "nash_sutcliffe": float(s["nash_sutcliffe"].sel(site=list(common)).median())
+            if told else np.nan,
         })  # fmt: skip
     return pd.DataFrame(rows)

@@ -18,12 +18,12 @@ CONVERGED, LOOSE = ("CUE", "A", "K", "xi"), ("V", "B")
 
 def defaults_left(e: Evidence) -> Judgement:
     """Judge whether posteriors differ from defaults: at most sites for some parameter."""
-    table = e.rows("parameters", "needs the summaries of the assimilations")
-    told = table.dropna(subset=["default_outside"])
-    if not len(told):
-        raise NotJudged("no parameter has one default for all sites")
     parts, holds = [], True
-    for model, rows in told.groupby("model"):
+    for model in PAIR:
+        rows = e.rows("parameters", f"needs the summary of {model}", model=model)
+        rows = rows.dropna(subset=["default_outside"])
+        if not len(rows):
+            raise NotJudged(f"no parameter of {model} has one default for all sites")
         top = rows.sort_values("default_outside").iloc[-1]
         parts.append(f"{model}: mean share {rows['default_outside'].mean():.0%}, most "
                      f"{top['parameter']} {top['default_outside']:.0%}")  # fmt: skip
@@ -62,6 +62,8 @@ def constrained_components_converge(e: Evidence) -> Judgement:
 def similar_fit(e: Evidence) -> Judgement:
     """Judge whether both models explain the profiles alike: log R2 within 0.05."""
     a, b = (e.one("fit", f"needs the summary of {m}", model=m) for m in PAIR)
+    if not a["common"]:
+        raise NotJudged("no site is kept for both models")
     says = (f"log R2 of {a['layers']:,} layers of {a['common']:,} sites: CLM5 {a['log_r2']:.3f}, "
             f"COMPAS {b['log_r2']:.3f}; median NSE {a['nash_sutcliffe']:.2f}, "
             f"{b['nash_sutcliffe']:.2f}")  # fmt: skip
@@ -108,6 +110,7 @@ def differs_by_climate(e: Evidence) -> Judgement:
 
     Zones with at least 20 sites count; by Koppen class where told, else by latitude.
     """
+    e.preference()  # says why there is nothing, if there is nothing
     try:
         rows = e.preference(grouping="koppen")
     except NotJudged:

@@ -49,7 +49,7 @@ def figures(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
                 drawn[f"{name}_{tail}"] = partial(
                     component_maps, one, two, (a, b), [rows[v] for v in chosen], state
                 )
-        if (a, b) in comparison.sites:
+        if (a, b) in comparison.sites and comparison.sites[a, b].sizes["site"]:
             told = tables["preference"]
             mine = told[(told["first"] == a) & (told["second"] == b)]
             land = land_area(opened[a].maps["after"])

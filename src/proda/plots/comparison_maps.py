@@ -15,7 +15,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from proda.comparison.correlations import cells
-from proda.comparison.inputs import LOGARITHMIC
+from proda.comparison.inputs import LOGARITHMIC, holds_carbon
 from proda.maps.totals import land_area
 from proda.plots.maps import _UNITS, MOST_CELLS, _norm
 from proda.plots.style import COLOURS, SEQUENTIAL, style
@@ -77,9 +77,10 @@ def component_maps(
     apart = [str(r["variable"]) for r in told if str(r["variable"]) not in joined]
     parts = []
     if joined:
-        parts.append(f"{', '.join(joined)} correlate")
+        words = ", ".join(map(_short, joined))
+        parts.append(f"{words} {'correlate' if len(joined) > 1 else 'correlates'}")
     if apart:
-        parts.append(f"no positive correlation in {', '.join(apart)}")
+        parts.append(f"no positive correlation in {', '.join(map(_short, apart))}")
     title = (
         f"{names[0].upper()} and {names[1].upper()}, {STATES[state]}: {'; '.join(parts)} "
         "(p < 0.05, modified t test)"
@@ -102,7 +103,7 @@ def _three(
     with style():
         n = len(what)
         figure, grid = plt.subplots(
-            n, 3, figsize=(11.0, 2.45 * n + 1.4), squeeze=False, width_ratios=(1.5, 1.5, 1.0)
+            n, 3, figsize=(11.0, 2.45 * n + 1.0), squeeze=False, width_ratios=(1.5, 1.5, 1.0)
         )
         for axes, (variable, row) in zip(grid, what, strict=True):
             pair = [first[variable], second[variable]]
@@ -118,7 +119,8 @@ def _three(
                 bar.ax.yaxis.set_major_formatter("{x:g}")
                 bar.ax.yaxis.set_minor_formatter("")
             land = land_area(first).where(
-                (first["reason"] == 0) & (second["reason"] == 0), 0.0
+                (first["reason"] == 0) & (second["reason"] == 0)
+                & holds_carbon(first) & holds_carbon(second), 0.0
             )  # fmt: skip
             _scatter(axes[2], pair[0], pair[1], land, variable in LOGARITHMIC, names, row)
         figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
