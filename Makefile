@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: test demo lint install benchmark clean
+.PHONY: test demo docs lint install benchmark clean
 
 install: $(STAMP)
 
@@ -28,8 +28,12 @@ test: lint
 demo: $(STAMP)
 	$(BIN)/proda demo
 
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html"
+
 benchmark: $(STAMP)
 	$(BIN)/python benchmarks/columns.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import proda
 from proda.cli import app
 from proda.files import write_netcdf
+from proda.models.registry import MODELS
 from tests.conftest import HERE
 
 runner = CliRunner()
@@ -104,4 +105,4 @@ def test_demo_writes_its_files(tmp_path):
     text = run("demo", "--folder", tmp_path / "demo")
     assert "rain forest" in text
     names = sorted(p.name for p in (tmp_path / "demo").iterdir())
-    assert names == ["clm5.nc", "columns.png", "compas.nc"]
+    assert names == sorted(["columns.png", *(f"{name}.nc" for name in MODELS)])

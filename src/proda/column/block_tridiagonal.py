@@ -22,7 +22,7 @@ class LayerRates(NamedTuple):
     """Rates of one layer's pools, yr-1."""
 
     transfer: Sequence[Sequence[Scalar | float]]
-    """transfer[i][j]: from pool j to pool i of the same layer; the diagonal is not used, and a
+    """`transfer[i][j]`: from pool j to pool i of the same layer; the diagonal is not used, and a
     Python 0.0 marks a pathway that does not exist."""
     chains: ChainRates
     """All that does not go from pool to pool."""

@@ -11,20 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from proda.column.column import Column
-from proda.column.environment import (
-    Environment,
-    climate_modifier,
-    climate_modifier_of_means,
-    environment,
-    environment_of_means,
-)
 from proda.column.ratio import ratio
-from proda.models.litter import litter_steady_state
-from proda.models.model import Reason, SoilModel, SteadyState, Transfers, Values
+from proda.models.microbial import MicrobialModel
+from proda.models.model import Reason
 from proda.parameters import Parameter, fraction
-
-EFOLDING = 0.5
-"""Depth over which decomposition falls to 1/e, m; fixed in COMPAS."""
 
 MIN_SOIL_PER_MICROBE = 10.0
 """The published code rejects a column with less soil carbon than this many times its microbes."""
@@ -32,15 +22,13 @@ MIN_SOIL_PER_MICROBE = 10.0
 _S = "P-Table S2"
 
 
-class COMPAS(SoilModel):
+class COMPAS(MicrobialModel):
     """CarbOn cycle and Microbial PArtitioning Soil model, microbes explicit."""
 
     name: ClassVar[str] = "compas"
     title: ClassVar[str] = "COMPAS: Michaelis-Menten kinetics, 8 pools x 20 layers"
     source: ClassVar[str] = "Allison et al. 2010; Tao et al. 2023; P-section 2.3"
-    pools: ClassVar[tuple[str, ...]] = ("CWD", "ML", "CL", "LL", "DOC", "MIC", "ENZ", "mSOC")
-    soil_pools: ClassVar[tuple[str, ...]] = ("DOC", "MIC", "ENZ", "mSOC")
-    transported: ClassVar[tuple[str, ...]] = ("ML", "CL", "LL")
+    saturated_by: ClassVar[tuple[str, str]] = ("DOC", "mSOC")
     rows: ClassVar[tuple[Parameter, ...]] = (
         fraction("eta_doc", r"\eta_{DOC}", 0.01, 0.7, 0.27, "CUE",
                  "carbon use efficiency of DOC assimilation", _S),
@@ -85,71 +73,24 @@ class COMPAS(SoilModel):
                  inside=True),
     )  # fmt: skip
 
-    def steady_state(self, parameters: Values, column: Column) -> SteadyState:
-        """Solve litter, then the soil pools of each layer in closed form (P-Eq 9).
+    def saturating(
+        self, substrate: Float[Array, " layer"], catalyst: Float[Array, " layer"]
+    ) -> Float[Array, " layer"]:
+        """Return the substrate: the more of it, the smaller the share that is turned over."""
+        return substrate
 
-        The formulas are those of science: section 7.2, multiplied through by the turnover times,
-        and with the uptake of DOC written as a sum: U = eta_doc (u_MIC + u_SOC + u_DOC) /
-        (1 - eta_doc). Only the two differences that decide whether there is a steady state remain.
-        """
-        p = parameters
-        env = self._environment(p, column)
-        litter = litter_steady_state(
-            p["tau_ml"], p["tau_cl_ll"], p["a_cl_cwd"], self.input_shares(p, column), env,
-            self.mixing(p, column), column,
-        )  # fmt: skip
-        # What arrives from litter, g m-2 yr-1 in each layer.
-        ml, cl, ll = (env.litter * q for q in (litter.metabolic, litter.cellulose, litter.lignin))
-        grown_ml = (1.0 - p["a_doc_ml"]) * p["eta_ml"] * ml
-        grown_cl = (1.0 - p["a_doc_cl"]) * p["eta_cl_ll"] * cl
-        grown_ll = (1.0 - p["a_soc_ll"]) * p["eta_cl_ll"] * ll
-        u_mic = grown_ml + grown_cl + grown_ll
-        u_doc = p["a_doc_ml"] * ml + p["a_doc_cl"] * cl
-        u_soc = p["a_soc_ll"] * ll
-        respired_litter = (
-            (1.0 - p["a_doc_ml"]) * (1.0 - p["eta_ml"]) * ml
-            + (1.0 - p["a_doc_cl"]) * (1.0 - p["eta_cl_ll"]) * cl
-            + (1.0 - p["a_soc_ll"]) * (1.0 - p["eta_cl_ll"]) * ll
-        )
+    def substrate(
+        self,
+        demand: Float[Array, " layer"],
+        xi_catalyst: Float[Array, " layer"],
+        km: Float[Array, " layer"],
+        catalyst: Float[Array, " layer"],
+    ) -> tuple[Float[Array, " layer"], Bool[Array, " layer"]]:
+        """Return demand km / (xi catalyst - demand); no substrate suffices for a greater demand."""
+        spare = xi_catalyst - demand
+        return ratio(demand * km, spare), spare > 0.0
 
-        xi, thickness = env.soil, column.grid.thickness
-        through_mic = (u_mic + p["eta_doc"] * (u_soc + u_doc)) / (1.0 - p["eta_doc"])
-        # xi MIC, with 1 / k_mic = tau_mic tau_enz_prod / (tau_mic + tau_enz_prod)
-        death = p["tau_enz_prod"] / (p["tau_mic"] + p["tau_enz_prod"])
-        xi_mic = through_mic * p["tau_mic"] * death
-        xi_enz = xi_mic * p["tau_enz_decay"] / p["tau_enz_prod"]
-        mic, enz = ratio(xi_mic, xi), ratio(xi_enz, xi)
-        into_soc = u_soc + p["a_soc_mic"] * death * through_mic
-        assimilated = (u_mic + u_soc + u_doc) / (1.0 - p["eta_doc"])
-        # How far the maximum rate exceeds the supply, for mineral SOC and DOC.
-        spare_decom = xi_enz - into_soc * p["tau_decom"]
-        spare_assim = xi_mic - assimilated * p["tau_assim"]
-        km_decom, km_assim = p["km_decom"] * xi, p["km_assim"] * xi
-        msoc = ratio(into_soc * p["tau_decom"] * km_decom, spare_decom)
-        doc = ratio(assimilated * p["tau_assim"] * km_assim, spare_assim)
-        empty = assimilated == 0.0
-        feasible = (empty | ((spare_decom > 0.0) & (spare_assim > 0.0))).all() & ~litter.stuck
-
-        # From the pools, so that the check of conservation is one.
-        taken_up = ratio(xi_mic * doc, p["tau_assim"] * (km_assim + doc))
-        co2 = respired_litter + (1.0 - p["eta_doc"]) * taken_up
-        pools = jnp.stack(
-            [
-                p["tau_cwd"] * litter.cwd / thickness,
-                p["tau_ml"] * litter.metabolic / thickness,
-                p["tau_cl_ll"] * litter.cellulose / thickness,
-                p["tau_cl_ll"] * litter.lignin / thickness,
-                doc,
-                mic / thickness,
-                enz / thickness,
-                msoc,
-            ]
-        )
-        if self.published:
-            feasible = feasible & (pools >= 0.0).all()
-        return self.finish(pools, co2, feasible, column, self._published_rule(pools, empty, column))
-
-    def _published_rule(
+    def further_reason(
         self, pools: Float[Array, "pool layer"], empty: Bool[Array, " layer"], column: Column
     ) -> Int[Array, ""] | None:
         """Return the further reason for which the published code rejects a column, or None.
@@ -162,61 +103,3 @@ class COMPAS(SoilModel):
         stock = (pools[4:] * column.grid.thickness).sum(axis=1)
         too_many = (stock.sum() < MIN_SOIL_PER_MICROBE * stock[1]) & ~empty.any()
         return jnp.where(too_many, Reason.MOSTLY_MICROBES, Reason.FEASIBLE)
-
-    def transfers(
-        self, pools: Float[Array, "pool layer"], parameters: Values, column: Column
-    ) -> Transfers:
-        """Return the terms of P-Eq 2 and 6-8 at a state."""
-        p = parameters
-        env = self._environment(p, column)
-        shares = self.input_shares(p, column)
-        xi = env.soil
-        doc, mic, enz, msoc = pools[4:]
-        km_assim, km_decom = p["km_assim"] * xi, p["km_decom"] * xi
-        ones = jnp.ones_like(xi)
-        climate = climate_modifier_of_means if self.published else climate_modifier
-        decay = jnp.stack(
-            [
-                ones / p["tau_cwd"],
-                ones / p["tau_ml"],
-                ones / p["tau_cl_ll"],
-                ones / p["tau_cl_ll"],
-                ratio(mic, p["tau_assim"] * (km_assim + doc)),
-                ones * (1.0 / p["tau_mic"] + 1.0 / p["tau_enz_prod"]),
-                ones / p["tau_enz_decay"],
-                ratio(enz, p["tau_decom"] * (km_decom + msoc)),
-            ]
-        )
-        death = p["tau_enz_prod"] / (p["tau_mic"] + p["tau_enz_prod"])
-        return Transfers(
-            input=jnp.zeros_like(pools)
-            .at[:4]
-            .set(column.litter_input[:, None] * shares / column.grid.thickness),
-            decay=decay,
-            modifier=jnp.stack([xi, env.litter, env.litter, env.litter, xi, xi, xi, xi]),
-            fraction={
-                ("CL", "CWD"): p["a_cl_cwd"],
-                ("LL", "CWD"): 1.0 - p["a_cl_cwd"],
-                ("DOC", "ML"): p["a_doc_ml"],
-                ("MIC", "ML"): (1.0 - p["a_doc_ml"]) * p["eta_ml"],
-                ("DOC", "CL"): p["a_doc_cl"],
-                ("MIC", "CL"): (1.0 - p["a_doc_cl"]) * p["eta_cl_ll"],
-                ("mSOC", "LL"): p["a_soc_ll"],
-                ("MIC", "LL"): (1.0 - p["a_soc_ll"]) * p["eta_cl_ll"],
-                ("MIC", "DOC"): p["eta_doc"],
-                ("mSOC", "MIC"): p["a_soc_mic"] * death,
-                ("DOC", "MIC"): (1.0 - p["a_soc_mic"]) * death,
-                ("ENZ", "MIC"): p["tau_mic"] / (p["tau_mic"] + p["tau_enz_prod"]),
-                ("DOC", "ENZ"): jnp.asarray(1.0),
-                ("DOC", "mSOC"): jnp.asarray(1.0),
-            },
-            transport=self.mixing(p, column),
-            climate=climate(p["q10"], p["w_scaling"], jnp.asarray(EFOLDING), column),
-            input_shares=shares,
-            michaelis={"DOC": km_assim, "mSOC": km_decom},
-        )
-
-    def _environment(self, parameters: Values, column: Column) -> Environment:
-        average = environment_of_means if self.published else environment
-        p = parameters
-        return average(p["q10"], p["w_scaling"], jnp.asarray(EFOLDING), column)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from proda.errors import ModelError
 from proda.models.clm5 import CLM5
 from proda.models.compas import COMPAS
+from proda.models.compas_reverse import COMPASReverse
 from proda.models.model import SoilModel
 
-MODELS: dict[str, type[SoilModel]] = {model.name: model for model in (CLM5, COMPAS)}
+MODELS: dict[str, type[SoilModel]] = {model.name: model for model in (CLM5, COMPAS, COMPASReverse)}
 
 
 def load_model(name: str, variant: str = "default") -> SoilModel:
@@ -16,11 +17,11 @@ def load_model(name: str, variant: str = "default") -> SoilModel:
     Parameters
     ----------
     name
-        `"clm5"` or `"compas"`.
+        `"clm5"`, `"compas"` or `"compas_reverse"`; `proda models` lists them.
     variant
-        `"default"`, or `"published"` to reproduce the published code with its known faults
-        (carbon leaks below bedrock and input into bedrock; for COMPAS also the product of mean
-        modifiers and a further rule of rejection).
+        `"default"`, or, for the two models of the study, `"published"` to reproduce the published
+        code with its known faults (carbon leaks below bedrock and input into bedrock; for COMPAS
+        also the product of mean modifiers and a further rule of rejection).
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""The whole study in one command, and the made-up world on which it can be tried."""
+"""A whole study: one settings file, its stages, and their record."""

@@ -1,0 +1,173 @@
+"""Posteriors in the layout that ArviZ reads: one group per kind, (chain, draw) first.
+
+The netCDF file opens with `arviz.from_netcdf` of ArviZ 0.x, as InferenceData, and with
+`xarray.open_datatree`, which is what ArviZ 1.x works on. ArviZ itself is not needed to write it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+import xarray as xr
+
+from proda.errors import AssimilationError
+from proda.files import whole_file
+from proda.inference.run import open_posterior
+from proda.inference.summary import SiteReason
+from proda.models.registry import load_model
+
+OBSERVED = "soil_carbon"
+_OF_SITES = ("latitude", "longitude", "nash_sutcliffe", "elpd_loo", "p_loo", "pareto_k")
+_OF_LAYERS = {"row_upper": "upper_depth", "row_lower": "lower_depth", "row_site": "row_site",
+              "row_modelled": "modelled_mean"}  # fmt: skip
+
+
+def to_datatree(
+    draws: xr.Dataset, summary: xr.Dataset, sites: Sequence[str] | None = None, thin: int = 1
+) -> xr.DataTree:
+    """Return posteriors as ArviZ has them.
+
+    Parameters
+    ----------
+    draws, summary
+        From :func:`proda.inference.run.open_posterior`.
+    sites
+        Names of the sites, in this order; by default all that have a posterior.
+    thin
+        Every n-th draw is taken.
+
+    Returns
+    -------
+    DataTree with the groups `posterior` (one variable per parameter, in its own unit),
+    `sample_stats` (`lp`: the log-likelihood, to which the uniform priors add a constant), both
+    (chain, draw, site); `observed_data` (`soil_carbon` of the fitted layers, g m-3) and
+    `constant_data` (depths and sites of these layers; fit and PSIS-LOO of the sites). The run does
+    not keep the log-likelihood of each layer and draw, so there is no group `log_likelihood`.
+
+    Raises
+    ------
+    AssimilationError
+        If a site is not of the run, or has no posterior.
+    """
+    if thin < 1:
+        raise AssimilationError(f"thin = {thin}; expected 1 or more.")
+    names = summary["site"].to_numpy().astype(str)
+    sampled = summary["reason"].to_numpy() == SiteReason.SAMPLED
+    index = np.flatnonzero(sampled) if sites is None else _positions(names, sites)
+    if lacking := [int(i) for i in index if not sampled[i]]:
+        words = SiteReason(int(summary["reason"][lacking[0]])).words
+        raise AssimilationError(
+            f"Site {names[lacking[0]]} has no posterior: {words}. Leave it out "
+            f"({len(lacking)} such sites were asked for)."
+        )
+    if not len(index):
+        raise AssimilationError("No site of this run has a posterior; there is nothing to export.")
+    summary = summary.isel(site=index)
+    chosen = draws.isel(site=index, draw=slice(None, None, thin)).load()
+    site = names[index]
+    axes = {"chain": np.arange(chosen.sizes["chain"]), "draw": np.arange(chosen.sizes["draw"]),
+            "site": site}  # fmt: skip
+    meanings = {row.name: row.meaning for row in
+                load_model(summary.attrs["model"], summary.attrs["variant"]).rows}  # fmt: skip
+    order = ("chain", "draw", "site")
+    parameters = {
+        name: (order, chosen["posterior"].isel(parameter=i).transpose(*order).to_numpy(), {
+            "units": str(summary["unit"].to_numpy()[i]),
+            "long_name": meanings.get(name, "standard deviation of a layer's error, in logarithms"),
+            "prior_lower": float(summary["lower"][i]), "prior_upper": float(summary["upper"][i]),
+        })
+        for i, name in enumerate(summary["parameter"].to_numpy().astype(str))
+    }  # fmt: skip
+    stats = {}
+    if "log_likelihood" in chosen:
+        stats["lp"] = (order, chosen["log_likelihood"].transpose(*order).to_numpy(), {
+            "units": "1", "long_name": "log-likelihood of all layers of the site",
+        })  # fmt: skip
+    rows = _rows_of(summary, site)
+    layer = {"row": np.arange(rows.sizes["row"])}
+    observed = {OBSERVED: ("row", rows["row_observed"].to_numpy(),
+                           {"units": "g m-3", "long_name": "measured carbon"})}  # fmt: skip
+    constant = {
+        new: ("row", _text(rows[old].to_numpy()), rows[old].attrs)
+        for old, new in _OF_LAYERS.items()
+    } | {
+        name: ("site", summary[name].to_numpy(), summary[name].attrs)
+        for name in _OF_SITES if name in summary
+    }  # fmt: skip
+    groups = {
+        "posterior": xr.Dataset(parameters, axes),
+        "sample_stats": xr.Dataset(stats, axes),
+        "observed_data": xr.Dataset(observed, layer),
+        "constant_data": xr.Dataset(constant, layer | {"site": site}),
+    }
+    about = {
+        "created_at": datetime.now(UTC).isoformat(),
+        "inference_library": "proda",
+        "inference_library_version": str(summary.attrs.get("proda_version", "")),
+    }
+    kept = ("model", "variant", "settings", "is_posterior", "title")
+    about |= {name: str(summary.attrs[name]) for name in kept if name in summary.attrs}
+    tree = xr.DataTree.from_dict({n: g.assign_attrs(about) for n, g in groups.items()})
+    tree.attrs = about
+    return tree
+
+
+def write_arviz(
+    folder: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    sites: Sequence[str] | None = None,
+    thin: int = 1,
+) -> xr.DataTree:
+    """Write the posteriors of a finished run as one netCDF file for ArviZ, and return them.
+
+    Parameters
+    ----------
+    folder
+        Of a finished `proda assimilate`.
+    path
+        File to write, whole or not at all.
+    sites, thin
+        As for :func:`to_datatree`.
+
+    Raises
+    ------
+    FileError
+        If the run is not finished, or the file cannot be written.
+    AssimilationError
+        If a site is not of the run, or has no posterior.
+    """
+    tree = to_datatree(*open_posterior(folder), sites, thin)
+    encoding = {
+        f"/{name}": {v: {"zlib": True, "complevel": 4} for v in group.data_vars
+                     if group.data_vars[v].dtype.kind == "f"}
+        for name, group in tree.children.items()
+    }  # fmt: skip
+    with whole_file(path) as temporary:
+        tree.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
+    return tree
+
+
+def _positions(names: np.ndarray, sites: Sequence[str]) -> np.ndarray:
+    where = {name: i for i, name in enumerate(names)}
+    if unknown := [s for s in sites if s not in where]:
+        raise AssimilationError(
+            f"{len(unknown)} of the sites are not of this run, {unknown[0]} for one; its sites are "
+            f"named like {names[0]}."
+        )
+    return np.array([where[s] for s in sites], int)
+
+
+def _rows_of(summary: xr.Dataset, site: np.ndarray) -> xr.Dataset:
+    """Return the fitted layers of the sites, in their order."""
+    rows = summary[[n for n in summary.data_vars if str(n).startswith("row_")]]
+    order = {name: i for i, name in enumerate(site)}
+    place = np.array([order.get(s, -1) for s in rows["row_site"].to_numpy().astype(str)])
+    used = (place >= 0) & rows["row_used"].to_numpy().astype(bool)
+    return rows.isel(row=np.flatnonzero(used)[np.argsort(place[used], kind="stable")])
+
+
+def _text(values: np.ndarray) -> np.ndarray:
+    return values.astype(object) if values.dtype.kind in "UT" else values

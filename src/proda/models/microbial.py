@@ -1,0 +1,196 @@
+"""Soil models with explicit microbes and enzymes: all that COMPAS and its variants share.
+
+P-section 2.3; science: section 7.2.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from proda.column.column import Column
+from proda.column.environment import (
+    Environment,
+    climate_modifier,
+    climate_modifier_of_means,
+    environment,
+    environment_of_means,
+)
+from proda.column.ratio import ratio
+from proda.models.litter import litter_steady_state
+from proda.models.model import SoilModel, SteadyState, Transfers, Values
+
+EFOLDING = 0.5
+"""Depth over which decomposition falls to 1/e, m; fixed in COMPAS."""
+
+
+class MicrobialModel(SoilModel):
+    """Litter feeds microbes, DOC and mineral SOC; the kinetics of the last two are the model's own.
+
+    A catalyst C (enzyme, microbes) turns over a substrate S (mineral SOC, DOC) at
+    C S / (tau (K_m xi + saturating)) times xi, where `saturating` is S or C. How much the catalyst
+    has to turn over at steady state does not depend on that, and so neither do microbes and enzyme.
+    """
+
+    pools: ClassVar[tuple[str, ...]] = ("CWD", "ML", "CL", "LL", "DOC", "MIC", "ENZ", "mSOC")
+    soil_pools: ClassVar[tuple[str, ...]] = ("DOC", "MIC", "ENZ", "mSOC")
+    transported: ClassVar[tuple[str, ...]] = ("ML", "CL", "LL")
+    saturated_by: ClassVar[tuple[str, str]]
+    """Pools whose concentration K_m is compared with: in assimilation, in decomposition."""
+
+    @abc.abstractmethod
+    def saturating(
+        self, substrate: Float[Array, " layer"], catalyst: Float[Array, " layer"]
+    ) -> Float[Array, " layer"]:
+        """Return the concentration that saturates the reaction, g m-3."""
+
+    @abc.abstractmethod
+    def substrate(
+        self,
+        demand: Float[Array, " layer"],
+        xi_catalyst: Float[Array, " layer"],
+        km: Float[Array, " layer"],
+        catalyst: Float[Array, " layer"],
+    ) -> tuple[Float[Array, " layer"], Bool[Array, " layer"]]:
+        """Return the substrate at which all that arrives is turned over, and whether there is.
+
+        Parameters
+        ----------
+        demand
+            What arrives times tau: the least xi x catalyst that could turn it over, g m-2.
+        xi_catalyst
+            Modifier times stock of the catalyst, g m-2.
+        km
+            Michaelis constant with its modifier, g m-3.
+        catalyst
+            Its concentration, g m-3.
+        """
+
+    def further_reason(
+        self, pools: Float[Array, "pool layer"], empty: Bool[Array, " layer"], column: Column
+    ) -> Int[Array, ""] | None:
+        """Return a reason of the model's own to reject a steady state, None if it has none."""
+        return None
+
+    def steady_state(self, parameters: Values, column: Column) -> SteadyState:
+        """Solve litter, then the soil pools of each layer in closed form (P-Eq 9).
+
+        The formulas are those of science: section 7.2, multiplied through by the turnover times,
+        and with the uptake of DOC written as a sum: U = eta_doc (u_MIC + u_SOC + u_DOC) /
+        (1 - eta_doc). Only the differences that decide whether there is a steady state remain.
+        """
+        p = parameters
+        env = self._environment(p, column)
+        litter = litter_steady_state(
+            p["tau_ml"], p["tau_cl_ll"], p["a_cl_cwd"], self.input_shares(p, column), env,
+            self.mixing(p, column), column,
+        )  # fmt: skip
+        # What arrives from litter, g m-2 yr-1 in each layer.
+        ml, cl, ll = (env.litter * q for q in (litter.metabolic, litter.cellulose, litter.lignin))
+        grown_ml = (1.0 - p["a_doc_ml"]) * p["eta_ml"] * ml
+        grown_cl = (1.0 - p["a_doc_cl"]) * p["eta_cl_ll"] * cl
+        grown_ll = (1.0 - p["a_soc_ll"]) * p["eta_cl_ll"] * ll
+        u_mic = grown_ml + grown_cl + grown_ll
+        u_doc = p["a_doc_ml"] * ml + p["a_doc_cl"] * cl
+        u_soc = p["a_soc_ll"] * ll
+        respired_litter = (
+            (1.0 - p["a_doc_ml"]) * (1.0 - p["eta_ml"]) * ml
+            + (1.0 - p["a_doc_cl"]) * (1.0 - p["eta_cl_ll"]) * cl
+            + (1.0 - p["a_soc_ll"]) * (1.0 - p["eta_cl_ll"]) * ll
+        )
+
+        xi, thickness = env.soil, column.grid.thickness
+        through_mic = (u_mic + p["eta_doc"] * (u_soc + u_doc)) / (1.0 - p["eta_doc"])
+        # xi MIC, with 1 / k_mic = tau_mic tau_enz_prod / (tau_mic + tau_enz_prod)
+        death = p["tau_enz_prod"] / (p["tau_mic"] + p["tau_enz_prod"])
+        xi_mic = through_mic * p["tau_mic"] * death
+        xi_enz = xi_mic * p["tau_enz_decay"] / p["tau_enz_prod"]
+        mic, enz = ratio(xi_mic, xi), ratio(xi_enz, xi)
+        into_soc = u_soc + p["a_soc_mic"] * death * through_mic
+        assimilated = (u_mic + u_soc + u_doc) / (1.0 - p["eta_doc"])
+        km_decom, km_assim = p["km_decom"] * xi, p["km_assim"] * xi
+        mic_m3, enz_m3 = mic / thickness, enz / thickness
+        msoc, decomposes = self.substrate(into_soc * p["tau_decom"], xi_enz, km_decom, enz_m3)
+        doc, assimilates = self.substrate(assimilated * p["tau_assim"], xi_mic, km_assim, mic_m3)
+        empty = assimilated == 0.0
+        feasible = (empty | (decomposes & assimilates)).all() & ~litter.stuck
+
+        # From the pools, so that the check of conservation is one.
+        taken_up = ratio(xi_mic * doc, p["tau_assim"] * (km_assim + self.saturating(doc, mic_m3)))
+        co2 = respired_litter + (1.0 - p["eta_doc"]) * taken_up
+        pools = jnp.stack(
+            [
+                p["tau_cwd"] * litter.cwd / thickness,
+                p["tau_ml"] * litter.metabolic / thickness,
+                p["tau_cl_ll"] * litter.cellulose / thickness,
+                p["tau_cl_ll"] * litter.lignin / thickness,
+                doc,
+                mic_m3,
+                enz_m3,
+                msoc,
+            ]
+        )
+        if self.published:
+            feasible = feasible & (pools >= 0.0).all()
+        return self.finish(pools, co2, feasible, column, self.further_reason(pools, empty, column))
+
+    def transfers(
+        self, pools: Float[Array, "pool layer"], parameters: Values, column: Column
+    ) -> Transfers:
+        """Return the terms of P-Eq 2 and 6-8 at a state."""
+        p = parameters
+        env = self._environment(p, column)
+        shares = self.input_shares(p, column)
+        xi = env.soil
+        doc, mic, enz, msoc = pools[4:]
+        km_assim, km_decom = p["km_assim"] * xi, p["km_decom"] * xi
+        ones = jnp.ones_like(xi)
+        climate = climate_modifier_of_means if self.published else climate_modifier
+        decay = jnp.stack(
+            [
+                ones / p["tau_cwd"],
+                ones / p["tau_ml"],
+                ones / p["tau_cl_ll"],
+                ones / p["tau_cl_ll"],
+                ratio(mic, p["tau_assim"] * (km_assim + self.saturating(doc, mic))),
+                ones * (1.0 / p["tau_mic"] + 1.0 / p["tau_enz_prod"]),
+                ones / p["tau_enz_decay"],
+                ratio(enz, p["tau_decom"] * (km_decom + self.saturating(msoc, enz))),
+            ]
+        )
+        death = p["tau_enz_prod"] / (p["tau_mic"] + p["tau_enz_prod"])
+        return Transfers(
+            input=jnp.zeros_like(pools)
+            .at[:4]
+            .set(column.litter_input[:, None] * shares / column.grid.thickness),
+            decay=decay,
+            modifier=jnp.stack([xi, env.litter, env.litter, env.litter, xi, xi, xi, xi]),
+            fraction={
+                ("CL", "CWD"): p["a_cl_cwd"],
+                ("LL", "CWD"): 1.0 - p["a_cl_cwd"],
+                ("DOC", "ML"): p["a_doc_ml"],
+                ("MIC", "ML"): (1.0 - p["a_doc_ml"]) * p["eta_ml"],
+                ("DOC", "CL"): p["a_doc_cl"],
+                ("MIC", "CL"): (1.0 - p["a_doc_cl"]) * p["eta_cl_ll"],
+                ("mSOC", "LL"): p["a_soc_ll"],
+                ("MIC", "LL"): (1.0 - p["a_soc_ll"]) * p["eta_cl_ll"],
+                ("MIC", "DOC"): p["eta_doc"],
+                ("mSOC", "MIC"): p["a_soc_mic"] * death,
+                ("DOC", "MIC"): (1.0 - p["a_soc_mic"]) * death,
+                ("ENZ", "MIC"): p["tau_mic"] / (p["tau_mic"] + p["tau_enz_prod"]),
+                ("DOC", "ENZ"): jnp.asarray(1.0),
+                ("DOC", "mSOC"): jnp.asarray(1.0),
+            },
+            transport=self.mixing(p, column),
+            climate=climate(p["q10"], p["w_scaling"], jnp.asarray(EFOLDING), column),
+            input_shares=shares,
+            michaelis=dict(zip(self.saturated_by, (km_assim, km_decom), strict=True)),
+        )
+
+    def _environment(self, parameters: Values, column: Column) -> Environment:
+        average = environment_of_means if self.published else environment
+        p = parameters
+        return average(p["q10"], p["w_scaling"], jnp.asarray(EFOLDING), column)
