@@ -25,8 +25,10 @@ CENTRES: Mapping[str, Mapping[str, float]] = {
         "w_scaling": 0.5, "q10": 0.45, "diffus": 0.5, "b": 0.5,
     },
 }  # fmt: skip
-"""Parameters that move soil carbon most, and the middle of their truth (share of the prior); of a model that is not here, every parameter varies about the
-middle of its prior."""
+"""Parameters that move soil carbon most, and the middle of their truth (share of the prior).
+
+Of a model that is not here, every parameter varies about the middle of its prior.
+"""
 
 MOVING, SILENT = 0.5, 1.0
 """Spread of the truth over the land, in normal scores of the prior: of parameters that move carbon,
