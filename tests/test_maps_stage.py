@@ -256,7 +256,7 @@ def test_commands_of_the_page_on_maps(made, monkeypatch):
     shutil.copy(world.covariates, "covariates.nc")
     printed = []
     for words in commands("maps.md"):
-        done = CliRunner().invoke(app, words)
+        done = CliRunner().invoke(app, words[1:])
         assert done.exit_code == 0, (words, done.output, done.exception)
         printed.append(done.stdout)
     for words in ("feasible", "with all covariates", "0-200 cm", "5 %"):
@@ -282,7 +282,7 @@ def test_page_on_the_twin_world(tmp_path, monkeypatch, capsys):
     assert set(names["world"].spread) == {"clm5", "compas"}
     assert "cSoilAbove1m" in capsys.readouterr().out
     for words in commands("twin.md"):
-        done = CliRunner().invoke(app, words)
+        done = CliRunner().invoke(app, words[1:])
         assert done.exit_code == 0, (words, done.output, done.exception)
     built = pd.read_parquet("profiles/profiles.parquet")
     with xr.open_dataset("sites.nc") as sites:

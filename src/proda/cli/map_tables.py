@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def number(value: float, form: str = ",.0f") -> str:
     """Format a number; a dash where there is none."""
-    return format(value, form) if np.isfinite(value) else "-"
+    if not np.isfinite(value):
+        return "-"
+    return format(value, form if abs(value) < 1e7 else ".1e")
 
 
 def print_reasons(counts: Mapping[str, int], members: Mapping[str, int], n: int) -> None:

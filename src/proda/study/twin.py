@@ -22,7 +22,7 @@ from proda.models.model import SoilModel
 from proda.models.registry import load_model
 from proda.study.twin_climate import twin_climate
 from proda.study.twin_profiles import draw_sites, measure, tidy_tables
-from proda.study.twin_truth import true_parameters
+from proda.study.twin_truth import CENTRES, true_parameters
 
 CLIMATE, COVARIATES, PROFILES, NOTE = "climate.nc", "covariates.nc", "profiles", "world.json"
 
@@ -70,7 +70,7 @@ def make_twin_world(
     n_sites: int = 120,
     noise: float = 0.25,
     measured_model: str = "clm5",
-    models: tuple[str, ...] = ("clm5", "compas"),
+    models: tuple[str, ...] = tuple(CENTRES),
 ) -> TwinWorld:
     """Make a planet, its climate, its soils' true parameters, and profiles measured on it.
 
@@ -91,7 +91,7 @@ def make_twin_world(
     measured_model
         Which model's truth the profiles measure; the other's misfit can then be seen.
     models
-        Models that have a truth.
+        Models that have a truth; by default the study's two.
 
     Raises
     ------

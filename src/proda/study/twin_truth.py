@@ -25,7 +25,10 @@ CENTRES: Mapping[str, Mapping[str, float]] = {
         "w_scaling": 0.5, "q10": 0.45, "diffus": 0.5, "b": 0.5,
     },
 }  # fmt: skip
-"""Parameters that move soil carbon most, and the middle of their truth (share of the prior)."""
+"""Parameters that move soil carbon most, and the middle of their truth (share of the prior).
+
+Of a model that is not here, every parameter varies about the middle of its prior.
+"""
 
 MOVING, SILENT = 0.5, 1.0
 """Spread of the truth over the land, in normal scores of the prior: of parameters that move carbon,
@@ -52,7 +55,7 @@ def true_parameters(
     scores = (scores - scores.mean(axis=0)) / scores.std(axis=0)
     rock = table["parent_material"].cat.codes.to_numpy()
     n_rocks = len(table["parent_material"].cat.categories)
-    centres = CENTRES.get(model.name, {})  # of another model none is known to move carbon
+    centres = CENTRES.get(model.name, {})
     columns = []
     for k, row in enumerate(model.rows):
         rng = np.random.default_rng([seed, 12, k, len(model.rows)])
