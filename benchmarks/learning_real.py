@@ -14,7 +14,6 @@ import time
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.special import ndtr, ndtri
 
 from proda.evaluation.carbon import (
     Modelled,
@@ -23,36 +22,13 @@ from proda.evaluation.carbon import (
     groups_of,
     held_out_carbon,
 )
+from proda.evaluation.spread import fit_spread
 from proda.evaluation.train import BASELINES, modelled_by_method
 from proda.learning import LearningSettings, learn
 from proda.learning.layers import SiteLayers, assimilation_settings, read_layers
-from proda.learning.learn import Learned
 
-DRAWS = 40
 COLUMNS = ("lost", "log_r2", "rmse_log", "bias_log", "nse", "rmse", "bias", "site_nse",
            "site_nse_positive", "site_rmse_log")  # fmt: skip
-
-
-def coverage(learned: Learned) -> tuple[float, float]:
-    """Share of held-out layers in the 90 % interval of calibrated draws, and its width in ln."""
-    layers, goal = learned.layers, learned.sites.targets
-    mean, sd = (
-        learned.validation.predicted["network"],
-        learned.ensemble.calibration.sd(learned.validation.spread),
-    )
-    low, high = ndtr((0.0 - mean) / sd), ndtr((1.0 - mean) / sd)
-    rng = np.random.default_rng(0)
-    logs = []
-    for _ in range(DRAWS):
-        u = np.clip(mean + sd * ndtri(low + rng.random(mean.shape) * (high - low)), 1e-6, 1 - 1e-6)
-        carbon = held_out_carbon(layers, goal.physical(u)).carbon
-        with np.errstate(divide="ignore"):
-            logs.append(np.log(carbon) + 0.25 * rng.standard_normal(carbon.shape))
-    logs = np.stack(logs)
-    use = layers.used & (np.isfinite(logs).sum(axis=0) > DRAWS / 2)
-    lower, upper = np.nanquantile(logs[:, use], [0.05, 0.95], axis=0)
-    seen = np.log(layers.profiles.carbon[use] / 1000.0)
-    return float(((lower <= seen) & (seen <= upper)).mean()), float(np.median(upper - lower))
 
 
 def show(name: str, table: pd.DataFrame) -> None:
@@ -90,11 +66,13 @@ def main(kept: str, covariates: str, profiles: str, forcing: str, run: str, *cho
             modelled["own mean profile"] = assimilated_carbon(layers, run)
         result = carbon_skill(layers, modelled, groups)
         show(f"`{text}` " if chosen else "", result)
-        inside, width = coverage(learned)
+        spread = fit_spread(learned.validation, layers, learned.ensemble.calibration)
         skill = learned.validation.skill().query("method == 'network'")
         print(f"<!-- {text}: {len(layers)} sites, {taken:.0f} s; median correlation of parameters "
-              f"{skill['correlation'].median():.2f}; 90 % of calibrated draws covers {inside:.3f} "
-              f"of held-out layers, median width {width:.2f} in ln -->", flush=True)  # fmt: skip
+              f"{skill['correlation'].median():.2f}; 90 % of calibrated draws cover "
+              f"{spread.coverage_before:.3f} of held-out layers, with the factor "
+              f"{spread.factor:.2f} {spread.coverage:.3f}, median width {spread.width:.2f} in ln "
+              "-->", flush=True)  # fmt: skip
         if not i:
             parts = result[result["by"] != "all"]
             wide = parts.pivot_table(index="method", columns="group", values="site_rmse_log",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -16,6 +17,8 @@ from proda.cli import app
 from proda.errors import FileError, LearningError
 from proda.evaluation import predict_table, train_network
 from proda.learning import LearningSettings, load_ensemble, study
+from tests.conftest import HERE
+from tests.test_docs import code
 from tests.training_worlds import make_world
 
 OPTIONS = {"members": 2, "epochs": 30, "tuning_epochs": 12}
@@ -30,14 +33,19 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(world):
-    """Train by the command; return what it printed."""
-    words = ["train", *world.arguments(), str(world.path("network")), "--no-curve",
-             "--plots", str(world.path("figures"))]  # fmt: skip
-    for name, value in {**OPTIONS, **FOLDS, **world.data()}.items():
-        words += [f"--{name.replace('_', '-')}", str(value)]
-    result = CliRunner().invoke(app, words, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
+    """Run the commands of docs/learning.md, the training cut short; return what each printed."""
+    lines = [line for block in code(HERE.parent / "docs" / "learning.md", "bash")
+             for line in block.splitlines()]  # fmt: skip
+    short = [f"--{k.replace('_', '-')}={v}" for k, v in {**OPTIONS, **FOLDS}.items()]
+    said = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(world.folder)
+        for words in map(shlex.split, lines):
+            more = [*short, "--no-curve"] if words[1] == "train" else []
+            result = CliRunner().invoke(app, [*words[1:], *more], catch_exceptions=False)
+            assert result.exit_code == 0, result.output
+            said.append(result.stdout)
+    return said
 
 
 def again(world, name, settings=SETTINGS, **changes):
@@ -60,7 +68,7 @@ def test_folder_is_whole_and_says_how_it_was_made(world, trained):
     history = load_ensemble(folder).history
     assert set(history["stage"]) == {"parameters", "carbon"}
     assert history[history["stage"] == "carbon"]["epoch"].min() == 0
-    assert "Carbon of profiles left out" in trained
+    assert "Carbon of profiles left out" in trained[0]
     drawn = {path.name for path in world.path("figures").iterdir()}
     assert drawn == {"training.png", "parameters.png", "carbon.png", "skill.png", "importance.png"}
 
@@ -115,37 +123,20 @@ def test_without_profiles_nothing_is_tuned_and_that_is_said(world, trained):
 
 
 def test_predictions_of_a_table_and_flags(world, trained):
-    rows = world.covariates.drop(columns="site").head(5).copy()
-    rows.loc[0, "temperature"] = 390.0
-    rows.loc[1, "wetness"] = np.nan
-    rows.to_parquet(world.path("cells.parquet"), index=False)
-    words = ["predict", str(world.path("network")), str(world.path("cells.parquet")), "-o",
-             str(world.path("parameters.nc")), "--draws"]  # fmt: skip
-    said = CliRunner().invoke(app, words, catch_exceptions=False).stdout
-    assert "wetness" in said
+    assert "wetness" in trained[1]
     found = files.open_netcdf(world.path("parameters.nc")).load()
     assert found["parameters"].dims == ("member", "site", "parameter")
     assert found["draws"].sizes == {"member": 2, "site": 5, "parameter": 21}
     assert found["usable"].to_numpy().tolist() == [1, 0, 1, 1, 1]
     assert found["flag"].to_numpy()[0] == 1
     assert np.isnan(found["mean"][1]).all()
+    rows = pd.read_parquet(world.path("cells.parquet"))
     direct = load_ensemble(world.path("network")).predict(rows, draws=True)
     np.testing.assert_array_equal(found["draws"], direct["draws"])
 
 
 def test_predictions_of_a_grid_take_its_land_cells(world, trained):
-    lat, lon = [40.0, 50.0], [0.0, 10.0, 20.0]
-    shape = (len(lat), len(lon))
-    grid = xr.Dataset(
-        {name: (("lat", "lon"), np.full(shape, value, np.float32))
-         for name, value in (("wetness", 0.1), ("clay", 0.2), ("temperature", 285.0))},
-        {"lat": lat, "lon": lon},
-    )  # fmt: skip
-    zone = {"flag_values": np.array([1], np.int8), "flag_meanings": "Dfb"}
-    grid["koppen_class"] = (("lat", "lon"), np.full(shape, 1.0), zone)
-    grid["land_mask"] = (("lat", "lon"), np.array([[1, 0, 1], [1, 1, 0]]))
-    grid.to_netcdf(world.path("grid.nc"))
-    found = predict_table(world.path("network"), world.path("grid.nc"))
+    found = files.open_netcdf(world.path("parameters_grid.nc")).load()
     assert found.sizes["site"] == 4
     assert found["row"].to_numpy().tolist() == [0, 0, 1, 1]
     assert found["latitude"].to_numpy().tolist() == [40.0, 40.0, 50.0, 50.0]

@@ -35,7 +35,7 @@ def judged():
 
 
 def test_columns_without_a_steady_state_pass_no_gradient_and_a_set_loss(judged):
-    found, u, _ = judged
+    found, _, _ = judged
     good = np.asarray(found.good)
     assert 0 < good.sum() < N
     assert np.isfinite(found.loss).all()

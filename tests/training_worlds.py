@@ -95,6 +95,7 @@ def make_world(folder: Path, n: int = N, seed: int = 3) -> World:
     table.to_parquet(folder / "sites.parquet", index=False)
     _write_profiles(folder, table, carbon.reshape(n, -1))
     _write_posterior(folder, table, share, rows, rng)
+    _write_places(folder, table)
     return World(folder, table, truth)
 
 
@@ -139,3 +140,22 @@ def _write_posterior(
                 "lower": ("parameter", lower), "upper": ("parameter", upper)},
         attrs={"model": "clm5", "variant": "default"},
     ).to_netcdf(folder / "kept.nc")  # fmt: skip
+
+
+def _write_places(folder: Path, table: pd.DataFrame) -> None:
+    """Five cells, of which one is hot and one lacks a covariate; and a grid with four of land."""
+    rows = table.drop(columns="site").head(5).copy()
+    rows.loc[0, "temperature"] = 390.0
+    rows.loc[1, "wetness"] = np.nan
+    rows.to_parquet(folder / "cells.parquet", index=False)
+    lat, lon = [40.0, 50.0], [0.0, 10.0, 20.0]
+    shape = (len(lat), len(lon))
+    grid = xr.Dataset(
+        {name: (("lat", "lon"), np.full(shape, value, np.float32))
+         for name, value in (("wetness", 0.1), ("clay", 0.2), ("temperature", 285.0))},
+        {"lat": lat, "lon": lon},
+    )  # fmt: skip
+    zone = {"flag_values": np.array([1], np.int8), "flag_meanings": "Dfb"}
+    grid["koppen_class"] = (("lat", "lon"), np.full(shape, 1.0), zone)
+    grid["land_mask"] = (("lat", "lon"), np.array([[1, 0, 1], [1, 1, 0]]))
+    grid.to_netcdf(folder / "covariates_halfdeg.nc")
