@@ -34,7 +34,9 @@ def test_narrow_posteriors_are_taken_as_they_are_and_wide_ones_for_nothing():
     table = covariates(3, 0)
     mean = np.full((3, 4), 0.4)
     sd = np.array([0.01, 0.05, 0.1, np.sqrt(1 / 12)]) * np.ones((3, 1))
-    goal = targets(summary(table, mean, sd), LearningSettings(unexplained_sd=0.1))
+    goal = targets(
+        summary(table, mean, sd), LearningSettings(target="likelihood", unexplained_sd=0.1)
+    )
     np.testing.assert_allclose(goal.value[:, :2], 0.4, atol=1e-6)
     np.testing.assert_allclose(goal.weight[0, 0], 1 / (0.01**2 + 0.1**2), rtol=1e-6)
     assert (goal.weight[:, 3] == 0).all()
@@ -91,7 +93,7 @@ def test_study_loss_refuses_a_mean_on_the_lower_end():
         ({"dropout": 1.0}, "dropout"),
         ({"epochs": 0}, "epochs"),
         ({"loss": "l2"}, "weighted, study"),
-        ({"loss": "study"}, "posterior_mean"),
+        ({"loss": "study", "target": "likelihood"}, "posterior_mean"),
         ({"validation_share": 0.0}, "validation_share"),
         ({"weight_decay": -1.0}, "weight_decay"),
     ],

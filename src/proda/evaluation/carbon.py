@@ -151,7 +151,7 @@ def groups_of(layers: SiteLayers, covariates: pd.DataFrame) -> dict[str, np.ndar
     """Return how rows are grouped: kind of group -> name of each row's group.
 
     `all`, `depth`, `zone` (by latitude), and `koeppen` (main groups) where the covariates hold
-    `koeppen_class`.
+    `koppen_class`.
     """
     p = layers.profiles
     middle, latitude = 0.5 * (p.upper + p.lower), np.abs(p.latitude)[layers.row_site]
@@ -160,8 +160,8 @@ def groups_of(layers: SiteLayers, covariates: pd.DataFrame) -> dict[str, np.ndar
         "depth": _classes(middle, DEPTHS),
         "zone": _classes(latitude, ZONES),
     }
-    if "koeppen_class" in covariates:
-        letters = covariates["koeppen_class"].astype(str).str[:1]
+    if "koppen_class" in covariates:
+        letters = covariates["koppen_class"].astype(str).str[:1]
         named = letters.map(lambda letter: KOEPPEN.get(letter, UNKNOWN)).to_numpy(object)
         groups["koeppen"] = named[layers.row_site]
     return groups

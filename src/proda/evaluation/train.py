@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from proda.evaluation.carbon import (
     groups_of,
     held_out_carbon,
 )
+from proda.evaluation.spread import Spread, fit_spread
 from proda.learning import baselines
 from proda.learning.checkpoint import versions
 from proda.learning.diagnose import learning_curve, permutation_importance
@@ -59,6 +60,7 @@ class TrainingResult:
     importance: pd.DataFrame | None
     curve: pd.DataFrame | None
     held_out: xr.Dataset | None
+    spread: Spread | None
     notes: tuple[str, ...]
     seconds: float
 
@@ -160,25 +162,31 @@ def train_network(
         layers=None if profiles is None else read, checkpoint=checkpoint, keep_checkpoint=True,
         on_progress=progress,
     )  # fmt: skip
-    skills, carbon, shuffled, growth, held_out = None, None, None, None, None
-    if learned.validation is not None:
+    skills, carbon, shuffled, growth, held_out, spread = None, None, None, None, None, None
+    if (validation := learned.validation) is not None:
         tell("skill of parameters")
-        skills = learned.validation.skill()
-        held_out = learned.validation.as_dataset()
+        skills = validation.skill()
+        held_out = validation.as_dataset()
         if learned.layers is not None:
             tell("skill of carbon")
-            modelled = modelled_by_method(learned.validation, learned.layers, assimilation,
+            modelled = modelled_by_method(validation, learned.layers, assimilation,
                                           default_b)  # fmt: skip
             groups = groups_of(learned.layers, learned.sites.table)
             carbon = carbon_skill(learned.layers, modelled, groups)
             held_out = held_out.merge(_rows(learned.layers, modelled, groups))
+            if learned.ensemble.calibration is not None:
+                tell("spread of carbon")
+                calibration = learned.ensemble.calibration
+                spread = fit_spread(validation, learned.layers, calibration, settings.seed)
+                wider = replace(learned.ensemble, calibration=spread.apply(calibration))
+                learned = replace(learned, ensemble=wider)
         if importance:
             tell("importance of covariates")
-            shuffled = permutation_importance(learned.validation, repeats=importance)
+            shuffled = permutation_importance(validation, repeats=importance)
         if curve:
             tell("learning curve")
             growth = _curve(learned, settings)
-    result = TrainingResult(target, learned, skills, carbon, shuffled, growth, held_out,
+    result = TrainingResult(target, learned, skills, carbon, shuffled, growth, held_out, spread,
                             tuple(notes), time.monotonic() - begun)  # fmt: skip
     tell("writing")
     header = _header(result, settings, kept, covariates, profiles, forcing, assimilation,
@@ -288,6 +296,8 @@ def _header(
             part: dict(zip(names, values.tolist(), strict=True))
             for part, values in asdict(learned.ensemble.calibration).items()
         }
+    if result.spread is not None:
+        header["spread_of_carbon"] = asdict(result.spread)
     return header
 
 

@@ -226,7 +226,8 @@ def curve(table: pd.DataFrame) -> Figure:
         axis.plot(middle.index, middle, "o-", color=COLOURS[0], label="median parameter")
         axis.axhline(0.0, color=COLOURS[7], lw=1)
         axis.set(xscale="log", xlabel="sites trained on", ylabel="skill at sites left out (1)")
-        axis.xaxis.set_major_formatter("{x:g}")
+        axis.set_xticks(middle.index, [f"{size:,}" for size in middle.index])
+        axis.set_xticks([], minor=True)
         axis.legend(fontsize="small")
         n = middle.index.to_numpy()
         axis.set_title(f"From {n[0]:,} to {n[-1]:,} sites the median skill goes from "
@@ -249,7 +250,8 @@ def importance(table: pd.DataFrame, most: int = 20) -> Figure:
         figure, axis = plt.subplots(figsize=(5.6, 1.2 + 0.2 * len(top)))
         axis.barh(top["group"], 100 * top["increase"], xerr=100 * top["sd"], color=COLOURS[0],
                   ecolor=COLOURS[6])  # fmt: skip
-        axis.set_xlabel("increase of the weighted squared error of parameters (%)")
+        axis.set_xlabel("increase of the error of parameters (%)")
+        axis.set_axisbelow(True)
         axis.grid(visible=False, axis="y")
         best = table.iloc[0]
         axis.set_title(f"{best['group']} matters most: {best['increase']:+.1%} when shuffled")
