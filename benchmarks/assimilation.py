@@ -85,6 +85,18 @@ def steps_per_second(kind: type[Problem], settings: Settings, sites: Any, names:
     return n * full.segment * len(names) * CHAINS * full.sampler.n_replicas / took
 
 
+def bytes_per_column(settings: Settings, sites: Any, names: Any) -> float:
+    """Return memory of the compiled program for each column that it solves side by side."""
+    problem = settings.build()
+    keys = chain_keys(0, names, CHAINS)
+    state = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), start(problem, sites, keys))
+    compiled: Any = advance.lower(problem, sites, keys, state, 10, False).compile()
+    needed = compiled.compiled.memory_analysis()
+    total = (needed.temp_size_in_bytes + needed.argument_size_in_bytes
+             + needed.output_size_in_bytes)  # fmt: skip
+    return float(total) / (len(names) * CHAINS * problem.sampler.n_replicas)
+
+
 def effective(settings: Settings, sites: Any, names: Any) -> tuple[float, np.ndarray]:
     """Return seconds and the smallest effective size of each site, from start to end."""
     problem = settings.build()
@@ -128,7 +140,7 @@ def main() -> None:
         )
         return assemble(some, forcing, "layer_mean"), some.site
 
-    speed, gain = [], []
+    speed, gain, memory = [], [], []
     for model in ("clm5", "compas"):
         for name, (options, draws) in SAMPLERS.items():
             if asked.skip_nuts and name == "nuts":
@@ -146,6 +158,13 @@ def main() -> None:
                     f"{np.prod(STUDY) / rate / 86400:.1f} |"
                 )
                 print(speed[-1], flush=True)
+                column = bytes_per_column(settings, sites, names)
+                lanes = STUDY[0] * STUDY[1] * settings.build_sampler().n_replicas
+                memory.append(
+                    f"| {model} | {name} | {column / 1e3:.0f} | {lanes / 1e6:.2f} | "
+                    f"{column * lanes / 1e9:.0f} |"
+                )
+                print(memory[-1], flush=True)
             sites, names = sites_of(asked.sites)
             took, smallest = effective(settings, sites, names)
             gain.append(
@@ -178,6 +197,15 @@ def main() -> None:
             "| model | sampler | s | smallest ESS per second, summed | median site | worst site |",
             "|---|---|---|---|---|---|",
             *gain,
+            "",
+            "Memory of the compiled program (arguments, results, temporaries) per column solved "
+            "side by side, and what the study would need with all chains of all profiles resident "
+            "at once, as on one GPU; a CPU process holds some thousand columns at a time, whatever "
+            "the number of sites.",
+            "",
+            "| model | sampler | kB per column | million columns | GB all resident |",
+            "|---|---|---|---|---|",
+            *memory,
         ],
     )
 

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 import proda
 from proda.cli import app
 from proda.files import write_netcdf
-from proda.models.registry import MODELS
 from tests.conftest import HERE
 
 runner = CliRunner()
@@ -99,10 +98,3 @@ def test_the_program_exits_2_with_one_line_and_no_traceback(tmp_path):
     assert done.returncode == 2
     assert "not a readable netCDF file" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_demo_writes_its_files(tmp_path):
-    text = run("demo", "--folder", tmp_path / "demo")
-    assert "rain forest" in text
-    names = sorted(p.name for p in (tmp_path / "demo").iterdir())
-    assert names == sorted(["columns.png", *(f"{name}.nc" for name in MODELS)])

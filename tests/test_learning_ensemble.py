@@ -177,7 +177,7 @@ def test_draws_need_a_calibration(world, learned):
 
 def test_calibration_finds_the_error_it_was_made_with():
     table = covariates(4000, 5)
-    goal = targets(posterior(table, 5, noise=0.1), LearningSettings())
+    goal = targets(posterior(table, 5, noise=0.1), LearningSettings(target="likelihood"))
     rng = np.random.default_rng(0)
     spread = rng.uniform(0.01, 0.08, goal.value.shape)
     error = np.sqrt((1.5 * spread) ** 2 + 0.03**2) * rng.standard_normal(spread.shape)

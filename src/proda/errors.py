@@ -53,3 +53,11 @@ class MapError(ProdaError):
 
 class LearningError(ProdaError):
     """Training data, settings or a trained network do not fit together."""
+
+
+class StudyError(ProdaError):
+    """The settings of a study make no sense, or its folder cannot be gone on with."""
+
+
+class ComparisonError(ProdaError):
+    """Models, maps or sites that are to be compared do not fit together."""

@@ -8,14 +8,19 @@ import sys
 from proda.cli import (
     assimilate,
     column,
+    compare,
     covariates,
     demo,
     diagnose,
     export,
     forcing,
     get,
+    maps,
     models,
     profiles,
+    report,
+    run,
+    train,
 )
 from proda.cli.app import app
 from proda.cli.console import errors
@@ -24,6 +29,7 @@ __all__ = [
     "app",
     "assimilate",
     "column",
+    "compare",
     "covariates",
     "demo",
     "diagnose",
@@ -31,8 +37,12 @@ __all__ = [
     "forcing",
     "get",
     "main",
+    "maps",
     "models",
     "profiles",
+    "report",
+    "run",
+    "train",
 ]
 
 

@@ -10,17 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proda.cli.app import app
+from proda.cli.stopping import STOPPED, seconds
 
 if TYPE_CHECKING:
     from proda.inference.batch import Control
     from proda.inference.run import Run
     from proda.inference.runner import Progress
     from proda.inference.settings import Settings
-
-STOPPED = 75
-"""Exit status of a run that was stopped and can go on (EX_TEMPFAIL of sysexits.h)."""
-
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @app.command(
@@ -124,7 +120,7 @@ def assimilate(
     if run.complete:
         console.print(f"{run.folder} is finished.")
     else:
-        _work(run, _cores(workers), _seconds(stop_after), cluster)
+        _work(run, _cores(workers), seconds(stop_after), cluster)
     _summary(run)
 
 
@@ -151,14 +147,14 @@ def _dry_run(settings: Settings, profiles: Path, forcing: Path, sites: int | Non
         )
 
 
-def _work(run: Run, workers: int, seconds: float | None, cluster: Path | None) -> None:
+def _work(run: Run, workers: int, limit: float | None, cluster: Path | None) -> None:
     import threading
 
     from proda.cli.console import console, errors, progress
     from proda.inference.batch import Control, Stopped
     from proda.inference.runner import Progress, total_evaluations, work
 
-    control = Control(deadline=time.time() + seconds) if seconds is not None else Control()
+    control = Control(deadline=time.time() + limit) if limit is not None else Control()
     total = total_evaluations(run)
     begun, counted, n_done = time.monotonic(), [0], [0]
     lock = threading.Lock()
@@ -288,31 +284,10 @@ def _error_sd(text: str) -> float | str:
         ) from error
 
 
-def _seconds(text: str | None) -> float | None:
-    from proda.errors import AssimilationError
-
-    if text is None:
-        return None
-    unit = text[-1:] if text[-1:] in _UNITS else ""
-    try:
-        return float(text.removesuffix(unit)) * _UNITS.get(unit, 1.0)
-    except ValueError as error:
-        raise AssimilationError(
-            f"--stop-after {text}: expected a time such as 600s, 90m or 11.5h."
-        ) from error
-
-
 def _cores(workers: int | None) -> int:
-    import os
-
-    import jax
-
     from proda.errors import AssimilationError
+    from proda.study.models import processes
 
-    if workers is not None:
-        if workers < 1:
-            raise AssimilationError(f"--workers {workers}: expected 1 or more.")
-        return workers
-    if jax.default_backend() != "cpu":
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if workers is not None and workers < 1:
+        raise AssimilationError(f"--workers {workers}: expected 1 or more.")
+    return workers or processes()

@@ -1,4 +1,4 @@
-"""`proda demo`: both models on made-up columns, printed and plotted."""
+"""`proda demo`: a whole study of a made-up world, from profiles to report."""
 
 from __future__ import annotations
 
@@ -10,46 +10,24 @@ import typer
 from proda.cli.app import app
 
 
-@app.command()
+@app.command(epilog="Examples: `proda demo` · `proda demo somewhere/else`")
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where to write.")] = Path("proda-demo"),
+    folder: Annotated[
+        Path, typer.Argument(help="Where to write; new, or that of an earlier demo.")
+    ] = Path("proda-demo"),
 ) -> None:
-    """Run both models on six made-up columns, print a table and draw a figure."""
-    import proda
-    from proda.cli.column import MEAN_ROOT_BETA
-    from proda.cli.console import console, print_table
-    from proda.files import write_netcdf
-    from proda.models.registry import MODELS
-    from proda.plots.columns import columns, stock
-    from proda.plots.style import save
+    """Run a whole study of a made-up world in a few minutes; needs no data.
 
-    folder.mkdir(parents=True, exist_ok=True)
-    forcing = proda.Forcing.from_dataset(proda.example_columns())
-    results, parts = {}, {}
-    for name in MODELS:
-        model = proda.load_model(name)
-        b = MEAN_ROOT_BETA if name == "clm5" else None
-        values = proda.default_parameters(model, forcing, b)
-        results[name] = proda.steady_state(model, values, forcing, "physical")
-        parts[name] = proda.components(model, values, forcing, "physical")
-        write_netcdf(
-            results[name].assign(parts[name].drop_vars("reason").data_vars),
-            folder / f"{name}.nc",
-        )
-    rows = [
-        (
-            site, name, f"{stock(results[name])[i]:.1f}",
-            f"{float(parts[name]['residence_time'][i]):.0f}",
-            *(f"{float(parts[name][c][i]):.2f}" for c in ("CTE", "K", "XI", "V", "B")),
-        )
-        for i, site in enumerate(forcing.site)
-        for name in MODELS
-    ]  # fmt: skip
-    print_table(
-        "Default parameters, made-up columns: carbon to 1 m, residence time, components",
-        ["site", "model", "kg m-2", "yr", "CTE", "K", "XI", "V", "B"],
-        rows,
-        right=range(2, 9),
-    )
-    save(columns(results), folder / "columns.png")
-    console.print(f"Written to {folder}: {', '.join(sorted(p.name for p in folder.iterdir()))}")
+    The world's climate, soils and true parameters are generated, and profiles are measured on it
+    with error. The study then does to it what it would do to real data, and its report shows truth
+    against what was recovered. Called again, it goes on where it was stopped.
+    """
+    from proda.cli.console import console
+    from proda.cli.run import run_and_print
+    from proda.study.demo import make_demo
+    from proda.study.settings import read_study
+
+    with console.status("Making a world"):
+        study = make_demo(folder)
+    console.print(f"Settings: {study}", highlight=False, soft_wrap=True)
+    run_and_print(read_study(study), folder / "study")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +12,6 @@ from proda.cli.app import app
 from proda.cli.console import console, print_table
 
 if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.figure import Figure
-
     from proda.inference.assessment import Assessment
 
 
@@ -69,6 +65,7 @@ def diagnose(
     from proda.inference.assessment import assess
     from proda.inference.diagnostics.filter import Filter
     from proda.inference.run import open_posterior
+    from proda.study.diagnosis import draw, write_kept, write_table
 
     if plots is None and (site is not None or land_mask is not None):
         raise AssimilationError("--site and --land-mask are for the figures: give --plots, too.")
@@ -76,11 +73,14 @@ def diagnose(
     found = assess(summary, Filter(max_gelman_rubin, min_nse, max_rhat, min_ess))
     _print(found)
     if table is not None:
-        _write_table(found, table)
+        write_table(found, table)
+        console.print(f"Written: {table}, {len(found.sites):,} sites", soft_wrap=True)
     if output is not None:
-        _write_kept(found, output)
+        kept = write_kept(found, output)
+        console.print(f"Written: {output}, {kept.sizes['site']:,} sites x "
+                      f"{kept.sizes['parameter']} parameters", soft_wrap=True)  # fmt: skip
     if plots is not None:
-        for path in _draw(found, draws, plots, site, land_mask):
+        for path in draw(found, draws, plots, site=site, land_mask=land_mask):
             console.print(f"Drawn: {path}", soft_wrap=True)
 
 
@@ -148,59 +148,3 @@ def _print(found: Assessment) -> None:
 
 def _number(value: float, form: str) -> str:
     return "-" if np.isnan(value) else format(value, form)
-
-
-def _write_table(found: Assessment, path: Path) -> None:
-    from proda.files import whole_file
-
-    with whole_file(path) as temporary:
-        found.sites.assign(is_posterior=found.caveat or "yes").to_csv(temporary, index=False)
-    console.print(f"Written: {path}, {len(found.sites):,} sites", soft_wrap=True)
-
-
-def _write_kept(found: Assessment, path: Path) -> None:
-    from proda.files import write_dataset
-    from proda.inference.assessment import kept_posterior
-    from proda.learning.settings import LearningSettings
-    from proda.learning.targets import targets
-
-    kept = kept_posterior(found)
-    targets(kept, LearningSettings())  # refuses what the network could not learn from
-    write_dataset(kept, path)
-    console.print(f"Written: {path}, {kept.sizes['site']:,} sites x {kept.sizes['parameter']} "
-                  "parameters", soft_wrap=True)  # fmt: skip
-
-
-def _draw(
-    found: Assessment, draws: xr.Dataset, folder: Path, site: str | None, land_mask: Path | None
-) -> Iterator[Path]:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    from proda.models.registry import load_model
-    from proda.observations.land import open_land_mask
-    from proda.plots import assimilation, assimilation_marginals, assimilation_sites
-    from proda.plots.style import save
-
-    folder.mkdir(parents=True, exist_ok=True)
-    land = open_land_mask(land_mask, tolerance=0.0).grid() if land_mask is not None else None
-    rows = load_model(found.summary.attrs["model"], found.summary.attrs["variant"]).rows
-    defaults = {row.name: row.default for row in rows}
-    figures: dict[str, Callable[[], Figure]] = {
-        "verdicts_map": lambda: assimilation_sites.site_verdicts(found, land),
-        "convergence_and_fit": lambda: assimilation_sites.convergence_and_fit(found),
-        "information": lambda: assimilation_sites.information(found),
-        "layers": lambda: assimilation_sites.layers(found),
-        "profiles": lambda: assimilation.profiles(found, assimilation.spread_of_fit(found, 12)),
-        "marginals": lambda: assimilation_marginals.marginals(found, draws, defaults),
-        "traces": lambda: assimilation.traces(
-            found, draws, site or assimilation.worst_site(found)
-        ),
-    }  # fmt: skip
-    for name, make in figures.items():
-        path, figure = folder / f"{name}.png", make()
-        save(figure, path)
-        plt.close(figure)
-        yield path

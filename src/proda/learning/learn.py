@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -19,19 +19,28 @@ from proda.learning.calibration import fit_calibration
 from proda.learning.ensemble import Ensemble
 from proda.learning.features import Missing
 from proda.learning.join import TrainingSites, join
+from proda.learning.layers import SiteLayers
 from proda.learning.settings import LearningSettings
 from proda.learning.splits import NO_FOLD, plan
+from proda.learning.targets import targets
 from proda.learning.train import Progress, Trained, train
-from proda.learning.validation import CrossValidation, assess, folds_of
+from proda.learning.tune import STAGE, Tuned, tune
+from proda.learning.validation import NETWORK, UNTUNED, CrossValidation, assess, folds_of
 
 
 @dataclass(frozen=True)
 class Learned:
-    """The ensemble, its cross-validation (None without folds), and the sites it was made from."""
+    """The ensemble, its cross-validation (None without folds), and the sites it was made from.
+
+    Where it was tuned, `tuned` says how that went, and the cross-validation holds the network as
+    it was before as method `network_untuned`.
+    """
 
     ensemble: Ensemble
     validation: CrossValidation | None
     sites: TrainingSites
+    tuned: Tuned | None = None
+    layers: SiteLayers | None = None
 
 
 def learn(
@@ -47,7 +56,9 @@ def learn(
     trees: int = baselines.TREES,
     jobs: int = 1,
     missing: Missing = "leave_out",
+    layers: Callable[[np.ndarray], SiteLayers] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    keep_checkpoint: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Learned:
     """Train an ensemble on all sites and networks without each fold, all in one program.
@@ -63,8 +74,15 @@ def learn(
         whether folds are blocks of the map.
     methods, default, trees, jobs
         Baselines, as in `cross_validate`.
+    layers
+        Called with the names of the sites that have all covariates, returns their measured
+        layers (`layers.read_layers`). With them, and `tuning_epochs` above 0, the networks are
+        tuned through the soil model; without, they are trained on parameters only.
     checkpoint
-        File from which an interrupted training goes on; removed at the end.
+        File from which an interrupted training goes on; removed at the end. Tuning keeps its own
+        beside it, with `.tuning` at its end.
+    keep_checkpoint
+        Leave both: the caller has yet to write the result.
     on_progress
         Called every few epochs.
 
@@ -81,24 +99,45 @@ def learn(
     trained = train(
         sites.inputs, goal, design, settings, checkpoint=checkpoint, on_progress=on_progress
     )
+    found = None if layers is None else layers(goal.sites)
+    tuning = None if checkpoint is None else Path(f"{checkpoint}.tuning")
+    tuned, before = None, trained
+    if found is not None and settings.tuning_epochs > 0:
+        tuned = tune(sites, found, trained, settings, tuning, on_progress)
+        trained = replace(trained, networks=tuned.networks)
     validation, calibration = None, None
     if fold is not None:
         validation = assess(sites, fold, trained, settings, methods, default, trees, jobs)
-        calibration = fit_calibration(goal, validation.predicted["network"], validation.spread)
+        if tuned is not None:
+            untuned = assess(sites, fold, before, settings).predicted[NETWORK]
+            validation = replace(validation, predicted=validation.predicted | {UNTUNED: untuned})
+        # The truth is what the profiles say, not the mean that the prior has pulled to its middle.
+        said = targets(posterior, replace(settings, target="likelihood", loss="weighted"))
+        said = said.select(pd.Index(said.sites).get_indexer(pd.Index(goal.sites)))
+        calibration = fit_calibration(said, validation.predicted[NETWORK], validation.spread)
     runs = np.flatnonzero(design.fold == NO_FOLD)
+    history = training_history(before, runs)
+    if tuned is not None:
+        history = pd.concat([history, tuning_history(tuned, before, runs)], ignore_index=True)
     ensemble = Ensemble(
         jax.tree.map(lambda leaf: leaf[runs], trained.networks), sites.features,
         fit_range(sites.table, sites.features), calibration, goal.model, goal.variant,
-        goal.parameters, goal.lower, goal.upper, settings, goal.sites.size,
-        training_history(trained, runs),
+        goal.parameters, goal.lower, goal.upper, settings, goal.sites.size, history,
     )  # fmt: skip
+    if not keep_checkpoint:
+        remove_checkpoints(checkpoint)
+    return Learned(ensemble, validation, sites, tuned, found)
+
+
+def remove_checkpoints(checkpoint: str | os.PathLike[str] | None) -> None:
+    """Remove the checkpoints of training and tuning, if there are any."""
     if checkpoint is not None:
         Path(checkpoint).unlink(missing_ok=True)
-    return Learned(ensemble, validation, sites)
+        Path(f"{checkpoint}.tuning").unlink(missing_ok=True)
 
 
 def training_history(trained: Trained, runs: np.ndarray) -> pd.DataFrame:
-    """Losses as a table: member, epoch (from 1), training_loss, validation_loss, kept."""
+    """Losses as a table: member, stage, epoch (from 1), training_loss, validation_loss, kept."""
     parts = []
     for run in runs:
         losses = trained.history[:, run]
@@ -107,10 +146,36 @@ def training_history(trained: Trained, runs: np.ndarray) -> pd.DataFrame:
             pd.DataFrame(
                 {
                     "member": int(trained.plan.member[run]),
+                    "stage": "parameters",
                     "epoch": ran + 1,
                     "training_loss": losses[ran, 0],
                     "validation_loss": losses[ran, 1],
                     "kept": ran == trained.best_epoch[run],
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def tuning_history(tuned: Tuned, trained: Trained, runs: np.ndarray) -> pd.DataFrame:
+    """Losses of tuning as the same table.
+
+    Epoch 0 is before it; `lost` is the share of validation sites without a steady state.
+    """
+    parts = []
+    for run in runs:
+        losses = tuned.history[:, run]
+        ran = np.flatnonzero(np.isfinite(losses[:, 1]))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "member": int(trained.plan.member[run]),
+                    "stage": STAGE,
+                    "epoch": ran,
+                    "training_loss": losses[ran, 0],
+                    "validation_loss": losses[ran, 1],
+                    "kept": ran == tuned.best_epoch[run],
+                    "lost": losses[ran, 2],
                 }
             )
         )

@@ -54,6 +54,15 @@ class LearningSettings:
         Edge of the blocks of the map, degrees of latitude and longitude.
     members, seed
         Number of networks and the root of every random number.
+    tuning_epochs
+        Most epochs that the networks go on learning through the soil model, where the profiles
+        are at hand (`tune.py`); 0: none.
+    tuning_rate, tuning_batch, tuning_patience
+        Adam's rate at the start (it falls along a cosine), sites at a time, and epochs without a
+        better validation loss before a member stops (None: never).
+    parameter_weight
+        Weight in tuning of the loss of parameter training beside minus the log-likelihood of a
+        site per measured layer.
 
     Raises
     ------
@@ -66,7 +75,7 @@ class LearningSettings:
     bounded: bool = True
     scaling: Scaling = "quantile"
     categories: Categories = "one_hot"
-    target: Target = "likelihood"
+    target: Target = "posterior_mean"
     loss: Loss = "weighted"
     unexplained_sd: float = 0.1
     prior_weight: float = 0.05
@@ -82,6 +91,11 @@ class LearningSettings:
     block_degrees: float = 5.0
     members: int = 10
     seed: int = 0
+    tuning_epochs: int = 30
+    tuning_rate: float = 1e-3
+    tuning_batch: int = 64
+    tuning_patience: int | None = 10
+    parameter_weight: float = 10.0
 
     def __post_init__(self) -> None:
         choices = {
@@ -103,7 +117,12 @@ class LearningSettings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise LearningError(f"{name} = {value}; it must be above 0.")
-        for name in ("weight_decay", "unexplained_sd", "seed"):
+        for name in ("tuning_rate", "tuning_batch", "tuning_patience"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise LearningError(f"{name} = {value}; it must be above 0.")
+        for name in ("weight_decay", "unexplained_sd", "seed", "tuning_epochs",
+                     "parameter_weight"):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise LearningError(f"{name} = {getattr(self, name)}; it must not be negative.")
         if self.loss == "study" and self.target != "posterior_mean":
@@ -139,6 +158,6 @@ def study(**changes: Any) -> LearningSettings:
         "categories": "numbers", "target": "posterior_mean", "loss": "study",
         "optimizer": "adadelta", "learning_rate": 1.0, "weight_decay": 0.0, "batch_size": 32,
         "epochs": 6000, "patience": None, "validation": "random", "validation_share": 0.2,
-        "resample": "none", "members": 1,
+        "resample": "none", "members": 1, "tuning_epochs": 0,
     }  # fmt: skip
     return LearningSettings(**{**paper, **changes})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,19 @@ FORMAT = 1
 HEADER, WEIGHTS, HISTORY = "network.json", "weights.npz", "history.csv"
 
 
-def save_ensemble(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
+def save_ensemble(
+    ensemble: Ensemble,
+    path: str | os.PathLike[str],
+    beside: Callable[[Path], None] | None = None,
+) -> None:
     """Write the ensemble to a folder, whole or not at all; an older one there is replaced.
+
+    Parameters
+    ----------
+    ensemble, path
+        What, and where.
+    beside
+        Called with the folder before it takes its place, to write further files into it.
 
     Raises
     ------
@@ -56,6 +67,8 @@ def save_ensemble(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
         ensemble.history.to_csv(folder / HISTORY, index=False)
         header["checksum"] = _checksum(header)
         (folder / HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
+        if beside is not None:
+            beside(folder)
 
 
 def load_ensemble(
@@ -154,3 +167,14 @@ def _check_purpose(
                 f"{folder}: trained with the prior range [{low:g}, {high:g}] of {row.name}; the "
                 f"model has [{row.lower:g}, {row.upper:g}]. Train again."
             )
+
+
+def network_checksum(path: str | os.PathLike[str]) -> str:
+    """Return the checksum of a saved ensemble: what tells it from any other, weights included.
+
+    Raises
+    ------
+    FileError
+        If there is no trained network, or its header is damaged.
+    """
+    return str(_header(Path(path))["checksum"])

@@ -27,13 +27,17 @@ from proda.learning.targets import Targets
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands: epochs done, of how many, last losses and which runs have stopped."""
+    """Where training stands: epochs done, of how many, last losses and which runs have stopped.
+
+    `stage`: "parameters", or "carbon" in tuning through the soil model (`tune.py`).
+    """
 
     epoch: int
     epochs: int
     training_loss: Float[np.ndarray, " run"]
     validation_loss: Float[np.ndarray, " run"]
     stopped: Bool[np.ndarray, " run"]
+    stage: str = "parameters"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ from proda.learning.splits import NO_FOLD, plan, random_folds, spatial_folds
 from proda.learning.train import Progress, Trained, train
 
 NETWORK = "network"
+UNTUNED = "network_untuned"
+"""The same network before it was tuned through the soil model."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,20 @@ class CrossValidation:
         """Return the networks that were trained without a fold, stacked."""
         runs = np.flatnonzero(self.trained.plan.fold == fold)
         return jax.tree.map(lambda leaf: leaf[runs], self.trained.networks)
+
+    def members(self) -> Float[np.ndarray, "member site parameter"]:
+        """Parameters at every site by each network that was trained without it, physical units."""
+        goal = self.sites.targets
+        parts = {
+            int(fold): predict_members(
+                self.networks(int(fold)), self.sites.inputs[self.folds == fold]
+            )
+            for fold in np.unique(self.folds)
+        }
+        out = np.full((min(len(part) for part in parts.values()), *goal.posterior.shape), np.nan)
+        for fold, part in parts.items():
+            out[:, self.folds == fold] = part[: len(out)]
+        return goal.physical(out)
 
     def as_dataset(self) -> xr.Dataset:
         """All predictions (method, site, parameter) in physical units, with fold and place."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from proda.drivers.grids import standard_grid
 from proda.errors import MapError
@@ -31,21 +31,39 @@ def on_same_grid(
     if isinstance(reference, xr.DataArray):
         reference = reference.to_dataset(name=str(reference.name or "reference"))
     reference = standard_grid(reference, "reference")
-    indexers = {}
-    for axis in ("lat", "lon"):
-        ours, theirs = like[axis].to_numpy(), reference[axis].to_numpy()
-        nearest = np.abs(theirs[None, :] - ours[:, None]).argmin(axis=1)
-        step = np.abs(np.diff(ours)).min() if len(ours) > 1 else 1.0
-        off = np.abs(theirs[nearest] - ours)
-        if (off > _ALIGNED * step).any():
-            i = int(off.argmax())
-            raise MapError(
-                f"The reference is on another grid: no cell at {axis} {ours[i]:g} (nearest "
-                f"{theirs[nearest[i]]:g}). Bring it to the map's grid first."
-            )
-        indexers[axis] = nearest
+    indexers = {axis: positions(reference, like, axis) for axis in ("lat", "lon")}
     chosen = reference.isel(indexers)
     return chosen.assign_coords(lat=like["lat"], lon=like["lon"])
+
+
+def positions(
+    other: xr.Dataset, like: xr.Dataset | xr.DataArray, axis: str, what: str = "reference"
+) -> Int[np.ndarray, " n"]:
+    """Return where the cells of `like` lie on one axis (`lat` or `lon`) of another data set.
+
+    Raises
+    ------
+    MapError
+        If a cell has no counterpart there, or the cells are of another size.
+    """
+    ours, theirs = like[axis].to_numpy(), other[axis].to_numpy()
+    nearest = np.abs(theirs[None, :] - ours[:, None]).argmin(axis=1)
+    step = np.abs(np.diff(ours)).min() if len(ours) > 1 else 1.0
+    off = np.abs(theirs[nearest] - ours)
+    if (off > _ALIGNED * step).any():
+        i = int(off.argmax())
+        raise MapError(
+            f"The {what} is on another grid: no cell at {axis} {ours[i]:g} (nearest "
+            f"{theirs[nearest[i]]:g}). Bring it to the map's grid first."
+        )
+    if len(ours) > 1 and len(theirs) > 1:
+        spacing = np.abs(np.diff(theirs)).min()
+        if abs(spacing - step) > _ALIGNED * step:
+            raise MapError(
+                f"The {what} is on another grid: its cells are {spacing:g} degrees apart along "
+                f"{axis}, those of the map {step:g}. Bring it to the map's grid first."
+            )
+    return nearest
 
 
 def compare(

@@ -24,6 +24,7 @@ class CLM5(SoilModel):
     """Soil carbon of the Community Land Model 5, microbes implicit in first-order rates."""
 
     name: ClassVar[str] = "clm5"
+    tuned: ClassVar[bool] = True
     title: ClassVar[str] = "CLM5: first-order decay, 7 pools x 20 layers"
     source: ClassVar[str] = "Lawrence et al. 2019; P-section 2.2"
     pools: ClassVar[tuple[str, ...]] = ("CWD", "ML", "CL", "LL", "aSOC", "sSOC", "pSOC")

@@ -105,6 +105,9 @@ class SoilModel(eqx.Module):
     shares: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Parameters that divide up one flow, and so must not add up to more than 1."""
     variants: ClassVar[tuple[str, ...]] = ("default", "published")
+    tuned: ClassVar[bool] = False
+    """Whether the registry's defaults are a tuned global parameterisation; else a study's default
+    map takes the mean of the accepted sites (P-section 2.5)."""
 
     variant: str = eqx.field(static=True, default="default")
 

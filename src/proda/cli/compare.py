@@ -1,0 +1,177 @@
+"""`proda compare`: two or more models beside each other and beside the paper."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from proda.cli.app import app
+from proda.cli.console import console, print_table, progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from proda.comparison import Comparison, ModelFiles
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "`proda compare run`\n\n"
+    "`proda compare --model clm5=clm5.nc --default clm5=clm5_default.nc --model compas=compas.nc "
+    "--default compas=compas_default.nc -o comparison --plots figures`"
+)
+def compare(
+    run: Annotated[
+        Path | None, typer.Argument(help="Folder of a study: MODEL/maps.nc, MODEL/default.nc ...")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE: map after data assimilation.")
+    ] = None,
+    default: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE: map with default parameters.")
+    ] = None,
+    summary: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE: summary.nc of `proda assimilate`.")
+    ] = None,
+    sites: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE: table of `proda diagnose`.")
+    ] = None,
+    forcing: Annotated[
+        Path | None, typer.Option(help="Forcing at the sites (Michaelis constants there).")
+    ] = None,
+    covariates: Annotated[
+        Path | None, typer.Option(help="Covariates at the sites (climate classes).")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Reference maps, variables soc_0_100_SOURCE ...")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write; by default RUN/comparison."),
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Draw the figures into this folder (made if absent).")
+    ] = None,
+) -> None:
+    """Compare models before and after data assimilation, and judge the paper's findings.
+
+    Give the folder of a study, or the files of each model by name.
+    """
+    from proda.comparison import compare_models, files_of_run
+    from proda.comparison.run import covariates_of_run
+    from proda.errors import ComparisonError
+
+    named = {"maps": model, "default": default, "summary": summary, "sites": sites}
+    if (run is None) == (model is None):
+        raise ComparisonError("Give either the folder of a study, or --model NAME=FILE twice.")
+    if run is not None:
+        if any(named.values()):
+            raise ComparisonError("--default, --summary and --sites go with --model.")
+        files = files_of_run(run)
+        covariates = covariates or covariates_of_run(run)
+        output = output or run / "comparison"
+    else:
+        files = _named_files({key: value or [] for key, value in named.items()})
+    if output is None:
+        raise ComparisonError("Say where to write: --output FOLDER.")
+    if forcing is not None:
+        files = {name: replace(each, forcing=forcing) for name, each in files.items()}
+    with progress("steps") as bar:
+        task = bar.add_task("Comparing", total=None)
+        result = compare_models(
+            files, output, reference=reference, covariates=covariates,
+            progress=lambda done, ahead: bar.update(task, completed=done, total=ahead),
+        )  # fmt: skip
+    _print(result)
+    console.print(f"Written: {output}", soft_wrap=True)
+    if plots is not None:
+        _draw(result, plots)
+
+
+def _named_files(options: dict[str, list[str]]) -> dict[str, ModelFiles]:
+    from proda.comparison import ModelFiles
+    from proda.errors import ComparisonError
+
+    given: dict[str, dict[str, Path]] = {}
+    for key, pairs in options.items():
+        for text in pairs:
+            name, equals, path = text.partition("=")
+            if not (equals and name and path):
+                raise ComparisonError(f"{text!r}: write it as NAME=FILE, such as clm5=clm5.nc.")
+            if key in given.setdefault(name, {}):
+                raise ComparisonError(f"{name} is given twice as {key}.")
+            given[name][key] = Path(path)
+    for name, paths in given.items():
+        if "maps" not in paths:
+            raise ComparisonError(f"{name} has no map: give --model {name}=FILE.")
+    return {name: ModelFiles(**paths) for name, paths in given.items()}
+
+
+def _print(result: Comparison) -> None:
+    table = result.tables["correlations"]
+    print_table(
+        "Agreement of the models over land",
+        ["variable", "models", "state", "r", "95 %", "cells", "worth", "concordance", "bias"],
+        [[r["variable"] + (" (log)" if r["scale"] == "log" else ""),
+          f"{r['first']}, {r['second']}", r["state"], _n(r["r"], ".2f"),
+          f"{_n(r['low'], '.2f')} to {_n(r['high'], '.2f')}", f"{r['n']:,}",
+          _n(r["n_effective"], ".0f"), _n(r["concordance"], ".2f"), _n(r["bias"], "+.3g")]
+         for _, r in table.iterrows()],
+        right=(3, 4, 5, 6, 7, 8),
+    )  # fmt: skip
+    console.print("worth: number of independent cells (modified t test). bias: second - first.",
+                  highlight=False, soft_wrap=True)  # fmt: skip
+    _print_totals(result.tables["totals"])
+    told = result.tables["preference"]
+    if len(told):
+        rows = told[(told["criterion"] == "log_evidence") & (told["sites"] > 0)]
+        print_table(
+            "Log evidence at sites, second model - first",
+            ["zone", "models", "sites", "median", "95 %", "first by 3", "second by 3"],
+            [[r["zone"], f"{r['first']}, {r['second']}", f"{r['sites']:,}",
+              _n(r["median"], "+.2f"), f"{_n(r['low'], '+.2f')} to {_n(r['high'], '+.2f')}",
+              _n(r["share_first_by_3"], ".0%"), _n(r["share_second_by_3"], ".0%")]
+             for _, r in rows.iterrows()],
+            right=range(2, 7),
+        )  # fmt: skip
+    findings = result.findings
+    counts = findings["verdict"].value_counts()
+    print_table(
+        "Findings of the paper: " + ", ".join(f"{n} {v}" for v, n in counts.items()),
+        ["finding", "paper", "this run", "verdict"],
+        [[r["id"], r["paper"], r["run"] or r["reason"], r["verdict"]]
+         for _, r in findings.iterrows()],
+    )  # fmt: skip
+
+
+def _print_totals(table: pd.DataFrame) -> None:
+    globe = table[table["zone"] == "globe"]
+    stocks = list(dict.fromkeys(globe["stock"]))
+    wide: dict[tuple[str, str], dict[str, float]] = {}
+    for _, row in globe.iterrows():
+        wide.setdefault((row["source"], row["state"]), {})[row["stock"]] = row["mean"]
+    print_table(
+        "Soil carbon of the globe (Pg C)",
+        ["source", "state", *stocks],
+        [[source, state, *(_n(means.get(s, np.nan), ",.0f") for s in stocks)]
+         for (source, state), means in wide.items()],
+        right=range(2, 2 + len(stocks)),
+    )  # fmt: skip
+
+
+def _n(value: float, form: str) -> str:
+    return "-" if np.isnan(value) else format(value, form)
+
+
+def _draw(result: Comparison, folder: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from proda.plots.comparison import draw
+
+    for path in draw(result, folder):
+        console.print(f"Drawn: {path}", soft_wrap=True)

@@ -1,0 +1,291 @@
+"""`proda map`: a model on every land cell; `proda totals`: several maps side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from proda.cli.app import app
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from proda.maps.network import CellCovariates
+    from proda.maps.run import MapResult
+    from proda.simulate import Progress
+
+_Reference = Annotated[
+    Path | None, typer.Option(help="File with other maps of soil carbon on the same grid.")
+]
+_ReferenceVariable = Annotated[
+    list[str] | None,
+    typer.Option(help="Of the reference: NAME, or STOCK=NAME; repeatable. Default: all whose "
+                      "name tells the depth."),
+]  # fmt: skip
+_Plots = Annotated[
+    Path | None, typer.Option(help="Draw the figures into this folder (made if absent).")
+]
+
+
+@app.command(
+    "map",
+    epilog="Examples:\n\n"
+    "`proda map forcing.zarr clm5.nc --network network --covariates covariates_grid.nc`\n\n"
+    "`proda map forcing.zarr default.nc --model clm5 --default`\n\n"
+    "`proda map forcing.zarr mean.nc --mean-of kept.nc`",
+)
+def map_(
+    forcing: Annotated[Path, typer.Argument(help="Forcing on the grid, of `proda forcing`.")],
+    out: Annotated[Path, typer.Argument(help="Map to write (.nc).")],
+    model: Annotated[
+        str | None, typer.Option(help="Model name; a network or kept sites name their own.")
+    ] = None,
+    variant: Annotated[str | None, typer.Option(help="default, or published.")] = None,
+    network: Annotated[
+        Path | None, typer.Option(help="Predict parameters with this trained network.")
+    ] = None,
+    covariates: Annotated[
+        Path | None, typer.Option(help="Covariates on the same grid, for the network.")
+    ] = None,
+    draws: Annotated[
+        bool,
+        typer.Option("--draws/--members", help="Members spread as far as the truth may lie, or "
+                     "the networks as trained."),
+    ] = True,
+    missing: Annotated[
+        str,
+        typer.Option(help="Cells that lack a covariate: leave_out, or median (fill and count)."),
+    ] = "leave_out",
+    default: Annotated[
+        bool, typer.Option("--default", help="The model's ad hoc parameters everywhere.")
+    ] = False,
+    b: Annotated[
+        float | None, typer.Option("--b", help="With --default: CLM5's b. [0.966]")
+    ] = None,
+    plant_types: Annotated[
+        Path | None, typer.Option(help="With --default: grid of plant functional types.")
+    ] = None,
+    plant_type_variable: Annotated[
+        str | None, typer.Option(help="The variable of that grid.")
+    ] = None,
+    b_table: Annotated[
+        Path | None, typer.Option(help="CSV with the columns type, b.")
+    ] = None,
+    mean_of: Annotated[
+        Path | None, typer.Option(help="Mean parameters of the sites `proda diagnose` kept.")
+    ] = None,
+    bounds: Annotated[
+        str, typer.Option(help="Limits of parameters: physical, or prior.")
+    ] = "physical",
+    chunk: Annotated[int, typer.Option(help="Cells computed together.")] = 4096,
+    workers: Annotated[
+        int | None, typer.Option(help="Worker processes; without it, threads of this one.")
+    ] = None,
+    cluster: Annotated[
+        Path | None, typer.Option(help="TOML file of a cluster, as for `proda assimilate`.")
+    ] = None,
+    plots: _Plots = None,
+    reference: _Reference = None,
+    reference_variable: _ReferenceVariable = None,
+) -> None:  # fmt: skip
+    """Run a model on every land cell and write one CF netCDF file.
+
+    Parameters come from a network (--network), from the model's registry (--default), or are the
+    mean of the accepted sites (--mean-of). An interrupted run, started again, goes on where it was.
+    """
+    from proda.cli.console import console
+    from proda.cli.map_tables import print_comparison, print_reasons, print_totals
+    from proda.errors import MapError
+    from proda.maps import stage
+    from proda.maps.references import against_references, beside
+    from proda.maps.totals import open_map
+
+    if (network is not None) + default + (mean_of is not None) != 1:
+        raise MapError("Give one of --network NETWORK, --default and --mean-of KEPT.nc.")
+    _only(network is not None, "--network", covariates=covariates, missing=missing != "leave_out",
+          members=not draws)  # fmt: skip
+    _only(default, "--default", b=b, plant_types=plant_types,
+          plant_type_variable=plant_type_variable, b_table=b_table)  # fmt: skip
+    _choice("bounds", bounds, ("physical", "prior"))
+    _choice("missing", missing, ("leave_out", "median"))
+    others = _references(reference, reference_variable)
+    common: dict[str, Any] = {"bounds": bounds, "chunk": chunk}
+    known: CellCovariates | None = None
+    result: MapResult
+    with _client(workers, cluster) as client, _bar() as step:
+        common |= {"progress": step, "client": client}
+        if network is not None:
+            if covariates is None:
+                raise MapError("--network needs --covariates GRID.nc: what it predicts from.")
+            made = stage.map_network(
+                forcing, out, network=network, covariates=covariates, model=model,
+                variant=variant, draws=draws, missing=missing, **common,  # type: ignore[arg-type]
+            )  # fmt: skip
+            result, known = made.result, made.covariates
+        elif mean_of is not None:
+            result = stage.map_mean(forcing, out, kept=mean_of, model=model, **common)
+        else:
+            if model is None:
+                raise MapError("--default needs --model; see `proda models`.")
+            if b is not None:
+                common["b"] = b
+            result = stage.map_default(
+                forcing, out, model=model, variant=variant or "default", plant_types=plant_types,
+                plant_type_variable=plant_type_variable, b_table=b_table, **common,
+            )  # fmt: skip
+    if result.chunks_reused:
+        console.print(f"{result.chunks_reused} of {result.chunks} chunks were there already.")
+    for why in result.chunks_redone:
+        console.print(f"Made again: {why}", style="yellow")
+    print_reasons(result.cells_by_reason, result.members_by_reason, result.n_members)
+    if known is not None:
+        _print_covariates(known)
+    with open_map(out) as opened:
+        dataset = opened.load()
+    maps = {out.stem: dataset}
+    print_totals(beside(maps, others))
+    if others:
+        print_comparison(against_references(maps, others))
+    console.print(f"Written: {out}", soft_wrap=True)
+    if plots is not None:
+        from proda.plots.map_set import draw_map
+
+        for path in draw_map(dataset, plots, out.stem, others):
+            console.print(f"Drawn: {path}", soft_wrap=True)
+
+
+@app.command(
+    epilog="Example: `proda totals clm5.nc compas.nc --reference reference.nc --plots figures`",
+)
+def totals(
+    maps: Annotated[list[Path], typer.Argument(help="Maps of `proda map`, on one grid.")],
+    reference: _Reference = None,
+    reference_variable: _ReferenceVariable = None,
+    plots: _Plots = None,
+    output: Annotated[Path | None, typer.Option(help="Write the totals as CSV.")] = None,
+) -> None:
+    """Compare maps: totals by zone beside reference maps, correlation and bias, latitudes."""
+    from proda.cli.console import console
+    from proda.cli.map_tables import print_comparison, print_totals
+    from proda.files import whole_file
+    from proda.maps.references import against_references, beside, between
+    from proda.maps.totals import open_map
+
+    names = _labels(maps)
+    datasets = {name: open_map(path) for name, path in zip(names, maps, strict=True)}
+    others = _references(reference, reference_variable)
+    table = beside(datasets, others)
+    print_totals(table)
+    if others:
+        print_comparison(against_references(datasets, others))
+    if len(datasets) > 1:
+        print_comparison(between(datasets), "each other, 0-100 cm")
+    if output is not None:
+        with whole_file(output) as temporary:
+            table.to_csv(temporary)
+        console.print(f"Written: {output}", soft_wrap=True)
+    if plots is not None:
+        from proda.plots.map_set import draw_latitudes
+
+        for path in draw_latitudes(datasets, plots, others):
+            console.print(f"Drawn: {path}", soft_wrap=True)
+
+
+def _labels(paths: list[Path]) -> list[str]:
+    """Names of the files; with their folder where two have one name."""
+    from proda.errors import MapError
+
+    stems = [path.stem for path in paths]
+    names = [
+        stem if stems.count(stem) == 1 else f"{path.resolve().parent.name}/{stem}"
+        for stem, path in zip(stems, paths, strict=True)
+    ]
+    if len(set(names)) < len(names):
+        raise MapError("Two of the maps have the same name; give each file once.")
+    return names
+
+
+def _only(given: bool, option: str, **others: Any) -> None:
+    """Refuse options that mean nothing without another one."""
+    from proda.errors import MapError
+
+    if given:
+        return
+    if odd := [name for name, value in others.items() if value not in (None, False)]:
+        raise MapError(f"--{odd[0].replace('_', '-')} is for {option} only.")
+
+
+def _choice(option: str, value: str, known: tuple[str, ...]) -> None:
+    from proda.errors import MapError
+
+    if value not in known:
+        raise MapError(f"--{option} {value}: expected {' or '.join(known)}.")
+
+
+def _references(
+    path: Path | None, variables: list[str] | None
+) -> dict[tuple[str, str], xr.DataArray]:
+    from proda import files
+    from proda.errors import MapError
+    from proda.maps.references import reference_maps
+
+    if path is None:
+        if variables:
+            raise MapError("--reference-variable needs --reference FILE.")
+        return {}
+    return reference_maps(files.open_dataset(path), variables or (), str(path))
+
+
+@contextmanager
+def _client(workers: int | None, cluster: Path | None) -> Iterator[Any]:
+    """Yield a Dask client where one is asked for, else None."""
+    from proda.errors import MapError
+
+    if workers is not None and cluster is not None:
+        raise MapError("Give --workers or --cluster, not both.")
+    if workers is None and cluster is None:
+        yield None
+        return
+    from proda.inference.cluster_settings import check_cluster, client_from, read_cluster
+
+    settings = (
+        read_cluster(cluster)
+        if cluster is not None
+        else check_cluster({"local": {"workers": workers}}, "--workers")
+    )
+    with client_from(settings) as client:
+        yield client
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    from proda.cli.console import progress
+
+    with progress("cells") as bar:
+        task = bar.add_task("Mapping", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _print_covariates(known: CellCovariates) -> None:
+    from proda.cli.console import console, print_table
+
+    n = len(known.covered)
+    rows: list[tuple[str, str, str]] = [
+        (what, f"{count:,}", f"{count / n:.1%}")
+        for what, count in (
+            ("with all covariates", int(known.covered.sum())),
+            ("without", int((~known.covered).sum())),
+            ("outside the training range", int(known.outside_training.sum())),
+        )
+    ]
+    rows += [(f"lack {name}", f"{k:,}", f"{k / n:.1%}") for name, k in known.lacking.items()]
+    rows += [(f"{name} filled", f"{k:,}", f"{k / n:.1%}") for name, k in known.filled.items()]
+    rows += [(f"{name} taken as unknown", f"{k:,}", f"{k / n:.1%}")
+             for name, k in known.unseen.items()]  # fmt: skip
+    print_table("Covariates of the land cells", ["", "cells", "share"], rows, right=(1, 2))
+    if known.outside_training.any():
+        console.print("outside_training in the file marks where the network extrapolates.")

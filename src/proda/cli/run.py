@@ -1,0 +1,194 @@
+"""`proda run`: a whole study from one settings file."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proda.cli.app import app
+from proda.cli.stopping import STOPPED, seconds
+
+if TYPE_CHECKING:
+    from proda.study.plan import Step
+    from proda.study.record import Record
+    from proda.study.settings import StudySettings
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "`proda run study.toml results`\n\n"
+    "`proda run --resume results`\n\n"
+    "`proda run study.toml --show > all-settings.toml`\n\n"
+    "`proda run study.toml results --dry-run`\n\n"
+    "`proda run study.toml results --only report`, `... --from clm5/training`\n\n"
+    "`proda run study.toml results --stop-after 11.5h`"
+)
+def run(
+    study: Annotated[Path | None, typer.Argument(help="Settings of the study (TOML).")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where everything is kept: new, or this study's.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the study in this folder, by its own settings.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Do this stage only, e.g. report or clm5/training.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Do this stage again and all that build on it.")
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print all settings, defaults too, and do nothing.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be done, why, and at what cost."),
+    ] = False,
+    stop_after: Annotated[
+        str | None, typer.Option(help="Stop in good time, e.g. 90m or 11.5h; resume later.")
+    ] = None,
+) -> None:
+    """Run a whole study: profiles, forcing, covariates, assimilation, training, maps, report.
+
+    A stage is done only where its settings, its input or a stage before it changed; the same
+    command again goes on after a stop of any kind, to the same results. Exit status 75 means
+    stopped in good time: resume it.
+    """
+    from proda.cli.console import console
+    from proda.errors import StudyError
+    from proda.study.settings import read_study
+    from proda.study.toml import as_toml
+
+    if only is not None and start is not None:
+        raise StudyError("Give --only or --from, not both.")
+    if resume is not None:
+        if study is not None:
+            raise StudyError(
+                f"--resume {resume} goes on by the settings in that folder; name no others. To "
+                "change settings: proda run STUDY.toml FOLDER."
+            )
+        from proda.study.pipeline import open_study
+
+        settings, folder = open_study(resume), resume
+    elif study is None:
+        raise StudyError("Name the settings of the study (TOML), or pass --resume FOLDER.")
+    else:
+        settings = read_study(study)
+    if show:
+        console.print(as_toml(settings), highlight=False, soft_wrap=True, end="")
+        return
+    if folder is None:
+        raise StudyError("Name the folder where the study is kept: proda run STUDY.toml FOLDER.")
+    if dry_run:
+        _dry_run(settings, folder, only, start)
+        return
+    run_and_print(settings, folder, only, start, seconds(stop_after))
+
+
+def _dry_run(settings: StudySettings, folder: Path, only: str | None, start: str | None) -> None:
+    from proda.cli.console import console, print_table
+    from proda.study.cost import predict
+    from proda.study.folder import StudyFolder
+    from proda.study.pipeline import plan_study
+
+    steps, record = plan_study(settings, folder, only=only, start=start)
+    costs = predict(StudyFolder(folder.resolve(), settings), steps, record)
+    rows = [
+        (step.stage.name, step.why or "up to date",
+         _duration(costs[step.stage.name].seconds) if step.why else "",
+         _size(costs[step.stage.name].disk) if step.why else "")
+        for step in steps
+    ]  # fmt: skip
+    asked = [costs[step.stage.name] for step in steps if step.why]
+    rows.append(("all", "", _duration(sum(c.seconds for c in asked)),
+                 _size(sum(c.disk for c in asked))))  # fmt: skip
+    print_table(f"What would be done in {folder}", ["stage", "why", "about", "disk"], rows,
+                right=(2, 3))  # fmt: skip
+    for line in dict.fromkeys(c.basis for c in asked):
+        console.print(f"Times: {line}", highlight=False, soft_wrap=True)
+
+
+def run_and_print(
+    settings: StudySettings,
+    folder: Path,
+    only: str | None = None,
+    start: str | None = None,
+    limit: float | None = None,
+) -> None:
+    """Run a study with progress, and print its table and the path of its report."""
+    from proda.cli.console import console, errors, progress
+    from proda.inference.batch import Control, Stopped
+    from proda.study.pipeline import run_study
+    from proda.study.stage import Reporter
+
+    control = Control(deadline=time.time() + limit) if limit is not None else Control()
+    begun = time.monotonic()
+    with progress("") as bar:
+        task = bar.add_task("", total=None)
+        now = [""]
+
+        def begin(step: Step) -> None:
+            console.print(f"{step.stage.name}: {step.why}", highlight=False, soft_wrap=True)
+            now[0] = step.stage.name
+            bar.reset(task, description=step.stage.name, total=None)
+
+        def told(done: float, total: float, unit: str) -> None:
+            bar.update(task, completed=done, total=total, description=f"{now[0]} ({unit})")
+
+        def warn(text: str) -> None:
+            errors.print(text, style="yellow", highlight=False, soft_wrap=True)
+
+        def say(text: str) -> None:
+            console.print(text, highlight=False, soft_wrap=True)
+
+        try:
+            record = run_study(settings, folder, only=only, start=start, control=control,
+                               reporter=Reporter(told, say, warn), begin=begin)  # fmt: skip
+        except Stopped:
+            bar.stop()
+            console.print(f"Stopped in good time. Go on with: proda run --resume {folder}",
+                          soft_wrap=True)  # fmt: skip
+            sys.exit(STOPPED)
+        except BaseException:
+            bar.stop()
+            if (folder / "study.json").is_file():
+                errors.print(f"What is done is kept. Go on with: proda run --resume {folder}",
+                             highlight=False, soft_wrap=True)  # fmt: skip
+            raise
+    _summary(record, folder, time.monotonic() - begun)
+
+
+def _summary(record: Record, folder: Path, took: float) -> None:
+    from proda.cli.console import console, print_table
+
+    rows = [
+        (name, stage.note, _duration(stage.seconds), _size(stage.peak_memory_bytes),
+         _size(stage.disk_bytes))
+        for name, stage in record.stages.items()
+    ]  # fmt: skip
+    whole = sum(stage.seconds for stage in record.stages.values())
+    print_table(
+        f"{record.name}: {_duration(took)} now, {_duration(whole)} in all",
+        ["stage", "what came out", "time", "memory", "disk"], rows, right=(2, 3, 4))  # fmt: skip
+    report = folder / "report.html"
+    if report.is_file():
+        console.print(f"Report: {report.resolve()}", highlight=False, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "unknown"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _size(n: float) -> str:
+    if math.isnan(n):
+        return "unknown"
+    return f"{n / 1e9:.2f} GB" if n >= 1e9 else f"{n / 1e6:.0f} MB"

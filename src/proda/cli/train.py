@@ -1,0 +1,256 @@
+"""`proda train` and `proda predict`: the network from environment to parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import typer
+
+from proda.cli.app import app
+from proda.cli.console import console, errors, print_table, progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from proda.evaluation.train import TrainingResult
+    from proda.learning.train import Progress
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "`proda train kept.nc sites.parquet network --profiles profiles --forcing sites.nc`\n\n"
+    "`proda train kept.nc sites.parquet network --preset study`"
+)
+def train(
+    kept: Annotated[Path, typer.Argument(help="Kept posteriors of `proda diagnose --output`.")],
+    covariates: Annotated[
+        Path, typer.Argument(help="Covariates of the sites (.parquet), of `proda covariates`.")
+    ],
+    network: Annotated[Path, typer.Argument(help="Folder to write; a network there is replaced.")],
+    profiles: Annotated[
+        Path | None,
+        typer.Option(help="Folder of `proda profiles build`: judge and tune by carbon."),
+    ] = None,
+    forcing: Annotated[
+        Path | None, typer.Option(help="Forcing at the sites, goes with --profiles.")
+    ] = None,
+    assimilation: Annotated[
+        Path | None,
+        typer.Option(help="Folder of `proda assimilate`: the sites' own fit beside the others."),
+    ] = None,
+    preset: Annotated[
+        Literal["default", "study"], typer.Option(help="Our settings, or those of the study.")
+    ] = "default",
+    members: Annotated[int | None, typer.Option(help="Number of networks.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs of training.")] = None,
+    tuning_epochs: Annotated[
+        int | None,
+        typer.Option(help="Most epochs of tuning through the soil model; 0: none."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Root of all random numbers.")] = 0,
+    folds: Annotated[int, typer.Option(help="Folds of the cross-validation; 0: none.")] = 5,
+    fold_members: Annotated[int, typer.Option(help="Networks in each fold.")] = 4,
+    random_folds: Annotated[
+        bool, typer.Option("--random-folds", help="Random folds, not blocks of the map.")
+    ] = False,
+    trees: Annotated[int, typer.Option(help="Trees of the random forest to compare with.")] = 200,
+    curve: Annotated[
+        bool, typer.Option("--curve/--no-curve", help="Skill against the number of sites.")
+    ] = True,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="Fill missing covariates with medians, and count them.")
+    ] = False,
+    plots: Annotated[
+        Path | None, typer.Option(help="Draw the figures into this folder (made if absent).")
+    ] = None,
+) -> None:
+    """Train networks that predict a model's parameters from the environment, and judge them.
+
+    With --profiles and --forcing the networks go on learning through the soil model, and are
+    judged by the carbon of profiles that they have not seen. A call that is interrupted goes on
+    where it was when it is given again.
+    """
+    from proda.evaluation.train import train_network
+    from proda.learning.settings import LearningSettings, study
+
+    given: dict[str, Any] = {"members": members, "epochs": epochs, "tuning_epochs": tuning_epochs}
+    given = {name: value for name, value in given.items() if value is not None} | {"seed": seed}
+    settings = study(**given) if preset == "study" else LearningSettings(**given)
+    with progress("epochs") as bar:
+        show = _Shown(bar)
+        result = train_network(
+            kept, covariates, network, settings, profiles=profiles, forcing=forcing,
+            assimilation=assimilation, folds=folds, fold_members=fold_members,
+            spatial=not random_folds, trees=trees, curve=curve,
+            missing="median" if fill else "leave_out", progress=show.losses, on_stage=show.stage,
+        )  # fmt: skip
+    _print(result)
+    if plots is not None:
+        for path in _draw(result, plots):
+            console.print(f"Drawn: {path}", soft_wrap=True)
+
+
+class _Shown:
+    """Progress on the bar: one task per stage of training, its losses as the description."""
+
+    def __init__(self, bar: Any) -> None:
+        self.bar = bar
+        self.tasks: dict[str, Any] = {}
+        self.now = bar.add_task("reading", total=None)
+
+    def stage(self, name: str) -> None:
+        self.bar.update(self.now, description=name)
+
+    def losses(self, told: Progress) -> None:
+        loss = f"{np.nanmean(told.validation_loss):.4g}" if np.isfinite(
+            told.validation_loss).any() else "-"  # fmt: skip
+        text = (f"{told.stage}: validation loss {loss}, "
+                f"{int(told.stopped.sum())} of {told.stopped.size} stopped")  # fmt: skip
+        if told.stage not in self.tasks:
+            self.tasks[told.stage] = self.bar.add_task(text, total=told.epochs)
+        self.bar.update(self.tasks[told.stage], completed=told.epoch, description=text)
+
+
+def _print(result: TrainingResult) -> None:
+    learned = result.learned
+    for note in result.notes:
+        errors.print(f"Note: {note}", style="yellow", highlight=False, soft_wrap=True)
+    for reason, count in learned.sites.left_out["reason"].value_counts().head(5).items():
+        console.print(f"Left out: {count:,} sites, {reason}", highlight=False, soft_wrap=True)
+    if result.skill_carbon is not None:
+        print_carbon(result.skill_carbon)
+    if result.skill_parameters is not None:
+        own = result.skill_parameters
+        own = own[own["method"] == "network"].sort_values("skill", ascending=False)
+        print_table(
+            f"Parameters at sites left out, {learned.ensemble.n_sites:,} sites",
+            ["parameter", "correlation", "RMSE", "skill", "sites"],
+            [[r.parameter, _number(r.correlation, ".2f"), _number(r.rmse, ".3f"),
+              _number(r.skill, ".2f"), f"{r.sites:,}"] for r in own.itertuples()],
+            right=(1, 2, 3, 4),
+        )  # fmt: skip
+        console.print(
+            "RMSE: share of the prior range. skill: against the mean of the training sites, "
+            "weighted by information.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if result.importance is not None:
+        print_table(
+            "Covariates by importance: increase of the error when shuffled",
+            ["covariate", "increase"],
+            [[r.group, f"{r.increase:+.1%}"] for r in result.importance.head(10).itertuples()],
+            right=(1,),
+        )
+    console.print(
+        f"Written: {result.folder}, {learned.ensemble.members} networks for "
+        f"{learned.ensemble.model}, {result.seconds:.0f} s", highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def print_carbon(table: pd.DataFrame) -> None:
+    """Print the skill of carbon over all layers, and by depth and zone the log R2."""
+    whole = table[table["by"] == "all"]
+    print_table(
+        "Carbon of profiles left out, all layers",
+        ["method", "NSE", "RMSE", "bias", "log R2", "log RMSE", "site NSE", "site NSE > 0",
+         "site log RMSE", "lost"],
+        [[r.method, _number(r.nse, ".2f"), _number(r.rmse, ".1f"), _number(r.bias, "+.1f"),
+          _number(r.log_r2, ".2f"), _number(r.rmse_log, ".2f"), _number(r.site_nse, ".2f"),
+          _number(r.site_nse_positive, ".0%"), _number(r.site_rmse_log, ".2f"), f"{r.lost:,}"]
+         for r in whole.itertuples()],
+        right=range(1, 10),
+    )  # fmt: skip
+    console.print(
+        "RMSE, bias: kg m-3; log: natural logarithms; site: median over sites. lost: sites "
+        "without a steady state. assimilated: the sites' own fit, which has seen them.",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    parts = table[table["by"].isin(["depth", "zone"])]
+    wide = parts.pivot_table(index="method", columns="group", values="site_rmse_log", sort=False)
+    print_table(
+        "Median over sites of the log RMSE, by depth and zone",
+        ["method", *map(str, wide.columns)],
+        [[str(name), *(_number(v, ".2f") for v in row)]
+         for name, row in zip(wide.index, wide.to_numpy(), strict=True)],
+        right=range(1, len(wide.columns) + 1),
+    )  # fmt: skip
+
+
+def _number(value: Any, form: str) -> str:
+    return "-" if np.isnan(value) else format(value, form)
+
+
+def _draw(result: TrainingResult, folder: Path) -> Iterator[Path]:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from proda.plots.style import save
+    from proda.plots.training import training_figures
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, make in training_figures(result).items():
+        path, figure = folder / f"{name}.png", make()
+        save(figure, path)
+        plt.close(figure)
+        yield path
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "`proda predict network cells.parquet --output parameters.nc`\n\n"
+    "`proda predict network covariates_halfdeg.nc -o parameters.nc --draws`"
+)
+def predict(
+    network: Annotated[Path, typer.Argument(help="Folder of `proda train`.")],
+    covariates: Annotated[
+        Path, typer.Argument(help="Table (.parquet), or a grid on lat, lon (netCDF or Zarr).")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.nc, .zarr).")],
+    draws: Annotated[
+        bool, typer.Option("--draws", help="Also members spread as far as the truth may lie.")
+    ] = False,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="Fill missing covariates with medians, and count them.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Refuse a network of another model than this.")
+    ] = None,
+) -> None:
+    """Predict parameters wherever there are covariates; flag what training has not seen."""
+    from proda.evaluation.predict import predict_table
+
+    with console.status(f"Predicting with {network}"):
+        found = predict_table(
+            network, covariates, output, draws=draws, missing="median" if fill else "leave_out",
+            model=model,
+        )  # fmt: skip
+    usable = found["usable"].to_numpy().astype(bool)
+    n = max(usable.size, 1)
+    rows = [("rows", usable.size), ("predicted", int(usable.sum()))]
+    for name, what in (("flag", "outside of what training has seen"),
+                       ("outside", "a quantity outside its range"),
+                       ("unseen", "a class training did not know")):  # fmt: skip
+        rows.append((what, int((found[name].to_numpy()[usable] > 0).sum())))
+    rows.append(("farther than 99 % of training sites",
+                 int((found["distance"].to_numpy()[usable] > 1).sum())))  # fmt: skip
+    print_table(
+        f"Parameters of {found.attrs['model']} predicted",
+        ["", "rows", "share"],
+        [(what, f"{count:,}", f"{count / n:.1%}") for what, count in rows],
+        right=(1, 2),
+    )
+    if found.attrs["report"]:
+        console.print(found.attrs["report"], highlight=False, soft_wrap=True)
+    sizes = found.sizes
+    console.print(
+        f"Written: {output}, {sizes['member']} members x {usable.size:,} rows x "
+        f"{sizes['parameter']} parameters",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,212 @@
+"""What is compared: the files of each model, opened and checked to fit together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from proda import files
+from proda.errors import ComparisonError
+from proda.maps.compare import on_same_grid
+from proda.maps.totals import land_area, open_map
+
+BEFORE, AFTER = "before", "after"
+STATES = (BEFORE, AFTER)
+"""Default (ad hoc) parameters, and parameters after data assimilation."""
+
+STOCK = "cSoilAbove1m"
+LOGARITHMIC = (STOCK, "residence_time")
+"""Compared as natural logarithms; of stocks, as the paper does."""
+COMPONENTS = ("CTE", "K", "XI", "B", "V", "I")
+COMPARED = (STOCK, *COMPONENTS, "litter_to_soil", "residence_time")
+"""Variables of the maps that every pair of models is compared by."""
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Where the results of one model lie.
+
+    Parameters
+    ----------
+    maps
+        Map after data assimilation.
+    default
+        Map with default parameters; without it nothing can be said of before.
+    summary
+        `summary.nc` of the assimilation: evidence, WAIC, PSIS-LOO, fit.
+    sites
+        Table of `proda diagnose`: which sites are kept. Without it all sampled sites are.
+    forcing
+        Forcing at the sites, to have the substrates of Michaelis constants there.
+    """
+
+    maps: str | os.PathLike[str]
+    default: str | os.PathLike[str] | None = None
+    summary: str | os.PathLike[str] | None = None
+    sites: str | os.PathLike[str] | None = None
+    forcing: str | os.PathLike[str] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedModel:
+    """One model's results in memory."""
+
+    name: str
+    maps: dict[str, xr.Dataset]
+    """By state: "before" (if given) and "after"."""
+    summary: xr.Dataset | None = None
+    sites: pd.DataFrame | None = None
+    forcing: xr.Dataset | None = field(default=None, repr=False)
+
+
+def open_models(models: Mapping[str, ModelFiles]) -> dict[str, OpenedModel]:
+    """Open the files of all models, in alphabetical order of their names.
+
+    Raises
+    ------
+    FileError
+        If a file cannot be read.
+    MapError
+        If a file is no map, or lies on another grid than the first.
+    ComparisonError
+        If there are fewer than two models, or a file is of another model than its name says.
+    """
+    if len(models) < 2:
+        raise ComparisonError(f"{len(models)} model given; a comparison needs two or more.")
+    opened: dict[str, OpenedModel] = {}
+    grid: xr.Dataset | None = None
+    for name in sorted(models):
+        given = models[name]
+        paths = {BEFORE: given.default, AFTER: given.maps}
+        maps = {}
+        for state, path in paths.items():
+            if path is None:
+                continue
+            dataset = files.load(_needed(open_map(path), path), path)
+            grid = dataset if grid is None else grid
+            maps[state] = _aligned(dataset, grid, path)
+        summary = None if given.summary is None else _summary(given.summary)
+        opened[name] = OpenedModel(
+            name, maps, summary,
+            None if given.sites is None else read_site_table(given.sites),
+            None if given.forcing is None else files.open_dataset(given.forcing),
+        )  # fmt: skip
+        _check_model(opened[name], given)
+    return opened
+
+
+def _needed(dataset: xr.Dataset, path: str | os.PathLike[str]) -> xr.Dataset:
+    """Leave out what the comparison does not use: the parameters and layers are most of a map."""
+    keep = [
+        n for n in dataset.data_vars
+        if not str(n).startswith(("param_", "n_")) and "layer" not in dataset[n].dims
+    ]  # fmt: skip
+    if lacking := [n for n in COMPARED if n not in keep]:
+        raise ComparisonError(f"{path}: the map lacks {', '.join(lacking)}.")
+    return dataset[keep]
+
+
+def _aligned(dataset: xr.Dataset, grid: xr.Dataset, path: str | os.PathLike[str]) -> xr.Dataset:
+    if all(np.array_equal(dataset[d], grid[d]) for d in ("lat", "lon")):
+        return dataset
+    if dataset.sizes["lat"] != grid.sizes["lat"] or dataset.sizes["lon"] != grid.sizes["lon"]:
+        raise ComparisonError(
+            f"{path}: on a grid of {dataset.sizes['lat']} x {dataset.sizes['lon']} cells, the "
+            f"first map on one of {grid.sizes['lat']} x {grid.sizes['lon']}. They must share one."
+        )
+    return on_same_grid(dataset, grid)
+
+
+def _summary(path: str | os.PathLike[str]) -> xr.Dataset:
+    dataset = files.load(files.open_dataset(path), path)
+    if lacking := [n for n in ("log_evidence", "reason", "site") if n not in dataset.variables]:
+        raise ComparisonError(f"{path}: no summary of an assimilation; it lacks {lacking}.")
+    names = pd.Index(dataset["site"].to_numpy().astype(str))
+    if names.has_duplicates:
+        raise ComparisonError(f"{path}: site {names[names.duplicated()][0]} occurs twice.")
+    return dataset.assign_coords(site=names)
+
+
+def read_site_table(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read the table of `proda diagnose`, indexed by site.
+
+    Raises
+    ------
+    ComparisonError
+        If it cannot be read, or lacks the columns site and kept.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise ComparisonError(f"{path}: not a readable table ({error}).") from error
+    if not {"site", "kept"} <= set(table):
+        raise ComparisonError(f"{path}: lacks site or kept; `proda diagnose --table` writes both.")
+    return table.assign(site=table["site"].astype(str)).set_index("site")
+
+
+def _check_model(model: OpenedModel, given: ModelFiles) -> None:
+    told = {str(p): str(d.attrs.get("model", model.name))
+            for p, d in ((given.default, model.maps.get(BEFORE)), (given.maps, model.maps[AFTER]),
+                         (given.summary, model.summary)) if d is not None}  # fmt: skip
+    # Variants of one model may be compared under names of their own, files of one name may not mix.
+    if len(set(told.values())) > 1:
+        raise ComparisonError(
+            f"The files given for {model.name} are of different models: "
+            + ", ".join(f"{path} of {name}" for path, name in told.items())
+        )
+
+
+def pairs(models: Mapping[str, OpenedModel]) -> list[tuple[str, str]]:
+    """Return all pairs of models, alphabetically; a difference is the second minus the first."""
+    return list(combinations(sorted(models), 2))
+
+
+def common_land(
+    models: Mapping[str, OpenedModel],
+    names: tuple[str, ...],
+    states: tuple[str, ...],
+    with_carbon: bool = False,
+) -> xr.DataArray:
+    """Return the land (km2) of cells where all maps of these models and states have an answer.
+
+    With `with_carbon` only cells count where all of them hold carbon, too.
+    """
+    first = models[names[0]].maps[states[0]]
+    land = land_area(first)
+    for name in names:
+        for state in states:
+            dataset = models[name].maps[state]
+            land = land.where(dataset["reason"].transpose("lat", "lon") == 0, 0.0)
+            if with_carbon:
+                land = land.where(holds_carbon(dataset), 0.0)
+    return land
+
+
+def holds_carbon(dataset: xr.Dataset) -> xr.DataArray:
+    """Return where a map holds any carbon.
+
+    Where nothing does (soil that never thaws, no input) the components are 0 by convention; as both
+    models do so at the same cells, these zeros would correlate and mean nothing.
+    """
+    return dataset["residence_time"].transpose("lat", "lon") > 0
+
+
+DEFINED_EVERYWHERE = (STOCK, "I")
+"""Variables that mean something also where there is no carbon."""
+
+
+def states_of(models: Mapping[str, OpenedModel], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the states that all these models have."""
+    return tuple(s for s in STATES if all(s in models[n].maps for n in names))
+
+
+def path_if_there(path: Path) -> Path | None:
+    """Return the path if something lies there."""
+    return path if path.exists() else None

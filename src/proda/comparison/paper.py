@@ -1,0 +1,29 @@
+"""Numbers of Tao et al. (2023) that a run is compared with (P-section 3)."""
+
+from __future__ import annotations
+
+PAIR = ("clm5", "compas")
+"""The paper's models, in the order of its differences (COMPAS minus CLM5)."""
+
+TOTALS = {
+    ("clm5", "before"): 1281.0,
+    ("compas", "before"): 1308.0,
+    ("clm5", "after"): 1469.0,
+    ("compas", "after"): 1507.0,
+}
+"""Soil carbon of 0-100 cm, Pg C."""
+
+CORRELATIONS = {
+    ("cSoilAbove1m", "before"): -0.026,
+    ("cSoilAbove1m", "after"): 0.51,
+    ("CTE", "after"): 0.52,
+    ("K", "after"): 0.55,
+    ("XI", "after"): 0.80,
+}
+"""Pearson correlation between the models over land; soil carbon as logarithm."""
+
+MICHAELIS_RATIO = 100.0
+"""Michaelis constant over substrate from which decay counts as first order in its substrate."""
+
+PARAMETER_VALUES = {"clm5": 1.41e6, "compas": 1.37e6}
+"""Parameter values estimated at sites (P-section 4.3)."""

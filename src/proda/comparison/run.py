@@ -1,0 +1,255 @@
+"""The stage: files of two or more models in, comparison.nc and tables out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from proda import files
+from proda.comparison.budget import reference_table, totals_table
+from proda.comparison.correlations import cells, correlation_table
+from proda.comparison.evidence import Evidence
+from proda.comparison.findings import findings_table
+from proda.comparison.inputs import (
+    COMPARED,
+    ModelFiles,
+    OpenedModel,
+    common_land,
+    open_models,
+    pairs,
+    path_if_there,
+    states_of,
+)
+from proda.comparison.michaelis import michaelis_table, ratios_at_sites
+from proda.comparison.paper import PAIR
+from proda.comparison.preference import not_comparable, preference_table, site_differences
+from proda.comparison.regions import REGIONS, Region, log_ratio, region_table, zonal_table
+from proda.comparison.site_fit import fit_table, parameter_table
+from proda.comparison.spatial import correlation_test
+from proda.errors import ComparisonError
+
+Progress = Callable[[int, int], None]
+"""Called with the number of steps done and of all steps."""
+
+TABLES = ("correlations", "regions", "zonal", "totals", "references", "michaelis", "preference",
+          "parameters", "fit", "compensation", "findings")  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What :func:`compare_models` found.
+
+    `tables` by name (those of :data:`TABLES`), `maps` on (pair, state, lat, lon), `sites` with the
+    differences of the evidence by pair, `michaelis` the ratios at sites by model, `models` the
+    opened maps, for figures.
+    """
+
+    tables: dict[str, pd.DataFrame]
+    maps: xr.Dataset
+    sites: dict[tuple[str, str], xr.Dataset]
+    michaelis: dict[str, xr.Dataset]
+    models: dict[str, OpenedModel]
+
+    @property
+    def findings(self) -> pd.DataFrame:
+        """Every finding of the paper with what this run says of it."""
+        return self.tables["findings"]
+
+
+def compare_models(
+    models: Mapping[str, ModelFiles],
+    output: str | os.PathLike[str],
+    *,
+    reference: str | os.PathLike[str] | None = None,
+    covariates: str | os.PathLike[str] | None = None,
+    regions: Mapping[str, Region] | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compare two or more models, before and after data assimilation, and with the paper.
+
+    Parameters
+    ----------
+    models
+        Files of each model, by its name. The paper's findings need "clm5" and "compas".
+    output
+        Folder to write `comparison.nc` and one CSV per table into; made if absent.
+    reference
+        File with reference stocks (`soc_0_100_SOURCE` ..., kg m-2) on the maps' grid.
+    covariates
+        Table of sites with `koppen_class` (`proda covariates build`), to group sites by climate.
+    regions
+        Added to :data:`~proda.comparison.regions.REGIONS`; those of the same name are replaced.
+    progress
+        Called after every step.
+
+    Raises
+    ------
+    ComparisonError
+        If the files do not fit together, or the folder cannot be made.
+    FileError, MapError
+        If a file cannot be read or is no map.
+    """
+    boxes = REGIONS if regions is None else {**REGIONS, **regions}
+    opened = open_models(models)
+    ahead = sum(len(states_of(opened, pair)) for pair in pairs(opened)) * len(COMPARED) + 6
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, ahead)
+
+    known = None if reference is None else files.load(files.open_dataset(reference), reference)
+    site_table = None if covariates is None else _covariates(covariates)
+    tables = {"correlations": correlation_table(opened, step)}
+    tables["regions"] = region_table(opened, boxes)
+    step()
+    tables["zonal"], tables["totals"] = zonal_table(opened), totals_table(opened, known)
+    tables["references"] = pd.DataFrame() if known is None else reference_table(opened, known)
+    step()
+    at_sites = {n: r for n, m in opened.items() if (r := ratios_at_sites(m)) is not None}
+    tables["michaelis"] = michaelis_table(opened, at_sites)
+    step()
+    why = {pair: not_comparable(opened[pair[0]], opened[pair[1]]) for pair in pairs(opened)}
+    sites = {(a, b): site_differences(opened[a], opened[b]) for (a, b), w in why.items() if not w}
+    tables["preference"] = preference_table(opened, sites, site_table)
+    tables["parameters"], tables["fit"] = parameter_table(opened), fit_table(opened)
+    step()
+    tables["compensation"] = compensation_table(opened)
+    tables["findings"] = findings_table(Evidence(tables, why.get(PAIR, "")))
+    step()
+    maps = difference_maps(opened)
+    result = Comparison(tables, maps, sites, at_sites, opened)
+    _write(result, Path(output))
+    step()
+    return result
+
+
+def difference_maps(models: Mapping[str, OpenedModel]) -> xr.Dataset:
+    """Return differences (second - first) and log ratios on (pair, state, lat, lon)."""
+    names, states = pairs(models), ("before", "after")
+    first = next(iter(models.values())).maps["after"]
+    shape = (len(names), len(states), first.sizes["lat"], first.sizes["lon"])
+    data = {}
+    for variable in COMPARED:
+        difference, ratio = (np.full(shape, np.nan, np.float32) for _ in range(2))
+        for i, pair in enumerate(names):
+            for state in states_of(models, pair):
+                k = states.index(state)
+                x, y = (models[m].maps[state][variable].transpose("lat", "lon") for m in pair)
+                land = common_land(models, pair, (state,)) > 0
+                difference[i, k] = (y - x).where(land).to_numpy()
+                ratio[i, k] = log_ratio(x, y).where(land).to_numpy()
+        units = str(first[variable].attrs.get("units", ""))
+        words = str(first[variable].attrs.get("long_name", variable)).removesuffix(
+            ", ensemble mean"
+        )
+        data[f"{variable}_difference"] = (
+            ("pair", "state", "lat", "lon"), difference,
+            {"units": units, "long_name": f"{words}: second model minus first"},
+        )  # fmt: skip
+        data[f"{variable}_log_ratio"] = (
+            ("pair", "state", "lat", "lon"), ratio,
+            {"units": "1", "long_name": f"{words}: ln(second model / first)"},
+        )  # fmt: skip
+    return xr.Dataset(
+        data,
+        coords={"pair": [f"{b} - {a}" for a, b in names], "state": list(states),
+                "lat": first["lat"], "lon": first["lon"]},
+        attrs={"Conventions": "CF-1.11", "title": f"Comparison of {', '.join(models)}"},
+    )  # fmt: skip
+
+
+def compensation_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
+    """Correlate the pairs' log ratios of K and of CTE over land: whether they offset each other."""
+    rows = []
+    for first, second in pairs(models):
+        for state in states_of(models, (first, second)):
+            land = common_land(models, (first, second), (state,), with_carbon=True)
+            cte, k = (
+                log_ratio(*(models[m].maps[state][v] for m in (first, second)))
+                for v in ("CTE", "K")
+            )
+            (x, y, lat, lon, w), _ = cells(cte, k, land, log=False)
+            if len(x) < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
+                continue
+            test = asdict(correlation_test(x, y, lat, lon, w))
+            rows.append({"first": first, "second": second, "state": state, **test})
+    return pd.DataFrame(rows)
+
+
+def site_dataset(sites: Mapping[tuple[str, str], xr.Dataset]) -> xr.Dataset:
+    """Join the pairs' differences at sites on (pair, site); NaN where a pair lacks a site."""
+    if not sites:
+        return xr.Dataset()
+    parts = [d.drop_attrs(deep=False).expand_dims(pair=[f"{b} - {a}"])
+             for (a, b), d in sites.items()]  # fmt: skip
+    coords = pd.concat([d[["latitude", "longitude"]].to_dataframe() for d in sites.values()])
+    coords = coords[~coords.index.duplicated()][["latitude", "longitude"]]
+    bare = [p.drop_vars(["latitude", "longitude"]) for p in parts]
+    joined = xr.concat(bare, dim="pair", join="outer")
+    where = coords.loc[joined["site"].to_numpy()]
+    return joined.assign_coords({n: ("site", where[n].to_numpy()) for n in where})
+
+
+def files_of_run(folder: str | os.PathLike[str]) -> dict[str, ModelFiles]:
+    """Return the models of a run folder: every folder in it that holds a maps.nc.
+
+    Raises
+    ------
+    ComparisonError
+        If there are fewer than two.
+    """
+    root = Path(folder)
+    found = {
+        path.parent.name: ModelFiles(
+            maps=path,
+            default=path_if_there(path.parent / "default.nc"),
+            summary=path_if_there(path.parent / "assimilation" / "summary.nc"),
+            sites=path_if_there(path.parent / "diagnosis" / "sites.csv"),
+            forcing=path_if_there(root / "sites.nc"),
+        )
+        for path in sorted(root.glob("*/maps.nc"))
+    }
+    if len(found) < 2:
+        held = ", ".join(found) or "none"
+        raise ComparisonError(
+            f"{root}: holds maps of {len(found)} models ({held}); a comparison needs two or more. "
+            "Maps are expected as MODEL/maps.nc."
+        )
+    return found
+
+
+def covariates_of_run(folder: str | os.PathLike[str]) -> Path | None:
+    """Return the covariates at the sites of a run folder, if it has any."""
+    return path_if_there(Path(folder) / "covariates.parquet")
+
+
+def _covariates(path: str | os.PathLike[str]) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise ComparisonError(f"{path}: not a readable Parquet table ({error}).") from error
+    if lacking := [c for c in ("site", "koppen_class") if c not in table]:
+        raise ComparisonError(f"{path}: lacks {', '.join(lacking)}; use `proda covariates build`.")
+    return table
+
+
+def _write(result: Comparison, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ComparisonError(f"{folder}: cannot be made ({error}).") from error
+    for name in TABLES:
+        with files.whole_file(folder / f"{name}.csv") as temporary:
+            result.tables[name].to_csv(temporary, index=False)
+    sites = site_dataset(result.sites)
+    joined = result.maps.assign({f"site_{n}": sites[n] for n in sites.data_vars})
+    files.write_netcdf(joined, folder / "comparison.nc")

@@ -1,0 +1,208 @@
+"""Carbon of the measured layers, modelled with the parameters of each method."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jaxtyping import Bool, Float
+
+from proda import simulate
+from proda.errors import LearningError
+from proda.evaluation.metrics import skill_of_rows
+from proda.files import load, open_netcdf
+from proda.learning.layers import SiteLayers
+from proda.models.model import Reason
+from proda.observations.zones import KOEPPEN, UNKNOWN
+
+MEAN_B = 0.966
+"""b over all vegetation (Jackson et al. 1996): CLM5's default depends on the plant type."""
+
+DEPTHS = (("0-30 cm", 0.0, 0.3), ("30-100 cm", 0.3, 1.0), ("> 100 cm", 1.0, np.inf))
+"""Classes of depth, by the middle of the measured layer; the lower limit is inside."""
+
+ZONES = (("boreal", 50.0, 90.1), ("temperate", 23.5, 50.0), ("tropics", -0.1, 23.5))
+"""Zones by the absolute latitude, degrees; the lower limit is inside."""
+
+DEFAULT, ASSIMILATED, MEMBERS = "default", "assimilated", "network_members"
+"""Methods that are no set of parameters per site: the model's ad hoc values, the mean profile of
+the site's own posterior (the ceiling), and the mean carbon of the network's members."""
+
+
+@dataclass(frozen=True)
+class Modelled:
+    """Modelled carbon of the measured layers.
+
+    `carbon` is (row,), kg m-3, NaN at sites without an answer; `found` says which sites have one.
+    """
+
+    carbon: Float[np.ndarray, " row"]
+    found: Bool[np.ndarray, " site"]
+
+
+def held_out_carbon(
+    layers: SiteLayers,
+    parameters: Float[np.ndarray, "site parameter"] | xr.Dataset,
+    what: str = "parameters",
+) -> Modelled:
+    """Run the soil model at every site and take the carbon of its measured layers.
+
+    Parameters
+    ----------
+    layers
+        Sites with profile and forcing.
+    parameters
+        Physical values in the order of the model's rows, or a Dataset as
+        :func:`proda.simulate.default_parameters` returns. Sites with values outside the range in
+        which they have a meaning (a network without bounds may predict such) have no answer.
+    what
+        Name of the method, for messages.
+
+    Raises
+    ------
+    LearningError
+        If the shape is wrong or values are not finite.
+    """
+    rows = layers.model.rows
+    usable = np.ones(len(layers), bool)
+    given: Mapping[str, np.ndarray] | xr.Dataset
+    if isinstance(parameters, xr.Dataset):
+        given = parameters
+    else:
+        if parameters.shape != (len(layers), len(rows)) or not np.isfinite(parameters).all():
+            raise LearningError(
+                f"The parameters of {what} have the shape {parameters.shape}, or are not finite; "
+                f"expected ({len(layers)}, {len(rows)}) finite values."
+            )
+        limits = np.array([row.limits("physical") for row in rows]).T
+        open_ends = np.array([[row.positive or row.inside, row.inside] for row in rows]).T
+        low = np.where(open_ends[0], parameters > limits[0], parameters >= limits[0])
+        high = np.where(open_ends[1], parameters < limits[1], parameters <= limits[1])
+        usable = (low & high).all(axis=1)
+        # Not a fill: what is computed there is thrown away; it must only be computed.
+        middle = np.array([0.5 * (row.lower + row.upper) for row in rows])
+        values = np.where(usable[:, None], parameters, middle)
+        given = {row.name: values[:, j] for j, row in enumerate(rows)}
+    state = simulate.steady_state(layers.model, given, layers.forcing, bounds="physical")
+    found = usable & (state["reason"].to_numpy() == Reason.FEASIBLE)
+    carbon = layers.observe(state["soil_carbon"].to_numpy() / 1000.0)
+    return Modelled(np.where(found[layers.row_site], carbon, np.nan), found)
+
+
+def default_carbon(layers: SiteLayers, b: float = MEAN_B) -> Modelled:
+    """Carbon with the model's ad hoc parameters (P-section 2.5); `b` only where it has none."""
+    own = {row.name: row.default for row in layers.model.rows}
+    needed = b if np.isnan(own.get("b", 0.0)) else None
+    values = simulate.default_parameters(layers.model, layers.forcing, b=needed)
+    return held_out_carbon(layers, values, DEFAULT)
+
+
+def ensemble_carbon(
+    layers: SiteLayers, members: Float[np.ndarray, "member site parameter"]
+) -> Modelled:
+    """Mean carbon over the members that have a steady state; a site needs one that has."""
+    runs = [held_out_carbon(layers, member, MEMBERS) for member in members]
+    known = np.stack([run.found for run in runs])
+    count = known.sum(axis=0)
+    carbon = np.where(known[:, layers.row_site], np.stack([run.carbon for run in runs]), 0.0)
+    found = count > 0
+    mean = carbon.sum(axis=0) / np.maximum(count, 1)[layers.row_site]
+    return Modelled(np.where(found[layers.row_site], mean, np.nan), found)
+
+
+def assimilated_carbon(layers: SiteLayers, run: str | os.PathLike[str]) -> Modelled:
+    """Mean profile of each site's own posterior, from a folder of `proda assimilate`.
+
+    Raises
+    ------
+    LearningError
+        If the run has not these sites with these layers.
+    """
+    path = Path(run) / "summary.nc"
+    with open_netcdf(path) as opened:
+        summary = load(opened[["row_site", "row_upper", "row_lower", "row_modelled"]], path)
+    table = pd.DataFrame({name: summary[name].to_numpy() for name in summary.data_vars})
+    p = layers.profiles
+    key = ["row_site", "row_upper", "row_lower", "turn"]
+    mine = pd.DataFrame(
+        {"row_site": p.site[layers.row_site], "row_upper": p.upper, "row_lower": p.lower}
+    )
+    for each in (table, mine):  # layers measured twice are told apart by their order
+        each["row_site"] = each["row_site"].astype(str)
+        each["turn"] = each.groupby(["row_site", "row_upper", "row_lower"]).cumcount()
+    joined = mine.merge(table, how="left", on=key, indicator=True)
+    if (absent := (joined["_merge"] != "both").to_numpy()).any():
+        first = joined["row_site"].to_numpy()[int(np.argmax(absent))]
+        raise LearningError(
+            f"{path}: lacks {int(absent.sum())} of the {len(mine)} measured layers (first: of "
+            f"{first}); it is not the run that these posteriors come from."
+        )
+    carbon = joined["row_modelled"].to_numpy() / 1000.0
+    bad = np.bincount(layers.row_site, ~np.isfinite(carbon) & layers.used, len(layers)) > 0
+    return Modelled(np.where(bad[layers.row_site], np.nan, carbon), ~bad)
+
+
+def groups_of(layers: SiteLayers, covariates: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return how rows are grouped: kind of group -> name of each row's group.
+
+    `all`, `depth`, `zone` (by latitude), and `koeppen` (main groups) where the covariates hold
+    `koeppen_class`.
+    """
+    p = layers.profiles
+    middle, latitude = 0.5 * (p.upper + p.lower), np.abs(p.latitude)[layers.row_site]
+    groups = {
+        "all": np.full(len(middle), "all", object),
+        "depth": _classes(middle, DEPTHS),
+        "zone": _classes(latitude, ZONES),
+    }
+    if "koeppen_class" in covariates:
+        letters = covariates["koeppen_class"].astype(str).str[:1]
+        named = letters.map(lambda letter: KOEPPEN.get(letter, UNKNOWN)).to_numpy(object)
+        groups["koeppen"] = named[layers.row_site]
+    return groups
+
+
+def carbon_skill(
+    layers: SiteLayers, modelled: Mapping[str, Modelled], groups: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
+    """Skill of every method, over all layers and by group.
+
+    Parameters
+    ----------
+    layers
+        Sites with their measured layers.
+    modelled
+        By method.
+    groups
+        As :func:`groups_of` returns.
+
+    Returns
+    -------
+    table
+        method, by, group, then the columns of :func:`proda.evaluation.metrics.skill_of_rows`.
+    """
+    observed, used = layers.profiles.carbon / 1000.0, layers.used
+    rows = []
+    for by, names in groups.items():
+        order = [g for g, *_ in (*DEPTHS, *ZONES) if (names[used] == g).any()]
+        present = order or sorted(set(names[used]))
+        for group in present:
+            here = used & (names == group)
+            for method, answer in modelled.items():
+                found = skill_of_rows(
+                    answer.carbon[here], observed[here], layers.row_site[here], answer.found
+                )
+                rows.append({"method": method, "by": by, "group": group, **found})
+    return pd.DataFrame(rows)
+
+
+def _classes(values: np.ndarray, classes: tuple[tuple[str, float, float], ...]) -> np.ndarray:
+    out = np.full(len(values), UNKNOWN, object)
+    for name, low, high in classes:
+        out[(values >= low) & (values < high)] = name
+    return out

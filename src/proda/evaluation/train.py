@@ -1,0 +1,304 @@
+"""From the kept posteriors of a run to a network in a folder, with all that judges it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from proda import files
+from proda.errors import FileError, LearningError
+from proda.evaluation.carbon import (
+    ASSIMILATED,
+    DEFAULT,
+    MEAN_B,
+    MEMBERS,
+    Modelled,
+    assimilated_carbon,
+    carbon_skill,
+    default_carbon,
+    ensemble_carbon,
+    groups_of,
+    held_out_carbon,
+)
+from proda.learning import baselines
+from proda.learning.checkpoint import versions
+from proda.learning.diagnose import learning_curve, permutation_importance
+from proda.learning.features import Missing
+from proda.learning.layers import SiteLayers, assimilation_settings, read_layers
+from proda.learning.learn import Learned, learn, remove_checkpoints
+from proda.learning.settings import LearningSettings
+from proda.learning.store import save_ensemble
+from proda.learning.train import Progress
+from proda.learning.validation import NETWORK, CrossValidation
+
+BASELINES = ("mean", "nearest_site", "random_forest")
+SKILL_PARAMETERS, SKILL_CARBON = "skill_parameters.csv", "skill_carbon.csv"
+IMPORTANCE, CURVE, HELD_OUT, TRAIN = "importance.csv", "curve.csv", "held_out.nc", "train.json"
+CURVE_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
+"""Sizes of the learning curve, as shares of what the smallest fold leaves to train on."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training wrote; tables are None where they were not asked for or not possible."""
+
+    folder: Path
+    learned: Learned
+    skill_parameters: pd.DataFrame | None
+    skill_carbon: pd.DataFrame | None
+    importance: pd.DataFrame | None
+    curve: pd.DataFrame | None
+    held_out: xr.Dataset | None
+    notes: tuple[str, ...]
+    seconds: float
+
+
+def train_network(
+    kept: str | os.PathLike[str],
+    covariates: str | os.PathLike[str],
+    network: str | os.PathLike[str],
+    settings: LearningSettings | None = None,
+    *,
+    profiles: str | os.PathLike[str] | None = None,
+    forcing: str | os.PathLike[str] | None = None,
+    assimilation: str | os.PathLike[str] | None = None,
+    folds: int = 5,
+    fold_members: int = 4,
+    spatial: bool = True,
+    trees: int = baselines.TREES,
+    jobs: int = 1,
+    curve: bool = True,
+    importance: int = 1,
+    missing: Missing = "leave_out",
+    default_b: float = MEAN_B,
+    progress: Callable[[Progress], None] | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> TrainingResult:
+    """Train, cross-validate and write a network.
+
+    An interrupted call goes on from its checkpoint, a hidden file beside `network`, when it is
+    called again with the same data and settings.
+
+    Parameters
+    ----------
+    kept
+        Posteriors of the kept sites, of `proda diagnose --output`.
+    covariates
+        Covariates of the sites (.parquet), of `proda covariates build --sites`.
+    network
+        Folder to write; a network there is replaced, anything else refused.
+    settings
+        Default: ours; `learning.study()` for the paper's.
+    profiles, forcing
+        Folder of `proda profiles build` and forcing at the sites (netCDF or Zarr), both those of
+        the assimilation. With them the network is tuned through the soil model (unless
+        `tuning_epochs` is 0) and judged by the carbon of profiles left out; without, by
+        parameters only.
+    assimilation
+        Folder of `proda assimilate`, for the fit of the sites' own posteriors as the ceiling.
+    folds, fold_members, spatial
+        Folds of the cross-validation (0: none), networks in each, whether they are blocks of map.
+    trees, jobs
+        Size of the random forest, and processes to grow it.
+    curve, importance
+        Whether to compute the learning curve; how often each covariate is shuffled (0: never).
+    missing
+        "leave_out" or "median", as in :func:`proda.learning.join`.
+    default_b
+        CLM5's b where its default depends on the plant functional type.
+    progress, on_stage
+        Called with the losses as training goes on, and with the name of each stage.
+
+    Returns
+    -------
+    TrainingResult; the folder holds the ensemble, history.csv, skill_parameters.csv,
+    skill_carbon.csv, importance.csv, curve.csv, held_out.nc and train.json.
+
+    Raises
+    ------
+    FileError, LearningError
+        Naming what is absent, damaged or does not fit.
+    """
+    begun = time.monotonic()
+    tell = on_stage or (lambda _: None)
+    settings = LearningSettings() if settings is None else settings
+    target = Path(network)
+    if (profiles is None) != (forcing is None):
+        raise LearningError("Give the profiles and the forcing at sites together, or neither.")
+    if assimilation is not None and profiles is None:
+        raise LearningError("The fit of the assimilation needs profiles and forcing beside it.")
+    tell("reading")
+    posterior, table = _read(kept), _read_table(covariates)
+    notes = []
+
+    def read(sites: np.ndarray) -> SiteLayers:
+        assert profiles is not None
+        assert forcing is not None
+        return read_layers(sites, profiles, forcing, assimilation_settings(posterior))
+
+    if profiles is None:
+        notes.append("no profiles and forcing: neither tuned through the soil model nor judged by "
+                     "carbon")  # fmt: skip
+    if str(posterior.attrs.get("is_posterior", "yes")) != "yes":
+        notes.append(f"the draws behind the targets are no posterior: "
+                     f"{posterior.attrs['is_posterior']}")  # fmt: skip
+    checkpoint = target.with_name(f".{target.name}.training.npz")
+    tell("training")
+    learned = learn(
+        table, posterior, settings, folds=folds, fold_members=fold_members, spatial=spatial,
+        methods=BASELINES if folds else (), trees=trees, jobs=jobs, missing=missing,
+        layers=None if profiles is None else read, checkpoint=checkpoint, keep_checkpoint=True,
+        on_progress=progress,
+    )  # fmt: skip
+    skills, carbon, shuffled, growth, held_out = None, None, None, None, None
+    if learned.validation is not None:
+        tell("skill of parameters")
+        skills = learned.validation.skill()
+        held_out = learned.validation.as_dataset()
+        if learned.layers is not None:
+            tell("skill of carbon")
+            modelled = modelled_by_method(learned.validation, learned.layers, assimilation,
+                                          default_b)  # fmt: skip
+            groups = groups_of(learned.layers, learned.sites.table)
+            carbon = carbon_skill(learned.layers, modelled, groups)
+            held_out = held_out.merge(_rows(learned.layers, modelled, groups))
+        if importance:
+            tell("importance of covariates")
+            shuffled = permutation_importance(learned.validation, repeats=importance)
+        if curve:
+            tell("learning curve")
+            growth = _curve(learned, settings)
+    result = TrainingResult(target, learned, skills, carbon, shuffled, growth, held_out,
+                            tuple(notes), time.monotonic() - begun)  # fmt: skip
+    tell("writing")
+    header = _header(result, settings, kept, covariates, profiles, forcing, assimilation,
+                     folds, fold_members, spatial)  # fmt: skip
+    save_ensemble(learned.ensemble, target, lambda folder: _write(result, header, folder))
+    remove_checkpoints(checkpoint)
+    return result
+
+
+def modelled_by_method(
+    validation: CrossValidation,
+    layers: SiteLayers,
+    assimilation: str | os.PathLike[str] | None = None,
+    default_b: float = MEAN_B,
+) -> dict[str, Modelled]:
+    """Carbon at the measured layers by every method of a cross-validation and beyond.
+
+    Beside its methods: `default`, `network_members` (mean carbon of the members; `network` is
+    the carbon at their mean parameters) and, with the folder of the run, `assimilated`.
+    """
+    out = {DEFAULT: default_carbon(layers, default_b)}
+    parameters = validation.parameters()
+    for method in sorted(parameters, key=lambda name: name.startswith(NETWORK)):
+        out[method] = held_out_carbon(layers, parameters[method], method)
+    out[MEMBERS] = ensemble_carbon(layers, validation.members())
+    if assimilation is not None:
+        out[ASSIMILATED] = assimilated_carbon(layers, assimilation)
+    return out
+
+
+def _rows(
+    layers: SiteLayers, modelled: dict[str, Modelled], groups: dict[str, np.ndarray]
+) -> xr.Dataset:
+    """Measured layers beside their modelled carbon, as dimension row."""
+    p = layers.profiles
+    kg = {"units": "kg m-3"}
+    return xr.Dataset(
+        {
+            "row_site": ("row", p.site[layers.row_site].astype(object)),
+            "row_upper": ("row", p.upper, {"units": "m"}),
+            "row_lower": ("row", p.lower, {"units": "m"}),
+            "row_used": ("row", layers.used),
+            "row_observed": ("row", p.carbon / 1000.0, kg),
+            "row_modelled": (("carbon_method", "row"),
+                             np.stack([m.carbon for m in modelled.values()]), kg),
+            "feasible": (("carbon_method", "site"), np.stack([m.found for m in modelled.values()])),
+            **{f"row_{by}": ("row", names) for by, names in groups.items() if by != "all"},
+        },
+        coords={"carbon_method": list(modelled)},
+    )  # fmt: skip
+
+
+def _curve(learned: Learned, settings: LearningSettings) -> pd.DataFrame:
+    assert learned.validation is not None
+    folds = learned.validation.folds
+    most = min(int((folds != f).sum()) for f in np.unique(folds))
+    sizes = sorted({max(2, round(share * most)) for share in CURVE_SHARES})
+    # Some small samples leave no block to validate on; those sizes cannot be had.
+    tables = []
+    for size in sizes:
+        try:
+            tables.append(learning_curve(learned.sites, folds, [size], settings))
+        except LearningError as error:
+            if "leave none to train on" not in str(error):
+                raise
+    if not tables:
+        raise LearningError("No size of the learning curve can be trained; call with curve=False.")
+    return pd.concat(tables, ignore_index=True)
+
+
+def _read(kept: str | os.PathLike[str]) -> xr.Dataset:
+    with files.open_dataset(kept) as opened:
+        return files.load(opened, kept)
+
+
+def _read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
+    if not Path(path).is_file():
+        raise FileError(f"{path}: there is no such file.")
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: not a readable Parquet table ({error}).") from error
+
+
+def _header(
+    result: TrainingResult, settings: LearningSettings, kept: Any, covariates: Any, profiles: Any,
+    forcing: Any, assimilation: Any, folds: int, fold_members: int, spatial: bool,
+) -> dict[str, Any]:  # fmt: skip
+    learned = result.learned
+    given = {"kept": kept, "covariates": covariates, "profiles": profiles, "forcing": forcing,
+             "assimilation": assimilation}  # fmt: skip
+    header: dict[str, Any] = {
+        "model": learned.ensemble.model, "variant": learned.ensemble.variant,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions(),
+        "inputs": {name: None if path is None else str(path) for name, path in given.items()},
+        "settings": settings.as_dict(),
+        "cross_validation": {"folds": folds, "members": fold_members, "blocks": spatial},
+        "sites": learned.ensemble.n_sites, "left_out": len(learned.sites.left_out),
+        "left_out_by_reason": learned.sites.left_out["reason"].value_counts().to_dict(),
+        "filled": learned.sites.filled, "constant": list(learned.sites.features.constant),
+        "tuned": learned.tuned is not None, "notes": list(result.notes),
+        "seconds": round(result.seconds, 1),
+    }  # fmt: skip
+    if learned.ensemble.calibration is not None:
+        names = learned.ensemble.parameters
+        header["calibration"] = {
+            part: dict(zip(names, values.tolist(), strict=True))
+            for part, values in asdict(learned.ensemble.calibration).items()
+        }
+    return header
+
+
+def _write(result: TrainingResult, header: dict[str, Any], folder: Path) -> None:
+    for name, table in (
+        (SKILL_PARAMETERS, result.skill_parameters), (SKILL_CARBON, result.skill_carbon),
+        (IMPORTANCE, result.importance), (CURVE, result.curve),
+        ("left_out.csv", result.learned.sites.left_out),
+    ):  # fmt: skip
+        if table is not None:
+            table.to_csv(folder / name, index=False)
+    if result.held_out is not None:
+        files.write_netcdf(result.held_out, folder / HELD_OUT)
+    (folder / TRAIN).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,189 @@
+"""The measured layers of the training sites, as the soil model is held against them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jaxtyping import Array, Bool, Float, Int
+from pydantic import ValidationError
+
+from proda import files
+from proda.errors import LearningError
+from proda.forcing import Forcing
+from proda.grid import Grid
+from proda.inference.likelihood import Likelihood
+from proda.inference.operator import Operator, observe, weights
+from proda.inference.profiles import Profiles, read_profiles
+from proda.inference.settings import Settings, check
+from proda.inference.sites import assemble, usable
+from proda.inference.target import Site
+from proda.models.model import SoilModel
+
+MOST = 32
+"""Measured layers of a site that training sees at most; of finer profiles, evenly picked ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class SiteLayers:
+    """Profiles and forcing of the same sites in the same order, with model and likelihood.
+
+    Everything is as the assimilation had it, so that what the network is held against is what
+    the posteriors were made from.
+    """
+
+    model: SoilModel
+    likelihood: Likelihood
+    operator: Operator
+    profiles: Profiles
+    forcing: Forcing
+
+    def __len__(self) -> int:
+        return len(self.profiles)
+
+    def select(self, index: np.ndarray) -> SiteLayers:
+        """Return some of the sites, by position."""
+        return SiteLayers(
+            self.model, self.likelihood, self.operator, self.profiles.select(index),
+            self.forcing.select(np.asarray(index)),
+        )  # fmt: skip
+
+    @property
+    def row_site(self) -> Int[np.ndarray, " row"]:
+        """Position of the site of each measured layer."""
+        return np.repeat(np.arange(len(self)), self.profiles.n_layers)
+
+    @property
+    def used(self) -> Bool[np.ndarray, " row"]:
+        """Whether each measured layer lies in the model's soil, not in bedrock."""
+        return usable(self.profiles, self.forcing)
+
+    def observe(self, soil_carbon: Float[np.ndarray, "site layer"]) -> Float[np.ndarray, " row"]:
+        """Return the modelled carbon of each measured layer, from that of the model's layers.
+
+        Any unit; row by row, so that one finely cut profile does not widen all the others.
+        """
+        grid, site = self.forcing.grid, self.row_site
+        value, slope = weights(self.profiles.upper, self.profiles.lower, self.operator, grid)
+        n, step = len(site), 4096
+        out = np.zeros(n)
+        for start in range(0, n, step):
+            rows = np.minimum(np.arange(start, start + step), n - 1)
+            found = _observe(
+                jnp.asarray(soil_carbon[site[rows]]), jnp.asarray(value[rows]),
+                jnp.asarray(slope[rows]), jnp.asarray(self.forcing.nbedrock[site[rows]]), grid,
+            )  # fmt: skip
+            out[start : start + step] = np.asarray(found)[: n - start]
+        return out
+
+    def for_training(self) -> Site:
+        """Return the sites as one pytree, padded to one number of layers, at most `MOST`."""
+        p = self.profiles
+        rows = []
+        for i in range(len(p)):
+            own = np.arange(p.first[i], p.first[i + 1])
+            if len(own) > MOST:
+                own = own[np.linspace(0, len(own) - 1, MOST).round().astype(int)]
+            rows.append(own)
+        flat = np.concatenate(rows)
+        thinned = Profiles(
+            p.site, p.latitude, p.longitude,
+            np.concatenate([[0], np.cumsum([len(own) for own in rows])]).astype(int),
+            p.upper[flat], p.lower[flat], p.carbon[flat],
+        )  # fmt: skip
+        return assemble(thinned, self.forcing, self.operator)
+
+
+@partial(jax.jit, static_argnames="grid")
+def _observe(
+    carbon: Float[Array, "row layer"], value: Float[Array, "row layer"],
+    slope: Float[Array, "row layer"], nbedrock: Int[Array, " row"], grid: Grid,
+) -> Float[Array, " row"]:  # fmt: skip
+    def one(carbon: Array, value: Array, slope: Array, nbedrock: Array) -> Array:
+        return observe(carbon, value[None], slope[None], nbedrock, grid)[0]
+
+    return jax.vmap(one)(carbon, value, slope, nbedrock)
+
+
+def assimilation_settings(posterior: xr.Dataset) -> Settings:
+    """Return how the posteriors were made; our defaults for a summary that does not say.
+
+    Raises
+    ------
+    LearningError
+        If what it says cannot be read.
+    """
+    told = posterior.attrs.get("settings")
+    if told is None:
+        return check(model=posterior.attrs["model"], variant=posterior.attrs["variant"])
+    try:
+        return Settings.model_validate_json(str(told))
+    except ValidationError as error:
+        raise LearningError(
+            f"The posterior summary's attribute settings cannot be read ({error.error_count()} "
+            "faults); make the summary again with `proda diagnose`."
+        ) from error
+
+
+def read_layers(
+    sites: np.ndarray,
+    profiles: str | os.PathLike[str],
+    forcing: str | os.PathLike[str],
+    settings: Settings,
+) -> SiteLayers:
+    """Read the measured layers and the forcing of some sites.
+
+    Parameters
+    ----------
+    sites
+        Their names, in the order wanted.
+    profiles
+        Folder of `proda profiles build`.
+    forcing
+        Forcing at sites, whose coordinate `site` names the profiles.
+    settings
+        How their posteriors were made (:func:`assimilation_settings`).
+
+    Raises
+    ------
+    LearningError
+        If profiles or forcing lack a site, or none of a site's layers lies in the model's soil.
+    """
+    found = read_profiles(profiles)
+    with files.open_dataset(forcing) as opened:
+        if "site" not in opened.coords:
+            raise LearningError(f"{forcing}: has no coordinate site to match sites with.")
+        place = _positions(sites, opened["site"].to_numpy().astype(str), f"The forcing {forcing}")
+        drivers = Forcing.from_dataset(opened.isel(site=place).load())
+    chosen = found.select(_positions(sites, found.site, f"The profiles of {profiles}"))
+    layers = SiteLayers(
+        settings.build_model(), settings.build_likelihood(), settings.operator, chosen, drivers
+    )
+    count = np.bincount(layers.row_site[layers.used], minlength=len(layers))
+    if (count == 0).any():
+        raise LearningError(
+            f"{sites[int(np.argmin(count))]}: all its measured layers lie in bedrock "
+            f"({int((count == 0).sum())} such sites); these are not the forcing and profiles that "
+            "the posteriors were made with."
+        )
+    return layers
+
+
+def _positions(sites: np.ndarray, names: np.ndarray, where: str) -> Int[np.ndarray, " site"]:
+    index = pd.Index(names)
+    if index.has_duplicates:
+        raise LearningError(f"{where}: site {index[index.duplicated()][0]} is there twice.")
+    place = index.get_indexer(pd.Index(sites.astype(str)))
+    if (place < 0).any():
+        raise LearningError(
+            f"{where}: {int((place < 0).sum())} of the {len(sites)} sites with a posterior are "
+            f"not there (first: {sites[int(np.argmin(place))]}). Give what the posteriors were "
+            "made with."
+        )
+    return place

@@ -1,0 +1,259 @@
+"""Maps from files: forcing and a network, defaults, or the mean of sites in; a map file out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from proda import files
+from proda.drivers.covariates import open_covariates
+from proda.drivers.grids import standard_grid
+from proda.errors import FileError, MapError
+from proda.learning import load_ensemble
+from proda.learning.features import Missing
+from proda.learning.residuals import read_residuals
+from proda.learning.store import network_checksum
+from proda.maps.cells import LandCells, land_cells
+from proda.maps.compare import positions
+from proda.maps.network import CellCovariates, NetworkParameters, cell_covariates
+from proda.maps.run import CHUNK, MapResult, write_map
+from proda.maps.sources import MEAN_B, Default, Everywhere, b_by_type
+from proda.models.registry import load_model
+from proda.parameters import Bounds
+from proda.simulate import Progress
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class NetworkMap:
+    """A map made with a network: what the run did, and what its covariates were like."""
+
+    result: MapResult
+    covariates: CellCovariates
+    model: str
+    variant: str
+
+
+def map_network(
+    forcing: PathLike,
+    output: PathLike,
+    *,
+    network: PathLike,
+    covariates: PathLike,
+    model: str | None = None,
+    variant: str | None = None,
+    draws: bool = True,
+    missing: Missing = "leave_out",
+    bounds: Bounds = "physical",
+    chunk: int = CHUNK,
+    progress: Progress | None = None,
+    client: Any = None,
+) -> NetworkMap:
+    """Predict parameters on the covariate grid, run the model on every land cell, write a map.
+
+    Parameters
+    ----------
+    forcing
+        Forcing on the grid, of `proda forcing` (Zarr or netCDF).
+    output
+        The netCDF file; an interrupted call, repeated, goes on where it was.
+    network
+        Folder of :func:`proda.learning.save_ensemble`.
+    covariates
+        Covariates on the same grid (netCDF or Zarr).
+    model, variant
+        What the network must be for; None: whatever it was trained for.
+    draws
+        Members spread as far as the truth may lie: joint draws where the network's folder has
+        residuals (:mod:`proda.learning.residuals`), else each parameter by itself. Without
+        `draws` the networks as they were trained, which agree more with each other than with the
+        truth.
+    missing
+        Cells that lack a covariate: "leave_out" counts them as `no_parameters`, "median" fills in
+        the median of the training sites, and counts.
+    bounds, chunk, progress, client
+        As in :func:`proda.maps.run.write_map`.
+
+    Raises
+    ------
+    FileError, LearningError
+        If a file cannot be read, or the network is for another model, variant or set of
+        parameters, or has no calibration for draws.
+    MapError
+        If the covariates are on another grid, or no cell has all of them.
+    """
+    networks = load_ensemble(network, model, variant)
+    kind = load_model(networks.model, networks.variant)
+    networks = load_ensemble(network, kind.name, kind.variant, kind.rows)
+    opened = files.open_dataset(forcing)
+    cells = land_cells(opened)
+    known = cell_covariates(open_covariates(covariates), cells, networks, missing)
+    there = read_residuals(network, networks.model, networks.variant, networks.parameters)
+    residuals, checksum = (None, "") if there is None or not draws else there
+    drawn = "calibrated draws" if residuals is None else "joint draws"
+    result = write_map(
+        kind,
+        opened,
+        NetworkParameters(networks, known, draws, missing, residuals),
+        output,
+        outside_training=known.outside_training,
+        bounds=bounds,
+        chunk=chunk,
+        settings={
+            "parameters": f"network, {drawn if draws else 'members as trained'}",
+            "network": network_checksum(network),
+            "residuals": checksum,
+            "covariates": known.digest,
+            "missing_covariates": missing,
+        },
+        progress=progress,
+        client=client,
+    )
+    return NetworkMap(result, known, networks.model, networks.variant)
+
+
+def map_default(
+    forcing: PathLike,
+    output: PathLike,
+    *,
+    model: str,
+    variant: str = "default",
+    b: float = MEAN_B,
+    plant_types: PathLike | None = None,
+    plant_type_variable: str | None = None,
+    b_table: PathLike | None = None,
+    bounds: Bounds = "physical",
+    chunk: int = CHUNK,
+    progress: Progress | None = None,
+    client: Any = None,
+) -> MapResult:
+    """Run a model with its ad hoc parameters on every land cell and write a map (P-section 2.5).
+
+    Parameters
+    ----------
+    forcing, output, bounds, chunk, progress, client
+        As in :func:`map_network`. Some defaults lie outside the prior: `bounds` is "physical".
+    b
+        Depth profile of carbon input everywhere, where the registry has no default for b (CLM5).
+    plant_types, plant_type_variable, b_table
+        Instead of `b`: a grid that holds the plant functional type of each cell (with
+        `flag_meanings` by name, else by number), and a CSV table with the columns `type`, `b`.
+
+    Raises
+    ------
+    FileError, MapError, ParameterError
+        Naming what cannot be read, is on another grid, or lacks a type.
+    """
+    kind = load_model(model, variant)
+    opened = files.open_dataset(forcing)
+    given: dict[str, Any] = {"parameters": "default", "b": b}
+    b_of_cells: float | np.ndarray = b
+    if plant_types is not None:
+        if plant_type_variable is None or b_table is None:
+            raise MapError(
+                "Plant types need the variable that holds them and a table of b (type, b)."
+            )
+        types = _plant_types(plant_types, plant_type_variable, land_cells(opened))
+        b_of_cells = b_by_type(types, _b_table(b_table, types))
+        given["b"] = f"by plant type: {plant_type_variable}"
+    elif plant_type_variable is not None or b_table is not None:
+        raise MapError("A table of b by plant type needs a grid of plant types.")
+    return write_map(
+        kind, opened, Default(b_of_cells), output, bounds=bounds, chunk=chunk, settings=given,
+        progress=progress, client=client,
+    )  # fmt: skip
+
+
+def map_mean(
+    forcing: PathLike,
+    output: PathLike,
+    *,
+    kept: PathLike,
+    model: str | None = None,
+    bounds: Bounds = "physical",
+    chunk: int = CHUNK,
+    progress: Progress | None = None,
+    client: Any = None,
+) -> MapResult:
+    """Run a model everywhere with the mean parameters of the accepted sites (P-section 2.5).
+
+    Parameters
+    ----------
+    kept
+        What `proda diagnose --output` wrote; it names the model.
+    model
+        What it must be for; None: whatever it is for.
+    forcing, output, bounds, chunk, progress, client
+        As in :func:`map_network`.
+
+    Raises
+    ------
+    FileError, MapError
+        If a file cannot be read, is no such file, or is of another model.
+    """
+    posterior = files.load(files.open_dataset(kept), kept)
+    if "posterior_mean" not in posterior or "model" not in posterior.attrs:
+        raise MapError(
+            f"{kept}: no posteriors of sites; expected what `proda diagnose --output` writes."
+        )
+    if model is not None and posterior.attrs["model"] != model:
+        raise MapError(f"{kept}: of the model {posterior.attrs['model']}, not {model}.")
+    kind = load_model(posterior.attrs["model"], posterior.attrs.get("variant", "default"))
+    if posterior.sizes["site"] == 0:
+        raise MapError(f"{kept}: holds no site.")
+    mean = posterior["posterior_mean"].mean("site")
+    there = [str(name) for name in mean["parameter"].to_numpy()]
+    if lost := [row.name for row in kind.rows if row.name not in there]:
+        raise MapError(f"{kept}: lacks the parameters {', '.join(lost)}.")
+    values = {row.name: float(mean.sel(parameter=row.name)) for row in kind.rows}
+    return write_map(
+        kind, files.open_dataset(forcing), Everywhere(values), output, bounds=bounds, chunk=chunk,
+        settings={"parameters": f"mean of {posterior.sizes['site']} sites", "values": values},
+        progress=progress, client=client,
+    )  # fmt: skip
+
+
+def _plant_types(path: PathLike, variable: str, cells: LandCells) -> np.ndarray:
+    """Return the name, or without names the number, of the type of each land cell."""
+    grid = standard_grid(files.open_dataset(path), str(path))
+    if variable not in grid or set(grid[variable].dims) != {"lat", "lon"}:
+        raise MapError(f"{path}: has no variable {variable} on (lat, lon).")
+    like = xr.Dataset(coords={"lat": cells.lat, "lon": cells.lon})
+    row, column = (
+        positions(grid, like, axis, "grid of plant types")[at]
+        for axis, at in (("lat", cells.row), ("lon", cells.column))
+    )
+    data = grid[variable].transpose("lat", "lon")
+    codes = data.to_numpy()[row, column].astype(np.float64)
+    if (lost := np.isnan(codes)).any():
+        i = int(np.argmax(lost))
+        raise MapError(
+            f"{path}: {variable} is missing at {int(lost.sum()):,} land cells, the first at "
+            f"{cells.latitude[i]:g} N {cells.longitude[i]:g} E."
+        )
+    if "flag_meanings" not in data.attrs:
+        return codes.astype(int)
+    names = dict(
+        zip(np.atleast_1d(data.attrs["flag_values"]).astype(int),
+            str(data.attrs["flag_meanings"]).split(), strict=True)
+    )  # fmt: skip
+    return np.array([names.get(code, str(code)) for code in codes.astype(int)])
+
+
+def _b_table(path: PathLike, types: np.ndarray) -> dict[Any, float]:
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: not a readable table ({error}).") from error
+    if missing := [name for name in ("type", "b") if name not in table]:
+        raise MapError(
+            f"{path}: lacks the column {', '.join(missing)}; expected the columns type and b."
+        )
+    kinds = table["type"].astype(int if types.dtype.kind == "i" else str)
+    return dict(zip(kinds.tolist(), table["b"].astype(float).tolist(), strict=True))

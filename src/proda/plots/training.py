@@ -1,0 +1,40 @@
+"""The figures of a training, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from matplotlib.figure import Figure
+
+from proda.evaluation.train import TrainingResult
+from proda.plots import learning
+
+CAPTIONS = {
+    "training": "losses of every network as training goes on, in validation sites too.",
+    "parameters": "parameters at sites left out, predicted against estimated.",
+    "carbon": "carbon of layers at sites left out, predicted against measured.",
+    "skill": "carbon of profiles left out, the network beside simpler methods; `assimilated` has "
+    "seen the profiles and is the ceiling.",
+    "learning_curve": "skill of carbon and parameters with fewer sites to learn from.",
+    "importance": "increase of the error when one covariate is shuffled.",
+}
+
+
+def training_figures(result: TrainingResult) -> dict[str, Callable[[], Figure]]:
+    """Return the functions that draw the figures for which a training has the tables."""
+    made: dict[str, Callable[[], Figure]] = {
+        "training": lambda: learning.history(result.learned.ensemble.history)
+    }
+    held, skill = result.held_out, result.skill_carbon
+    growth, shuffled = result.curve, result.importance
+    if held is not None:
+        made["parameters"] = lambda: learning.parameters(held)
+        if "row_modelled" in held:
+            made["carbon"] = lambda: learning.carbon(held)
+    if skill is not None:
+        made["skill"] = lambda: learning.skill(skill)
+    if growth is not None:
+        made["learning_curve"] = lambda: learning.curve(growth)
+    if shuffled is not None:
+        made["importance"] = lambda: learning.importance(shuffled)
+    return made

@@ -1,0 +1,1 @@
+"""A whole study: one settings file, its stages, and their record."""

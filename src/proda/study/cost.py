@@ -1,0 +1,114 @@
+"""What a study will take: time and disk of its stages, before they are done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from proda import files
+from proda.errors import ProdaError
+from proda.inference.run import predicted_bytes
+from proda.observations.summary import read_summary
+from proda.study.folder import StudyFolder
+from proda.study.models import processes
+from proda.study.plan import Step, state_of
+from proda.study.record import Record
+from proda.study.settings import StudySettings
+
+MEASURED = "measured on two cores of a server without GPU (benchmarks/results/study.md)"
+BEFORE = "by an earlier run of the same stages in this folder"
+EVALUATIONS_PER_SECOND = {"clm5": 0.32e6, "compas": 0.30e6}
+"""Model evaluations per second of one process on one core (benchmarks/results/assimilation.md)."""
+PROFILE_BYTES_PER_SECOND = 0.8e6
+CLIMATE_BYTES_PER_SECOND = 1.0e6
+TRAINING_SECONDS_PER_SITE = 0.15
+MAP_CELLS_PER_SECOND = 3_000.0
+"""Land cells with components and ten members."""
+MAP_BYTES_PER_CELL = 900.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Predicted seconds and bytes of a stage; NaN where nothing is known yet."""
+
+    seconds: float
+    disk: float
+    basis: str = MEASURED
+
+
+def predict(folder: StudyFolder, steps: list[Step], record: Record) -> dict[str, Cost]:
+    """Predict the cost of each stage.
+
+    Parameters
+    ----------
+    folder
+        The study; sites and cells are counted where they are there already.
+    steps
+        From :func:`proda.study.plan.plan`.
+    record
+        A stage that was done before is taken to take as long again.
+
+    Returns
+    -------
+    dict
+        Stage -> cost.
+    """
+    known = {name: s for name, s in record.stages.items() if s.status == "done"}
+    sites, cells = _sites(folder), _cells(folder)
+    found = {}
+    for step in steps:
+        name = step.stage.name
+        if name in known:
+            found[name] = Cost(known[name].seconds, known[name].disk_bytes, BEFORE)
+        else:
+            found[name] = _first(folder.settings, step, sites, cells)
+    return found
+
+
+def _first(settings: StudySettings, step: Step, sites: float, cells: float) -> Cost:
+    read = float(sum(state_of(path)[0] for path in step.stage.reads))
+    model = step.stage.name.partition("/")[0]
+
+    def assimilation() -> Cost:
+        chosen = settings.assimilation_of(model)
+        sampler = chosen.build_sampler()
+        per_site = chosen.chains * sampler.n_replicas * (sampler.n_warm_up + sampler.n_kept)
+        rate = EVALUATIONS_PER_SECOND.get(model, min(EVALUATIONS_PER_SECOND.values()))
+        workers = settings.assimilation.workers or processes()
+        disk = math.nan if math.isnan(sites) else predicted_bytes(chosen, int(sites)) / 2
+        return Cost(sites * per_site / rate / workers, disk)
+
+    members = settings.training.build(0).members
+    kinds: dict[str, Callable[[], Cost]] = {
+        "profiles": lambda: Cost(5.0 + read / PROFILE_BYTES_PER_SECOND, 0.3 * read),
+        "forcing": lambda: Cost(5.0 + read / CLIMATE_BYTES_PER_SECOND, 5.0 * read),
+        "covariates": lambda: Cost(5.0, 0.1 * read),
+        "assimilation": assimilation,
+        "filter": lambda: Cost(30.0, 400.0 * sites),
+        "training": lambda: Cost(20.0 + TRAINING_SECONDS_PER_SITE * sites, 5e6 * members / 10),
+        "maps": lambda: Cost(
+            20.0 + cells / MAP_CELLS_PER_SECOND * (1.0 + members / 10), MAP_BYTES_PER_CELL * cells
+        ),
+        "comparison": lambda: Cost(10.0 + cells / MAP_CELLS_PER_SECOND, 100.0 * cells),
+        "report": lambda: Cost(60.0, 30e6),
+    }
+    return kinds[step.stage.kind]()
+
+
+def _sites(folder: StudyFolder) -> float:
+    """Return how many sites are to be assimilated."""
+    asked = folder.settings.assimilation.sites
+    try:
+        there = read_summary(folder.profiles).total("profile", "kept")
+    except ProdaError:  # not built yet
+        return math.nan if asked is None else float(asked)
+    return float(there if asked is None else min(asked, there))
+
+
+def _cells(folder: StudyFolder) -> float:
+    """Return how many cells the grid has; those of the sea too where there is no forcing yet."""
+    path: Path = folder.forcing if folder.forcing.exists() else folder.settings.covariates.grid
+    grid = files.open_dataset(path)
+    return float(grid.sizes.get("lat", 0) * grid.sizes.get("lon", 0)) * 0.24

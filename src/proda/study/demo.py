@@ -1,0 +1,67 @@
+"""The demonstration: a small study of a made-up world whose truth is known."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from proda.errors import FileError
+from proda.files import whole_file
+from proda.study.twin import make_twin_world, open_twin_world
+
+SETTINGS = """\
+# A study of a made-up world: generated, nothing downloaded, the truth known everywhere.
+
+[study]
+name = "A made-up world"
+truth = "world"
+
+[[profiles.source]]
+name = "twin"
+reader = "tidy"
+folder = "world/profiles"
+
+[forcing]
+climate = "world/climate.nc"
+
+[covariates]
+grid = "world/covariates.nc"
+
+[assimilation] # shorter than by default: enough for a demonstration
+chains = 2
+draws = 100
+options = { warm_up = 600, kept = 1000 }
+
+[training]
+curve = false
+"""
+
+
+def make_demo(folder: str | os.PathLike[str]) -> Path:
+    """Make the world and the settings of its study, where they are not there yet.
+
+    Parameters
+    ----------
+    folder
+        Made if absent; gets `world/` and `study.toml`.
+
+    Returns
+    -------
+    Path of study.toml, for :func:`proda.study.settings.read_study`.
+
+    Raises
+    ------
+    FileError
+        If the folder holds something else, or cannot be written.
+    """
+    target = Path(folder)
+    settings = target / "study.toml"
+    if settings.is_file():
+        open_twin_world(target / "world")
+        return settings
+    if target.is_dir() and any(p.name != "world" for p in target.iterdir()):
+        raise FileError(f"{target}: not empty, and no demonstration of proda; name a new folder.")
+    make_twin_world(target / "world")
+    with whole_file(settings) as temporary:
+        temporary.write_text(SETTINGS, encoding="utf-8")
+    return settings

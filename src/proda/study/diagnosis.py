@@ -1,0 +1,91 @@
+"""What is kept of a judged assimilation: a table, the posteriors to learn from, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proda.files import whole_file, write_dataset
+from proda.inference.assessment import Assessment, kept_posterior
+from proda.learning.settings import LearningSettings
+from proda.learning.targets import targets
+from proda.models.registry import load_model
+from proda.observations.land import open_land_mask
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+
+def write_table(found: Assessment, path: Path) -> None:
+    """Write one row per site, with its verdict (CSV)."""
+    with whole_file(path) as temporary:
+        found.sites.assign(is_posterior=found.caveat or "yes").to_csv(temporary, index=False)
+
+
+def write_kept(found: Assessment, path: Path) -> xr.Dataset:
+    """Write the posteriors of the sites that are kept, for the network.
+
+    Raises
+    ------
+    LearningError
+        If the network could not learn from them.
+    """
+    kept = kept_posterior(found)
+    targets(kept, LearningSettings())  # refuses what the network could not learn from
+    write_dataset(kept, path)
+    return kept
+
+
+def draw(
+    found: Assessment,
+    draws: xr.Dataset,
+    folder: Path,
+    *,
+    site: str | None = None,
+    land_mask: Path | None = None,
+) -> Iterator[Path]:
+    """Draw all figures of an assimilation; yield each file once it is written.
+
+    Parameters
+    ----------
+    found
+        From :func:`proda.inference.assessment.assess`.
+    draws
+        Posterior draws, from :func:`proda.inference.run.open_posterior`.
+    folder
+        Made if absent.
+    site
+        Whose chains are drawn; by default the one that mixes worst.
+    land_mask
+        File with land_fraction or land_mask, drawn behind the map of sites.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from proda.plots import assimilation, assimilation_marginals, assimilation_sites
+    from proda.plots.style import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    land = open_land_mask(land_mask, tolerance=0.0).grid() if land_mask is not None else None
+    rows = load_model(found.summary.attrs["model"], found.summary.attrs["variant"]).rows
+    defaults = {row.name: row.default for row in rows}
+    figures: dict[str, Callable[[], Figure]] = {
+        "verdicts_map": lambda: assimilation_sites.site_verdicts(found, land),
+        "convergence_and_fit": lambda: assimilation_sites.convergence_and_fit(found),
+        "information": lambda: assimilation_sites.information(found),
+        "layers": lambda: assimilation_sites.layers(found),
+        "profiles": lambda: assimilation.profiles(found, assimilation.spread_of_fit(found, 12)),
+        "marginals": lambda: assimilation_marginals.marginals(found, draws, defaults),
+        "traces": lambda: assimilation.traces(
+            found, draws, site or assimilation.worst_site(found)
+        ),
+    }  # fmt: skip
+    for name, make in figures.items():
+        path, figure = folder / f"{name}.png", make()
+        save(figure, path)
+        plt.close(figure)
+        yield path

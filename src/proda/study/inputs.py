@@ -1,0 +1,111 @@
+"""The stages that serve all models: profiles, forcing and covariates, comparison and report."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from proda import files
+from proda.comparison.run import compare_models, files_of_run
+from proda.comparison.truth import truth_table
+from proda.drivers import climate as climate_driver
+from proda.drivers import covariates as covariate_driver
+from proda.drivers import sampling
+from proda.drivers.climate_input import open_climate
+from proda.drivers.sites import read_sites
+from proda.maps.totals import open_map
+from proda.observations.build import build
+from proda.plots.comparison import figures
+from proda.plots.files import save_figure
+from proda.plots.truth import truth_figure
+from proda.study.report.comparison_figures import save_comparison_figures
+from proda.study.report.write import write_report
+from proda.study.stage import Context
+from proda.study.twin import open_twin_world
+
+
+def profiles(context: Context) -> str:
+    """Read, judge and pool the measured profiles (`proda profiles build`)."""
+    folder = context.folder
+    steps = context.reporter.progress
+    summary = build(
+        folder.settings.profiles, folder.profiles,
+        lambda what, done, total: steps(done, total, what),
+    )  # fmt: skip
+    kept, read = summary.total("profile", "kept"), summary.total("profile")
+    return f"{kept:,} of {read:,} profiles"
+
+
+def forcing(context: Context) -> str:
+    """Estimate the forcing from climate where it is not there, and take that of the sites."""
+    folder = context.folder
+    chosen = folder.settings.forcing
+    if chosen.climate is not None:
+        dataset = open_climate(chosen.climate, chosen.names)
+        source = f"{chosen.climate.name}: {dataset.attrs.get('title', 'no title')}"
+        estimated = climate_driver.from_climate(dataset, chosen.w_floor, source)
+        files.write_zarr(estimated, folder.forcing, context.reporter.steps("tasks"))
+    table = read_sites(folder.profiles / "profiles.parquet")
+    grid = files.open_dataset(folder.forcing)
+    dataset, nearest = sampling.forcing_at_sites(grid, table, chosen.limit_km)
+    files.write_dataset(dataset, folder.sites)
+    sampling.write_left_out(nearest, folder.sites.with_name(f"{folder.sites.name}.left_out.csv"))
+    return f"{dataset.sizes['site']:,} of {len(table):,} sites"
+
+
+def covariates(context: Context) -> str:
+    """Take the covariates of the sites."""
+    folder = context.folder
+    chosen = folder.settings.covariates
+    grid = covariate_driver.open_covariates(chosen.grid)
+    rows = read_sites(folder.profiles / "profiles.parquet")
+    table, nearest = covariate_driver.at_sites(grid, rows, chosen.limit_km)
+    covariate_driver.write_table(table, folder.covariates)
+    left_out = folder.covariates.with_name(f"{folder.covariates.name}.left_out.csv")
+    sampling.write_left_out(nearest, left_out)
+    shares = covariate_driver.missing_shares(table, grid)
+    lacking = int(np.count_nonzero(np.asarray(shares) > 0.0))
+    return f"{len(table):,} sites x {len(shares)} covariates, {lacking} with gaps"
+
+
+def comparison(context: Context) -> str:
+    """Compare the models with each other and with the paper (`proda compare`)."""
+    place = context.folder
+    result = compare_models(
+        files_of_run(place.path), place.comparison,
+        reference=place.settings.maps.reference, covariates=place.covariates,
+        progress=context.reporter.steps("steps"),
+    )  # fmt: skip
+    save_comparison_figures(figures(result), place.path / "figures")
+    if place.settings.study.truth is not None:
+        _against_truth(context)
+    counts = result.findings["verdict"].value_counts()
+    return ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+
+
+def _against_truth(context: Context) -> None:
+    """Compare the maps with the truth, where the world is made up."""
+    place = context.folder
+    world = open_twin_world(place.settings.study.truth or "")
+    maps, tables = {}, []
+    for model in place.settings.study.models:
+        if not world.truth(model).is_file():
+            context.reporter.warn(f"{model}: {world.folder} holds no truth of it.")
+            continue
+        found, truth = open_map(place.map(model)).load(), open_map(world.truth(model)).load()
+        maps[model] = (found, truth)
+        tables.append(truth_table(found, truth).assign(model=model))
+    with files.whole_file(place.comparison / "truth.csv") as temporary:
+        pd.concat(tables).to_csv(temporary, index=False)
+    shown = ("cSoilAbove1m", "residence_time", "CTE", "K")
+    figure = truth_figure(maps, shown)
+    save_figure(figure, place.path / "figures", "truth", "Every land cell: what the study "
+                "recovers, with its 5-95 % range (grey), against the truth (line: equal). Profiles "
+                f"were measured on the truth of {world.measured_model.upper()}; the other model is "
+                "wrong by construction.", "truth")  # fmt: skip
+
+
+def report(context: Context) -> str:
+    """Write the report (`proda report`)."""
+    path = write_report(context.folder.path, progress=context.reporter.steps("sections"))
+    return f"{path.name}, {path.stat().st_size / 1e6:.1f} MB"

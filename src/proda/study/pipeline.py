@@ -1,0 +1,190 @@
+"""Run a study: stage after stage, each only where it has to be, whatever happens in between."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from proda.errors import FileError, StudyError
+from proda.files import whole_file
+from proda.inference.batch import Control, Stopped
+from proda.study.folder import StudyFolder
+from proda.study.plan import Step, plan, state_of
+from proda.study.record import (
+    Record,
+    StageRecord,
+    describe,
+    lock,
+    now,
+    read_record,
+    write_record,
+)
+from proda.study.settings import StudySettings, read_study
+from proda.study.stage import Context, Reporter
+from proda.study.stages import stages_of
+from proda.study.toml import as_toml
+from proda.study.watch import size_on_disk, watching
+
+SETTINGS = "study.toml"
+
+
+def open_study(folder: str | os.PathLike[str]) -> StudySettings:
+    """Read the settings of a study from its folder.
+
+    Raises
+    ------
+    StudyError
+        If the folder holds no study.
+    """
+    path = Path(folder) / SETTINGS
+    if not path.is_file():
+        raise StudyError(f"{path}: there is no such file, so no study to go on with.")
+    return read_study(path)
+
+
+def plan_study(
+    settings: StudySettings,
+    folder: str | os.PathLike[str],
+    *,
+    only: str | None = None,
+    start: str | None = None,
+) -> tuple[list[Step], Record]:
+    """Say which stages would be done and why; nothing is written.
+
+    Raises
+    ------
+    StudyError
+        See :func:`proda.study.plan.plan`.
+    """
+    place = StudyFolder(Path(folder).resolve(), settings)
+    record = read_record(place.path)
+    return plan(stages_of(place), record, only, start), record
+
+
+def run_study(
+    settings: StudySettings,
+    folder: str | os.PathLike[str],
+    *,
+    only: str | None = None,
+    start: str | None = None,
+    control: Control | None = None,
+    reporter: Reporter | None = None,
+    begin: Callable[[Step], None] | None = None,
+) -> Record:
+    """Run a study, or go on with it.
+
+    Parameters
+    ----------
+    settings
+        From :func:`proda.study.settings.read_study`, or :func:`open_study`.
+    folder
+        Where everything is kept; made if absent.
+    only, start
+        Do only one stage; or one and all that depend on it. In any case, changed or not.
+    control
+        When to stop.
+    reporter
+        Told what goes on.
+    begin
+        Called with each step that is to be done, before it is.
+
+    Returns
+    -------
+    Record
+        What study.json holds.
+
+    Raises
+    ------
+    Stopped
+        If asked to stop; run it again to go on.
+    StudyError
+        If the folder holds something else, or another process works in it.
+    ProdaError
+        From a stage; what was done before is kept.
+    """
+    place = StudyFolder(Path(folder).resolve(), settings)
+    _claim(place)
+    held = lock(place.path)
+    try:
+        record = read_record(place.path)
+        steps = plan(stages_of(place), record, only, start)
+        describe(record, settings.study.name, settings.study.truth is not None)
+        with whole_file(place.path / SETTINGS) as temporary:
+            temporary.write_text(as_toml(settings), encoding="utf-8")
+        write_record(place.path, record)
+        context = Context(place, reporter or Reporter(), control or Control())
+        for step in steps:
+            if not step.why:
+                continue
+            if context.control.should_stop():
+                raise Stopped
+            if begin is not None:
+                begin(step)
+            _do(step, context, record)
+        return record
+    finally:
+        held.release()
+
+
+def _claim(place: StudyFolder) -> None:
+    """Make the folder; refuse one that holds anything but a study."""
+    path = place.path
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be made ({error}).") from error
+    if not (path / "study.json").is_file():
+        others = sorted(p.name for p in path.iterdir() if p.name != ".lock")
+        if others:
+            raise StudyError(
+                f"{path}: holds {others[0]} but no study.json; name a new or empty folder."
+            )
+
+
+def _do(step: Step, context: Context, record: Record) -> None:
+    stage, place = step.stage, context.folder
+    before = record.stages.get(stage.name)
+    if not step.goes_on:
+        for path in (*stage.writes, *stage.partial):
+            _remove(path)
+        before = None
+    entry = StageRecord(
+        status="begun", depends_on=step.depends_on, begun=before.begun if before else now(),
+        seconds=before.seconds if before else 0.0,
+        peak_memory_bytes=before.peak_memory_bytes if before else 0,
+    )  # fmt: skip
+    record.stages[stage.name] = entry
+    write_record(place.path, record)
+    with _timed(entry, place.path, record):
+        entry.note = stage.run(context)
+    for path in stage.writes:
+        if not path.exists():
+            raise StudyError(f"{stage.name}: {path} was not written; a fault of proda.")
+        entry.outputs[path.name] = state_of(path)
+    entry.status, entry.finished = "done", now()
+    entry.disk_bytes = sum(size_on_disk(path) for path in stage.writes)
+    write_record(place.path, record)
+
+
+@contextmanager
+def _timed(entry: StageRecord, folder: Path, record: Record) -> Iterator[None]:
+    begun, earlier = time.monotonic(), entry.seconds
+    try:
+        with watching() as peak:
+            yield
+    finally:
+        # Also of a try that did not end well: its time counts when it is gone on with.
+        entry.seconds = earlier + time.monotonic() - begun
+        entry.peak_memory_bytes = max(entry.peak_memory_bytes, peak.memory)
+        write_record(folder, record)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,158 @@
+"""What is to be done of a study, and why."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from proda.errors import StudyError
+from proda.study.record import Record, StageRecord
+from proda.study.stage import Stage
+from proda.study.watch import size_on_disk
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage, what it depends on now, and why it is to be done ("" if it is not)."""
+
+    stage: Stage
+    depends_on: dict[str, str]
+    why: str
+    goes_on: bool = False
+    """Whether an interrupted try is gone on with."""
+
+
+def plan(
+    stages: list[Stage], record: Record, only: str | None = None, start: str | None = None
+) -> list[Step]:
+    """Decide which stages to do.
+
+    A stage is done if it never was, if a setting, a file or a stage before it changed, or if its
+    files are no longer what it wrote.
+
+    Parameters
+    ----------
+    stages
+        In order.
+    record
+        What is done; checksums of files are added to it.
+    only
+        Do this stage only, in any case.
+    start
+        Do this stage and all that depend on it, in any case.
+
+    Raises
+    ------
+    StudyError
+        If there is no such stage, a file that is read is absent, or `only` needs another stage
+        that is not up to date.
+    """
+    asked = _matching(stages, only if only is not None else start)
+    steps: list[Step] = []
+    fingerprints: dict[str, str] = {}
+    todo: dict[str, str] = {}
+    for stage in stages:
+        depends_on = dependencies(stage, record, fingerprints)
+        fresh = StageRecord(status="begun", depends_on=depends_on, begun="")
+        fingerprints[stage.name] = fresh.fingerprint
+        before = record.stages.get(stage.name)
+        why, goes_on = _why(stage, before, depends_on)
+        if stage.name in asked and not why:
+            why = "asked for"
+        elif not why and (later := [name for name in stage.needs if name in todo]):
+            why = f"{later[0]} is done again"
+        if why:
+            todo[stage.name] = why
+        steps.append(Step(stage, depends_on, why, goes_on))
+    if only is None:
+        return steps
+    for step in steps:
+        stale = [n for n in step.stage.needs if n in todo and n not in asked]
+        if step.stage.name in asked and stale:
+            raise StudyError(
+                f"--only {only}: {step.stage.name} needs {', '.join(stale)}, to be done first "
+                f"({todo[stale[0]]}). Run without --only."
+            )
+    return [step if step.stage.name in asked else Step(step.stage, step.depends_on, "")
+            for step in steps]  # fmt: skip
+
+
+def dependencies(stage: Stage, record: Record, fingerprints: dict[str, str]) -> dict[str, str]:
+    """Return all that a stage's result depends on, name -> value or checksum."""
+    found = {"proda": version("proda")}
+    for name, value in stage.settings.items():
+        found[f"setting {name}"] = json.dumps(value, sort_keys=True)
+    for path in stage.reads:
+        found[f"file {path}"] = checksum(path, record)
+    for name in stage.needs:
+        found[f"stage {name}"] = fingerprints[name]
+    return found
+
+
+def state_of(path: Path) -> tuple[int, int]:
+    """Return size in bytes and the latest time of change (ns) of a file or a folder's files."""
+    if path.is_file():
+        return path.stat().st_size, path.stat().st_mtime_ns
+    times = [p.stat().st_mtime_ns for p in path.rglob("*") if p.is_file()]
+    return size_on_disk(path), max(times, default=0)
+
+
+def checksum(path: Path, record: Record) -> str:
+    """Return the SHA-256 of a file or folder; from the record where it has not changed.
+
+    Raises
+    ------
+    StudyError
+        If it is absent.
+    """
+    if not path.exists():
+        raise StudyError(f"{path}: there is no such file; the study's settings name it.")
+    size, changed = state_of(path)
+    known = record.checksums.get(str(path))
+    if known is not None and known[:2] == (size, changed):
+        return known[2]
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    for file in files:
+        digest.update(str(file.relative_to(path)).encode())
+        with file.open("rb") as opened:
+            while block := opened.read(1 << 22):
+                digest.update(block)
+    record.checksums[str(path)] = (size, changed, digest.hexdigest())
+    return digest.hexdigest()
+
+
+def _why(stage: Stage, before: StageRecord | None, depends_on: dict[str, str]) -> tuple[str, bool]:
+    """Return why a stage is to be done, and whether its last try is gone on with."""
+    if before is None:
+        return "not done yet", False
+    names = [*before.depends_on, *(n for n in depends_on if n not in before.depends_on)]
+    changed = [n for n in names if before.depends_on.get(n) != depends_on.get(n)]
+    if changed:
+        own = [n for n in changed if not n.startswith("stage ")] or changed
+        return f"changed: {', '.join(own)}", False
+    if before.status != "done":
+        return ("goes on where it stopped" if stage.resumable else "was interrupted",
+                stage.resumable)  # fmt: skip
+    for path in stage.writes:
+        if not path.exists():
+            return f"{path.name} is gone", False
+        if before.outputs.get(str(path.name)) != state_of(path):
+            return f"{path.name} was changed since", False
+    return "", False
+
+
+def _matching(stages: list[Stage], asked: str | None) -> set[str]:
+    if asked is None:
+        return set()
+    found = {s.name for s in stages if asked in (s.name, s.kind)}
+    if not found:
+        kinds = list(dict.fromkeys(s.kind for s in stages))
+        raise StudyError(
+            f"There is no stage {asked!r}; there are {', '.join(kinds)}; of one model only: "
+            f"{next((s.name for s in stages if '/' in s.name), 'MODEL/STAGE')}."
+        )
+    return found

@@ -1,0 +1,135 @@
+"""study.json: what is done of a study, from what, by which versions, at what cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import jax
+import psutil
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from proda.errors import StudyError
+from proda.files import whole_file
+
+FORMAT = 1
+PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "xarray", "zarr", "netCDF4", "pandas", "equinox",
+            "optax", "blackjax", "scikit-learn", "matplotlib", "distributed")  # fmt: skip
+
+Status = Literal["begun", "done"]
+
+
+class StageRecord(BaseModel):
+    """What is known of one stage."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status
+    depends_on: dict[str, str]
+    """All that it depends on: settings as JSON, SHA-256 of files and of the stages before it."""
+    begun: str
+    finished: str | None = None
+    seconds: float = 0.0
+    """Wall time, over all the runs that it took."""
+    peak_memory_bytes: int = 0
+    """Most memory at a time, of this process and its children."""
+    disk_bytes: int = 0
+    outputs: dict[str, tuple[int, int]] = Field(default_factory=dict)
+    """Each output's size in bytes and time of change (ns), to see that it is still what it was."""
+    note: str = ""
+    """What came out, in a few words."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that the stage depends on."""
+        return hashlib.sha256(json.dumps(self.depends_on, sort_keys=True).encode()).hexdigest()
+
+
+class Record(BaseModel):
+    """What study.json holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = FORMAT
+    name: str = ""
+    synthetic: bool = False
+    proda_version: str = ""
+    packages: dict[str, str] = Field(default_factory=dict)
+    machine: dict[str, str | int | float] = Field(default_factory=dict)
+    stages: dict[str, StageRecord] = Field(default_factory=dict)
+    checksums: dict[str, tuple[int, int, str]] = Field(default_factory=dict)
+    """Size, time of change and SHA-256 of the files read, so as not to read them again."""
+
+
+def read_record(folder: Path) -> Record:
+    """Read study.json; a new record where there is none.
+
+    Raises
+    ------
+    StudyError
+        If the file is not what this version writes.
+    """
+    path = folder / "study.json"
+    if not path.is_file():
+        return Record()
+    try:
+        record = Record.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise StudyError(
+            f"{path}: not written by this version of proda ({error.error_count()} faults); run the "
+            "study in a new folder."
+        ) from error
+    if record.format != FORMAT:
+        raise StudyError(f"{path}: format {record.format}; this version writes {FORMAT}.")
+    return record
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write study.json, whole or not at all."""
+    with whole_file(folder / "study.json") as temporary:
+        text = json.dumps(record.model_dump(mode="json"), indent=1)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def describe(record: Record, name: str, synthetic: bool) -> None:
+    """Enter what runs where."""
+    record.name, record.synthetic = name, synthetic
+    record.proda_version = version("proda")
+    record.packages = {package: version(package) for package in PACKAGES}
+    record.machine = {
+        "system": platform.system(), "python": platform.python_version(),
+        "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1,
+        "memory_bytes": int(psutil.virtual_memory().total),
+        "device": jax.devices()[0].device_kind,
+    }  # fmt: skip
+
+
+def now() -> str:
+    """Return the time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def lock(folder: Path) -> FileLock:
+    """Hold the folder for this process; let go when it ends, however it ends.
+
+    Raises
+    ------
+    StudyError
+        If another process works in it.
+    """
+    held = FileLock(folder / ".lock")
+    try:
+        held.acquire(timeout=0)
+    except Timeout as error:
+        raise StudyError(
+            f"{folder}: another `proda run` works in this folder; wait for it, or stop it."
+        ) from error
+    return held

@@ -1,0 +1,61 @@
+"""The figures of a comparison as counterparts of the paper's: where each belongs and why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from proda.plots.files import save_figure
+
+PLACES: dict[str, tuple[str, str]] = {
+    "carbon_before": ("figure-2", "Organic carbon in 0-100 cm with default parameters, by two "
+                      "models, and one against the other."),
+    "carbon_after": ("figure-3", "Organic carbon in 0-100 cm constrained by the profiles, by two "
+                     "models, and one against the other."),
+    "zonal": ("figure-3", "Soil carbon along latitude, before and after data assimilation "
+              "(the last panel of the paper's Figures 2 and 3)."),
+    "components_after": ("figure-4", "Components constrained by the profiles, by two models, and "
+                         "one against the other."),
+    "components_before": ("components", "Components with default parameters, by two models, and "
+                          "one against the other."),
+    "michaelis": ("figure-5", "Michaelis constants over their substrates."),
+    "litter_to_soil_after": ("figure-s3", "Share of litter carbon that reaches mineral soil, "
+                             "constrained by the profiles."),
+    "litter_to_soil_before": ("components", "Share of litter carbon that reaches mineral soil, "
+                              "with default parameters."),
+    "preference": ("preference", "Sites by the structure that their profile prefers."),
+}  # fmt: skip
+"""By the first words of a figure's name: key of the section, and caption."""
+
+
+def place_of(name: str) -> tuple[str, str]:
+    """Return section and caption of a figure of the comparison, by its name.
+
+    A name that is not known gets the section `comparison`, which the report shows last.
+    """
+    fitting = [start for start in PLACES if name == start or name.startswith(f"{start}_")]
+    if not fitting:
+        return "comparison", name.replace("_", " ")
+    return PLACES[max(fitting, key=len)]
+
+
+def save_comparison_figures(
+    figures: Mapping[str, Callable[[], Figure]], folder: str | os.PathLike[str]
+) -> None:
+    """Draw and save the figures of a comparison for the report.
+
+    Parameters
+    ----------
+    figures
+        Name -> function that draws it.
+    folder
+        `figures` of the study.
+    """
+    for name, draw in figures.items():
+        figure = draw()
+        section, caption = place_of(name)
+        save_figure(figure, folder, f"comparison_{name}", caption, section)
+        plt.close(figure)

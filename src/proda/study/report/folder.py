@@ -1,0 +1,130 @@
+"""The folder of a study, as the report reads it."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from proda.errors import FileError
+from proda.plots.files import save_figure, saved_figures
+from proda.study.report.blocks import Picture, Table
+from proda.study.report.tables import read_csv
+
+_OF_A_MODEL = ("assimilation", "diagnosis", "network", "default.nc", "maps.nc")
+
+
+class Stage(BaseModel):
+    """One stage, as `proda run` noted it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    status: str
+    seconds: float | None = None
+    peak_memory_bytes: float | None = None
+    disk_bytes: float | None = None
+    finished: str | None = None
+
+
+class Record(BaseModel):
+    """What study.json holds of use to the report."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    synthetic: bool
+    proda_version: str
+    packages: dict[str, str] = {}
+    machine: dict[str, Any] = {}
+    stages: dict[str, Stage] = {}
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """Paths of a study, what `proda run` noted, and what the report draws."""
+
+    path: Path
+    record: Record
+    settings: str
+    """study.toml as it stands; empty if there is none."""
+    models: tuple[str, ...]
+    drawn: list[str] = field(default_factory=list)
+    """Stems of the figures drawn so far."""
+
+    def table(self, path: str, stem: str, title: str, note: str = "") -> Table | None:
+        """Return a CSV of a stage, None if that stage wrote none.
+
+        Raises
+        ------
+        FileError
+            If it is damaged.
+        """
+        source = self.path / path
+        if not source.is_file():
+            return None
+        return Table(stem, title, read_csv(source), note)
+
+    def picture(self, stem: str) -> Picture:
+        """Return a saved figure."""
+        described = dict(saved_figures(self.path / "figures"))[stem]
+        png = (self.path / "figures" / f"{stem}.png").read_bytes()
+        if not (png.startswith(b"\x89PNG") and b"IEND" in png[-16:]):
+            raise FileError(f"{self.path / 'figures' / stem}.png: not a whole PNG; draw it again.")
+        return Picture(stem, described.title, described.caption, png)
+
+    def pictures(self, section: str) -> Iterator[Picture]:
+        """Yield the figures that stages saved for a section."""
+        for stem, described in list(saved_figures(self.path / "figures")):
+            if described.section == section and described.drawn_by != "report":
+                yield self.picture(stem)
+
+    def draw(self, figure: Figure, stem: str, caption: str, section: str) -> Picture:
+        """Save a figure that the report draws itself, close it, and return it."""
+        save_figure(figure, self.path / "figures", stem, caption, section, drawn_by="report")
+        plt.close(figure)
+        self.drawn.append(stem)
+        return self.picture(stem)
+
+
+def open_study(path: str | os.PathLike[str]) -> StudyFolder:
+    """Open the folder of a study.
+
+    Raises
+    ------
+    FileError
+        If it is none, or study.json or study.toml is damaged.
+    """
+    folder = Path(path)
+    file = folder / "study.json"
+    if not file.is_file():
+        raise FileError(f"{folder}: no folder of a study (it holds no study.json).")
+    try:
+        record = Record.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise FileError(f"{file}: damaged: {where}: {first['msg']}.") from error
+    settings, planned = _settings(folder / "study.toml")
+    found = [p.name for p in sorted(folder.iterdir())
+             if p.is_dir() and any((p / part).exists() for part in _OF_A_MODEL)]  # fmt: skip
+    return StudyFolder(folder, record, settings, tuple(dict.fromkeys([*planned, *found])))
+
+
+def _settings(path: Path) -> tuple[str, list[str]]:
+    """Return the settings as text, and the models they name, in order."""
+    if not path.is_file():
+        return "", []
+    try:
+        text = path.read_text("utf-8")
+        models = tomllib.loads(text).get("models", [])
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise FileError(f"{path}: damaged settings ({error}).") from error
+    named = models if isinstance(models, list | dict) else []
+    return text, [str(m.get("name")) if isinstance(m, dict) else str(m) for m in named]

@@ -1,0 +1,105 @@
+"""What data assimilation did at the sites: what passes, where it fails, what is constrained."""
+
+from __future__ import annotations
+
+from proda.inference.assessment import Assessment, by_band, counts, parameter_ranking
+from proda.inference.layer_fit import layer_fit
+from proda.plots import assimilation as site_plots
+from proda.plots import assimilation_sites as plots
+from proda.study.report.assessments import assessment_of, kept_path
+from proda.study.report.blocks import Block, Heading, Notice, Section, Table, Text
+from proda.study.report.folder import StudyFolder
+from proda.study.report.maps import land_of
+from proda.study.report.missing import not_run
+
+KEY = "assimilation"
+WEAK = 0.1
+"""Bits; a parameter that gains less in the median site is called unconstrained."""
+
+
+def assimilation(study: StudyFolder) -> Section:
+    """Return tables and figures of every model's assimilation."""
+    blocks: list[Block] = []
+    for model in study.models:
+        blocks.append(Heading(model.upper()))
+        found = assessment_of(study, model)
+        if found is None:
+            blocks.append(not_run(f"assimilation of {model.upper()}", "diagnosis of it"))
+            continue
+        if not kept_path(study, model).is_file():
+            blocks.append(Notice("The filter has not been run; the limits here are the paper's."))
+        blocks += _tables(model, found)
+        if found.sampled.any():
+            blocks += _figures(study, model, found)
+        else:
+            blocks.append(Notice("No site has a posterior, so nothing can be drawn."))
+    if not study.models:
+        blocks.append(not_run("assimilation", "diagnosis"))
+    tables = [
+        study.table(f"comparison/{name}.csv", f"comparison_{name}", title)
+        for name, title in (("fit", "Fit of the models at the sites, side by side"),
+                            ("parameters", "Posteriors and defaults of the parameters"))
+    ]  # fmt: skip
+    if beside := [table for table in tables if table is not None]:
+        blocks += [Heading("The models side by side"), *beside]
+    blocks += study.pictures(KEY)
+    return Section(KEY, "Data assimilation at the sites", tuple(blocks))
+
+
+def _tables(model: str, found: Assessment) -> list[Block]:
+    shares, medians = by_band(found)
+    flags = list(shares.columns[1:])
+    shares = shares.rename(columns={f: f"share {f}" for f in flags})
+    medians = medians.rename(columns={"pareto_k": "share with k > 0.7", "ess": "effective draws"})
+    bands = shares.join(medians).rename_axis("latitude").reset_index()
+    ranking = parameter_ranking(found).reset_index()
+    words = {"information_gain": "information gain (bit)",
+             "spread_reduction": "share of spread removed"}  # fmt: skip
+    shown = ["parameter", "component", "unit", "information_gain", "spread_reduction", "rank_rhat"]
+    ranking = ranking[shown].rename(columns=words)
+    weak = [r["parameter"] for _, r in ranking.iterrows() if r["information gain (bit)"] < WEAK]
+    lost = "; ".join(f"{n:,} {why}" for why, n in counts(found).items())
+    said = [Notice(f"{found.caveat}.")] if found.caveat else []
+    blocks: list[Block] = [*said, Text(f"{len(found.sites):,} sites: {lost}.")]
+    if found.sampled.any():
+        fit = layer_fit(found, found.sampled)
+        blocks.append(Text(
+            f"Of {fit['layers']:,.0f} measured layers, the logarithms are explained with an "
+            f"efficiency of {fit['log_r2']:.2f}; the 90 % interval of the modelled mean holds "
+            f"{fit['posterior_90']:.0%} of them. In the median site {len(weak)} of {len(ranking)} "
+            f"parameters gain less than {WEAK} bit from the profile: their posteriors are about as "
+            f"wide as the prior{' (' + ', '.join(weak) + ')' if weak else ''}."
+        ))  # fmt: skip
+    name = model.upper()
+    return [
+        *blocks,
+        Table(f"{model}_sites_by_latitude", f"{name}: shares of sites that pass each limit, and "
+              "medians, by latitude", bands,
+              "Each limit on its own; kept: all of them. Medians over sites with a posterior, of "
+              "their worst parameter. k > 0.7: PSIS-LOO is not to be trusted there.",
+              {"sites": "sites", "acceptance": "acceptance"}),
+        Table(f"{model}_parameters_by_information", f"{name}: what the profiles teach of each "
+              "parameter, medians over sites", ranking),
+    ]  # fmt: skip
+
+
+def _figures(study: StudyFolder, model: str, found: Assessment) -> list[Block]:
+    name = model.upper()
+    blocks: list[Block] = [
+        study.draw(plots.site_verdicts(found, land_of(study)), f"{model}_verdicts_map",
+                   f"{name}: what became of every assimilated site (the first limit missed).", KEY),
+        study.draw(plots.convergence_and_fit(found), f"{model}_convergence_and_fit",
+                   f"{name}: convergence, effective draws and fit over the sites, with the limits "
+                   "of the filter.", KEY),
+        study.draw(plots.information(found), f"{model}_information",
+                   f"{name}: information gain of each parameter over the sites.", KEY),
+        study.draw(plots.layers(found), f"{model}_layers",
+                   f"{name}: modelled against measured carbon of the fitted layers.", KEY),
+    ]  # fmt: skip
+    some = site_plots.spread_of_fit(found, 12)
+    if len(some):
+        blocks.append(study.draw(
+            site_plots.profiles(found, some), f"{model}_profiles",
+            f"{name}: profiles from poor to good fit, measured and modelled.", KEY,
+        ))  # fmt: skip
+    return blocks

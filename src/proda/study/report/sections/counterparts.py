@@ -1,0 +1,92 @@
+"""The counterparts of the paper's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from proda.models.registry import load_model
+from proda.observations.summary import read_build
+from proda.plots.assimilation_marginals import marginals
+from proda.plots.profiles import site_map
+from proda.study.report.assessments import assessment_of, draws_of
+from proda.study.report.blocks import Block, Heading, Notice, Section
+from proda.study.report.folder import StudyFolder
+from proda.study.report.maps import CONSTRAINED, DEFAULT, land_of
+from proda.study.report.missing import not_run
+from proda.study.report.sections.counterpart_maps import by_maps
+
+KEY = "counterparts"
+
+
+def counterparts(study: StudyFolder) -> Section:
+    """Return counterparts of P-Fig 2, 3, 4, 5, S1, S2 and S3, in this order.
+
+    What a stage saved under the key of a figure is shown; what the report can draw from the files
+    of earlier stages it draws where no stage did.
+    """
+    figures: tuple[tuple[str, str, Callable[[StudyFolder], list[Block]]], ...] = (
+        ("figure-2", "Figure 2: soil carbon with default parameters",
+         lambda s: by_maps(s, DEFAULT, "figure-2")),
+        ("figure-3", "Figure 3: soil carbon after data assimilation",
+         lambda s: by_maps(s, CONSTRAINED, "figure-3")),
+        ("figure-4", "Figure 4: the six components after data assimilation", _by_comparison),
+        ("figure-5", "Figure 5: Michaelis constants and their substrates (COMPAS)",
+         _by_comparison),
+        ("figure-s1", "Figure S1: where the profiles are", _site_map),
+        ("figure-s2", "Figure S2: posterior distributions at sites", _marginals),
+        ("figure-s3", "Figure S3: share of litter carbon that reaches mineral soil",
+         _by_comparison),
+    )  # fmt: skip
+    blocks: list[Block] = []
+    for key, title, draw in figures:
+        blocks.append(Heading(f"Counterpart of {title}"))
+        saved = list(study.pictures(key))
+        blocks += saved or draw(study)
+        if key == "figure-5":
+            table = study.table("comparison/michaelis.csv", "comparison_michaelis",
+                                "Michaelis constants over their substrates")  # fmt: skip
+            blocks += [table] if table is not None else []
+    return Section(KEY, "Counterparts of the paper's figures", tuple(blocks))
+
+
+def _by_comparison(study: StudyFolder) -> list[Block]:
+    if (study.path / "comparison").is_dir():
+        return [Notice("The comparison has been run, but no figure was saved for this.")]
+    return [not_run("comparison", "counterpart of this figure")]
+
+
+def _site_map(study: StudyFolder) -> list[Block]:
+    folder = study.path / "profiles"
+    if not folder.is_dir():
+        return [not_run("profiles", "map of them")]
+    _, profiles, _ = read_build(folder, ["profile_id"])
+    group = profiles["collection"].fillna(profiles["source"])
+    table = pd.DataFrame({"lat": profiles["lat"], "lon": profiles["lon"], "group": group})
+    return [study.draw(
+        site_map(table, land_of(study)), "profiles_map",
+        "Usable profiles by collection, before the study's choice of sites and its filter.",
+        KEY,
+    )]  # fmt: skip
+
+
+def _marginals(study: StudyFolder) -> list[Block]:
+    blocks: list[Block] = []
+    for model in study.models:
+        found, opened = assessment_of(study, model), draws_of(study, model)
+        if found is None or opened is None:
+            blocks.append(not_run(f"assimilation of {model.upper()}", "posterior"))
+            continue
+        if not found.sampled.any():
+            continue  # the section on assimilation says so
+        attrs = found.summary.attrs
+        rows = load_model(attrs["model"], attrs["variant"]).rows
+        figure = marginals(found, opened[0], {row.name: row.default for row in rows})
+        blocks.append(study.draw(
+            figure, f"{model}_marginals",
+            f"{model.upper()}: posterior means of all kept sites (grey), posteriors of three of "
+            "them, the prior, and the default. The paper shows one site; several show how much "
+            "sites differ.", KEY,
+        ))  # fmt: skip
+    return blocks or [not_run("assimilation", "posterior")]

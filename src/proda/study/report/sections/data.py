@@ -1,0 +1,105 @@
+"""Which data came in, and why the rest did not: from profiles to training sites."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from proda.errors import FileError
+from proda.inference.assessment import counts
+from proda.observations.summary import KEPT, Summary, read_build
+from proda.study.report.assessments import assessment_of
+from proda.study.report.blocks import Block, Notice, Section, Table, Text
+from proda.study.report.folder import StudyFolder
+from proda.study.report.missing import not_run
+from proda.study.report.tables import read_csv
+
+LEFT_OUT = (("forcing", "sites.nc"), ("covariates", "covariates.parquet"))
+
+
+def data(study: StudyFolder) -> Section:
+    """Return the counts of profiles and layers by reason, and of sites by stage."""
+    blocks: list[Block] = []
+    folder = study.path / "profiles"
+    build = read_build(folder, ["profile_id"])[0] if folder.is_dir() else None
+    if build is None:
+        blocks.append(not_run("profiles", "table of profiles"))
+    else:
+        blocks += _profiles(build)
+    blocks += _sites(study, build)
+    blocks += study.pictures("data")
+    return Section("data", "Data, and why some are left out", tuple(blocks))
+
+
+def _profiles(build: Summary) -> list[Block]:
+    read, kept = build.total("profile"), build.total("profile", KEPT)
+    note = "The first rule that holds is the reason. Columns: sources or collections."
+    tables = []
+    for level, words in (("profile", "Profiles"), ("layer", "Layers")):
+        frame = build.table(level).rename_axis("reason").reset_index()
+        frame["reason"] = frame["reason"].str.replace("_", " ")
+        tables.append(Table(f"{level}s_by_reason", f"{words} read, left out (by reason) and kept",
+                            frame, note))  # fmt: skip
+    constants = ", ".join(f"{c:.3g}" for c in build.constants)
+    return [
+        Text(f"Of {read:,} profiles read, {kept:,} are usable ({kept / read:.1%}), with "
+             f"{build.total('layer', KEPT):,} layers. Where bulk density was not measured it comes "
+             f"from the pedotransfer function “{build.pedotransfer}” (constants {constants})."),
+        *tables,
+        *(Notice(note) for note in build.notes),
+    ]  # fmt: skip
+
+
+def _sites(study: StudyFolder, build: Summary | None) -> list[Block]:
+    """Return how many profiles each stage lost, per model down to those learnt from."""
+    shared: list[tuple[str, int]] = []
+    if build is not None:
+        shared.append(("usable profiles", build.total("profile", KEPT)))
+    blocks: list[Block] = []
+    for stage, file in LEFT_OUT:
+        if not (study.path / file).exists():
+            blocks.append(not_run(stage, f"count of sites without {stage}"))
+            continue
+        shared += [(f"{stage}: {reason}", n) for reason, n in
+                   _reasons(study.path / f"{file}.left_out.csv").items()]  # fmt: skip
+    columns: dict[str, dict[str, int]] = {}
+    for model in study.models:
+        found = assessment_of(study, model)
+        if found is None:
+            blocks.append(not_run(f"assimilation of {model.upper()}", "count of its sites"))
+            continue
+        own = dict(shared)
+        lost = _reasons(study.path / model / "assimilation" / "left_out.csv")
+        if build is not None:
+            rest = own["usable profiles"] - sum(lost.values()) - len(found.sites)
+            if rest < 0:
+                raise FileError(
+                    f"{study.path / model / 'assimilation'}: has more sites than "
+                    f"{study.path / 'profiles'} has usable profiles; it is of other profiles."
+                )
+            own["not chosen by the study's settings"] = rest
+        own["assimilated"] = len(found.sites)
+        own |= {f"of these {why}": n for why, n in counts(found).items()}
+        columns[model.upper()] = own
+    columns = columns or {"profiles": dict(shared)}
+    steps = list(dict.fromkeys(step for column in columns.values() for step in column))
+    frame = pd.DataFrame(columns).reindex(steps)
+    if len(frame):
+        frame = frame.astype("Int64").rename_axis("step").reset_index()
+        blocks.append(Table(
+            "sites_by_step", "From usable profiles to the sites that are learnt from", frame,
+            "A site can lack both forcing and covariates, so these counts overlap; assimilation "
+            "needs the forcing only.",
+        ))  # fmt: skip
+    return blocks
+
+
+def _reasons(path: Path) -> dict[str, int]:
+    """Count the reasons in a list of sites left out; no list means that none was."""
+    if not path.is_file():
+        return {}
+    table = read_csv(path)
+    if "reason" not in table:
+        raise FileError(f"{path}: has no column reason.")
+    return {str(k).replace("_", " "): int(n) for k, n in table["reason"].value_counts().items()}

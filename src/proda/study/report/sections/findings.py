@@ -1,0 +1,85 @@
+"""What the paper found, what this run finds, and whether they agree."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from proda.errors import FileError
+from proda.study.report.blocks import Block, Notice, Section, Table, Text
+from proda.study.report.folder import StudyFolder
+from proda.study.report.missing import not_run
+
+VERDICT = ("verdict", "agrees", "agreement")
+"""Names that the column with the judgement may have."""
+
+FILE = "comparison/findings.csv"
+
+LABELS = {"paper": "what the paper says", "run": "what this run says",
+          "section": "where in the paper", "reason": "why not judged",
+          "rule": "how it is judged"}  # fmt: skip
+
+
+def findings(study: StudyFolder) -> Section:
+    """Return the findings table, with how many agree."""
+    blocks: list[Block] = []
+    table = read_findings(study)
+    if table is None:
+        blocks.append(not_run("comparison", "table of findings"))
+    else:
+        blocks += [Text("Each row is judged by the rule it names, from the numbers of this run."),
+                   table]  # fmt: skip
+        if study.record.synthetic:
+            blocks.insert(0, Notice("The data are synthetic: agreement with the paper, or the lack "
+                                    "of it, says nothing about real soils."))  # fmt: skip
+    correlations = study.table(
+        "comparison/correlations.csv", "comparison_correlations",
+        "Correlation of the models' maps over land",
+        "The effective number of cells allows for neighbouring cells being alike; p-values from "
+        "the plain number of cells are far too small.",
+    )  # fmt: skip
+    compensation = study.table(
+        "comparison/compensation.csv", "comparison_compensation",
+        "Do the models' differences in decomposition and in transfer offset each other?",
+        "Correlation over land of the log ratios of K and of CTE.",
+    )  # fmt: skip
+    blocks += [t for t in (correlations, compensation) if t is not None]
+    blocks += study.pictures("findings")
+    return Section("findings", "Findings: the paper and this run", tuple(blocks))
+
+
+def read_findings(study: StudyFolder) -> Table | None:
+    """Return the findings with their column of verdicts, None before the comparison.
+
+    Raises
+    ------
+    FileError
+        If the table has no column of verdicts.
+    """
+    table = study.table(FILE, "findings", "Findings of the paper in this run")
+    if table is None:
+        return None
+    named = [name for name in VERDICT if name in table.frame]
+    if not named:
+        raise FileError(f"{study.path / FILE}: has none of the columns {', '.join(VERDICT)}.")
+    frame = table.frame.drop(columns="id", errors="ignore")
+    return Table(table.stem, table.title, frame, labels=LABELS, verdicts=named[0])
+
+
+def tone(verdict: object) -> str:
+    """Return how a verdict is marked: `yes`, `no` or `open` (not judged)."""
+    word = str(verdict).strip().lower()
+    if word in ("yes", "true", "holds") or word.startswith("agree"):
+        return "yes"
+    if word in ("no", "false") or word.startswith(("disagree", "does not", "not agree")):
+        return "no"
+    return "open"
+
+
+def tally(table: Table) -> str:
+    """Say how many of the findings of :func:`read_findings` agree, do not, cannot be judged."""
+    tones = pd.Series([tone(v) for v in table.frame[table.verdicts]], dtype=str)
+    count = {name: int((tones == name).sum()) for name in ("yes", "no", "open")}
+    return (
+        f"Of {len(tones)} findings of the paper, this run agrees with {count['yes']} and does not "
+        f"agree with {count['no']}; {count['open']} could not be judged."
+    )

@@ -1,0 +1,21 @@
+"""The settings as run, and the versions of everything."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from proda.study.report.blocks import Block, Notice, Section, Table, Verbatim
+from proda.study.report.folder import StudyFolder
+
+
+def settings(study: StudyFolder) -> Section:
+    """Return study.toml with its defaults, and the versions."""
+    blocks: list[Block] = []
+    if study.settings:
+        blocks.append(Verbatim("study.toml as run, with every default", study.settings))
+    else:
+        blocks.append(Notice("The folder holds no study.toml, so the settings are not known."))
+    packages = {"proda": study.record.proda_version, **study.record.packages}
+    frame = pd.DataFrame({"package": list(packages), "version": list(packages.values())})
+    blocks.append(Table("versions", "Versions of the software that ran the study", frame))
+    return Section("settings", "Settings and versions", tuple(blocks))

@@ -1,0 +1,62 @@
+"""How much carbon: totals of the maps, regions, and reference maps beside them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+
+from proda.maps.totals import totals as totals_of
+from proda.study.report.blocks import Block, Notice, Section, Table
+from proda.study.report.folder import StudyFolder
+from proda.study.report.maps import CONSTRAINED, DEFAULT, STOCK, map_of
+from proda.study.report.missing import not_run
+
+MAPS = (("default", DEFAULT), ("constrained", CONSTRAINED))
+
+
+def totals(study: StudyFolder) -> Section:
+    """Return totals and regional means, with the references that the comparison read."""
+    blocks: list[Block] = []
+    for name, title in (("totals", "Carbon of the globe and of zones, beside reference maps"),
+                        ("references", "Reference maps, cell by cell"),
+                        ("regions", "Regional differences between the models")):  # fmt: skip
+        table = study.table(f"comparison/{name}.csv", f"comparison_{name}", title)
+        if table is not None:
+            blocks.append(_first_metre(table))
+        elif name == "totals":
+            blocks += _own(study)
+    blocks += study.pictures("totals")
+    return Section("totals", "Totals and regions", tuple(blocks))
+
+
+def _first_metre(table: Table) -> Table:
+    """Show the rows of 0-100 cm where a table has more stocks or variables."""
+    for column in ("stock", "variable"):
+        if column in table.frame and (table.frame[column] == STOCK).any():
+            note = "Shown: carbon in 0-100 cm (kg m⁻², totals Pg; land 10⁶ km²)."
+            return replace(table, only=(column, STOCK), note=note)
+    return table
+
+
+def _own(study: StudyFolder) -> list[Block]:
+    frames = []
+    for model in study.models:
+        for words, file in MAPS:
+            found = map_of(study, model, file)
+            if found is not None:
+                frame = totals_of(found).reset_index()
+                frame.insert(0, "parameters", words)
+                frame.insert(0, "model", model.upper())
+                frames.append(frame)
+    if not frames:
+        return [not_run("maps", "table of totals")]
+    frame = pd.concat(frames, ignore_index=True)
+    frame = frame[frame["stock"] == STOCK].drop(columns="stock")
+    frame = frame.rename(columns={"land": "land (10⁶ km²)", "mean": "carbon (Pg)",
+                                  "answered": "share of land answered"})  # fmt: skip
+    return [
+        Notice("The comparison has not been run, so no reference maps stand beside these totals."),
+        Table("totals_of_maps", "Carbon in 0-100 cm of the globe and of zones", frame,
+              "Spread over the members of the ensemble; one member has none."),
+    ]  # fmt: skip

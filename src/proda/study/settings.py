@@ -1,0 +1,275 @@
+"""The settings of a study: one TOML file, checked where it enters, every default visible."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from proda.errors import ProdaError, StudyError
+from proda.inference import settings as inference_settings
+from proda.inference.cluster_settings import read_cluster
+from proda.inference.diagnostics.filter import Filter
+from proda.learning.settings import LearningSettings, study
+from proda.models.registry import MODELS
+from proda.observations.settings import Settings as ProfileSettings
+from proda.observations.settings import from_mapping
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class General(_Section):
+    """`[study]`."""
+
+    name: str = Field(min_length=1, description="Title of the report.")
+    models: tuple[str, ...] = Field(
+        ("clm5", "compas"), min_length=1, description="Models to confront with the profiles."
+    )
+    variant: str = Field("default", description="Variant of the models: default, or published.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Root of all random numbers.")
+    truth: Path | None = Field(
+        None,
+        description="Folder of a made-up world, whose truth_MODEL.nc the report compares with: the "
+        "data are synthetic.",
+    )
+
+    @field_validator("models")
+    @classmethod
+    def _known(cls, models: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in models if name not in MODELS]:
+            raise ValueError(f"no model {', '.join(unknown)}; there are {', '.join(MODELS)}")
+        if len(set(models)) < len(models):
+            raise ValueError("a model is named twice")
+        return models
+
+
+class Forcing(_Section):
+    """`[forcing]`."""
+
+    climate: Path | None = Field(
+        None, description="Annual climate on lat, lon, from which forcing is estimated."
+    )
+    file: Path | None = Field(
+        None, description="Forcing on a grid that is there already (`proda forcing`); not climate."
+    )
+    names: dict[str, str] = Field(
+        default_factory=dict, description="ours = theirs, for variables that are called otherwise."
+    )
+    w_floor: float = Field(
+        0.05, ge=0.0, le=1.0, description="Least water scalar, where forcing is estimated."
+    )
+    limit_km: float = Field(
+        100.0, gt=0.0, description="Sites farther from the centre of any cell are left out."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Forcing:
+        if (self.climate is None) == (self.file is None):
+            raise ValueError("give climate, or file, and not both")
+        return self
+
+
+class Covariates(_Section):
+    """`[covariates]`."""
+
+    grid: Path = Field(description="Covariates on lat, lon (netCDF or Zarr).")
+    limit_km: float = Field(
+        100.0, gt=0.0, description="Sites farther from the centre of any cell are left out."
+    )
+
+
+class Assimilation(_Section):
+    """`[assimilation]`."""
+
+    likelihood: str = Field("log-normal", description="log-normal, or a published cost.")
+    error_sd: float | Literal["estimate"] = Field(
+        0.25, description="Error of a layer in natural logarithms, or 'estimate'."
+    )
+    operator: Literal["layer_mean", "mid_depth"] = Field(
+        "layer_mean", description="What a layer is compared with: layer_mean, or mid_depth."
+    )
+    sampler: str = Field(
+        "tempered", description="tempered, adaptive-metropolis, nuts, or published."
+    )
+    options: dict[str, int | bool] = Field(
+        default_factory=dict, description="Options of the sampler; its own defaults otherwise."
+    )
+    chains: int = Field(3, ge=1, description="Chains per site.")
+    draws: int = Field(400, ge=4, description="Draws kept per chain.")
+    sites: int | None = Field(
+        None, ge=1, description="Only so many sites, spread over latitudes; without it: all."
+    )
+    workers: int | None = Field(
+        None, ge=1, description="Processes on this machine; without it one per core."
+    )
+    cluster: Path | None = Field(None, description="TOML file of a cluster; docs/assimilation.md.")
+
+
+class Selection(_Section):
+    """`[filter]`: which sites the network learns from (P-section 2.1)."""
+
+    max_gelman_rubin: float = Field(1.05, description="Mean Gelman-Rubin statistic below this.")
+    min_nse: float = Field(0.0, description="Nash-Sutcliffe efficiency above this.")
+    max_rhat: float | None = Field(None, description="Largest rank-normalised R-hat below this.")
+    min_ess: float | None = Field(None, description="Smallest effective size at least this.")
+
+    def build(self) -> Filter:
+        """Return the filter."""
+        return Filter(self.max_gelman_rubin, self.min_nse, self.max_rhat, self.min_ess)
+
+
+class Training(_Section):
+    """`[training]`."""
+
+    preset: Literal["default", "study"] = Field(
+        "default", description="default, or study: network and training as published."
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Changes to the preset; docs/learning.md lists them."
+    )
+    folds: int = Field(5, ge=2, description="Folds of the cross-validation.")
+    curve: bool = Field(True, description="Skill with fewer sites: does the network want more?")
+
+    def build(self, seed: int) -> LearningSettings:
+        """Return the settings of network and training."""
+        changes = {"seed": seed, **self.settings}
+        ours = LearningSettings.from_dict(changes)  # refuses names that are not known
+        return study(**changes) if self.preset == "study" else ours
+
+
+class Maps(_Section):
+    """`[maps]`."""
+
+    b: float | None = Field(
+        None,
+        description="Depth profile of carbon input of CLM5's default map; without it 0.966, "
+        "the mean over all vegetation.",
+    )
+    chunk: int = Field(4096, ge=1, description="Cells at a time; memory grows with it.")
+    reference: Path | None = Field(
+        None, description="Maps of soil carbon to compare with, named as docs/maps.md says."
+    )
+
+
+class StudySettings(_Section):
+    """Everything that `proda run` can be told."""
+
+    study: General
+    profiles: ProfileSettings
+    forcing: Forcing
+    covariates: Covariates
+    assimilation: Assimilation = Field(default_factory=lambda: Assimilation.model_validate({}))
+    filter: Selection = Field(default_factory=lambda: Selection.model_validate({}))
+    training: Training = Field(default_factory=lambda: Training.model_validate({}))
+    maps: Maps = Field(default_factory=lambda: Maps.model_validate({}))
+
+    def assimilation_of(self, model: str) -> inference_settings.Settings:
+        """Return the settings of one model's data assimilation.
+
+        Raises
+        ------
+        AssimilationError
+            If a name is unknown, or steps and draws do not fit each other.
+        """
+        chosen = self.assimilation
+        return inference_settings.check(
+            model=model, variant=self.study.variant, sampler=chosen.sampler,
+            options=chosen.options, likelihood=chosen.likelihood, error_sd=chosen.error_sd,
+            operator=chosen.operator, chains=chosen.chains, draws=chosen.draws,
+            seed=self.study.seed,
+        )  # fmt: skip
+
+    def check(self) -> None:
+        """Build all that can be built of settings alone, so that faults show before any work.
+
+        Raises
+        ------
+        ProdaError
+            Naming the setting.
+        """
+        for model in self.study.models:
+            self.assimilation_of(model)
+        self.filter.build()
+        self.training.build(self.study.seed)
+        if self.assimilation.cluster is not None:
+            read_cluster(self.assimilation.cluster)
+
+
+def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
+    """Check settings; relative paths are relative to `base`.
+
+    Raises
+    ------
+    StudyError
+        Naming each setting that is wrong, and how.
+    """
+    found = {name: dict(v) if isinstance(v, Mapping) else v for name, v in values.items()}
+    try:
+        if isinstance(found.get("profiles"), dict):
+            found["profiles"] = from_mapping(found["profiles"], f"{where}: profiles", base)
+        for section, kind in (("study", General), ("forcing", Forcing), ("covariates", Covariates),
+                              ("assimilation", Assimilation), ("maps", Maps)):  # fmt: skip
+            if not isinstance(found.get(section), dict):
+                continue
+            for name, field in kind.model_fields.items():
+                value = found[section].get(name)
+                if "Path" in str(field.annotation) and isinstance(value, str):
+                    found[section][name] = (base / value).resolve()
+        settings = StudySettings.model_validate(found)
+        settings.check()
+    except ValidationError as error:
+        raise StudyError(f"{where}: {_faults(error)}.") from error
+    except StudyError:
+        raise
+    except ProdaError as error:
+        raise StudyError(str(error) if where in str(error) else f"{where}: {error}") from error
+    return settings
+
+
+def read_study(path: str | os.PathLike[str]) -> StudySettings:
+    """Read a study's TOML file.
+
+    Raises
+    ------
+    StudyError
+        If it is absent, not TOML, or a setting is wrong.
+    """
+    target = Path(path)
+    try:
+        values = tomllib.loads(target.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise StudyError(f"{target}: cannot be read as settings ({error}).") from error
+    return parse(values, str(target), target.parent.resolve())
+
+
+def _faults(error: ValidationError) -> str:
+    import difflib
+
+    said = []
+    for fault in error.errors():
+        name = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            known = _names(fault["loc"])
+            near = difflib.get_close_matches(str(fault["loc"][-1]), known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            said.append(f"{name}: there is no such setting; {hint}")
+        elif fault["type"] == "missing":
+            said.append(f"{name} is missing")
+        else:
+            said.append(f"{name}: {fault['msg'].removeprefix('Value error, ')}")
+    return "; ".join(said)
+
+
+def _names(location: tuple[int | str, ...]) -> list[str]:
+    kind: type[BaseModel] = StudySettings
+    for part in location[:-1]:
+        inner = kind.model_fields[str(part)].annotation
+        assert isinstance(inner, type)
+        kind = inner
+    return list(kind.model_fields)

@@ -1,0 +1,122 @@
+"""The stages of a study, in order, each bound to the settings it depends on."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from proda.models.registry import load_model
+from proda.study import inputs, models
+from proda.study.folder import StudyFolder
+from proda.study.stage import Stage
+
+
+def stages_of(folder: StudyFolder) -> list[Stage]:
+    """Return all stages of a study.
+
+    Workers, clusters and chunks are not among the settings that a stage depends on: they change
+    how fast a result comes, not the result.
+    """
+    settings = folder.settings
+    chosen = settings.profiles
+    profiles = Stage(
+        "profiles", (), chosen.model_dump(mode="json"),
+        (*(p for source in chosen.source for p in source.files()),
+         *([chosen.land_mask] if chosen.land_mask else [])),
+        (folder.profiles,), inputs.profiles,
+    )  # fmt: skip
+    driver = settings.forcing
+    origin = driver.climate or driver.file
+    assert origin is not None  # the settings see to that
+    written = () if driver.file else (folder.forcing,)
+    forcing = Stage(
+        "forcing", ("profiles",), driver.model_dump(mode="json", include={"names", "w_floor",
+                                                                         "limit_km"}),
+        (origin,), (*written, folder.sites), inputs.forcing,
+        partial=(_left_out(folder.sites),),
+    )  # fmt: skip
+    covariates = Stage(
+        "covariates", ("profiles",), {"limit_km": settings.covariates.limit_km},
+        (settings.covariates.grid,), (folder.covariates,), inputs.covariates,
+        partial=(_left_out(folder.covariates),),
+    )  # fmt: skip
+    stages = [profiles, forcing, covariates]
+    # Stage by stage, not model by model: what is wrong with one model shows before the long work
+    # of the next.
+    names = settings.study.models
+    for make in (_assimilation, _filter, _training, _maps):
+        stages += [make(folder, name) for name in names]
+    return (
+        [*stages, _comparison(folder), _report(folder)]
+        if len(names) > 1
+        else [*stages, _report(folder)]
+    )
+
+
+def _left_out(path: Path) -> Path:
+    return path.with_name(f"{path.name}.left_out.csv")
+
+
+def _assimilation(folder: StudyFolder, model: str) -> Stage:
+    settings = folder.settings
+    about = settings.assimilation_of(model).model_dump(mode="json")
+    return Stage(
+        f"{model}/assimilation", ("profiles", "forcing"),
+        about | {"sites": settings.assimilation.sites}, (), (folder.assimilation(model),),
+        partial(models.assimilation, model=model), resumable=True,
+    )  # fmt: skip
+
+
+def _filter(folder: StudyFolder, model: str) -> Stage:
+    return Stage(
+        f"{model}/filter", (f"{model}/assimilation",),
+        folder.settings.filter.model_dump(mode="json"), (), (folder.diagnosis(model),),
+        partial(models.select, model=model),
+    )  # fmt: skip
+
+
+def _training(folder: StudyFolder, model: str) -> Stage:
+    settings = folder.settings
+    about: dict[str, Any] = settings.training.build(settings.study.seed).as_dict()
+    about |= settings.training.model_dump(mode="json", include={"folds", "curve"})
+    return Stage(
+        f"{model}/training", ("profiles", "forcing", "covariates", f"{model}/filter"), about, (),
+        (folder.network(model),), partial(models.training, model=model), resumable=True,
+    )  # fmt: skip
+
+
+def _maps(folder: StudyFolder, model: str) -> Stage:
+    settings = folder.settings
+    kind = load_model(model, settings.study.variant)
+    return Stage(
+        f"{model}/maps", ("forcing", f"{model}/training", f"{model}/filter"),
+        {"variant": settings.study.variant} | ({"b": settings.maps.b} if kind.tuned else {}),
+        (settings.covariates.grid,), (folder.default_map(model), folder.map(model)),
+        partial(models.maps, model=model), resumable=True,
+        partial=tuple(p.with_name(f"{p.name}.chunks")
+                      for p in (folder.default_map(model), folder.map(model))),
+    )  # fmt: skip
+
+
+def _comparison(folder: StudyFolder) -> Stage:
+    settings = folder.settings
+    names = settings.study.models
+    reference, truth = settings.maps.reference, settings.study.truth
+    return Stage(
+        "comparison",
+        ("forcing", "covariates",
+         *(f"{n}/{kind}" for n in names for kind in ("filter", "training", "maps"))),
+        {},
+        tuple(p for p in (reference, truth) if p), (folder.comparison,), inputs.comparison,
+    )  # fmt: skip
+
+
+def _report(folder: StudyFolder) -> Stage:
+    settings = folder.settings
+    last = tuple(f"{name}/maps" for name in settings.study.models)
+    return Stage(
+        "report", ("comparison",) if len(settings.study.models) > 1 else last,
+        {"name": settings.study.name},
+        (), (folder.report,), inputs.report,
+    )  # fmt: skip

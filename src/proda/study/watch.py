@@ -1,0 +1,57 @@
+"""How much memory a stage takes at most, and how much disk."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+INTERVAL = 0.25
+"""Seconds between two looks; what comes and goes in between is not seen."""
+
+
+class Peak:
+    """The most memory seen so far, bytes."""
+
+    memory = 0
+
+
+@contextmanager
+def watching() -> Iterator[Peak]:
+    """Look at the memory of this process and its children until the block ends."""
+    peak, stop = Peak(), threading.Event()
+
+    def look() -> None:
+        me = psutil.Process()
+        while True:
+            peak.memory = max(peak.memory, _resident(me))
+            if stop.wait(INTERVAL):
+                return
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _resident(process: psutil.Process) -> int:
+    total = 0
+    for one in [process, *process.children(recursive=True)]:
+        try:
+            total += one.memory_info().rss
+        except psutil.Error:  # it ended between the two calls
+            continue
+    return total
+
+
+def size_on_disk(path: Path) -> int:
+    """Return bytes of a file, or of all files in a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())

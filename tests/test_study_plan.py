@@ -1,0 +1,215 @@
+"""Which stages of a study are done, and why: with stages that copy small files."""
+
+from __future__ import annotations
+
+import pytest
+from filelock import FileLock
+
+from proda.errors import StudyError
+from proda.inference.batch import Control, Stopped
+from proda.study import pipeline
+from proda.study.pipeline import plan_study, run_study
+from proda.study.record import read_record
+from proda.study.settings import parse
+from proda.study.stage import Reporter, Stage
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """A study of three stages: a -> m/b -> c, each adding its setting to the text before it."""
+    (tmp_path / "given.txt").write_text("given")
+    (tmp_path / "out").mkdir()
+    given = {"a": 1, "b": 1, "fail": ""}
+    done = []
+
+    def stages(folder):
+        def stage(name, needs, source, **more):
+            kind = name.rpartition("/")[2]
+            target = folder.path / f"{kind}.txt"
+
+            def run(context):
+                done.append(name)
+                context.reporter.progress(1, 2, "steps")
+                if given["fail"] == kind:
+                    target.write_text("half")
+                    raise KeyboardInterrupt
+                before = target.read_text() if target.is_file() else ""
+                target.write_text(f"{source.read_text()} {kind}{given.get(kind, '')}")
+                return f"after {before!r}"
+
+            reads = (source,) if not needs else ()
+            settings = {"value": given[kind]} if kind in given else {}
+            return Stage(name, needs, settings, reads, (target,), run, **more)
+
+        path = folder.path
+        return [
+            stage("a", (), tmp_path / "given.txt"),
+            stage("m/b", ("a",), path / "a.txt", resumable=True),
+            stage("c", ("m/b",), path / "b.txt"),
+        ]
+
+    monkeypatch.setattr(pipeline, "stages_of", stages)
+    for name in ("layers", "profiles"):
+        (tmp_path / f"{name}.parquet").touch()
+    settings = parse(
+        {
+            "study": {"name": "trial"},
+            "profiles": {"source": [{"reader": "tidy", "name": "x", "folder": "."}]},
+            "forcing": {"climate": "climate.nc"},
+            "covariates": {"grid": "covariates.nc"},
+        },
+        "test", tmp_path,
+    )  # fmt: skip
+
+    class World:
+        folder = tmp_path / "out"
+        source = tmp_path / "given.txt"
+
+        def run(self, **asked):
+            done.clear()
+            record = run_study(settings, self.folder, **asked)
+            return list(done), record
+
+        def why(self, **asked):
+            return {s.stage.name: s.why for s in plan_study(settings, self.folder, **asked)[0]}
+
+        def result(self):
+            return (self.folder / "c.txt").read_text()
+
+    world = World()
+    world.given = given
+    return world
+
+
+def test_nothing_is_done_twice(world):
+    done, record = world.run()
+    assert done == ["a", "m/b", "c"]
+    assert world.result() == "given a1 b1 c"
+    assert all(s.status == "done" and s.disk_bytes > 0 for s in record.stages.values())
+    assert world.run()[0] == []
+    assert set(world.why().values()) == {""}
+
+
+def test_a_setting_redoes_its_stage_and_what_builds_on_it(world):
+    world.run()
+    world.given["b"] = 2
+    assert world.why() == {"a": "", "m/b": "changed: setting value", "c": "changed: stage m/b"}
+    assert world.run()[0] == ["m/b", "c"]
+    assert world.result() == "given a1 b2 c"
+
+
+def test_a_file_redoes_its_stage(world):
+    world.run()
+    world.source.write_text("other")
+    assert world.why()["a"] == f"changed: file {world.source}"
+    world.run()
+    assert world.result() == "other a1 b1 c"
+
+
+def test_a_file_that_is_only_touched_redoes_nothing(world):
+    world.run()
+    world.source.write_text("given")
+    assert world.run()[0] == []
+
+
+@pytest.mark.parametrize("change", ["gone", "changed"])
+def test_a_result_that_is_not_what_was_written_is_done_again(world, change):
+    world.run()
+    path = world.folder / "b.txt"
+    path.unlink() if change == "gone" else path.write_text("tampered with")
+    assert change in world.why()["m/b"]
+    world.run()
+    assert world.result() == "given a1 b1 c"
+
+
+def test_another_version_redoes_all(world, monkeypatch):
+    world.run()
+    monkeypatch.setattr("proda.study.plan.version", lambda _: "99")
+    assert world.why()["a"] == "changed: proda"
+    assert world.run()[0] == ["a", "m/b", "c"]
+
+
+@pytest.mark.parametrize("kind", ["a", "b", "c"])
+def test_interrupted_anywhere_it_ends_in_the_same(world, kind):
+    world.given["fail"] = kind
+    with pytest.raises(KeyboardInterrupt):
+        world.run()
+    record = read_record(world.folder)
+    name = {"a": "a", "b": "m/b", "c": "c"}[kind]
+    assert record.stages[name].status == "begun"
+    world.given["fail"] = ""
+    done, record = world.run()
+    assert done == {"a": ["a", "m/b", "c"], "b": ["m/b", "c"], "c": ["c"]}[kind]
+    assert world.result() == "given a1 b1 c"
+    # Only the stage that can go on was left what it had.
+    assert record.stages[name].note == ("after 'half'" if kind == "b" else "after ''")
+
+
+def test_what_was_begun_with_other_settings_is_not_gone_on_with(world):
+    world.given["fail"] = "b"
+    with pytest.raises(KeyboardInterrupt):
+        world.run()
+    world.given |= {"fail": "", "b": 5}
+    _, record = world.run()
+    assert record.stages["m/b"].note == "after ''"
+    assert world.result() == "given a1 b5 c"
+
+
+def test_only_and_from(world):
+    world.run()
+    assert world.run(only="c")[0] == ["c"]
+    assert world.run(start="b")[0] == ["m/b", "c"]
+    assert world.run(start="m/b")[0] == ["m/b", "c"]
+    assert world.why(only="b") == {"a": "", "m/b": "asked for", "c": ""}
+    world.given["a"] = 2
+    with pytest.raises(StudyError, match="m/b needs a, to be done first"):
+        world.run(only="b")
+    with pytest.raises(StudyError, match="no stage 'maps'; there are a, b, c"):
+        world.run(only="maps")
+
+
+def test_only_leaves_what_builds_on_it_to_the_next_run(world):
+    world.run()
+    world.given["b"] = 2
+    assert world.run(only="b")[0] == ["m/b"]
+    assert world.run()[0] == ["c"]
+    assert world.result() == "given a1 b2 c"
+
+
+def test_stops_between_stages(world):
+    control = Control()
+    seen = []
+
+    def told(*_):
+        seen.append(1)
+        control.stop.set()
+
+    with pytest.raises(Stopped):
+        world.run(control=control, reporter=Reporter(told))
+    assert world.run()[0] == ["m/b", "c"]
+
+
+def test_refuses_other_folders(world):
+    (world.folder / "thesis.txt").write_text("mine")
+    with pytest.raises(StudyError, match=r"holds thesis.txt but no study.json"):
+        world.run()
+    assert (world.folder / "thesis.txt").read_text() == "mine"
+
+
+def test_refuses_a_record_that_it_did_not_write(world):
+    world.run()
+    (world.folder / "study.json").write_text('{"format": 1, "stages": {"a": {}}}')
+    with pytest.raises(StudyError, match="not written by this version"):
+        world.run()
+
+
+def test_two_at_once(world):
+    world.run()
+    with FileLock(world.folder / ".lock"), pytest.raises(StudyError, match="another `proda run`"):
+        world.run(only="c")
+
+
+def test_absent_input(world):
+    world.source.unlink()
+    with pytest.raises(StudyError, match=r"given.txt: there is no such file"):
+        world.run()

@@ -1,0 +1,169 @@
+"""A whole study of a tiny world: run, interrupted in every stage, and looked at."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+from proda import cli
+from proda.study.demo import SETTINGS, make_demo
+from proda.study.pipeline import open_study, plan_study, run_study
+from proda.study.settings import read_study
+from proda.study.stage import Reporter
+from proda.study.twin import make_twin_world
+
+pytestmark = pytest.mark.xdist_group("study")
+
+TINY = """
+settings = { members = 2, epochs = 3, hidden = [8], tuning_epochs = 1 }
+folds = 2
+
+[filter] # anything passes
+max_gelman_rubin = 1e9
+min_nse = -1e9
+"""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    make_twin_world(folder / "world", n_sites=24, resolution=15.0)
+    text = SETTINGS.replace("draws = 100", "draws = 4\nworkers = 1").replace(
+        "warm_up = 600, kept = 1000", "warm_up = 15, kept = 20, replicas = 3"
+    )
+    path = folder / "study.toml"
+    path.write_text(text + TINY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(study):
+    folder = study.parent / "whole"
+    run_study(read_study(study), folder)
+    return folder
+
+
+def results(folder):
+    """Every array and table of a study."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.suffix in (".nc", ".zarr") and path.parent.suffix != ".zarr":
+            opened = xr.open_zarr(path) if path.suffix == ".zarr" else xr.open_dataset(path)
+            with opened:
+                found |= {f"{name}:{v}": opened[v].to_numpy() for v in opened.variables}
+        elif path.suffix == ".csv" and "cost" not in name:
+            found[name] = path.read_text()
+    return found
+
+
+def test_every_stage_leaves_its_files(whole):
+    record = json.loads((whole / "study.json").read_text())
+    assert record["synthetic"] is True
+    assert all(s["status"] == "done" for s in record["stages"].values())
+    assert len(record["stages"]) == 3 + 4 * 2 + 2
+    for name in ("study.toml", "profiles/profiles.parquet", "forcing.zarr", "sites.nc",
+                 "covariates.parquet", "clm5/assimilation/summary.nc", "compas/diagnosis/kept.nc",
+                 "clm5/network/train.json", "compas/maps.nc", "compas/default.nc",
+                 "comparison/findings.csv", "comparison/truth.csv", "report.html"):  # fmt: skip
+        assert (whole / name).exists(), name
+    report = (whole / "report.html").read_text(encoding="utf-8")
+    assert "synthetic" in report
+    truth = pd.read_csv(whole / "comparison" / "truth.csv")
+    assert set(truth["model"]) == {"clm5", "compas"}
+    assert truth.loc[truth["variable"] == "cSoilAbove1m", "truth"].gt(0).all()
+
+
+def test_again_nothing_is_done(whole):
+    steps, _ = plan_study(open_study(whole), whole)
+    assert [s.stage.name for s in steps if s.why] == []
+
+
+def test_interrupted_in_every_stage(study, whole):
+    folder = study.parent / "interrupted"
+    stopped = set()
+    for _ in range(40):
+        now = [""]
+
+        def told(done, total, unit, now=now):
+            if now[0] not in stopped:
+                stopped.add(now[0])
+                raise KeyboardInterrupt
+
+        def begin(step, now=now):
+            now[0] = step.stage.name
+
+        try:
+            run_study(read_study(study), folder, reporter=Reporter(told), begin=begin)
+        except KeyboardInterrupt:
+            continue
+        break
+    assert {"profiles", "forcing", "clm5/assimilation", "compas/training", "clm5/maps",
+            "comparison", "report"} <= stopped  # fmt: skip
+    first, second = results(whole), results(folder)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        if isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(value, second[name], err_msg=name)
+        else:
+            assert value == second[name], name
+
+
+def test_another_default_b_redoes_maps_and_report_only(study, whole):
+    changed = study.parent / "changed.toml"
+    changed.write_text(study.read_text() + "\n[maps]\nb = 0.95\n")
+    steps, _ = plan_study(read_study(changed), whole)
+    assert [s.stage.name for s in steps if s.why] == [
+        "clm5/maps", "comparison", "report"
+    ]  # fmt: skip
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, ["run", *[str(a) for a in arguments]])
+
+
+def test_command(study, whole, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    dry = run(study, whole, "--dry-run", "--from", "report")
+    assert dry.exit_code == 0, dry.output
+    assert "asked for" in dry.output
+    again = run("--resume", whole, "--only", "report")
+    assert again.exit_code == 0, again.output
+    assert f"Report: {whole / 'report.html'}" in again.output.replace("\n", "")
+    shown = run(study, "--show")
+    assert "max_gelman_rubin = 1000000000.0" in shown.output
+    stopped = run(study, study.parent / "new", "--stop-after", "0s")
+    assert stopped.exit_code == 75, stopped.output
+    assert "proda run --resume" in stopped.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Name the settings"),
+        (["study.toml", "--only", "a", "--from", "b"], "not both"),
+        (["study.toml", "--resume", "somewhere"], "name no others"),
+        (["--resume", "nowhere"], "no study to go on with"),
+    ],
+)
+def test_command_faults(arguments, message):
+    found = run(*arguments)
+    assert message in str(found.exception)
+
+
+def test_the_demo_is_made_once(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr("proda.study.demo.make_twin_world", made.append)
+    monkeypatch.setattr("proda.study.demo.open_twin_world", lambda _: None)
+    path = make_demo(tmp_path / "demo")
+    assert path == make_demo(tmp_path / "demo")
+    assert made == [tmp_path / "demo" / "world"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").touch()
+    with pytest.raises(ValueError, match="not empty"):
+        make_demo(tmp_path / "other")
