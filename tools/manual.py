@@ -1,4 +1,4 @@
-"""What the manual needs of MkDocs: equations as MathML made at build time, pages that may be absent.
+"""What the manual asks of MkDocs: equations as MathML made at build time, pages that may be absent.
 
 Browsers draw MathML themselves, so the pages load no script and no font from anywhere.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import re
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from latex2mathml.converter import convert
 from markdown import Markdown
@@ -38,12 +38,12 @@ class _Inline(InlineProcessor):
 
 
 class _Block(BlockProcessor):
-    def test(self, parent: ElementTree.Element, block: str) -> bool:
+    def test(self, parent: ET.Element, block: str) -> bool:
         text = block.strip()
         return text.startswith("$$") and text.endswith("$$") and len(text) > 4
 
-    def run(self, parent: ElementTree.Element, blocks: list[str]) -> bool:
-        holder = ElementTree.SubElement(parent, "div", {"class": "equation"})
+    def run(self, parent: ET.Element, blocks: list[str]) -> bool:
+        holder = ET.SubElement(parent, "div", {"class": "equation"})
         latex = blocks.pop(0).strip().strip("$")
         holder.text = self.parser.md.htmlStash.store(mathml(latex, "block"))
         return True
