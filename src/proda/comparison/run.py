@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import xarray as xr
 
 from proda import files
@@ -36,6 +37,9 @@ from proda.errors import ComparisonError
 
 Progress = Callable[[int, int], None]
 """Called with the number of steps done and of all steps."""
+
+CLIMATE = "koppen_class"
+"""The covariate that groups sites by climate."""
 
 TABLES = ("correlations", "regions", "zonal", "totals", "references", "michaelis", "preference",
           "parameters", "fit", "compensation", "findings")  # fmt: skip
@@ -228,8 +232,11 @@ def files_of_run(folder: str | os.PathLike[str]) -> dict[str, ModelFiles]:
 
 
 def covariates_of_run(folder: str | os.PathLike[str]) -> Path | None:
-    """Return the covariates at the sites of a run folder, if it has any."""
-    return path_if_there(Path(folder) / "covariates.parquet")
+    """Return the covariates at the sites of a run folder, if they have climate classes."""
+    path = path_if_there(Path(folder) / "covariates.parquet")
+    if path is None or CLIMATE not in pq.read_schema(path).names:
+        return None
+    return path
 
 
 def _covariates(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -237,7 +244,7 @@ def _covariates(path: str | os.PathLike[str]) -> pd.DataFrame:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise ComparisonError(f"{path}: not a readable Parquet table ({error}).") from error
-    if lacking := [c for c in ("site", "koppen_class") if c not in table]:
+    if lacking := [c for c in ("site", CLIMATE) if c not in table]:
         raise ComparisonError(f"{path}: lacks {', '.join(lacking)}; use `proda covariates build`.")
     return table
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from proda import files
-from proda.comparison.run import compare_models, files_of_run
+from proda.comparison.run import compare_models, covariates_of_run, files_of_run
 from proda.comparison.truth import truth_table
 from proda.drivers import climate as climate_driver
 from proda.drivers import covariates as covariate_driver
@@ -73,7 +73,7 @@ def comparison(context: Context) -> str:
     place = context.folder
     result = compare_models(
         files_of_run(place.path), place.comparison,
-        reference=place.settings.maps.reference, covariates=place.covariates,
+        reference=place.settings.maps.reference, covariates=covariates_of_run(place.path),
         progress=context.reporter.steps("steps"),
     )  # fmt: skip
     save_comparison_figures(figures(result), place.path / "figures")
