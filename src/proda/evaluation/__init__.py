@@ -10,15 +10,19 @@ from proda.evaluation.carbon import (
     held_out_carbon,
 )
 from proda.evaluation.predict import predict_table
+from proda.evaluation.spread import Spread, carbon_coverage, fit_spread
 from proda.evaluation.train import TrainingResult, train_network
 
 __all__ = [
     "Modelled",
+    "Spread",
     "TrainingResult",
     "assimilated_carbon",
+    "carbon_coverage",
     "carbon_skill",
     "default_carbon",
     "ensemble_carbon",
+    "fit_spread",
     "groups_of",
     "held_out_carbon",
     "predict_table",

@@ -2,14 +2,16 @@
 
 Calibration looks at one parameter at a time (`learning/calibration.py`). Tuned networks trade
 parameters against each other, and errors of several parameters act on carbon together, so that
-draws of the parameters need not spread the carbon as far as the truth lies from it. One factor on
-the sd of all parameters mends that: the least, from 1 up, with which the central interval of the
-draws' carbon, measurement error included, holds its share of the layers of sites left out.
+draws of the parameters need not spread the carbon as far as the truth lies from it. Here it is
+measured: the share of layers of sites left out inside the central interval of the draws' carbon,
+measurement error included, and the least factor on the sd of all parameters, from 1 up, with which
+that share is what it should be. The factor is told, not applied: wide draws of parameters also move
+the mean carbon.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -21,19 +23,19 @@ from proda.learning.layers import SiteLayers
 from proda.learning.validation import NETWORK, CrossValidation
 
 DRAWS = 40
-MOST = 3.0
-"""Largest factor: the sd of a parameter that nothing constrains is far beyond its range then."""
+MOST = 2.0
+"""Largest factor that is tried; draws are all but uniform over the prior then."""
 
-STEPS = 5
+STEPS = 3
 """Halvings of the range from 1 to `MOST`."""
-
-SITES = 600
-"""Sites that are looked at, at most."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Factor on the sd of all parameters, and the coverage of measured layers with and without."""
+    """Factor on the sd of all parameters, and the coverage of measured layers with and without.
+
+    A `coverage` below the interval's probability says that the largest factor did not suffice.
+    """
 
     factor: float
     coverage: float
@@ -83,18 +85,10 @@ def fit_spread(
     validation: CrossValidation, layers: SiteLayers, calibration: Calibration, seed: int = 0
 ) -> Spread:
     """Find the factor by halving; the same random numbers throughout, so that coverage grows."""
-    rows = np.arange(len(layers))
-    if len(rows) > SITES:
-        rows = np.sort(np.random.default_rng([seed, 8]).permutation(rows)[:SITES])
-    some = replace(
-        validation, sites=validation.sites.select(rows), folds=validation.folds[rows],
-        predicted={NETWORK: validation.predicted[NETWORK][rows]}, spread=validation.spread[rows],
-    )  # fmt: skip
-    here = layers.select(rows)
 
     def at(factor: float) -> tuple[float, float]:
         wide = Calibration(factor * calibration.factor, factor * calibration.floor)
-        return carbon_coverage(some, here, wide, seed)
+        return carbon_coverage(validation, layers, wide, seed)
 
     before, width = at(1.0)
     if before >= LEVEL:

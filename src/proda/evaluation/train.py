@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -176,10 +176,9 @@ def train_network(
             held_out = held_out.merge(_rows(learned.layers, modelled, groups))
             if learned.ensemble.calibration is not None:
                 tell("spread of carbon")
-                calibration = learned.ensemble.calibration
-                spread = fit_spread(validation, learned.layers, calibration, settings.seed)
-                wider = replace(learned.ensemble, calibration=spread.apply(calibration))
-                learned = replace(learned, ensemble=wider)
+                spread = fit_spread(
+                    validation, learned.layers, learned.ensemble.calibration, settings.seed
+                )
         if importance:
             tell("importance of covariates")
             shuffled = permutation_importance(validation, repeats=importance)
