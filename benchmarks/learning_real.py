@@ -22,10 +22,12 @@ from proda.evaluation.carbon import (
     groups_of,
     held_out_carbon,
 )
-from proda.evaluation.spread import fit_spread
+from proda.evaluation.spread import EACH, JOINT, spread_of_carbon
 from proda.evaluation.train import BASELINES, modelled_by_method
+from proda.inference.run import open_posterior
 from proda.learning import LearningSettings, learn
 from proda.learning.layers import SiteLayers, assimilation_settings, read_layers
+from proda.learning.residuals import joint_residuals
 
 COLUMNS = ("lost", "log_r2", "rmse_log", "bias_log", "nse", "rmse", "bias", "site_nse",
            "site_nse_positive", "site_rmse_log")  # fmt: skip
@@ -66,13 +68,20 @@ def main(kept: str, covariates: str, profiles: str, forcing: str, run: str, *cho
             modelled["own mean profile"] = assimilated_carbon(layers, run)
         result = carbon_skill(layers, modelled, groups)
         show(f"`{text}` " if chosen else "", result)
-        spread = fit_spread(learned.validation, layers, learned.ensemble.calibration)
+        residuals = joint_residuals(
+            learned.sites.targets, learned.validation.predicted["network"],
+            open_posterior(run)[0]["posterior"],
+        )  # fmt: skip
+        spread = spread_of_carbon(
+            learned.validation, layers, learned.ensemble.calibration,
+            residuals["residual"].to_numpy(),
+        )  # fmt: skip
         skill = learned.validation.skill().query("method == 'network'")
         print(f"<!-- {text}: {len(layers)} sites, {taken:.0f} s; median correlation of parameters "
-              f"{skill['correlation'].median():.2f}; 90 % of calibrated draws cover "
-              f"{spread.coverage_before:.3f} of held-out layers, with the factor "
-              f"{spread.factor:.2f} {spread.coverage:.3f}, median width {spread.width:.2f} in ln "
-              "-->", flush=True)  # fmt: skip
+              f"{skill['correlation'].median():.2f}; 90 % intervals of draws cover "
+              f"{spread[EACH].coverage:.3f} (each parameter by itself; median width "
+              f"{spread[EACH].width:.2f} in ln) and {spread[JOINT].coverage:.3f} (joint; "
+              f"{spread[JOINT].width:.2f}) of held-out layers -->", flush=True)  # fmt: skip
         if not i:
             parts = result[result["by"] != "all"]
             wide = parts.pivot_table(index="method", columns="group", values="site_rmse_log",

@@ -23,7 +23,10 @@ def recovered(found: xr.Dataset, truth: xr.Dataset) -> list[str]:
 
 
 def truth_table(
-    found: xr.Dataset, truth: xr.Dataset, names: Iterable[str] | None = None
+    found: xr.Dataset,
+    truth: xr.Dataset,
+    names: Iterable[str] | None = None,
+    spread: xr.Dataset | None = None,
 ) -> pd.DataFrame:
     """Compare a map with the truth, cell by cell, weighted by land.
 
@@ -35,6 +38,8 @@ def truth_table(
         Map of the true parameters, on the same grid.
     names
         Variables; by default :func:`recovered`.
+    spread
+        Map whose 5-95 % range is held against the truth; by default `found`.
 
     Returns
     -------
@@ -67,9 +72,10 @@ def truth_table(
         error = np.average((a - b) ** 2, weights=w)
         spread = np.average((b - np.average(b, weights=w)) ** 2, weights=w)
         coverage = np.nan
-        if f"{name}_q05" in found:
+        drawn = found if spread is None else spread
+        if f"{name}_q05" in drawn:
             low, high = (
-                found[f"{name}_{q}"].transpose("lat", "lon").to_numpy()[use] for q in ("q05", "q95")
+                drawn[f"{name}_{q}"].transpose("lat", "lon").to_numpy()[use] for q in ("q05", "q95")
             )
             coverage = np.average((low <= y[use]) & (y[use] <= high), weights=w)
         rows.append({

@@ -10,7 +10,7 @@ from proda.evaluation.carbon import (
     held_out_carbon,
 )
 from proda.evaluation.predict import predict_table
-from proda.evaluation.spread import Spread, carbon_coverage, fit_spread
+from proda.evaluation.spread import Spread, carbon_coverage, spread_of_carbon
 from proda.evaluation.train import TrainingResult, train_network
 
 __all__ = [
@@ -22,9 +22,9 @@ __all__ = [
     "carbon_skill",
     "default_carbon",
     "ensemble_carbon",
-    "fit_spread",
     "groups_of",
     "held_out_carbon",
     "predict_table",
+    "spread_of_carbon",
     "train_network",
 ]

@@ -30,13 +30,15 @@ from proda.evaluation.carbon import (
     groups_of,
     held_out_carbon,
 )
-from proda.evaluation.spread import Spread, fit_spread
+from proda.evaluation.spread import Spread, spread_of_carbon
+from proda.inference.run import open_posterior
 from proda.learning import baselines
 from proda.learning.checkpoint import versions
 from proda.learning.diagnose import learning_curve, permutation_importance
 from proda.learning.features import Missing
 from proda.learning.layers import SiteLayers, assimilation_settings, read_layers
 from proda.learning.learn import Learned, learn, remove_checkpoints
+from proda.learning.residuals import joint_residuals, write_residuals
 from proda.learning.settings import LearningSettings
 from proda.learning.store import save_ensemble
 from proda.learning.train import Progress
@@ -60,7 +62,8 @@ class TrainingResult:
     importance: pd.DataFrame | None
     curve: pd.DataFrame | None
     held_out: xr.Dataset | None
-    spread: Spread | None
+    spread: dict[str, Spread]
+    residuals: xr.Dataset | None
     notes: tuple[str, ...]
     seconds: float
 
@@ -107,7 +110,8 @@ def train_network(
         `tuning_epochs` is 0) and judged by the carbon of profiles left out; without, by
         parameters only.
     assimilation
-        Folder of `proda assimilate`, for the fit of the sites' own posteriors as the ceiling.
+        Folder of `proda assimilate`, for the fit of the sites' own posteriors as the ceiling and
+        for joint draws of maps.
     folds, fold_members, spatial
         Folds of the cross-validation (0: none), networks in each, whether they are blocks of map.
     trees, jobs
@@ -124,7 +128,7 @@ def train_network(
     Returns
     -------
     TrainingResult; the folder holds the ensemble, history.csv, skill_parameters.csv,
-    skill_carbon.csv, importance.csv, curve.csv, held_out.nc and train.json.
+    skill_carbon.csv, importance.csv, curve.csv, held_out.nc, residuals.nc and train.json.
 
     Raises
     ------
@@ -162,7 +166,8 @@ def train_network(
         layers=None if profiles is None else read, checkpoint=checkpoint, keep_checkpoint=True,
         on_progress=progress,
     )  # fmt: skip
-    skills, carbon, shuffled, growth, held_out, spread = None, None, None, None, None, None
+    skills, carbon, shuffled, growth, held_out, residuals = None, None, None, None, None, None
+    spread: dict[str, Spread] = {}
     if (validation := learned.validation) is not None:
         tell("skill of parameters")
         skills = validation.skill()
@@ -174,10 +179,17 @@ def train_network(
             groups = groups_of(learned.layers, learned.sites.table)
             carbon = carbon_skill(learned.layers, modelled, groups)
             held_out = held_out.merge(_rows(learned.layers, modelled, groups))
+            if assimilation is not None:
+                tell("joint draws")
+                residuals = joint_residuals(
+                    learned.sites.targets, validation.predicted[NETWORK],
+                    open_posterior(assimilation)[0]["posterior"], seed=settings.seed,
+                )  # fmt: skip
             if learned.ensemble.calibration is not None:
                 tell("spread of carbon")
-                spread = fit_spread(
-                    validation, learned.layers, learned.ensemble.calibration, settings.seed
+                values = None if residuals is None else residuals["residual"].to_numpy()
+                spread = spread_of_carbon(
+                    validation, learned.layers, learned.ensemble.calibration, values, settings.seed
                 )
         if importance:
             tell("importance of covariates")
@@ -186,7 +198,7 @@ def train_network(
             tell("learning curve")
             growth = _curve(learned, settings)
     result = TrainingResult(target, learned, skills, carbon, shuffled, growth, held_out, spread,
-                            tuple(notes), time.monotonic() - begun)  # fmt: skip
+                            residuals, tuple(notes), time.monotonic() - begun)  # fmt: skip
     tell("writing")
     header = _header(result, settings, kept, covariates, profiles, forcing, assimilation,
                      folds, fold_members, spatial)  # fmt: skip
@@ -295,8 +307,8 @@ def _header(
             part: dict(zip(names, values.tolist(), strict=True))
             for part, values in asdict(learned.ensemble.calibration).items()
         }
-    if result.spread is not None:
-        header["spread_of_carbon"] = asdict(result.spread)
+    if result.spread:
+        header["spread_of_carbon"] = {kind: asdict(s) for kind, s in result.spread.items()}
     return header
 
 
@@ -310,4 +322,6 @@ def _write(result: TrainingResult, header: dict[str, Any], folder: Path) -> None
             table.to_csv(folder / name, index=False)
     if result.held_out is not None:
         files.write_netcdf(result.held_out, folder / HELD_OUT)
+    if result.residuals is not None:
+        write_residuals(result.residuals, folder)
     (folder / TRAIN).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")

@@ -15,14 +15,14 @@ from proda.plots.style import style
 
 
 def truth_figure(
-    maps: Mapping[str, tuple[xr.Dataset, xr.Dataset]], names: tuple[str, ...]
+    maps: Mapping[str, tuple[xr.Dataset, xr.Dataset, xr.Dataset]], names: tuple[str, ...]
 ) -> Figure:
     """Draw what was recovered against the truth: one panel per variable, a row per model.
 
     Parameters
     ----------
     maps
-        Model -> map and truth (docs/maps.md). Bars are the map's 5-95 % range.
+        Model -> map, truth, and map of draws (docs/maps.md), whose 5-95 % range is drawn.
     names
         Variables; those that a model lacks leave their panel empty.
     """
@@ -32,8 +32,10 @@ def truth_figure(
             layout="constrained",
         )  # fmt: skip
         said = []
-        for row, (model, (found, truth)) in zip(axes, maps.items(), strict=True):
-            table = truth_table(found, truth, [n for n in names if n in found and n in truth])
+        for row, (model, (found, truth, spread)) in zip(axes, maps.items(), strict=True):
+            table = truth_table(
+                found, truth, [n for n in names if n in found and n in truth], spread
+            )
             scores = table.set_index("variable")
             for axis, name in zip(row, names, strict=True):
                 short = name.removeprefix(PARAMETER_PREFIX)
@@ -43,8 +45,8 @@ def truth_figure(
                 score = scores.loc[short]
                 x, y = (d[name].to_numpy().ravel() for d in (truth, found))
                 use = np.isfinite(x) & np.isfinite(y)
-                if f"{name}_q05" in found:
-                    low, high = (found[f"{name}_{q}"].to_numpy().ravel() for q in ("q05", "q95"))
+                if f"{name}_q05" in spread:
+                    low, high = (spread[f"{name}_{q}"].to_numpy().ravel() for q in ("q05", "q95"))
                     axis.vlines(x[use], low[use], high[use], color="0.8", lw=0.6, zorder=1)
                 axis.scatter(x[use], y[use], s=4, color="#0072B2", lw=0, zorder=2)
                 ends = [min(x[use].min(), y[use].min()), max(x[use].max(), y[use].max())]

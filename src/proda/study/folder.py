@@ -67,6 +67,10 @@ class StudyFolder:
         """Map with the network's parameters."""
         return self.path / model / "maps.nc"
 
+    def spread(self, model: str) -> Path:
+        """Map with joint draws: how far the truth may lie from the map at a place."""
+        return self.path / model / "spread.nc"
+
     @property
     def comparison(self) -> Path:
         """Tables and maps of the comparison."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from proda import files
 from proda.comparison.run import compare_models, covariates_of_run, files_of_run
@@ -92,17 +95,25 @@ def _against_truth(context: Context) -> None:
         if not world.truth(model).is_file():
             context.reporter.warn(f"{model}: {world.folder} holds no truth of it.")
             continue
-        found, truth = open_map(place.map(model)).load(), open_map(world.truth(model)).load()
-        maps[model] = (found, truth)
-        tables.append(truth_table(found, truth).assign(model=model))
+        paths = (place.map(model), world.truth(model), place.spread(model))
+        found, truth, spread = (_loaded(path) for path in paths)
+        maps[model] = (found, truth, spread)
+        tables.append(truth_table(found, truth, spread=spread).assign(model=model))
     with files.whole_file(place.comparison / "truth.csv") as temporary:
         pd.concat(tables).to_csv(temporary, index=False)
     shown = ("cSoilAbove1m", "residence_time", "CTE", "K")
     figure = truth_figure(maps, shown)
-    save_figure(figure, place.path / "figures", "truth", "Every land cell: what the study "
-                "recovers, with its 5-95 % range (grey), against the truth (line: equal). Profiles "
-                f"were measured on the truth of {world.measured_model.upper()}; the other model is "
-                "wrong by construction.", "truth")  # fmt: skip
+    caption = (
+        "Every land cell: what the study recovers, with the 5-95 % range of joint draws (grey), "
+        "against the truth (line: equal). Profiles were measured on the truth of "
+        f"{world.measured_model.upper()}; the other model is wrong by construction."
+    )
+    save_figure(figure, place.path / "figures", "truth", caption, "truth")
+
+
+def _loaded(path: Path) -> xr.Dataset:
+    with open_map(path) as opened:
+        return opened.load()
 
 
 def report(context: Context) -> str:

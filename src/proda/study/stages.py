@@ -89,13 +89,14 @@ def _training(folder: StudyFolder, model: str) -> Stage:
 def _maps(folder: StudyFolder, model: str) -> Stage:
     settings = folder.settings
     kind = load_model(model, settings.study.variant)
+    written = (folder.default_map(model), folder.map(model), folder.spread(model))
     return Stage(
         f"{model}/maps", ("forcing", f"{model}/training", f"{model}/filter"),
         {"variant": settings.study.variant} | ({"b": settings.maps.b} if kind.tuned else {}),
-        (settings.covariates.grid,), (folder.default_map(model), folder.map(model)),
+        (settings.covariates.grid,), written,
         partial(models.maps, model=model), resumable=True,
         partial=tuple(p.with_name(f"{p.name}.chunks")
-                      for p in (folder.default_map(model), folder.map(model))),
+                      for p in written),
     )  # fmt: skip
 
 
