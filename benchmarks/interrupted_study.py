@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from benchmarks.report import machine, write_report
+from proda.files import open_dataset
 from proda.study.demo import SETTINGS
 from proda.study.twin import make_twin_world
 
@@ -69,8 +69,7 @@ def differences(first: Path, second: Path) -> tuple[int, list[str]]:
         name = path.relative_to(first)
         other = second / name
         if path.suffix in (".nc", ".zarr") and path.parent.suffix != ".zarr":
-            opened = [xr.open_dataset(p) if path.suffix == ".nc" else xr.open_zarr(p)
-                      for p in (path, other)]  # fmt: skip
+            opened = [open_dataset(p) for p in (path, other)]
             for variable in opened[0].variables:
                 a, b = (np.asarray(d[variable]) for d in opened)
                 same = np.array_equal(a, b, equal_nan=a.dtype.kind == "f")

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
 from typer.testing import CliRunner
 
 from proda import cli
+from proda.files import open_dataset
 from proda.study.demo import SETTINGS, make_demo
 from proda.study.pipeline import open_study, plan_study, run_study
 from proda.study.settings import read_study
@@ -54,8 +54,7 @@ def results(folder):
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.suffix in (".nc", ".zarr") and path.parent.suffix != ".zarr":
-            opened = xr.open_zarr(path) if path.suffix == ".zarr" else xr.open_dataset(path)
-            with opened:
+            with open_dataset(path) as opened:
                 found |= {f"{name}:{v}": opened[v].to_numpy() for v in opened.variables}
         elif path.suffix == ".csv" and "cost" not in name:
             found[name] = path.read_text()
@@ -158,7 +157,12 @@ def test_command_faults(arguments, message):
 
 def test_the_demo_is_made_once(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr("proda.study.demo.make_twin_world", made.append)
+
+    def make(folder):
+        folder.mkdir(parents=True)
+        made.append(folder)
+
+    monkeypatch.setattr("proda.study.demo.make_twin_world", make)
     monkeypatch.setattr("proda.study.demo.open_twin_world", lambda _: None)
     path = make_demo(tmp_path / "demo")
     assert path == make_demo(tmp_path / "demo")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from proda.errors import StudyError
@@ -95,3 +98,16 @@ def test_absent_file(tmp_path):
 def test_a_section_that_is_no_table(tmp_path):
     with pytest.raises(StudyError, match="study"):
         parse({"study": 3}, "test", tmp_path)
+
+
+DOCS = Path(__file__).parents[1]
+
+
+def test_settings_of_the_manual_and_the_examples(write, monkeypatch):
+    page = (DOCS / "docs" / "study.md").read_text()
+    settings = read_study(write(re.search(r"```toml\n(.*?)```", page, re.DOTALL)[1]))
+    assert settings.study.models == ("clm5", "compas")
+    real = read_study(DOCS / "examples" / "real.toml")
+    assert real.assimilation.sites >= 2000
+    for section in type(settings).model_fields:
+        assert f"| `{section}` |" in page

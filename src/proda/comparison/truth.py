@@ -58,6 +58,7 @@ def truth_table(
         if not np.array_equal(found[axis].to_numpy(), truth[axis].to_numpy()):
             raise ComparisonError(f"The map and the truth differ in {axis}; they need one grid.")
     land = land_area(truth).to_numpy()
+    drawn = found if spread is None else spread
     rows = []
     for name in recovered(found, truth) if names is None else names:
         x, y = (d[name].transpose("lat", "lon").to_numpy() for d in (found, truth))
@@ -70,9 +71,8 @@ def truth_table(
         w = land[use]
         a, b = (np.log(v[use]) if logarithm else v[use] for v in (x, y))
         error = np.average((a - b) ** 2, weights=w)
-        spread = np.average((b - np.average(b, weights=w)) ** 2, weights=w)
+        variance = np.average((b - np.average(b, weights=w)) ** 2, weights=w)
         coverage = np.nan
-        drawn = found if spread is None else spread
         if f"{name}_q05" in drawn:
             low, high = (
                 drawn[f"{name}_{q}"].transpose("lat", "lon").to_numpy()[use] for q in ("q05", "q95")
@@ -82,8 +82,8 @@ def truth_table(
             "variable": name.removeprefix(PARAMETER_PREFIX), "unit": truth[name].attrs["units"],
             "scale": "log" if logarithm else "linear", "cells": int(use.sum()),
             "truth": np.average(y[use], weights=w), "recovered": np.average(x[use], weights=w),
-            "r": correlation(a, b, w) if spread > 0 else np.nan,
-            "r2": 1.0 - error / spread if spread > 0 else np.nan,
+            "r": correlation(a, b, w) if variance > 0 else np.nan,
+            "r2": 1.0 - error / variance if variance > 0 else np.nan,
             "rmse": np.sqrt(error), "coverage_90": coverage,
         })  # fmt: skip
     return pd.DataFrame(rows)
