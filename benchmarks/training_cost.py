@@ -31,6 +31,7 @@ STUDY = 60_000
 def main() -> None:
     kept, covariates, profiles, forcing = sys.argv[1:5]
     known = open_dataset(kept).load()
+    settings = assimilation_settings(known)
     table = pd.read_parquet(covariates).dropna()
     both = np.intersect1d(read_profiles(profiles).site, open_dataset(forcing)["site"].to_numpy())
     rng = np.random.default_rng(0)
@@ -54,7 +55,7 @@ def main() -> None:
         begun = time.perf_counter()
         learned = learn(
             some, posterior, folds=0, methods=(),
-            layers=lambda which: read_layers(which, profiles, forcing, assimilation_settings(known)),
+            layers=lambda which: read_layers(which, profiles, forcing, settings),
         )  # fmt: skip
         seconds.append(time.perf_counter() - begun)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
