@@ -26,7 +26,7 @@ from proda.study.twin import make_twin_world
 
 COMMAND = [sys.executable, "-c", "from proda.cli import main; main()", "run"]
 SHORT = (
-    SETTINGS.replace("warm_up = 600, kept = 1000", "warm_up = 200, kept = 400")
+    SETTINGS.replace("warm_up = 2000, kept = 4000", "warm_up = 200, kept = 400")
     + """
 settings = { members = 4, epochs = 20 }
 

@@ -34,7 +34,7 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     make_twin_world(folder / "world", n_sites=24, resolution=15.0)
     text = SETTINGS.replace("draws = 100", "draws = 4\nworkers = 1").replace(
-        "warm_up = 600, kept = 1000", "warm_up = 15, kept = 20, replicas = 3"
+        "warm_up = 2000, kept = 4000", "warm_up = 15, kept = 20, replicas = 3"
     )
     path = folder / "study.toml"
     path.write_text(text + TINY)

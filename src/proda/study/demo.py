@@ -28,9 +28,9 @@ climate = "world/climate.nc"
 grid = "world/covariates.nc"
 
 [assimilation] # shorter than by default: enough for a demonstration
-chains = 2
+chains = 3
 draws = 100
-options = { warm_up = 600, kept = 1000 }
+options = { warm_up = 2000, kept = 4000 }
 
 [training]
 curve = false
