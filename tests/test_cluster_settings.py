@@ -55,9 +55,9 @@ def test_wrong_files(tmp_path, text, message):
 @pytest.mark.parametrize("content", [b"[local", b"\xff"])
 def test_no_toml(tmp_path, content):
     (tmp_path / "cluster.toml").write_bytes(content)
-    with pytest.raises(FileError, match=r"cluster\.toml: not a readable TOML file"):
+    with pytest.raises(FileError, match=r"cluster\.toml: cannot be read as settings"):
         read_cluster(tmp_path / "cluster.toml")
-    with pytest.raises(FileError, match=r"none\.toml: not a readable TOML file"):
+    with pytest.raises(FileError, match=r"none\.toml: cannot be read as settings"):
         read_cluster(tmp_path / "none.toml")
 
 

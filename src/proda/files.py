@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from platform import node
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from proda.errors import FileError
+from proda.errors import FileError, ProdaError
 from proda.netcdf3 import missing_bytes
 
 
@@ -50,6 +51,20 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise FileError(f"{target}: could not be written ({error}); nothing was kept.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_toml(path: str | os.PathLike[str], kind: type[ProdaError] = FileError) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises
+    ------
+    kind
+        If it cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise kind(f"{path}: cannot be read as settings ({error}).") from error
 
 
 def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:

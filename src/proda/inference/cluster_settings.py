@@ -18,16 +18,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any, Literal
 
 import distributed
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from proda.errors import AssimilationError, FileError
+from proda.errors import AssimilationError
+from proda.files import read_toml
 from proda.inference.runner import ONE_THREAD
 
 SYSTEMS = {
@@ -139,10 +138,7 @@ def read_cluster(path: str | os.PathLike[str]) -> ClusterSettings:
     AssimilationError
         Naming each key that is wrong.
     """
-    try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path}: not a readable TOML file ({error}).") from error
+    values = read_toml(path)
     return check_cluster(values, str(path))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from proda.errors import ObservationError
+from proda.files import read_toml
 from proda.observations.pedotransfer import PAPER, Pedotransfer
 from proda.observations.readers import AnySource
 from proda.observations.rules import Rules
@@ -96,8 +96,5 @@ def read_settings(path: str | os.PathLike[str]) -> Settings:
         If it is absent, not TOML, or a setting is wrong.
     """
     target = Path(path)
-    try:
-        values = tomllib.loads(target.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ObservationError(f"{target}: cannot be read as settings ({error}).") from error
+    values = read_toml(target, ObservationError)
     return from_mapping(values, str(target), target.parent)

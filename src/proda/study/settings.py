@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from proda.errors import ProdaError, StudyError
+from proda.files import read_toml
 from proda.inference import settings as inference_settings
 from proda.inference.cluster_settings import read_cluster
 from proda.inference.diagnostics.filter import Filter
@@ -241,10 +241,7 @@ def read_study(path: str | os.PathLike[str]) -> StudySettings:
         If it is absent, not TOML, or a setting is wrong.
     """
     target = Path(path)
-    try:
-        values = tomllib.loads(target.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise StudyError(f"{target}: cannot be read as settings ({error}).") from error
+    values = read_toml(target, StudyError)
     return parse(values, str(target), target.parent.resolve())
 
 
