@@ -20,7 +20,7 @@ from proda.study.twin import make_twin_world
 pytestmark = pytest.mark.xdist_group("study")
 
 TINY = """
-settings = { members = 2, epochs = 3, hidden = [8], tuning_epochs = 1 }
+settings = { members = 2, epochs = 3, hidden = [8], tuning_epochs = 0 }
 folds = 2
 
 [filter] # anything passes
