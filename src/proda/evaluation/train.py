@@ -37,7 +37,7 @@ from proda.learning.checkpoint import versions
 from proda.learning.diagnose import learning_curve, permutation_importance
 from proda.learning.features import Missing
 from proda.learning.layers import SiteLayers, assimilation_settings, read_layers
-from proda.learning.learn import Learned, learn, remove_checkpoints
+from proda.learning.learn import Learned, checkpoints_of, learn, remove_checkpoints
 from proda.learning.residuals import joint_residuals, write_residuals
 from proda.learning.settings import LearningSettings
 from proda.learning.store import save_ensemble
@@ -158,7 +158,7 @@ def train_network(
     if str(posterior.attrs.get("is_posterior", "yes")) != "yes":
         notes.append(f"the draws behind the targets are no posterior: "
                      f"{posterior.attrs['is_posterior']}")  # fmt: skip
-    checkpoint = target.with_name(f".{target.name}.training.npz")
+    checkpoint = training_checkpoints(target)[0]
     tell("training")
     learned = learn(
         table, posterior, settings, folds=folds, fold_members=fold_members, spatial=spatial,
@@ -205,6 +205,13 @@ def train_network(
     save_ensemble(learned.ensemble, target, lambda folder: _write(result, header, folder))
     remove_checkpoints(checkpoint)
     return result
+
+
+def training_checkpoints(network: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """Return the files in which an interrupted training keeps where it was."""
+    target = Path(network)
+    first = target.with_name(f".{target.name}.training.npz")
+    return checkpoints_of(first)
 
 
 def modelled_by_method(

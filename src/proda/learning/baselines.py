@@ -46,6 +46,8 @@ def random_forest(
         n_jobs=jobs,
     )  # fmt: skip
     forest.fit(train.inputs, train.targets.posterior)
+    # Threads would add the trees up in any order, and the last bits would differ from run to run.
+    forest.n_jobs = 1
     return np.asarray(forest.predict(test.inputs)).reshape(len(test.inputs), -1)
 
 

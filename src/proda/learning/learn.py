@@ -100,7 +100,7 @@ def learn(
         sites.inputs, goal, design, settings, checkpoint=checkpoint, on_progress=on_progress
     )
     found = None if layers is None else layers(goal.sites)
-    tuning = None if checkpoint is None else Path(f"{checkpoint}.tuning")
+    tuning = None if checkpoint is None else checkpoints_of(checkpoint)[1]
     tuned, before = None, trained
     if found is not None and settings.tuning_epochs > 0:
         tuned = tune(sites, found, trained, settings, tuning, on_progress)
@@ -131,9 +131,13 @@ def learn(
 
 def remove_checkpoints(checkpoint: str | os.PathLike[str] | None) -> None:
     """Remove the checkpoints of training and tuning, if there are any."""
-    if checkpoint is not None:
-        Path(checkpoint).unlink(missing_ok=True)
-        Path(f"{checkpoint}.tuning").unlink(missing_ok=True)
+    for path in () if checkpoint is None else checkpoints_of(checkpoint):
+        path.unlink(missing_ok=True)
+
+
+def checkpoints_of(checkpoint: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Return the checkpoints of training and tuning."""
+    return Path(checkpoint), Path(f"{checkpoint}.tuning")
 
 
 def training_history(trained: Trained, runs: np.ndarray) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from proda.evaluation.train import training_checkpoints
 from proda.models.registry import load_model
 from proda.study import inputs, models
 from proda.study.folder import StudyFolder
@@ -83,6 +84,7 @@ def _training(folder: StudyFolder, model: str) -> Stage:
     return Stage(
         f"{model}/training", ("profiles", "forcing", "covariates", f"{model}/filter"), about, (),
         (folder.network(model),), partial(models.training, model=model), resumable=True,
+        partial=training_checkpoints(folder.network(model)),
     )  # fmt: skip
 
 
