@@ -33,7 +33,7 @@ docs: $(STAMP)
 	@echo "Open site/index.html"
 
 benchmark: $(STAMP)
-	$(BIN)/python benchmarks/columns.py
+	$(BIN)/python -m benchmarks.columns
 
 clean:
 	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

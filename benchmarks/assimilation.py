@@ -1,6 +1,6 @@
 """Speed of data assimilation: steps per second and what takes the time; effective draws per second.
 
-    python benchmarks/assimilation.py PROFILES SITES.nc [--sites 32]
+    python -m benchmarks.assimilation PROFILES SITES.nc [--sites 32]
 
 PROFILES is a folder of `proda profiles build`, SITES.nc the forcing at its sites. Every program
 runs in this one process; on a CPU set
@@ -177,7 +177,7 @@ def main() -> None:
         [
             "# Speed of data assimilation",
             "",
-            "`python benchmarks/assimilation.py PROFILES SITES.nc "
+            "`python -m benchmarks.assimilation PROFILES SITES.nc "
             f'--sites {asked.sites}`, XLA_FLAGS="{os.environ.get("XLA_FLAGS", "")}".',
             machine(),
             "",

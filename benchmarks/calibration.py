@@ -1,6 +1,6 @@
 """Simulation-based calibration: are the posteriors right, and do their intervals cover the truth?
 
-    python benchmarks/calibration.py [SIMULATIONS] [FORCING]
+    python -m benchmarks.calibration [SIMULATIONS] [FORCING]
 
 Parameters are drawn from the prior (where there is a steady state), give a synthetic profile with
 log-normal errors, and are estimated from it. The rank of the truth among the draws must be uniform
@@ -146,7 +146,7 @@ def main() -> None:
     text = [
         "# Simulation-based calibration",
         "",
-        f"`python benchmarks/calibration.py {' '.join(sys.argv[1:2])} FORCING`: columns from "
+        f"`python -m benchmarks.calibration {' '.join(sys.argv[1:2])} FORCING`: columns from "
         f"{source}; {len(UPPER)} layers to 2 m with log-normal errors of {SD_LOG}; {BINS} bins.",
         machine(),
         "",

@@ -1,6 +1,6 @@
 """Columns per second: proda against dense linear algebra, batched and one by one, in one run.
 
-    python benchmarks/columns.py [--columns 2048] [--repeats 60]
+    python -m benchmarks.columns [--columns 2048] [--repeats 60]
 
 Float64 on every core this process may use. The columns are made up (rough forcing, parameters from
 the whole prior); all three ways solve the same ones and must agree where dense algebra can.

@@ -1,9 +1,9 @@
 """Time and memory of the drivers at full size: half-degree forcing, 70,000 sites, CLM history.
 
-    python benchmarks/drivers.py climate PATH/TO/climate_halfdeg.nc     forcing of every land cell
-    python benchmarks/drivers.py sites FORCING.zarr [N]                 N synthetic sites
-    python benchmarks/drivers.py clm [YEARS] [FOLDER]                   made-up 0.5 degree history
-    python benchmarks/drivers.py scalars PATH/TO/clm51_sparse.nc        against real CLM5.1 cells
+    python -m benchmarks.drivers climate PATH/TO/climate_halfdeg.nc     forcing of every land cell
+    python -m benchmarks.drivers sites FORCING.zarr [N]                 N synthetic sites
+    python -m benchmarks.drivers clm [YEARS] [FOLDER]                   made-up 0.5 degree history
+    python -m benchmarks.drivers scalars PATH/TO/clm51_sparse.nc        against real CLM5.1 cells
 
 Each prints its time and this process's peak memory; call it again for the spread.
 """

@@ -1,6 +1,6 @@
 """A study killed in each of its stages and gone on with ends as one that was never interrupted.
 
-    python benchmarks/interrupted_study.py FOLDER
+    python -m benchmarks.interrupted_study FOLDER
 
 Makes a small world, runs its study once as it is, and once more with `kill -9` some seconds into
 every stage, each time going on; then compares every array of posteriors, networks, maps and tables.
@@ -98,7 +98,7 @@ def main() -> None:
     write_report(Path(__file__).parent / "results" / "interrupted_study.md", [
         "# A study killed in each stage",
         "",
-        "`python benchmarks/interrupted_study.py FOLDER`: kill -9 of all its processes one second "
+        "`python -m benchmarks.interrupted_study FOLDER`: kill -9 of all its processes one second "
         "into each stage, then the same command again.",
         machine(),
         "",

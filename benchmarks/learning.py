@@ -1,6 +1,6 @@
 """Training at full size on a made-up world: time, memory, skill and coverage against the truth.
 
-    python benchmarks/learning.py SITES COVARIATES.parquet [settings as JSON, or study] [FOLDS]
+    python -m benchmarks.learning SITES COVARIATES.parquet [settings as JSON, or study] [FOLDS]
 
 Covariates are those of `proda covariates build`. The truth is made of smooth functions of three
 quantities and one category at a time, as ranks for half of the 21 parameters; posteriors are exact

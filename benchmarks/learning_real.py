@@ -1,6 +1,6 @@
 """Held-out carbon of real sites: networks of several settings against the baselines.
 
-    python benchmarks/learning_real.py KEPT.nc COVARIATES.parquet PROFILES FORCING RUN [JSON ...]
+    python -m benchmarks.learning_real KEPT.nc COVARIATES.parquet PROFILES FORCING RUN [JSON ...]
 
 KEPT.nc is of `proda diagnose RUN --output`, the others are what RUN was made from. Each JSON holds
 settings that differ from the defaults; {} are the defaults. Blocked cross-validation, 5 folds of 4

@@ -1,7 +1,7 @@
 """Maps of both models at full size: cells per second with components, peak memory, disk.
 
-    python benchmarks/maps.py FORCING.zarr [--members 10] [--step 1]
-    python benchmarks/maps.py FORCING.zarr --reference reference_halfdeg.nc
+    python -m benchmarks.maps FORCING.zarr [--members 10] [--step 1]
+    python -m benchmarks.maps FORCING.zarr --reference reference_halfdeg.nc
 
 FORCING.zarr is what `proda forcing from-climate` writes. Every figure comes from a process of its
 own. Parameters of a member are smooth over the grid and differ between members, all inside the

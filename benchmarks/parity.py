@@ -1,6 +1,6 @@
 """How close the `published` variants come to the published code, on all of its answers.
 
-    python benchmarks/parity.py FOLDER      (holds clm5_published.nc and compas_published.nc)
+    python -m benchmarks.parity FOLDER      (holds clm5_published.nc and compas_published.nc)
 
 Differences relative to the column's largest value; COMPAS by absolute value in layers above
 bedrock, since the published code negates what it rejects.

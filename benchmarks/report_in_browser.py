@@ -1,6 +1,6 @@
 """Open a report in headless Chromium and check what a reader would meet.
 
-    python benchmarks/report_in_browser.py RUN/report.html --shots FOLDER
+    python -m benchmarks.report_in_browser RUN/report.html --shots FOLDER
 
 Checked at 1280 and 390 pixels: no console errors, no request but the file itself, every image
 decoded, no sideways scrolling of the page. With --shots, pictures of the page and a PDF as printed

@@ -1,7 +1,7 @@
 """Keep what a study of real data found: docs/real_study.md and its figures (no rows of the data).
 
 proda run examples/real.toml real
-python benchmarks/study_results.py real
+python -m benchmarks.study_results real
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main() -> None:
         "# A real study", "",
         "What `examples/real.toml` found: CLM5 and COMPAS at 2,050 of 20,130 measured profiles, "
         "forcing estimated from climate, half-degree maps. Aggregated results only.", "",
-        "    proda run examples/real.toml real", "    python benchmarks/study_results.py real", "",
+        "    proda run examples/real.toml real", "    python -m benchmarks.study_results real", "",
         machine(), f"The stages took {whole / 60:.0f} minutes in all.", "",
         "## Cost", "",
         *table(pd.DataFrame([

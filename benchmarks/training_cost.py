@@ -1,6 +1,6 @@
 """Cost of training an ensemble, tuned through the soil model: time and memory against sites.
 
-    python benchmarks/training_cost.py KEPT.nc COVARIATES.parquet PROFILES SITES.nc
+    python -m benchmarks.training_cost KEPT.nc COVARIATES.parquet PROFILES SITES.nc
 
 KEPT names model and likelihood; the sites are any that have a profile, forcing and all covariates,
 with made-up posteriors (means drawn from the prior, sd a quarter of it), so that there are enough
@@ -65,7 +65,7 @@ def main() -> None:
     write_report(Path(__file__).parent / "results" / "training_cost.md", [
         "# Cost of training",
         "",
-        "`python benchmarks/training_cost.py KEPT.nc COVARIATES.parquet PROFILES SITES.nc`, "
+        "`python -m benchmarks.training_cost KEPT.nc COVARIATES.parquet PROFILES SITES.nc`, "
         f"model {known.attrs['model']}; one run of each size, compilation included; all epochs of "
         "early stopping count.",
         machine(),

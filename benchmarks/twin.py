@@ -1,6 +1,6 @@
 """The twin experiment: truth known everywhere -> profiles -> assimilate -> train -> map -> truth?
 
-    python benchmarks/twin.py FOLDER [--model clm5] [--sites 300] [--resolution 5]
+    python -m benchmarks.twin FOLDER [--model clm5] [--sites 300] [--resolution 5]
 
 All files lie in FOLDER; what is there already is not made again. The chain runs through the same
 commands that a user has; the world is `proda.study.twin.make_twin_world`. Profiles measure the
@@ -127,7 +127,7 @@ def main() -> None:
         "truth": totals(truth)["mean"].xs("globe"), **{
             n: totals(found)[n].xs("globe") for n in ("mean", "q05", "q95")}})  # fmt: skip
     write_report(given.folder / f"twin_{given.draws}.md", [
-        f"## {given.model}", "", f"    python benchmarks/twin.py FOLDER --model {given.model} "
+        f"## {given.model}", "", f"    python -m benchmarks.twin FOLDER --model {given.model} "
         f"--sites {given.sites} --resolution {given.resolution:g} "
         f"--draws {given.draws}", "", machine(), "",
         f"{posterior.sizes['site']} sites kept, {world.land_cells} land cells, target "

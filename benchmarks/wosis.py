@@ -1,6 +1,6 @@
 """Read format-true WoSIS snapshots of any size: peak memory and time.
 
-    python benchmarks/wosis.py --layers 1000000 5000000 --folder /tmp/wosis
+    python -m benchmarks.wosis --layers 1000000 5000000 --folder /tmp/wosis
 
 writes synthetic files (all columns of the real ones, values drawn at random, faults among them),
 builds the profiles in a process of its own for each size and format, and prints a table. The

@@ -116,7 +116,7 @@ def maps(context: Context, *, model: str) -> str:
     default, final = place.default_map(model), place.map(model)
     if not default.is_file():
         steps = context.reporter.steps("cells, default parameters")
-        if kind.tuned:
+        if kind.tuned or settings.maps.default == "registry":
             b = MEAN_B if settings.maps.b is None else settings.maps.b
             map_default(place.forcing, default, model=model, variant=settings.study.variant, b=b,
                         chunk=settings.maps.chunk, progress=steps)  # fmt: skip

@@ -151,6 +151,11 @@ class Maps(_Section):
         description="Depth profile of carbon input of CLM5's default map; without it 0.966, "
         "the mean over all vegetation.",
     )
+    default: Literal["ad_hoc", "registry"] = Field(
+        "ad_hoc",
+        description="Default maps: ad_hoc as in P-section 2.5 (the registry's values of a tuned "
+        "model, else the mean of the accepted sites), or the registry's values of every model.",
+    )
     chunk: int = Field(4096, ge=1, description="Cells at a time; memory grows with it.")
     reference: Path | None = Field(
         None, description="Maps of soil carbon to compare with, named as docs/maps.md says."

@@ -94,7 +94,8 @@ def _maps(folder: StudyFolder, model: str) -> Stage:
     written = (folder.default_map(model), folder.map(model), folder.spread(model))
     return Stage(
         f"{model}/maps", ("forcing", f"{model}/training", f"{model}/filter"),
-        {"variant": settings.study.variant} | ({"b": settings.maps.b} if kind.tuned else {}),
+        {"variant": settings.study.variant}
+        | ({"b": settings.maps.b} if kind.tuned else {"default": settings.maps.default}),
         (settings.covariates.grid,), written,
         partial(models.maps, model=model), resumable=True,
         partial=tuple(p.with_name(f"{p.name}.chunks")
