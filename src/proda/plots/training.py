@@ -15,7 +15,7 @@ CAPTIONS = {
     "carbon": "carbon of layers at sites left out, predicted against measured.",
     "skill": "carbon of profiles left out, the network beside simpler methods; `assimilated` has "
     "seen the profiles and is the ceiling.",
-    "learning_curve": "skill of carbon and parameters with fewer sites to learn from.",
+    "learning_curve": "skill of parameters with fewer sites to learn from.",
     "importance": "increase of the error when one covariate is shuffled.",
 }
 
