@@ -10,7 +10,7 @@ interval of the draws' carbon, measurement error included.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -25,15 +25,23 @@ from proda.learning.validation import NETWORK, CrossValidation
 
 DRAWS = 40
 EACH, JOINT = "each parameter by itself", "joint"
+LEAST = 0.1
+"""Smallest factor on joint residuals that is tried."""
+STEPS = 5
+"""Halvings of the range from `LEAST` to 1."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Share of measured layers inside the interval, and its median width (natural logarithms)."""
+    """Share of measured layers inside the interval, and its median width (natural logarithms).
+
+    `factor` is that on the residuals of joint draws.
+    """
 
     level: float
     coverage: float
     width: float
+    factor: float = 1.0
 
 
 def spread_of_carbon(
@@ -64,8 +72,36 @@ def spread_of_carbon(
     """
     found = {EACH: carbon_coverage(validation, layers, _each(validation, calibration, seed), seed)}
     if residuals is not None:
-        joint = iter(add_residuals(validation.predicted[NETWORK], residuals))
-        found[JOINT] = carbon_coverage(validation, layers, joint, seed)
+        found[JOINT] = _narrowed(validation, layers, residuals, seed)
+    return found
+
+
+def _narrowed(
+    validation: CrossValidation,
+    layers: SiteLayers,
+    residuals: Float[np.ndarray, "member parameter"],
+    seed: int,
+) -> Spread:
+    """Find the largest factor, at most 1, with which joint draws cover no more than they should.
+
+    A posterior's own width is in the residuals beside the network's error, so that they can be too
+    wide for carbon; wider than posteriors they are never made.
+    """
+
+    def at(factor: float) -> Spread:
+        draws = iter(add_residuals(validation.predicted[NETWORK], factor * residuals))
+        return replace(carbon_coverage(validation, layers, draws, seed), factor=factor)
+
+    found = at(1.0)
+    if found.coverage <= LEVEL:
+        return found
+    low, high = LEAST, 1.0
+    for _ in range(STEPS):
+        tried = at(0.5 * (low + high))
+        if tried.coverage >= LEVEL:
+            found, high = tried, tried.factor
+        else:
+            low = tried.factor
     return found
 
 

@@ -30,7 +30,7 @@ from proda.evaluation.carbon import (
     groups_of,
     held_out_carbon,
 )
-from proda.evaluation.spread import Spread, spread_of_carbon
+from proda.evaluation.spread import JOINT, Spread, spread_of_carbon
 from proda.inference.run import open_posterior
 from proda.learning import baselines
 from proda.learning.checkpoint import versions
@@ -191,6 +191,10 @@ def train_network(
                 spread = spread_of_carbon(
                     validation, learned.layers, learned.ensemble.calibration, values, settings.seed
                 )
+                if residuals is not None:
+                    factor = spread[JOINT].factor
+                    residuals["residual"] = residuals["residual"] * factor
+                    residuals.attrs["factor"] = factor
         if importance:
             tell("importance of covariates")
             shuffled = permutation_importance(validation, repeats=importance)

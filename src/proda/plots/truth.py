@@ -10,56 +10,61 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from proda.comparison.truth import truth_table
-from proda.maps.outputs import PARAMETER_PREFIX
 from proda.plots.style import style
+
+STOCK = "cSoilAbove1m"
+MECHANISMS = ("residence_time", "CTE", "K", "XI")
+LABELS = {
+    STOCK: "carbon to 1 m", "residence_time": "residence time", "CTE": "transfer efficiency",
+    "K": "decomposition", "XI": "environment",
+}  # fmt: skip
 
 
 def truth_figure(
-    maps: Mapping[str, tuple[xr.Dataset, xr.Dataset, xr.Dataset]], names: tuple[str, ...]
+    maps: Mapping[str, tuple[xr.Dataset, xr.Dataset, xr.Dataset]], measured: str
 ) -> Figure:
-    """Draw what was recovered against the truth: one panel per variable, a row per model.
+    """Draw what was recovered against the truth: carbon of every model, mechanisms of one.
 
     Parameters
     ----------
     maps
         Model -> map, truth, and map of draws (docs/maps.md), whose 5-95 % range is drawn.
-    names
-        Variables; those that a model lacks leave their panel empty.
+    measured
+        The model that the world is made of; only its mechanisms have a truth.
     """
+    panels = [(model, STOCK) for model in maps]
+    panels += [(measured, name) for name in MECHANISMS if measured in maps]
+    columns = 3
+    rows = -(-len(panels) // columns)
     with style():
         figure, axes = plt.subplots(
-            len(maps), len(names), figsize=(2.9 * len(names), 2.9 * len(maps)), squeeze=False,
-            layout="constrained",
-        )  # fmt: skip
+            rows, columns, figsize=(3.4 * columns, 3.3 * rows), squeeze=False, layout="constrained"
+        )
         said = []
-        for row, (model, (found, truth, spread)) in zip(axes, maps.items(), strict=True):
-            table = truth_table(
-                found, truth, [n for n in names if n in found and n in truth], spread
+        for axis in axes.ravel()[len(panels) :]:
+            axis.set_axis_off()
+        for axis, (model, name) in zip(axes.ravel(), panels, strict=False):
+            found, truth, spread = maps[model]
+            score = truth_table(found, truth, [name], spread).iloc[0]
+            x, y, low, high = (
+                d.to_numpy().ravel()
+                for d in (truth[name], found[name], spread[f"{name}_q05"], spread[f"{name}_q95"])
             )
-            scores = table.set_index("variable")
-            for axis, name in zip(row, names, strict=True):
-                short = name.removeprefix(PARAMETER_PREFIX)
-                if short not in scores.index:
-                    axis.set_axis_off()
-                    continue
-                score = scores.loc[short]
-                x, y = (d[name].to_numpy().ravel() for d in (truth, found))
-                use = np.isfinite(x) & np.isfinite(y)
-                if f"{name}_q05" in spread:
-                    low, high = (spread[f"{name}_{q}"].to_numpy().ravel() for q in ("q05", "q95"))
-                    axis.vlines(x[use], low[use], high[use], color="0.8", lw=0.6, zorder=1)
-                axis.scatter(x[use], y[use], s=4, color="#0072B2", lw=0, zorder=2)
-                ends = [min(x[use].min(), y[use].min()), max(x[use].max(), y[use].max())]
-                axis.plot(ends, ends, color="black", lw=0.8, zorder=3)
-                if score["scale"] == "log":
-                    axis.set(xscale="log", yscale="log")
-                axis.set_xlabel(f"{short}, truth ({score['unit']})", fontsize="small")
-                axis.set_title(
-                    f"{model.upper()} {short}: r {score['r']:.2f}, 90 % range holds "
-                    f"{score['coverage_90']:.0%}", fontsize="small",
-                )  # fmt: skip
-            row[0].set_ylabel("recovered")
-            stock = scores["r"].get("cSoilAbove1m", np.nan)
-            said.append(f"{model.upper()} r {stock:.2f}")
+            use = np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)
+            axis.vlines(x[use], low[use], high[use], color="0.85", lw=0.6, zorder=1)
+            axis.scatter(x[use], y[use], s=5, color="#0072B2", lw=0, zorder=2)
+            ends = [x[use].min(), x[use].max()]
+            axis.plot(ends, ends, color="black", lw=0.8, zorder=3)
+            if ends[1] > 5.0 * ends[0]:
+                axis.set(xscale="log", yscale="log")
+            axis.set_xlabel(f"truth ({score['unit']})")
+            axis.set_ylabel("recovered")
+            axis.set_title(
+                f"{model.upper()}: {LABELS[name]}\nr {score['r']:.2f}; range holds "
+                f"{score['coverage_90']:.0%}",
+                fontsize="medium",
+            )
+            if name == STOCK:
+                said.append(f"{model.upper()} r {score['r']:.2f}")
         figure.suptitle("Carbon to 1 m against the truth: " + ", ".join(said))
     return figure

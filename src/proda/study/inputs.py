@@ -16,6 +16,7 @@ from proda.drivers import covariates as covariate_driver
 from proda.drivers import sampling
 from proda.drivers.climate_input import open_climate
 from proda.drivers.sites import read_sites
+from proda.maps.outputs import STOCKS
 from proda.maps.totals import open_map
 from proda.observations.build import build
 from proda.plots.comparison import figures
@@ -87,26 +88,28 @@ def comparison(context: Context) -> str:
 
 
 def _against_truth(context: Context) -> None:
-    """Compare the maps with the truth, where the world is made up."""
+    """Compare the maps with the truth, where the world is made up.
+
+    Profiles were measured on the truth of one model. The other's parameters and components have no
+    truth here; its carbon has: that of the world.
+    """
     place = context.folder
     world = open_twin_world(place.settings.study.truth or "")
+    truth = _loaded(world.truth(world.measured_model))
+    stocks = [stock.name for stock in STOCKS if stock.lower is not None]
     maps, tables = {}, []
     for model in place.settings.study.models:
-        if not world.truth(model).is_file():
-            context.reporter.warn(f"{model}: {world.folder} holds no truth of it.")
-            continue
-        paths = (place.map(model), world.truth(model), place.spread(model))
-        found, truth, spread = (_loaded(path) for path in paths)
+        found, spread = _loaded(place.map(model)), _loaded(place.spread(model))
+        names = None if model == world.measured_model else stocks
         maps[model] = (found, truth, spread)
-        tables.append(truth_table(found, truth, spread=spread).assign(model=model))
+        tables.append(truth_table(found, truth, names, spread).assign(model=model))
     with files.whole_file(place.comparison / "truth.csv") as temporary:
         pd.concat(tables).to_csv(temporary, index=False)
-    shown = ("cSoilAbove1m", "residence_time", "CTE", "K")
-    figure = truth_figure(maps, shown)
+    figure = truth_figure(maps, world.measured_model)
     caption = (
         "Every land cell: what the study recovers, with the 5-95 % range of joint draws (grey), "
-        "against the truth (line: equal). Profiles were measured on the truth of "
-        f"{world.measured_model.upper()}; the other model is wrong by construction."
+        f"against the truth (line: equal). The world is {world.measured_model.upper()}'s; the "
+        "other model is wrong by construction, and only its carbon can be compared."
     )
     save_figure(figure, place.path / "figures", "truth", caption, "truth")
 
