@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from proda.comparison.truth import truth_table
 from proda.plots.style import style
@@ -57,6 +58,8 @@ def truth_figure(
             axis.plot(ends, ends, color="black", lw=0.8, zorder=3)
             if ends[1] > 5.0 * ends[0]:
                 axis.set(xscale="log", yscale="log")
+                for each in (axis.xaxis, axis.yaxis):
+                    each.set_minor_formatter(NullFormatter())
             axis.set_xlabel(f"truth ({score['unit']})")
             axis.set_ylabel("recovered")
             axis.set_title(
