@@ -61,14 +61,14 @@ def made_summary(*, estimate: bool = False, published: bool = False) -> xr.Datas
     modelled = observed * np.exp(np.array(SHIFTS)[place]) * sampled[layers, 0]
     pair = ("site", "parameter")
     data = {
-        "reason": ("site", REASON), "n_layers": ("site", np.bincount(layers)),
+        "reason": ("site", REASON.copy()), "n_layers": ("site", np.bincount(layers)),
         "acceptance": (("site", "chain"), np.full((n, 2), 0.25) * sampled),
         "posterior_mean": (pair, mean * sampled),
         "posterior_sd": (pair, 0.1 * np.subtract(upper, lower) * flat),
         "gelman_rubin": (pair, gelman_rubin), "rank_rhat": (pair, rank),
         "ess_bulk": (pair, ess), "ess_tail": (pair, 2.0 * ess),
         "spread_reduction": (pair, 0.5 * flat), "information_gain": (pair, gain * sampled),
-        "nash_sutcliffe": ("site", NSE), "rmse": ("site", 100.0 * sampled[:, 0]),
+        "nash_sutcliffe": ("site", NSE.copy()), "rmse": ("site", 100.0 * sampled[:, 0]),
         "row_site": ("row", site[layers]), "row_upper": ("row", 0.2 * place),
         "row_lower": ("row", 0.2 * place + 0.2), "row_used": ("row", np.ones(len(place), bool)),
         "row_observed": ("row", observed), "row_modelled": ("row", modelled),
@@ -76,13 +76,13 @@ def made_summary(*, estimate: bool = False, published: bool = False) -> xr.Datas
                          modelled * np.exp(0.1 * norm.ppf(QUANTILES))[:, None]),
     }  # fmt: skip
     if not published:
-        data |= {"pareto_k": ("site", PARETO_K), "elpd_loo": ("site", -30.0 * sampled[:, 0])}
+        data |= {"pareto_k": ("site", PARETO_K.copy()), "elpd_loo": ("site", -30.0 * sampled[:, 0])}
     settings = Settings(likelihood="published-clm5" if published else "log-normal",
                         error_sd="estimate" if estimate else 0.25)  # fmt: skip
     return xr.Dataset(
         data,
         {"site": site, "chain": [0, 1], "parameter": names, "quantile": list(QUANTILES),
-         "latitude": ("site", LATITUDE), "longitude": ("site", np.linspace(-170.0, 170.0, n)),
+         "latitude": ("site", LATITUDE.copy()), "longitude": ("site", np.linspace(-170.0, 170.0, n)),
          "lower": ("parameter", lower), "upper": ("parameter", upper),
          "unit": ("parameter", units), "component": ("parameter", components)},
         {"model": "clm5", "variant": "default", "proda_version": "0", "profiles": "p",
