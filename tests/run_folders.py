@@ -82,7 +82,7 @@ def made_summary(*, estimate: bool = False, published: bool = False) -> xr.Datas
     return xr.Dataset(
         data,
         {"site": site, "chain": [0, 1], "parameter": names, "quantile": list(QUANTILES),
-         "latitude": ("site", LATITUDE.copy()), "longitude": ("site", np.linspace(-170.0, 170.0, n)),
+         "latitude": ("site", LATITUDE), "longitude": ("site", np.linspace(-170.0, 170.0, n)),
          "lower": ("parameter", lower), "upper": ("parameter", upper),
          "unit": ("parameter", units), "component": ("parameter", components)},
         {"model": "clm5", "variant": "default", "proda_version": "0", "profiles": "p",
