@@ -10,6 +10,7 @@ from pathlib import Path
 from proda import files
 from proda.errors import ProdaError
 from proda.inference.run import predicted_bytes
+from proda.learning.residuals import MEMBERS as JOINT_DRAWS
 from proda.observations.summary import read_summary
 from proda.study.folder import StudyFolder
 from proda.study.models import processes
@@ -17,16 +18,17 @@ from proda.study.plan import Step, state_of
 from proda.study.record import Record
 from proda.study.settings import StudySettings
 
-MEASURED = "measured on two cores of a server without GPU (benchmarks/results/study.md)"
+MEASURED = "measured on two cores of a server without GPU (docs/real_study.md)"
 BEFORE = "by an earlier run of the same stages in this folder"
 EVALUATIONS_PER_SECOND = {"clm5": 0.32e6, "compas": 0.30e6}
 """Model evaluations per second of one process on one core (benchmarks/results/assimilation.md)."""
-PROFILE_BYTES_PER_SECOND = 0.8e6
-CLIMATE_BYTES_PER_SECOND = 1.0e6
-TRAINING_SECONDS_PER_SITE = 0.15
-MAP_CELLS_PER_SECOND = 3_000.0
-"""Land cells with components and ten members."""
-MAP_BYTES_PER_CELL = 900.0
+PROFILE_BYTES_PER_SECOND = 5e6
+CLIMATE_BYTES_PER_SECOND = 3e6
+TRAINING_SECONDS_PER_SITE = 0.05
+MAP_COLUMNS_PER_SECOND = 70_000.0
+"""Columns with components: land cells times members."""
+COMPARED_CELLS_PER_SECOND = 1_500.0
+MAP_BYTES_PER_CELL = 1_600.0
 
 
 @dataclass(frozen=True)
@@ -82,17 +84,18 @@ def _first(settings: StudySettings, step: Step, sites: float, cells: float) -> C
 
     members = settings.training.build(0).members
     kinds: dict[str, Callable[[], Cost]] = {
-        "profiles": lambda: Cost(5.0 + read / PROFILE_BYTES_PER_SECOND, 0.3 * read),
-        "forcing": lambda: Cost(5.0 + read / CLIMATE_BYTES_PER_SECOND, 5.0 * read),
+        "profiles": lambda: Cost(2.0 + read / PROFILE_BYTES_PER_SECOND, 0.3 * read),
+        "forcing": lambda: Cost(2.0 + read / CLIMATE_BYTES_PER_SECOND, 5.0 * read),
         "covariates": lambda: Cost(5.0, 0.1 * read),
         "assimilation": assimilation,
         "filter": lambda: Cost(30.0, 400.0 * sites),
         "training": lambda: Cost(20.0 + TRAINING_SECONDS_PER_SITE * sites, 5e6 * members / 10),
         "maps": lambda: Cost(
-            20.0 + cells / MAP_CELLS_PER_SECOND * (1.0 + members / 10), MAP_BYTES_PER_CELL * cells
+            10.0 + cells * (1 + members + JOINT_DRAWS) / MAP_COLUMNS_PER_SECOND,
+            MAP_BYTES_PER_CELL * cells,
         ),
-        "comparison": lambda: Cost(10.0 + cells / MAP_CELLS_PER_SECOND, 100.0 * cells),
-        "report": lambda: Cost(60.0, 30e6),
+        "comparison": lambda: Cost(10.0 + cells / COMPARED_CELLS_PER_SECOND, 100.0 * cells),
+        "report": lambda: Cost(20.0, 30e6),
     }
     return kinds[step.stage.kind]()
 
