@@ -415,7 +415,7 @@ def test_workers_of_a_cluster_give_the_same_map(tmp_path):
     _, predict = ensemble(model, len(land_cells(grid)), 2)
     write_map(model, grid, predict, tmp_path / "a.nc", chunk=5)
     with distributed.Client(
-        processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None
+        processes=False, n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0"
     ) as client:
         write_map(model, grid, predict, tmp_path / "b.nc", chunk=5, client=client)
     same_file(tmp_path / "a.nc", tmp_path / "b.nc")

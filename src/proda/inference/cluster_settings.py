@@ -177,7 +177,9 @@ def client_from(settings: ClusterSettings) -> Iterator[distributed.Client]:
                 distributed.SpecCluster(
                     workers=worker_specification(settings.local),
                     scheduler={"cls": distributed.Scheduler,
-                               "options": {"dashboard": False, "host": "127.0.0.1", "port": 0}},
+                               "options": {"dashboard": False, "host": "127.0.0.1", "port": 0,
+                                           # Any free port: two runs may share a machine.
+                                           "dashboard_address": "127.0.0.1:0"}},
                 )
             )  # fmt: skip
         else:
