@@ -68,7 +68,8 @@ def test_every_stage_leaves_its_files(whole):
     assert len(record["stages"]) == 3 + 4 * 2 + 2
     for name in ("study.toml", "profiles/profiles.parquet", "forcing.zarr", "sites.nc",
                  "covariates.parquet", "clm5/assimilation/summary.nc", "compas/diagnosis/kept.nc",
-                 "clm5/network/train.json", "compas/maps.nc", "compas/default.nc",
+                 "clm5/network/train.json", "clm5/network/residuals.nc", "compas/maps.nc",
+                 "compas/spread.nc", "compas/default.nc",
                  "comparison/findings.csv", "comparison/truth.csv", "report.html"):  # fmt: skip
         assert (whole / name).exists(), name
     report = (whole / "report.html").read_text(encoding="utf-8")
