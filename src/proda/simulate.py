@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
@@ -16,6 +15,7 @@ import xarray as xr
 from proda.column.column import Column, prepare, prepare_months
 from proda.errors import ParameterError
 from proda.forcing import N_MONTHS, Forcing
+from proda.machine import cores
 from proda.models.components import COMPONENTS, ComponentVariable
 from proda.models.components import components as _components
 from proda.models.model import Reason, SoilModel
@@ -25,6 +25,9 @@ from proda.parameters import Bounds, as_arrays, check_same_sites
 Parameters = Mapping[str, Any] | xr.Dataset
 Progress = Callable[[int, int], None]
 """Called with the number of sites done and the number of all sites."""
+
+MEAN_B = 0.966
+"""b over all vegetation (Jackson et al. 1996), where no plant functional types are given."""
 
 CPU_BLOCK = 512
 """Columns per compiled call on a CPU: a block's factors then stay in a core's cache."""
@@ -334,8 +337,7 @@ def _in_blocks(
         out = function(model, part, prepare(forcing.select(index)), rest)
         return jax.tree.map(lambda leaf: np.asarray(leaf)[:keep], out)
 
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with ThreadPoolExecutor(workers if on_cpu else 1) as pool:
+    with ThreadPoolExecutor(cores() if on_cpu else 1) as pool:
         parts = []
         for start, part in zip(starts, pool.map(block, starts), strict=True):
             parts.append(part)

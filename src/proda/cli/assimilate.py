@@ -286,7 +286,7 @@ def _error_sd(text: str) -> float | str:
 
 def _cores(workers: int | None) -> int:
     from proda.errors import AssimilationError
-    from proda.study.models import processes
+    from proda.inference.runner import processes
 
     if workers is not None and workers < 1:
         raise AssimilationError(f"--workers {workers}: expected 1 or more.")

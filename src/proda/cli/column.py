@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from proda.models.model import SoilModel
     from proda.parameters import Bounds
 
-MEAN_ROOT_BETA = 0.966
-"""Depth profile of roots, mean over all vegetation (Jackson et al. 1996)."""
-
 MAX_ROWS = 20
 
 
@@ -104,7 +101,7 @@ def _parameters(
     """Return parameter values and the bounds to hold them to."""
     from proda.cli.console import console
     from proda.files import open_netcdf
-    from proda.simulate import default_parameters
+    from proda.simulate import MEAN_B, default_parameters
 
     if path is not None:
         given = open_netcdf(path).load()
@@ -115,7 +112,7 @@ def _parameters(
         return given[names].assign(settings), "prior"
     b = settings.get("b")
     if b is None and model.parameters["default"].isna()["b"]:
-        b = MEAN_ROOT_BETA
+        b = MEAN_B
         console.print(
             f"b = {b}, the mean over all vegetation (Jackson et al. 1996); "
             "change it with --set b=VALUE."

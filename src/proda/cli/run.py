@@ -143,12 +143,9 @@ def run_and_print(
         def warn(text: str) -> None:
             errors.print(text, style="yellow", highlight=False, soft_wrap=True)
 
-        def say(text: str) -> None:
-            console.print(text, highlight=False, soft_wrap=True)
-
         try:
             record = run_study(settings, folder, only=only, start=start, control=control,
-                               reporter=Reporter(told, say, warn), begin=begin)  # fmt: skip
+                               reporter=Reporter(told, warn), begin=begin)  # fmt: skip
         except Stopped:
             bar.stop()
             console.print(f"Stopped in good time. Go on with: proda run --resume {folder}",

@@ -11,7 +11,7 @@ import xarray as xr
 from proda.errors import ComparisonError
 from proda.maps.compare import correlation
 from proda.maps.outputs import PARAMETER_PREFIX, STOCKS
-from proda.maps.totals import land_area, totals
+from proda.maps.totals import land_area
 from proda.models.components import COMPONENTS
 
 
@@ -87,11 +87,3 @@ def truth_table(
             "rmse": np.sqrt(error), "coverage_90": coverage,
         })  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def truth_totals(found: xr.Dataset, truth: xr.Dataset) -> pd.DataFrame:
-    """Return the carbon of the globe, Pg: truth, and mean and 5-95 % of the map, by stock."""
-    ours, real = totals(found).xs("globe"), totals(truth).xs("globe")
-    table = ours[[c for c in ("mean", "q05", "q95") if c in ours]].copy()
-    table.insert(0, "truth", real["mean"])
-    return table.rename_axis("stock").reset_index()

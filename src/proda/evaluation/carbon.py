@@ -19,9 +19,7 @@ from proda.files import load, open_netcdf
 from proda.learning.layers import SiteLayers
 from proda.models.model import Reason
 from proda.observations.zones import KOEPPEN, UNKNOWN
-
-MEAN_B = 0.966
-"""b over all vegetation (Jackson et al. 1996): CLM5's default depends on the plant type."""
+from proda.simulate import MEAN_B
 
 DEPTHS = (("0-30 cm", 0.0, 0.3), ("30-100 cm", 0.3, 1.0), ("> 100 cm", 1.0, np.inf))
 """Classes of depth, by the middle of the measured layer; the lower limit is inside."""

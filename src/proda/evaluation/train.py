@@ -20,7 +20,6 @@ from proda.errors import FileError, LearningError
 from proda.evaluation.carbon import (
     ASSIMILATED,
     DEFAULT,
-    MEAN_B,
     MEMBERS,
     Modelled,
     assimilated_carbon,
@@ -43,6 +42,7 @@ from proda.learning.settings import LearningSettings
 from proda.learning.store import save_ensemble
 from proda.learning.train import Progress
 from proda.learning.validation import NETWORK, CrossValidation
+from proda.simulate import MEAN_B
 
 BASELINES = ("mean", "nearest_site", "random_forest")
 SKILL_PARAMETERS, SKILL_CARBON = "skill_parameters.csv", "skill_carbon.csv"

@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from proda.errors import AssimilationError
 from proda.files import read_toml
 from proda.inference.runner import ONE_THREAD
+from proda.machine import cores
 
 SYSTEMS = {
     "htcondor": "HTCondorCluster",
@@ -206,7 +207,7 @@ def worker_specification(local: Local) -> dict[str, dict[str, Any]]:
         environments = [{"CUDA_VISIBLE_DEVICES": gpu, "JAX_PLATFORMS": "cuda,cpu"} for gpu in gpus]
     else:
         flags = f"{os.environ.get('XLA_FLAGS', '')} {ONE_THREAD}".strip()
-        n = local.workers or len(os.sched_getaffinity(0))
+        n = local.workers or cores()
         environments = [{"XLA_FLAGS": flags} for _ in range(n)]
     return {
         f"worker-{i}": {

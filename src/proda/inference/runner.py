@@ -26,6 +26,7 @@ from proda.inference.batch import Control, Stopped, pad, run_batch
 from proda.inference.run import Block, Run
 from proda.inference.sites import assemble
 from proda.inference.summary import join
+from proda.machine import cores
 
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 _POLL = 0.5
@@ -53,6 +54,11 @@ def evaluations_per_site(run: Run) -> int:
     """Return how many times the model is solved for one site."""
     sampler = run.problem.sampler
     return run.settings.chains * sampler.n_replicas * (sampler.n_warm_up + sampler.n_kept)
+
+
+def processes() -> int:
+    """Return how many processes assimilate on this machine: one per core, or one for a GPU."""
+    return cores() if jax.default_backend() == "cpu" else 1
 
 
 def check_platform(run: Run) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import equinox as eqx
@@ -12,6 +11,7 @@ import numpy as np
 
 from proda.column.column import Column, prepare
 from proda.forcing import Forcing
+from proda.machine import cores
 from proda.maps.outputs import CARBON, STOCKS
 from proda.maps.sources import Member
 from proda.models.components import components
@@ -68,7 +68,6 @@ def run_members(model: SoilModel, members: list[Member], forcing: Forcing) -> di
             parts.append({name: np.asarray(v)[:keep] for name, v in out.items()})
         return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with ThreadPoolExecutor(cores if on_cpu else 1) as pool:
+    with ThreadPoolExecutor(cores() if on_cpu else 1) as pool:
         blocks = list(pool.map(run, range(0, n, size)))
     return {name: np.concatenate([b[name] for b in blocks], axis=1) for name in blocks[0]}

@@ -13,10 +13,7 @@ from proda.errors import ParameterError
 from proda.forcing import Forcing
 from proda.models.model import SoilModel
 from proda.parameters import Bounds, as_arrays
-from proda.simulate import default_parameters
-
-MEAN_B = 0.966
-"""b over all vegetation (Jackson et al. 1996), where no plant functional types are given."""
+from proda.simulate import MEAN_B, default_parameters
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """Positions in the list of land cells -> (member, cell, parameter), in the registry's order."""

@@ -22,10 +22,10 @@ from proda.maps.cells import LandCells, land_cells
 from proda.maps.compare import positions
 from proda.maps.network import CellCovariates, NetworkParameters, cell_covariates
 from proda.maps.run import CHUNK, MapResult, write_map
-from proda.maps.sources import MEAN_B, Default, Everywhere, b_by_type
+from proda.maps.sources import Default, Everywhere, b_by_type
 from proda.models.registry import load_model
 from proda.parameters import Bounds
-from proda.simulate import Progress
+from proda.simulate import MEAN_B, Progress
 
 PathLike = str | os.PathLike[str]
 

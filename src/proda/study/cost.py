@@ -10,10 +10,10 @@ from pathlib import Path
 from proda import files
 from proda.errors import ProdaError
 from proda.inference.run import predicted_bytes
+from proda.inference.runner import processes
 from proda.learning.residuals import MEMBERS as JOINT_DRAWS
 from proda.observations.summary import read_summary
 from proda.study.folder import StudyFolder
-from proda.study.models import processes
 from proda.study.plan import Step, state_of
 from proda.study.record import Record
 from proda.study.settings import StudySettings

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 
-import jax
 import matplotlib.pyplot as plt
 
 from proda.evaluation.train import train_network
@@ -14,12 +12,12 @@ from proda.inference.assessment import assess
 from proda.inference.cluster import work_on_cluster
 from proda.inference.cluster_settings import client_from, read_cluster
 from proda.inference.run import Run, create, open_posterior
-from proda.inference.runner import Progress, total_evaluations, work
-from proda.maps.sources import MEAN_B
+from proda.inference.runner import Progress, processes, total_evaluations, work
 from proda.maps.stage import map_default, map_mean, map_network
 from proda.models.registry import load_model
 from proda.plots.files import save_figure
 from proda.plots.training import CAPTIONS, training_figures
+from proda.simulate import MEAN_B
 from proda.study.diagnosis import draw, write_kept, write_table
 from proda.study.stage import Context
 
@@ -51,13 +49,6 @@ def assimilation(context: Context, *, model: str) -> str:
     else:
         work(run, context.control, told, chosen.workers or processes())
     return f"{run.description.n_sites:,} sites, {total:,} model evaluations"
-
-
-def processes() -> int:
-    """Return how many processes assimilate on this machine: one per core, or one for a GPU."""
-    if jax.default_backend() != "cpu":
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 def select(context: Context, *, model: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from proda.errors import StudyError
 from proda.files import whole_file
+from proda.machine import cores
 
 FORMAT = 1
 PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "xarray", "zarr", "netCDF4", "pandas", "equinox",
@@ -105,8 +105,7 @@ def describe(record: Record, name: str, synthetic: bool) -> None:
     record.packages = {package: version(package) for package in PACKAGES}
     record.machine = {
         "system": platform.system(), "python": platform.python_version(),
-        "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
+        "processors": cores(),
         "memory_bytes": int(psutil.virtual_memory().total),
         "device": jax.devices()[0].device_kind,
     }  # fmt: skip

@@ -17,8 +17,6 @@ class Reporter:
 
     progress: Callable[[float, float, str], None] = lambda *_: None
     """Called with what is done, how much there is, and in which unit."""
-    say: Callable[[str], None] = lambda _: None
-    """Called with a line worth keeping."""
     warn: Callable[[str], None] = lambda _: None
     """Called with what the user should look at."""
 
