@@ -24,6 +24,58 @@ def _writer() -> str:
 
 
 @contextlib.contextmanager
+def reading(
+    path: str | os.PathLike[str],
+    what: str = "file",
+    kind: type[ProdaError] = FileError,
+    advice: str = "Check that it was copied whole.",
+) -> Iterator[None]:
+    """Turn whatever a library raises while it reads `path` into one error that names the file.
+
+    Libraries raise many kinds of exception on damaged input (Arrow, HDF5, KeyError, OverflowError,
+    RecursionError), which no list of ours follows. Put only the library's own calls into the
+    block, never code of this project, whose faults must stay visible.
+
+    Parameters
+    ----------
+    path
+        What is being read.
+    what
+        What the file should be, for the message: "Parquet table", "netCDF file".
+    kind
+        The error to raise.
+    advice
+        What the user can do; one sentence.
+
+    Raises
+    ------
+    kind
+        In place of any exception but those of this project.
+    """
+    try:
+        yield
+    except ProdaError:
+        raise
+    except FileNotFoundError as error:
+        raise kind(f"{path}: there is no such file.") from error
+    except IsADirectoryError as error:
+        raise kind(f"{path}: this is a folder; expected a {what}.") from error
+    except PermissionError as error:
+        raise kind(f"{path}: you are not permitted to read it. Check its permissions.") from error
+    except RecursionError as error:
+        raise kind(f"{path}: nested too deeply to be read as a {what}.") from error
+    except Exception as error:
+        raise kind(f"{path}: not a readable {what} ({_words(error)}). {advice}") from error
+
+
+def _words(error: BaseException) -> str:
+    """Say an exception in one line of printable text that names its kind where it says little."""
+    text = " ".join(str(error).split())
+    text = "".join(c if c.isprintable() else "?" for c in text)[:300]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+@contextlib.contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` only if the block succeeds.
 
