@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
+import unicodedata
+
+_KEPT = "\n\t"
+_UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode categories: control, format (which turns the direction of text), lone surrogates, line
+and paragraph separators."""
+
+
+def printable(text: str) -> str:
+    """Return text with "?" for each character that would command a terminal, not show on it.
+
+    Escape sequences in a file's name or attributes could otherwise clear the screen, change colours
+    or the title, or show one name in place of another.
+    """
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "".join(c if c in _KEPT or unicodedata.category(c) not in _UNSAFE else "?" for c in text)
+
 
 class ProdaError(ValueError):
     """Base of every error raised for bad input; the command line prints it and exits 2."""

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
+import logging
 import os
 import shutil
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from platform import node
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from proda.errors import FileError, ProdaError
+from proda.checksums import ATTRIBUTE, check_seal, check_store, seal, seal_store
+from proda.errors import FileError, ProdaError, printable
+from proda.lazy import open_lazily
 from proda.netcdf3 import missing_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_notes = logging.getLogger(__name__)
 
 
 def _writer() -> str:
@@ -56,7 +66,7 @@ def reading(
         yield
     except ProdaError:
         raise
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise kind(f"{path}: there is no such file.") from error
     except IsADirectoryError as error:
         raise kind(f"{path}: this is a folder; expected a {what}.") from error
@@ -70,8 +80,7 @@ def reading(
 
 def _words(error: BaseException) -> str:
     """Say an exception in one line of printable text that names its kind where it says little."""
-    text = " ".join(str(error).split())
-    text = "".join(c if c.isprintable() else "?" for c in text)[:300]
+    text = printable(" ".join(str(error).split()))[:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -105,6 +114,20 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def read_text(
+    path: str | os.PathLike[str], what: str = "text file", kind: type[ProdaError] = FileError
+) -> str:
+    """Read a text file in UTF-8, with or without a byte order mark.
+
+    Raises
+    ------
+    kind
+        If it is absent, is a folder, may not be read, or holds other bytes.
+    """
+    with reading(path, what, kind, "It must be text in UTF-8."):
+        return Path(path).read_text(encoding="utf-8-sig")
+
+
 def read_toml(path: str | os.PathLike[str], kind: type[ProdaError] = FileError) -> dict[str, Any]:
     """Read a TOML file.
 
@@ -113,10 +136,146 @@ def read_toml(path: str | os.PathLike[str], kind: type[ProdaError] = FileError) 
     kind
         If it cannot be read, or is not TOML.
     """
+    text = read_text(path, "TOML file", kind)
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise kind(f"{path}: cannot be read as settings ({error}).") from error
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        raise kind(f"{path}: cannot be read as settings ({_words(error)}).") from error
+
+
+def read_json(
+    path: str | os.PathLike[str],
+    what: str = "JSON file",
+    kind: type[ProdaError] = FileError,
+    advice: str = "Check that it was copied whole.",
+) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    kind
+        If it cannot be read, or is not JSON.
+    """
+    text = read_text(path, what, kind)
+    with reading(path, what, kind, advice):
+        return json.loads(text)
+
+
+def read_npz(path: str | os.PathLike[str], what: str = "NumPy archive") -> dict[str, np.ndarray]:
+    """Read all arrays of a .npz file; objects, which could run code, are refused.
+
+    Raises
+    ------
+    FileError
+        If it cannot be read.
+    """
+    with (
+        reading(path, what),
+        Path(path).open("rb") as stream,
+        np.load(stream, allow_pickle=False) as data,
+    ):
+        return {name: data[name] for name in data.files}
+
+
+def read_csv(
+    path: str | os.PathLike[str],
+    needed: Sequence[str] = (),
+    what: str = "CSV table",
+    kind: type[ProdaError] = FileError,
+    **options: Any,
+) -> pd.DataFrame:
+    """Read a table of comma-separated values.
+
+    Parameters
+    ----------
+    path
+        In UTF-8.
+    needed
+        Columns that it must have.
+    what, kind
+        As for :func:`reading`.
+    options
+        Of :func:`pandas.read_csv`.
+
+    Raises
+    ------
+    kind
+        If it cannot be read, lacks a column, or holds one twice.
+    """
+    import pandas as pd
+
+    with reading(path, what, kind):
+        # The names as they are written: pandas calls the second of two alike NAME.1.
+        names = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False,
+                            encoding="utf-8-sig")  # fmt: skip
+        table = pd.read_csv(path, encoding="utf-8-sig", **options)
+    _check_columns(path, [str(n) for n in names.iloc[0]], needed, kind)
+    return table
+
+
+def read_parquet(
+    path: str | os.PathLike[str],
+    needed: Sequence[str] = (),
+    kind: type[ProdaError] = FileError,
+    columns: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Read a Parquet table; pages that carry a checksum are compared with it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    needed
+        Columns that it must have.
+    kind
+        The error to raise.
+    columns
+        Read these alone; None: all.
+
+    Raises
+    ------
+    kind
+        If it cannot be read, lacks a column, or holds one twice.
+    """
+    import pyarrow.parquet as pq
+
+    with reading(path, "Parquet table", kind):
+        if Path(path).is_dir():
+            raise IsADirectoryError(path)
+        names = pq.ParquetFile(path).schema_arrow.names
+    _check_columns(path, names, (*needed, *(columns or ())), kind)
+    with reading(path, "Parquet table", kind):
+        table = pq.read_table(path, columns=columns, page_checksum_verification=True)
+        return table.to_pandas()
+
+
+def write_parquet(
+    table: pd.DataFrame, path: str | os.PathLike[str], index: bool | None = None
+) -> None:
+    """Write a Parquet table whose pages carry checksums, whole or not at all.
+
+    Raises
+    ------
+    FileError
+        If the folder does not exist, or the disk is full or not writable.
+    """
+    with whole_file(path) as temporary:
+        table.to_parquet(temporary, index=index, engine="pyarrow", write_page_checksum=True)
+
+
+def _check_columns(
+    path: str | os.PathLike[str],
+    names: Sequence[str],
+    needed: Sequence[str],
+    kind: type[ProdaError],
+) -> None:
+    if missing := [n for n in dict.fromkeys(needed) if n not in names]:
+        raise kind(
+            f"{path}: lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it has "
+            f"{', '.join(names[:20]) or 'none'}."
+        )
+    if twice := [n for n in dict.fromkeys(names) if names.count(n) > 1]:
+        raise kind(f"{path}: the column {twice[0]} is there twice.")
 
 
 def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
@@ -137,12 +296,26 @@ def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
         # The width of text as some file held it: xarray would cut longer names to it.
         if variable.dtype.kind in "UT":
             variable.encoding.pop("dtype", None)
+    with whole_netcdf(path) as temporary:
+        dataset.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
+
+
+@contextlib.contextmanager
+def whole_netcdf(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path for a netCDF-4 file that becomes `path`, with its checksum.
+
+    Raises
+    ------
+    FileError
+        If the folder does not exist, or the disk is full or not writable.
+    """
     with whole_file(path) as temporary:
         try:
-            dataset.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
+            yield temporary
         except RuntimeError as error:  # the library does not say why: most often the disk is full
             free = shutil.disk_usage(temporary.parent).free
             raise OSError(f"{error}; {free / 1e6:,.0f} MB are free on that disk") from error
+        seal(temporary)
 
 
 def check_whole(path: str | os.PathLike[str]) -> None:
@@ -160,25 +333,49 @@ def check_whole(path: str | os.PathLike[str]) -> None:
         )
 
 
-def open_netcdf(path: str | os.PathLike[str]) -> xr.Dataset:
+def open_netcdf(path: str | os.PathLike[str], result: bool = False) -> xr.Dataset:
     """Open a netCDF file, or say plainly which file could not be read.
+
+    A file that carries a checksum is compared with it. Variables are read when they are needed; if
+    one cannot be, the error names it and the file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    result
+        Whether it should be a result of proda: a note says so if it carries no checksum.
 
     Raises
     ------
     FileError
-        If the file is absent or is not netCDF.
+        If the file is absent, damaged, or is not netCDF.
     """
     target = Path(path)
-    if not target.is_file():
-        raise FileError(f"{target}: there is no such file.")
-    check_whole(target)
-    try:
-        return xr.open_dataset(target, engine="netcdf4")
-    except (OSError, ValueError) as error:
-        raise FileError(
-            f"{target}: not a readable netCDF file ({error}). "
-            "Check that it was copied whole; `ncdump -h` shows what it holds."
-        ) from error
+    with reading(target, "netCDF file"):
+        if target.is_dir():
+            raise IsADirectoryError(target)
+        sealed = check_seal(target)
+        check_whole(target)
+    advice = "Check that it was copied whole; `ncdump -h` shows what it holds."
+    with reading(target, "netCDF file", advice=advice):
+        dataset = open_lazily(target, "netcdf4", functools.partial(_variable, target))
+    if result and not sealed:
+        _note_unsealed(target)
+    return dataset
+
+
+def _variable(path: Path, name: str) -> contextlib.AbstractContextManager[None]:
+    """Return the boundary around the values of one variable."""
+    return reading(f"{path}, variable {name}", "variable", advice="The file is damaged; copy it "
+                   "again or make it again.")  # fmt: skip
+
+
+def _note_unsealed(path: Path) -> None:
+    _notes.warning(
+        "%s carries no checksum: an earlier version of proda or another program wrote it, and "
+        "damage to its values would not be noticed.", printable(str(path))
+    )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -253,6 +450,7 @@ def write_zarr(
         Called with (tasks done, tasks in all) while a lazy Dataset is computed in this process.
     """
     from dask.callbacks import Callback
+    from zarr.codecs import Crc32cCodec, ZstdCodec
 
     done = [0, 0]
 
@@ -277,34 +475,54 @@ def write_zarr(
     for variable in dataset.variables.values():  # chunks of the file that the data came from
         for key in ("chunks", "preferred_chunks", "compressors", "filters", "shards", "serializer"):
             variable.encoding.pop(key, None)
+    encoding = {name: {"compressors": (ZstdCodec(), Crc32cCodec())} for name in dataset.variables}
     with whole_folder(path) as temporary, Callback(start=start, posttask=after):  # type: ignore[no-untyped-call]
-        dataset.to_zarr(temporary, mode="w", zarr_format=3, consolidated=False)
+        dataset.to_zarr(temporary, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
+        seal_store(temporary)
         if on_progress is not None:  # what the graph holds as plain data is never a task
             on_progress(done[1], done[1])
 
 
-def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
+def open_dataset(path: str | os.PathLike[str], result: bool = False) -> xr.Dataset:
     """Open a netCDF file or a Zarr store (lazily, with its chunks), whichever `path` is.
+
+    A file or store that carries checksums is compared with them: a netCDF file whole, of a store
+    the metadata and which chunks there are; the bytes of a chunk when it is read.
+
+    Parameters
+    ----------
+    path
+        File or folder.
+    result
+        Whether it should be a result of proda: a note says so if it carries no checksum.
 
     Raises
     ------
     FileError
-        If there is nothing at `path`, or it is neither.
+        If there is nothing at `path`, it is neither, or is damaged.
     """
     target = Path(path)
-    if not target.is_dir():
-        return open_netcdf(target)
-    if not (target / "zarr.json").is_file():
+    with reading(target):
+        is_folder = target.is_dir()
+    if not is_folder:
+        return open_netcdf(target, result)
+    with reading(target, "Zarr store"):
+        has_metadata = (target / "zarr.json").is_file()
+    if not has_metadata:
         raise FileError(f"{target}: a folder, but no Zarr store (it holds no zarr.json).")
-    try:
-        dataset = xr.open_zarr(target, consolidated=False)
+    with reading(target, "Zarr store"):
+        sealed = check_store(target)
+        dataset = open_lazily(target, "zarr", functools.partial(_variable, target), chunked=True,
+                              consolidated=False)  # fmt: skip
+        dataset.attrs.pop(ATTRIBUTE, None)
         text = {n: v for n, v in dataset.coords.items() if v.dtype.kind == "T"}
-        return dataset.assign_coords(
-            {n: (v.dims, np.array([str(x) for x in v.values.ravel()], object).reshape(v.shape),
+        dataset = dataset.assign_coords(
+            {n: (v.dims, np.array([str(x) for x in v.to_numpy().ravel()], object).reshape(v.shape),
                  v.attrs) for n, v in text.items()}
         )  # fmt: skip
-    except (OSError, ValueError, KeyError) as error:
-        raise FileError(f"{target}: not a readable Zarr store ({error}).") from error
+    if result and not sealed:
+        _note_unsealed(target)
+    return dataset
 
 
 def load(dataset: xr.Dataset, where: str | os.PathLike[str]) -> xr.Dataset:
@@ -318,12 +536,9 @@ def load(dataset: xr.Dataset, where: str | os.PathLike[str]) -> xr.Dataset:
         Naming `where` and the variable.
     """
     for name in dataset.variables:
-        try:
+        with reading(f"{where}, variable {name}", "variable", advice="The file is damaged; copy it "
+                     "again or make it again."):  # fmt: skip
             dataset[name].load()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise FileError(
-                f"{where}: {name} cannot be read ({error}); the file is damaged, copy it again."
-            ) from error
     return dataset
 
 

@@ -25,7 +25,7 @@ def missing_bytes(path: str | os.PathLike[str]) -> int:
             return 0
         try:
             return max(0, _Header(file, magic[3]).end() - size)
-        except (EOFError, struct.error, KeyError):  # the header itself is cut or damaged
+        except (EOFError, KeyError, IndexError):  # the header itself is cut or damaged
             return max(1, 1 + file.tell() - size)
 
 
@@ -34,8 +34,16 @@ class _Header:
 
     def __init__(self, file: BinaryIO, version: int) -> None:
         self.file = file
+        self.size = os.fstat(file.fileno()).st_size
         self.wide = ">q" if version == 5 else ">i"  # counts
         self.offset = ">i" if version == 1 else ">q"
+
+    def count(self) -> int:
+        """Read a number of things, which cannot be negative."""
+        n = self.number(self.wide)
+        if n < 0:
+            raise EOFError
+        return n
 
     def number(self, form: str) -> int:
         size = struct.calcsize(form)
@@ -47,21 +55,22 @@ class _Header:
     def skip(self, n: int) -> None:
         """Skip n bytes and the padding to a multiple of 4."""
         n += -n % 4
-        if len(self.file.read(n)) < n:
+        if self.file.tell() + n > self.size:  # not read: a damaged count can be of any size
             raise EOFError
+        self.file.seek(n, os.SEEK_CUR)
 
     def name(self) -> None:
-        self.skip(self.number(self.wide))
+        self.skip(self.count())
 
     def list_length(self) -> int:
         self.number(">i")  # tag
-        return self.number(self.wide)
+        return self.count()
 
     def attributes(self) -> None:
         for _ in range(self.list_length()):
             self.name()
             size = _SIZES[self.number(">i")]
-            self.skip(size * self.number(self.wide))
+            self.skip(size * self.count())
 
     def end(self) -> int:
         """Offset of the first byte after the last value."""
@@ -69,17 +78,19 @@ class _Header:
         lengths = []
         for _ in range(self.list_length()):
             self.name()
-            lengths.append(self.number(self.wide))  # 0 marks the record dimension
+            lengths.append(self.count())  # 0 marks the record dimension
         self.attributes()
         fixed: list[tuple[int, int]] = []
         recorded: list[tuple[int, int]] = []
         for _ in range(self.list_length()):
             self.name()
-            dims = [lengths[self.number(self.wide)] for _ in range(self.number(self.wide))]
+            dims = [lengths[self.count()] for _ in range(self.count())]
             self.attributes()
             values = _SIZES[self.number(">i")]
             self.number(self.wide)  # the stated size; it wraps around in large files
             begin = self.number(self.offset)
+            if begin < 0:
+                raise EOFError
             is_record = bool(dims) and dims[0] == 0
             for length in dims[1:] if is_record else dims:
                 values *= length

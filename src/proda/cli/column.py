@@ -100,11 +100,12 @@ def _parameters(
 ) -> tuple[xr.Dataset, Bounds]:
     """Return parameter values and the bounds to hold them to."""
     from proda.cli.console import console
-    from proda.files import open_netcdf
+    from proda.files import load, open_netcdf
     from proda.simulate import MEAN_B, default_parameters
 
     if path is not None:
-        given = open_netcdf(path).load()
+        with open_netcdf(path) as opened:
+            given = load(opened, path)
         given = given.rename(
             {n: str(n).removeprefix("param_") for n in given if str(n).startswith("param_")}
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,14 +15,29 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
+
+from proda.errors import printable
 
 LONGEST_NAME = 40
 """Characters of a name in the first column of a table that is never wrapped."""
 
+
+class SafeConsole(Console):
+    """A console on which text from files can be shown: it cannot command the terminal."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Yield what is printed; all printing of text, tables and progress comes through here."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
 # Names and messages are printed as they are: [mine] is no markup, and a:x:1 holds no emoji.
-console = Console(markup=False, emoji=False)
-errors = Console(stderr=True, markup=False, emoji=False)
+console = SafeConsole(markup=False, emoji=False)
+errors = SafeConsole(stderr=True, markup=False, emoji=False)
 
 
 def print_table(
@@ -33,7 +48,7 @@ def print_table(
     Numbers are never cut; where the terminal is too narrow, long names and texts are wrapped.
     """
     rightmost = set(right)
-    rows = [[str(cell) for cell in row] for row in rows]
+    rows = [[printable(str(cell)) for cell in row] for row in rows]
     names = max((len(row[0]) for row in rows), default=0)
     table = Table(
         title=title,

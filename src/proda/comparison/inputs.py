@@ -16,6 +16,7 @@ from proda import files
 from proda.errors import ComparisonError
 from proda.maps.compare import on_same_grid
 from proda.maps.totals import land_area, open_map
+from proda.places import check_dataset_sites, check_sites
 
 BEFORE, AFTER = "before", "after"
 STATES = (BEFORE, AFTER)
@@ -125,13 +126,11 @@ def _aligned(dataset: xr.Dataset, grid: xr.Dataset, path: str | os.PathLike[str]
 
 
 def _summary(path: str | os.PathLike[str]) -> xr.Dataset:
-    dataset = files.load(files.open_dataset(path), path)
+    dataset = files.load(files.open_dataset(path, result=True), path)
     if lacking := [n for n in ("log_evidence", "reason", "site") if n not in dataset.variables]:
         raise ComparisonError(f"{path}: no summary of an assimilation; it lacks {lacking}.")
-    names = pd.Index(dataset["site"].to_numpy().astype(str))
-    if names.has_duplicates:
-        raise ComparisonError(f"{path}: site {names[names.duplicated()][0]} occurs twice.")
-    return dataset.assign_coords(site=names)
+    check_dataset_sites(dataset, path, ComparisonError)
+    return dataset.assign_coords(site=pd.Index(dataset["site"].to_numpy().astype(str)))
 
 
 def read_site_table(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -142,13 +141,15 @@ def read_site_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     ComparisonError
         If it cannot be read, or lacks the columns site and kept.
     """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise ComparisonError(f"{path}: not a readable table ({error}).") from error
+    table = files.read_csv(path, what="table of `proda diagnose --table`", kind=ComparisonError,
+                           dtype={"site": str})  # fmt: skip
     if not {"site", "kept"} <= set(table):
         raise ComparisonError(f"{path}: lacks site or kept; `proda diagnose --table` writes both.")
-    return table.assign(site=table["site"].astype(str)).set_index("site")
+    check_sites(table["site"].fillna("").to_numpy(), path, ComparisonError)
+    if table["kept"].dtype != bool:
+        odd = next(v for v in table["kept"] if v not in ("True", "False"))
+        raise ComparisonError(f"{path}: kept is {odd}; expected True or False in every row.")
+    return table.set_index("site")
 
 
 def _check_model(model: OpenedModel, given: ModelFiles) -> None:

@@ -122,7 +122,7 @@ def assimilated_carbon(layers: SiteLayers, run: str | os.PathLike[str]) -> Model
         If the run has not these sites with these layers.
     """
     path = Path(run) / "summary.nc"
-    with open_netcdf(path) as opened:
+    with open_netcdf(path, result=True) as opened:
         summary = load(opened[["row_site", "row_upper", "row_lower", "row_modelled"]], path)
     table = pd.DataFrame({name: summary[name].to_numpy() for name in summary.data_vars})
     p = layers.profiles

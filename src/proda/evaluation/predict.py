@@ -12,7 +12,6 @@ import xarray as xr
 
 from proda import files
 from proda.drivers import covariates as grids
-from proda.errors import FileError
 from proda.learning.features import Missing
 from proda.learning.store import load_ensemble
 from proda.models.registry import load_model
@@ -88,9 +87,4 @@ def predict_table(
 def _read(path: Path) -> pd.DataFrame:
     if path.suffix != ".parquet":
         return grids.on_grid(grids.open_covariates(path))
-    if not path.is_file():
-        raise FileError(f"{path}: there is no such file.")
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path}: not a readable Parquet table ({error}).") from error
+    return files.read_parquet(path)

@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from proda import files
-from proda.errors import FileError, LearningError
+from proda.errors import LearningError
 from proda.evaluation.carbon import (
     ASSIMILATED,
     DEFAULT,
@@ -42,6 +42,7 @@ from proda.learning.settings import LearningSettings
 from proda.learning.store import save_ensemble
 from proda.learning.train import Progress
 from proda.learning.validation import NETWORK, CrossValidation
+from proda.places import check_dataset_sites
 from proda.simulate import MEAN_B
 
 BASELINES = ("mean", "nearest_site", "random_forest")
@@ -280,17 +281,14 @@ def _curve(learned: Learned, settings: LearningSettings) -> pd.DataFrame:
 
 
 def _read(kept: str | os.PathLike[str]) -> xr.Dataset:
-    with files.open_dataset(kept) as opened:
-        return files.load(opened, kept)
+    with files.open_dataset(kept, result=True) as opened:
+        loaded = files.load(opened, kept)
+    check_dataset_sites(loaded, kept, LearningError)
+    return loaded
 
 
 def _read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
-    if not Path(path).is_file():
-        raise FileError(f"{path}: there is no such file.")
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path}: not a readable Parquet table ({error}).") from error
+    return files.read_parquet(path, needed=("site",))
 
 
 def _header(

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from proda.errors import AssimilationError
-from proda.files import whole_file
+from proda.files import whole_netcdf
 from proda.inference.run import open_posterior
 from proda.inference.summary import SiteReason
 from proda.models.registry import load_model
@@ -145,7 +145,7 @@ def write_arviz(
                      if group.data_vars[v].dtype.kind == "f"}
         for name, group in tree.children.items()
     }  # fmt: skip
-    with whole_file(path) as temporary:
+    with whole_netcdf(path) as temporary:
         tree.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
     return tree
 

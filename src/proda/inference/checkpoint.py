@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from proda.errors import FileError
-from proda.files import whole_file
+from proda.files import reading, whole_file
 
 _MAGIC = b"proda checkpoint 1\n"
 
@@ -54,21 +54,20 @@ def read(path: str | os.PathLike[str], expected: dict[str, Any]) -> tuple[dict[s
     FileError
         If it is cut short, damaged, or of another run; it says which.
     """
-    try:
+    with reading(path, "checkpoint"):
         content = Path(path).read_bytes()
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error}).") from error
     if not content.startswith(_MAGIC) or b"\n" not in content[len(_MAGIC) :]:
         raise FileError(f"{path}: not a checkpoint of this version, or cut short.")
     head, payload = content[len(_MAGIC) :].split(b"\n", 1)
-    try:
+    with reading(path, "checkpoint"):
         header = dict(json.loads(head))
-    except (ValueError, TypeError) as error:
-        raise FileError(f"{path}: its header is damaged.") from error
     if hashlib.sha256(payload).hexdigest() != header.get("sha256"):
         raise FileError(f"{path}: cut short or damaged (its checksum does not fit).")
     for name, value in expected.items():
         if header.get(name) != value:
             raise FileError(f"{path}: of another run ({name} differs).")
-    with np.load(io.BytesIO(payload), allow_pickle=False) as loaded:
+    with (
+        reading(path, "checkpoint"),
+        np.load(io.BytesIO(payload), allow_pickle=False) as loaded,
+    ):
         return header, [loaded[f"arr_{i}"] for i in range(len(loaded.files))]

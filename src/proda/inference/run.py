@@ -39,6 +39,7 @@ from proda.inference.sites import padded_layers
 from proda.inference.summary import join
 from proda.inference.target import sampled_rows
 from proda.observations.summary import checksum, read_summary
+from proda.places import check_dataset_sites
 
 FORMAT = 1
 CPU_LANES = 1024
@@ -510,6 +511,7 @@ def open_posterior(folder: str | os.PathLike[str]) -> tuple[xr.Dataset, xr.Datas
             f"`proda assimilate --resume {run.folder}`."
         )
     path = run.folder / "summary.nc"
-    with files.open_netcdf(path) as opened:
+    with files.open_netcdf(path, result=True) as opened:
         summary = files.load(opened, path)
-    return files.open_dataset(run.folder / "posterior.zarr"), summary
+    check_dataset_sites(summary, path, AssimilationError)
+    return files.open_dataset(run.folder / "posterior.zarr", result=True), summary

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,15 +55,10 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
     """
     if not Path(path).is_file():
         raise FileError(f"{path}: there is no such file.")
-    try:
-        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as data:
-            arrays = {name: data[name] for name in data.files}
+    what = "file of proda's networks"
+    arrays = files.read_npz(path, what)
+    with files.reading(path, what, advice="Copy it again or train again."):
         header = json.loads(str(arrays.pop(_HEADER)))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise FileError(
-            f"{path}: damaged or no file of proda's networks ({error}); copy it again or train "
-            "again."
-        ) from error
     if not isinstance(header, dict) or header.get("checksum") != _checksum(arrays):
         raise FileError(
             f"{path}: its checksum does not fit its content; copy it again or train again."

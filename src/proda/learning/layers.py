@@ -160,7 +160,7 @@ def read_layers(
         if "site" not in opened.coords:
             raise LearningError(f"{forcing}: has no coordinate site to match sites with.")
         place = _positions(sites, opened["site"].to_numpy().astype(str), f"The forcing {forcing}")
-        drivers = Forcing.from_dataset(opened.isel(site=place).load())
+        drivers = Forcing.from_dataset(files.load(opened.isel(site=place), forcing))
     chosen = found.select(_positions(sites, found.site, f"The profiles of {profiles}"))
     layers = SiteLayers(
         settings.build_model(), settings.build_likelihood(), settings.operator, chosen, drivers

@@ -137,7 +137,7 @@ def read_residuals(
     path = Path(network) / RESIDUALS
     if not path.is_file():
         return None
-    found = files.load(files.open_netcdf(path), path)
+    found = files.load(files.open_netcdf(path, result=True), path)
     if "residual" not in found:
         raise LearningError(f"{path}: holds no residuals; make it again.")
     of = (found.attrs.get("model"), found.attrs.get("variant"))

@@ -65,6 +65,7 @@ def save_ensemble(
         folder.mkdir()
         header["weights"] = write_archive(folder / WEIGHTS, {}, arrays)
         ensemble.history.to_csv(folder / HISTORY, index=False)
+        header["history"] = hashlib.sha256((folder / HISTORY).read_bytes()).hexdigest()
         header["checksum"] = _checksum(header)
         (folder / HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
         if beside is not None:
@@ -100,10 +101,7 @@ def load_ensemble(
     inner, arrays = read_archive(folder / WEIGHTS)
     if inner["checksum"] != header["weights"]:
         raise FileError(f"{folder / WEIGHTS}: does not belong to {HEADER} beside it.")
-    try:
-        history = pd.read_csv(folder / HISTORY)
-    except (OSError, ValueError) as error:
-        raise FileError(f"{folder / HISTORY}: cannot be read ({error}).") from error
+    history = _history(folder, header)
     settings = LearningSettings.from_dict(header["settings"])
     layers = len(settings.hidden) + 1
     weights, biases = (
@@ -124,10 +122,8 @@ def _header(folder: Path) -> dict[str, Any]:
     where = folder / HEADER
     if not where.is_file():
         raise FileError(f"{where}: there is no such file; {folder} is no trained network.")
-    try:
-        header = json.loads(where.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(f"{where}: damaged ({error}); copy it again or train again.") from error
+    header = files.read_json(where, "description of a network",
+                             advice="Copy it again or train again.")  # fmt: skip
     found = header.get("format") if isinstance(header, dict) else None
     if found != FORMAT:
         raise FileError(
@@ -136,6 +132,16 @@ def _header(folder: Path) -> dict[str, Any]:
     if header.get("checksum") != _checksum(header):
         raise FileError(f"{where}: changed since it was written; copy it again or train again.")
     return header
+
+
+def _history(folder: Path, header: dict[str, Any]) -> pd.DataFrame:
+    """Read the losses by epoch; the networks of earlier versions say no checksum of them."""
+    path = folder / HISTORY
+    with files.reading(path, "table of losses", advice="Copy it again or train again."):
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != header.get("history", found):
+        raise FileError(f"{path}: changed since it was written; copy it again or train again.")
+    return files.read_csv(path, what="table of losses")
 
 
 def _checksum(header: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from proda.errors import FileError
-from proda.files import whole_file
+from proda.files import read_json, whole_file
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class ChunkFolder:
         if not note_path.is_file():
             return "absent"
         try:
-            note = json.loads(note_path.read_text())
-            settings, checksum = note["settings"], note["sha256"]
-        except (ValueError, KeyError, TypeError):
+            note = read_json(note_path)
+            settings, checksum = dict(note["settings"]), note["sha256"]
+        except (FileError, ValueError, KeyError, TypeError):
             return f"{note_path.name} is damaged"
         if settings != self.settings:
             every = sorted({*settings, *self.settings})

@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from proda.errors import MapError
-from proda.files import whole_file
+from proda.files import whole_netcdf
 from proda.maps.header import FILL, edges
 from proda.maps.totals import open_map
 
@@ -107,7 +107,7 @@ def _write(
     attrs: dict[str, Any],
     years: tuple[int, int] | None,
 ) -> None:
-    with whole_file(path) as temporary, netCDF4.Dataset(temporary, "w") as file:
+    with whole_netcdf(path) as temporary, netCDF4.Dataset(temporary, "w") as file:
         file.createDimension("bnds", 2)
         if years is not None:
             _time(file, *years)

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from proda import files
 from proda.drivers.covariates import open_covariates
 from proda.drivers.grids import standard_grid
-from proda.errors import FileError, MapError
+from proda.errors import MapError
 from proda.learning import load_ensemble
 from proda.learning.features import Missing
 from proda.learning.residuals import read_residuals
@@ -25,6 +24,7 @@ from proda.maps.run import CHUNK, MapResult, write_map
 from proda.maps.sources import Default, Everywhere, b_by_type
 from proda.models.registry import load_model
 from proda.parameters import Bounds
+from proda.places import check_dataset_sites
 from proda.simulate import MEAN_B, Progress
 
 PathLike = str | os.PathLike[str]
@@ -197,13 +197,14 @@ def map_mean(
     FileError, MapError
         If a file cannot be read, is no such file, or is of another model.
     """
-    posterior = files.load(files.open_dataset(kept), kept)
+    posterior = files.load(files.open_dataset(kept, result=True), kept)
     if "posterior_mean" not in posterior or "model" not in posterior.attrs:
         raise MapError(
             f"{kept}: no posteriors of sites; expected what `proda diagnose --output` writes."
         )
     if model is not None and posterior.attrs["model"] != model:
         raise MapError(f"{kept}: of the model {posterior.attrs['model']}, not {model}.")
+    check_dataset_sites(posterior, kept, MapError)
     kind = load_model(posterior.attrs["model"], posterior.attrs.get("variant", "default"))
     if posterior.sizes["site"] == 0:
         raise MapError(f"{kept}: holds no site.")
@@ -247,13 +248,10 @@ def _plant_types(path: PathLike, variable: str, cells: LandCells) -> np.ndarray:
 
 
 def _b_table(path: PathLike, types: np.ndarray) -> dict[Any, float]:
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path}: not a readable table ({error}).") from error
-    if missing := [name for name in ("type", "b") if name not in table]:
-        raise MapError(
-            f"{path}: lacks the column {', '.join(missing)}; expected the columns type and b."
-        )
-    kinds = table["type"].astype(int if types.dtype.kind == "i" else str)
-    return dict(zip(kinds.tolist(), table["b"].astype(float).tolist(), strict=True))
+    table = files.read_csv(path, needed=("type", "b"), what="table of types and b", kind=MapError)
+    with files.reading(path, "table of types and b", MapError, "Each type needs its number b."):
+        kinds = table["type"].astype(int if types.dtype.kind == "i" else str)
+        values = table["b"].astype(float)
+    if kinds.duplicated().any():
+        raise MapError(f"{path}: type {kinds[kinds.duplicated()].iloc[0]} is there twice.")
+    return dict(zip(kinds.tolist(), values.tolist(), strict=True))

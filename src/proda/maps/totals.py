@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from proda import files
 from proda.errors import MapError
+from proda.places import check_axes
 
 ZONES: dict[str, tuple[float, float]] = {
     "boreal": (50.0, 90.0),
@@ -38,9 +39,11 @@ def open_map(path: str | os.PathLike[str]) -> xr.Dataset:
     MapError
         If it is no map.
     """
-    dataset = files.open_netcdf(path)
-    if missing := [n for n in ("reason", "member_carbon", "cell_area") if n not in dataset]:
+    dataset = files.open_netcdf(path, result=True)
+    needed = ("lat", "lon", "reason", "member_carbon", "cell_area", "land_fraction")
+    if missing := [n for n in needed if n not in dataset.variables]:
         raise MapError(f"{path}: no map made by proda; it lacks {', '.join(missing)}.")
+    check_axes(dataset, path, MapError)
     return dataset
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import netCDF4
 import numpy as np
 
-from proda.files import whole_file
+from proda.files import whole_netcdf
 from proda.grid import CLM5_GRID
 from proda.maps.cells import OUTSIDE_LAND, LandCells
 from proda.maps.chunks import ChunkFolder
@@ -63,21 +62,17 @@ def assemble(
     """
     fields = _fields(model, folder)
     ends = list(dict.fromkeys(f.end for f in fields))
-    with whole_file(target) as temporary:
-        try:
-            with netCDF4.Dataset(temporary, "w", format="NETCDF4") as file:
-                n_members = int(folder.settings["members"])
-                write_axes(file, cells, n_members)
-                summary = _reasons(file, cells, folder, n_chunks, n_members)
-                if outside is not None:
-                    _outside(file, cells, outside)
-                for group in _groups(fields, len(cells)):
-                    _write_group(file, cells, folder, n_chunks, group, n_members)
-                _by_latitude(file, cells, folder, n_chunks, n_members)
-                file.setncatts(_globals(model, cells, folder, ends))
-        except RuntimeError as error:  # the library does not say why: most often the disk is full
-            free = shutil.disk_usage(temporary.parent).free
-            raise OSError(f"{error}; {free / 1e6:,.0f} MB are free on that disk") from error
+    with whole_netcdf(target) as temporary:
+        with netCDF4.Dataset(temporary, "w", format="NETCDF4") as file:
+            n_members = int(folder.settings["members"])
+            write_axes(file, cells, n_members)
+            summary = _reasons(file, cells, folder, n_chunks, n_members)
+            if outside is not None:
+                _outside(file, cells, outside)
+            for group in _groups(fields, len(cells)):
+                _write_group(file, cells, folder, n_chunks, group, n_members)
+            _by_latitude(file, cells, folder, n_chunks, n_members)
+            file.setncatts(_globals(model, cells, folder, ends))
     return summary | {"n_members": n_members}
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from proda.errors import FileError
-from proda.files import whole_file
+from proda.files import reading, whole_file
 
 MOST_BYTES = 250_000
 """A PNG is brought below this where 256 colours and 80 dots per inch can do it."""
@@ -95,7 +95,9 @@ def saved_figures(folder: str | os.PathLike[str]) -> Iterator[tuple[str, FigureF
     """
     for path in sorted(Path(folder).glob("*.json")):
         try:
-            described = FigureFile.model_validate_json(path.read_bytes())
+            with reading(path, "description of a figure"):
+                content = path.read_bytes()
+            described = FigureFile.model_validate_json(content)
         except ValidationError as error:
             raise FileError(
                 f"{path}: no description of a figure ({error.error_count()} faults); draw the "

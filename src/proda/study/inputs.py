@@ -116,7 +116,7 @@ def _against_truth(context: Context) -> None:
 
 def _loaded(path: Path) -> xr.Dataset:
     with open_map(path) as opened:
-        return opened.load()
+        return files.load(opened, path)
 
 
 def report(context: Context) -> str:

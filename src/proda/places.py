@@ -1,0 +1,120 @@
+"""Checks of what tells places apart: names of sites, latitudes and longitudes, axes of a grid."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from proda.errors import ProdaError
+
+LONGEST_TURN = 540.0
+"""Longitudes beyond this (degrees) are those of no convention."""
+
+
+def check_sites(
+    names: np.ndarray | Sequence[str],
+    where: str | os.PathLike[str],
+    kind: type[ProdaError],
+    latitude: np.ndarray | None = None,
+    longitude: np.ndarray | None = None,
+) -> None:
+    """Refuse sites that have no name, or the same one, or lie nowhere.
+
+    Parameters
+    ----------
+    names
+        (site,).
+    where
+        The file, for the message.
+    kind
+        The error to raise.
+    latitude, longitude
+        (site,), degrees; None: not looked at.
+
+    Raises
+    ------
+    kind
+        Naming the site.
+    """
+    names = np.asarray(names).astype(str)
+    if (empty := np.char.strip(names) == "").any():
+        raise kind(
+            f"{where}: site number {int(np.argmax(empty)) + 1} has no name "
+            f"({int(empty.sum()):,} such sites)."
+        )
+    unique, count = np.unique(names, return_counts=True)
+    if (count > 1).any():
+        first = unique[count > 1][0]
+        raise kind(
+            f"{where}: site {first} is there {int(count[unique == first][0])} times "
+            f"({int((count > 1).sum()):,} sites more than once); each must be there once."
+        )
+    for what, values, limit in (
+        ("latitude", latitude, 90.0), ("longitude", longitude, LONGEST_TURN)
+    ):  # fmt: skip
+        if values is None:
+            continue
+        wrong = ~(np.abs(np.asarray(values, dtype=float)) <= limit)
+        if wrong.any():
+            i = int(np.argmax(wrong))
+            raise kind(
+                f"{where}: site {names[i]} has the {what} {float(values[i]):g} "
+                f"({int(wrong.sum()):,} such sites); expected degrees, {-limit:g} to {limit:g}."
+            )
+
+
+def check_dataset_sites(
+    dataset: xr.Dataset, where: str | os.PathLike[str], kind: type[ProdaError]
+) -> None:
+    """Refuse a Dataset without sites, or with some that :func:`check_sites` refuses.
+
+    Raises
+    ------
+    kind
+        Naming the site.
+    """
+    if "site" not in dataset.variables or dataset["site"].dims != ("site",):
+        raise kind(f"{where}: has no coordinate site that names its sites.")
+    place = {
+        n: dataset[n].to_numpy() for n in ("latitude", "longitude")
+        if n in dataset.variables and dataset[n].dims == ("site",)
+        and dataset[n].dtype.kind in "fiu"
+    }  # fmt: skip
+    check_sites(dataset["site"].to_numpy(), where, kind, **place)
+
+
+def check_axes(
+    dataset: xr.Dataset,
+    where: str | os.PathLike[str],
+    kind: type[ProdaError],
+    axes: Sequence[str] = ("lat", "lon"),
+) -> None:
+    """Refuse a grid without axes, or with values that are no degrees, repeat or are not in order.
+
+    Raises
+    ------
+    kind
+        Naming the axis and the value.
+    """
+    for axis in axes:
+        if axis not in dataset.variables or dataset[axis].dims != (axis,):
+            raise kind(f"{where}: has no axis {axis}; where its cells lie is not known.")
+        if dataset[axis].dtype.kind not in "fiu":
+            raise kind(f"{where}: the axis {axis} holds no numbers.")
+        values = dataset[axis].to_numpy().astype(float)
+        limit = 90.0 if axis == "lat" else LONGEST_TURN
+        wrong = ~(np.abs(values) <= limit)
+        if wrong.any():
+            raise kind(
+                f"{where}: {axis} = {values[wrong][0]:g}; expected degrees, {-limit:g} to "
+                f"{limit:g}."
+            )
+        step = np.diff(values)
+        if (step == 0.0).any():
+            raise kind(f"{where}: {axis} = {values[1:][step == 0.0][0]:g} is there twice.")
+        if step.size and not ((step > 0.0).all() or (step < 0.0).all()):
+            turn = values[1:][np.sign(step) != np.sign(step[0])][0]
+            raise kind(f"{where}: the axis {axis} is not in order at {turn:g}.")
