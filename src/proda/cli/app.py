@@ -6,8 +6,11 @@ from typing import Annotated
 
 import typer
 
+from proda.cli.numbers import StrictNumbers
+
 app = typer.Typer(
     name="proda",
+    cls=StrictNumbers,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proda.cli.app import app
+from proda.cli.numbers import number, whole_number
 from proda.cli.stopping import STOPPED, seconds
 
 if TYPE_CHECKING:
@@ -260,14 +261,15 @@ def _options(pairs: list[str]) -> dict[str, int | bool]:
     values: dict[str, int | bool] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
-        if text.lower() in ("true", "false"):
-            values[name] = text.lower() == "true"
-        elif equals and text.replace("_", "").isdigit():
-            values[name] = int(text)
-        else:
+        try:
+            if not (name and equals):
+                raise ValueError
+            truth = {"true": True, "false": False}.get(text.lower())
+            values[name] = whole_number(text) if truth is None else truth
+        except ValueError as error:
             raise AssimilationError(
                 f"--option {pair}: expected NAME=WHOLE NUMBER, or NAME=true or false."
-            )
+            ) from error
     return values
 
 
@@ -277,7 +279,7 @@ def _error_sd(text: str) -> float | str:
     if text == "estimate":
         return text
     try:
-        return float(text)
+        return number(text)
     except ValueError as error:
         raise AssimilationError(
             f"--error-sd {text}: expected a number above 0, or 'estimate'."

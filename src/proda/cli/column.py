@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proda.cli.app import app
+from proda.cli.numbers import number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -86,7 +87,7 @@ def _settings(model: SoilModel, pairs: list[str]) -> dict[str, float]:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         try:
-            settings[name] = float(text)
+            settings[name] = number(text)
         except ValueError as error:
             raise ParameterError(f"--set {pair}: expected NAME=NUMBER.") from error
         if not equals or name not in model.parameters.index:

@@ -11,6 +11,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, print_table, progress
+from proda.cli.numbers import number, whole_number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -109,13 +110,16 @@ def from_clm(
     period = None
     if years:
         first, _, last = years.partition("-")
-        if not (first.isdigit() and last.isdigit()):
-            raise ForcingError(f"--years {years}: expected FIRST-LAST, such as 1901-1920.")
-        period = (int(first), int(last))
+        try:
+            period = (whole_number(first), whole_number(last))
+        except ValueError as error:
+            raise ForcingError(
+                f"--years {years}: expected FIRST-LAST, such as 1901-1920."
+            ) from error
     shares = None
     if npp_shares:
         try:
-            shares = [float(s) for s in npp_shares.split(",")]
+            shares = [number(s) for s in npp_shares.split(",")]
         except ValueError as error:
             raise ForcingError(f"--npp-shares {npp_shares}: expected four numbers.") from error
     with _bar("Averaging", "files, each once per block") as step:  # first it reads their headers

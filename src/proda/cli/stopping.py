@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proda.cli.numbers import number
 from proda.errors import ProdaError
 
 STOPPED = 75
@@ -22,7 +23,7 @@ def seconds(text: str | None) -> float | None:
         return None
     unit = text[-1:] if text[-1:] in _UNITS else ""
     try:
-        return float(text.removesuffix(unit)) * _UNITS.get(unit, 1.0)
+        return number(text.removesuffix(unit)) * _UNITS.get(unit, 1.0)
     except ValueError as error:
         raise ProdaError(
             f"--stop-after {text}: expected a time such as 600s, 90m or 11.5h."

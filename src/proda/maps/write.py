@@ -62,17 +62,19 @@ def assemble(
     """
     fields = _fields(model, folder)
     ends = list(dict.fromkeys(f.end for f in fields))
-    with whole_netcdf(target) as temporary:
-        with netCDF4.Dataset(temporary, "w", format="NETCDF4") as file:
-            n_members = int(folder.settings["members"])
-            write_axes(file, cells, n_members)
-            summary = _reasons(file, cells, folder, n_chunks, n_members)
-            if outside is not None:
-                _outside(file, cells, outside)
-            for group in _groups(fields, len(cells)):
-                _write_group(file, cells, folder, n_chunks, group, n_members)
-            _by_latitude(file, cells, folder, n_chunks, n_members)
-            file.setncatts(_globals(model, cells, folder, ends))
+    with (
+        whole_netcdf(target) as temporary,
+        netCDF4.Dataset(temporary, "w", format="NETCDF4") as file,
+    ):
+        n_members = int(folder.settings["members"])
+        write_axes(file, cells, n_members)
+        summary = _reasons(file, cells, folder, n_chunks, n_members)
+        if outside is not None:
+            _outside(file, cells, outside)
+        for group in _groups(fields, len(cells)):
+            _write_group(file, cells, folder, n_chunks, group, n_members)
+        _by_latitude(file, cells, folder, n_chunks, n_members)
+        file.setncatts(_globals(model, cells, folder, ends))
     return summary | {"n_members": n_members}
 
 
