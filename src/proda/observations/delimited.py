@@ -53,9 +53,7 @@ def read_header(path: str | os.PathLike[str], dialect: Dialect) -> list[str]:
     return _header(Path(path), dialect, None).names
 
 
-def _header(
-    path: Path, dialect: Dialect, is_description: Callable[[Row], bool] | None
-) -> Header:
+def _header(path: Path, dialect: Dialect, is_description: Callable[[Row], bool] | None) -> Header:
     try:
         if len(codecs.encode("\n", dialect.encoding)) != 1:
             raise FileError(f"{path}: {dialect.encoding} is not read; convert it to UTF-8 first.")

@@ -30,8 +30,8 @@ _KINDS = (
     (b"BZh", "compressed with bzip2. Unpack it, or compress it with gzip"),
     (b"\xfd7zXZ\x00", "compressed with xz. Unpack it, or compress it with gzip"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd. Unpack it, or compress it with gzip"),
-    (b"\xff\xfe", "UTF-16 text (Excel's \"Unicode Text\"). Save it as CSV UTF-8"),
-    (b"\xfe\xff", "UTF-16 text (Excel's \"Unicode Text\"). Save it as CSV UTF-8"),
+    (b"\xff\xfe", 'UTF-16 text (Excel\'s "Unicode Text"). Save it as CSV UTF-8'),
+    (b"\xfe\xff", 'UTF-16 text (Excel\'s "Unicode Text"). Save it as CSV UTF-8'),
 )
 """First bytes of what is no delimited text -> what it is and what to do."""
 _HTML = re.compile(rb"\s*<(!doctype|html|table|head|meta|\?xml)", re.IGNORECASE)
@@ -85,9 +85,7 @@ class Checked(io.RawIOBase):
         Lines at the beginning that are left out: the header.
     """
 
-    def __init__(
-        self, path: Path, raw: io.BufferedIOBase, dialect: Dialect, skip: int = 0
-    ) -> None:
+    def __init__(self, path: Path, raw: io.BufferedIOBase, dialect: Dialect, skip: int = 0) -> None:
         self._path, self._raw, self._dialect, self._skip = path, raw, dialect, skip
         self._decoder = codecs.getincrementaldecoder(dialect.encoding)(errors="strict")
         blank = re.escape(dialect.delimiter.encode(dialect.encoding))
