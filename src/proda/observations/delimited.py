@@ -22,7 +22,16 @@ import pyarrow.csv as pacsv
 
 from proda.errors import FileError
 from proda.observations.notes import note
-from proda.observations.text import FALSE, NULLS, TRUE, Checked, Dialect, lines, open_bytes
+from proda.observations.text import (
+    FALSE,
+    NO_IDENTIFIER,
+    NULLS,
+    TRUE,
+    Checked,
+    Dialect,
+    lines,
+    open_bytes,
+)
 from proda.observations.text_faults import decode, diagnose
 
 _NAMES = {"\t": "a tab", ",": "a comma", ";": "a semicolon", "|": "a bar", " ": "a blank"}
@@ -226,7 +235,7 @@ def _cleaned(
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if pa.types.is_string(column.type):
             column = pc.utf8_trim_whitespace(column)
-            if name in identifiers and pc.any(pc.is_in(column, pa.array(NULLS))).as_py():
+            if name in identifiers and pc.any(pc.is_in(column, pa.array(NO_IDENTIFIER))).as_py():
                 raise FileError("no identifier")
         elif pa.types.is_floating(column.type):
             numbers = column.to_numpy(zero_copy_only=False)

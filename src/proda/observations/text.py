@@ -16,6 +16,8 @@ from proda.observations.notes import note
 
 NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "#N/A")
 """Texts that mean "no value"."""
+NO_IDENTIFIER = tuple(text for text in NULLS if text != "NA")
+"""Texts that no row's identifier can be; NA is a name like any other."""
 TRUE = ("true", "t", "1")
 FALSE = ("false", "f", "0")
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from proda.errors import FileError
-from proda.observations.text import FALSE, NULLS, TRUE, Dialect, lines, open_bytes
+from proda.observations.text import FALSE, NO_IDENTIFIER, NULLS, TRUE, Dialect, lines, open_bytes
 
 # A quoted note may be long; Python's own limit of 128 KiB is below what real tables hold.
 csv.field_size_limit(1 << 24)
@@ -159,7 +159,7 @@ def _check_identifiers(
     identifiers: Sequence[str],
 ) -> None:
     for position, (name, value) in enumerate(zip(header, fields, strict=True), start=1):
-        if name in identifiers and value.strip() in NULLS:
+        if name in identifiers and value.strip() in NO_IDENTIFIER:
             raise FileError(
                 f"{path}, line {number}, column {position} ({name}): there is no identifier "
                 f"({value!r}); fill it in, or delete the line."

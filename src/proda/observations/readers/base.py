@@ -165,7 +165,7 @@ def known_texts(
     if unknown:
         raise ObservationError(
             f"{where}: {', '.join(map(repr, sorted(unknown)[:5]))}"
-            f"{', ...' if len(unknown) > 5 else ''} in {sum(unknown.values()):,} rows is not known; "
+            f"{', ...' if len(unknown) > 5 else ''} is not known ({sum(unknown.values()):,} rows); "
             f"use one of {', '.join(map(repr, allowed))}."
         )
     meanings = [codes.get(_plain(t)) if t is not None else None

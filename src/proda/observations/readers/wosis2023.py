@@ -1,8 +1,8 @@
 """WoSIS snapshot of December 2023 (Batjes et al. 2024, doi:10.17027/isric-wdcsoils-20231130).
 
 Also the dynamic data set WoSIS latest, which is written alike. One tab separated file per
-property, `wosis_202312_<property>.tsv` or `wosis_latest_<property>.tsv`; each row is one layer with its
-profile's coordinates. Units as in the 2019 snapshot: g kg-1, kg dm-3, volume %, cm.
+property, `wosis_202312_<property>.tsv` or `wosis_latest_<property>.tsv`; each row is one layer
+with its profile's coordinates. Units as in the 2019 snapshot: g kg-1, kg dm-3, volume %, cm.
 """
 
 from __future__ import annotations
