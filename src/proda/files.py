@@ -7,6 +7,7 @@ import functools
 import json
 import logging
 import os
+import re
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -129,18 +130,56 @@ def read_text(
 
 
 def read_toml(path: str | os.PathLike[str], kind: type[ProdaError] = FileError) -> dict[str, Any]:
-    """Read a TOML file.
+    """Read a TOML file; a byte order mark of UTF-8, which some editors write, is left out.
 
     Raises
     ------
     kind
-        If it cannot be read, or is not TOML.
+        If it cannot be read, is not TOML, is nested too deeply, or holds a Windows path in double
+        quotes, in which TOML takes a backslash and a letter for another character.
     """
-    text = read_text(path, "TOML file", kind)
     try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise kind(f"{path}: cannot be read as settings ({_words(error)}).") from error
+        content = Path(path).read_bytes()
+        if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise kind(f"{path}: is UTF-16 text; save it as UTF-8.")
+        values = tomllib.loads(content.decode("utf-8-sig"))
+    except tomllib.TOMLDecodeError as error:
+        advice = _BACKSLASH if "\\" in str(error) or "hex value" in str(error) else ""
+        raise kind(f"{path}: cannot be read as settings ({error}).{advice}") from error
+    except UnicodeDecodeError as error:
+        raise kind(
+            f"{path}: cannot be read as settings: byte 0x{content[error.start]:02x} in line "
+            f"{content[: error.start].count(10) + 1} is not UTF-8; save it as UTF-8."
+        ) from error
+    except RecursionError as error:
+        raise kind(f"{path}: nested too deeply to be settings.") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, ProdaError):
+            raise
+        raise kind(f"{path}: cannot be read as settings ({error}).") from error
+    for name, value in _texts(values):
+        if _MANGLED.match(value):
+            raise kind(f"{path}: {name} = {value!r} holds control characters.{_BACKSLASH}")
+    return values
+
+
+_MANGLED = re.compile(r"[A-Za-z]:[^\t\n\r\f\x08\x1b\0]{0,300}[\t\n\r\f\x08\x1b\0]\S")
+_BACKSLASH = (
+    " In double quotes a backslash and a letter mean another character; write a Windows path in "
+    "single quotes, or with /: 'C:\\data\\new' or \"C:/data/new\"."
+)
+
+
+def _texts(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every text of nested settings with its place."""
+    if isinstance(values, str):
+        yield name, values
+    elif isinstance(values, dict):
+        for key, value in values.items():
+            yield from _texts(value, f"{name}.{key}".lstrip("."))
+    elif isinstance(values, list):
+        for i, value in enumerate(values):
+            yield from _texts(value, f"{name}[{i}]")
 
 
 def read_json(

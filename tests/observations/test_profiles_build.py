@@ -144,8 +144,9 @@ def test_a_fault_leaves_no_half_written_output(tmp_path, csv_settings):
 def test_a_row_without_identifier_is_refused(csv_settings):
     # NA is a name like any other; nothing is not.
     assert build(csv_settings([*LINES, "NA,1,1,1,0,10,1,,"]), None).total("profile") == 5
-    with pytest.raises(ObservationError, match="survey: 1 rows have no profile identifier"):
-        build(csv_settings([*LINES, ",1,1,1,0,10,1,,"]), None)
+    for nothing in ("", " ", "NaN", "#N/A"):
+        with pytest.raises(FileError, match=r"survey.csv, line 13, column 1 .*there is no identif"):
+            build(csv_settings([*LINES, f"{nothing},1,1,1,0,10,1,,"]), None)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path, csv_settings):
@@ -194,10 +195,11 @@ def test_lost_rows_would_be_noticed(csv_settings):
 
 
 def test_all_profiles_left_out(tmp_path, csv_settings):
-    summary = build(csv_settings(LINES[3:5]), tmp_path / "out")
-    profiles, layers, rejected = tables(tmp_path / "out")
-    assert (len(profiles), len(layers), len(rejected)) == (0, 0, 3)
-    verify(summary, tmp_path / "out")
+    build(csv_settings(LINES), tmp_path / "out")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    with pytest.raises(ObservationError, match=r"No profile is kept.*too_few_layers.*soc_missing"):
+        build(csv_settings(LINES[3:5]), tmp_path / "out")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
 
 
 # --- settings --------------------------------------------------------------------------------

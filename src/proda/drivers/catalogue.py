@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from proda import faults
 from proda.errors import DownloadError
 
 ENVIRONMENT = "PRODA_CATALOGUE"
@@ -86,8 +87,6 @@ def _read(text: str, where: str) -> dict[str, Source]:
         try:
             sources[name] = Source.model_validate(entry)
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or name}: {e['msg']}" for e in error.errors()
-            )
-            raise DownloadError(f"{where}: [{name}] is not understood: {problems}.") from error
+            said = faults.say(error, Source, name)
+            raise DownloadError(f"{where}: [{name}] is not understood: {said}.") from error
     return sources

@@ -25,6 +25,7 @@ from typing import Any, Literal
 import distributed
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from proda import faults
 from proda.errors import AssimilationError
 from proda.files import read_toml
 from proda.inference.runner import ONE_THREAD
@@ -154,10 +155,8 @@ def check_cluster(values: dict[str, Any], where: str = "cluster") -> ClusterSett
     try:
         return ClusterSettings.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()
-        )
-        raise AssimilationError(f"{where}: {faults}.") from error
+        said = faults.say(error, ClusterSettings)
+        raise AssimilationError(f"{where}: {said}.") from error
 
 
 @contextmanager

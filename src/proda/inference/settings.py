@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from proda import faults
 from proda.errors import AssimilationError
 from proda.inference.likelihood import LIKELIHOODS, SD_LOG, Likelihood, LogNormal
 from proda.inference.operator import Operator
@@ -110,9 +111,7 @@ def check(**values: Any) -> Settings:
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()
-        )
-        raise AssimilationError(f"Settings of the assimilation: {faults}.") from error
+        said = faults.say(error, Settings)
+        raise AssimilationError(f"Settings of the assimilation: {said}.") from error
     settings.build()
     return settings

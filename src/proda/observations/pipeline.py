@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from proda.errors import ObservationError
-from proda.observations import duplicates, pedotransfer, stock
+from proda.observations import duplicates, meeting, pedotransfer, stock
 from proda.observations.land import LandMask
-from proda.observations.quality import judge
+from proda.observations.notes import collecting
+from proda.observations.quality import Verdict, judge
 from proda.observations.readers import Part
 from proda.observations.readers.base import LAYER_FIELDS, PROFILE_FIELDS
 from proda.observations.schema import (
@@ -35,6 +36,8 @@ from proda.observations.summary import KEPT, Count, Fit, Summary
 
 Report = Callable[[str, int, int], None]
 """Called with (what is being done, how much is done, how much there is)."""
+_MAX_LONELY = 10_000
+"""Identifiers without a counterpart that are remembered, to name some of them."""
 
 
 @dataclass
@@ -52,12 +55,20 @@ class Work:
     index: list[pd.DataFrame] = field(default_factory=list)
     pairs: list[pd.DataFrame] = field(default_factory=list)
     unmatched: int = 0
+    notes: list[str] = field(default_factory=list)
+    moved: dict[str, float] = field(default_factory=dict)
+    n_upwards: int = 0
+    n_negative: int = 0
+    lonely: dict[str, list[str]] = field(default_factory=dict)
     fits: list[Fit] = field(default_factory=list)
 
     def run(self, size: int) -> Summary:
         """Do all steps for sources of `size` bytes, and check that every row is accounted for."""
-        self.read(size)
+        with collecting() as self.notes:
+            self.read(size)
         self.judge()
+        if not self.index:
+            raise ObservationError(self._nothing_kept())
         kept_as = self.duplicates()
         curve = self.fit(kept_as)
         self.write(curve, kept_as)
@@ -105,6 +116,7 @@ class Work:
                           .assign(level="profile"))  # fmt: skip
         verdict = judge(profiles, layers, self.settings.rules, self.land)
         profiles, layers = verdict.profiles, verdict.layers
+        self._remember(verdict)
         dated = layers.groupby("profile_id")["year"].min()
         years = profiles["profile_id"].map(dated)
         profiles["year"] = profiles["year"].where(profiles["year"].notna(), years)
@@ -132,6 +144,53 @@ class Work:
         self.index.append(pd.concat([own, keys], axis=1))
         self.spool.put("kept_profiles", k, pa.Table.from_pandas(kept, preserve_index=False))
         self.spool.put("kept_layers", k, pa.Table.from_pandas(kept_layers, preserve_index=False))
+
+    def _remember(self, verdict: Verdict) -> None:
+        """Count what is said in the notes at the end."""
+        self.moved |= verdict.origin.moved.to_dict()
+        self.n_upwards += int(verdict.origin.upwards.sum())
+        self.n_negative += int(verdict.origin.negative.sum())
+        for rows, reason in ((verdict.profiles, "no_layers"), (verdict.layers, "no_profile_row")):
+            ids = self.lonely.setdefault(reason, [])
+            found = rows.loc[rows["reason"] == reason, "profile_id"].unique()
+            ids.extend(found[: _MAX_LONELY - len(ids)].tolist())
+
+    def _nothing_kept(self) -> str:
+        """Say why no profile is left."""
+        counts = pd.concat(self.counts) if self.counts else pd.DataFrame()
+        said = ["No profile is kept, so nothing is written."]
+        for level in ("profile", "layer"):
+            if not counts.empty and (own := counts[counts["level"] == level]).size:
+                by = own.groupby("reason")["n"].sum().sort_values(ascending=False)
+                reasons = ", ".join(f"{reason} {n:,}" for reason, n in by.items())
+                said.append(f"{level.capitalize()}s left out: {reasons}.")
+        said += [*self._notes_of_rows(), *self.notes]
+        said.append("Wrong units and identifiers that differ are the usual causes.")
+        return " ".join(said)
+
+    def _notes_of_rows(self) -> list[str]:
+        notes = []
+        if self.moved:
+            thickness = [100 * t for t in self.moved.values()]
+            some = ", ".join(sorted(self.moved)[:3])
+            notes.append(
+                f"In {len(self.moved):,} profiles (such as {some}) depths count from the top of "
+                f"the litter, which is {min(thickness):g} to {max(thickness):g} cm thick: its "
+                "thickness is taken off all depths, so that 0 is the surface of the mineral soil."
+            )
+        if self.n_upwards:
+            notes.append(
+                f"{self.n_upwards:,} layers written upwards from the mineral soil (such as 8 to "
+                "4 cm) are counted as litter."
+            )
+        if self.n_negative:
+            notes.append(
+                f"{self.n_negative:,} layers belong to profiles whose depths count down as "
+                "negative numbers; give depths as positive numbers (they are depth_inverted)."
+            )
+        if any(self.lonely.values()):
+            notes += meeting.notes(self.lonely["no_layers"], self.lonely["no_profile_row"])
+        return notes
 
     def _add_pairs(self, layers: pd.DataFrame, starts: np.ndarray) -> None:
         """Hold carbon, density and number of the profile of kept layers that have both."""
@@ -258,7 +317,7 @@ class Work:
         given: dict[str, dict[str, int]] = {}
         for row in _records(read):
             given.setdefault(row["level"], {})[row["source"]] = row["n"]
-        notes = []
+        notes = [*self._notes_of_rows(), *self.notes, *self._unknown_preferences(counts)]
         if self.land is None:
             notes.append("No land mask was given: profiles in the sea were not looked for.")
         if self.unmatched:
@@ -277,6 +336,14 @@ class Work:
             fits=self.fits,
             notes=notes,
         )  # fmt: skip
+
+    def _unknown_preferences(self, counts: pd.DataFrame) -> list[str]:
+        known = {*counts["source"], *counts["group"]}
+        unknown = [name for name in self.settings.rules.prefer if name not in known]
+        if not unknown:
+            return []
+        return [f"rules.prefer names {', '.join(unknown)}, which is no source and no collection "
+                f"here; there are {', '.join(sorted(known))}."]  # fmt: skip
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from proda.observations import stock
+from proda.observations import split_rows, stock
+from proda.observations.depths import Origin, from_mineral_surface
 from proda.observations.land import LandMask
 from proda.observations.rules import LAYER_REASONS, PROFILE_REASONS, Rules
 
@@ -22,6 +23,7 @@ class Verdict:
 
     profiles: pd.DataFrame
     layers: pd.DataFrame
+    origin: Origin
 
 
 class _Reasons:
@@ -62,6 +64,9 @@ def judge(
         Land mask, or None: then no profile is left out for lying in the sea.
     """
     profiles, conflict = _merge_rows(profiles)
+    layers = layers.reset_index(drop=True)
+    origin = from_mineral_surface(layers, rules.overlap_tolerance)
+    layers = origin.layers.assign(negative=origin.negative)
     layers = layers.sort_values(
         ["profile_id", "upper_depth", "lower_depth"], ignore_index=True, kind="stable"
     )
@@ -75,7 +80,7 @@ def judge(
     falls = kept & fallen
     layers.loc[falls, "reason"] = profiles["reason"].to_numpy()[code[falls]]
     layers["by"] = np.where(falls, "profile", "layer")
-    return Verdict(profiles, layers)
+    return Verdict(profiles, layers.drop(columns="negative"), origin)
 
 
 def _merge_rows(profiles: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
@@ -91,9 +96,10 @@ def _merge_rows(profiles: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def _judge_layers(layers: pd.DataFrame, code: np.ndarray, rules: Rules) -> pd.DataFrame:
+    layers, joined, apart = split_rows.join(layers, code)
     upper, lower = layers["upper_depth"].to_numpy(float), layers["lower_depth"].to_numpy(float)
     soc, given = layers["soc"].to_numpy(float), layers["stock_given"].to_numpy(float)
-    carbon = np.where(np.isfinite(given), given, soc)
+    carbon = np.where(np.isnan(given), soc, given)
     coarse, ph = layers["coarse"].to_numpy(float), layers["ph"].to_numpy(float)
     density = layers["bulk_density"].to_numpy(float)
     basis = layers["soc_basis"]
@@ -101,15 +107,20 @@ def _judge_layers(layers: pd.DataFrame, code: np.ndarray, rules: Rules) -> pd.Da
     bounds = {"upper": upper, "lower": lower}
     why.rule("no_profile_row", code < 0)
     why.rule("depth_missing", ~(np.isfinite(upper) & np.isfinite(lower)))
-    why.rule("litter", (upper < 0) | layers["litter"].eq(True).to_numpy(bool))
+    above = (upper < 0) & (upper >= -rules.max_depth) & ~layers["negative"].to_numpy(bool)
+    why.rule("litter", above | layers["litter"].eq(True).to_numpy(bool))
     why.rule("depth_inverted", lower < upper, "{upper:g} to {lower:g} m", **bounds)
     why.rule("depth_no_thickness", lower == upper, "{upper:g} m", **bounds)
-    why.rule("depth_implausible", lower > rules.max_depth, "{lower:g} m", **bounds)
-    why.rule("soc_missing", ~np.isfinite(carbon))
+    beyond = (lower > rules.max_depth) | (upper < -rules.max_depth)
+    why.rule("depth_implausible", beyond, "{upper:g} to {lower:g} m", **bounds)
+    detail = "density {d:g} kg m-3, stones {c:g} %"
+    why.rule("values_conflict", apart, detail, d=density, c=coarse)
+    why.rule("row_joined", joined, detail, d=density, c=coarse)
+    why.rule("soc_missing", np.isnan(carbon))
     why.rule("soc_negative", carbon < 0, "{c:g}", c=carbon)
     why.rule("soc_zero", carbon == 0)
-    why.rule("soc_impossible", np.where(np.isfinite(given), given > rules.max_stock,
-                                        soc > rules.max_soc), "{c:g}", c=carbon)  # fmt: skip
+    why.rule("soc_impossible", np.where(np.isnan(given), soc > rules.max_soc,
+                                        given > rules.max_stock), "{c:g}", c=carbon)  # fmt: skip
     why.rule("soc_basis_excluded", basis.isin(rules.exclude_soc_basis).to_numpy(bool))
     alkaline = (basis == "total carbon").to_numpy(bool) & (ph > rules.total_carbon_max_ph)
     why.rule("total_carbon_alkaline", alkaline, "pH {ph:g}", ph=ph)

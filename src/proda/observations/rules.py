@@ -8,15 +8,24 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SocBasis = Literal["organic carbon", "total carbon", "total minus inorganic carbon", "spectroscopy"]
+"""What a carbon number can be; the same as `schema.SOC_BASES`."""
 
 LAYER_REASONS: dict[str, str] = {
     "no_profile_row": "no row of the profile table has this layer's profile",
     "depth_missing": "a bound is absent or infinite",
-    "litter": "starts above the mineral soil (negative depth), or the source calls it litter",
-    "depth_inverted": "lower bound above the upper bound",
+    "litter": "lies on the mineral soil (negative depth, or written upwards), or the source calls "
+    "it litter",
+    "depth_inverted": "lower bound above the upper bound, or depths that count down as negative "
+    "numbers",
     "depth_no_thickness": "lower bound equal to the upper bound",
-    "depth_implausible": "lower bound deeper than max_depth",
+    "depth_implausible": "lower bound deeper than max_depth, or as far above the mineral soil",
+    "values_conflict": "another row with the same bounds, without carbon, gives another density or "
+    "other stones",
+    "row_joined": "a row without carbon whose density or other values fill the row with carbon and "
+    "the same bounds",
     "soc_missing": "neither carbon content nor carbon stock",
     "soc_negative": "carbon below 0",
     "soc_zero": "carbon exactly 0: below detection, and without a logarithm",
@@ -56,7 +65,7 @@ PROFILE_REASONS: dict[str, str] = {
 class Rules(BaseModel):
     """Limits and choices of the rules; every default is here."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     min_layers: int = Field(3, ge=1, description="Layers a profile needs (the study: over two).")
     min_max_depth: float = Field(
@@ -96,7 +105,7 @@ class Rules(BaseModel):
     exclude_reconstructed: bool = Field(
         False, description="Leave out profiles whose bounds are reconstructed from mid-depths."
     )
-    exclude_soc_basis: tuple[str, ...] = Field(
+    exclude_soc_basis: tuple[SocBasis, ...] = Field(
         ("spectroscopy",), description="Kinds of carbon number that are left out."
     )
     total_carbon_max_ph: float = Field(
@@ -114,3 +123,9 @@ class Rules(BaseModel):
         description="Sources or collections in the order in which they are kept where one profile "
         "came from several; the others follow in the order of the settings.",
     )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Rules:
+        if self.min_density >= self.max_density:
+            raise ValueError("min_density must be below max_density")
+        return self

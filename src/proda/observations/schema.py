@@ -16,8 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from proda.errors import FileError, ObservationError
+from proda.files import reading
 
 SCHEMA_VERSION = "1"
+SOC_BASES = ("organic carbon", "total carbon", "total minus inorganic carbon", "spectroscopy")
+"""What a carbon number can be."""
 
 _METRE = {"m": 1.0, "cm": 0.01, "mm": 0.001, "dm": 0.1}
 _CONTENT = {"g kg-1": 1.0, "g/kg": 1.0, "%": 10.0, "percent": 10.0, "mg kg-1": 0.001, "1": 1000.0}
@@ -204,14 +207,23 @@ def read_table(
         If the file is absent, not Parquet, or not a table of this kind.
     """
     target = Path(path)
-    if not target.is_file():
+    with reading(target, "Parquet file"):
+        there = target.is_file()
+    if not there:
         raise FileError(f"{target}: there is no such file; `proda profiles build` writes it.")
-    try:
+    with reading(target, "Parquet file"):
         found = pq.read_schema(target)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise FileError(f"{target}: not a readable Parquet file ({error}).") from error
     if missing := [c.name for c in columns if c.name not in found.names]:
         raise FileError(
             f"{target}: not a table of `proda profiles build`; it lacks {', '.join(missing)}."
         )
-    return pq.read_table(target, columns=list(names) if names is not None else None).to_pandas()
+    wanted = [c for c in columns if names is None or c.name in names]
+    for column in wanted:
+        if found.names.count(column.name) > 1 or found.field(column.name).type != column.type:
+            raise FileError(
+                f"{target}: not a table of `proda profiles build`; the column {column.name} "
+                f"should be there once, of type {column.type}."
+            )
+    with reading(target, "Parquet file"):
+        names = list(names) if names is not None else [c.name for c in wanted]
+        return pq.read_table(target, columns=names).to_pandas()

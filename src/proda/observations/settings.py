@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from proda import faults
 from proda.errors import ObservationError
 from proda.files import read_toml
 from proda.observations.pedotransfer import PAPER, Pedotransfer
@@ -21,7 +22,7 @@ _PATHS = ("folder", "file", "layers_file", "profiles_file")
 class Settings(BaseModel):
     """Everything that `proda profiles build` can be told."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     source: tuple[AnySource, ...] = Field(
         min_length=1, description="The sources, the most trusted first."
@@ -79,12 +80,7 @@ def from_mapping(values: Mapping[str, Any], where: str, base: Path | None = None
     try:
         return Settings.model_validate(found)
     except ValidationError as error:
-        faults = "; ".join(
-            ".".join(str(part) for part in fault["loc"]) + ": "
-            + fault["msg"].removeprefix("Value error, ")
-            for fault in error.errors()
-        )  # fmt: skip
-        raise ObservationError(f"{where}: {faults}.") from error
+        raise ObservationError(f"{where}: {faults.say(error, Settings)}.") from error
 
 
 def read_settings(path: str | os.PathLike[str]) -> Settings:

@@ -8,12 +8,13 @@ import io
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn
 
+import numpy as np
 import pyarrow as pa
 
 from proda.errors import FileError
-from proda.observations.text import FALSE, NULLS, TRUE, Dialect, open_bytes
+from proda.observations.text import FALSE, NO_IDENTIFIER, NULLS, TRUE, Dialect, lines, open_bytes
 
 # A quoted note may be long; Python's own limit of 128 KiB is below what real tables hold.
 csv.field_size_limit(1 << 24)
@@ -37,30 +38,40 @@ def decode(path: Path, line: bytes, number: int, dialect: Dialect, header: Seque
 def diagnose(
     path: Path,
     header: list[str],
+    n_header: int,
     wanted: Mapping[str, pa.DataType],
     dialect: Dialect,
+    identifiers: Sequence[str],
     error: BaseException,
 ) -> NoReturn:
     """Find the first fault line by line, and say where it is."""
-    number = 1
+    number = n_header
     try:
         with open_bytes(path, None) as raw:
-            lines = _decoded_lines(path, raw, dialect, header)
-            next(lines)
-            for number, fields in _rows(lines, dialect):
+            texts = _decoded_lines(path, raw, dialect, header)
+            for _ in range(n_header):
+                next(texts)
+            for number, fields in _rows(texts, dialect):
                 _check_row(path, number, fields, header, wanted, dialect)
+                _check_identifiers(path, number, fields, header, identifiers)
+        if number == n_header:
+            raise FileError(
+                f"{path}: holds a header but no rows below it. Was the export complete?"
+            ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile, OSError) as broken:
         raise FileError(
             f"{path}, line {number}, column 1 ({header[0]}): the compressed data end or break "
             f"after this line ({broken}). The file was cut or damaged; fetch it again."
         ) from broken
+    except FileError as fault:
+        raise fault if str(path) in str(fault) else FileError(f"{path}, {fault}") from fault
     raise FileError(f"{path}: cannot be read ({error}).") from error
 
 
 def _decoded_lines(
-    path: Path, raw: IO[bytes], dialect: Dialect, header: list[str]
+    path: Path, raw: io.BufferedIOBase, dialect: Dialect, header: list[str]
 ) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(raw, start=1):
+    for number, line in enumerate(lines(raw, max(dialect.block_size, 1 << 20)), start=1):
         text = decode(path, line, number, dialect, header)
         if "\0" in text:
             column = text[: text.index("\0")].count(dialect.delimiter) + 1
@@ -80,16 +91,16 @@ def _decoded_lines(
 
 
 def _rows(
-    lines: Iterator[tuple[int, str]], dialect: Dialect
+    texts: Iterator[tuple[int, str]], dialect: Dialect
 ) -> Iterator[tuple[int, Sequence[str]]]:
     """Yield (number of the first line, fields) of every row that is not empty."""
-    for number, text in lines:
+    for number, text in texts:
         parts, is_open = [text], text.count('"') % 2
-        while dialect.multiline and is_open and (more := next(lines, None)) is not None:
+        while dialect.multiline and is_open and (more := next(texts, None)) is not None:
             parts.append(more[1])
             is_open ^= more[1].count('"') % 2
         row = "".join(parts)
-        if row.strip("\r\n"):
+        if row.strip(f'{dialect.delimiter} \t\r\n"'):
             yield number, next(csv.reader(io.StringIO(row), delimiter=dialect.delimiter))
 
 
@@ -103,20 +114,55 @@ def _check_row(
 ) -> None:
     if len(fields) != len(header):
         column = min(len(fields), len(header))
+        why = "The file was cut here, or a value holds the delimiter or an unclosed quote."
+        if len(fields) == len(header) + 1 and not fields[-1].strip():
+            why = "It ends with a delimiter; end the header with one too, or remove it."
         raise FileError(
             f"{path}, line {number}, column {column} ({header[column - 1]}): the line has "
-            f"{len(fields)} columns where the header has {len(header)}. The file was cut here, "
-            "or a value holds the delimiter or an unclosed quote."
+            f"{len(fields)} columns where the header has {len(header)}. {why}"
         )
     for position, (name, value) in enumerate(zip(header, fields, strict=True), start=1):
         type_ = wanted.get(name)
         if type_ is None or pa.types.is_string(type_) or value in (*NULLS, *dialect.missing):
             continue
         if not _parses(value, type_, dialect.decimal):
-            hint = " (a decimal comma?)" if "," in value and dialect.decimal == "." else ""
+            kind = "a truth value" if pa.types.is_boolean(type_) else "a number"
             raise FileError(
                 f"{path}, line {number}, column {position} ({name}): {value!r} is not "
-                f"{'a truth value' if pa.types.is_boolean(type_) else 'a number'}{hint}."
+                f"{kind}{_hint(value, kind, dialect)}."
+            )
+
+
+def _hint(value: str, kind: str, dialect: Dialect) -> str:
+    """Say what the value seems to be, if anything is known."""
+    if kind == "a truth value":
+        return f"; use one of {', '.join(TRUE + FALSE)}"
+    if not value.isascii() and any(c.isdigit() for c in value):
+        return "; only the digits 0-9 are read"
+    if "," in value and dialect.decimal == ".":
+        return " (a decimal comma?)"
+    if "." in value and dialect.decimal != ".":
+        return " (a decimal point?)"
+    if value.strip()[:1] in "<>" and value.strip():
+        return " (a limit of detection? Give a value, or list the text under missing)"
+    if not any(c.isdigit() for c in value):
+        return (". If the line holds units or explanations, delete it; if the text means no "
+                "value, list it under missing")  # fmt: skip
+    return ""
+
+
+def _check_identifiers(
+    path: Path,
+    number: int,
+    fields: Sequence[str],
+    header: list[str],
+    identifiers: Sequence[str],
+) -> None:
+    for position, (name, value) in enumerate(zip(header, fields, strict=True), start=1):
+        if name in identifiers and value.strip() in NO_IDENTIFIER:
+            raise FileError(
+                f"{path}, line {number}, column {position} ({name}): there is no identifier "
+                f"({value!r}); fill it in, or delete the line."
             )
 
 
@@ -124,10 +170,12 @@ def _parses(value: str, type_: pa.DataType, decimal: str) -> bool:
     if pa.types.is_boolean(type_):
         return value in {w for t in TRUE + FALSE for w in (t, t.upper(), t.capitalize())}
     text = value.strip(" \t").replace(decimal, ".") if decimal != "." else value.strip(" \t")
-    if "_" in text or (decimal != "." and "." in value):
+    if "_" in text or not text.isascii() or (decimal != "." and "." in value):
         return False
     try:
         number = float(text)
     except ValueError:
         return False
+    if not np.isfinite(number) and any(c.isdigit() for c in text):
+        return False  # 1e999: beyond double precision
     return number.is_integer() if pa.types.is_integer(type_) else True

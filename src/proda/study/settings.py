@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from proda import faults
 from proda.errors import ProdaError, StudyError
 from proda.files import read_toml
 from proda.inference import settings as inference_settings
@@ -229,7 +230,7 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
         settings = StudySettings.model_validate(found)
         settings.check()
     except ValidationError as error:
-        raise StudyError(f"{where}: {_faults(error)}.") from error
+        raise StudyError(f"{where}: {faults.say(error, StudySettings)}.") from error
     except StudyError:
         raise
     except ProdaError as error:
@@ -248,30 +249,3 @@ def read_study(path: str | os.PathLike[str]) -> StudySettings:
     target = Path(path)
     values = read_toml(target, StudyError)
     return parse(values, str(target), target.parent.resolve())
-
-
-def _faults(error: ValidationError) -> str:
-    import difflib
-
-    said = []
-    for fault in error.errors():
-        name = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            known = _names(fault["loc"])
-            near = difflib.get_close_matches(str(fault["loc"][-1]), known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            said.append(f"{name}: there is no such setting; {hint}")
-        elif fault["type"] == "missing":
-            said.append(f"{name} is missing")
-        else:
-            said.append(f"{name}: {fault['msg'].removeprefix('Value error, ')}")
-    return "; ".join(said)
-
-
-def _names(location: tuple[int | str, ...]) -> list[str]:
-    kind: type[BaseModel] = StudySettings
-    for part in location[:-1]:
-        inner = kind.model_fields[str(part)].annotation
-        assert isinstance(inner, type)
-        kind = inner
-    return list(kind.model_fields)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,8 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from proda.errors import FileError, ObservationError
+from proda.files import reading
+from proda.observations.notes import note
 from proda.observations.schema import (
     LAYER_COLUMNS,
     PROFILE_COLUMNS,
@@ -22,6 +25,7 @@ from proda.observations.schema import (
     conform,
     read_columns,
 )
+from proda.observations.text import NULLS
 
 Kind = Literal["profiles", "layers", "values"]
 OnBytes = Callable[[int], None]
@@ -30,6 +34,11 @@ PROFILE_FIELDS = tuple(read_columns(PROFILE_COLUMNS).values())
 LAYER_FIELDS = tuple(read_columns(LAYER_COLUMNS).values())
 _OF_VALUES = ("profile_id", "layer_id", "bulk_density", "bulk_density_basis", "coarse",
               "coarse_basis", "ph", "clay", "silt", "sand")  # fmt: skip
+_RANGES = {
+    c.name: c for c in (*PROFILE_FIELDS, *LAYER_FIELDS)
+    if c.name in ("location_error", "year", "ph", "clay", "silt", "sand")
+}  # fmt: skip
+"""Columns that no rule judges."""
 VALUE_FIELDS = (
     *(c for c in LAYER_FIELDS if c.name in _OF_VALUES),
     Column("rank", pa.int64(), "1", "the lowest wins"),
@@ -91,7 +100,7 @@ class Source(BaseModel, abc.ABC):
         ObservationError
             If a row has none: its layers could belong to any profile.
         """
-        text = ids.cast(pa.string())
+        text = pc.utf8_trim_whitespace(ids.cast(pa.string()))
         if nameless := pc.sum(pc.equal(pc.fill_null(text, ""), "")).as_py():
             raise ObservationError(
                 f"{self.name}: {nameless} rows have no profile identifier; fill it in or leave "
@@ -102,22 +111,92 @@ class Source(BaseModel, abc.ABC):
     def profiles(self, columns: dict[str, pa.Array | pa.ChunkedArray]) -> Part:
         """Return a part with rows of profiles."""
         table = pa.table({**columns, "source": pa.repeat(self.name, len(columns["profile_id"]))})
-        return Part("profiles", conform(_without_empty(table), PROFILE_FIELDS))
+        return Part("profiles", conform(_cleaned(table, self.name), PROFILE_FIELDS))
 
 
-def layers(columns: dict[str, pa.Array | pa.ChunkedArray]) -> Part:
-    """Return a part with rows of layers."""
-    return Part("layers", conform(_without_empty(pa.table(columns)), LAYER_FIELDS))
+def layers(columns: dict[str, pa.Array | pa.ChunkedArray], source: str = "layers") -> Part:
+    """Return a part with rows of layers; `source` is what notes call it."""
+    return Part("layers", conform(_cleaned(pa.table(columns), source), LAYER_FIELDS))
 
 
-def _without_empty(table: pa.Table) -> pa.Table:
-    """Return the table with empty texts as null."""
+def _cleaned(table: pa.Table, source: str) -> pa.Table:
+    """Return the table with null for empty texts and for numbers outside a plausible range."""
     for i, name in enumerate(table.column_names):
         column = table.column(i)
+        if name in _RANGES and not pa.types.is_null(column.type):
+            column = plausible(column, name, source)
+            if pa.types.is_integer(_RANGES[name].type) and pa.types.is_floating(column.type):
+                column = pc.floor(column)
+            table = table.set_column(i, name, column)
         if pa.types.is_string(column.type):
             empty = pc.fill_null(pc.equal(column, ""), False)
             table = table.set_column(i, name, pc.if_else(empty, None, column))
     return table
+
+
+def known_texts(
+    given: pa.ChunkedArray, allowed: Mapping[str, str | bool], where: str
+) -> pa.ChunkedArray:
+    """Return the meaning of texts from a closed vocabulary; empty ones are null.
+
+    A text that is not in the vocabulary would switch rules off without a word. Capitals, blanks
+    around the text and `_` or `-` for a blank make no difference.
+
+    Parameters
+    ----------
+    given
+        Texts of a column, (row,).
+    allowed
+        Text as it may stand in the file -> what it means.
+    where
+        File and column, for the error.
+
+    Raises
+    ------
+    ObservationError
+        Naming the unknown texts, how many rows hold them, and the allowed ones.
+    """
+    codes = {_plain(text): meaning for text, meaning in allowed.items()}
+    counts = {
+        c["values"]: c["counts"] for c in pc.value_counts(given.cast(pa.string())).to_pylist()
+    }
+    unknown = {t: n for t, n in counts.items() if _plain(t or "") not in codes and t is not None
+               and t.strip() not in NULLS}  # fmt: skip
+    if unknown:
+        raise ObservationError(
+            f"{where}: {', '.join(map(repr, sorted(unknown)[:5]))}"
+            f"{', ...' if len(unknown) > 5 else ''} is not known ({sum(unknown.values()):,} rows); "
+            f"use one of {', '.join(map(repr, allowed))}."
+        )
+    meanings = [codes.get(_plain(t)) if t is not None else None
+                for t in given.cast(pa.string()).to_pylist()]  # fmt: skip
+    kind = pa.bool_() if any(isinstance(m, bool) for m in allowed.values()) else pa.string()
+    return pa.chunked_array([pa.array(meanings, kind)])
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\s_-]+", " ", text).strip().casefold()
+
+
+def plausible(column: pa.ChunkedArray, name: str, where: str) -> pa.ChunkedArray:
+    """Return the column with null for values outside the registry's range, said in a note.
+
+    For quantities that no rule judges (year, pH, texture, location error): there, -99 or 1e308
+    would be handed on as data.
+    """
+    about = _RANGES[name]
+    values = column.cast(pa.float64())
+    outside = pc.fill_null(
+        pc.or_(pc.less(values, about.lower), pc.greater(values, about.upper)), False
+    )
+    if n := pc.sum(outside).as_py():
+        example = pc.filter(values, outside)[0].as_py()
+        note(
+            f"{where}: {n:,} values of {name} are outside {about.lower:g} to {about.upper:g} "
+            f"{about.unit} (such as {example:g}) and are read as missing."
+        )
+        column = pc.if_else(outside, pa.scalar(None, column.type), column)
+    return column
 
 
 def year_in(text: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -126,10 +205,12 @@ def year_in(text: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.struct_field(found, "year").cast(pa.int32())
 
 
-def values(columns: dict[str, pa.Array | pa.ChunkedArray], rank: int = 0) -> Part:
+def values(
+    columns: dict[str, pa.Array | pa.ChunkedArray], rank: int = 0, source: str = "layers"
+) -> Part:
     """Return a part with properties of layers from a file of their own."""
     table = pa.table({**columns, "rank": pa.repeat(rank, len(columns["profile_id"]))})
-    return Part("values", conform(table, VALUE_FIELDS))
+    return Part("values", conform(_cleaned(table, source), VALUE_FIELDS))
 
 
 def scaled(values: pa.Array | pa.ChunkedArray, factor: float) -> pa.Array | pa.ChunkedArray:
@@ -169,6 +250,27 @@ def existing(folder: Path, *names: str) -> Path:
         If none does.
     """
     for name in names:
-        if (folder / name).is_file():
+        if is_file(folder / name):
             return folder / name
-    raise FileError(f"{folder}: holds no {' or '.join(names)}.")
+    raise FileError(f"{folder}: holds no {' or '.join(names)}.{_advice(folder)}")
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is such a file; a name that no file can have is an error, too.
+
+    Raises
+    ------
+    FileError
+        If the name is too long or the folder may not be looked into.
+    """
+    with reading(path, "file", advice="Check the path."):
+        return path.is_file()
+
+
+def _advice(folder: Path) -> str:
+    if any(not c.isprintable() for c in str(folder)):
+        return (
+            " The path holds control characters: in double quotes, TOML reads \\t and \\n in a "
+            "Windows path as a tab and a line break. Write it in single quotes."
+        )
+    return "" if folder.is_dir() else " There is no such folder."

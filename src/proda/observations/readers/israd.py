@@ -8,7 +8,7 @@ inorganic carbon, else total carbon; which one is kept in `soc_basis`. Bounds ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +24,7 @@ from proda.observations.readers.base import (
     Source,
     existing,
     from_frame,
+    known_texts,
     layers,
 )
 from proda.observations.text import Dialect
@@ -31,6 +32,8 @@ from proda.observations.text import Dialect
 _DIALECT = Dialect(multiline=True)
 _S, _F = pa.string(), pa.float64()
 _KEY = ("entry_name", "site_name", "pro_name")
+_NUMBERS = ("site_lat", "site_long", "pro_lat", "pro_long", "lyr_top", "lyr_bot")
+_TREATMENTS: dict[str, str | bool] = {"treatment": True, "control": False}
 
 
 class IsradSource(Source):
@@ -52,8 +55,8 @@ class IsradSource(Source):
             ("lyr_obs_date_y", "lyr_top", "lyr_bot", "lyr_c_org", "lyr_c_tot", "lyr_c_inorg",
              "lyr_bd_samp", "lyr_bd_tot", "lyr_coarse_tot", "lyr_ph_h2o", "lyr_clay_tot_psa",
              "lyr_silt_tot_psa", "lyr_sand_tot_psa"), _F)  # fmt: skip
-        for batch in read_delimited(layer, columns, _DIALECT, (), on_bytes):
-            yield layers(from_frame(self._layers(batch.to_pandas())))
+        for batch in read_delimited(layer, columns, _DIALECT, (), on_bytes, _KEY, _describes):
+            yield layers(from_frame(self._layers(batch.to_pandas())), str(layer))
 
     def _profiles(self, site: Path, profile: Path, on_bytes: OnBytes | None) -> Part:
         site_columns = {"entry_name": _S, "site_name": _S, "site_lat": _F, "site_long": _F}
@@ -69,9 +72,11 @@ class IsradSource(Source):
             "lat": found.pro_lat.where(own, found.site_lat),
             "lon": found.pro_long.where(own, found.site_long),
             "country": found.pro_country.where(found.pro_country != ""),
-            "treated": found.pro_treatment.map({"treatment": True, "control": False}),
         })  # fmt: skip
-        return self.profiles(from_frame(frame))
+        columns = from_frame(frame)
+        given = pa.chunked_array([pa.array(found.pro_treatment.astype(object), pa.string())])
+        columns["treated"] = known_texts(given, _TREATMENTS, f"{profile}, column pro_treatment")
+        return self.profiles(columns)
 
     def _layers(self, found: pd.DataFrame) -> pd.DataFrame:
         known = [found.lyr_c_org, found.lyr_c_tot - found.lyr_c_inorg, found.lyr_c_tot]
@@ -100,6 +105,19 @@ class IsradSource(Source):
         return self.name + ":" + found.entry_name + "/" + found.site_name + "/" + found.pro_name
 
 
+def _describes(row: Mapping[str, str]) -> bool:
+    """Tell the template's rows of descriptions and units, which stand under the header."""
+    if row.get("entry_name", "").strip().casefold() in ("entry/dataset name", "author_year"):
+        return True
+    texts = [row[name].strip() for name in _NUMBERS if name in row]
+    return (
+        any(texts)
+        and not any(c.isdigit() for text in texts for c in text)
+        and not any(text.lstrip("+-").casefold() in ("inf", "na", "nan") for text in texts)
+    )
+
+
 def _frame(path: Path, columns: dict[str, pa.DataType], on_bytes: OnBytes | None) -> pd.DataFrame:
-    batches = list(read_delimited(path, columns, _DIALECT, (), on_bytes))
+    key = [name for name in _KEY if name in columns]
+    batches = list(read_delimited(path, columns, _DIALECT, (), on_bytes, key, _describes))
     return pa.Table.from_batches(batches).to_pandas()

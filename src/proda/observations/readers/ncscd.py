@@ -59,7 +59,9 @@ class NcscdSource(Source):
         description="Columns with one interval each (wide table); then upper_depth, lower_depth "
         "and stock are not used.",
     )
-    delimiter: str = Field(",", description="Field separator.")
+    delimiter: str = Field(
+        ",", min_length=1, max_length=1, description="Field separator, one character."
+    )
     encoding: str = Field("utf-8", description="Character encoding.")
 
     @model_validator(mode="after")
@@ -79,7 +81,9 @@ class NcscdSource(Source):
             stocks, _F
         )
         dialect = Dialect(delimiter=self.delimiter, encoding=self.encoding, multiline=True)
-        for batch in read_delimited(self.files()[0], columns, dialect, (), on_bytes):
+        for batch in read_delimited(
+            self.files()[0], columns, dialect, (), on_bytes, [self.profile_id]
+        ):
             found = batch.to_pandas()
             ids = self.name + ":" + found[self.profile_id]
             frame = pd.DataFrame(

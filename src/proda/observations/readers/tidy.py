@@ -16,21 +16,26 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from proda.errors import FileError
+from proda.files import reading
 from proda.observations.readers.base import OnBytes, Part, Source, existing, layers, scaled
+from proda.observations.schema import SOC_BASES
 
 _PROFILES = ("source", "profile_id", "lat", "lon", "location_error_deg", "year", "country",
              "licence", "treated", "depth_bounds")  # fmt: skip
 _ORGANIC = ("profile_id", "upper_depth_cm", "lower_depth_cm", "soc_g_kg", "bulk_density_kg_m3",
             "coarse_fragments_pct", "clay_pct", "silt_pct", "sand_pct", "ph_h2o")  # fmt: skip
 _LAYERS = (*_ORGANIC, "soc_basis")
+_TEXTS = ("source", "profile_id", "country", "licence", "depth_bounds", "soc_basis")
 
 _BASES = (
     ("AfSIS sentinel site", "spectroscopy"),
     ("total C (inorganic C not reported", "total carbon"),
     ("total C minus", "total minus inorganic carbon"),
     ("organic C", "organic carbon"),
+    *((basis, basis) for basis in SOC_BASES),
 )
 """Beginning of the pool's `soc_basis` -> the schema's."""
+_BOUNDS = (("reconstructed", "reconstructed"), ("as given", "as given"))
 
 
 class TidySource(Source):
@@ -55,13 +60,14 @@ class TidySource(Source):
         for batch in _batches(profiles, _PROFILES, on_bytes):
             yield self._profiles(batch)
         for batch in _batches(mineral, _LAYERS, on_bytes):
-            yield self._layers(batch, litter=False)
+            yield self._layers(batch, mineral, litter=False)
         for path in organic:
             for batch in _batches(path, _ORGANIC, on_bytes):
-                yield self._layers(batch, litter=True)
+                yield self._layers(batch, path, litter=True)
 
     def _profiles(self, batch: pa.Table) -> Part:
-        reconstructed = pc.starts_with(batch["depth_bounds"], "reconstructed")
+        bounds = _known(batch["depth_bounds"], _BOUNDS, self.folder / "profiles.parquet",
+                        "depth_bounds")  # fmt: skip
         return self.profiles(
             {
                 "profile_id": self.identifiers(batch["profile_id"]),
@@ -73,11 +79,11 @@ class TidySource(Source):
                 "country": batch["country"],
                 "licence": batch["licence"],
                 "treated": batch["treated"],
-                "depth_bounds": pc.if_else(reconstructed, "reconstructed", "as given"),
+                "depth_bounds": pc.fill_null(bounds, "as given"),
             }
         )
 
-    def _layers(self, batch: pa.Table, litter: bool) -> Part:
+    def _layers(self, batch: pa.Table, path: Path, litter: bool) -> Part:
         n = len(batch)
         # The pool's identifiers begin with their collection; names may hold underscores.
         ids = batch["profile_id"]
@@ -99,28 +105,68 @@ class TidySource(Source):
             "sand": scaled(batch["sand_pct"], 1.0),
         }
         if "soc_basis" in batch.column_names:
-            columns["soc_basis"] = _basis(batch["soc_basis"])
-        return layers(columns)
+            columns["soc_basis"] = _known(batch["soc_basis"], _BASES, path, "soc_basis")
+        return layers(columns, str(path))
 
 
-def _basis(given: pa.ChunkedArray) -> pa.ChunkedArray:
-    text = given.cast(pa.string())
-    basis = text
-    for beginning, meaning in _BASES:
-        basis = pc.if_else(pc.starts_with(text, beginning), meaning, basis)
-    return basis
+def _known(
+    text: pa.ChunkedArray, meanings: tuple[tuple[str, str], ...], path: Path, column: str
+) -> pa.ChunkedArray:
+    """Return what the beginnings of texts mean; a text with no known beginning is an error."""
+    found = pa.nulls(len(text), pa.string())
+    for beginning, meaning in reversed(meanings):
+        found = pc.if_else(pc.starts_with(text, beginning), meaning, found)
+    filled = pc.not_equal(pc.fill_null(pc.utf8_trim_whitespace(text), ""), "")
+    unknown = pc.unique(pc.filter(text, pc.and_(filled, pc.is_null(found)))).to_pylist()
+    if unknown:
+        raise FileError(
+            f"{path}, column {column}: {', '.join(map(repr, sorted(unknown)[:5]))} is not known; "
+            f"texts begin with one of {', '.join(repr(beginning) for beginning, _ in meanings)}."
+        )
+    return found
 
 
 def _batches(path: Path, columns: tuple[str, ...], on_bytes: OnBytes | None) -> Iterator[pa.Table]:
-    try:
-        with pq.ParquetFile(path) as file:
-            if missing := [name for name in columns if name not in file.schema_arrow.names]:
-                raise FileError(f"{path}: lacks the column {', '.join(missing)}.")
-            for batch in file.iter_batches(batch_size=65_536, columns=list(columns)):
-                yield pa.table(batch)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise FileError(
-            f"{path}: not a readable Parquet file ({error}). Check that it was copied whole."
-        ) from error
+    with reading(path, "Parquet file"):
+        file = pq.ParquetFile(path)
+    with file:
+        names = file.schema_arrow.names
+        if missing := [name for name in columns if name not in names]:
+            raise FileError(f"{path}: lacks the column {', '.join(missing)}.")
+        if twice := [name for name in columns if names.count(name) > 1]:
+            raise FileError(f"{path}: the column {', '.join(twice)} stands there twice.")
+        if not file.metadata.num_rows and path.name != "dropped_organic_layers.parquet":
+            raise FileError(f"{path}: holds no rows.")
+        for name in columns:
+            _check_type(path, name, file.schema_arrow.field(name).type)
+        batches = file.iter_batches(batch_size=65_536, columns=list(columns))
+        while True:
+            with reading(path, "Parquet file"):
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                table = pa.table(batch)
+                for i, name in enumerate(table.column_names):
+                    if name in _TEXTS:
+                        table = table.set_column(i, name, table.column(i).cast(pa.string()))
+                    elif name != "treated" and not pa.types.is_float32(table.column(i).type):
+                        table = table.set_column(i, name, table.column(i).cast(pa.float64()))
+            yield table
     if on_bytes is not None:
         on_bytes(path.stat().st_size)
+
+
+def _check_type(path: Path, name: str, found: pa.DataType) -> None:
+    """Refuse a column whose values are of another kind than the column's meaning."""
+    kind = found.value_type if pa.types.is_dictionary(found) else found
+    is_number = pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if name in _TEXTS:
+        wanted = "text"
+        fits = is_text or (name == "profile_id" and pa.types.is_integer(kind))
+    elif name == "treated":
+        wanted, fits = "true or false", pa.types.is_boolean(kind)
+    else:
+        wanted, fits = "numbers", is_number
+    if not fits and not pa.types.is_null(kind):
+        raise FileError(f"{path}, column {name}: holds {found}; expected {wanted}.")

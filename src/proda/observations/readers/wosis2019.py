@@ -38,6 +38,7 @@ DENSITIES = ("bdfiod", "bdfi33", "bdfiad", "bdfifm", "bdfins",
 33 kPa, air dry, field moist, not specified; then of the whole soil (`bdws`)."""
 
 _DIALECT = Dialect(delimiter="\t", ends_with_newline=True)
+_KEY = ("profile_id", "profile_layer_id")
 _S, _F = pa.string(), pa.float64()
 
 
@@ -65,7 +66,7 @@ class Wosis2019Source(Source):
         columns = {"profile_id": _S, "country_id": _S, "geom_accuracy": _F, "latitude": _F,
                    "longitude": _F}  # fmt: skip
         optional = ("country_id", "geom_accuracy")
-        for batch in read_delimited(path, columns, _DIALECT, optional, on_bytes):
+        for batch in read_delimited(path, columns, _DIALECT, optional, on_bytes, _KEY):
             table = pa.table(batch)
             found = {
                 "profile_id": self.identifiers(table["profile_id"]),
@@ -82,7 +83,7 @@ class Wosis2019Source(Source):
                    "litter": pa.bool_(), "orgc_value_avg": _F, "orgc_date": _S,
                    "phaq_value_avg": _F}  # fmt: skip
         optional = ("litter", "orgc_date", "phaq_value_avg")
-        for batch in read_delimited(path, columns, _DIALECT, optional, on_bytes):
+        for batch in read_delimited(path, columns, _DIALECT, optional, on_bytes, _KEY):
             table = pa.table(batch)
             found = {
                 "profile_id": self.identifiers(table["profile_id"]),
@@ -97,7 +98,7 @@ class Wosis2019Source(Source):
                     found[mine] = table[name]
             if "orgc_date" in table.column_names:
                 found["year"] = year_in(table["orgc_date"])
-            yield layers(found)
+            yield layers(found, str(path))
 
     def _physical(self, path: Path, on_bytes: OnBytes | None) -> Iterator[Part]:
         header = read_header(path, _DIALECT)
@@ -112,7 +113,7 @@ class Wosis2019Source(Source):
             f"{name}_value_avg": _F for name in (*densities, "cfvo", *texture)
         }
         optional = [f"{name}_value_avg" for name in ("cfvo", *texture)]
-        for batch in read_delimited(path, columns, _DIALECT, optional, on_bytes):
+        for batch in read_delimited(path, columns, _DIALECT, optional, on_bytes, _KEY):
             table = pa.table(batch)
             density, origin = first_valid([table[f"{d}_value_avg"] for d in densities])
             found = {
@@ -124,7 +125,7 @@ class Wosis2019Source(Source):
             for name, mine in (("cfvo", "coarse"), *((t, t) for t in texture)):
                 if f"{name}_value_avg" in table.column_names:
                     found[mine] = table[f"{name}_value_avg"]
-            yield values(found)
+            yield values(found, source=str(path))
 
 
 def density_basis(densities: list[str], origin: np.ndarray) -> pa.Array:

@@ -1,7 +1,8 @@
 """WoSIS snapshot of December 2023 (Batjes et al. 2024, doi:10.17027/isric-wdcsoils-20231130).
 
-One tab separated file per property, `wosis_202312_<property>.tsv`; each row is one layer with its
-profile's coordinates. Units as in the 2019 snapshot: g kg-1, kg dm-3, volume %, cm.
+Also the dynamic data set WoSIS latest, which is written alike. One tab separated file per
+property, `wosis_202312_<property>.tsv` or `wosis_latest_<property>.tsv`; each row is one layer
+with its profile's coordinates. Units as in the 2019 snapshot: g kg-1, kg dm-3, volume %, cm.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import pyarrow as pa
 from pydantic import Field
 
 from proda.observations.delimited import read_delimited
+from proda.observations.notes import note
 from proda.observations.readers.base import (
     OnBytes,
     Part,
     Source,
     existing,
+    is_file,
     layers,
     scaled,
     values,
@@ -30,6 +33,9 @@ from proda.observations.text import Dialect
 
 _DIALECT = Dialect(delimiter="\t", ends_with_newline=True)
 _S, _F = pa.string(), pa.float64()
+_KEY = ("profile_id", "layer_id")
+_PREFIXES = ("wosis_202312_", "wosis_latest_")
+_ENDINGS = (".tsv", ".tsv.gz")
 _OTHERS = {"cfvo": "coarse", "phaq": "ph", "clay": "clay", "silt": "silt", "sand": "sand"}
 
 
@@ -37,21 +43,31 @@ class Wosis2023Source(Source):
     """The files of the snapshot, in one folder; organic carbon is needed, the others are used."""
 
     reader: Literal["wosis2023"] = "wosis2023"
-    folder: Path = Field(description="Folder with wosis_202312_orgc.tsv and others (or .tsv.gz).")
+    folder: Path = Field(
+        description="Folder with wosis_202312_orgc.tsv and others (or .tsv.gz; or wosis_latest_)."
+    )
 
     def files(self) -> list[Path]:
         """Return organic carbon, then the other properties that are there."""
         return [self._carbon(), *(path for path, _ in self._properties())]
 
     def _carbon(self) -> Path:
-        return existing(self.folder, "wosis_202312_orgc.tsv", "wosis_202312_orgc.tsv.gz")
+        names = [f"{p}orgc{e}" for p in _PREFIXES for e in _ENDINGS]
+        path = existing(self.folder, *names)
+        if path.name.startswith(_PREFIXES[1]):
+            note(
+                f"{path}: this is WoSIS latest, which changes from day to day; keep the files, and "
+                "say the day of the download where you use the results."
+            )
+        return path
 
     def _properties(self) -> list[tuple[Path, str]]:
         found = []
+        prefix = next(p for p in _PREFIXES if self._carbon().name.startswith(p))
         for name in (*DENSITIES, *_OTHERS):
-            for ending in (".tsv", ".tsv.gz"):
-                path = self.folder / f"wosis_202312_{name}{ending}"
-                if path.is_file():
+            for ending in _ENDINGS:
+                path = self.folder / f"{prefix}{name}{ending}"
+                if is_file(path):
                     found.append((path, name))
                     break
         return found
@@ -68,7 +84,7 @@ class Wosis2023Source(Source):
                    "country_name": _S, "date": _S,
                    "organic_surface": pa.bool_()}  # fmt: skip
         optional = ("licence", "country_name", "date", "organic_surface")
-        for batch in read_delimited(self._carbon(), columns, _DIALECT, optional, on_bytes):
+        for batch in read_delimited(self._carbon(), columns, _DIALECT, optional, on_bytes, _KEY):
             table = pa.table(batch)
             ids = self.identifiers(table["profile_id"])
             profile = {"profile_id": ids, "lat": table["latitude"], "lon": table["longitude"]}
@@ -88,11 +104,11 @@ class Wosis2023Source(Source):
                 found["litter"] = table["organic_surface"]
             if "date" in table.column_names:
                 found["year"] = year_in(table["date"])
-            yield layers(found)
+            yield layers(found, str(self._carbon()))
 
     def _values(self, path: Path, name: str, on_bytes: OnBytes | None) -> Iterator[Part]:
         columns = {"profile_id": _S, "layer_id": _S, "value_avg": _F}
-        for batch in read_delimited(path, columns, _DIALECT, (), on_bytes):
+        for batch in read_delimited(path, columns, _DIALECT, (), on_bytes, _KEY):
             table = not_null(pa.table(batch), "value_avg")
             n = len(table)
             found = {
@@ -107,4 +123,4 @@ class Wosis2023Source(Source):
             else:
                 found[_OTHERS[name]] = table["value_avg"]
                 rank = 0
-            yield values(found, rank)
+            yield values(found, rank, str(path))

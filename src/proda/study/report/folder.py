@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from proda import faults
 from proda.errors import FileError
 from proda.plots.files import save_figure, saved_figures
 from proda.study.report.blocks import Picture, Table
@@ -108,9 +109,7 @@ def open_study(path: str | os.PathLike[str]) -> StudyFolder:
     try:
         record = Record.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise FileError(f"{file}: damaged: {where}: {first['msg']}.") from error
+        raise FileError(f"{file}: damaged: {faults.say(error, Record)}.") from error
     settings, planned = _settings(folder / "study.toml")
     found = [p.name for p in sorted(folder.iterdir())
              if p.is_dir() and any((p / part).exists() for part in _OF_A_MODEL)]  # fmt: skip

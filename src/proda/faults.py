@@ -1,0 +1,136 @@
+"""What is wrong with settings, in words of this project instead of the validating library's."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, get_args
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+
+_WORDS: dict[str, str] = {
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be {le} or less",
+    "multiple_of": "must be a multiple of {multiple_of}",
+    "finite_number": "must be a finite number",
+    "too_short": "needs {min_length} or more, has {actual_length}",
+    "too_long": "may have {max_length} at most, has {actual_length}",
+    "string_too_short": "needs {min_length} or more characters",
+    "string_too_long": "may have {max_length} characters at most",
+    "string_pattern_mismatch": "does not have the form {pattern}",
+    "literal_error": "is none of {expected}",
+    "enum": "is none of {expected}",
+    "union_tag_invalid": "{discriminator} is {tag}; use one of {expected_tags}",
+    "union_tag_not_found": "{discriminator} is missing",
+    "int_from_float": "must be a whole number",
+    "date_from_datetime_inexact": "must be a date without a time",
+}
+"""Kind of fault -> what is said; `{...}` is filled from the fault's context."""
+_KINDS = (
+    ("int_", "must be a whole number"),
+    ("float_", "must be a number"),
+    ("decimal_", "must be a number"),
+    ("bool_", "must be true or false"),
+    ("string_", "must be a text in quotes"),
+    ("path_", "must be a path in quotes"),
+    ("url_", "is not a valid address"),
+    ("date", "is not a valid date"),
+    ("time", "is not a valid time"),
+    ("tuple_", "must be a list in [ ]"),
+    ("list_", "must be a list in [ ]"),
+    ("set_", "must be a list in [ ]"),
+    ("dict_", "must be a table of settings"),
+    ("mapping_", "must be a table of settings"),
+    ("model_", "must be a table of settings"),
+)
+"""Beginning of the kind of fault -> what is said, for values of another type."""
+_SHOWN = 60
+
+
+def say(error: ValidationError, kind: type[BaseModel] | None = None, file: str = "file") -> str:
+    """Return all faults of settings, each with its place and the value that was found.
+
+    Parameters
+    ----------
+    error
+        What the library raised.
+    kind
+        The class of the settings: names near a misspelt one are then offered.
+    file
+        What the settings as a whole are called.
+
+    Returns
+    -------
+    str
+        Without a full stop at the end.
+    """
+    said = []
+    for fault in error.errors(include_url=False):
+        place = ".".join(str(part) for part in fault["loc"]) or file
+        said.append(f"{place}: {_one(dict(fault), kind)}")
+    return "; ".join(dict.fromkeys(said))
+
+
+def _one(fault: dict[str, Any], kind: type[BaseModel] | None) -> str:
+    type_, context = fault["type"], fault.get("ctx", {})
+    if type_ == "value_error" or type_ == "assertion_error":
+        return str(context.get("error", fault["msg"]))
+    if type_ == "missing":
+        return "is missing"
+    if type_ == "extra_forbidden":
+        return f"there is no such setting{_near(fault['loc'], kind)}"
+    if type_ in _WORDS:
+        words = _WORDS[type_].format_map(_Lenient(context))
+    else:
+        words = next((w for start, w in _KINDS if type_.startswith(start)), "is not valid here")
+    return words if type_.startswith(("too_", "union_")) else f"{words} (it is {_value(fault)})"
+
+
+class _Lenient(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def _value(fault: dict[str, Any]) -> str:
+    text = repr(fault.get("input"))
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def _near(location: tuple[int | str, ...], kind: type[BaseModel] | None) -> str:
+    known = _names(location, kind)
+    if not known:
+        return ""
+    near = difflib.get_close_matches(str(location[-1]), known, 1)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+
+
+def _names(location: tuple[int | str, ...], kind: type[BaseModel] | None) -> list[str]:
+    """Return the names of the settings beside the one at this place."""
+    if kind is None:
+        return []
+    found: Any = kind
+    for part in location[:-1]:
+        found = _inner(found, str(part))
+        if found is None:
+            return []
+    fields: Mapping[str, Any] | None = getattr(found, "model_fields", None)
+    return [*fields] if fields else []
+
+
+def _inner(kind: Any, part: str) -> Any:
+    """Return the class of settings that one part of a place leads to, or None."""
+    fields = getattr(kind, "model_fields", None)
+    if fields is not None and part in fields:
+        return _first(fields[part].annotation, lambda t: hasattr(t, "model_fields"))
+    return None
+
+
+def _first(annotation: Any, fits: Callable[[Any], bool]) -> Any:
+    """Return the only class inside an annotation that fits, or None."""
+    if fits(annotation):
+        return annotation
+    found = [inner for a in get_args(annotation) if (inner := _first(a, fits)) is not None]
+    return found[0] if len(found) == 1 else None
