@@ -122,15 +122,19 @@ def open_covariates(path: str | os.PathLike[str]) -> CovariateGrid:
 
 def _data(opened: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
     """Keep the data and what describes cells, without dimensions of length 1; name the others."""
-    opened = opened.rename({old: new for old, new in CELL_MEASURES.items()
-                            if old in opened.variables and new not in opened.variables})  # fmt: skip
+    opened = opened.rename(
+        {old: new for old, new in CELL_MEASURES.items()
+         if old in opened.variables and new not in opened.variables}
+    )  # fmt: skip
     kept = cf.data_variables(opened)
     kept += [n for n in NOT_PREDICTORS if n in opened.data_vars and n not in kept]
     left = [str(n) for n in opened.data_vars if n not in kept]
     dataset = opened[kept]
     axes = {n for n, v in dataset.variables.items() if v.dims == (n,)}
-    single = [d for d, n in dataset.sizes.items()
-              if n == 1 and (d == "time" or d not in axes) and str(d)[:3] not in ("lat", "lon")]  # fmt: skip
+    single = [
+        d for d, n in dataset.sizes.items()
+        if n == 1 and (d == "time" or (d not in axes and str(d).lower()[:3] not in ("lat", "lon")))
+    ]  # fmt: skip
     return dataset.squeeze(single, drop=True), left
 
 

@@ -78,7 +78,8 @@ def as_sites(table: pd.DataFrame, where: str = "sites") -> pd.DataFrame:
         found = [name for name in names if name in table.columns]
         if not found:
             raise SiteError(
-                f"{where}: no column {' or '.join(names)}; it has {', '.join(map(str, table.columns))}."
+                f"{where}: no column {' or '.join(names)}; it has "
+                f"{', '.join(map(str, table.columns))}."
             )
         chosen[ours] = table[found[0]]
     sites = pd.DataFrame(chosen).reset_index(drop=True)
