@@ -265,7 +265,7 @@ def test_a_damaged_archive_is_named_and_leaves_nothing(tmp_path, damage):
     else:
         content[500] ^= 255
     (tmp_path / "bad.zip").write_bytes(bytes(content))
-    with pytest.raises(DownloadError, match=r"bad\.zip: not a whole zip archive"):
+    with pytest.raises(DownloadError, match=r"bad\.zip(, member table\.tsv)?: not a readable"):
         download.unpack(tmp_path / "bad.zip")
     assert names(tmp_path) == ["bad.zip"]
 

@@ -1,4 +1,4 @@
-"""Checks of what tells places apart: names of sites, latitudes and longitudes, axes of a grid."""
+"""Checks of what tells places apart: names of sites, latitudes and longitudes."""
 
 from __future__ import annotations
 
@@ -84,37 +84,3 @@ def check_dataset_sites(
         and dataset[n].dtype.kind in "fiu"
     }  # fmt: skip
     check_sites(dataset["site"].to_numpy(), where, kind, **place)
-
-
-def check_axes(
-    dataset: xr.Dataset,
-    where: str | os.PathLike[str],
-    kind: type[ProdaError],
-    axes: Sequence[str] = ("lat", "lon"),
-) -> None:
-    """Refuse a grid without axes, or with values that are no degrees, repeat or are not in order.
-
-    Raises
-    ------
-    kind
-        Naming the axis and the value.
-    """
-    for axis in axes:
-        if axis not in dataset.variables or dataset[axis].dims != (axis,):
-            raise kind(f"{where}: has no axis {axis}; where its cells lie is not known.")
-        if dataset[axis].dtype.kind not in "fiu":
-            raise kind(f"{where}: the axis {axis} holds no numbers.")
-        values = dataset[axis].to_numpy().astype(float)
-        limit = 90.0 if axis == "lat" else LONGEST_TURN
-        wrong = ~(np.abs(values) <= limit)
-        if wrong.any():
-            raise kind(
-                f"{where}: {axis} = {values[wrong][0]:g}; expected degrees, {-limit:g} to "
-                f"{limit:g}."
-            )
-        step = np.diff(values)
-        if (step == 0.0).any():
-            raise kind(f"{where}: {axis} = {values[1:][step == 0.0][0]:g} is there twice.")
-        if step.size and not ((step > 0.0).all() or (step < 0.0).all()):
-            turn = values[1:][np.sign(step) != np.sign(step[0])][0]
-            raise kind(f"{where}: the axis {axis} is not in order at {turn:g}.")

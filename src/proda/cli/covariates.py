@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 covariates_app = typer.Typer(no_args_is_help=True, help="Predictors of the network.")
 app.add_typer(covariates_app, name="covariates")
@@ -41,7 +44,9 @@ def build(
     """
     from proda.cli.forcing import print_sites
     from proda.drivers import covariates, sampling
+    from proda.drivers.grids import NOTES
     from proda.drivers.sites import read_sites
+    from proda.errors import CovariateError
 
     with console.status(f"Reading {grid}"):
         opened = covariates.open_covariates(grid)
@@ -51,22 +56,31 @@ def build(
         rows = read_sites(sites)
         table, nearest = covariates.at_sites(opened, rows, limit_km)
         left_out = out.with_name(f"{out.name}.left_out.csv")
-    covariates.write_table(table, out)
-    if sites is not None:
-        sampling.write_left_out(nearest, left_out)
-        print_sites(nearest, len(rows), left_out)
+        if table.empty:
+            raise CovariateError(
+                f"{sites}: none of its {len(rows):,} sites is within reach: {nearest.counts()}."
+            )
     share = covariates.missing_shares(table, opened)
     lacking = [(name, f"{value:.3%}") for name, value in share.items() if value > 0]
     title = f"{len(lacking)} of {len(share)} covariates are missing somewhere"
+    kinds = [
+        (c.name, len(c.classes or {}), table[c.name].nunique(), _most_common(table[c.name]))
+        for c in opened.covariates
+        if c.classes is not None
+    ]
+    covariates.write_table(table, out)  # only now is an older table replaced
+    if sites is not None:
+        sampling.write_left_out(nearest, left_out)
+        print_sites(nearest, len(rows), left_out)
     print_table(title, ["covariate", "rows without"], lacking, right=[1])
-    categories = [c for c in opened.covariates if c.classes is not None]
-    print_table(
-        "Categories",
-        ["covariate", "classes", "met here", "most common"],
-        [
-            (c.name, len(c.classes or {}), table[c.name].nunique(), table[c.name].mode()[0])
-            for c in categories
-        ],
-        right=[1, 2],
-    )
+    print_table("Categories", ["covariate", "classes", "met here", "most common"], kinds,
+                right=[1, 2])  # fmt: skip
+    if notes := str(opened.dataset.attrs.get(NOTES, "")):
+        console.print(notes, style="yellow", soft_wrap=True, markup=False)
     console.print(f"Wrote {len(table):,} rows x {len(share)} covariates to {out}")
+
+
+def _most_common(values: pd.Series) -> str:
+    """Return the class that most rows have; a dash where none has any."""
+    known = values.mode()
+    return str(known.iloc[0]) if len(known) else "-"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from proda.drivers.sampling import Nearest
+    from proda.drivers.summary import ForcingSummary
 
 forcing_app = typer.Typer(
     no_args_is_help=True, help="Make, sample and describe the forcing of soil columns."
@@ -56,7 +57,6 @@ def from_climate(
     Soil temperature is an annual wave damped with depth, the water scalar follows from saturation,
     texture and freezing, litter inputs from NPP. `docs/drivers.md` gives every rule.
     """
-    from proda import files
     from proda.drivers import climate as driver
     from proda.drivers.climate_input import open_climate
     from proda.errors import ForcingError
@@ -71,8 +71,8 @@ def from_climate(
     source = f"{climate.name}: {dataset.attrs.get('title', 'no title')}"
     result = driver.from_climate(dataset, w_floor, source)
     with _bar("Estimating forcing", "tasks") as step:
-        files.write_zarr(result, out, step)
-    _print_summary(out)
+        found = _write_judged(result, out, step)
+    _print_summary(out, found)
 
 
 @forcing_app.command(
@@ -100,7 +100,6 @@ def from_clm(
     ] = 0.0,
 ) -> None:
     """Make the monthly climatology of CLM/CESM history files (20 years in the study)."""
-    from proda import files
     from proda.drivers import clm
     from proda.errors import ForcingError
 
@@ -124,8 +123,8 @@ def from_clm(
             raise ForcingError(f"--npp-shares {npp_shares}: expected four numbers.") from error
     with _bar("Averaging", "files, each once per block") as step:  # first it reads their headers
         result = clm.from_clm(paths, surface, period, litter, shares, w_floor, step)
-        files.write_zarr(result, out)
-    _print_summary(out)
+        found = _write_judged(result, out)
+    _print_summary(out, found)
 
 
 @forcing_app.command(
@@ -144,18 +143,22 @@ def at_sites(
 
     Sites without one are listed with their reason in OUT.left_out.csv.
     """
-    from proda import files
+    from proda import cf, files
     from proda.drivers import sampling
     from proda.drivers.sites import read_sites
+    from proda.drivers.summary import summarise
+    from proda.forcing import Forcing
 
     table = read_sites(sites)
     with console.status(f"Sampling {len(table):,} sites"):
-        dataset, nearest = sampling.forcing_at_sites(files.open_dataset(forcing), table, limit_km)
+        dataset, nearest = sampling.forcing_at_sites(cf.open_grid(forcing), table, limit_km)
+        Forcing.from_dataset(dataset)  # judged before an older file is replaced
+        found = summarise(dataset)
         files.write_dataset(dataset, out)
     left_out = out.with_name(f"{out.name}.left_out.csv")
     sampling.write_left_out(nearest, left_out)
     print_sites(nearest, len(table), left_out)
-    _print_summary(out)
+    _print_summary(out, found)
 
 
 @forcing_app.command("summary", epilog="Example: `proda forcing summary forcing.zarr`")
@@ -163,7 +166,10 @@ def summary(
     forcing: Annotated[Path, typer.Argument(help="Forcing on a grid or at sites.")],
 ) -> None:
     """Print where forcing comes from, its ranges, cells by reason, and litter totals."""
-    _print_summary(forcing)
+    from proda import cf
+    from proda.drivers.summary import summarise
+
+    _print_summary(forcing, summarise(cf.open_grid(forcing)))
 
 
 @forcing_app.command(
@@ -179,12 +185,12 @@ def plot(
     site: Annotated[str | None, typer.Option(help="Name of a site.")] = None,
 ) -> None:
     """Draw the forcing of one place through depth and the year."""
-    from proda import files
+    from proda import cf
     from proda.drivers import sampling
     from proda.plots import style
     from proda.plots.forcing import forcing_at_place
 
-    dataset = files.open_dataset(forcing)
+    dataset = cf.open_grid(forcing)
     column = sampling.one_place(dataset, lat, lon, site)
     style.save(forcing_at_place(column), out)
     far = column.attrs["distance_km"]
@@ -199,15 +205,22 @@ def print_sites(nearest: Nearest, n: int, left_out: Path) -> None:
         console.print(f"Those left out, with reasons: {left_out}")
 
 
-def _print_summary(path: Path) -> None:
-    from proda import files
+def _write_judged(
+    dataset: xr.Dataset, out: Path, step: Callable[[int, int], None] | None = None
+) -> ForcingSummary:
+    """Write a store, summarise what was written, and only then put it in place of an older one."""
+    from proda import cf, files
     from proda.drivers.summary import summarise
 
-    dataset: xr.Dataset = files.open_dataset(path)
-    found = summarise(dataset)
+    with files.whole_folder(out) as temporary:
+        files.write_zarr(dataset, temporary, step)
+        return summarise(cf.open_grid(temporary))
+
+
+def _print_summary(path: Path, found: ForcingSummary) -> None:
     shown = ("title", "estimated", "source", "comment", "climatology_years", "litter_input_from",
              "w_scalar_from", "w_scalar_floor", "nbedrock_from", "sand_from",
-             "missing_by_variable", "sampling")  # fmt: skip
+             "missing_by_variable", "sampling", "reading_notes")  # fmt: skip
     rows = [(k, found.attrs[k]) for k in shown if found.attrs.get(k, "{}") != "{}"]
     print_table(f"{path}: {found.size}", ["attribute", "value"], rows)
     print_table(

@@ -64,15 +64,35 @@ def get(
         with Progress(*columns, console=errors, transient=True) as bar:
             task = bar.add_task(remote.name, total=remote.size)
 
-            def step(n: int, total: int | None, bar: Progress = bar, task: TaskID = task) -> None:
+            told: list[int | None] = []
+            """What the server says of the length, once it was asked."""
+
+            def step(
+                n: int, total: int | None, bar: Progress = bar, task: TaskID = task,
+                told: list[int | None] = told,
+            ) -> None:  # fmt: skip
+                told[:] = [total]
                 bar.update(task, completed=n, total=total)
 
             path = download.get_file(remote, folder, step)
-        size = "as in the table" if remote.size else "not in the table"
+        size = "as in the table" if remote.size else _unlisted_size(told)
         checksum = "SHA-256 as in the table" if remote.sha256 else "not in the table, not checked"
         done.append((path, f"{path.stat().st_size:,}", size, checksum))
-        if unpack and path.suffix == ".zip":
+        if not remote.sha256 and not remote.size and told == [None]:
+            errors.print(
+                f"{path.name}: neither the catalogue nor the server says how long it is, so that "
+                "it may have been cut short. Check it before you use it.",
+                style="yellow", markup=False,
+            )  # fmt: skip
+        if unpack and path.suffix.lower() == ".zip":
             for member in download.unpack(path):
                 done.append((member, f"{member.stat().st_size:,}", "from the archive", "CRC-32"))
     print_table("Files", ["file", "bytes", "size", "checksum"], done, right=[1])
     console.print(f"{len(done)} files in {folder}")
+
+
+def _unlisted_size(told: list[int | None]) -> str:
+    """Say what stands behind the size of a file whose size the catalogue lacks."""
+    if not told:
+        return "there already, not checked"
+    return "not known, not checked" if told[0] is None else "as the server said"

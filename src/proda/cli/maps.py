@@ -229,7 +229,7 @@ def _choice(option: str, value: str, known: tuple[str, ...]) -> None:
 def _references(
     path: Path | None, variables: list[str] | None
 ) -> dict[tuple[str, str], xr.DataArray]:
-    from proda import files
+    from proda import cf
     from proda.errors import MapError
     from proda.maps.references import reference_maps
 
@@ -237,7 +237,7 @@ def _references(
         if variables:
             raise MapError("--reference-variable needs --reference FILE.")
         return {}
-    return reference_maps(files.open_dataset(path), variables or (), str(path))
+    return reference_maps(cf.open_grid(path), variables or (), str(path))
 
 
 @contextmanager

@@ -132,6 +132,12 @@ def from_climate(climate: xr.Dataset, w_floor: float = W_FLOOR, source: str = ""
     names = [v.name for v in CLIMATE_VARIABLES] + [n for n in OPTIONAL if n in climate]
     small = climate[names]
     status, missing = _status(climate, small)
+    if not (status == 0).any():
+        lacking = "; ".join(f"{n} is missing in {k:,}" for n, k in missing.items())
+        raise ForcingError(
+            f"No cell of the climate is usable: {int((status == 1).sum()):,} of {status.size:,} "
+            f"cells are no land{', and of the others ' + lacking if lacking else ''}."
+        )
     check_ranges(small, status)
     small["status"] = (("lat", "lon"), status)
     template = grids.forcing_template(small, rows, columns)
@@ -139,12 +145,11 @@ def from_climate(climate: xr.Dataset, w_floor: float = W_FLOOR, source: str = ""
     result = small.chunk(lat=rows, lon=columns).map_blocks(
         _estimate_block, kwargs={"w_floor": w_floor, "attrs": attrs}, template=template
     )
-    area = climate["cell_area"] if "cell_area" in climate else xr.DataArray(
-        grids.cell_area(climate["lat"].to_numpy(), climate["lon"].to_numpy()),
-        dims=("lat", "lon"), attrs={"units": "km2", "long_name": "area of the grid cell"},
-    )  # fmt: skip
-    result["cell_area"] = area.astype(np.float32)
+    area, note = _cell_area(climate, status == 0)
+    if area is not None:
+        result["cell_area"] = area.astype(np.float32)
     if "land_fraction" in climate:
+        grids.check_usable(climate["land_fraction"], "land_fraction", status == 0)
         result["land_fraction"] = climate["land_fraction"]
     excess = float(np.mean(_litter_exceeds_npp(small)[status == 0])) if (status == 0).any() else 0
     result.attrs = {
@@ -165,9 +170,25 @@ def from_climate(climate: xr.Dataset, w_floor: float = W_FLOOR, source: str = ""
         ),
         "w_scalar_floor": w_floor,
         "missing_by_variable": json.dumps(missing),
+        **({grids.NOTES: note} if note else {}),
         "references": "Clapp and Hornberger 1978; Cosby et al. 1984; Andren and Paustian 1987",
     }
     return result
+
+
+def _cell_area(climate: xr.Dataset, usable: np.ndarray) -> tuple[xr.DataArray | None, str]:
+    """Area of the cells, km2, given or by their centres; None, and why, where neither tells it."""
+    notes = str(climate.attrs.get(grids.NOTES, ""))
+    if "cell_area" in climate:
+        area = climate["cell_area"].transpose("lat", "lon")
+        grids.check_usable(area, "cell_area", usable)
+        return area, notes
+    lat, lon = climate["lat"].to_numpy(), climate["lon"].to_numpy()
+    values = grids.area_on_sphere(lat, lon)
+    if values is None:
+        return None, f"{notes} {grids.AREA_UNKNOWN}".strip()
+    attrs = {"units": "km2", "long_name": "area of the grid cell"}
+    return xr.DataArray(values, dims=("lat", "lon"), attrs=attrs), notes
 
 
 def _constant(name: str) -> str:
@@ -185,7 +206,7 @@ def _status(climate: xr.Dataset, small: xr.Dataset) -> tuple[np.ndarray, dict[st
     absent = {n: np.isnan(small[n].transpose("lat", "lon").to_numpy()) for n in small.data_vars}
     stacked = np.stack(list(absent.values()))
     if "land_mask" in climate:
-        land = climate["land_mask"].transpose("lat", "lon").to_numpy() == 1
+        land = grids.is_land(climate["land_mask"])
     else:  # without a mask, a cell where nothing is given is sea
         land = ~stacked.all(axis=0)
     status = np.where(stacked.any(axis=0), 2, 0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from proda import files
+from proda import cf, units
 from proda.drivers import grids
 from proda.errors import ForcingError
 from proda.forcing import FORCING_VARIABLES, ForcingVariable, conversion
@@ -61,6 +61,9 @@ OPTIONAL = {"o_scalar": 1.0, "n_scalar": 1.0, "nbedrock": None}
 """
 
 
+_AXES = {"lat", "lon", "latitude", "longitude", "lsmlat", "lsmlon"}
+
+
 def open_climate(
     path: str | os.PathLike[str], names: Mapping[str, str] | None = None
 ) -> xr.Dataset:
@@ -78,19 +81,27 @@ def open_climate(
     FileError
         If the file cannot be read.
     """
-    dataset = files.open_dataset(path)
+    dataset = cf.open_grid(path)
     for ours, theirs in (names or {}).items():
         if theirs not in dataset:
             raise ForcingError(f"{path}: has no variable {theirs}, which was to be {ours}.")
+        if theirs != ours and ours in dataset.variables:
+            raise ForcingError(
+                f"{path}: {theirs} was to be {ours}, but the file has a variable {ours} too."
+            )
         dataset = dataset.rename({theirs: ours})
     if missing := [v.name for v in CLIMATE_VARIABLES if v.name not in dataset]:
         raise ForcingError(
             f"{path}: lacks {', '.join(missing)}. It has: {', '.join(map(str, dataset.data_vars))}."
             " Name a variable that is called otherwise with OURS=THEIRS."
         )
-    carried = ("land_mask", "land_fraction", "cell_area")
+    carried = ("land_mask", "land_fraction", "cell_area", "sftlf", "areacella")
     used = [v.name for v in _inputs(dataset)] + [n for n in carried if n in dataset]
-    dataset = files.load(grids.standard_grid(dataset[used], str(path)), path)
+    for name in used:  # what another variable names as its coordinate is data here all the same
+        if name in dataset.coords:
+            dataset = dataset.reset_coords(name)
+    dataset = grids.standard_grid(_one_time(dataset[used], path), str(path))
+    dataset = grids.cell_measures(cf.load(dataset, path), str(path))
     for variable in _inputs(dataset):
         data = dataset[variable.name]
         if set(data.dims) != {"lat", "lon"}:
@@ -99,13 +110,29 @@ def open_climate(
                 "expected (lat, lon)."
             )
         unit = data.attrs.get("units", variable.unit)
-        factor, offset = conversion(
-            f"{path}: {variable.name}", variable.unit, variable.accepted, unit
-        )
+        factor, offset = _conversion(f"{path}: {variable.name}", variable, unit)
         if unit != variable.unit:
             data = (data * factor + offset).assign_attrs({**data.attrs, "units": variable.unit})
         dataset[variable.name] = data.transpose("lat", "lon")
     return dataset
+
+
+def _one_time(dataset: xr.Dataset, path: str | os.PathLike[str]) -> xr.Dataset:
+    """Drop dimensions of length 1 other than those of the grid, such as one time."""
+    single = [d for d, n in dataset.sizes.items() if n == 1 and d not in _AXES]
+    return dataset.squeeze(single, drop=True)
+
+
+def _conversion(
+    what: str, variable: ClimateVariable | ForcingVariable, unit: object
+) -> tuple[float, float]:
+    """Factor and offset to the registry's unit: by its own table, else by the unit's parts."""
+    if unit not in variable.accepted and unit != variable.unit:
+        for dimensions in (units.SHARE, units.FLUX):
+            ours, theirs = (units.factor(u, dimensions) for u in (variable.unit, unit))
+            if ours is not None and theirs is not None:
+                return theirs / ours, 0.0
+    return conversion(what, variable.unit, variable.accepted, unit)
 
 
 def _inputs(dataset: xr.Dataset) -> list[ClimateVariable | ForcingVariable]:

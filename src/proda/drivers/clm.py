@@ -127,6 +127,9 @@ def from_clm(
         climatology_block, kwargs={"plan": plan, "names": names, "attrs": attrs}, template=template
     )
     result = result.assign(_areas(history, [history.paths[0], *others], columns))
+    for name in ("cell_area", "land_fraction"):
+        if name in result:
+            grids.check_measure(result[name], name, str(history.paths[0]))
     result.attrs = {
         "Conventions": "CF-1.11",
         "title": f"Soil forcing: monthly climatology of CLM output, {first}-{last}",
@@ -138,6 +141,7 @@ def from_clm(
         "w_scalar_from": f"SOILPSI, floor {w_floor:g}" if from_potential else "W_SCALAR",
         "nbedrock_from": sources["nbedrock"],
         "sand_from": sources["sand"],
+        **({} if "cell_area" in result else {grids.NOTES: grids.AREA_UNKNOWN}),
     }
     return result.chunk(lon=min(180, len(history.lon)))
 
@@ -169,10 +173,12 @@ def _areas(history: History, paths: Sequence[Path], columns: np.ndarray) -> dict
     found = surface.area_and_land(paths, (len(history.lat), len(history.lon)))
     area = found.get("cell_area")
     if area is None or np.isnan(area).all():
-        area = grids.cell_area(history.lat, history.lon)
-    meaning = {"units": "km2", "long_name": "area of the grid cell"}
-    areas = {"cell_area": xr.DataArray(area[:, columns].astype(np.float32),
-                                       dims=("lat", "lon"), attrs=meaning)}  # fmt: skip
+        area = grids.area_on_sphere(history.lat, history.lon)
+    areas: dict[str, xr.DataArray] = {}
+    if area is not None:
+        meaning = {"units": "km2", "long_name": "area of the grid cell"}
+        areas["cell_area"] = xr.DataArray(area[:, columns].astype(np.float32),
+                                          dims=("lat", "lon"), attrs=meaning)  # fmt: skip
     if "land_fraction" in found:
         fraction = np.nan_to_num(found["land_fraction"])  # CLM gives none where there is no land
         meaning = {"units": "1", "long_name": "land share of the cell"}

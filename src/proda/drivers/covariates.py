@@ -17,8 +17,8 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Int
 
-from proda import files
-from proda.drivers.grids import standard_grid
+from proda import cf, files
+from proda.drivers.grids import CELL_MEASURES, is_land, standard_grid, with_note
 from proda.drivers.sampling import LIMIT_KM, Nearest, nearest_cells
 from proda.errors import CovariateError
 
@@ -61,7 +61,9 @@ class CovariateGrid:
                 data[covariate.name] = values.astype(np.float32)
             else:
                 codes = list(covariate.classes)
-                position = pd.Index(codes).get_indexer(pd.Index(np.nan_to_num(values, nan=-999)))
+                position = pd.Index(codes, dtype=np.float64).get_indexer(
+                    pd.Index(values, dtype=np.float64)
+                )
                 data[covariate.name] = pd.Categorical.from_codes(
                     position, categories=pd.Index(list(covariate.classes.values()))
                 )
@@ -78,7 +80,11 @@ def open_covariates(path: str | os.PathLike[str]) -> CovariateGrid:
     CovariateError
         Naming a variable with other dimensions, or a code that `flag_meanings` does not explain.
     """
-    dataset = files.load(standard_grid(files.open_dataset(path), str(path)), path)
+    dataset, left = _data(cf.open_grid(path))
+    dataset = cf.load(standard_grid(dataset, str(path)), path)
+    if left:
+        dataset = with_note(dataset, f"{path}: not covariates, as other variables refer to them or "
+                            f"they hold no numbers on the grid: {', '.join(left)}.")  # fmt: skip
     covariates = []
     for name in dataset.data_vars:
         if name in NOT_PREDICTORS:
@@ -89,44 +95,72 @@ def open_covariates(path: str | os.PathLike[str]) -> CovariateGrid:
                 f"{path}: {name} has the dimensions ({', '.join(map(str, data.dims))}); expected "
                 "(lat, lon)."
             )
-        dataset[name] = data.transpose("lat", "lon")
+        data = data.transpose("lat", "lon")
+        dataset = dataset.assign({name: data})
+        _check_finite(data, str(path))
         covariates.append(
             Covariate(
                 name=str(name),
                 unit=str(data.attrs.get("units", "")),
                 long_name=str(data.attrs.get("long_name", name)),
                 licence=str(data.attrs.get("licence", data.attrs.get("license", ""))),
-                classes=_classes(dataset[name], str(path)),
+                classes=_classes(data, str(path)),
             )
         )
     if not covariates:
         raise CovariateError(f"{path}: holds no covariate.")
     if "land_mask" in dataset:
-        usable = dataset["land_mask"].transpose("lat", "lon").to_numpy() == 1
+        usable = is_land(dataset["land_mask"])
     else:
         given = [~np.isnan(dataset[c.name].to_numpy()) for c in covariates]
         usable = np.logical_or.reduce(given)
+    if not usable.any():
+        what = "its land_mask is 1 nowhere" if "land_mask" in dataset else "all values are missing"
+        raise CovariateError(f"{path}: no cell of the grid is usable: {what}.")
     return CovariateGrid(dataset, tuple(covariates), usable)
 
 
+def _data(opened: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
+    """Keep the data and what describes cells, without dimensions of length 1; name the others."""
+    opened = opened.rename(
+        {old: new for old, new in CELL_MEASURES.items()
+         if old in opened.variables and new not in opened.variables}
+    )  # fmt: skip
+    kept = cf.data_variables(opened)
+    kept += [n for n in NOT_PREDICTORS if n in opened.data_vars and n not in kept]
+    left = [str(n) for n in opened.data_vars if n not in kept]
+    dataset = opened[kept]
+    axes = {n for n, v in dataset.variables.items() if v.dims == (n,)}
+    single = [
+        d for d, n in dataset.sizes.items()
+        if n == 1 and (d == "time" or (d not in axes and str(d).lower()[:3] not in ("lat", "lon")))
+    ]  # fmt: skip
+    return dataset.squeeze(single, drop=True), left
+
+
+def _check_finite(data: xr.DataArray, where: str) -> None:
+    if not (wrong := np.isinf(data.to_numpy())).any():
+        return
+    i, j = (int(k) for k in np.argwhere(wrong)[0])
+    raise CovariateError(
+        f"{where}: {data.name} is infinite at lat {float(data['lat'][i]):g}, lon "
+        f"{float(data['lon'][j]):g} ({int(wrong.sum()):,} such cells)."
+    )
+
+
 def _classes(data: xr.DataArray, where: str) -> dict[int, str] | None:
-    if "flag_values" not in data.attrs:
+    known = cf.classes(data.attrs, f"{where}: {data.name}", CovariateError)
+    if known is None:
         return None
-    codes = [int(v) for v in np.atleast_1d(data.attrs["flag_values"])]
-    meanings = str(data.attrs.get("flag_meanings", "")).split()
-    if len(codes) != len(meanings) or len(set(meanings)) != len(meanings):
-        raise CovariateError(
-            f"{where}: {data.name} has {len(codes)} flag_values but {len(set(meanings))} different "
-            "flag_meanings."
-        )
     values = data.to_numpy()
     present = np.unique(values[~np.isnan(values)])
-    if unknown := [f"{v:g}" for v in present if v not in codes]:
+    if unknown := [f"{v:g}" for v in present if v not in known]:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise CovariateError(
-            f"{where}: {data.name} holds the code {', '.join(unknown)}, which its flag_meanings "
-            "do not explain."
+            f"{where}: {data.name} holds the code {', '.join(unknown[:5])}{more}, which its "
+            "flag_meanings do not explain."
         )
-    return dict(zip(codes, meanings, strict=True))
+    return known
 
 
 def at_sites(

@@ -7,7 +7,11 @@ and messages that say what to do.
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import stat
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ import urllib3
 
 from proda.drivers.catalogue import RemoteFile
 from proda.errors import DownloadError
+from proda.files import reading
 
 OnBytes = Callable[[int, int | None], None]
 """Called with (bytes so far, bytes in all if the server or the table says)."""
@@ -25,8 +30,14 @@ OnBytes = Callable[[int, int | None], None]
 BLOCK = 1 << 16
 ATTEMPTS = 4
 """In a row that bring nothing; a slow, breaking line may go on as long as it brings something."""
+BOMB_BYTES, BOMB_RATIO = 2_000_000_000, 200
+"""An archive that becomes larger than this, and by such a factor, is refused."""
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{n}{i}" for n in ("COM", "LPT") for i in range(1, 10))}
 TIMEOUT_S = 30.0
 """To connect, and between two pieces of an answer."""
+
+
+_DIGITS = re.compile(r"^[0-9]{1,18}$")
 
 
 class _BrokenError(Exception):
@@ -64,6 +75,8 @@ def get_file(
     target = Path(folder) / remote.name
     if not target.parent.is_dir():
         raise DownloadError(f"The folder {target.parent} does not exist; create it first.")
+    if target.is_file() and target.stat().st_size == 0:
+        raise DownloadError(f"{target} is there already, but empty. Move it away to download it.")
     if target.is_file() and remote.size is not None and target.stat().st_size != remote.size:
         raise DownloadError(
             f"{target} is there already, with {target.stat().st_size:,} bytes instead of "
@@ -221,16 +234,20 @@ def _understand(
         )
     length = response.headers.get("Content-Length")
     if status == 200:
-        return 0, int(length) if length and length.isdigit() else remote.size
+        return 0, int(length) if length and _DIGITS.match(length) else remote.size
     span = response.headers.get("Content-Range", "")
     first, _, total = span.removeprefix("bytes ").partition("/")
     if first.partition("-")[0] != str(have):
         part.unlink(missing_ok=True)
         raise _BrokenError(f"the server sent another range than asked for ({span or 'none named'})")
-    return have, int(total) if total.isdigit() else remote.size
+    return have, int(total) if _DIGITS.match(total) else remote.size
 
 
 def _check_size(remote: RemoteFile, part: Path, size: int, total: int | None) -> None:
+    if size == 0:
+        part.unlink()
+        _tag_file(part).unlink(missing_ok=True)
+        raise DownloadError(f"{remote.url}: the server sent an empty file; it was thrown away.")
     expected, by = (remote.size, "the table") if remote.size else (total, "the server")
     if expected is not None and size != expected:
         part.unlink()
@@ -249,27 +266,111 @@ def unpack(archive: Path) -> list[Path]:
     Raises
     ------
     DownloadError
-        If it is not a whole zip archive, or the folder is there already.
+        Naming the archive and the member, if it is damaged, encrypted, packed by a method that is
+        not known, would leave the folder or fill the disk; or if the folder is there already.
     """
-    import shutil
-    import zipfile
-
     folder = archive.with_suffix("")
-    if archive.suffix != ".zip":
+    if archive.suffix.lower() != ".zip":
         raise DownloadError(f"{archive} is no zip archive.")
-    if folder.exists():
+    if os.path.lexists(folder):
         raise DownloadError(f"{folder} is there already; move it away to unpack again.")
     temporary = archive.with_name(f".{folder.name}.{os.getpid()}.part")
+    advice = "Delete it and get it again."
     try:
-        with zipfile.ZipFile(archive) as content:
-            content.extractall(temporary)  # checks every member's CRC; ".." cannot leave the folder
+        with reading(archive, "zip archive", DownloadError, advice):
+            content = zipfile.ZipFile(archive)
+        with content:
+            _check_members(archive, content.infolist())
+            for member in content.infolist():
+                _extract(content, member, temporary, archive)
         only = temporary / folder.name
         whole = only if only.is_dir() and [*temporary.iterdir()] == [only] else temporary
+        if os.path.lexists(folder):  # a folder that is empty would be replaced
+            raise DownloadError(f"{folder} came about meanwhile; move it away to unpack again.")
         whole.rename(folder)
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise DownloadError(
-            f"{archive}: not a whole zip archive ({error}). Delete it and get it again."
-        ) from error
+    except OSError as error:
+        raise DownloadError(f"{folder} could not be written ({error}).") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return sorted(p for p in folder.rglob("*") if p.is_file())
+
+
+def _extract(
+    content: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, archive: Path
+) -> None:
+    """Unpack one member, checking its CRC; only a disk's refusal is passed on as it is."""
+    what = f"{archive}, member {member.filename}"
+    advice = "Delete the archive and get it again."
+    refused: OSError | None = None
+    with reading(what, "member of a zip archive", DownloadError, advice):
+        try:
+            content.extract(member, folder)
+        except OSError as error:
+            refused = error
+    if refused is not None:
+        raise refused
+
+
+def _check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Refuse, before anything is written, members that no archive of data has."""
+    if not any(not m.is_dir() for m in members):
+        raise DownloadError(f"{archive}: holds no file.")
+    seen: dict[str, str] = {}
+    for member in members:
+        name = member.filename
+        if why := _odd_name(name) or _odd_kind(member):
+            raise DownloadError(
+                f"{archive}: the member {ascii(name)[1:-1]} {why}; nothing was unpacked."
+            )
+        path = name.rstrip("/").casefold()
+        if path in seen and not (member.is_dir() and seen[path].endswith("/")):
+            raise DownloadError(f"{archive}: the member {name} is there twice; nothing was "
+                                "unpacked.")  # fmt: skip
+        seen[path] = name
+    for path, name in seen.items():
+        parts = path.split("/")
+        for i in range(1, len(parts)):
+            above = seen.get("/".join(parts[:i]), "/")
+            if not above.endswith("/"):
+                raise DownloadError(f"{archive}: the member {name} lies below {above}, which is a "
+                                    "file; nothing was unpacked.")  # fmt: skip
+    size, packed = sum(m.file_size for m in members), archive.stat().st_size
+    free = shutil.disk_usage(archive.parent).free
+    if size > free:
+        raise DownloadError(
+            f"{archive}: unpacked it has {size / 1e6:,.0f} MB, but {free / 1e6:,.0f} MB are free "
+            "on the disk; nothing was unpacked."
+        )
+    if size > BOMB_BYTES and size > BOMB_RATIO * packed:
+        raise DownloadError(
+            f"{archive}: has {packed:,} bytes, which would become {size:,}; no data are packed so "
+            "well. Nothing was unpacked; if you trust it, unpack it with another program."
+        )
+
+
+def _odd_name(name: str) -> str:
+    """Say what is wrong with the name of a member; "" if nothing is."""
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or re.match(r"^[A-Za-z]:", name):
+        return "has an absolute path"
+    if ".." in parts:
+        return "would leave the folder (..)"
+    if not name.isprintable() or "\\" in name:
+        return "has a name with control characters or backslashes"
+    # Windows takes CON.txt for the device too; elsewhere it is a file like any other.
+    stems = {(p.split(".")[0].rstrip(" ") if os.name == "nt" else p).upper() for p in parts}
+    if odd := stems & _DEVICES:
+        return f"has the name of a device ({min(odd)})"
+    return ""
+
+
+def _odd_kind(member: zipfile.ZipInfo) -> str:
+    """Say what is wrong with the kind of a member; "" if it is a plain file or a folder."""
+    mode = stat.S_IFMT(member.external_attr >> 16)
+    if mode == stat.S_IFLNK:
+        return "is a symbolic link"
+    if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is no plain file"
+    if member.flag_bits & 1:
+        return "is encrypted"
+    return ""

@@ -7,8 +7,9 @@ stamped 1 February, 00:00), in a calendar of 365 days; time bounds say it exactl
 from __future__ import annotations
 
 import os
+import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,9 +19,12 @@ from typing import Any
 import cftime
 import netCDF4
 import numpy as np
+import xarray as xr
 
-from proda.errors import FileError, ForcingError
-from proda.files import check_whole
+from proda import units
+from proda.drivers import grids
+from proda.errors import FileError, ForcingError, ProdaError
+from proda.files import check_whole, reading
 from proda.forcing import N_MONTHS
 from proda.grid import CLM5_GRID
 
@@ -46,7 +50,9 @@ def opened(path: str | os.PathLike[str]) -> Iterator[netCDF4.Dataset]:
         try:
             with netCDF4.Dataset(path) as dataset:
                 yield dataset
-        except (OSError, RuntimeError, IndexError) as error:
+        except ProdaError:
+            raise
+        except (OSError, RuntimeError, IndexError, AttributeError, UnicodeError) as error:
             raise FileError(
                 f"{path}: not a readable netCDF file, or cut short ({error}). Copy it again; "
                 "`ncdump -h` shows what it holds."
@@ -54,8 +60,35 @@ def opened(path: str | os.PathLike[str]) -> Iterator[netCDF4.Dataset]:
 
 
 def plain(variable: Any, index: Any = ...) -> np.ndarray:
-    """Values as float64 with NaN where they are missing."""
-    return np.ma.filled(np.ma.asarray(variable[index], dtype=np.float64), np.nan)
+    """Values as float64 with NaN where they are missing or outside of their valid range.
+
+    Raises
+    ------
+    FileError
+        Naming the file and the variable, if they cannot be read as numbers.
+    """
+    where = f"{variable.group().filepath()}: {variable.name}"
+    with reading(where, "variable of numbers", FileError, "Copy the file again."):
+        return np.ma.filled(np.ma.asarray(variable[index], dtype=np.float64), np.nan)
+
+
+def in_unit(
+    values: np.ndarray, variable: Any, unit: str, dimensions: units.Dimensions, path: Path
+) -> np.ndarray:
+    """Bring values of a variable to `unit`, which they are in if the file does not say.
+
+    Raises
+    ------
+    ForcingError
+        Naming file, variable and unit, if that measures something else.
+    """
+    given = str(getattr(variable, "units", "")).strip() or unit
+    theirs, ours = units.factor(given, dimensions), units.factor(unit, dimensions)
+    if theirs is None or ours is None:
+        raise ForcingError(
+            f"{path}: {variable.name} is in {given!r}, which is not understood; expected {unit!r}."
+        )
+    return values if theirs == ours else values * (theirs / ours)
 
 
 @dataclass(frozen=True)
@@ -153,6 +186,7 @@ def scan(paths: Sequence[str | os.PathLike[str]], wanted: Iterable[str]) -> Hist
     names = list(wanted)
     fields: dict[str, Field] = {}
     lat = lon = None
+    starts: dict[tuple[int, int], Path] = {}
     for path in [Path(p) for p in paths]:
         if path.is_file():
             check_whole(path)
@@ -164,7 +198,9 @@ def scan(paths: Sequence[str | os.PathLike[str]], wanted: Iterable[str]) -> Hist
                 raise ForcingError(f"{path}: its grid differs from that of {paths[0]}.")
             monthly = [n for n in names if n in dataset.variables and
                        "time" in dataset[n].dimensions]  # fmt: skip
-            months = months_of(dataset, path) if monthly else []
+            months, at_start = months_of(dataset, path) if monthly else ([], False)
+            if at_start:
+                starts |= dict.fromkeys(months, path)
             for name in monthly:
                 field = _describe(dataset[name], name, path, here)
                 known = fields.setdefault(name, field)
@@ -180,9 +216,40 @@ def scan(paths: Sequence[str | os.PathLike[str]], wanted: Iterable[str]) -> Hist
                             f"{twice.path} and in {path}. Give each month once."
                         )
                     known.records[month] = Record(path, index)
+    _check_stamps(starts)
     assert lat is not None  # there is at least one file
     assert lon is not None
     return History(tuple(Path(p) for p in paths), lat, lon, fields)
+
+
+def _check_stamps(months: Mapping[tuple[int, int], Path]) -> None:
+    """Refuse stamps that may be starts of months, where no bounds say what they stand for.
+
+    CLM stamps the end of a month; then a record stamped 1 January is December. Other tools stamp
+    the start. Whole years tell which: they end in December by one reading only.
+
+    Raises
+    ------
+    ForcingError
+        Naming the first and last stamps, and what to add.
+    """
+    if not months:
+        return
+    first, last = min(months), max(months)
+    as_ends = (first[1] == 1) + (last[1] == N_MONTHS)
+    as_starts = (first[1] == N_MONTHS) + (last[1] == N_MONTHS - 1)
+    if as_ends > as_starts:
+        return
+    begin, end = (MONTH_NAMES[month % N_MONTHS] for _, month in (first, last))
+    seem = ("seem to be starts of months" if as_starts > as_ends else
+            "may be starts or ends of months")  # fmt: skip
+    raise ForcingError(
+        f"{months[first]}: the records have no time bounds, and their stamps {seem}: the first is "
+        f"1 {begin}, the last 1 {end}. CLM stamps the end of a month, by which the first record "
+        f"would be {MONTH_NAMES[first[1] - 1]} of {first[0]} and all months might be shifted by "
+        "one. Add time bounds (attribute `bounds` of time) to the files, or stamp the middle of "
+        "each month."
+    )
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
@@ -199,7 +266,11 @@ def grid_of(dataset: Any, path: Path) -> tuple[np.ndarray, np.ndarray]:
                 f"{path}: no axis {names[0]}; a regular latitude-longitude grid is needed "
                 "(regrid unstructured output first)."
             )
-        axes.append(plain(dataset[found[0]]))
+        name = "lat" if names is _LAT else "lon"
+        unit = getattr(dataset[found[0]], "units", "degrees")
+        axis = xr.DataArray(plain(dataset[found[0]]), dims=name, attrs={"units": unit})
+        axes.append(grids.check_axis(axis, name, str(path)))
+    grids.check_no_repeats(axes[1], str(path))
     return axes[0], axes[1]
 
 
@@ -222,9 +293,22 @@ def _describe(variable: Any, name: str, path: Path, grid: tuple[np.ndarray, np.n
         )
     if (shape[lat], shape[lon]) != (len(grid[0]), len(grid[1])):
         raise ForcingError(f"{path}: {name} is not on the grid of the file.")
+    _check_methods(variable, name, path)
     if others:
         check_layers(variable.group(), others[0], shape[others[0]], name, path)
     return Field(str(getattr(variable, "units", "")).strip(), dims[1:], {})
+
+
+def _check_methods(variable: Any, name: str, path: Path) -> None:
+    """Refuse a variable whose values are not means of their months, where cell_methods says so."""
+    methods = str(getattr(variable, "cell_methods", ""))
+    match = re.search(r"\btime\d?\s*:\s*(\w+)", methods)
+    allowed = {"mean", "maximum"} if name.startswith("ALTMAX") else {"mean"}
+    if match and match[1] not in allowed:
+        raise ForcingError(
+            f"{path}: the cell_methods of {name} are {methods!r}; monthly means (time: mean) are "
+            "needed."
+        )
 
 
 def check_layers(dataset: Any, dim: str, size: int, name: str, path: Path) -> None:
@@ -239,6 +323,10 @@ def check_layers(dataset: Any, dim: str, size: int, name: str, path: Path) -> No
         )
     if dim in dataset.variables:
         depth = plain(dataset[dim])[:n]
+        if units.factor(getattr(dataset[dim], "units", "m"), units.LENGTH) is not None:
+            depth = in_unit(depth, dataset[dim], "m", units.LENGTH, path)
+        if str(getattr(dataset[dim], "positive", "")) == "up":
+            depth = -depth
         # Some files number the layers (levdcmp as 1, 2, ...) instead of giving depths.
         if not np.array_equal(depth, np.arange(1, n + 1)) and not np.allclose(
             depth, CLM5_GRID.node, rtol=1e-3
@@ -250,20 +338,30 @@ def check_layers(dataset: Any, dim: str, size: int, name: str, path: Path) -> No
             )
 
 
-def months_of(dataset: Any, path: Path) -> list[tuple[int, int]]:
+def months_of(dataset: Any, path: Path) -> tuple[list[tuple[int, int]], bool]:
     """Return (year, month) of each record: from the time bounds, else from the time stamp.
 
     Without bounds a stamp at the very start of a month is CLM's end of the month before; any
     other stamp lies in its own month.
+
+    Returns
+    -------
+    months, at_start
+        And whether stamps at the start of a month, not bounds, were taken so.
     """
+    if "time" not in dataset.variables:
+        raise ForcingError(f"{path}: has the dimension time, but no times.")
     time = dataset["time"]
-    units = getattr(time, "units", None)
-    if units is None:
+    found_at_start = False
+    unit = getattr(time, "units", None)
+    if unit is None:
         raise ForcingError(f"{path}: the time axis has no units.")
     calendar = str(getattr(time, "calendar", "standard"))
 
     def dates(values: np.ndarray) -> list[Any]:
-        return list(np.atleast_1d(cftime.num2date(values, units, calendar)))
+        if not np.isfinite(values).all():
+            raise ForcingError(f"{path}: a time is missing or not a number.")
+        return list(np.atleast_1d(cftime.num2date(values, unit, calendar)))
 
     try:
         bounds = str(getattr(time, "bounds", ""))
@@ -282,12 +380,13 @@ def months_of(dataset: Any, path: Path) -> list[tuple[int, int]]:
             middle = []
             for stamp in dates(plain(time)):
                 at_start = (stamp.day, stamp.hour, stamp.minute, stamp.second) == (1, 0, 0, 0)
+                found_at_start |= at_start
                 middle.append(stamp - timedelta(hours=12) if at_start else stamp)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, IndexError) as error:
         if isinstance(error, ForcingError):
             raise
         raise ForcingError(
-            f"{path}: its times are not understood ({error}; units {units!r}, calendar "
+            f"{path}: its times are not understood ({error}; units {unit!r}, calendar "
             f"{calendar!r})."
         ) from error
-    return [(date.year, date.month) for date in middle]
+    return [(date.year, date.month) for date in middle], found_at_start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from proda import files
 from proda.errors import FileError, SiteError
 
 _SITE = ("site", "profile_id", "id")
@@ -33,10 +35,8 @@ def read_sites(path: str | os.PathLike[str]) -> pd.DataFrame:
     target = Path(path)
     if not target.is_file():
         raise FileError(f"{target}: there is no such file.")
-    try:
+    with files.reading(target, "table", FileError, "Check that it was copied whole."):
         table = pd.read_parquet(target) if target.suffix == ".parquet" else _read_csv(target)
-    except (OSError, ValueError) as error:
-        raise FileError(f"{target}: not a readable table ({error}).") from error
     return as_sites(table, str(target))
 
 
@@ -48,6 +48,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = next(csv.reader(file), [])
+    _check_names(header, str(path))
     table = pacsv.read_csv(
         path,
         convert_options=pacsv.ConvertOptions(
@@ -59,18 +60,32 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return table.to_pandas()
 
 
+def _check_names(names: Sequence[object], where: str) -> None:
+    """Refuse a table that has one of the columns read here more than once."""
+    for name in (*_SITE, *_LATITUDE, *_LONGITUDE):
+        if (n := list(names).count(name)) > 1:
+            raise SiteError(
+                f"{where}: the column {name} is there {n} times; which is meant cannot be told. "
+                "Remove or rename all but one."
+            )
+
+
 def as_sites(table: pd.DataFrame, where: str = "sites") -> pd.DataFrame:
     """Take the columns site, latitude, longitude from a table (see :func:`read_sites`)."""
+    _check_names(list(table.columns), where)
     chosen = {}
     for ours, names in (("site", _SITE), ("latitude", _LATITUDE), ("longitude", _LONGITUDE)):
         found = [name for name in names if name in table.columns]
         if not found:
             raise SiteError(
-                f"{where}: no column {' or '.join(names)}; it has {', '.join(table.columns)}."
+                f"{where}: no column {' or '.join(names)}; it has "
+                f"{', '.join(map(str, table.columns))}."
             )
         chosen[ours] = table[found[0]]
     sites = pd.DataFrame(chosen).reset_index(drop=True)
     for name in ("latitude", "longitude"):
+        if any(isinstance(v, list | tuple | dict | set | np.ndarray) for v in sites[name]):
+            raise SiteError(f"{where}: the column {name} holds lists, not numbers.")
         numbers = pd.to_numeric(sites[name], errors="coerce").astype(np.float64)
         if (wrong := numbers.isna() & sites[name].notna()).any():
             first = int(np.argmax(wrong.to_numpy()))
@@ -79,6 +94,8 @@ def as_sites(table: pd.DataFrame, where: str = "sites") -> pd.DataFrame:
                 f"{first + 1}) is not a number ({int(wrong.sum())} such rows)."
             )
         sites[name] = numbers
+    if any(isinstance(v, list | tuple | dict | set | np.ndarray) for v in sites["site"]):
+        raise SiteError(f"{where}: the column of sites holds lists, not names.")
     if sites["site"].isna().any():
         raise SiteError(f"{where}: {int(sites['site'].isna().sum())} rows have no site name.")
     if (twice := sites["site"].duplicated()).any():

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from proda.drivers.grids import STATUS
+from proda.drivers.grids import STATUS, cell_measures, check_usable
 from proda.errors import ForcingError
 from proda.forcing import FORCING_VARIABLES, LITTER
 
@@ -35,11 +35,21 @@ class ForcingSummary:
 
 
 def litter_totals(forcing: xr.Dataset) -> dict[str, float]:
-    """Carbon input to each litter pool over all usable cells, Pg yr-1: area-weighted sums."""
+    """Carbon input to each litter pool over all usable cells, Pg yr-1: area-weighted sums.
+
+    Raises
+    ------
+    ForcingError
+        If the cells' area or land fraction is in another unit, or one that no cell can have.
+    """
+    usable = forcing["status"].transpose("lat", "lon").to_numpy() == 0
+    forcing = cell_measures(forcing, "forcing")
+    for name in ("cell_area", "land_fraction"):
+        if name in forcing:
+            check_usable(forcing[name], name, usable)
     area = forcing["cell_area"].transpose("lat", "lon").to_numpy().astype(np.float64) * M2_PER_KM2
     if "land_fraction" in forcing:
         area = area * forcing["land_fraction"].transpose("lat", "lon").to_numpy()
-    usable = forcing["status"].transpose("lat", "lon").to_numpy() == 0
     carbon = forcing["litter_input"].transpose("lat", "lon", "litter").to_numpy()
     return {
         pool: float(np.sum(carbon[usable, i] * area[usable]) / PG) for i, pool in enumerate(LITTER)
@@ -66,6 +76,8 @@ def summarise(forcing: xr.Dataset) -> ForcingSummary:
     if not on_grid and "site" not in forcing.dims:
         raise ForcingError("Forcing has the dimensions (lat, lon, ...) or (site, ...).")
     place = ("lat", "lon") if on_grid else ("site",)
+    if on_grid and "status" not in forcing:
+        raise ForcingError("The forcing on the grid has no variable `status` (0 = usable).")
     usable = forcing["status"].transpose(*place).to_numpy() == 0 if on_grid else slice(None)
     rows = []
     for variable in FORCING_VARIABLES:

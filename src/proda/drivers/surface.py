@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from proda.drivers.history import check_layers, opened, plain
+from proda import units
+from proda.drivers.history import check_layers, in_unit, opened, plain
 from proda.errors import ForcingError
 from proda.files import check_whole
 from proda.grid import CLM5_GRID, Grid
@@ -18,6 +19,8 @@ MIN_BEDROCK_M = 0.4
 """CLM5 keeps at least the layers down to this depth above bedrock."""
 
 _SURFACE_LAYERS = 10
+
+_MEASURES = {"cell_area": ("km2", units.AREA), "land_fraction": ("1", units.SHARE)}
 
 
 def surface_interfaces() -> Float[np.ndarray, " 10"]:
@@ -105,6 +108,12 @@ def _values(dataset: Any, name: str, path: Path, shape: tuple[int, int]) -> np.n
     variable = dataset[name]
     array = plain(variable)
     dims = list(variable.dimensions)
+    unit = str(getattr(variable, "units", "")).strip()
+    if name == "zbedrock":
+        array = in_unit(array, variable, "m", units.LENGTH, path)
+        array = -array if str(getattr(variable, "positive", "")) == "up" else array
+    elif name in ("CELLSAND", "PCT_SAND") and unit not in ("", "unitless"):
+        array = in_unit(array, variable, "%", units.SHARE, path)  # CLM calls per cent unitless
     if "time" in dims:  # constant in time, but written with each month
         array, dims = array[0], dims[1:]
     if array.shape[-2:] != shape:
@@ -138,6 +147,9 @@ def area_and_land(paths: Sequence[Path], shape: tuple[int, int]) -> dict[str, np
             for target, name in (("cell_area", "area"), ("land_fraction", "landfrac")):
                 if target not in found and name in dataset.variables:
                     array = plain(dataset[name])
+                    if array.shape == (1, *shape):  # constant, but with one time
+                        array = array[0]
                     if array.shape == shape:
-                        found[target] = array
+                        unit, kind = _MEASURES[target]
+                        found[target] = in_unit(array, dataset[name], unit, kind, path)
     return found

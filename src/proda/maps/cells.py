@@ -10,7 +10,7 @@ import xarray as xr
 from jaxtyping import Float, Int
 
 from proda import files
-from proda.drivers.grids import STATUS, cell_area, standard_grid
+from proda.drivers.grids import STATUS, cell_area, cell_measures, standard_grid
 from proda.errors import ForcingError
 from proda.forcing import FORCING_VARIABLES, Forcing
 
@@ -158,6 +158,10 @@ def land_cells(forcing: xr.Dataset) -> LandCells:
     row, column = np.nonzero(status == 0)
     if len(row) == 0:
         raise ForcingError("No cell of the forcing on the grid is usable (status 0).")
+    where = str(forcing.encoding.get("source", "the forcing on the grid"))
+    measures = cell_measures(dataset[[n for n in ("cell_area", "land_fraction") if n in dataset]],
+                             where)  # fmt: skip
+    dataset = dataset.assign({str(n): v for n, v in measures.data_vars.items()})
     lat, lon = (dataset[n].to_numpy().astype(np.float64) for n in ("lat", "lon"))
     if "cell_area" in dataset:
         area = dataset["cell_area"].transpose("lat", "lon").to_numpy().astype(np.float64)

@@ -9,11 +9,11 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float, Int
 
+from proda import units
 from proda.drivers.grids import standard_grid
 from proda.errors import MapError
 from proda.maps.totals import GLOBE, PG, ZONES, in_zone
 
-_STOCK_UNITS = {"kg m-2", "kgC m-2", "kg C m-2", "kg/m2", "kg m^-2"}
 _ALIGNED = 0.01
 """Centres of cells may differ by this share of a cell."""
 
@@ -97,7 +97,7 @@ def compare(
         If the grids differ, a unit is not kg m-2, or there is no common cell.
     """
     for data, what in ((predicted, "predicted"), (reference, "reference")):
-        if (unit := data.attrs.get("units", "kg m-2")) not in _STOCK_UNITS:
+        if units.factor(unit := data.attrs.get("units", "kg m-2"), units.STOCK) != 1.0:
             raise MapError(f"The {what} map is in {unit!r}; expected 'kg m-2'.")
     aligned = on_same_grid(reference, predicted)
     theirs = next(iter(aligned.data_vars.values()))

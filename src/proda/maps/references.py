@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from proda import cf, units
+from proda.drivers.grids import standard_grid
 from proda.errors import MapError
 from proda.maps.compare import compare, on_same_grid
 from proda.maps.outputs import STOCKS
@@ -26,7 +28,8 @@ def reference_maps(
     Parameters
     ----------
     dataset
-        Stocks in kg m-2 on (lat, lon).
+        Stocks on (lat, lon), in any unit of mass per area; opened with
+        :func:`proda.cf.open_grid`. More times are understood where they are all the same.
     variables
         Names, or STOCK=NAME where the name does not tell the depth; empty: all whose name does
         (`cSoil`, `cSoilAbove1m`, or `0_30`, `0_100`, `0_200` in the name).
@@ -34,10 +37,12 @@ def reference_maps(
     Raises
     ------
     MapError
-        Naming the variable that is absent or whose depth is not known.
+        Naming the variable that is absent, whose depth or unit is not known, or that holds what
+        no stock can be.
     """
     found: dict[tuple[str, str], xr.DataArray] = {}
-    on_grid = [str(n) for n, v in dataset.data_vars.items() if v.ndim == 2]
+    data = cf.data_variables(dataset)
+    on_grid = [name for name in data if {"lat", "lon"} <= _axes(dataset[name])]
     for given in variables or [name for name in on_grid if _stock(name)]:
         stock, equals, name = given.rpartition("=")
         stock = stock if equals else _stock(given)
@@ -48,13 +53,75 @@ def reference_maps(
                 f"{where}: which depth {name} is of cannot be told from its name; give "
                 f"STOCK={name}, with STOCK one of {', '.join(WORDS)}."
             )
-        found[stock, name] = dataset[name]
+        found[stock, name] = _judged(dataset, name, where)
     if not found:
         raise MapError(
             f"{where}: no variable is named by its depth (0_30, 0_100, 0_200, cSoil); name one "
             f"as STOCK=NAME. It has: {', '.join(on_grid) or 'none on (lat, lon)'}."
         )
     return found
+
+
+def _axes(data: xr.DataArray) -> set[str]:
+    return {str(d).lower()[:3] for d in data.dims}
+
+
+def _judged(dataset: xr.Dataset, name: str, where: str) -> xr.DataArray:
+    """Return a stock on (lat, lon), kg m-2, whose unit is stated and whose values can be.
+
+    Raises
+    ------
+    MapError
+        Naming the variable, its unit, or the first wrong cell and its value.
+    """
+    grid = standard_grid(dataset[[name]], where)
+    data = _steady(cf.load(grid, where)[name], where)
+    if set(data.dims) != {"lat", "lon"}:
+        raise MapError(
+            f"{where}: {name} has the dimensions ({', '.join(map(str, data.dims))}); expected "
+            "(lat, lon)."
+        )
+    given = str(data.attrs.get("units", "")).strip()
+    if not given:
+        raise MapError(
+            f"{where}: {name} has no unit. Add the attribute `units` to it: 'kg m-2', or 't ha-1', "
+            "'Mg ha-1', 'g m-2', 'g cm-2'."
+        )
+    factor = units.factor(given, units.STOCK)
+    if factor is None:
+        raise MapError(
+            f"{where}: {name} is in {given!r}, which is no mass of carbon per area that is "
+            "understood; expected 'kg m-2', or 't ha-1', 'Mg ha-1', 'g m-2', 'g cm-2'."
+        )
+    attrs = {**data.attrs, "units": "kg m-2"}
+    if factor != 1.0:
+        data = data.astype(np.float64) * factor
+    if (wrong := (data < 0).to_numpy() | np.isinf(data.to_numpy())).any():
+        first = np.argwhere(wrong)[0]
+        place = ", ".join(
+            f"{d} {float(data[d][i]):g}" for d, i in zip(data.dims, first, strict=True)
+        )
+        raise MapError(
+            f"{where}: {name} is {float(data.to_numpy()[tuple(first)]):g} kg m-2 at {place} "
+            f"({int(wrong.sum()):,} such cells); expected 0 or more. Missing values need the "
+            "attribute _FillValue."
+        )
+    return data.assign_attrs(attrs)
+
+
+def _steady(data: xr.DataArray, where: str) -> xr.DataArray:
+    """Take one of several times that are all the same, as in a steady state by year."""
+    others = [d for d in data.dims if d not in ("lat", "lon")]
+    for dim in others:
+        first = data.isel({dim: 0}, drop=True)
+        same = [first.equals(data.isel({dim: i}, drop=True)) for i in range(1, data.sizes[dim])]
+        if not all(same):
+            raise MapError(
+                f"{where}: {data.name} differs along {dim} ({data.sizes[dim]} values); give a file "
+                "with one of them, or their mean."
+            )
+        data = first
+    return data
 
 
 def _stock(name: str) -> str:

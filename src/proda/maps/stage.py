@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from proda import files
+from proda import cf, files
 from proda.drivers.covariates import open_covariates
 from proda.drivers.grids import standard_grid
 from proda.errors import MapError
@@ -91,7 +91,7 @@ def map_network(
     networks = load_ensemble(network, model, variant)
     kind = load_model(networks.model, networks.variant)
     networks = load_ensemble(network, kind.name, kind.variant, kind.rows)
-    opened = files.open_dataset(forcing)
+    opened = cf.open_grid(forcing)
     cells = land_cells(opened)
     known = cell_covariates(open_covariates(covariates), cells, networks, missing)
     there = read_residuals(network, networks.model, networks.variant, networks.parameters)
@@ -151,7 +151,7 @@ def map_default(
         Naming what cannot be read, is on another grid, or lacks a type.
     """
     kind = load_model(model, variant)
-    opened = files.open_dataset(forcing)
+    opened = cf.open_grid(forcing)
     given: dict[str, Any] = {"parameters": "default", "b": b}
     b_of_cells: float | np.ndarray = b
     if plant_types is not None:
@@ -214,7 +214,7 @@ def map_mean(
         raise MapError(f"{kept}: lacks the parameters {', '.join(lost)}.")
     values = {row.name: float(mean.sel(parameter=row.name)) for row in kind.rows}
     return write_map(
-        kind, files.open_dataset(forcing), Everywhere(values), output, bounds=bounds, chunk=chunk,
+        kind, cf.open_grid(forcing), Everywhere(values), output, bounds=bounds, chunk=chunk,
         settings={"parameters": f"mean of {posterior.sizes['site']} sites", "values": values},
         progress=progress, client=client,
     )  # fmt: skip
@@ -222,7 +222,7 @@ def map_mean(
 
 def _plant_types(path: PathLike, variable: str, cells: LandCells) -> np.ndarray:
     """Return the name, or without names the number, of the type of each land cell."""
-    grid = standard_grid(files.open_dataset(path), str(path))
+    grid = standard_grid(cf.open_grid(path), str(path))
     if variable not in grid or set(grid[variable].dims) != {"lat", "lon"}:
         raise MapError(f"{path}: has no variable {variable} on (lat, lon).")
     like = xr.Dataset(coords={"lat": cells.lat, "lon": cells.lon})
@@ -230,7 +230,7 @@ def _plant_types(path: PathLike, variable: str, cells: LandCells) -> np.ndarray:
         positions(grid, like, axis, "grid of plant types")[at]
         for axis, at in (("lat", cells.row), ("lon", cells.column))
     )
-    data = grid[variable].transpose("lat", "lon")
+    data = cf.load(grid[[variable]], path)[variable].transpose("lat", "lon")
     codes = data.to_numpy()[row, column].astype(np.float64)
     if (lost := np.isnan(codes)).any():
         i = int(np.argmax(lost))
@@ -238,12 +238,11 @@ def _plant_types(path: PathLike, variable: str, cells: LandCells) -> np.ndarray:
             f"{path}: {variable} is missing at {int(lost.sum()):,} land cells, the first at "
             f"{cells.latitude[i]:g} N {cells.longitude[i]:g} E."
         )
-    if "flag_meanings" not in data.attrs:
+    if (broken := codes != np.round(codes)).any():
+        raise MapError(f"{path}: {variable} holds {codes[broken][0]:g}; types are whole numbers.")
+    names = cf.classes(data.attrs, f"{path}: {variable}", MapError)
+    if names is None:
         return codes.astype(int)
-    names = dict(
-        zip(np.atleast_1d(data.attrs["flag_values"]).astype(int),
-            str(data.attrs["flag_meanings"]).split(), strict=True)
-    )  # fmt: skip
     return np.array([names.get(code, str(code)) for code in codes.astype(int)])
 
 

@@ -11,8 +11,8 @@ import xarray as xr
 from jaxtyping import Float
 
 from proda import files
-from proda.errors import MapError
-from proda.places import check_axes
+from proda.drivers.grids import cell_measures, check_axis, check_usable
+from proda.errors import ForcingError, MapError
 
 ZONES: dict[str, tuple[float, float]] = {
     "boreal": (50.0, 90.0),
@@ -25,6 +25,7 @@ ZONES: dict[str, tuple[float, float]] = {
 The study speaks of boreal and tropical regions without limits; these are ours.
 """
 GLOBE = "globe"
+_CELLS = ("cell_area", "land_fraction")
 PG = 1e-6
 """kg m-2 times km2 in Pg."""
 
@@ -43,8 +44,34 @@ def open_map(path: str | os.PathLike[str]) -> xr.Dataset:
     needed = ("lat", "lon", "reason", "member_carbon", "cell_area", "land_fraction")
     if missing := [n for n in needed if n not in dataset.variables]:
         raise MapError(f"{path}: no map made by proda; it lacks {', '.join(missing)}.")
-    check_axes(dataset, path, MapError)
+    _check_cells(dataset, str(path))
     return dataset
+
+
+def _check_cells(dataset: xr.Dataset, path: str) -> None:
+    """Refuse a map whose axes or cells cannot be: what is damaged would be summed without a word.
+
+    Raises
+    ------
+    MapError
+        Naming the axis, or the first cell whose area or land fraction is wrong.
+    """
+    for name in ("lat", "lon"):
+        if name not in dataset.coords or dataset[name].dims != (name,):
+            raise MapError(f"{path}: the map has no axis {name}; the file is damaged.")
+        check_axis(dataset[name], name, path, MapError)
+    if (np.abs(dataset["lat"].to_numpy()) > 90).any():
+        raise MapError(f"{path}: the axis lat leaves -90..90; the file is damaged.")
+    try:
+        cells = cell_measures(dataset[[n for n in _CELLS if n in dataset]], path)
+        land = dataset["reason"].notnull().transpose("lat", "lon").to_numpy()  # noqa: PD004
+        for name in _CELLS:
+            if name in cells:
+                check_usable(cells[name], name, land)
+    except (RuntimeError, OSError) as error:
+        raise MapError(f"{path}: its cells cannot be read ({error}); copy it again.") from error
+    except ForcingError as error:
+        raise MapError(str(error)) from error
 
 
 def in_zone(
