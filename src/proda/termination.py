@@ -36,7 +36,7 @@ _watched = 0
 @contextlib.contextmanager
 def between_steps() -> Iterator[None]:
     """Say that the block looks at `requested` again and again, and ends by itself soon after."""
-    global _watched  # noqa: PLW0603 - signals are the process's own, so is this count
+    global _watched
     _watched += 1
     try:
         yield

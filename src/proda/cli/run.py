@@ -13,6 +13,9 @@ import typer
 from proda.cli.app import app
 from proda.cli.stopping import seconds, stopped_status, why_stopped
 
+FIRST = "not done yet"
+"""Why a stage is done that never was (`proda.study.plan`)."""
+
 if TYPE_CHECKING:
     from proda.study.plan import Step
     from proda.study.record import Record
@@ -133,7 +136,7 @@ def run_and_print(
         now = [""]
 
         def begin(step: Step) -> None:
-            console.print(f"{step.stage.name}: {step.why}", highlight=False, soft_wrap=True)
+            console.print(beginning(step), highlight=False, soft_wrap=True)
             now[0] = step.stage.name
             bar.reset(task, description=step.stage.name, total=None)
 
@@ -158,6 +161,27 @@ def run_and_print(
                              highlight=False, soft_wrap=True)  # fmt: skip
             raise
     _summary(record, folder, time.monotonic() - begun)
+
+
+_DOING = {
+    "profiles": "reading and checking the profiles",
+    "forcing": "preparing the forcing",
+    "covariates": "taking the covariates of the sites",
+    "assimilation": "estimating parameters at the profiles",
+    "filter": "selecting the sites to learn from",
+    "training": "training the networks",
+    "maps": "mapping the model",
+    "comparison": "comparing the models",
+    "report": "writing the report",
+}
+"""What a stage does, by its kind."""
+
+
+def beginning(step: Step) -> str:
+    """Say what begins, and why where that is not simply its turn."""
+    doing = _DOING.get(step.stage.kind, "started")
+    why = "" if step.why == FIRST else f" ({step.why})"
+    return f"{step.stage.name}: {doing}{why}"
 
 
 def _summary(record: Record, folder: Path, took: float) -> None:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from proda.errors import FileError
+from proda.files import reading
 from proda.plots.files import save_figure, saved_figures
 from proda.study.report.blocks import Picture, Table
 from proda.study.report.tables import read_csv
@@ -111,20 +112,18 @@ def open_study(path: str | os.PathLike[str]) -> StudyFolder:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise FileError(f"{file}: damaged: {where}: {first['msg']}.") from error
+    # Planned models first, also those that have no folder yet: their sections say so.
     settings, planned = _settings(folder / "study.toml")
     found = [p.name for p in sorted(folder.iterdir())
              if p.is_dir() and any((p / part).exists() for part in _OF_A_MODEL)]  # fmt: skip
     return StudyFolder(folder, record, settings, tuple(dict.fromkeys([*planned, *found])))
 
 
-def _settings(path: Path) -> tuple[str, list[str]]:
+def _settings(path: Path) -> tuple[str, tuple[str, ...]]:
     """Return the settings as text, and the models they name, in order."""
     if not path.is_file():
-        return "", []
-    try:
+        return "", ()
+    with reading(path, "file of settings"):
         text = path.read_text("utf-8")
-        models = tomllib.loads(text).get("models", [])
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FileError(f"{path}: damaged settings ({error}).") from error
-    named = models if isinstance(models, list | dict) else []
-    return text, [str(m.get("name")) if isinstance(m, dict) else str(m) for m in named]
+        planned = tomllib.loads(text).get("study", {}).get("models", ())
+        return text, tuple(str(name) for name in planned)
