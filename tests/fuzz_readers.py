@@ -234,7 +234,9 @@ def _read_forcing(path: Path) -> Any:
 
 
 def _sites_csv(folder: Path) -> Path:
-    (folder / "s.csv").write_text("site,latitude,longitude,note\na,10.5,20,x\nb,-5,30.25,y\nc,0,1,z\n")
+    (folder / "s.csv").write_text(
+        "site,latitude,longitude,note\na,10.5,20,x\nb,-5,30.25,y\nc,0,1,z\n"
+    )
     return folder / "s.csv"
 
 
@@ -348,8 +350,30 @@ def _magic(data: bytearray, rng: np.random.Generator) -> None:
 
 BYTES = (_flip, _flip, _set, _cut, _insert, _remove, _zero, _swap_blocks, _magic)
 
-_WORDS = ["", "nan", "inf", "-inf", "1e400", "-9999", "1_000", "١", "abc", "0", "1e308", "true",
-          "2024-02-30", "[" * 3000, "{", '"', "\x1b[2J", "\u202e", "\x00", "a" * 5000, "é", "1,5"]
+_WORDS = [
+    "",
+    "nan",
+    "inf",
+    "-inf",
+    "1e400",
+    "-9999",
+    "1_000",
+    "١",
+    "abc",
+    "0",
+    "1e308",
+    "true",
+    "2024-02-30",
+    "[" * 3000,
+    "{",
+    '"',
+    "\x1b[2J",
+    "\u202e",
+    "\x00",
+    "a" * 5000,
+    "é",
+    "1,5",
+]
 
 
 def _retext(data: bytearray, rng: np.random.Generator) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import ssl
 import sys
 from typing import ClassVar
 
+import dask
 import distributed
 import pytest
 
@@ -17,6 +20,7 @@ from proda.inference.cluster_settings import (
     Local,
     check_cluster,
     client_from,
+    credentials,
     found_gpus,
     read_cluster,
     worker_specification,
@@ -107,16 +111,48 @@ def test_workers_see_their_environment():
         assert sorted(seen.values()) == ["5", "7"]
         assert set(client.nthreads().values()) == {1}
         assert len(set(client.run(os.getpid).values())) == 2
+        # Nobody else on the machine: only with the credentials, and on the loopback alone.
         address = client.scheduler.address
-        with client_from(check_cluster({"scheduler": {"address": address}})) as second:
-            assert set(second.nthreads()) == set(client.nthreads())
+        assert address.startswith("tls://127.0.0.1:")
+        assert all(worker.startswith("tls://127.0.0.1:") for worker in client.nthreads())
+        for plain in (address, address.replace("tls", "tcp")):
+            with dask.config.set({"distributed.comm.timeouts.connect": "2s"}):
+                with pytest.raises(AssimilationError, match=r"wants credentials|no scheduler"):
+                    with client_from(check_cluster({"scheduler": {"address": plain}})):
+                        pass
         with pytest.raises(ValueError, match="No clients found"):
             distributed.default_client()
 
 
-def test_no_scheduler_there():
-    import dask
+def test_a_scheduler_that_runs_already():
+    with distributed.LocalCluster(
+        n_workers=0, dashboard_address="127.0.0.1:0", host="127.0.0.1", scheduler_port=0
+    ) as cluster:
+        settings = check_cluster({"scheduler": {"address": cluster.scheduler_address}})
+        with client_from(settings) as client:
+            assert client.nthreads() == {}
 
+
+@pytest.mark.parametrize("made_by", ["openssl", "cryptography"])
+def test_credentials(monkeypatch, made_by):
+    if made_by == "cryptography":
+        pytest.importorskip("cryptography")
+    else:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+        if shutil.which("openssl") is None:
+            pytest.skip("no openssl")
+    first, second = credentials(), credentials()
+    for role in ("client", "scheduler", "worker"):
+        assert isinstance(first.get_connection_args(role)["ssl_context"], ssl.SSLContext)
+    assert first.require_encryption
+    assert first.tls_scheduler_key != second.tls_scheduler_key
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(AssimilationError, match="pip install cryptography"):
+        credentials()
+
+
+def test_no_scheduler_there():
     with dask.config.set({"distributed.comm.timeouts.connect": "200ms"}):
         with pytest.raises(AssimilationError, match=r"scheduler\.address = tcp://127\.0\.0\.1:9"):
             with client_from(check_cluster({"scheduler": {"address": "tcp://127.0.0.1:9"}})):
@@ -151,6 +187,56 @@ def test_a_prologue_is_kept():
     prologue = settings.jobqueue.arguments()["job_script_prologue"]
     assert prologue == ["module load x", f'export XLA_FLAGS="$XLA_FLAGS {ONE_THREAD}"']
     assert settings.jobqueue.arguments()["memory"] == "1GB"
+
+
+# Cluster settings of a site, dask/dask-jobqueue: its prologue was dropped, or one letter a line.
+@pytest.mark.parametrize("name", ["job-script-prologue", "env-extra"])
+def test_the_prologue_of_the_site_stays(name):
+    lines = ["module load python/3.11", "source /project/venv/bin/activate"]
+    with dask.config.set({f"jobqueue.slurm.{name}": lines}):
+        prologue = check_cluster({"jobqueue": JOBS}).jobqueue.arguments()["job_script_prologue"]
+        assert prologue == [*lines, f'export XLA_FLAGS="$XLA_FLAGS {ONE_THREAD}"']
+        own = check_cluster({"jobqueue": JOBS | {"job_script_prologue": ["module load y"]}})
+        assert own.jobqueue.arguments()["job_script_prologue"][:-1] == ["module load y"]
+    with dask.config.set({f"jobqueue.slurm.{name}": "module load x"}):
+        with pytest.raises(AssimilationError, match=r"jobqueue\.yaml.*expected a list of lines"):
+            check_cluster({"jobqueue": JOBS}).jobqueue.arguments()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"job_script_prologue": "module load cuda"}, r'write job_script_prologue = \["module lo'),
+        ({"job_extra_directives": "-p x"}, "job_extra_directives = '-p x': expected a list"),
+        ({"env_extra": ["module load cuda"]}, "env_extra is now called job_script_prologue"),
+        ({"project": "abc"}, "project is now called account"),
+        ({"dashboard_address": ":1"}, "scheduler_options"),
+    ],
+)
+def test_arguments_that_would_have_no_effect(given, message):
+    with pytest.raises(AssimilationError, match=message):
+        check_cluster({"jobqueue": JOBS | given})
+
+
+@pytest.mark.parametrize("encryption", [True, False])
+def test_the_scheduler_of_jobs_is_not_open_to_all(monkeypatch, tmp_path, encryption):
+    from proda.inference import cluster_settings
+
+    dask_jobqueue = pytest.importorskip("dask_jobqueue")
+    monkeypatch.setattr(dask_jobqueue, "SLURMCluster", _Recorder)
+    monkeypatch.setenv("PRODA_CACHE_DIR", str(tmp_path))
+    given = JOBS | {"encryption": encryption, "interface": "lo"}
+    cluster_settings._job_cluster(check_cluster({"jobqueue": given}).jobqueue)
+    told = _Recorder.told[0]
+    assert told["interface"] == "lo"
+    assert told["scheduler_options"] == {"dashboard_address": "127.0.0.1:0"}
+    assert ("security" in told) == encryption
+    assert "encryption" not in told
+    if encryption:
+        assert told["security"].require_encryption
+        folder = tmp_path / "proda" / "credentials"
+        assert told["shared_temp_directory"] == str(folder)
+        assert folder.stat().st_mode & 0o077 == 0
 
 
 def test_jobqueue_is_not_installed(monkeypatch):

@@ -22,6 +22,7 @@ from proda.checksums import ATTRIBUTE, check_seal, check_store, seal, seal_store
 from proda.errors import FileError, ProdaError, printable
 from proda.lazy import open_lazily
 from proda.netcdf3 import missing_bytes
+from proda.termination import appearing, unfinished
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,6 +102,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     if not target.parent.is_dir():
         raise FileError(f"{target}: the folder {target.parent} does not exist; create it first.")
     temporary = target.with_name(f".{target.name}.{_writer()}.part")
+    unfinished.add(temporary)
     try:
         yield temporary
         descriptor = os.open(temporary, os.O_RDONLY)
@@ -113,6 +115,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise FileError(f"{target}: could not be written ({error}); nothing was kept.") from error
     finally:
         temporary.unlink(missing_ok=True)
+        unfinished.discard(temporary)
 
 
 def read_text(
@@ -445,18 +448,21 @@ def whole_folder(
         raise FileError(f"{target} exists and is no {kind}; it is left alone. Choose another.")
     temporary = target.with_name(f".{target.name}.{_writer()}.part")
     retired = target.with_name(f".{target.name}.{_writer()}.old")
+    unfinished.add(temporary)
     try:
         yield temporary
         _sync(temporary)
-        if target.exists():  # two renames: for a moment there is none, but never a mixture
-            target.rename(retired)
-        temporary.rename(target)
+        with appearing:
+            if target.exists():  # two renames: for a moment there is none, but never a mixture
+                target.rename(retired)
+            temporary.rename(target)
     except OSError as error:
         if retired.exists() and not target.exists():
             retired.rename(target)
         raise FileError(f"{target}: could not be written ({error}); nothing was kept.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        unfinished.discard(temporary)
         if target.exists():
             shutil.rmtree(retired, ignore_errors=True)
 

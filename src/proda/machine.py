@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
+import sys
+import time
+from pathlib import Path
+
+UNUSED_DAYS = 30.0
+"""Days after which a file of the cache is removed."""
 
 
 def cores() -> int:
@@ -10,3 +17,50 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def private_cache(*names: str) -> Path | None:
+    """Make and return a folder of the user's cache that nobody else can write to.
+
+    It lies under PRODA_CACHE_DIR if that is set, else where the platform keeps caches:
+    XDG_CACHE_HOME or ~/.cache on Linux, ~/Library/Caches on macOS, LOCALAPPDATA on Windows.
+
+    Returns
+    -------
+    None where there is no such folder (no home, not writable, or another user's).
+    """
+    place = (_user_cache() / "proda").joinpath(*names)
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.name != "posix":
+            return place
+        for folder in (place, *place.parents[: len(names)]):
+            about = folder.lstat()
+            if about.st_uid != os.getuid() or not stat.S_ISDIR(about.st_mode):
+                return None
+            if about.st_mode & 0o077:
+                folder.chmod(0o700)
+    except OSError:
+        return None
+    return place if os.access(place, os.W_OK) else None
+
+
+def _user_cache() -> Path:
+    if given := os.environ.get("PRODA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME"):
+        return Path(given).expanduser().absolute()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", "~/AppData/Local")).expanduser()
+    place = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+    return Path(place).expanduser()
+
+
+def remove_unused(folder: Path, days: float = UNUSED_DAYS) -> None:
+    """Remove files that nobody has read or written for so long, so that a cache does not grow."""
+    before = time.time() - 86400.0 * days
+    for path in folder.iterdir():
+        try:
+            about = path.lstat()
+            if stat.S_ISREG(about.st_mode) and max(about.st_atime, about.st_mtime) < before:
+                path.unlink()
+        except OSError:  # another process removed it
+            continue

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
 
+from proda import termination
 from proda.cli import (
     assimilate,
     column,
@@ -54,13 +55,44 @@ def main() -> None:
     """
     from proda.errors import ProdaError
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    termination.watch()
     try:
         app()
     except ProdaError as error:
-        errors.print("Error:", style="bold red", end=" ")
-        errors.print(str(error), highlight=False, soft_wrap=True)
+        _say(str(error))
         sys.exit(2)
     except KeyboardInterrupt:
         errors.print("Stopped.")
         sys.exit(130)
+    except Exception:
+        if (said := _unusable_platform()) is None:
+            raise
+        _say(said)
+        sys.exit(2)
+
+
+def _say(text: str) -> None:
+    errors.print("Error:", style="bold red", end=" ")
+    errors.print(text, highlight=False, soft_wrap=True)
+
+
+def _unusable_platform() -> str | None:
+    """Say what is wrong with JAX_PLATFORMS, if that is what an error comes from.
+
+    Asked only after something failed: most commands start without JAX.
+    """
+    asked = os.environ.get("JAX_PLATFORMS", "")
+    if not asked or "jax" not in sys.modules:
+        return None
+    import jax
+
+    try:
+        jax.devices()
+    except Exception:
+        return (
+            f"JAX_PLATFORMS={asked}: this machine has no such device, or JAX is installed without "
+            "support for it. The variable often comes with a module of the cluster. Unset it, or "
+            "set JAX_PLATFORMS=cpu to compute on the processor; for a GPU, start the command in a "
+            'job that has one, with `pip install "proda[cuda]"` done.'
+        )
+    return None

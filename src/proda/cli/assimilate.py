@@ -11,7 +11,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.numbers import number, whole_number
-from proda.cli.stopping import STOPPED, seconds
+from proda.cli.stopping import seconds, stopped_status, why_stopped
 
 if TYPE_CHECKING:
     from proda.inference.batch import Control
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     " · `proda assimilate profiles/ sites.nc clm5/ --stop-after 11.5h --cluster cluster.toml`"
 )
 def assimilate(
+    context: typer.Context,
     profiles: Annotated[
         Path | None, typer.Argument(help="Folder of `proda profiles build`.")
     ] = None,
@@ -36,7 +37,7 @@ def assimilate(
     ] = None,
     folder: Annotated[Path | None, typer.Argument(help="Where the run is kept; new.")] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with this run; all else comes from its folder.")
+        Path | None, typer.Option(help="Resume this run; its settings come from its folder.")
     ] = None,
     model: Annotated[str, typer.Option(help="Model name; see `proda models`.")] = "clm5",
     variant: Annotated[str, typer.Option(help="default, or published.")] = "default",
@@ -69,8 +70,23 @@ def assimilate(
         typer.Option(help="TOML file: workers, GPUs, a Dask scheduler or a queue; see the docs."),
     ] = None,
     stop_after: Annotated[
-        str | None, typer.Option(help="Stop in good time, e.g. 90m or 11.5h; resume later.")
+        str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
     ] = None,
+    profiles_moved_to: Annotated[
+        Path | None,
+        typer.Option(help="With --resume: where the profiles of the run lie now, if moved."),
+    ] = None,
+    forcing_moved_to: Annotated[
+        Path | None,
+        typer.Option(help="With --resume: where the forcing of the run lies now, if moved."),
+    ] = None,
+    accept_versions: Annotated[
+        bool,
+        typer.Option(
+            "--accept-versions",
+            help="With --resume: continue a run that other versions of proda or JAX began.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and how much disk it takes.")
     ] = False,
@@ -78,8 +94,8 @@ def assimilate(
     """Estimate a model's parameters at every profile by Markov chain Monte Carlo.
 
     Draws, diagnostics and fitted profiles are kept in the run folder. A run that is stopped
-    (Ctrl-C, --stop-after, a crash) goes on with --resume, to the same draws. Exit status 75 means
-    stopped in good time: resume it.
+    (Ctrl-C, --stop-after, a crash) is continued with --resume, to the same draws. Exit status 75
+    means that it stopped in time and can be resumed.
     """
     from proda.cli.console import console
     from proda.errors import AssimilationError
@@ -89,10 +105,16 @@ def assimilate(
     if resume is not None:
         if profiles is not None:
             raise AssimilationError(
-                f"--resume {resume} goes on with the settings and data of that run; name no others."
+                f"--resume {resume} uses the settings and data of that run; name no others. If the "
+                "data were moved: --profiles-moved-to, --forcing-moved-to."
             )
         run = Run(resume)
+        _refuse_other_settings(context, run)
+        run.relocate(profiles=profiles_moved_to, forcing=forcing_moved_to)
     else:
+        for name in ("profiles_moved_to", "forcing_moved_to", "accept_versions"):
+            if _given(context, name):
+                raise AssimilationError(f"--{name.replace('_', '-')} needs --resume FOLDER.")
         if profiles is None or forcing is None or folder is None:
             raise AssimilationError(
                 "Name the profiles, the forcing and a new folder, or pass --resume FOLDER."
@@ -121,8 +143,50 @@ def assimilate(
     if run.complete:
         console.print(f"{run.folder} is finished.")
     else:
-        _work(run, _cores(workers), seconds(stop_after), cluster)
+        _work(run, _cores(workers), seconds(stop_after), cluster, accept_versions)
     _summary(run)
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _refuse_other_settings(context: typer.Context, run: Run) -> None:
+    """Refuse options that would have no effect, because the run was begun with others.
+
+    Raises
+    ------
+    AssimilationError
+        Naming each, with its value in the run.
+    """
+    from proda.errors import AssimilationError
+
+    settings, about, asked = run.settings, run.description, context.params
+    held: dict[str, Any] = {
+        name: getattr(settings, name)
+        for name in ("model", "variant", "sampler", "likelihood", "operator", "chains", "draws",
+                     "seed")
+    } | {"sites": about.n_sites, "block_size": about.block_size, "dry_run": False}  # fmt: skip
+    differ = [
+        (f"--{name.replace('_', '-')} {asked[name]}", value)
+        for name, value in held.items()
+        if _given(context, name) and asked[name] != value
+    ]
+    if _given(context, "error_sd") and _error_sd(asked["error_sd"]) != settings.error_sd:
+        differ.append((f"--error-sd {asked['error_sd']}", settings.error_sd))
+    sampler = run.problem.sampler
+    for name, number in _options(asked["option"] or []).items():
+        value = getattr(sampler, name, "no such option")
+        if value != number:
+            differ.append((f"--option {name}={number}", value))
+    if differ:
+        raise AssimilationError(
+            f"--resume {run.folder}: settings of a run that has begun cannot be changed: "
+            + "; ".join(f"{given} (the run has {value})" for given, value in differ)
+            + ". Leave them out, or start a new run in another folder."
+        )
 
 
 def _dry_run(settings: Settings, profiles: Path, forcing: Path, sites: int | None) -> None:
@@ -148,7 +212,7 @@ def _dry_run(settings: Settings, profiles: Path, forcing: Path, sites: int | Non
         )
 
 
-def _work(run: Run, workers: int, limit: float | None, cluster: Path | None) -> None:
+def _work(run: Run, workers: int, limit: float | None, cluster: Path | None, accept: bool) -> None:
     import threading
 
     from proda.cli.console import console, errors, progress
@@ -177,34 +241,35 @@ def _work(run: Run, workers: int, limit: float | None, cluster: Path | None) -> 
         try:
             told = Progress(finished, evaluated, warn)
             if cluster is None:
-                work(run, control, told, workers)
+                work(run, control, told, workers, accept_versions=accept)
             else:
-                _on_cluster(run, cluster, control, told)
+                _on_cluster(run, cluster, control, told, accept)
         except Stopped:
             bar.stop()
             console.print(
-                f"Stopped in good time, {n_done[0]:,} of {run.description.n_sites:,} sites done. "
-                f"Go on with: proda assimilate --resume {run.folder}"
-            )
-            sys.exit(STOPPED)
+                f"{why_stopped()}, {n_done[0]:,} of {run.description.n_sites:,} sites done. "
+                f"Resume with: proda assimilate --resume {run.folder}",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
+            sys.exit(stopped_status())
         except KeyboardInterrupt:
             bar.stop()
             errors.print(
-                f"What is done is kept. Go on with: proda assimilate --resume {run.folder}",
-                highlight=False,
-            )
+                f"What is done is kept. Resume with: proda assimilate --resume {run.folder}",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
             raise
     minutes = (time.monotonic() - begun) / 60.0
     rate = counted[0] / max(60.0 * minutes, 1e-9)
     console.print(f"{minutes:.1f} minutes, {rate / 1e6:.2f} million model evaluations per second")
 
 
-def _on_cluster(run: Run, cluster: Path, control: Control, told: Progress) -> None:
+def _on_cluster(run: Run, cluster: Path, control: Control, told: Progress, accept: bool) -> None:
     from proda.inference.cluster import work_on_cluster
     from proda.inference.cluster_settings import client_from, read_cluster
 
     with client_from(read_cluster(cluster)) as client:
-        work_on_cluster(run, client, control, told)
+        work_on_cluster(run, client, control, told, accept_versions=accept)
 
 
 def _label(run: Run, done: int, rate: float) -> str:
@@ -217,6 +282,7 @@ def _summary(run: Run) -> None:
     import numpy as np
 
     from proda.cli.console import console, print_table
+    from proda.inference.diagnostics.filter import Filter
     from proda.inference.run import open_posterior
     from proda.inference.summary import SiteReason
 
@@ -224,16 +290,21 @@ def _summary(run: Run) -> None:
     reason = found["reason"].to_numpy()
     n = len(reason)
     mean_rhat = found["gelman_rubin"].mean("parameter").to_numpy()
-    converged = mean_rhat < 1.05
-    fitting = found["nash_sutcliffe"].to_numpy() > 0.0
+    limits = Filter()  # a study may set others: `proda diagnose` and its filter judge by those
+    converged = mean_rhat < limits.max_gelman_rubin
+    fitting = found["nash_sutcliffe"].to_numpy() > limits.min_nash_sutcliffe
     rows: list[tuple[Any, ...]] = [("sites", f"{n:,}", "")]
     rows += [
         (SiteReason(int(r)).words, f"{int((reason == r).sum()):,}", _share(reason == r))
         for r in np.unique(reason)
     ]
     rows += [
-        ("Gelman-Rubin < 1.05", f"{int(converged.sum()):,}", _share(converged)),
-        ("NSE > 0", f"{int(fitting.sum()):,}", _share(fitting)),
+        (
+            f"Gelman-Rubin < {limits.max_gelman_rubin:g}",
+            f"{int(converged.sum()):,}",
+            _share(converged),
+        ),
+        (f"NSE > {limits.min_nash_sutcliffe:g}", f"{int(fitting.sum()):,}", _share(fitting)),
         ("both", f"{int((converged & fitting).sum()):,}", _share(converged & fitting)),
     ]
     label = "" if run.problem.sampler.exact else " (NO posterior: published sampler)"

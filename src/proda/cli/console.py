@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from rich import box
@@ -11,6 +13,8 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -22,6 +26,9 @@ from proda.errors import printable
 
 LONGEST_NAME = 40
 """Characters of a name in the first column of a table that is never wrapped."""
+
+REPORT_EVERY = 60.0
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 class SafeConsole(Console):
@@ -71,8 +78,11 @@ def print_table(
 
 
 def progress(unit: str) -> Progress:
-    """Return a progress bar on stderr that counts `unit` and shows the time left."""
-    return Progress(
+    """Return a progress bar on stderr that counts `unit` and shows the time left.
+
+    Where stderr is no terminal (a log file, a batch job) it prints a line every minute instead.
+    """
+    return _Reported(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
@@ -81,4 +91,48 @@ def progress(unit: str) -> Progress:
         TimeRemainingColumn(),
         console=errors,
         transient=True,
+        unit=unit,
     )
+
+
+class _Reported(Progress):
+    """A bar on a terminal; elsewhere lines with the same words, from time to time."""
+
+    def __init__(self, *columns: ProgressColumn, unit: str, **options: Any) -> None:
+        super().__init__(*columns, **options)
+        self._unit = unit
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        super().start()
+        if not self.console.is_terminal:
+            self._ended.clear()
+            threading.Thread(target=self._report, name="progress", daemon=True).start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        super().stop()
+
+    def _report(self) -> None:
+        while not self._ended.wait(REPORT_EVERY):
+            for task in self.tasks:
+                if not task.finished and task.description:
+                    self.console.print(report(task, self._unit), highlight=False, soft_wrap=True)
+
+
+def report(task: Task, unit: str) -> str:
+    """Say in a line how far a task is: the words of its bar, with the time."""
+    line = f"{datetime.now():%Y-%m-%d %H:%M:%S} {task.description}"
+    if task.total:
+        line += f": {task.completed:,.0f} of {task.total:,.0f} {unit}".rstrip()
+        line += f" ({task.completed / task.total:.0%})"
+    if task.elapsed is not None:
+        line += f", {_time(task.elapsed)} so far"
+    if task.time_remaining is not None:
+        line += f", about {_time(task.time_remaining)} left"
+    return line
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -10,6 +10,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, print_table
+from proda.inference.diagnostics.filter import Filter
 
 if TYPE_CHECKING:
     from proda.inference.assessment import Assessment
@@ -25,10 +26,10 @@ def diagnose(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished `proda assimilate`.")],
     max_gelman_rubin: Annotated[
         float, typer.Option(help="Mean Gelman-Rubin statistic over parameters must be below.")
-    ] = 1.05,
+    ] = Filter.max_gelman_rubin,
     min_nse: Annotated[
         float, typer.Option(help="Nash-Sutcliffe efficiency must be above.")
-    ] = 0.0,
+    ] = Filter.min_nash_sutcliffe,
     max_rhat: Annotated[
         float | None,
         typer.Option(help="Largest rank-normalised R-hat must be below. Without it: any."),
@@ -58,12 +59,11 @@ def diagnose(
 ) -> None:  # fmt: skip
     """Judge the sites of a finished run; write those that pass, a table, and figures.
 
-    The default limits are those of the study: mean Gelman-Rubin statistic below 1.05,
+    The default limits are the published ones: mean Gelman-Rubin statistic below 1.05,
     Nash-Sutcliffe efficiency above 0. An undefined statistic passes no limit that is set.
     """
     from proda.errors import AssimilationError
     from proda.inference.assessment import assess
-    from proda.inference.diagnostics.filter import Filter
     from proda.inference.run import open_posterior
     from proda.study.diagnosis import draw, write_kept, write_table
 

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proda.cli.app import app
-from proda.cli.stopping import STOPPED, seconds
+from proda.cli.stopping import seconds, stopped_status, why_stopped
+
+FIRST = "not done yet"
+"""Why a stage is done that never was (`proda.study.plan`)."""
 
 if TYPE_CHECKING:
     from proda.study.plan import Step
@@ -34,7 +37,7 @@ def run(
         Path | None, typer.Argument(help="Where everything is kept: new, or this study's.")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with the study in this folder, by its own settings.")
+        Path | None, typer.Option(help="Resume the study in this folder, with its own settings.")
     ] = None,
     only: Annotated[
         str | None, typer.Option(help="Do this stage only, e.g. report or clm5/training.")
@@ -50,14 +53,14 @@ def run(
         typer.Option("--dry-run", help="Say what would be done, why, and at what cost."),
     ] = False,
     stop_after: Annotated[
-        str | None, typer.Option(help="Stop in good time, e.g. 90m or 11.5h; resume later.")
+        str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
     ] = None,
 ) -> None:
     """Run a whole study: profiles, forcing, covariates, assimilation, training, maps, report.
 
     A stage is done only where its settings, its input or a stage before it changed; the same
-    command again goes on after a stop of any kind, to the same results. Exit status 75 means
-    stopped in good time: resume it.
+    command again continues after a stop of any kind, to the same results. Exit status 75 means
+    that the study stopped in time and can be resumed.
     """
     from proda.cli.console import console
     from proda.errors import StudyError
@@ -133,7 +136,7 @@ def run_and_print(
         now = [""]
 
         def begin(step: Step) -> None:
-            console.print(f"{step.stage.name}: {step.why}", highlight=False, soft_wrap=True)
+            console.print(beginning(step), highlight=False, soft_wrap=True)
             now[0] = step.stage.name
             bar.reset(task, description=step.stage.name, total=None)
 
@@ -148,16 +151,37 @@ def run_and_print(
                                reporter=Reporter(told, warn), begin=begin)  # fmt: skip
         except Stopped:
             bar.stop()
-            console.print(f"Stopped in good time. Go on with: proda run --resume {folder}",
-                          soft_wrap=True)  # fmt: skip
-            sys.exit(STOPPED)
+            console.print(f"{why_stopped()}. Resume with: proda run --resume {folder}",
+                          highlight=False, soft_wrap=True)  # fmt: skip
+            sys.exit(stopped_status())
         except BaseException:
             bar.stop()
             if (folder / "study.json").is_file():
-                errors.print(f"What is done is kept. Go on with: proda run --resume {folder}",
+                errors.print(f"What is done is kept. Resume with: proda run --resume {folder}",
                              highlight=False, soft_wrap=True)  # fmt: skip
             raise
     _summary(record, folder, time.monotonic() - begun)
+
+
+_DOING = {
+    "profiles": "reading and checking the profiles",
+    "forcing": "preparing the forcing",
+    "covariates": "taking the covariates of the sites",
+    "assimilation": "estimating parameters at the profiles",
+    "filter": "selecting the sites to learn from",
+    "training": "training the networks",
+    "maps": "mapping the model",
+    "comparison": "comparing the models",
+    "report": "writing the report",
+}
+"""What a stage does, by its kind."""
+
+
+def beginning(step: Step) -> str:
+    """Say what begins, and why where that is not simply its turn."""
+    doing = _DOING.get(step.stage.kind, "started")
+    why = "" if step.why == FIRST else f" ({step.why})"
+    return f"{step.stage.name}: {doing}{why}"
 
 
 def _summary(record: Record, folder: Path, took: float) -> None:

@@ -14,6 +14,7 @@ import xarray as xr
 
 from proda import files
 from proda.errors import ComparisonError
+from proda.inference.diagnostics.filter import Filter
 from proda.maps.compare import on_same_grid
 from proda.maps.totals import land_area, open_map
 from proda.places import check_dataset_sites, check_sites
@@ -65,6 +66,13 @@ class OpenedModel:
     summary: xr.Dataset | None = None
     sites: pd.DataFrame | None = None
     forcing: xr.Dataset | None = field(default=None, repr=False)
+
+    @property
+    def max_gelman_rubin(self) -> float:
+        """The limit that the sites were judged by: as their table notes it, else the default."""
+        if self.sites is None or "max_gelman_rubin" not in self.sites or self.sites.empty:
+            return Filter.max_gelman_rubin
+        return float(self.sites["max_gelman_rubin"].iloc[0])
 
 
 def open_models(models: Mapping[str, ModelFiles]) -> dict[str, OpenedModel]:

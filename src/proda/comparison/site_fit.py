@@ -70,8 +70,9 @@ def fit_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         `model`, `sites` (all), `kept`, `converged` (share with a mean Gelman-Rubin statistic below
-        1.05), and over the sites kept for every model `common`: `layers`, `log_r2` (efficiency of
-        the logarithms of their carbon at the posterior mean) and `nash_sutcliffe` (median); NaN
+        `limit`, that of the filter as the study set it), and over the sites kept for every model
+        `common`: `layers`, `log_r2` (efficiency of the logarithms of their carbon at the posterior
+        mean) and `nash_sutcliffe` (median); NaN
         without such sites.
     """
     with_summary = {n: m for n, m in models.items() if m.summary is not None}
@@ -87,10 +88,11 @@ def fit_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
         o, m = s["row_observed"].to_numpy(), s["row_modelled"].to_numpy()
         fine = inside & s["row_used"].to_numpy().astype(bool) & (o > 0) & (m > 0)
         told = len(common) > 0 and bool(fine.any())
-        mean = s["gelman_rubin"].mean("parameter").to_numpy()
+        mean = s["gelman_rubin"].mean("parameter", skipna=False).to_numpy()
+        limit = model.max_gelman_rubin
         rows.append({
             "model": name, "sites": s.sizes["site"], "kept": len(kept_sites(model)),
-            "converged": float((mean < 1.05).mean()), "common": len(common),
+            "converged": float((mean < limit).mean()), "limit": limit, "common": len(common),
             "layers": int(fine.sum()), "log_r2": float(log_r2(m, o, fine)) if told else np.nan,
             "nash_sutcliffe": float(s["nash_sutcliffe"].sel(site=list(common)).median())
             if told else np.nan,

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from proda import termination
 from proda.errors import FileError
 from proda.inference import checkpoint
 from proda.inference.profiles import Profiles
@@ -49,9 +50,10 @@ class Control:
     """Called with the name of a damaged file that is done again."""
 
     def should_stop(self) -> bool:
-        """Whether to stop now."""
+        """Whether to stop now; also once this process got SIGTERM."""
         return (
             self.stop.is_set()
+            or termination.requested.is_set()
             or time.time() > self.deadline
             or (self.stop_file is not None and self.stop_file.exists())
         )

@@ -20,19 +20,20 @@ from platform import node
 from typing import Any
 
 import distributed
-import jax
 
 from proda.errors import AssimilationError
 from proda.inference.batch import Control, Stopped
 from proda.inference.run import Block, Run
 from proda.inference.runner import (
     Progress,
+    at_work,
     blocks_left,
     check_platform,
     evaluations_per_site,
     keep_compiled,
     run_block,
 )
+from proda.termination import between_steps
 
 _POLL = 0.5
 """Seconds between two looks at whether to stop."""
@@ -43,6 +44,8 @@ def work_on_cluster(
     client: distributed.Client,
     control: Control | None = None,
     progress: Progress | None = None,
+    *,
+    accept_versions: bool = False,
 ) -> None:
     """Do all that is left of a run on a cluster, and join the blocks.
 
@@ -60,6 +63,8 @@ def work_on_cluster(
         a folder that the workers see stops them even if this process is gone.
     progress
         Told what goes on.
+    accept_versions
+        Go on with a run that other versions of proda or JAX began.
 
     Raises
     ------
@@ -69,20 +74,20 @@ def work_on_cluster(
         The same after Ctrl-C. A second Ctrl-C does not wait for the workers' checkpoints.
     AssimilationError
         If a worker has several threads, does not see the folder, is another kind of processor, or
-        a block keeps killing workers.
+        a block keeps killing workers; if another process works on the run, or other versions
+        began it.
     FileError
         If a worker cannot read or write a file.
     """
-    if run.complete:
-        run.remove_blocks()
-        return
-    progress, control = progress or Progress(), control or Control()
-    check_threads(client.nthreads())
-    run.check_forcing()
-    left = blocks_left(run, progress)
-    if left:
-        _Session(run, client, control, progress).do(left)
-    run.assemble()
+    with at_work(run, accept_versions) as unfinished:
+        if not unfinished:
+            return
+        progress, control = progress or Progress(), control or Control()
+        check_threads(client.nthreads())
+        left = blocks_left(run, progress)
+        if left:
+            with between_steps():
+                _Session(run, client, control, progress).do(left)
 
 
 def check_threads(threads: dict[str, int]) -> None:
@@ -331,14 +336,10 @@ def _open(folder: str, identity: str, address: str) -> Run:
             )
         try:
             check_platform(run)
+            run.check_versions()
         except AssimilationError as error:
             raise AssimilationError(f"Worker {address} on {node()}: {error}") from error
-        if jax.__version__ != run.description.jax:
-            raise AssimilationError(
-                f"Worker {address} on {node()} has jax {jax.__version__}, and the run was begun "
-                f"with {run.description.jax}: their draws may differ. Give all workers the same."
-            )
-        keep_compiled(Path(folder))
+        keep_compiled()
         _opened.clear()
         _opened[identity] = run
     return _opened[identity]

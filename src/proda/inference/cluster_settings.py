@@ -11,17 +11,26 @@ system = "slurm"
 jobs = 20                   # or minimum_jobs = 1, maximum_jobs = 50
 memory = "4GB"              # this and all else: arguments of dask_jobqueue's cluster
 walltime = "08:00:00"
+interface = "ib0"           # network interface that scheduler and workers listen on
+
+A scheduler runs whatever code a client sends it. The clusters that are started here therefore
+encrypt all connections and accept only those that hold the credentials of this one run.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
+import dask
 import distributed
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -29,7 +38,7 @@ from proda import faults
 from proda.errors import AssimilationError
 from proda.files import read_toml
 from proda.inference.runner import ONE_THREAD
-from proda.machine import cores
+from proda.machine import cores, private_cache
 
 SYSTEMS = {
     "htcondor": "HTCondorCluster",
@@ -40,6 +49,18 @@ SYSTEMS = {
     "sge": "SGECluster",
     "slurm": "SLURMCluster",
 }
+
+
+_RENAMED = {
+    "env_extra": "job_script_prologue",
+    "extra": "worker_extra_args",
+    "header_skip": "job_directives_skip",
+    "job_extra": "job_extra_directives",
+    "project": "account",
+}
+"""Arguments of dask_jobqueue that it has renamed, and drops where the new one is given too."""
+_LISTS = ("job_script_prologue", "job_extra_directives", "job_directives_skip", "worker_extra_args")
+"""Arguments that are lists of lines; of text, dask_jobqueue would write one letter a line."""
 
 
 class Local(BaseModel):
@@ -81,6 +102,31 @@ class JobQueue(BaseModel):
     jobs: int | None = Field(None, ge=1)
     minimum_jobs: int | None = Field(None, ge=0)
     maximum_jobs: int | None = Field(None, ge=1)
+    interface: str | None = Field(None, min_length=1)
+    """Network interface that the scheduler and the workers listen on; by default all."""
+    encryption: bool = True
+    """TLS with credentials of this run. Without it, whoever reaches the scheduler runs code."""
+    job_script_prologue: tuple[str, ...] | None = None
+    """Lines of the job script before the worker starts; by default those of the site."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _current_names(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        for old, new in _RENAMED.items():
+            if old in values:
+                raise ValueError(f"{old} is now called {new}; rename it")
+        for name in _LISTS:
+            if isinstance(values.get(name), str):
+                raise ValueError(
+                    f"{name} = {values[name]!r}: expected a list of lines; "
+                    f"write {name} = [{json.dumps(values[name])}]"
+                )
+        for name in ("host", "dashboard_address"):
+            if name in values:
+                raise ValueError(f"{name}: give it in the table [jobqueue.scheduler_options]")
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> JobQueue:
@@ -99,15 +145,58 @@ class JobQueue(BaseModel):
         return self
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments of dask_jobqueue's cluster."""
+        """Return the arguments of dask_jobqueue's cluster, but for its credentials.
+
+        What is not given here comes from the site's own configuration (dask's jobqueue.yaml), as
+        dask_jobqueue reads it; our line comes after its prologue.
+
+        Raises
+        ------
+        AssimilationError
+            If the site's prologue is no list of lines.
+        """
         given = dict(self.model_extra or {})
-        prologue = [*given.pop("job_script_prologue", []),
-                    f'export XLA_FLAGS="$XLA_FLAGS {ONE_THREAD}"']  # fmt: skip
+        given.pop("scheduler_options", None)
+        prologue = self.job_script_prologue
+        if prologue is None:
+            prologue = self._site_prologue()
+        if self.interface is not None:
+            given["interface"] = self.interface
         return given | {
             "processes": self.processes,
             "cores": self.processes,
-            "job_script_prologue": prologue,
+            "job_script_prologue": [*prologue, f'export XLA_FLAGS="$XLA_FLAGS {ONE_THREAD}"'],
         }
+
+    def scheduler_options(self) -> dict[str, Any]:
+        """Return the options of the scheduler, which a job knows nothing of."""
+        given = (self.model_extra or {}).get("scheduler_options")
+        if given is None:
+            given = self.of_site("scheduler-options") or {}
+        # Its pages are nobody else's business; any port: two runs may share a machine.
+        return {"dashboard_address": "127.0.0.1:0"} | given
+
+    def of_site(self, name: str) -> Any:
+        """Return what the site's configuration says, None if nothing."""
+        return dask.config.get(f"jobqueue.{self.site_section}.{name}", None)
+
+    @property
+    def site_section(self) -> str:
+        """Name of the site's section in jobqueue.yaml."""
+        return str((self.model_extra or {}).get("config_name", self.system))
+
+    def _site_prologue(self) -> tuple[str, ...]:
+        where = f"jobqueue.{self.site_section}"
+        for name in ("job-script-prologue", "env-extra"):  # the old name, which dask still reads
+            lines = self.of_site(name)
+            if isinstance(lines, str) or not isinstance(lines, (list, tuple, type(None))):
+                raise AssimilationError(
+                    f"{where}.{name} in dask's configuration (jobqueue.yaml) is {lines!r}; "
+                    "expected a list of lines."
+                )
+            if lines:
+                return tuple(str(line) for line in lines)
+        return ()
 
 
 class ClusterSettings(BaseModel):
@@ -173,25 +262,76 @@ def client_from(settings: ClusterSettings) -> Iterator[distributed.Client]:
         if settings.scheduler is not None:
             target: Any = settings.scheduler.address
         elif settings.local is not None:
-            target = stack.enter_context(
-                distributed.SpecCluster(
-                    workers=worker_specification(settings.local),
-                    scheduler={"cls": distributed.Scheduler,
-                               "options": {"dashboard": False, "host": "127.0.0.1", "port": 0,
-                                           # Any free port: two runs may share a machine.
-                                           "dashboard_address": "127.0.0.1:0"}},
-                )
-            )  # fmt: skip
+            target = stack.enter_context(_local_cluster(settings.local))
         else:
             assert settings.jobqueue is not None
             target = stack.enter_context(_job_cluster(settings.jobqueue))
+        security = getattr(target, "security", None)
         try:
-            client = stack.enter_context(distributed.Client(target, set_as_default=False))
+            client = stack.enter_context(
+                distributed.Client(target, security=security, set_as_default=False)
+            )
+        except TypeError as error:
+            if not str(target).startswith("tls://"):
+                raise
+            raise AssimilationError(
+                f"scheduler.address = {target}: this scheduler wants credentials. Name their files "
+                "in dask's configuration (distributed.comm.tls.ca-file, client.cert, client.key)."
+            ) from error
         except (OSError, ValueError) as error:
             raise AssimilationError(
                 f"scheduler.address = {target}: no scheduler answers there ({error})."
             ) from error
         yield client
+
+
+def _local_cluster(local: Local) -> distributed.SpecCluster:
+    """Start a cluster on this machine, which no other user of the machine can connect to."""
+    security = credentials()
+    listening = {"host": "127.0.0.1", "protocol": "tls://", "security": security}
+    workers = worker_specification(local)
+    for worker in workers.values():
+        worker["options"] |= listening
+    return distributed.SpecCluster(
+        workers=workers,
+        security=security,
+        scheduler={"cls": distributed.Scheduler,
+                   # Any free port: two runs may share a machine.
+                   "options": listening | {"dashboard": False, "port": 0,
+                                           "dashboard_address": "127.0.0.1:0"}},
+    )  # fmt: skip
+
+
+def credentials() -> distributed.Security:
+    """Make the credentials of one cluster: only who holds them can connect to it.
+
+    Raises
+    ------
+    AssimilationError
+        If neither the package cryptography nor the program openssl is there to make them.
+    """
+    if importlib.util.find_spec("cryptography") is not None:
+        return distributed.Security.temporary()
+    program = shutil.which("openssl")
+    if program is None:
+        raise AssimilationError(
+            "cluster: its connections are encrypted, which needs the package cryptography; install "
+            "it with `pip install cryptography`. For a [jobqueue], `encryption = false` does "
+            "without it, where nobody else can reach its network."
+        )
+    command = [program, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "365", "-subj",
+               "/CN=dask-internal", "-keyout", "-", "-out", "-"]  # fmt: skip
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    parts = re.findall(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----\n", made.stdout, re.DOTALL)
+    if made.returncode or len(parts) != 2:
+        raise AssimilationError(f"cluster: openssl made no credentials ({made.stderr.strip()}).")
+    key, certificate = sorted(parts, key=lambda part: "CERTIFICATE" in part)
+    return distributed.Security(
+        require_encryption=True, tls_ca_file=certificate,
+        tls_client_key=key, tls_client_cert=certificate,
+        tls_scheduler_key=key, tls_scheduler_cert=certificate,
+        tls_worker_key=key, tls_worker_cert=certificate,
+    )  # fmt: skip
 
 
 def worker_specification(local: Local) -> dict[str, dict[str, Any]]:
@@ -213,7 +353,7 @@ def worker_specification(local: Local) -> dict[str, dict[str, Any]]:
             "cls": distributed.Nanny,
             # Compiled programs' memory cannot be spilled, so limits would only pause workers.
             "options": {"nthreads": 1, "memory_limit": None, "env": environment,
-                        "host": "127.0.0.1", "dashboard": False},
+                        "dashboard": False},
         }
         for i, environment in enumerate(environments)
     }  # fmt: skip
@@ -245,6 +385,23 @@ def found_gpus() -> list[str]:
     return found
 
 
+def shared_folder() -> Path:
+    """Make a private folder in the home folder, which the nodes of a cluster share.
+
+    Raises
+    ------
+    AssimilationError
+        If it cannot be made.
+    """
+    place = private_cache("credentials")
+    if place is None:
+        raise AssimilationError(
+            "jobqueue: the credentials of the workers need a private folder that all nodes see; "
+            "name one by shared_temp_directory, or set PRODA_CACHE_DIR."
+        )
+    return place
+
+
 def _job_cluster(settings: JobQueue) -> Any:
     try:
         import dask_jobqueue
@@ -253,8 +410,16 @@ def _job_cluster(settings: JobQueue) -> Any:
             "jobqueue: the package dask-jobqueue is not installed; "
             'install it with `pip install "proda[cluster]"`.'
         ) from error
+    arguments = settings.arguments() | {"scheduler_options": settings.scheduler_options()}
+    if settings.encryption and "security" not in arguments:
+        arguments["security"] = credentials()
+        if not arguments.get("shared_temp_directory") and not settings.of_site(
+            "shared-temp-directory"
+        ):
+            # Where the workers read them: a folder that they see, and nobody else can look into.
+            arguments["shared_temp_directory"] = str(shared_folder())
     try:
-        cluster = getattr(dask_jobqueue, SYSTEMS[settings.system])(**settings.arguments())
+        cluster = getattr(dask_jobqueue, SYSTEMS[settings.system])(**arguments)
     except (TypeError, ValueError) as error:
         raise AssimilationError(f"jobqueue: {error} (system {settings.system!r}).") from error
     if settings.jobs is not None:

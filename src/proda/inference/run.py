@@ -1,6 +1,8 @@
 """A run folder: which sites, in which blocks, with which settings; and what is done of it.
 
 run.json           settings, sources and their checksums, versions
+places.json        where profiles and forcing lie now, if they were moved
+versions.json      other versions that went on with the run, if that was accepted
 sites.parquet      the sites in order, with their block
 left_out.csv       profiles without forcing
 blocks/00012.nc    what a finished block found, with its manifest 00012.json
@@ -30,7 +32,7 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from proda import files
-from proda.errors import AssimilationError, FileError
+from proda.errors import AssimilationError, FileError, ProdaError
 from proda.forcing import Forcing
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.sampling import Problem
@@ -38,6 +40,7 @@ from proda.inference.settings import Settings
 from proda.inference.sites import padded_layers
 from proda.inference.summary import join
 from proda.inference.target import sampled_rows
+from proda.locks import locked
 from proda.observations.summary import checksum, read_summary
 from proda.places import check_dataset_sites
 
@@ -46,6 +49,7 @@ CPU_LANES = 1024
 """Columns that one compiled program runs side by side (measured: benchmarks/assimilation.py)."""
 GPU_LANES = 32768
 _SUMMARY_BYTES_PER_SITE = 4000
+_SOURCES = ("profiles", "forcing")
 
 
 class Description(BaseModel):
@@ -96,7 +100,11 @@ class Run:
         self.folder = Path(folder)
         path = self.folder / "run.json"
         if not path.is_file():
-            raise FileError(f"{path}: there is no such file; `proda assimilate` writes it.")
+            raise FileError(
+                f"{path}: there is no such file; `proda assimilate` writes it. If a run stopped "
+                "before it had begun, start it again with `proda assimilate PROFILES FORCING "
+                f"{self.folder}`."
+            )
         try:
             self.description = Description.model_validate_json(path.read_bytes())
         except ValidationError as error:
@@ -131,15 +139,75 @@ class Run:
         return pd.read_parquet(path)
 
     @cached_property
-    def profiles(self) -> Profiles:
-        """The measured profiles of the run's sites, in order."""
-        tables = read_summary(self.description.profiles).tables
-        if tables != self.description.profile_tables:
+    def places(self) -> dict[str, str]:
+        """Where profiles and forcing lie: where the run was begun, or where they were moved."""
+        path = self.folder / "places.json"
+        places = {name: str(getattr(self.description, name)) for name in _SOURCES}
+        if not path.is_file():
+            return places
+        with files.reading(path, "JSON file", advice="Remove it, and name the places again."):
+            moved = json.loads(path.read_text(encoding="utf-8"))
+            places |= {name: str(Path(moved[name])) for name in _SOURCES if name in moved}
+        return places
+
+    def relocate(self, **places: str | os.PathLike[str] | None) -> None:
+        """Say where the profiles or the forcing lie now; remembered in the run folder.
+
+        Parameters
+        ----------
+        places
+            `profiles` and `forcing`; None leaves a place as it is.
+
+        Raises
+        ------
+        FileError
+            If there is nothing at a place.
+        AssimilationError
+            If its content is not what the run was begun with; nothing is remembered then.
+        """
+        given = {name: str(Path(place).absolute()) for name, place in places.items() if place}
+        if not given:
+            return
+        if "forcing" in given and self.description.forcing_files is None:
             raise AssimilationError(
-                f"{self.description.profiles}: the profiles were built anew since this run began; "
+                f"{self.folder}: this run holds no checksum of its forcing, so that another place "
+                "cannot be checked. Move the forcing back, or start a new run."
+            )
+        before = self.places
+        self.__dict__["places"] = before | given
+        try:
+            if "profiles" in given:
+                self.check_profiles()
+            if "forcing" in given:
+                self.check_forcing()
+        except ProdaError:
+            self.__dict__["places"] = before
+            raise
+        with files.whole_file(self.folder / "places.json") as temporary:
+            temporary.write_text(json.dumps(before | given, indent=2) + "\n", encoding="utf-8")
+
+    def check_profiles(self) -> None:
+        """Make sure that the profiles are still those that the run was begun with.
+
+        Raises
+        ------
+        FileError
+            If they are not where they were.
+        AssimilationError
+            If they have changed: the run would mix old and new.
+        """
+        place = Path(self._present("profiles"))
+        if read_summary(place).tables != self.description.profile_tables:
+            raise AssimilationError(
+                f"{place}: the profiles were built anew since this run began; "
                 "its sites would mix old and new. Start a new run."
             )
-        profiles = read_profiles(self.description.profiles)
+
+    @cached_property
+    def profiles(self) -> Profiles:
+        """The measured profiles of the run's sites, in order."""
+        self.check_profiles()
+        profiles = read_profiles(self.places["profiles"])
         return profiles.select(self.sites["profile_index"].to_numpy())
 
     def check_forcing(self) -> None:
@@ -147,21 +215,73 @@ class Run:
 
         Raises
         ------
+        FileError
+            If it is not where it was.
         AssimilationError
             If it has changed: the run would mix old and new.
         """
+        place = Path(self._present("forcing"))
         before = self.description.forcing_files
-        if before is not None and _content(Path(self.description.forcing)) != before:
+        if before is not None and _content(place) != before:
             raise AssimilationError(
-                f"{self.description.forcing}: the forcing has changed since this run began; its "
+                f"{place}: the forcing has changed since this run began; its "
                 "sites would mix old and new. Start a new run."
             )
+
+    def _present(self, name: str) -> str:
+        """Return the place of a source, or say that nothing is there."""
+        place = self.places[name]
+        if not Path(place).exists():
+            raise FileError(
+                f"{place}: the {name} of this run ({self.folder}) should be there, and there is no "
+                "such file or folder. If it was moved, name the new place: `proda assimilate "
+                f"--resume {self.folder} --{name}-moved-to PLACE`."
+            )
+        return place
 
     def forcing_of(self, sites: np.ndarray) -> Forcing:
         """Read the forcing of some sites, by position in the run."""
         index = self.sites["forcing_index"].to_numpy()[sites]
-        with files.open_dataset(self.description.forcing) as forcing:
+        with files.open_dataset(self._present("forcing")) as forcing:
             return Forcing.from_dataset(forcing.isel(site=index).load())
+
+    def check_versions(self, *, accept: bool = False) -> None:
+        """Refuse to join blocks of this version with those of another.
+
+        Parameters
+        ----------
+        accept
+            Go on all the same, and note it in versions.json and in the results.
+
+        Raises
+        ------
+        AssimilationError
+            If the run was begun by another version of proda or JAX.
+        """
+        here = {"proda": version("proda"), "jax": jax.__version__}
+        begun = {"proda": self.description.proda, "jax": self.description.jax}
+        if here == begun or here in self.other_versions:
+            return
+        then, now = (", ".join(f"{k} {v}" for k, v in x.items()) for x in (begun, here))
+        if not accept:
+            raise AssimilationError(
+                f"{self.folder} was begun with {then}, and this is {now}: their draws may differ, "
+                "and the run would hold both. Install the versions that it was begun with, start a "
+                "new run (in a study: `proda run --resume STUDY --from MODEL/assimilation`), or "
+                f"pass --accept-versions to `proda assimilate --resume {self.folder}`."
+            )
+        with files.whole_file(self.folder / "versions.json") as temporary:
+            text = json.dumps([*self.other_versions, here], indent=2)
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+    @property
+    def other_versions(self) -> list[dict[str, str]]:
+        """Versions that went on with the run although another had begun it."""
+        path = self.folder / "versions.json"
+        if not path.is_file():
+            return []
+        with files.reading(path, "JSON file", advice="Remove it, and accept the versions again."):
+            return [{k: str(v) for k, v in entry.items()} for entry in json.loads(path.read_text())]
 
     @cached_property
     def blocks(self) -> list[Block]:
@@ -266,11 +386,13 @@ class Run:
             variant=self.settings.variant,
             proda_version=self.description.proda,
             settings=self.settings.model_dump_json(),
-            forcing=self.description.forcing,
-            profiles=self.description.profiles,
+            forcing=self.places["forcing"],
+            profiles=self.places["profiles"],
             is_posterior="yes" if exact else
             "NO: annealed draws of the published sampler, for comparison only",
         )  # fmt: skip
+        if others := self.other_versions:
+            dataset.attrs["also_run_with"] = json.dumps(others)
         for name, (unit, meaning) in _MEANING.items():
             if name in dataset:
                 dataset[name].attrs |= {"long_name": meaning} | ({"units": unit} if unit else {})
@@ -366,16 +488,7 @@ def create(
         If something lacks, does not fit, or the disk is too small.
     """
     target = Path(folder)
-    if (target / "run.json").exists():
-        raise AssimilationError(
-            f"{target} holds a run already. Pass --resume to go on with it, or choose another "
-            "folder."
-        )
-    if left := _left_by_another_run(target):
-        raise AssimilationError(
-            f"{target} has no run.json, but holds {left} of another run; remove it, or choose "
-            "another folder."
-        )
+    _refuse_a_run(target)
     if n_sites is not None and n_sites < 1:
         raise AssimilationError(f"n_sites = {n_sites}: expected 1 or more.")
     if any(size is not None and size < 1 for size in (block_size, width)):
@@ -433,11 +546,7 @@ def create(
         (target / "blocks").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"{target}: cannot be made ({error}).") from error
-    with files.whole_file(target / "sites.parquet") as temporary:
-        table.to_parquet(temporary)
-    with files.whole_file(target / "left_out.csv") as temporary:
-        pd.DataFrame({"site": left_out, "reason": "no forcing"}).to_csv(temporary, index=False)
-    description = Description(
+    about = Description(
         proda=version("proda"),
         jax=jax.__version__,
         platform=platform,
@@ -448,13 +557,38 @@ def create(
         forcing=str(Path(forcing).absolute()),
         forcing_files=_content(Path(forcing)),
         n_sites=len(index),
-        sites=hashlib.sha256((target / "sites.parquet").read_bytes()).hexdigest(),
+        sites="",
         block_size=block_size,
         width=width,
     )
+    with locked(target, "run", AssimilationError):
+        _refuse_a_run(target)  # one that began in the meantime
+        _begin(target, table, left_out, about)
+    return Run(target)
+
+
+def _refuse_a_run(target: Path) -> None:
+    """Refuse a folder that holds a run, or what is left of one."""
+    if (target / "run.json").exists():
+        raise AssimilationError(
+            f"{target} holds a run already. Pass --resume to resume it, or choose another folder."
+        )
+    if left := _left_by_another_run(target):
+        raise AssimilationError(
+            f"{target} has no run.json, but holds {left} of another run; remove it, or choose "
+            "another folder."
+        )
+
+
+def _begin(target: Path, table: pd.DataFrame, left_out: np.ndarray, about: Description) -> None:
+    """Write the files of a new run; run.json, which makes it one, last."""
+    with files.whole_file(target / "sites.parquet") as temporary:
+        table.to_parquet(temporary)
+    with files.whole_file(target / "left_out.csv") as temporary:
+        pd.DataFrame({"site": left_out, "reason": "no forcing"}).to_csv(temporary, index=False)
+    description = about.model_copy(update={"sites": checksum(target / "sites.parquet")})
     with files.whole_file(target / "run.json") as temporary:
         temporary.write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return Run(target)
 
 
 def _content(path: Path) -> str:

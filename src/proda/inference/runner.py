@@ -14,7 +14,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from platform import node
 from typing import Any
 
@@ -26,9 +25,13 @@ from proda.inference.batch import Control, Stopped, pad, run_batch
 from proda.inference.run import Block, Run
 from proda.inference.sites import assemble
 from proda.inference.summary import join
-from proda.machine import cores
+from proda.locks import locked
+from proda.machine import cores, private_cache, remove_unused
+from proda.termination import between_steps, end_with_parent, watch
 
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+CHILD_GRACE = 15.0
+"""Seconds that a worker process has for its checkpoint after SIGTERM."""
 _POLL = 0.5
 """Seconds between two looks at what the other processes did."""
 
@@ -128,6 +131,8 @@ def work(
     control: Control | None = None,
     progress: Progress | None = None,
     workers: int = 1,
+    *,
+    accept_versions: bool = False,
 ) -> None:
     """Do all that is left of a run on this machine, and join the blocks.
 
@@ -142,6 +147,8 @@ def work(
     workers
         Processes. With more than one, a script that calls this needs the usual
         ``if __name__ == "__main__":`` around what it does.
+    accept_versions
+        Go on with a run that other versions of proda or JAX began.
 
     Raises
     ------
@@ -150,25 +157,53 @@ def work(
     KeyboardInterrupt
         The same after Ctrl-C.
     AssimilationError
-        If a process died, or this is another kind of processor than the run was begun on.
+        If a process died, if another process works on the run, or if the run was begun on another
+        kind of processor or by other versions.
+    """
+    with at_work(run, accept_versions) as unfinished:
+        if unfinished:
+            _work(run, control, progress or Progress(), workers)
+
+
+@contextmanager
+def at_work(run: Run, accept_versions: bool = False) -> Iterator[bool]:
+    """Hold a run for this process; yield whether there is anything left to do, and join it after.
+
+    Raises
+    ------
+    FileError
+        If profiles or forcing are not where they were.
+    AssimilationError
+        If another process works on the run, its data have changed, or other versions began it.
     """
     if run.complete:
         run.remove_blocks()
+        yield False
         return
-    progress = progress or Progress()
+    with locked(run.folder, "run", AssimilationError):
+        if run.complete:  # by the process that held it until now
+            yield False
+            return
+        run.check_versions(accept=accept_versions)
+        run.check_profiles()
+        run.check_forcing()
+        yield True
+        run.assemble()
+
+
+def _work(run: Run, control: Control | None, progress: Progress, workers: int) -> None:
     check_platform(run)
-    run.check_forcing()
     control = replace(control or Control(), advanced=progress.evaluations, warn=progress.warn)
     left = blocks_left(run, progress)
-    if workers > 1 and len(left) > 1:
-        _in_processes(run, left, control, progress, min(workers, len(left)))
-    else:
+    with between_steps():
+        if workers > 1 and len(left) > 1:
+            _in_processes(run, left, control, progress, min(workers, len(left)))
+            return
         for block in left:
             if control.should_stop():
                 raise Stopped
             run_block(run, block, control)
             progress.sites_done(len(block.sites))
-    run.assemble()
 
 
 _child: dict[str, Any] = {}
@@ -179,25 +214,33 @@ def _begin_child(
     folder: str, limits: dict[str, Any], stop: Any, counter: Any, messages: Any
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks to stop, in its own way
+    # A batch system sends SIGTERM to all processes at once: this one keeps a checkpoint, too.
+    watch(CHILD_GRACE)
+    end_with_parent()
 
     def advanced(n: int) -> None:
         with counter.get_lock():
             counter.value += n
 
-    keep_compiled(Path(folder))
+    keep_compiled()
     _child["run"] = Run(folder)
     _child["control"] = Control(stop=stop, advanced=advanced, warn=messages.put, **limits)
 
 
-def keep_compiled(folder: Path) -> None:
-    """Keep compiled programs for other processes and for a resumed run, unless JAX is told where.
+def keep_compiled() -> None:
+    """Keep compiled programs for other processes and later runs, unless JAX is told where.
 
-    By machine: the code is for its processor.
+    With the user and not with the data: a program from a run folder is code from whoever made it.
+    By machine, because the code is for its processor. Without a private folder nothing is kept.
     """
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        place = str(folder / "blocks" / f"compiled-{node()}")
-        jax.config.update("jax_compilation_cache_dir", place)  # type: ignore[no-untyped-call]
-        reset_cache()  # a process that worked on another run remembers its folder
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    place = private_cache("compiled", node())
+    if place is None:
+        return
+    remove_unused(place)
+    jax.config.update("jax_compilation_cache_dir", str(place))  # type: ignore[no-untyped-call]
+    reset_cache()
 
 
 def _child_block(number: int) -> None:
@@ -205,7 +248,8 @@ def _child_block(number: int) -> None:
     control: Control = _child["control"]
     if control.should_stop():
         raise Stopped
-    run_block(run, next(b for b in run.blocks if b.number == number), control)
+    with between_steps():
+        run_block(run, next(b for b in run.blocks if b.number == number), control)
 
 
 @contextmanager

@@ -66,6 +66,9 @@ def traces(assessment: Assessment, draws: xr.Dataset, site: str, n: int = 6) -> 
     values = posterior.to_numpy()
     rhat = summary["rank_rhat"].to_numpy()
     order = np.argsort(-np.where(np.isnan(rhat), np.inf, rhat), kind="stable")[:n]
+    limits = assessment.limits
+    # The one limit of R-hat that is set always is that of the mean; a stricter one may be set.
+    limit = limits.max_gelman_rubin if limits.max_rank_rhat is None else limits.max_rank_rhat
     names, units = (summary[c].to_numpy().astype(str) for c in ("parameter", "unit"))
     with style():
         figure, axes = plt.subplots(len(order), 1, figsize=(8, 0.9 + 1.15 * len(order)),
@@ -82,7 +85,7 @@ def traces(assessment: Assessment, draws: xr.Dataset, site: str, n: int = 6) -> 
         figure.suptitle(titled(
             assessment,
             f"{site}\nR-hat of {names[order[0]]} is {rhat[order[0]]:.2f}, the worst of "
-            f"{len(rhat)} parameters; {int((~(rhat < 1.05)).sum())} are not below 1.05",
+            f"{len(rhat)} parameters; {int((~(rhat < limit)).sum())} are not below {limit:g}",
         ), x=0.01, ha="left", fontsize="medium")  # fmt: skip
     return figure
 

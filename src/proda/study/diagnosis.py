@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 
 
 def write_table(found: Assessment, path: Path) -> None:
-    """Write one row per site, with its verdict (CSV)."""
+    """Write one row per site, with its verdict and the limits it was judged by (CSV)."""
+    limits = {name: value for name, value in asdict(found.limits).items() if value is not None}
     with whole_file(path) as temporary:
-        found.sites.assign(is_posterior=found.caveat or "yes").to_csv(temporary, index=False)
+        table = found.sites.assign(is_posterior=found.caveat or "yes", **limits)
+        table.to_csv(temporary, index=False)
 
 
 def write_kept(found: Assessment, path: Path) -> xr.Dataset:

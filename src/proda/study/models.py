@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import time
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 
@@ -29,18 +31,28 @@ def assimilation(context: Context, *, model: str) -> str:
     folder = place.assimilation(model)
     if (folder / "run.json").is_file():
         run = Run(folder)
+        if not run.complete:
+            # A study that was moved as a whole knows where its own files lie now.
+            moved = {"profiles": place.profiles, "forcing": place.sites}
+            run.relocate(**{n: p for n, p in moved.items() if not Path(run.places[n]).exists()})
     else:
         # What was left by a try that ended before it had begun.
         shutil.rmtree(folder, ignore_errors=True)
         run = create(folder, place.settings.assimilation_of(model), place.profiles, place.sites,
                      n_sites=chosen.sites)  # fmt: skip
-    total, done = total_evaluations(run), [0]
+    total, n_sites = total_evaluations(run), run.description.n_sites
+    done, sites, begun = [0], [0], time.monotonic()
 
     def evaluated(n: int) -> None:
         done[0] += n
-        reporter.progress(done[0], total, "evaluations")
+        rate = done[0] / max(time.monotonic() - begun, 1e-9)
+        reporter.progress(done[0], total, f"model evaluations, {sites[0]:,} of {n_sites:,} sites "
+                          f"done, {rate / 1e6:.2f} M/s")  # fmt: skip
 
-    told = Progress(evaluations=evaluated, warn=reporter.warn)
+    def finished(n: int) -> None:
+        sites[0] += n
+
+    told = Progress(sites_done=finished, evaluations=evaluated, warn=reporter.warn)
     if run.complete:
         pass
     elif chosen.cluster is not None:

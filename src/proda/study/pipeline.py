@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from proda.errors import FileError, StudyError
+from proda.errors import FileError, ProdaError, StudyError
 from proda.files import whole_file
 from proda.inference.batch import Control, Stopped
+from proda.locks import FILES, locked
 from proda.study.folder import StudyFolder
 from proda.study.plan import Step, plan, state_of
 from proda.study.record import (
     Record,
     StageRecord,
     describe,
-    lock,
     now,
     read_record,
     write_record,
@@ -42,7 +43,10 @@ def open_study(folder: str | os.PathLike[str]) -> StudySettings:
     """
     path = Path(folder) / SETTINGS
     if not path.is_file():
-        raise StudyError(f"{path}: there is no such file, so no study to go on with.")
+        raise StudyError(
+            f"{path}: there is no such file, so no study to resume. If it stopped before it had "
+            f"begun, start it again: proda run STUDY.toml {folder}"
+        )
     return read_study(path)
 
 
@@ -107,9 +111,9 @@ def run_study(
         From a stage; what was done before is kept.
     """
     place = StudyFolder(Path(folder).resolve(), settings)
-    _claim(place)
-    held = lock(place.path)
-    try:
+    _make(place.path)
+    with locked(place.path, "study", StudyError):
+        _claim(place.path)
         record = read_record(place.path)
         steps = plan(stages_of(place), record, only, start)
         describe(record, settings.study.name, settings.study.truth is not None)
@@ -126,23 +130,49 @@ def run_study(
                 begin(step)
             _do(step, context, record)
         return record
-    finally:
-        held.release()
 
 
-def _claim(place: StudyFolder) -> None:
-    """Make the folder; refuse one that holds anything but a study."""
-    path = place.path
+def _make(path: Path) -> None:
+    """Make the folder, but not where it would lie beside something else than a study."""
     try:
         path.mkdir(parents=True, exist_ok=True)
+        others = _others(path)
     except OSError as error:
         raise FileError(f"{path}: cannot be made ({error}).") from error
-    if not (path / "study.json").is_file():
-        others = sorted(p.name for p in path.iterdir() if p.name != ".lock")
-        if others:
-            raise StudyError(
-                f"{path}: holds {others[0]} but no study.json; name a new or empty folder."
-            )
+    if others:
+        raise StudyError(
+            f"{path}: holds {others[0]} but no study.json; name a new or empty folder."
+        )
+
+
+def _others(path: Path) -> list[str]:
+    """Return what lies in a folder that holds no study.
+
+    What a stop in its first moment leaves does not count: settings as this program writes them,
+    and unfinished files.
+    """
+    if (path / "study.json").is_file():
+        return []
+    names = sorted(p.name for p in path.iterdir() if p.name not in FILES)
+    return [n for n in names if not (_ours(path) if n == SETTINGS else _PART.fullmatch(n))]
+
+
+_PART = re.compile(r"\.(study\.(toml|json)\..*|lock\.owner\..*)\.part")
+
+
+def _ours(path: Path) -> bool:
+    """Whether the settings are word for word what `run_study` writes, and not a user's own."""
+    try:
+        return (path / SETTINGS).read_text("utf-8") == as_toml(read_study(path / SETTINGS))
+    except (ProdaError, OSError, ValueError):
+        return False
+
+
+def _claim(path: Path) -> None:
+    """Remove unfinished files: only this process works here now, so nobody is writing them."""
+    for left in path.iterdir():
+        if _PART.fullmatch(left.name):
+            left.unlink(missing_ok=True)
 
 
 def _do(step: Step, context: Context, record: Record) -> None:

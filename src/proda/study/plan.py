@@ -135,7 +135,7 @@ def _why(stage: Stage, before: StageRecord | None, depends_on: dict[str, str]) -
         own = [n for n in changed if not n.startswith("stage ")] or changed
         return f"changed: {', '.join(own)}", False
     if before.status != "done":
-        return ("goes on where it stopped" if stage.resumable else "was interrupted",
+        return ("resumed where it stopped" if stage.resumable else "it was interrupted",
                 stage.resumable)  # fmt: skip
     for path in stage.writes:
         if not path.exists():

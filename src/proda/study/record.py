@@ -12,7 +12,6 @@ from typing import Literal
 
 import jax
 import psutil
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from proda.errors import StudyError
@@ -114,21 +113,3 @@ def describe(record: Record, name: str, synthetic: bool) -> None:
 def now() -> str:
     """Return the time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def lock(folder: Path) -> FileLock:
-    """Hold the folder for this process; let go when it ends, however it ends.
-
-    Raises
-    ------
-    StudyError
-        If another process works in it.
-    """
-    held = FileLock(folder / ".lock")
-    try:
-        held.acquire(timeout=0)
-    except Timeout as error:
-        raise StudyError(
-            f"{folder}: another `proda run` works in this folder; wait for it, or stop it."
-        ) from error
-    return held

@@ -10,11 +10,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from proda import faults
+from proda.drivers.sampling import LIMIT_KM
 from proda.errors import ProdaError, StudyError
 from proda.files import read_toml
 from proda.inference import settings as inference_settings
 from proda.inference.cluster_settings import read_cluster
 from proda.inference.diagnostics.filter import Filter
+from proda.inference.likelihood import SD_LOG
 from proda.learning.settings import LearningSettings, study
 from proda.models.registry import MODELS
 from proda.observations.settings import Settings as ProfileSettings
@@ -66,7 +68,7 @@ class Forcing(_Section):
         0.05, ge=0.0, le=1.0, description="Least water scalar, where forcing is estimated."
     )
     limit_km: float = Field(
-        100.0, gt=0.0, description="Sites farther from the centre of any cell are left out."
+        LIMIT_KM, gt=0.0, description="Sites farther from the centre of any cell are left out."
     )
 
     @model_validator(mode="after")
@@ -81,7 +83,7 @@ class Covariates(_Section):
 
     grid: Path = Field(description="Covariates on lat, lon (netCDF or Zarr).")
     limit_km: float = Field(
-        100.0, gt=0.0, description="Sites farther from the centre of any cell are left out."
+        LIMIT_KM, gt=0.0, description="Sites farther from the centre of any cell are left out."
     )
 
 
@@ -90,7 +92,7 @@ class Assimilation(_Section):
 
     likelihood: str = Field("log-normal", description="log-normal, or a published cost.")
     error_sd: float | Literal["estimate"] = Field(
-        0.25, description="Error of a layer in natural logarithms, or 'estimate'."
+        SD_LOG, description="Error of a layer in natural logarithms, or 'estimate'."
     )
     operator: Literal["layer_mean", "mid_depth"] = Field(
         "layer_mean", description="What a layer is compared with: layer_mean, or mid_depth."
@@ -115,8 +117,12 @@ class Assimilation(_Section):
 class Selection(_Section):
     """`[filter]`: which sites the network learns from (P-section 2.1)."""
 
-    max_gelman_rubin: float = Field(1.05, description="Mean Gelman-Rubin statistic below this.")
-    min_nse: float = Field(0.0, description="Nash-Sutcliffe efficiency above this.")
+    max_gelman_rubin: float = Field(
+        Filter.max_gelman_rubin, description="Mean Gelman-Rubin statistic below this."
+    )
+    min_nse: float = Field(
+        Filter.min_nash_sutcliffe, description="Nash-Sutcliffe efficiency above this."
+    )
     max_rhat: float | None = Field(None, description="Largest rank-normalised R-hat below this.")
     min_ess: float | None = Field(None, description="Smallest effective size at least this.")
 

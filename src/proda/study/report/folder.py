@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from proda import faults
 from proda.errors import FileError
+from proda.files import reading
 from proda.plots.files import save_figure, saved_figures
 from proda.study.report.blocks import Picture, Table
 from proda.study.report.tables import read_csv
@@ -110,20 +111,18 @@ def open_study(path: str | os.PathLike[str]) -> StudyFolder:
         record = Record.model_validate_json(file.read_bytes())
     except ValidationError as error:
         raise FileError(f"{file}: damaged: {faults.say(error, Record)}.") from error
+    # Planned models first, also those that have no folder yet: their sections say so.
     settings, planned = _settings(folder / "study.toml")
     found = [p.name for p in sorted(folder.iterdir())
              if p.is_dir() and any((p / part).exists() for part in _OF_A_MODEL)]  # fmt: skip
     return StudyFolder(folder, record, settings, tuple(dict.fromkeys([*planned, *found])))
 
 
-def _settings(path: Path) -> tuple[str, list[str]]:
+def _settings(path: Path) -> tuple[str, tuple[str, ...]]:
     """Return the settings as text, and the models they name, in order."""
     if not path.is_file():
-        return "", []
-    try:
+        return "", ()
+    with reading(path, "file of settings"):
         text = path.read_text("utf-8")
-        models = tomllib.loads(text).get("models", [])
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FileError(f"{path}: damaged settings ({error}).") from error
-    named = models if isinstance(models, list | dict) else []
-    return text, [str(m.get("name")) if isinstance(m, dict) else str(m) for m in named]
+        planned = tomllib.loads(text).get("study", {}).get("models", ())
+        return text, tuple(str(name) for name in planned)

@@ -1,0 +1,95 @@
+"""SIGTERM, which batch systems send some seconds before they kill: stop soon, and leave no litter.
+
+A handler that raises an exception does so anywhere, also while a library holds a lock that its own
+clean-up needs, and then the process hangs. Here a thread learns of the signal and sets an event,
+which long computations look at between two steps. Where none is under way, or none ends in time,
+the process is replaced by a small one that removes the unfinished files and ends: nothing of the
+old process can hold that up, or write after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+STATUS = 128 + signal.SIGTERM
+"""Exit status of a process that SIGTERM ended, as shells count it."""
+GRACE = 20.0
+"""Seconds that a computation has for its checkpoint; batch systems mostly give 30 or more."""
+
+requested = threading.Event()
+"""Set once SIGTERM came."""
+unfinished: set[Path] = set()
+"""Temporary files and folders that this process is writing."""
+appearing = threading.RLock()
+"""Held while a result takes its name, so that nothing ends the process half-way."""
+_watched = 0
+
+
+@contextlib.contextmanager
+def between_steps() -> Iterator[None]:
+    """Say that the block looks at `requested` again and again, and ends by itself soon after."""
+    global _watched
+    _watched += 1
+    try:
+        yield
+    finally:
+        _watched -= 1
+
+
+def watch(grace: float = GRACE) -> None:
+    """Heed SIGTERM from now on; to be called in the main thread.
+
+    A second SIGTERM ends the process at once.
+    """
+    requested.clear()
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    # The work is done by the thread; without a handler in Python, nothing would wake it.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    threading.Thread(target=_listen, args=(reader, grace), name="sigterm", daemon=True).start()
+
+
+def _listen(reader: int, grace: float) -> None:
+    while content := os.read(reader, 64):
+        if signal.SIGTERM not in content:
+            continue
+        if requested.is_set() or not _watched:
+            end()
+        requested.set()
+        timer = threading.Timer(grace, end)
+        timer.daemon = True
+        timer.start()
+
+
+def end(status: int = STATUS) -> None:
+    """End this process at once, and remove what it has not finished writing."""
+    with appearing:  # not between the two renames of a folder
+        paths = [str(path.absolute()) for path in list(unfinished)]
+        if paths and os.name == "posix":
+            with contextlib.suppress(OSError):
+                # The other threads end with this call. No shell expands the names: they are "$@".
+                script = f'rm -rf -- "$@"; exit {status}'
+                os.execv("/bin/sh", ["sh", "-c", script, "sh", *paths])
+        os._exit(status)
+
+
+def end_with_parent() -> None:
+    """End this worker process as soon as the process that started it is gone, even if killed."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait(sentinel: Any) -> None:
+        multiprocessing.connection.wait([sentinel])
+        end()
+
+    threading.Thread(target=wait, args=(parent.sentinel,), name="parent", daemon=True).start()
