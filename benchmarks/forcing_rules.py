@@ -19,11 +19,11 @@ import xarray as xr
 
 from proda.column.column import prepare
 from proda.drivers import climate as driver
-from proda.drivers import grids
-from proda.drivers.climate_input import DRAINAGE_CLASS, join_drainage, open_climate
+from proda.drivers.climate_input import join_drainage, open_climate
 from proda.drivers.rules import RULES, Rules
 from proda.forcing import FORCING_VARIABLES, Forcing
 from proda.models.registry import load_model
+from proda.simulate import MEAN_B
 
 OLD = RULES["science9"]
 STEPS: dict[str, Rules] = {"science9": OLD}
@@ -73,10 +73,10 @@ def stock(found: dict, sites: Forcing, area: np.ndarray) -> dict[str, float]:
     totals = {}
     for name in ("clm5", "compas"):
         model = load_model(name)
-        rows = {r.name: r.default for r in model.rows}
-        if any(v is None for v in rows.values()):
-            continue
-        state = jax.jit(jax.vmap(lambda c, m=model, p=rows: m.steady_state(p, c)))(column)
+        defaults = jax.vmap(model.default_values)(column)
+        if np.isnan(defaults["b"]).any():
+            defaults["b"] = np.full(len(area[::EVERY]), MEAN_B)
+        state = jax.jit(jax.vmap(model.steady_state))(defaults, column)
         carbon = np.asarray(state.soil_carbon) @ sites.grid.thickness
         good = np.isfinite(carbon)
         totals[name] = float((carbon[good] * area[::EVERY][good]).sum() / area[::EVERY].sum()
@@ -100,7 +100,7 @@ def main() -> None:
     )
     at_sites = {str(n): data[n].to_numpy()[rows, cols].astype(np.float64) for n in used}
     print("| rules | where | frozen all year | of these air of the warmest month > 0 C "
-          "| active layer 0 | median active layer of permafrost, m | W at floor when thawed | of arid "
+          "| active layer 0 | its median in permafrost, m | W at floor when thawed | of arid "
           "| input < 5 | O < 1 at 0.8 m | input, Pg yr-1 |")  # fmt: skip
     for name, rules in STEPS.items():
         found = columns(everywhere, lat[land], rules)
