@@ -177,10 +177,10 @@ def _refuse_other_settings(context: typer.Context, run: Run) -> None:
     if _given(context, "error_sd") and _error_sd(asked["error_sd"]) != settings.error_sd:
         differ.append((f"--error-sd {asked['error_sd']}", settings.error_sd))
     sampler = run.problem.sampler
-    for name, number in _options(asked["option"] or []).items():
+    for name, wanted in _options(asked["option"] or []).items():
         value = getattr(sampler, name, "no such option")
-        if value != number:
-            differ.append((f"--option {name}={number}", value))
+        if value != wanted:
+            differ.append((f"--option {name}={wanted}", value))
     if differ:
         raise AssimilationError(
             f"--resume {run.folder}: settings of a run that has begun cannot be changed: "
