@@ -92,7 +92,7 @@ class Source(BaseModel, abc.ABC):
         """Return the bytes of all files, for progress."""
         return sum(path.stat().st_size for path in self.files())
 
-    def identifiers(self, ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    def identifiers(self, ids: pa.ChunkedArray, where: str = "") -> pa.ChunkedArray:
         """Return identifiers that are unique over all sources.
 
         Raises
@@ -103,8 +103,8 @@ class Source(BaseModel, abc.ABC):
         text = pc.utf8_trim_whitespace(ids.cast(pa.string()))
         if nameless := pc.sum(pc.equal(pc.fill_null(text, ""), "")).as_py():
             raise ObservationError(
-                f"{self.name}: {nameless} rows have no profile identifier; fill it in or leave "
-                "these rows out."
+                f"{where or self.name}: {nameless} rows have no profile identifier; fill it in or "
+                "leave these rows out."
             )
         return pc.binary_join_element_wise(self.name, text, ":")
 
