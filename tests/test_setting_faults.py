@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from proda.drivers.catalogue import read_catalogue
+from proda.drivers.catalogue import catalogue
 from proda.errors import AssimilationError, DownloadError, FileError, ObservationError, StudyError
 from proda.files import read_toml
 from proda.inference.cluster_settings import check_cluster
@@ -39,7 +39,10 @@ SOURCE = {"reader": "tidy", "name": "a", "folder": "x"}
         ({"source": [SOURCE], "rules": {"max_soc": float("nan")}}, "must be a finite number"),
         ({"source": [SOURCE], "rules": {"replicates": "mean"}}, "'average' or 'reject'"),
         ({"source": [SOURCE], "rules": {"min_density": 3000}}, "must be below max_density"),
-        ({"source": [{**SOURCE, "reader": "wosis"}]}, "reader is wosis; use one of"),
+        (
+            {"source": [{**SOURCE, "reader": "wosis"}]},
+            "source.0: 'reader' is wosis; use one of 'tidy'",
+        ),
         ({"source": [{**SOURCE, "name": "a b"}]}, "does not have the form"),
     ],
 )
@@ -48,14 +51,16 @@ def test_profiles(settings, said):
 
 
 def test_other_settings(tmp_path):
-    assert "is none of" in words(AssimilationError, lambda: check(model="clm5", sampler="walk"))
+    assert "draws: must be a whole number (it is 'many')" in words(
+        AssimilationError, lambda: check(model="clm5", draws="many")
+    )
     assert "cores" in words(
         AssimilationError, lambda: check_cluster({"jobqueue": {"system": "slurm", "cores": []}})
     )
     assert words(StudyError, lambda: parse({"study": {"models": []}}, "study.toml", tmp_path))
     path = tmp_path / "catalogue.toml"
     path.write_text("[mine]\nfiles = 3\n")
-    assert "[mine] is not understood" in words(DownloadError, lambda: read_catalogue([path]))
+    assert "[mine] is not understood" in words(DownloadError, lambda: catalogue([path]))
 
 
 def test_toml_with_a_byte_order_mark(tmp_path):

@@ -68,8 +68,14 @@ def say(error: ValidationError, kind: type[BaseModel] | None = None, file: str =
         Without a full stop at the end.
     """
     said = []
-    for fault in error.errors(include_url=False):
-        place = ".".join(str(part) for part in fault["loc"]) or file
+    found = error.errors(include_url=False)
+    for fault in found:
+        place_of = fault["loc"]
+        if fault["type"] == "too_short" and any(
+            other["loc"][: len(place_of)] == place_of for other in found if other is not fault
+        ):
+            continue  # short only because its wrong members were left out
+        place = ".".join(str(part) for part in place_of) or file
         said.append(f"{place}: {_one(dict(fault), kind)}")
     return "; ".join(dict.fromkeys(said))
 

@@ -152,7 +152,7 @@ def parse_toml(content: bytes, path: str, kind: type[ProdaError] = FileError) ->
     return values
 
 
-_MANGLED = re.compile(r"[A-Za-z]:[^\t\n\r\f\x08\x1b\0]{0,300}[\t\n\r\f\x08\x1b\0]\S")
+_MANGLED = re.compile(r"[A-Za-z]:(?:[\\/][^\n]*)?[\t\n\r\f\x08\x1b\0]\S")
 _BACKSLASH = (
     " In double quotes a backslash and a letter mean another character; write a Windows path in "
     "single quotes, or with /: 'C:\\data\\new' or \"C:/data/new\"."

@@ -223,7 +223,9 @@ def scaled(values: pa.Array | pa.ChunkedArray, factor: float) -> pa.Array | pa.C
         values = values.cast(pa.string()).cast(pa.float64())
     product = pc.multiply(values.cast(pa.float64()), factor)
     # 100 cm must be 1 m, not 1.0000000000000002 m, or bounds of neighbours would not meet.
-    return pc.round(product, 9)
+    # Numbers too large for that (1e308) stay as they are: the rules name them.
+    small = pc.less(pc.abs(product), 1e6)
+    return pc.coalesce(pc.round(pc.if_else(small, product, None), 9), product)
 
 
 def from_frame(frame: pd.DataFrame) -> dict[str, pa.ChunkedArray]:
