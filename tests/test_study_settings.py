@@ -57,7 +57,7 @@ def test_paths_are_relative_to_the_file(write):
         ("[assimilation]\nchain = 3\n", "assimilation.chain: there is no such setting; did you "
                                         "mean chains"),
         ("[assimilatoin]\n", "did you mean assimilation"),
-        ("[assimilation]\nchains = 0\n", "assimilation.chains: Input should be greater"),
+        ("[assimilation]\nchains = 0\n", "assimilation.chains: must be 1 or more"),
         ("[assimilation]\nsampler = 'gibbs'\n", "there is no such sampler"),
         ("[assimilation]\ndraws = 401\n", "draws = 401 does not divide"),
         ("[assimilation]\ncluster = 'none.toml'\n", "none.toml"),

@@ -47,6 +47,11 @@ _KINDS = (
     ("model_", "must be a table of settings"),
 )
 """Beginning of the kind of fault -> what is said, for values of another type."""
+_FORMS = {
+    r"^[A-Za-z0-9_.-]+$": "may hold only letters, digits, _, . and -",
+    r"^[a-z]+://.+$": "must be an address such as tcp://host:8786",
+}
+"""Pattern of a text -> the same in words."""
 _SHOWN = 60
 
 
@@ -68,9 +73,16 @@ def say(error: ValidationError, kind: type[BaseModel] | None = None, file: str =
         Without a full stop at the end.
     """
     said = []
-    for fault in error.errors(include_url=False):
-        place = ".".join(str(part) for part in fault["loc"]) or file
-        said.append(f"{place}: {_one(dict(fault), kind)}")
+    found = error.errors(include_url=False)
+    for fault in found:
+        place_of = fault["loc"]
+        if fault["type"] == "too_short" and any(
+            other["loc"][: len(place_of)] == place_of for other in found if other is not fault
+        ):
+            continue  # short only because its wrong members were left out
+        place = ".".join(str(part) for part in place_of) or file
+        words = _one(dict(fault), kind)
+        said.append(f"{place} {words}" if words == "is missing" else f"{place}: {words}")
     return "; ".join(dict.fromkeys(said))
 
 
@@ -82,7 +94,9 @@ def _one(fault: dict[str, Any], kind: type[BaseModel] | None) -> str:
         return "is missing"
     if type_ == "extra_forbidden":
         return f"there is no such setting{_near(fault['loc'], kind)}"
-    if type_ in _WORDS:
+    if type_ == "string_pattern_mismatch" and context.get("pattern") in _FORMS:
+        words = _FORMS[context["pattern"]]
+    elif type_ in _WORDS:
         words = _WORDS[type_].format_map(_Lenient(context))
     else:
         words = next((w for start, w in _KINDS if type_.startswith(start)), "is not valid here")
@@ -104,7 +118,7 @@ def _near(location: tuple[int | str, ...], kind: type[BaseModel] | None) -> str:
     if not known:
         return ""
     near = difflib.get_close_matches(str(location[-1]), known, 1)
-    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+    return f"; did you mean {near[0]}" if near else f"; there are {', '.join(known)}"
 
 
 def _names(location: tuple[int | str, ...], kind: type[BaseModel] | None) -> list[str]:

@@ -143,8 +143,22 @@ def read_toml(path: str | os.PathLike[str], kind: type[ProdaError] = FileError) 
     """
     try:
         content = Path(path).read_bytes()
-        if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise kind(f"{path}: is UTF-16 text; save it as UTF-8.")
+    except (OSError, ValueError) as error:
+        raise kind(f"{path}: cannot be read as settings ({error}).") from error
+    return parse_toml(content, str(path), kind)
+
+
+def parse_toml(content: bytes, path: str, kind: type[ProdaError] = FileError) -> dict[str, Any]:
+    """Return what the bytes of a TOML file say; `path` is its name for errors.
+
+    Raises
+    ------
+    kind
+        As `read_toml`.
+    """
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise kind(f"{path}: is UTF-16 text; save it as UTF-8.")
+    try:
         values = tomllib.loads(content.decode("utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         advice = _BACKSLASH if "\\" in str(error) or "hex value" in str(error) else ""
@@ -156,9 +170,7 @@ def read_toml(path: str | os.PathLike[str], kind: type[ProdaError] = FileError) 
         ) from error
     except RecursionError as error:
         raise kind(f"{path}: nested too deeply to be settings.") from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, ProdaError):
-            raise
+    except ValueError as error:  # numbers and dates beyond what Python holds
         raise kind(f"{path}: cannot be read as settings ({error}).") from error
     for name, value in _texts(values):
         if _MANGLED.match(value):
@@ -166,7 +178,7 @@ def read_toml(path: str | os.PathLike[str], kind: type[ProdaError] = FileError) 
     return values
 
 
-_MANGLED = re.compile(r"[A-Za-z]:[^\t\n\r\f\x08\x1b\0]{0,300}[\t\n\r\f\x08\x1b\0]\S")
+_MANGLED = re.compile(r"[A-Za-z]:(?:[\\/][^\n]*)?[\t\n\r\f\x08\x1b\0]\S")
 _BACKSLASH = (
     " In double quotes a backslash and a letter mean another character; write a Windows path in "
     "single quotes, or with /: 'C:\\data\\new' or \"C:/data/new\"."

@@ -233,12 +233,15 @@ def test_paths_are_relative_to_the_settings(tmp_path, csv_settings):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("min_layers = 2", "min_layer = 2"), r"study.toml: rules.min_layer: Extra inputs"),
-        (("min_layers = 2", "min_layers = 0"), r"rules.min_layers: .*greater than or equal to 1"),
-        (('reader = "csv"', 'reader = "wosis"'), r"source.0: .*'wosis'.*'wosis2019'"),
+        (
+            ("min_layers = 2", "min_layer = 2"),
+            r"study.toml: rules.min_layer: there is no such setting; did you mean min_layers",
+        ),
+        (("min_layers = 2", "min_layers = 0"), r"rules.min_layers: must be 1 or more"),
+        (('reader = "csv"', 'reader = "wosis"'), r"source.0: .*wosis; .*'wosis2019'"),
         (('unit = "g kg-1"', 'unit = "ppm"'), r"soc: unit 'ppm' is not known"),
         (("[rules]", "[rules"), r"study.toml: cannot be read as settings"),
-        (('name = "survey"', 'name = "my survey"'), r"name: String should match"),
+        (('name = "survey"', 'name = "my survey"'), r"name: may hold only letters"),
     ],
 )
 def test_wrong_settings_are_named(tmp_path, change, message):

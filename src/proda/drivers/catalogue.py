@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterable
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from proda import faults
 from proda.errors import DownloadError
+from proda.files import parse_toml
 
 ENVIRONMENT = "PRODA_CATALOGUE"
 """Environment variable with the path of a further table."""
@@ -78,10 +77,7 @@ def catalogue(further: Iterable[str | os.PathLike[str]] = ()) -> dict[str, Sourc
 
 
 def _read(text: str, where: str) -> dict[str, Source]:
-    try:
-        content: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise DownloadError(f"{where}: not valid TOML ({error}).") from error
+    content = parse_toml(text.encode(), where, DownloadError)
     sources = {}
     for name, entry in content.items():
         try:

@@ -183,8 +183,7 @@ def read_delimited(
         with open_bytes(target, on_bytes) as raw:
             checked = Checked(target, raw, dialect, skip=found.n_lines)
             yield from _batches(target, checked, names, wanted, dialect, identifiers)
-            if checked.n_blank:
-                note(f"{target}: {checked.n_blank:,} rows without any value were skipped.")
+            checked.say()
     except _READ_ERRORS as error:
         diagnose(target, names, found.n_lines, wanted, dialect, identifiers, error)
 

@@ -147,7 +147,7 @@ class Work:
 
     def _remember(self, verdict: Verdict) -> None:
         """Count what is said in the notes at the end."""
-        self.moved |= verdict.origin.moved.to_dict()
+        self.moved |= {str(name): float(t) for name, t in verdict.origin.moved.items()}
         self.n_upwards += int(verdict.origin.upwards.sum())
         self.n_negative += int(verdict.origin.negative.sum())
         for rows, reason in ((verdict.profiles, "no_layers"), (verdict.layers, "no_profile_row")):
@@ -173,9 +173,11 @@ class Work:
         if self.moved:
             thickness = [100 * t for t in self.moved.values()]
             some = ", ".join(sorted(self.moved)[:3])
+            low, high = f"{min(thickness):g}", f"{max(thickness):g}"
+            said = low if low == high else f"{low} to {high}"
             notes.append(
                 f"In {len(self.moved):,} profiles (such as {some}) depths count from the top of "
-                f"the litter, which is {min(thickness):g} to {max(thickness):g} cm thick: its "
+                f"the litter ({said} cm thick): its "
                 "thickness is taken off all depths, so that 0 is the surface of the mineral soil."
             )
         if self.n_upwards:

@@ -94,7 +94,9 @@ class Checked(io.RawIOBase):
         self._blank_row = re.compile(rb"\n(?:" + blank + rb'|[ \t]|"")+(?=\n)')
         self._ready, self._pending = b"", b""
         self._ended = False
-        self.n_lines, self.n_blank = 0, 0
+        # Read by a thread of the parser: what is noticed is said by the caller, at the end.
+        self.n_blank = 0
+        self.unfinished: str | None = None
 
     def readable(self) -> bool:
         """Tell the parser that it may read."""
@@ -119,7 +121,7 @@ class Checked(io.RawIOBase):
             if text and text[-1:] not in b"\r\n":
                 if self._dialect.ends_with_newline:
                     raise FileError("the last line is cut")
-                self._note_unfinished(text)
+                self._remember_end(text)
                 text += b"\n"
         elif text.endswith(b"\r"):  # its line feed may follow
             self._pending = text
@@ -135,23 +137,25 @@ class Checked(io.RawIOBase):
     def _add(self, whole: bytes) -> None:
         while self._skip and whole:
             self._skip -= 1
-            self.n_lines += 1
             whole = whole[whole.find(b"\n") + 1 :]
         if whole:
-            self.n_lines += whole.count(b"\n")
             cleaned, n = self._blank_row.subn(b"\n", b"\n" + whole)
             self.n_blank += n
             self._ready += cleaned[1:]
 
-    def _note_unfinished(self, text: bytes) -> None:
-        if self.n_lines + text.count(b"\n") + text.count(b"\r") < self._skip:
-            return
+    def _remember_end(self, text: bytes) -> None:
         last = re.split(rb"[\r\n]", text)[-1].decode(self._dialect.encoding, "replace")
-        value = last.split(self._dialect.delimiter)[-1][:40]
-        note(
-            f"{self._path}: the last line has no line end. If the file was cut there, its last "
-            f"value {value!r} is not whole: compare it with the original."
-        )
+        self.unfinished = last.split(self._dialect.delimiter)[-1][:40]
+
+    def say(self) -> None:
+        """Record what was noticed, once all is read."""
+        if self.n_blank:
+            note(f"{self._path}: {self.n_blank:,} rows without any value were skipped.")
+        if self.unfinished is not None:
+            note(
+                f"{self._path}: the last line has no line end. If the file was cut there, its "
+                f"last value {self.unfinished!r} is not whole: compare it with the original."
+            )
 
 
 def lines(raw: io.BufferedIOBase, limit: int) -> Iterator[bytes]:

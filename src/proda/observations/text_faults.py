@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
 import pyarrow as pa
 
 from proda.errors import FileError
@@ -176,6 +175,4 @@ def _parses(value: str, type_: pa.DataType, decimal: str) -> bool:
         number = float(text)
     except ValueError:
         return False
-    if not np.isfinite(number) and any(c.isdigit() for c in text):
-        return False  # 1e999: beyond double precision
     return number.is_integer() if pa.types.is_integer(type_) else True

@@ -92,7 +92,7 @@ class Source(BaseModel, abc.ABC):
         """Return the bytes of all files, for progress."""
         return sum(path.stat().st_size for path in self.files())
 
-    def identifiers(self, ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    def identifiers(self, ids: pa.ChunkedArray, where: str = "") -> pa.ChunkedArray:
         """Return identifiers that are unique over all sources.
 
         Raises
@@ -103,8 +103,8 @@ class Source(BaseModel, abc.ABC):
         text = pc.utf8_trim_whitespace(ids.cast(pa.string()))
         if nameless := pc.sum(pc.equal(pc.fill_null(text, ""), "")).as_py():
             raise ObservationError(
-                f"{self.name}: {nameless} rows have no profile identifier; fill it in or leave "
-                "these rows out."
+                f"{where or self.name}: {nameless} rows have no profile identifier; fill it in or "
+                "leave these rows out."
             )
         return pc.binary_join_element_wise(self.name, text, ":")
 
@@ -223,7 +223,9 @@ def scaled(values: pa.Array | pa.ChunkedArray, factor: float) -> pa.Array | pa.C
         values = values.cast(pa.string()).cast(pa.float64())
     product = pc.multiply(values.cast(pa.float64()), factor)
     # 100 cm must be 1 m, not 1.0000000000000002 m, or bounds of neighbours would not meet.
-    return pc.round(product, 9)
+    # Numbers too large for that (1e308) stay as they are: the rules name them.
+    small = pc.less(pc.abs(product), 1e6)
+    return pc.coalesce(pc.round(pc.if_else(small, product, None), 9), product)
 
 
 def from_frame(frame: pd.DataFrame) -> dict[str, pa.ChunkedArray]:

@@ -28,7 +28,7 @@ from proda.observations.text import FALSE, TRUE, Dialect
 
 _WHOLE_TABLE = ("bulk_density_basis", "coarse_basis")
 """What can be stated for the whole table."""
-_FLAG = {**dict.fromkeys(TRUE, True), **dict.fromkeys(FALSE, False)}
+_FLAG: dict[str, str | bool] = {t: t in TRUE for t in (*TRUE, *FALSE)}
 _VOCABULARIES: dict[str, dict[str, str | bool]] = {
     "bulk_density_basis": {t: t for t in ("fine earth", "whole soil")},
     "coarse_basis": {t: t for t in ("volume", "mass")},

@@ -70,7 +70,9 @@ class TidySource(Source):
                         "depth_bounds")  # fmt: skip
         return self.profiles(
             {
-                "profile_id": self.identifiers(batch["profile_id"]),
+                "profile_id": self.identifiers(
+                    batch["profile_id"], f"{self.folder / 'profiles.parquet'}, column profile_id"
+                ),
                 "collection": batch["source"],
                 "lat": batch["lat"],
                 "lon": batch["lon"],
@@ -91,7 +93,7 @@ class TidySource(Source):
         for collection in self.mass_coarse:
             by_mass = pc.or_(by_mass, pc.starts_with(ids, collection + "_"))
         columns = {
-            "profile_id": self.identifiers(ids),
+            "profile_id": self.identifiers(ids, f"{path}, column profile_id"),
             "upper_depth": scaled(batch["upper_depth_cm"], 0.01),
             "lower_depth": scaled(batch["lower_depth_cm"], 0.01),
             "soc": scaled(batch["soc_g_kg"], 1.0),
