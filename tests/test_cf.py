@@ -96,7 +96,7 @@ def test_units_that_do_not_fit_are_refused(tmp_path, name, unit, factor, what):
 def test_an_area_that_no_cell_has_is_named(tmp_path, value):
     data = made()
     data["cell_area"][1, 2] = value
-    with pytest.raises(ForcingError, match="cell_area is .* at lat -45, lon -105"):
+    with pytest.raises(ForcingError, match=r"cell_area is .* at lat -45, lon -105"):
         total(data, tmp_path / "c.nc")
 
 
