@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from proda import cli, files
 from proda.cli import console
-from proda.errors import DownloadError, ForcingError, SiteError
+from proda.errors import CovariateError, DownloadError, ForcingError, SiteError
 from proda.forcing import Forcing
 from tests import clm_files as made
 from tests.test_climate import made_climate
@@ -151,3 +151,53 @@ def test_a_folder_that_is_no_store_is_left_alone(folder):
     assert (folder / "mine" / "letter.txt").read_text() == "keep"
     with pytest.raises(files.FileError, match="holds no zarr"):
         files.open_dataset(folder / "mine")
+
+
+def test_an_older_result_stays_where_the_new_one_is_refused(run, folder):
+    """Whatever is wrong with the new input, only a judged result replaces what lies at OUT."""
+    grid, sites = folder / "ok.nc", folder / "s.csv"
+    made_climate().to_netcdf(grid)
+    sites.write_text("site,lat,lon\na,10,0\n")
+    cases = []
+    for verb, source, out, more in (
+        ("from-climate", grid, folder / "f.zarr", ()),
+        ("at-sites", folder / "f.zarr", folder / "f.nc", (sites,)),
+    ):
+        assert run("forcing", verb, source, *more, out).exit_code == 0
+        cases.append((verb, out, more))
+    empty = made_climate()
+    empty["npp"][:] = np.nan
+    empty.to_netcdf(folder / "empty.nc")
+    lost = files.open_dataset(folder / "f.zarr").load()
+    lost["sand"][1, 1] = 300.0
+    files.write_zarr(lost, folder / "wrong.zarr")
+    for (verb, out, more), bad in zip(cases, ("empty.nc", "wrong.zarr"), strict=True):
+        before = files.open_dataset(out).load()
+        with pytest.raises(ForcingError):
+            run("forcing", verb, folder / bad, *more, out)
+        assert files.open_dataset(out).load().identical(before)
+        assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]
+
+
+def test_an_older_table_of_covariates_stays(run, folder):
+    made_grid().to_netcdf(folder / "g.nc")
+    assert run("covariates", "build", folder / "g.nc", folder / "c.parquet").exit_code == 0
+    before = (folder / "c.parquet").read_bytes()
+    made_grid().isel(lat=slice(0)).to_netcdf(folder / "rows.nc")
+    sea = made_grid()
+    sea["land_mask"][:] = 0
+    sea.to_netcdf(folder / "sea.nc")
+    for name in ("rows.nc", "sea.nc"):
+        with pytest.raises((CovariateError, ForcingError)):
+            run("covariates", "build", folder / name, folder / "c.parquet")
+        assert (folder / "c.parquet").read_bytes() == before
+
+
+def test_a_column_that_is_there_twice_is_named(folder):
+    from proda.drivers.sites import read_sites
+
+    (folder / "twice.csv").write_text("site,lat,lon,lat\na,1,2,3\n")
+    with pytest.raises(SiteError, match=r"twice\.csv: the column lat is there 2 times"):
+        read_sites(folder / "twice.csv")
+    (folder / "other.csv").write_text("site,lat,lon,note,note\na,1,2,3,4\n")
+    assert read_sites(folder / "other.csv")["latitude"].tolist() == [1.0]

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from proda import files
-from proda.drivers import clm, sampling
+from proda.drivers import clm, grids, sampling
 from proda.drivers.history import scan
 from proda.drivers.sites import as_sites
 from proda.drivers.soil_physics import water_scalar
@@ -370,4 +370,28 @@ def test_neither_scalar_nor_potential_is_an_error_that_names_both(tmp_path, fold
     names = [n for n in made.STANDARD if n != "SOILPSI"]
     paths = made.write_history(tmp_path, (1901, 1901), names=names)
     with pytest.raises(ForcingError, match=r"no monthly variable W_SCALAR \(or SOILPSI\)"):
+        clm.from_clm(paths, folder / "surface.nc")
+
+
+def test_area_in_m2_and_land_in_per_cent_give_the_same(tmp_path, folder):
+    paths = made.write_history(tmp_path, (1901, 1901))
+    area = grids.cell_area(made.LAT, made.LON)
+    with netCDF4.Dataset(paths[0], "a") as file:
+        for name, values, unit in (("area", area * 1e6, "m^2"), ("landfrac", 0 * area + 50, "%")):
+            variable = file.createVariable(name, "f8", ("lat", "lon"))
+            variable[:], variable.units = values, unit
+    with netCDF4.Dataset(folder / "surface.nc", "a") as file:
+        file["zbedrock"].units = "cm"
+        file["zbedrock"][:] = 100 * file["zbedrock"][:]
+        file["PCT_SAND"].units = "1"
+        file["PCT_SAND"][:] = file["PCT_SAND"][:] / 100
+    found = clm.from_clm(paths, folder / "surface.nc").compute()
+    np.testing.assert_allclose(found["land_fraction"], 0.5)
+    np.testing.assert_allclose(found["cell_area"].sel(lon=0), area[:, 0], rtol=1e-6)
+    right = clm.from_clm(paths, made.write_surface(tmp_path / "s.nc")).compute()
+    for name in ("nbedrock", "sand"):
+        np.testing.assert_allclose(found[name], right[name], rtol=1e-6)
+    with netCDF4.Dataset(paths[0], "a") as file:
+        file["area"].units = "steradian"
+    with pytest.raises(ForcingError, match=r"area is in 'steradian'"):
         clm.from_clm(paths, folder / "surface.nc")

@@ -337,3 +337,61 @@ def test_wrong_tables_are_refused(tmp_path, old, new, message):
 def test_an_absent_table_is_named(tmp_path):
     with pytest.raises(DownloadError, match="catalogue cannot be read"):
         catalogue([tmp_path / "no.toml"])
+
+
+def archive(path, *members, encrypted=False):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as content:
+        for member, text in members:
+            content.writestr(member, text)
+    if encrypted:
+        data = bytearray(path.read_bytes())
+        for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            data[data.find(mark) + place] |= 1
+        path.write_bytes(bytes(data))
+    return path
+
+
+def _link():
+    link = zipfile.ZipInfo("link")
+    link.create_system = 3
+    link.external_attr = 0o120777 << 16
+    return link
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    ("members", "what"),
+    [
+        ([("/etc/x", "1")], "member /etc/x has an absolute path"),
+        ([("C:/x", "1")], "absolute path"),
+        ([("a/../../x", "1")], "would leave the folder"),
+        ([("NUL", "1")], "name of a device"),
+        ([(_link(), "/etc/passwd")], "member link is a symbolic link"),
+        ([("a.txt", "1"), ("a.txt", "2")], "member a.txt is there twice"),
+        ([("a.txt", "1"), ("A.TXT", "2")], "is there twice"),
+        ([("a", "1"), ("a/b", "2")], "lies below a, which is a file"),
+        ([], "holds no file"),
+    ],
+)
+def test_odd_members_are_refused_and_nothing_is_left(tmp_path, members, what):
+    with pytest.raises(DownloadError, match=rf"odd\.zip: .*{what}|odd\.zip: {what}"):
+        download.unpack(archive(tmp_path / "odd.zip", *members))
+    assert names(tmp_path) == ["odd.zip"]
+
+
+def test_encrypted_members_and_bombs_are_refused(tmp_path, monkeypatch):
+    locked = archive(tmp_path / "locked.zip", ("x.txt", "secret"), encrypted=True)
+    with pytest.raises(DownloadError, match=r"locked\.zip: the member x\.txt is encrypted"):
+        download.unpack(locked)
+    monkeypatch.setattr(download, "BOMB_BYTES", 100_000)
+    bomb = archive(tmp_path / "bomb.zip", ("x.txt", "0" * 1_000_000))
+    with pytest.raises(DownloadError, match="which would become 1,000,000"):
+        download.unpack(bomb)
+    assert names(tmp_path) == ["bomb.zip", "locked.zip"]
+
+
+def test_a_usual_archive_with_folders_is_unpacked_and_never_over_another(tmp_path):
+    good = archive(tmp_path / "good.zip", ("data/", ""), ("data/a.csv", "1"), ("b.csv", "2"))
+    assert [p.name for p in download.unpack(good)] == ["b.csv", "a.csv"]
+    with pytest.raises(DownloadError, match="good is there already"):
+        download.unpack(good)

@@ -192,3 +192,23 @@ def test_totals_of_the_reference_maps_are_those_their_makers_state(real_data):
     stated = {"soc_model_mimics": 1050.33, "soc_0_100_hwsd2": 1371.75,
               "soc_0_30_whrc_2010": 852.81}  # fmt: skip
     pd.testing.assert_series_equal(pd.Series(found), pd.Series(stated), rtol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda d: d.drop_vars("lat"), "the map has no axis lat"),
+        (lambda d: d.assign_coords(lat=[60.0, np.nan, 0.0, -30.0]), r"lat\[1\] is nan"),
+        (lambda d: d.assign_coords(lat=[60.0, 0.0, 0.0, -30.0]), "lat holds 0 twice"),
+        (lambda d: d.assign(cell_area=-d["cell_area"]), "cell_area is -10 at lat 60, lon -90"),
+        (lambda d: d.assign(land_fraction=100 * d["land_fraction"]), "land_fraction is 100"),
+        (lambda d: d.assign(cell_area=d["cell_area"].where(d["lat"] < 50)), "cell_area is nan"),
+    ],
+)
+def test_a_map_that_cannot_be_is_refused(tmp_path, change, what):
+    """Without an axis, positions were taken for degrees: all carbon lay in the tropics."""
+    change(tiny_map()).to_netcdf(tmp_path / "m.nc")
+    with pytest.raises(MapError, match=what):
+        open_map(tmp_path / "m.nc")
+    tiny_map().to_netcdf(tmp_path / "good.nc")
+    assert totals(open_map(tmp_path / "good.nc")).equals(totals(tiny_map()))

@@ -184,7 +184,7 @@ def _masked(
         lower, upper = (
             None if v is None else float(np.asarray(v).astype(stored)) for v in (lower, upper)
         )
-    target = np.dtype(np.float32)
+    target: np.dtype[Any] = np.dtype(np.float32)
     if stored.itemsize > 2 and not (stored.kind == "f" and stored.itemsize == 4 and not packed):
         target = np.dtype(np.float64)
     if any(given[k].dtype.itemsize > 4 for k in ("scale_factor", "add_offset") if k in given):
@@ -210,7 +210,7 @@ def _masked(
     if variable.ndim == 0:
         return xr.Variable((), decode(np.atleast_1d(variable.to_numpy()))[0], attrs)
     lazy = variable.chunk().data if variable.chunks is None else variable.data
-    data = da.map_blocks(decode, lazy, dtype=target, meta=np.empty((0,) * variable.ndim, target))
+    data = da.map_blocks(decode, lazy, dtype=target, meta=np.empty((0,) * variable.ndim, target))  # type: ignore[no-untyped-call]
     return xr.Variable(variable.dims, data, attrs)
 
 

@@ -336,10 +336,9 @@ def _status(climate: xr.Dataset, small: xr.Dataset) -> tuple[np.ndarray, dict[st
     """Code per cell, and for each variable how many cells of the land lack it."""
     absent = {n: np.isnan(small[n].transpose("lat", "lon").to_numpy()) for n in small.data_vars}
     stacked = np.stack(list(absent.values()))
-    if "land_mask" in climate:
-        land = grids.is_land(climate["land_mask"])
-    else:  # without a mask, a cell where nothing is given is sea
-        land = ~stacked.all(axis=0)
+    # Without a mask, a cell where nothing is given is sea.
+    masked = "land_mask" in climate
+    land = grids.is_land(climate["land_mask"]) if masked else ~stacked.all(axis=0)
     status = np.where(stacked.any(axis=0), 2, 0)
     status[~land] = 1
     missing = {str(n): int((a & land).sum()) for n, a in absent.items()}

@@ -113,7 +113,7 @@ def open_climate(
     for name in used:  # what another variable names as its coordinate is data here all the same
         if name in dataset.coords:
             dataset = dataset.reset_coords(name)
-    dataset = grids.standard_grid(_one_time(dataset[used], path), str(path))
+    dataset = grids.standard_grid(_one_time(dataset[used]), str(path))
     dataset = grids.cell_measures(cf.load(dataset, path), str(path))
     for variable in _inputs(dataset):
         data = dataset[variable.name]
@@ -132,7 +132,7 @@ def open_climate(
     return dataset
 
 
-def _one_time(dataset: xr.Dataset, path: str | os.PathLike[str]) -> xr.Dataset:
+def _one_time(dataset: xr.Dataset) -> xr.Dataset:
     """Drop dimensions of length 1 other than those of the grid, such as one time."""
     single = [d for d, n in dataset.sizes.items() if n == 1 and d not in _AXES]
     return dataset.squeeze(single, drop=True)

@@ -62,7 +62,7 @@ def _named_axes(dataset: xr.Dataset, where: str) -> xr.Dataset:
             continue
         unit = "degrees_north" if ours == "lat" else "degrees_east"
         found = [n for n, new in _NAMES.items() if new == ours and n in dataset.variables] or [
-            n for n, v in dataset.variables.items()
+            str(n) for n, v in dataset.variables.items()
             if v.dims == (n,) and (v.attrs.get("standard_name") == standard
                                    or v.attrs.get("units") == unit)
         ]  # fmt: skip
