@@ -417,3 +417,12 @@ def test_figures_of_a_comparison_find_their_place(tmp_path):
     assert "soc_maps" not in counterparts[2]  # what a stage saved stands instead
     assert "Michaelis constants over their substrates." in counterparts[4]
     assert "something new" in page.sections["further"]
+
+
+def test_models_come_in_the_planned_order(tmp_path):
+    """By the settings as `proda run` writes them; one without a folder yet is not left out."""
+    folder = record(tmp_path / "study")
+    (folder / "clm5" / "assimilation").mkdir(parents=True)
+    assert open_study(folder).models == ("clm5",)
+    write_settings(folder, ("compas", "clm5"))
+    assert open_study(folder).models == ("compas", "clm5")
