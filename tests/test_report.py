@@ -19,12 +19,21 @@ from proda.errors import FileError
 from proda.plots.files import MOST_BYTES, save_figure, saved_figures
 from proda.study.report import citation, write_report
 from proda.study.report.comparison_figures import place_of, save_comparison_figures
+from proda.study.report.folder import open_study
 from proda.study.report.sections.cost import duration
 from proda.study.report.sections.findings import tone
 from proda.study.report.tables import cells, label, read_csv
 from proda.study.report.write import FIGURES_OF, SECTIONS
 from tests.conftest import HERE
-from tests.study_folders import FINDINGS, N_PROFILES, ROWS, made_map, made_study, record
+from tests.study_folders import (
+    FINDINGS,
+    N_PROFILES,
+    ROWS,
+    made_map,
+    made_study,
+    record,
+    write_settings,
+)
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
