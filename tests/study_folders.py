@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,9 @@ from proda.inference.run import open_posterior
 from proda.maps.outputs import STOCKS
 from proda.observations.build import build
 from proda.observations.settings import from_mapping
+from proda.study.record import Record, StageRecord, write_record
+from proda.study.settings import parse
+from proda.study.toml import as_toml
 from tests.run_folders import made_run
 
 N_PROFILES = 14
@@ -28,16 +30,38 @@ ROWS = (
 
 
 def record(folder: Path, *, synthetic: bool = False) -> Path:
-    """Write a study.json, and nothing else."""
+    """Write a study.json as `proda run` does, and nothing else."""
     folder.mkdir(parents=True)
-    stage = {"status": "done", "seconds": 75.0, "peak_memory_bytes": 5e8, "disk_bytes": 2e6,
-             "finished": "2026-11-20T10:00:00+00:00", "fingerprint": "x"}  # fmt: skip
-    (folder / "study.json").write_text(json.dumps({
-        "name": "A made-up <study>", "synthetic": synthetic, "proda_version": "0.1.0",
-        "packages": {"jax": "0.10.2"}, "machine": {"cores": 2},
-        "stages": {"profiles": stage, "clm5/assimilation": {**stage, "seconds": 3600.0}},
-    }))  # fmt: skip
+    stage = StageRecord(
+        status="done", depends_on={}, begun="2026-11-20T09:00:00+00:00", seconds=75.0,
+        peak_memory_bytes=500_000_000, disk_bytes=2_000_000, finished="2026-11-20T10:00:00+00:00",
+    )  # fmt: skip
+    noted = Record(
+        name="A made-up <study>", synthetic=synthetic, proda_version="0.1.0",
+        packages={"jax": "0.10.2"}, machine={"cores": 2},
+        stages={"profiles": stage,
+                "clm5/assimilation": stage.model_copy(update={"seconds": 3600.0})},
+    )  # fmt: skip
+    write_record(folder, noted)
     return folder
+
+
+def write_settings(folder: Path, models: tuple[str, ...]) -> None:
+    """Write study.toml as `proda run` does."""
+    for name in ("layers", "profiles"):
+        (folder / f"{name}.parquet").touch()
+    settings = parse(
+        {
+            "study": {"name": "A made-up <study>", "models": models, "seed": 3},
+            "profiles": {"source": [{"reader": "tidy", "name": "survey", "folder": "."}]},
+            "forcing": {"climate": "climate.nc"},
+            "covariates": {"grid": "covariates.nc"},
+        },
+        "test", folder,
+    )  # fmt: skip
+    for name in ("layers", "profiles"):
+        (folder / f"{name}.parquet").unlink()
+    (folder / "study.toml").write_text(as_toml(settings), encoding="utf-8")
 
 
 def made_map(path: Path, stock: np.ndarray, members: int = 1) -> None:
@@ -90,7 +114,7 @@ def made_profiles(folder: Path) -> Path:
 def made_study(folder: Path) -> Path:
     """Write a study: profiles, assimilation and filter of CLM5, maps of both, some tables."""
     record(folder)
-    (folder / "study.toml").write_text('models = ["clm5", "compas"]\nseed = 3\n')
+    write_settings(folder, ("clm5", "compas"))
     made_profiles(folder / "raw").rename(folder / "profiles")
     (folder / "sites.nc.left_out.csv").write_text("site,reason\nsurvey:3,beyond_limit\n")
     xr.Dataset({"x": ("site", [1.0])}, attrs={"title": "forcing of a test"}).to_netcdf(

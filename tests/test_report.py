@@ -19,12 +19,21 @@ from proda.errors import FileError
 from proda.plots.files import MOST_BYTES, save_figure, saved_figures
 from proda.study.report import citation, write_report
 from proda.study.report.comparison_figures import place_of, save_comparison_figures
+from proda.study.report.folder import open_study
 from proda.study.report.sections.cost import duration
 from proda.study.report.sections.findings import tone
 from proda.study.report.tables import cells, label, read_csv
 from proda.study.report.write import FIGURES_OF, SECTIONS
 from tests.conftest import HERE
-from tests.study_folders import FINDINGS, N_PROFILES, ROWS, made_map, made_study, record
+from tests.study_folders import (
+    FINDINGS,
+    N_PROFILES,
+    ROWS,
+    made_map,
+    made_study,
+    record,
+    write_settings,
+)
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -417,3 +426,12 @@ def test_figures_of_a_comparison_find_their_place(tmp_path):
     assert "soc_maps" not in counterparts[2]  # what a stage saved stands instead
     assert "Michaelis constants over their substrates." in counterparts[4]
     assert "something new" in page.sections["further"]
+
+
+def test_models_come_in_the_planned_order(tmp_path):
+    """By the settings as `proda run` writes them; one without a folder yet is not left out."""
+    folder = record(tmp_path / "study")
+    (folder / "clm5" / "assimilation").mkdir(parents=True)
+    assert open_study(folder).models == ("clm5",)
+    write_settings(folder, ("compas", "clm5"))
+    assert open_study(folder).models == ("compas", "clm5")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from filelock import FileLock
 
+from proda.cli.run import beginning
 from proda.errors import StudyError
 from proda.inference.batch import Control, Stopped
 from proda.study import pipeline
-from proda.study.pipeline import plan_study, run_study
+from proda.study.pipeline import open_study, plan_study, run_study
 from proda.study.record import read_record
 from proda.study.settings import parse
 from proda.study.stage import Reporter, Stage
@@ -72,6 +73,9 @@ def world(tmp_path, monkeypatch):
 
         def why(self, **asked):
             return {s.stage.name: s.why for s in plan_study(settings, self.folder, **asked)[0]}
+
+        def steps(self):
+            return plan_study(settings, self.folder)[0]
 
         def result(self):
             return (self.folder / "c.txt").read_text()
@@ -205,7 +209,10 @@ def test_refuses_a_record_that_it_did_not_write(world):
 
 def test_two_at_once(world):
     world.run()
-    with FileLock(world.folder / ".lock"), pytest.raises(StudyError, match="another `proda run`"):
+    with (
+        FileLock(world.folder / ".lock"),
+        pytest.raises(StudyError, match="another process is working on this study"),
+    ):
         world.run(only="c")
 
 
@@ -213,3 +220,44 @@ def test_absent_input(world):
     world.source.unlink()
     with pytest.raises(StudyError, match=r"given.txt: there is no such file"):
         world.run()
+
+
+# A kill or a full disk between the first two writes left a folder that was refused for good.
+@pytest.mark.parametrize(
+    "left", ["study.toml", ".study.toml.host.1.part", ".study.json.host.1.part"]
+)
+def test_a_study_stopped_in_its_first_moment_starts(world, left):
+    world.run()
+    text = (world.folder / "study.toml").read_text()
+    for path in list(world.folder.iterdir()):
+        path.unlink()
+    (world.folder / left).write_text(text if left == "study.toml" else text[:40])
+    if left == "study.toml":
+        assert open_study(world.folder).study.name == "trial"
+    else:
+        with pytest.raises(StudyError, match=r"start it again: proda run STUDY\.toml"):
+            open_study(world.folder)
+    assert world.run()[0] == ["a", "m/b", "c"]
+    assert not list(world.folder.glob("*.part"))
+    assert not list(world.folder.glob(".*.part"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("study.toml", "[study]\nname = 'my own'\n"), ("thesis.txt", "x"), (".notes.part", "x")],
+)
+def test_what_is_not_ours_is_left_alone(world, name, text):
+    (world.folder / name).write_text(text)
+    with pytest.raises(StudyError, match=f"holds {name} but no study"):
+        world.run()
+    assert (world.folder / name).read_text() == text
+
+
+def test_what_begins_is_said(world):
+    steps = {s.stage.name: beginning(s) for s in world.steps()}
+    assert steps["m/b"] == "m/b: started"
+    world.run()
+    world.given["b"] = 2
+    assert {s.stage.name: beginning(s) for s in world.steps()}["m/b"].endswith(
+        "(changed: setting value)"
+    )

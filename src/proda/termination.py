@@ -63,11 +63,18 @@ def _listen(reader: int, grace: float) -> None:
         if signal.SIGTERM not in content:
             continue
         if requested.is_set() or not _watched:
-            end()
+            _end_by_signal()
         requested.set()
-        timer = threading.Timer(grace, end)
+        timer = threading.Timer(grace, _end_by_signal)
         timer.daemon = True
         timer.start()
+
+
+def _end_by_signal() -> None:
+    if multiprocessing.parent_process() is None:  # a worker's parent speaks for it
+        with contextlib.suppress(OSError):
+            os.write(2, b"Stopped by SIGTERM; what was finished before is kept.\n")
+    end()
 
 
 def end(status: int = STATUS) -> None:
