@@ -97,8 +97,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         If the folder does not exist, or the disk is full or not writable.
     """
     target = Path(path)
-    if not target.parent.is_dir():
-        raise FileError(f"{target}: the folder {target.parent} does not exist; create it first.")
+    _check_target(target)
+    if target.is_dir():
+        raise FileError(f"{target}: a folder of this name is there; choose another name.")
     temporary = target.with_name(f".{target.name}.{_writer()}.part")
     try:
         yield temporary
@@ -400,8 +401,7 @@ def whole_folder(
         or the disk is full or not writable.
     """
     target = Path(path)
-    if not target.parent.is_dir():
-        raise FileError(f"{target}: the folder {target.parent} does not exist; create it first.")
+    _check_target(target)
     if target.exists() and not (target / marker).is_file():
         raise FileError(f"{target} exists and is no {kind}; it is left alone. Choose another.")
     temporary = target.with_name(f".{target.name}.{_writer()}.part")
@@ -420,6 +420,24 @@ def whole_folder(
         shutil.rmtree(temporary, ignore_errors=True)
         if target.exists():
             shutil.rmtree(retired, ignore_errors=True)
+
+
+def _check_target(target: Path) -> None:
+    """Say early that there is no place for a file: the folder is not there, the name is too long.
+
+    Raises
+    ------
+    FileError
+        Naming the folder or the path.
+    """
+    try:
+        os.stat(target)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise FileError(f"{target}: cannot be written ({error.strerror}).") from error
+    if not target.parent.is_dir():
+        raise FileError(f"{target}: the folder {target.parent} does not exist; create it first.")
 
 
 def _sync(folder: Path) -> None:

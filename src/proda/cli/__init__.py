@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 
@@ -46,6 +47,20 @@ __all__ = [
 ]
 
 
+class _Notes(logging.Handler):
+    """Print notes as the other messages are printed."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        errors.print(f"Note: {record.getMessage()}", highlight=False, soft_wrap=True)
+
+
+def _show_notes() -> None:
+    notes = logging.getLogger("proda.files")
+    if not notes.handlers:
+        notes.addHandler(_Notes())
+        notes.propagate = False
+
+
 def main() -> None:
     """Run the command line.
 
@@ -54,12 +69,19 @@ def main() -> None:
     """
     from proda.errors import ProdaError
 
+    _show_notes()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
     except ProdaError as error:
         errors.print("Error:", style="bold red", end=" ")
         errors.print(str(error), highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None or isinstance(error, BrokenPipeError):
+            raise
+        errors.print("Error:", style="bold red", end=" ")
+        errors.print(f"{error.filename}: {error.strerror}.", highlight=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         errors.print("Stopped.")
