@@ -431,7 +431,7 @@ def _check_target(target: Path) -> None:
         Naming the folder or the path.
     """
     try:
-        os.stat(target)
+        target.stat()
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:
