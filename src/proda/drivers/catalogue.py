@@ -79,7 +79,7 @@ def catalogue(further: Iterable[str | os.PathLike[str]] = ()) -> dict[str, Sourc
 def _read(text: str, where: str) -> dict[str, Source]:
     try:
         content: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise DownloadError(f"{where}: not valid TOML ({error}).") from error
     sources = {}
     for name, entry in content.items():
