@@ -137,11 +137,12 @@ def read_toml(path: str | os.PathLike[str], kind: type[ProdaError] = FileError) 
     kind
         If it cannot be read, or is not TOML.
     """
-    text = read_text(path, "TOML file", kind)
     try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise kind(f"{path}: cannot be read as settings ({_words(error)}).") from error
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise kind(f"{path}: nested too deeply to be read as settings.") from error
+    except (OSError, ValueError) as error:  # text of another encoding, too
+        raise kind(f"{path}: cannot be read as settings ({error}).") from error
 
 
 def read_json(
@@ -366,10 +367,18 @@ def open_netcdf(path: str | os.PathLike[str], result: bool = False) -> xr.Datase
     return dataset
 
 
-def _variable(path: Path, name: str) -> contextlib.AbstractContextManager[None]:
-    """Return the boundary around the values of one variable."""
-    return reading(f"{path}, variable {name}", "variable", advice="The file is damaged; copy it "
-                   "again or make it again.")  # fmt: skip
+@contextlib.contextmanager
+def _variable(path: str | os.PathLike[str], name: str) -> Iterator[None]:
+    """Name file and variable if the values of one cannot be read."""
+    try:
+        yield
+    except ProdaError:
+        raise
+    except Exception as error:
+        raise FileError(
+            f"{path}: {name} cannot be read ({_words(error)}); the file is damaged, copy it again "
+            "or make it again."
+        ) from error
 
 
 def _note_unsealed(path: Path) -> None:
@@ -554,8 +563,7 @@ def load(dataset: xr.Dataset, where: str | os.PathLike[str]) -> xr.Dataset:
         Naming `where` and the variable.
     """
     for name in dataset.variables:
-        with reading(f"{where}, variable {name}", "variable", advice="The file is damaged; copy it "
-                     "again or make it again."):  # fmt: skip
+        with _variable(where, str(name)):
             dataset[name].load()
     return dataset
 
