@@ -13,11 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from typer.testing import CliRunner
 
 from proda import files
 from proda.checksums import ATTRIBUTE, LIST
+from proda.cli import app
 from proda.errors import FileError, MapError, printable
 from proda.places import check_axes, check_dataset_sites
+from tests.run_folders import made_run
 
 VALUES = np.arange(24.0).reshape(6, 4)
 VALUES[2:4] = np.nan  # a chunk of nothing but the fill value
@@ -181,6 +184,26 @@ def test_time_spans_stay_numbers(tmp_path):
     for name in ("a.nc", "a.zarr"):
         files.write_dataset(dataset, tmp_path / name)
         assert read(tmp_path / name)["age"].to_numpy().tolist() == [1.5, 2.5]
+
+
+def test_damaged_draws_end_the_commands_that_read_them(tmp_path):
+    """Issue: a flipped bit or a lost chunk of posterior.zarr passed with status 0."""
+    folder = made_run(tmp_path / "run")
+    chunk = next(p for p in (folder / "posterior.zarr/posterior/c").rglob("*") if p.is_file())
+    export = ["export", "posterior", str(folder), "-o", str(tmp_path / "out.nc")]
+    content = chunk.read_bytes()
+    wrong = bytearray(content)
+    wrong[len(wrong) // 2] ^= 16
+    chunk.write_bytes(wrong)
+    assert isinstance(CliRunner().invoke(app, export).exception, FileError)
+    chunk.unlink()
+    for arguments in (export, ["diagnose", str(folder)]):
+        error = CliRunner().invoke(app, arguments).exception
+        assert isinstance(error, FileError)
+        assert "missing" in str(error)
+    assert not (tmp_path / "out.nc").exists()
+    chunk.write_bytes(content)
+    assert CliRunner().invoke(app, export).exit_code == 0
 
 
 # ---- one boundary
