@@ -9,7 +9,6 @@ from proda import files
 from proda.drivers import climate, sampling
 from proda.drivers.climate_input import CLIMATE_VARIABLES, join_drainage, open_climate
 from proda.drivers.rules import RULES, rules_named
-from proda.drivers.sites import as_sites
 from proda.drivers.soil_physics import freezing_potential, water_potential, water_scalar
 from proda.drivers.summary import litter_totals, status_counts, summarise
 from proda.errors import FileError, ForcingError
@@ -281,9 +280,8 @@ def test_a_store_that_lost_a_chunk_is_refused(tmp_path, path):
     for chunk in (tmp_path / "f.zarr" / "w_scalar" / "c").rglob("*"):
         if chunk.is_file():
             chunk.unlink()
-    sites = as_sites(pd.DataFrame({"site": ["x"], "lat": [70.0], "lon": [0.0]}))
-    with pytest.raises(ForcingError, match=r"f\.zarr: w_scalar is missing in usable cells"):
-        sampling.forcing_at_sites(files.open_dataset(tmp_path / "f.zarr"), sites)
+    with pytest.raises(FileError, match=r"f\.zarr/w_scalar/c/.*: missing"):
+        files.open_dataset(tmp_path / "f.zarr")
 
 
 def with_optional(path, drainage=(1, 2, 4)):

@@ -159,13 +159,28 @@ def test_damaged_networks_are_refused_by_file(tmp_path, learned):
     with pytest.raises(FileError, match="format 99"):
         load_ensemble(folder)
     header.write_text(text[:50])
-    with pytest.raises(FileError, match=r"network\.json: damaged"):
+    with pytest.raises(FileError, match=r"network\.json: not a readable"):
         load_ensemble(folder)
     header.unlink()
     with pytest.raises(FileError, match="no trained network"):
         load_ensemble(folder)
     with pytest.raises(FileError, match="is no network; it is left alone"):
         save_ensemble(learned.ensemble, folder)
+
+
+def test_losses_and_what_lies_beside_a_network_are_guarded(tmp_path, learned):
+    folder = tmp_path / "network"
+    save_ensemble(learned.ensemble, folder, lambda f: (f / "more.csv").write_text("a\n") and None)
+    history = folder / "history.csv"
+    text = history.read_text()
+    history.write_text(text.replace("1", "2", 1))
+    with pytest.raises(FileError, match=r"history\.csv: changed since it was written"):
+        load_ensemble(folder)
+    history.write_text(text)
+    load_ensemble(folder)
+    (folder / "more.csv").unlink()
+    with pytest.raises(FileError, match=r"more\.csv: missing"):
+        load_ensemble(folder)
 
 
 def test_draws_need_a_calibration(world, learned):

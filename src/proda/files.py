@@ -99,8 +99,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         If the folder does not exist, or the disk is full or not writable.
     """
     target = Path(path)
-    if not target.parent.is_dir():
-        raise FileError(f"{target}: the folder {target.parent} does not exist; create it first.")
+    _check_target(target)
+    if target.is_dir():
+        raise FileError(f"{target}: a folder of this name is there; choose another name.")
     temporary = target.with_name(f".{target.name}.{_writer()}.part")
     unfinished.add(temporary)
     try:
@@ -419,10 +420,18 @@ def open_netcdf(path: str | os.PathLike[str], result: bool = False) -> xr.Datase
     return dataset
 
 
-def _variable(path: Path, name: str) -> contextlib.AbstractContextManager[None]:
-    """Return the boundary around the values of one variable."""
-    return reading(f"{path}, variable {name}", "variable", advice="The file is damaged; copy it "
-                   "again or make it again.")  # fmt: skip
+@contextlib.contextmanager
+def _variable(path: str | os.PathLike[str], name: str) -> Iterator[None]:
+    """Name file and variable if the values of one cannot be read."""
+    try:
+        yield
+    except ProdaError:
+        raise
+    except Exception as error:
+        raise FileError(
+            f"{path}: {name} cannot be read ({_words(error)}); the file is damaged, copy it again "
+            "or make it again."
+        ) from error
 
 
 def _note_unsealed(path: Path) -> None:
@@ -454,8 +463,7 @@ def whole_folder(
         or the disk is full or not writable.
     """
     target = Path(path)
-    if not target.parent.is_dir():
-        raise FileError(f"{target}: the folder {target.parent} does not exist; create it first.")
+    _check_target(target)
     if target.exists() and not (target / marker).is_file():
         raise FileError(f"{target} exists and is no {kind}; it is left alone. Choose another.")
     temporary = target.with_name(f".{target.name}.{_writer()}.part")
@@ -477,6 +485,24 @@ def whole_folder(
         unfinished.discard(temporary)
         if target.exists():
             shutil.rmtree(retired, ignore_errors=True)
+
+
+def _check_target(target: Path) -> None:
+    """Say early that there is no place for a file: the folder is not there, the name is too long.
+
+    Raises
+    ------
+    FileError
+        Naming the folder or the path.
+    """
+    try:
+        target.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise FileError(f"{target}: cannot be written ({error.strerror}).") from error
+    if not target.parent.is_dir():
+        raise FileError(f"{target}: the folder {target.parent} does not exist; create it first.")
 
 
 def _sync(folder: Path) -> None:
@@ -593,8 +619,7 @@ def load(dataset: xr.Dataset, where: str | os.PathLike[str]) -> xr.Dataset:
         Naming `where` and the variable.
     """
     for name in dataset.variables:
-        with reading(f"{where}, variable {name}", "variable", advice="The file is damaged; copy it "
-                     "again or make it again."):  # fmt: skip
+        with _variable(where, str(name)):
             dataset[name].load()
     return dataset
 

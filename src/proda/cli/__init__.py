@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -47,6 +48,20 @@ __all__ = [
 ]
 
 
+class _Notes(logging.Handler):
+    """Print notes as the other messages are printed."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        errors.print(f"Note: {record.getMessage()}", highlight=False, soft_wrap=True)
+
+
+def _show_notes() -> None:
+    notes = logging.getLogger("proda.files")
+    if not notes.handlers:
+        notes.addHandler(_Notes())
+        notes.propagate = False
+
+
 def main() -> None:
     """Run the command line.
 
@@ -55,11 +70,18 @@ def main() -> None:
     """
     from proda.errors import ProdaError
 
+    _show_notes()
     termination.watch()
     try:
         app()
     except ProdaError as error:
         _say(str(error))
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None or isinstance(error, BrokenPipeError):
+            raise
+        errors.print("Error:", style="bold red", end=" ")
+        errors.print(f"{error.filename}: {error.strerror}.", highlight=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         errors.print("Stopped.")

@@ -155,7 +155,7 @@ def read_site_table(path: str | os.PathLike[str]) -> pd.DataFrame:
         raise ComparisonError(f"{path}: lacks site or kept; `proda diagnose --table` writes both.")
     check_sites(table["site"].fillna("").to_numpy(), path, ComparisonError)
     if table["kept"].dtype != bool:
-        odd = next(v for v in table["kept"] if v not in ("True", "False"))
+        odd = next((v for v in table["kept"] if str(v) not in ("True", "False")), "no text")
         raise ComparisonError(f"{path}: kept is {odd}; expected True or False in every row.")
     return table.set_index("site")
 

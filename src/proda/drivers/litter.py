@@ -6,11 +6,10 @@ whose files hold other fluxes writes one (TOML) instead of code.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from proda.errors import ForcingError
+from proda.files import read_toml
 from proda.forcing import LITTER
 
 Recipe = Mapping[str, Mapping[str, float]]
@@ -124,8 +123,8 @@ def _checked(name: str, recipe: Recipe, have: set[str]) -> tuple[str, Recipe]:
 def from_toml(path: str) -> Recipe:
     """Read a recipe: tables CWD, ML, CL, LL, each with `VARIABLE = factor` lines."""
     try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = read_toml(path, ForcingError)
+    except ForcingError as error:
         raise ForcingError(
             f"Litter inputs {path!r}: not auto, turnover, litterfall or npp, and not a readable "
             f"TOML file ({error})."

@@ -59,8 +59,10 @@ def read(path: str | os.PathLike[str], expected: dict[str, Any]) -> tuple[dict[s
     if not content.startswith(_MAGIC) or b"\n" not in content[len(_MAGIC) :]:
         raise FileError(f"{path}: not a checkpoint of this version, or cut short.")
     head, payload = content[len(_MAGIC) :].split(b"\n", 1)
-    with reading(path, "checkpoint"):
+    try:
         header = dict(json.loads(head))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise FileError(f"{path}: its header is damaged.") from error
     if hashlib.sha256(payload).hexdigest() != header.get("sha256"):
         raise FileError(f"{path}: cut short or damaged (its checksum does not fit).")
     for name, value in expected.items():

@@ -66,10 +66,11 @@ def save_ensemble(
         header["weights"] = write_archive(folder / WEIGHTS, {}, arrays)
         ensemble.history.to_csv(folder / HISTORY, index=False)
         header["history"] = hashlib.sha256((folder / HISTORY).read_bytes()).hexdigest()
-        header["checksum"] = _checksum(header)
-        (folder / HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
         if beside is not None:
             beside(folder)
+        header["files"] = sorted(path.name for path in folder.iterdir())
+        header["checksum"] = _checksum(header)
+        (folder / HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
 
 
 def load_ensemble(
@@ -98,6 +99,11 @@ def load_ensemble(
     folder = Path(path)
     header = _header(folder)
     _check_purpose(folder, header, model, variant, rows)
+    if lost := [name for name in header.get("files", ()) if not (folder / name).is_file()]:
+        raise FileError(
+            f"{folder / lost[0]}: missing; it was written with the network. Copy the folder again "
+            "or train again."
+        )
     inner, arrays = read_archive(folder / WEIGHTS)
     if inner["checksum"] != header["weights"]:
         raise FileError(f"{folder / WEIGHTS}: does not belong to {HEADER} beside it.")

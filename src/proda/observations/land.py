@@ -76,6 +76,10 @@ def open_land_mask(
         array = dataset[name]
         if set(array.dims) != {"lat", "lon"}:
             raise ObservationError(f"{path}: {name} must have the dimensions lat and lon.")
+        if any(part.dtype.kind not in "fiub" for part in (array, array["lat"], array["lon"])):
+            raise ObservationError(f"{path}: {name}, lat and lon must be numbers.")
+        if array.size == 0:
+            raise ObservationError(f"{path}: {name} has no cell.")
         array = array.transpose("lat", "lon").sortby("lat")
         array = array.assign_coords(lon=(array["lon"] + 180) % 360 - 180).sortby("lon")
         lat, lon = array["lat"].to_numpy(), array["lon"].to_numpy()
