@@ -232,8 +232,8 @@ def _write_judged(
 
 
 def _print_summary(path: Path, found: ForcingSummary) -> None:
-    shown = ("title", "estimated", "source", "comment", "rules", "climatology_years", "litter_input_from",
-             "w_scalar_from", "w_scalar_floor", "nbedrock_from", "sand_from",
+    shown = ("title", "estimated", "source", "comment", "rules", "climatology_years",
+             "litter_input_from", "w_scalar_from", "w_scalar_floor", "nbedrock_from", "sand_from",
              "missing_by_variable", "sampling", "reading_notes")  # fmt: skip
     rows = [(k, found.attrs[k]) for k in shown if found.attrs.get(k, "{}") != "{}"]
     print_table(f"{path}: {found.size}", ["attribute", "value"], rows)
