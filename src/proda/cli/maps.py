@@ -230,6 +230,8 @@ def _references(
     path: Path | None, variables: list[str] | None
 ) -> dict[tuple[str, str], xr.DataArray]:
     from proda import cf
+    from proda.cli.console import errors
+    from proda.drivers.grids import NOTES
     from proda.errors import MapError
     from proda.maps.references import reference_maps
 
@@ -237,7 +239,11 @@ def _references(
         if variables:
             raise MapError("--reference-variable needs --reference FILE.")
         return {}
-    return reference_maps(cf.open_grid(path), variables or (), str(path))
+    found = reference_maps(cf.open_grid(path), variables or (), str(path))
+    for note in dict.fromkeys(str(data.attrs.get(NOTES, "")) for data in found.values()):
+        if note:
+            errors.print(note, style="yellow", soft_wrap=True, markup=False)
+    return found
 
 
 @contextmanager

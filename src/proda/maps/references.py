@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from proda import cf, units
-from proda.drivers.grids import standard_grid
+from proda.drivers.grids import NOTES, standard_grid
 from proda.errors import MapError
 from proda.maps.compare import compare, on_same_grid
 from proda.maps.outputs import STOCKS
@@ -93,7 +93,8 @@ def _judged(dataset: xr.Dataset, name: str, where: str) -> xr.DataArray:
             f"{where}: {name} is in {given!r}, which is no mass of carbon per area that is "
             "understood; expected 'kg m-2', or 't ha-1', 'Mg ha-1', 'g m-2', 'g cm-2'."
         )
-    attrs = {**data.attrs, "units": "kg m-2"}
+    notes = {NOTES: grid.attrs[NOTES]} if NOTES in grid.attrs else {}
+    attrs = {**data.attrs, "units": "kg m-2", **notes}
     if factor != 1.0:
         data = data.astype(np.float64) * factor
     if (wrong := (data < 0).to_numpy() | np.isinf(data.to_numpy())).any():
