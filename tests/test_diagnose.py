@@ -223,7 +223,7 @@ def test_kept_that_cannot_be_learnt_from_is_not_written(tmp_path):
 def test_unfinished_run(tmp_path):
     folder = made_run(tmp_path / "run")
     (folder / "summary.nc").unlink()
-    with pytest.raises(FileError, match=r"0 of 1 blocks are done; go on with .proda assimilate"):
+    with pytest.raises(FileError, match=r"0 of 1 blocks are done; resume with .proda assimilate"):
         run(folder)
     with pytest.raises(FileError, match=r"run\.json: there is no such file"):
         run(tmp_path)

@@ -20,7 +20,7 @@ def demo(
 
     The world's climate, soils and true parameters are generated, and profiles are measured on it
     with error. The study then does to it what it would do to real data, and its report shows truth
-    against what was recovered. Called again, it goes on where it was stopped.
+    against what was recovered. An interrupted run continues when called again.
     """
     from proda.cli.console import console
     from proda.cli.run import run_and_print

@@ -24,7 +24,7 @@ def get(
     ] = None,
     unpack: Annotated[bool, typer.Option("--unpack", help="Unpack zip archives too.")] = False,
 ) -> None:
-    """Download a public data set; goes on where it broke off, and checks what came.
+    """Download a public data set, continuing an interrupted download, and verify it.
 
     Licence and citation are printed first: they are the data provider's terms for you.
     """

@@ -95,7 +95,8 @@ def map_(
     """Run a model on every land cell and write one CF netCDF file.
 
     Parameters come from a network (--network), from the model's registry (--default), or are the
-    mean of the accepted sites (--mean-of). An interrupted run, started again, goes on where it was.
+    mean of the accepted sites (--mean-of). An interrupted run continues when it
+    is repeated.
     """
     from proda.cli.console import console
     from proda.cli.map_tables import print_comparison, print_reasons, print_totals

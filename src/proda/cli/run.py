@@ -72,7 +72,7 @@ def run(
     if resume is not None:
         if study is not None:
             raise StudyError(
-                f"--resume {resume} goes on by the settings in that folder; name no others. To "
+                f"--resume {resume} uses the settings in that folder; name no others. To "
                 "change settings: proda run STUDY.toml FOLDER."
             )
         from proda.study.pipeline import open_study

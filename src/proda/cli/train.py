@@ -69,9 +69,9 @@ def train(
 ) -> None:
     """Train networks that predict a model's parameters from the environment, and judge them.
 
-    With --profiles and --forcing the networks go on learning through the soil model, and are
-    judged by the carbon of profiles that they have not seen. A call that is interrupted goes on
-    where it was when it is given again.
+    With --profiles and --forcing the networks are then tuned through the soil model, and judged
+    by the carbon of profiles that they have not seen. An interrupted call continues when the
+    command is repeated.
     """
     from proda.evaluation.train import train_network
     from proda.learning.settings import LearningSettings, study

@@ -217,5 +217,4 @@ def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Write the table as Parquet, which keeps categories, whole or not at all."""
     if Path(path).suffix != ".parquet":
         raise CovariateError(f"{path}: covariates are written as .parquet, which keeps categories.")
-    with files.whole_file(path) as temporary:
-        table.to_parquet(temporary, index=False)
+    files.write_parquet(table, path, index=False)

@@ -133,7 +133,7 @@ def _download_part(
             if failures >= ATTEMPTS:
                 raise DownloadError(
                     f"{remote.url}: {error}, {failures} times in a row. {kept:,} bytes are kept; "
-                    "the same command goes on from there if the server allows it."
+                    "the same command continues from there if the server allows it."
                 ) from error
         time.sleep(pause_s * 2 ** (failures - 1))
 

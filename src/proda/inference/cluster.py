@@ -203,8 +203,8 @@ class _Session:
             raise AssimilationError(
                 f"{self.run.folder}: block {block.number} killed every worker that it was given to "
                 f"(out of memory, or beyond the time of its job?): {error}. What was done is "
-                "kept; give workers more memory or time, and go on with `proda assimilate --resume "
-                f"{self.run.folder}`."
+                "kept; give workers more memory or time, and resume with "
+                f"`proda assimilate --resume {self.run.folder}`."
             ) from error
         except (CancelledError, distributed.TimeoutError) as error:
             raise self._lost() from error
@@ -220,7 +220,7 @@ class _Session:
     def _lost(self) -> AssimilationError:
         return AssimilationError(
             f"{self.run.folder}: the connection to the scheduler was lost. What was done is kept; "
-            f"go on with `proda assimilate --resume {self.run.folder}`."
+            f"resume with `proda assimilate --resume {self.run.folder}`."
         )
 
     def _count(self, number: int, evaluations: int) -> None:

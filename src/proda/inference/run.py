@@ -348,7 +348,10 @@ class Run:
             if not done:
                 raise FileError(fault or f"{self.block_path(block.number)}: not done yet.")
         drawn = ["posterior", "log_likelihood"]
-        parts = [xr.open_dataset(self.block_path(b.number), chunks={}) for b in self.blocks]
+        parts = [
+            xr.open_dataset(self.block_path(b.number), chunks={}, decode_timedelta=False)
+            for b in self.blocks
+        ]
         try:
             draws = xr.concat([p[drawn] for p in parts], dim="site", join="exact",
                               coords="minimal", compat="override")  # fmt: skip
@@ -582,8 +585,7 @@ def _refuse_a_run(target: Path) -> None:
 
 def _begin(target: Path, table: pd.DataFrame, left_out: np.ndarray, about: Description) -> None:
     """Write the files of a new run; run.json, which makes it one, last."""
-    with files.whole_file(target / "sites.parquet") as temporary:
-        table.to_parquet(temporary)
+    files.write_parquet(table, target / "sites.parquet")
     with files.whole_file(target / "left_out.csv") as temporary:
         pd.DataFrame({"site": left_out, "reason": "no forcing"}).to_csv(temporary, index=False)
     description = about.model_copy(update={"sites": checksum(target / "sites.parquet")})
@@ -641,7 +643,7 @@ def open_posterior(folder: str | os.PathLike[str]) -> tuple[xr.Dataset, xr.Datas
     if not run.complete:
         done = sum(run.is_done(block.number)[0] for block in run.blocks)
         raise FileError(
-            f"{run.folder}: {done} of {len(run.blocks)} blocks are done; go on with "
+            f"{run.folder}: {done} of {len(run.blocks)} blocks are done; resume with "
             f"`proda assimilate --resume {run.folder}`."
         )
     path = run.folder / "summary.nc"

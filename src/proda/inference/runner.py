@@ -312,7 +312,7 @@ def _in_processes(
         except BrokenProcessPool as error:
             raise AssimilationError(
                 f"{run.folder}: a worker process died (killed, or out of memory). What it had done "
-                f"is kept; go on with `proda assimilate --resume {run.folder}`."
+                f"is kept; resume with `proda assimilate --resume {run.folder}`."
             ) from error
         except BaseException:
             # Every process writes its checkpoint before the pool closes.

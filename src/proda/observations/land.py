@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from proda import cf
 from proda.errors import ObservationError
-from proda.files import open_dataset
 
 _CANDIDATES = ("land_fraction", "land_mask")
 
@@ -66,7 +66,7 @@ def open_land_mask(
     ObservationError
         If the variable is absent or the grid is not regular and global.
     """
-    with open_dataset(path) as dataset:
+    with cf.open_grid(path) as dataset:
         name = variable or next((c for c in _CANDIDATES if c in dataset), None)
         if name is None or name not in dataset:
             raise ObservationError(
@@ -80,6 +80,7 @@ def open_land_mask(
             raise ObservationError(f"{path}: {name}, lat and lon must be numbers.")
         if array.size == 0:
             raise ObservationError(f"{path}: {name} has no cell.")
+        array = cf.load(array.to_dataset(name=name), path)[name]
         array = array.transpose("lat", "lon").sortby("lat")
         array = array.assign_coords(lon=(array["lon"] + 180) % 360 - 180).sortby("lon")
         lat, lon = array["lat"].to_numpy(), array["lon"].to_numpy()

@@ -7,8 +7,8 @@ import os
 import numpy as np
 import xarray as xr
 
+from proda import cf
 from proda.errors import ObservationError
-from proda.files import open_dataset
 
 KOEPPEN = {"A": "A tropical", "B": "B arid", "C": "C temperate", "D": "D cold", "E": "E polar"}
 BELTS = ((23.5, "within 23.5°"), (45.0, "23.5° to 45°"), (60.0, "45° to 60°"),
@@ -36,18 +36,19 @@ def koeppen(
     ObservationError
         If the file lacks the variable, or that lacks flag_meanings.
     """
-    with open_dataset(path) as dataset:
+    with cf.open_grid(path) as dataset:
         if variable not in dataset or not {"lat", "lon"} <= set(dataset[variable].dims):
             raise ObservationError(f"{path}: holds no {variable} on lat and lon.")
-        classes = dataset[variable].load()
+        classes = cf.load(dataset[[variable]], path)[variable]
     classes = classes.assign_coords(lon=(classes["lon"] + 180) % 360 - 180).sortby("lon")
-    meanings = str(classes.attrs.get("flag_meanings", "")).split()
-    values = np.atleast_1d(classes.attrs.get("flag_values", np.arange(1, len(meanings) + 1)))
-    if not meanings or len(meanings) != len(values):
-        raise ObservationError(f"{path}: {variable} lacks flag_meanings, one per class.")
+    meanings = cf.classes(classes.attrs, f"{path}: {variable}", ObservationError)
+    if not meanings:
+        raise ObservationError(
+            f"{path}: {variable} lacks flag_values and flag_meanings, one name per class."
+        )
     sites = {"lat": xr.DataArray(lat, dims="site"), "lon": xr.DataArray(lon, dims="site")}
     at = classes.sel(sites, method="nearest")
     zones = np.full(len(lat), UNKNOWN, dtype=object)
-    for value, meaning in zip(values, meanings, strict=True):
+    for value, meaning in meanings.items():
         zones[at.to_numpy() == value] = KOEPPEN.get(meaning[0], UNKNOWN)
     return zones

@@ -84,6 +84,8 @@ class Forcing(_Section):
             raise ValueError("drainage goes with climate, from which forcing is estimated")
         if (self.climate is None) == (self.file is None):
             raise ValueError("give climate, or file, and not both")
+        if self.climate is None and self.rules != type(self).model_fields["rules"].default:
+            raise ValueError("rules belong to climate, from which forcing is estimated")
         return self
 
 

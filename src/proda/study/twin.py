@@ -177,11 +177,10 @@ def _write_truth(
 def _write_profiles(
     target: Path, cells: LandCells, n_sites: int, noise: float, seed: int, measured: str
 ) -> None:
-    with xr.open_dataset(target / f"truth_{measured}.nc") as truth:
+    with files.open_netcdf(target / f"truth_{measured}.nc") as truth:
         soc = truth["soc"].transpose("lat", "lon", "layer").to_numpy()[cells.row, cells.column]
     sites, cell = draw_sites(cells, n_sites, seed)
     layers = measure(1000.0 * soc[cell].astype(np.float64), list(sites["profile_id"]), noise, seed)
     profiles, table = tidy_tables(sites, layers, seed)
     for name, frame in (("profiles", profiles), ("layers", table)):
-        with files.whole_file(target / PROFILES / f"{name}.parquet") as temporary:
-            frame.to_parquet(temporary, index=False)
+        files.write_parquet(frame, target / PROFILES / f"{name}.parquet", index=False)

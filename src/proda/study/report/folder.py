@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from proda import faults
 from proda.errors import FileError
-from proda.files import reading
+from proda.files import parse_toml, reading
 from proda.plots.files import save_figure, saved_figures
 from proda.study.report.blocks import Picture, Table
 from proda.study.report.tables import read_csv
@@ -124,5 +123,5 @@ def _settings(path: Path) -> tuple[str, tuple[str, ...]]:
         return "", ()
     with reading(path, "file of settings"):
         text = path.read_text("utf-8")
-        planned = tomllib.loads(text).get("study", {}).get("models", ())
+        planned = parse_toml(text.encode(), str(path)).get("study", {}).get("models", ())
         return text, tuple(str(name) for name in planned)
