@@ -81,8 +81,12 @@ def read_carbon_sites(
     with files.open_dataset(forcing) as opened:
         if "site" not in opened.coords:
             raise LearningError(f"{forcing}: has no coordinate site to match sites with.")
-        driven = _index(opened["site"].to_numpy(), f"The forcing {forcing}").get_indexer(found.site)
-        known = _index(covariates["site"].to_numpy(), "The covariates").get_indexer(found.site)
+        driven = _index(opened["site"].to_numpy(), f"The forcing {forcing}").get_indexer(
+            pd.Index(found.site)
+        )
+        known = _index(covariates["site"].to_numpy(), "The covariates").get_indexer(
+            pd.Index(found.site)
+        )
         reason = np.where(driven < 0, NO_FORCING, np.where(known < 0, NO_COVARIATES, ""))
         here = np.flatnonzero(reason == "")
         if here.size == 0:

@@ -36,7 +36,6 @@ from proda.learning.network import Network
 from proda.learning.splits import Plan
 from proda.learning.train import Progress
 from proda.models.model import SoilModel
-from proda.simulate import MEAN_B
 
 CONSTANT, END_TO_END = "constant", "end-to-end"
 """Stages of training."""
@@ -98,18 +97,18 @@ def problem_of(layers: SiteLayers, settings: EndToEndSettings) -> Problem:
     )  # fmt: skip
 
 
-def default_share(layers: SiteLayers) -> Float[np.ndarray, " parameter"]:
+def default_share(layers: SiteLayers, b: float) -> Float[np.ndarray, " parameter"]:
     """Return the model's defaults as shares of the prior range, held inside it.
 
     A default that depends on the site enters as its mean over sites and layers; b, where the
-    registry has none, as the mean over all vegetation.
+    registry has none, as given.
     """
     model, shares = layers.model, []
     own = jax.vmap(model.default_values)(layers.for_training().column)
     for row in model.rows:
         value = float(np.mean(np.asarray(own[row.name])))
         if np.isnan(value):
-            value = MEAN_B if row.name == "b" else 0.5 * (row.lower + row.upper)
+            value = b if row.name == "b" else 0.5 * (row.lower + row.upper)
         shares.append((value - row.lower) / (row.upper - row.lower))
     return np.clip(np.array(shares), NEAREST, 1.0 - NEAREST)
 

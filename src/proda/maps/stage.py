@@ -16,6 +16,7 @@ from proda.drivers.grids import standard_grid
 from proda.errors import FileError, MapError
 from proda.learning import load_ensemble
 from proda.learning.features import Missing
+from proda.learning.forcing_summary import needs_forcing
 from proda.learning.residuals import read_residuals
 from proda.learning.store import network_checksum
 from proda.maps.cells import LandCells, land_cells
@@ -73,7 +74,7 @@ def map_network(
         Members spread as far as the truth may lie: joint draws where the network's folder has
         residuals (:mod:`proda.learning.residuals`), else each parameter by itself. Without
         `draws` the networks as they were trained, which agree more with each other than with the
-        truth.
+        truth. Networks trained end to end have no draws: theirs are always the members.
     missing
         Cells that lack a covariate: "leave_out" counts them as `no_parameters`, "median" fills in
         the median of the training sites, and counts.
@@ -95,6 +96,8 @@ def map_network(
     cells = land_cells(opened)
     known = cell_covariates(open_covariates(covariates), cells, networks, missing)
     there = read_residuals(network, networks.model, networks.variant, networks.parameters)
+    # Networks trained end to end have no posteriors that could say how far parameters may lie off.
+    draws = draws and not needs_forcing(networks.features.names)
     residuals, checksum = (None, "") if there is None or not draws else there
     drawn = "calibrated draws" if residuals is None else "joint draws"
     result = write_map(
