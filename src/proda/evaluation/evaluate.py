@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from proda import files
-from proda.errors import FileError, LearningError
+from proda.errors import LearningError
 from proda.evaluation.carbon import default_carbon, held_out_carbon
 from proda.evaluation.through import (
     BASELINE_FILE,
     CONSTANT,
     DEFAULT,
     NETWORK,
-    UNSEEN,
     baseline_answer,
     layer_table,
     with_interval,
@@ -39,6 +36,7 @@ from proda.learning.conformal import Intervals
 from proda.learning.ensemble import predict_members
 from proda.learning.features import Missing
 from proda.learning.store import load_ensemble
+from proda.learning.unseen_file import read_unseen
 from proda.models.registry import load_model
 
 
@@ -93,7 +91,7 @@ def evaluate_network(
         raise LearningError(f"{covariates}: no site has all covariates; they lack {lacking}.")
     bad = np.flatnonzero(~encoded.usable)
     sites = sites.without(bad, "lacks covariates")
-    told = _unseen(Path(network))
+    told = read_unseen(network)
     members = ensemble.lower + predict_members(ensemble.networks, encoded.inputs) * (
         ensemble.upper - ensemble.lower
     )
@@ -117,15 +115,3 @@ def evaluate_network(
         with files.whole_file(output) as temporary:
             skill.to_csv(temporary, index=False)
     return Evaluation(skill, table, sites.left_out)
-
-
-def _unseen(folder: Path) -> dict[str, Any] | None:
-    """Return the constant and the intervals of an end-to-end network; None for another route."""
-    path = folder / UNSEEN
-    if not path.is_file():
-        return None
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return {"constant": dict(told["constant"]), "intervals": dict(told["intervals"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FileError(f"{path}: damaged ({error}); copy it again or train again.") from error

@@ -49,13 +49,14 @@ from proda.learning.join import MISSING
 from proda.learning.splits import NO_FOLD, plan, random_folds, spatial_folds
 from proda.learning.store import save_ensemble
 from proda.learning.train import Progress
+from proda.learning.unseen_file import write_unseen
 from proda.simulate import MEAN_B
 
 Split = Literal["5-degree", "2-degree", "random"]
 """How sites are divided into folds: whole blocks of the map, or at random."""
 
 NETWORK, CONSTANT, DEFAULT = "network", "constant", "default"
-UNSEEN, BASELINE_FILE, TRAIN = "unseen.json", "baselines.npz", "train.json"
+BASELINE_FILE, TRAIN = "baselines.npz", "train.json"
 SKILL, HELD_OUT, LEFT_OUT = "skill_carbon.csv", "held_out.parquet", "left_out.csv"
 
 
@@ -192,13 +193,10 @@ def train_end_to_end(
         "filled": encoded.filled, "constant_covariates": list(features.constant),
         "seconds": round(result.seconds, 1),
     }  # fmt: skip
-    unseen = {
-        "constant": values, "scale": scale.tolist(),
-        "intervals": {name: one.as_dict() for name, one in intervals.items()},
-    }  # fmt: skip
 
     def beside(folder: Path) -> None:
-        (folder / UNSEEN).write_text(json.dumps(unseen, indent=1) + "\n", encoding="utf-8")
+        write_unseen(folder, values, scale.tolist(),
+                     {name: one.as_dict() for name, one in intervals.items()})  # fmt: skip
         (folder / TRAIN).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
         write_archive(folder / BASELINE_FILE, {"kind": "baselines"},
                       carbon_baselines.as_arrays(fitted))  # fmt: skip

@@ -19,6 +19,7 @@ from proda.learning.features import Missing
 from proda.learning.forcing_summary import needs_forcing
 from proda.learning.residuals import read_residuals
 from proda.learning.store import network_checksum
+from proda.learning.unseen_file import read_unseen
 from proda.maps.cells import LandCells, land_cells
 from proda.maps.compare import positions
 from proda.maps.network import CellCovariates, NetworkParameters, cell_covariates
@@ -218,6 +219,47 @@ def map_mean(
     return write_map(
         kind, files.open_dataset(forcing), Everywhere(values), output, bounds=bounds, chunk=chunk,
         settings={"parameters": f"mean of {posterior.sizes['site']} sites", "values": values},
+        progress=progress, client=client,
+    )  # fmt: skip
+
+
+def map_constant(
+    forcing: PathLike,
+    output: PathLike,
+    *,
+    network: PathLike,
+    bounds: Bounds = "physical",
+    chunk: int = CHUNK,
+    progress: Progress | None = None,
+    client: Any = None,
+) -> MapResult:
+    """Run a model everywhere with the constant that was calibrated on all profiles.
+
+    Parameters
+    ----------
+    network
+        Folder of a network trained end to end, which holds the constant and names the model.
+    forcing, output, bounds, chunk, progress, client
+        As in :func:`map_network`.
+
+    Raises
+    ------
+    FileError, MapError
+        If a file cannot be read, or the network was trained by another route.
+    """
+    trained = load_ensemble(network)
+    told = read_unseen(network)
+    if told is None:
+        raise MapError(
+            f"{network}: holds no calibrated constant; only networks trained end to end "
+            "(`proda train --model`) do."
+        )
+    kind = load_model(trained.model, trained.variant)
+    values = told["constant"]
+    return write_map(
+        kind, files.open_dataset(forcing), Everywhere(values), output, bounds=bounds, chunk=chunk,
+        settings={"parameters": f"constant calibrated on {trained.n_sites} profiles",
+                  "values": values},
         progress=progress, client=client,
     )  # fmt: skip
 
