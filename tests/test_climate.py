@@ -7,7 +7,8 @@ import xarray as xr
 
 from proda import files
 from proda.drivers import climate, sampling
-from proda.drivers.climate_input import CLIMATE_VARIABLES, open_climate
+from proda.drivers.climate_input import CLIMATE_VARIABLES, join_drainage, open_climate
+from proda.drivers.rules import RULES, rules_named
 from proda.drivers.sites import as_sites
 from proda.drivers.soil_physics import freezing_potential, water_potential, water_scalar
 from proda.drivers.summary import litter_totals, status_counts, summarise
@@ -62,7 +63,7 @@ def estimate(path, **options):
 
 def test_one_column_by_hand(path):
     """Every rule of science 9 once more, written out for one cell, month and layer."""
-    found = estimate(path).sel(lat=70.0, lon=0.0)
+    found = estimate(path, rules=RULES["science9"]).sel(lat=70.0, lon=0.0)
     z, month = 0.26, 7
     amplitude = 0.6 * (22 + 40 - 10) / 2
     t = 273.15 - 8 + amplitude * np.exp(-z / 2.24) * np.cos(-z / 2.24)
@@ -283,3 +284,96 @@ def test_a_store_that_lost_a_chunk_is_refused(tmp_path, path):
     sites = as_sites(pd.DataFrame({"site": ["x"], "lat": [70.0], "lon": [0.0]}))
     with pytest.raises(ForcingError, match=r"f\.zarr: w_scalar is missing in usable cells"):
         sampling.forcing_at_sites(files.open_dataset(tmp_path / "f.zarr"), sites)
+
+
+def with_optional(path, drainage=(1, 2, 4)):
+    """Climate with what the floor of NPP and oxygen need, and hardly any NPP in the first row."""
+    data = made_climate()
+    for name, rows, unit in (
+        ("air_temperature_mean", (-9.0, 24.0, 12.0), "degC"),
+        ("precipitation_annual", (400.0, 900.0, 40.0), "mm yr-1"),
+    ):
+        data[name] = (("lat", "lon"), np.repeat(np.array(rows)[:, None], 4, 1), {"units": unit})
+    for name in ("npp", "metabolic_litter_input", "structural_litter_input"):
+        data[name][0, :3] = [0.0, 2.0, 400.0]
+    data["drainage_class"] = (
+        ("lat", "lon"), np.repeat(np.array(drainage, dtype=np.int8)[:, None], 4, 1),
+        {"flag_values": np.array([1, 2, 3, 4], dtype=np.int8),
+         "flag_meanings": "very_poor poor imperfect moderately_well"},
+    )  # fmt: skip
+    data.to_netcdf(path)
+    return path
+
+
+def test_npp_is_raised_to_a_quarter_of_miami_and_no_further(tmp_path):
+    found = estimate(with_optional(tmp_path / "c.nc")).sel(lat=70.0)["litter_input"]
+    least = 0.25 * 0.5 * 3000 / (1 + np.exp(1.315 + 0.119 * 9))
+    np.testing.assert_allclose(found[0], [0, least / 2, least / 3, least / 6], rtol=1e-6)
+    np.testing.assert_allclose(found[1].sum(), least, rtol=1e-6)  # litter 4 exceeds NPP 2
+    assert float(found[2].sum()) == pytest.approx(800)  # untouched
+    assert "raised 22.2% of cells" in estimate(tmp_path / "c.nc").attrs["rules"]
+
+
+def test_without_precipitation_the_file_says_that_npp_has_no_floor(path):
+    assert "without a floor, because the climate lacks" in estimate(path).attrs["rules"]
+
+
+def test_oxygen_follows_drainage_by_hand(tmp_path):
+    found = estimate(with_optional(tmp_path / "c.nc"))["o_scalar"].isel(lon=0, month=0)
+    np.testing.assert_allclose(found.sel(lat=70.0), 0.2)  # very poor: wet from the surface
+    np.testing.assert_allclose(found.sel(lat=10.0)[:4], 1.0)  # nodes to 0.16 m
+    np.testing.assert_allclose(found.sel(lat=10.0)[4:], 0.6)  # nodes from 0.26 m, half of the year
+    np.testing.assert_allclose(found.sel(lat=-30.0), 1.0)
+
+
+def test_drainage_of_another_file_gives_the_same(tmp_path):
+    both = with_optional(tmp_path / "c.nc")
+    data = xr.load_dataset(both)
+    data[["drainage_class"]].to_netcdf(tmp_path / "d.nc")
+    data.drop_vars("drainage_class").to_netcdf(tmp_path / "e.nc")
+    joined = join_drainage(open_climate(tmp_path / "e.nc"), tmp_path / "d.nc")
+    xr.testing.assert_identical(
+        climate.from_climate(joined).compute()["o_scalar"], estimate(both)["o_scalar"]
+    )
+    with pytest.raises(ForcingError, match="has drainage_class already"):
+        join_drainage(open_climate(both), tmp_path / "d.nc")
+    data.isel(lat=[0, 1])[["drainage_class"]].to_netcdf(tmp_path / "f.nc")
+    with pytest.raises(ForcingError, match="its lat differs from that of the climate"):
+        join_drainage(open_climate(tmp_path / "e.nc"), tmp_path / "f.nc")
+    with pytest.raises(ForcingError, match="has no variable drainage_class"):
+        join_drainage(open_climate(tmp_path / "e.nc"), tmp_path / "e.nc")
+
+
+def test_unknown_drainage_is_refused_with_its_place(tmp_path):
+    with pytest.raises(ForcingError, match="drainage_class = 9 at lat 10, lon -90 has no meaning"):
+        open_climate(with_optional(tmp_path / "c.nc", (1, 9, 4)))
+    data = xr.load_dataset(tmp_path / "c.nc")
+    data["drainage_class"].attrs["flag_meanings"] = "a poor imperfect moderately_well"
+    data.to_netcdf(tmp_path / "d.nc")
+    with pytest.raises(ForcingError, match=r"needs the attributes flag_values.*; it has a\."):
+        open_climate(tmp_path / "d.nc")
+
+
+def test_oxygen_given_twice_is_refused(tmp_path):
+    data = xr.load_dataset(with_optional(tmp_path / "c.nc"))
+    data["o_scalar"] = (("lat", "lon"), np.full((3, 4), 0.8), {"units": "1"})
+    data.to_netcdf(tmp_path / "d.nc")
+    with pytest.raises(ForcingError, match="has o_scalar and drainage_class"):
+        estimate(tmp_path / "d.nc")
+
+
+def test_a_cell_that_was_frozen_all_year_thaws_where_summers_are_warm(tmp_path):
+    data = made_climate()
+    data["soil_temperature_mean"][0, :3] = -16.0
+    data.to_netcdf(tmp_path / "c.nc")
+    old, new = (estimate(tmp_path / "c.nc", rules=RULES[n]).sel(lat=70.0)
+                for n in ("science9", "standard"))  # fmt: skip
+    assert float(old["altmax"].max()) == 0.0
+    assert (new["soil_temperature"].sel(layer=1).max("month") > 273.15)[:3].all()
+    assert 0.5 < float(new["altmax"].max()) < 3
+    assert "rules: science9" in estimate(tmp_path / "c.nc", rules=RULES["science9"]).attrs["rules"]
+
+
+def test_unknown_rules_are_named():
+    with pytest.raises(ForcingError, match="no rules 'x'; there are standard, science9"):
+        rules_named("x")

@@ -144,3 +144,51 @@ def test_texture_goes_to_the_layer_that_holds_the_node():
 )
 def test_layers_above_bedrock(depth, layers):
     assert layers_above_bedrock(np.array(depth)) == layers
+
+
+def test_the_damped_winter_half_is_what_the_harmonics_give():
+    """At the surface: cos in summer, 0.6 cos in winter, less the mean (1 - 0.6)/pi."""
+    t = sp.soil_temperature_under_snow(np.zeros(1), np.full(1, 10.0), np.full(1, 0.6),
+                                       np.full(1, 50.0))[0, 0] - 273.15  # fmt: skip
+    wave = np.cos(2 * np.pi * (np.arange(1, 13) - 7) / 12)
+    expected = 10 * (np.where(wave > 0, 1.0, 0.6) * wave - 0.4 / np.pi)
+    np.testing.assert_allclose(t, expected, atol=0.25)  # the node lies at 0.01 m
+    assert t.max() > 8.5  # damped as a whole it is 6
+
+
+@given(finite, st.floats(0, 30), st.floats(0, 1))
+def test_snow_leaves_the_annual_mean_and_1_is_no_snow(mean, amplitude, winter):
+    arguments = np.array([mean]), np.array([amplitude])
+    t = sp.soil_temperature_under_snow(*arguments, np.array([winter]), np.array([10.0]))
+    np.testing.assert_allclose(t.mean(axis=-1), mean + 273.15, atol=1e-9)
+    bare = sp.soil_temperature_under_snow(*arguments, np.ones(1), np.array([10.0]))
+    np.testing.assert_allclose(bare, sp.soil_temperature(*arguments, np.array([10.0])), atol=1e-9)
+
+
+@given(st.floats(-30, 30), st.floats(0, 30))
+def test_thawing_index_is_the_integral(mean, amplitude):
+    angle = (np.arange(20000) + 0.5) / 20000 * 2 * np.pi
+    expected = 365 * np.maximum(mean + amplitude * np.cos(angle), 0).mean()
+    found = sp.thawing_index(np.array([mean]), np.array([amplitude]))
+    np.testing.assert_allclose(found, expected, atol=1e-3 + 1e-6 * abs(expected))
+
+
+def test_stefan_depth_by_hand():
+    # 1000 degree days, porosity 0.489 - 0.0504 = 0.4386, half full.
+    found = sp.stefan_depth(np.array([1000.0, 0.0]), np.full(2, 0.5), np.full(2, 40.0))
+    expected = np.sqrt(2 * 1000 * 86400 / (1e3 * 3.337e5 * 0.2193))
+    np.testing.assert_allclose(found, [expected, 0.0])
+    assert 1.4 < expected < 1.7
+    assert sp.stefan_depth(np.array([9e4]), np.zeros(1), np.zeros(1))[0] == pytest.approx(8.6)
+
+
+def test_miami_by_hand():
+    found = sp.miami_npp(np.array([25.0, -10.0]), np.array([100.0, 2000.0]))
+    np.testing.assert_allclose(found, [1500 * (1 - np.exp(-0.0664)),
+                                       1500 / (1 + np.exp(1.315 + 1.19))])  # fmt: skip
+
+
+def test_a_lower_end_of_decomposition_lets_dry_soil_decompose():
+    psi = np.array([-20.0, -15.0, -2.0, -0.002])
+    expected = [0, 0, np.log(7.5) / np.log(7500), 1]
+    np.testing.assert_allclose(sp.water_scalar(psi, 0.0, -15.0), expected, atol=1e-12)

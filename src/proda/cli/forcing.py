@@ -49,6 +49,16 @@ def from_climate(
         list[str] | None,
         typer.Option("--name", help="OURS=THEIRS, for a variable that is called otherwise."),
     ] = None,
+    rules: Annotated[
+        str, typer.Option(help="Rules of the estimate: standard, or science9 (the first version).")
+    ] = "standard",
+    drainage: Annotated[
+        Path | None,
+        typer.Option(
+            help="File on the same grid with drainage_class, from which oxygen in wet soil follows;"
+            " covariates may have it."
+        ),
+    ] = None,
 ) -> None:
     """Estimate forcing from annual climate; says so in the file's attributes.
 
@@ -57,9 +67,11 @@ def from_climate(
     """
     from proda import files
     from proda.drivers import climate as driver
-    from proda.drivers.climate_input import open_climate
+    from proda.drivers.climate_input import join_drainage, open_climate
+    from proda.drivers.rules import rules_named
     from proda.errors import ForcingError
 
+    chosen = rules_named(rules)
     names = {}
     for pair in name or []:
         ours, equals, theirs = pair.partition("=")
@@ -68,7 +80,9 @@ def from_climate(
         names[ours] = theirs
     dataset = open_climate(climate, names)
     source = f"{climate.name}: {dataset.attrs.get('title', 'no title')}"
-    result = driver.from_climate(dataset, w_floor, source)
+    if drainage is not None:
+        dataset = join_drainage(dataset, drainage)
+    result = driver.from_climate(dataset, w_floor, source, chosen)
     with _bar("Estimating forcing", "tasks") as step:
         files.write_zarr(result, out, step)
     _print_summary(out)
@@ -201,8 +215,8 @@ def _print_summary(path: Path) -> None:
 
     dataset: xr.Dataset = files.open_dataset(path)
     found = summarise(dataset)
-    shown = ("title", "estimated", "source", "comment", "climatology_years", "litter_input_from",
-             "w_scalar_from", "w_scalar_floor", "nbedrock_from", "sand_from",
+    shown = ("title", "estimated", "source", "comment", "rules", "climatology_years",
+             "litter_input_from", "w_scalar_from", "w_scalar_floor", "nbedrock_from", "sand_from",
              "missing_by_variable", "sampling")  # fmt: skip
     rows = [(k, found.attrs[k]) for k in shown if found.attrs.get(k, "{}") != "{}"]
     print_table(f"{path}: {found.size}", ["attribute", "value"], rows)

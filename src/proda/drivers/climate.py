@@ -11,14 +11,29 @@ import xarray as xr
 from jaxtyping import Float
 
 from proda.drivers import grids
-from proda.drivers.climate_input import CLIMATE_VARIABLES, OPTIONAL, check_ranges
+from proda.drivers.climate_input import (
+    CLIMATE_VARIABLES,
+    DRAINAGE_CLASS,
+    MIAMI_VARIABLES,
+    OPTIONAL,
+    check_ranges,
+)
+from proda.drivers.rules import RULES, Rules
 from proda.drivers.soil_physics import (
+    DRAINAGE,
     FREEZING_K,
+    SNOW_DAMPING,
     W_FLOOR,
     active_layer_depth,
+    air_wave,
     annual_amplitude,
     freezing_potential,
+    miami_npp,
+    oxygen_scalar,
     soil_temperature,
+    soil_temperature_under_snow,
+    stefan_depth,
+    thawing_index,
     water_potential,
     water_scalar,
 )
@@ -49,17 +64,21 @@ def estimate_columns(
     latitude: Float[np.ndarray, " n"],
     w_floor: float = W_FLOOR,
     grid: Grid = CLM5_GRID,
+    rules: Rules = RULES["standard"],
 ) -> dict[str, np.ndarray]:
     """Estimate the forcing of n columns from their annual climate (science: section 9).
 
     Parameters
     ----------
     climate
-        :data:`CLIMATE_VARIABLES` in their units; may hold :data:`OPTIONAL` ones too.
+        :data:`CLIMATE_VARIABLES` in their units; may hold :data:`MIAMI_VARIABLES`,
+        :data:`OPTIONAL` ones and the drainage class (:func:`climate_input.drainage_of`) too.
     latitude
         Degrees north.
     w_floor
         Least water scalar.
+    rules
+        Which rules make the estimate.
 
     Returns
     -------
@@ -68,33 +87,93 @@ def estimate_columns(
     """
     n = len(latitude)
     profile = (n, len(grid), N_MONTHS)
-    amplitude = annual_amplitude(climate["tmax_warmest_month"], climate["tmin_coldest_month"])
-    temperature = soil_temperature(climate["soil_temperature_mean"], amplitude, latitude, grid)
+    temperature = _temperature(climate, latitude, rules, grid)
+    npp, metabolic, structural = raise_to_floor(climate, rules.npp_floor)
+    active = _active_layer(climate, temperature, rules, grid)
+    sand = 100 * climate["sand_fraction_testbed"]
+    return {
+        "soil_temperature": temperature,
+        "w_scalar": _water(climate, temperature, w_floor, rules),
+        "o_scalar": np.broadcast_to(_oxygen(climate, rules, grid), profile),
+        "n_scalar": np.broadcast_to(_given(climate, "n_scalar", 1.0), profile),
+        "sand": np.repeat(sand[:, None], len(grid), axis=1),
+        "nbedrock": np.asarray(climate.get("nbedrock", np.full(n, float(len(grid))))),
+        "altmax": active,
+        "altmax_lastyear": active,
+        "litter_input": litter_inputs(npp, metabolic, structural),
+    }
+
+
+def _temperature(
+    climate: Mapping[str, np.ndarray], latitude: np.ndarray, rules: Rules, grid: Grid
+) -> np.ndarray:
+    mean, tmax, tmin = (
+        climate[n] for n in ("soil_temperature_mean", "tmax_warmest_month", "tmin_coldest_month")
+    )
+    if not rules.winter_snow:
+        return soil_temperature(mean, annual_amplitude(tmax, tmin), latitude, grid)
+    winter = np.where(tmin < 0, SNOW_DAMPING, 1.0)
+    return soil_temperature_under_snow(mean, air_wave(tmax, tmin)[1], winter, latitude, grid)
+
+
+def _active_layer(
+    climate: Mapping[str, np.ndarray], temperature: np.ndarray, rules: Rules, grid: Grid
+) -> np.ndarray:
+    depth = active_layer_depth(temperature, grid)
+    if rules.stefan_active_layer:
+        index = thawing_index(*air_wave(climate["tmax_warmest_month"],
+                                        climate["tmin_coldest_month"]))  # fmt: skip
+        saturation = climate["liquid_saturation"] + climate["frozen_saturation"]
+        sand = 100 * climate["sand_fraction_testbed"]
+        depth = np.maximum(depth, stefan_depth(index, saturation, sand, grid))
+    return np.repeat(depth[:, None], N_MONTHS, axis=1)
+
+
+def _water(
+    climate: Mapping[str, np.ndarray], temperature: np.ndarray, w_floor: float, rules: Rules
+) -> np.ndarray:
     liquid, frozen, sand, clay = (
         climate[name][:, None, None]
         for name in ("liquid_saturation", "frozen_saturation", "sand_fraction_testbed",
                      "clay_fraction_testbed")
     )  # fmt: skip
     # The annual mean holds ice; in a layer and month above 0 C it has melted.
-    wet = water_potential(liquid + frozen, 100 * sand, 100 * clay)
-    cold = water_potential(liquid, 100 * sand, 100 * clay)
-    potential = np.where(
-        temperature > FREEZING_K, wet, np.minimum(cold, freezing_potential(temperature))
+    wet = water_scalar(water_potential(liquid + frozen, 100 * sand, 100 * clay), w_floor,
+                       rules.psi_min_mpa)  # fmt: skip
+    cold = water_scalar(water_potential(liquid, 100 * sand, 100 * clay), w_floor,
+                        rules.psi_min_mpa)  # fmt: skip
+    # Frost keeps CLM5's limit (-2 MPa, 1.6 K below freezing), whatever that of dry soil is.
+    frost = water_scalar(freezing_potential(temperature), w_floor)
+    return np.where(temperature > FREEZING_K, wet, np.minimum(cold, frost))
+
+
+def _oxygen(climate: Mapping[str, np.ndarray], rules: Rules, grid: Grid) -> np.ndarray:
+    drainage = climate.get(DRAINAGE_CLASS)
+    if drainage is None or not rules.drainage_oxygen:
+        return _given(climate, "o_scalar", 1.0)
+    # A cell without a class counts as well drained; the attributes say how many there are.
+    index = np.nan_to_num(drainage, nan=list(DRAINAGE).index("well")).astype(int)
+    table, share = np.array(list(DRAINAGE.values()))[index].T
+    return oxygen_scalar(table, share, grid)[:, :, None]
+
+
+def raise_to_floor(
+    climate: Mapping[str, Float[np.ndarray, "*n"]], floor: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """NPP, metabolic and structural litter, NPP being at least `floor` times the Miami model's.
+
+    Where carbon input (NPP, or litter if that is more) is below the floor, what lacks is added to
+    NPP and to both kinds of litter in equal parts. Nothing changes where the climate does not
+    have :data:`MIAMI_VARIABLES`.
+    """
+    npp, metabolic, structural = (
+        climate[n] for n in ("npp", "metabolic_litter_input", "structural_litter_input")
     )
-    active = np.repeat(active_layer_depth(temperature, grid)[:, None], N_MONTHS, axis=1)
-    return {
-        "soil_temperature": temperature,
-        "w_scalar": water_scalar(potential, w_floor),
-        "o_scalar": np.broadcast_to(_given(climate, "o_scalar", 1.0), profile),
-        "n_scalar": np.broadcast_to(_given(climate, "n_scalar", 1.0), profile),
-        "sand": np.repeat(100 * sand[:, :, 0], len(grid), axis=1),
-        "nbedrock": np.asarray(climate.get("nbedrock", np.full(n, float(len(grid))))),
-        "altmax": active,
-        "altmax_lastyear": active,
-        "litter_input": litter_inputs(
-            climate["npp"], climate["metabolic_litter_input"], climate["structural_litter_input"]
-        ),
-    }
+    if floor == 0 or not all(v.name in climate for v in MIAMI_VARIABLES):
+        return npp, metabolic, structural
+    least = floor * miami_npp(climate["air_temperature_mean"], climate["precipitation_annual"])
+    lacks = np.maximum(least - np.maximum(npp, metabolic + structural), 0.0)
+    return npp + lacks, metabolic + lacks / 2, structural + lacks / 2
 
 
 def _given(climate: Mapping[str, np.ndarray], name: str, default: float) -> np.ndarray:
@@ -102,7 +181,12 @@ def _given(climate: Mapping[str, np.ndarray], name: str, default: float) -> np.n
     return np.float64(default) if values is None else values[:, None, None]  # type: ignore[return-value]
 
 
-def from_climate(climate: xr.Dataset, w_floor: float = W_FLOOR, source: str = "") -> xr.Dataset:
+def from_climate(
+    climate: xr.Dataset,
+    w_floor: float = W_FLOOR,
+    source: str = "",
+    rules: Rules = RULES["standard"],
+) -> xr.Dataset:
     """Estimate forcing for every usable cell of a grid; lazy, block by block (Dask).
 
     Parameters
@@ -114,6 +198,8 @@ def from_climate(climate: xr.Dataset, w_floor: float = W_FLOOR, source: str = ""
         Least water scalar: with 0, soil that is frozen or dry all year has no steady state.
     source
         Where the climate comes from, for the attributes.
+    rules
+        Which rules make the estimate; the attributes state them.
 
     Returns
     -------
@@ -124,20 +210,32 @@ def from_climate(climate: xr.Dataset, w_floor: float = W_FLOOR, source: str = ""
     Raises
     ------
     ForcingError
-        Naming the first value outside its range, with its place.
+        Naming the first value outside its range, with its place; or if the climate has both an
+        oxygen scalar and a drainage class.
     """
+    if rules.drainage_oxygen and "o_scalar" in climate and DRAINAGE_CLASS in climate:
+        raise ForcingError(
+            f"The climate has o_scalar and {DRAINAGE_CLASS}, and oxygen follows either; "
+            "leave out one of them."
+        )
     if not 0 <= w_floor < 1:
         raise ForcingError(f"The floor of the water scalar is {w_floor:g}; expected 0 to below 1.")
     rows, columns = BLOCK
     names = [v.name for v in CLIMATE_VARIABLES] + [n for n in OPTIONAL if n in climate]
+    if rules.npp_floor > 0 and all(v.name in climate for v in MIAMI_VARIABLES):
+        names += [v.name for v in MIAMI_VARIABLES]
     small = climate[names]
     status, missing = _status(climate, small)
     check_ranges(small, status)
+    if rules.drainage_oxygen and DRAINAGE_CLASS in climate:
+        small[DRAINAGE_CLASS] = climate[DRAINAGE_CLASS]
     small["status"] = (("lat", "lon"), status)
     template = grids.forcing_template(small, rows, columns)
     attrs = template.isel(lat=[0], lon=[0]).compute()
     result = small.chunk(lat=rows, lon=columns).map_blocks(
-        _estimate_block, kwargs={"w_floor": w_floor, "attrs": attrs}, template=template
+        _estimate_block,
+        kwargs={"w_floor": w_floor, "rules": rules, "attrs": attrs},
+        template=template,
     )
     area = climate["cell_area"] if "cell_area" in climate else xr.DataArray(
         grids.cell_area(climate["lat"].to_numpy(), climate["lon"].to_numpy()),
@@ -160,14 +258,47 @@ def from_climate(climate: xr.Dataset, w_floor: float = W_FLOOR, source: str = ""
             + "; ".join(
                 f"{n} " + ("from the climate file" if n in climate else f"= {_constant(n)}")
                 for n in OPTIONAL
+                if not (n == "o_scalar" and DRAINAGE_CLASS in small)
             )
             + f". Litter exceeds NPP, so that coarse woody debris is 0, in {excess:.1%} of cells."
         ),
+        "rules": _rules_in_words(small, status, rules),
         "w_scalar_floor": w_floor,
         "missing_by_variable": json.dumps(missing),
-        "references": "Clapp and Hornberger 1978; Cosby et al. 1984; Andren and Paustian 1987",
+        "references": "Clapp and Hornberger 1978; Cosby et al. 1984; Andren and Paustian 1987; "
+        "Smith and Riseborough 2002; Nelson et al. 1997; Manzoni et al. 2012; Lieth 1975; "
+        "Soil Science Division Staff 2017",
     }
     return result
+
+
+def _rules_in_words(small: xr.Dataset, status: np.ndarray, rules: Rules) -> str:
+    """Say which rules were used, and which could not be for want of a variable."""
+    name = next((k for k, v in RULES.items() if v == rules), "chosen one by one")
+    words = [
+        f"rules: {name}",
+        "snow damps the winter half of the annual wave to 0.6" if rules.winter_snow
+        else "snow damps the whole annual wave to 0.6",
+        "active layer not above Stefan's thaw depth" if rules.stefan_active_layer
+        else "active layer from the temperature alone",
+        f"decomposition ends at {rules.psi_min_mpa:g} MPa in dry soil",
+    ]  # fmt: skip
+    usable = status == 0
+    if rules.npp_floor > 0 and "precipitation_annual" in small:
+        cells = {str(n): small[n].to_numpy()[usable].astype(np.float64) for n in small.data_vars}
+        raised = np.mean(raise_to_floor(cells, rules.npp_floor)[0] > cells["npp"])
+        words.append(f"NPP at least {rules.npp_floor:g} of the Miami model's, which raised "
+                     f"{raised if usable.any() else 0:.1%} of cells")  # fmt: skip
+    elif rules.npp_floor > 0:
+        words.append("NPP without a floor, because the climate lacks "
+                     + " or ".join(v.name for v in MIAMI_VARIABLES))  # fmt: skip
+    if DRAINAGE_CLASS in small:
+        absent = int(np.isnan(small[DRAINAGE_CLASS].to_numpy()[usable]).sum())
+        words.append("oxygen from the drainage class, which is a soil map"
+                     + (f"; {absent:,} cells without one have 1" if absent else ""))  # fmt: skip
+    elif rules.drainage_oxygen and "o_scalar" not in small:
+        words.append(f"oxygen 1 everywhere, because the climate lacks {DRAINAGE_CLASS}")
+    return "; ".join(words)
 
 
 def _constant(name: str) -> str:
@@ -194,7 +325,9 @@ def _status(climate: xr.Dataset, small: xr.Dataset) -> tuple[np.ndarray, dict[st
     return status.astype(np.int8), {n: k for n, k in missing.items() if k}
 
 
-def _estimate_block(block: xr.Dataset, w_floor: float, attrs: xr.Dataset) -> xr.Dataset:
+def _estimate_block(
+    block: xr.Dataset, w_floor: float, rules: Rules, attrs: xr.Dataset
+) -> xr.Dataset:
     status = block["status"].to_numpy()
     usable = status == 0
     climate = {
@@ -203,5 +336,5 @@ def _estimate_block(block: xr.Dataset, w_floor: float, attrs: xr.Dataset) -> xr.
         if name != "status"
     }
     latitude = np.broadcast_to(block["lat"].to_numpy()[:, None], status.shape)[usable]
-    columns: Mapping[str, Any] = estimate_columns(climate, latitude, w_floor)
+    columns: Mapping[str, Any] = estimate_columns(climate, latitude, w_floor, rules=rules)
     return grids.scatter(block, status, columns, attrs)

@@ -11,6 +11,7 @@ import xarray as xr
 
 from proda import files
 from proda.drivers import grids
+from proda.drivers.soil_physics import DRAINAGE
 from proda.errors import ForcingError
 from proda.forcing import FORCING_VARIABLES, ForcingVariable, conversion
 
@@ -54,6 +55,18 @@ CLIMATE_VARIABLES = (
 )  # fmt: skip
 """What :func:`proda.drivers.climate.from_climate` needs."""
 
+MIAMI_VARIABLES = (
+    ClimateVariable("air_temperature_mean", "degC", -70, 60,
+                    "mean annual air temperature", _KELVIN),
+    ClimateVariable("precipitation_annual", "mm yr-1", 0, 3e4, "annual precipitation",
+                    {"kg m-2 yr-1": (1.0, 0.0), "mm": (1.0, 0.0), "mm/yr": (1.0, 0.0),
+                     "mm/year": (1.0, 0.0), "mm year-1": (1.0, 0.0), "m yr-1": (1e3, 0.0)}),
+)  # fmt: skip
+"""What the floor of NPP needs; both or none (then NPP is taken as it is, and the file says so)."""
+
+DRAINAGE_CLASS = "drainage_class"
+"""Optional class of soil drainage, which oxygen follows; its `flag_meanings` name the classes."""
+
 OPTIONAL = {"o_scalar": 1.0, "n_scalar": 1.0, "nbedrock": None}
 """Forcing variables taken from the climate file if they are there; otherwise these constants.
 
@@ -89,6 +102,7 @@ def open_climate(
             " Name a variable that is called otherwise with OURS=THEIRS."
         )
     carried = ("land_mask", "land_fraction", "cell_area")
+    carried = (*carried, DRAINAGE_CLASS)
     used = [v.name for v in _inputs(dataset)] + [n for n in carried if n in dataset]
     dataset = files.load(grids.standard_grid(dataset[used], str(path)), path)
     for variable in _inputs(dataset):
@@ -105,13 +119,75 @@ def open_climate(
         if unit != variable.unit:
             data = (data * factor + offset).assign_attrs({**data.attrs, "units": variable.unit})
         dataset[variable.name] = data.transpose("lat", "lon")
+    if DRAINAGE_CLASS in dataset:
+        dataset[DRAINAGE_CLASS] = drainage_of(dataset, str(path))
     return dataset
 
 
 def _inputs(dataset: xr.Dataset) -> list[ClimateVariable | ForcingVariable]:
     """Rows of what is read from a climate file: the climate, and optional forcing variables."""
     optional = [v for v in FORCING_VARIABLES if v.name in OPTIONAL and v.name in dataset]
-    return [*CLIMATE_VARIABLES, *optional]
+    miami = MIAMI_VARIABLES if all(v.name in dataset for v in MIAMI_VARIABLES) else ()
+    return [*CLIMATE_VARIABLES, *miami, *optional]
+
+
+def drainage_of(dataset: xr.Dataset, where: str) -> xr.DataArray:
+    """Return the class of drainage as an index into :data:`soil_physics.DRAINAGE`; NaN if none.
+
+    Raises
+    ------
+    ForcingError
+        If its classes have no names, names that are not known, or a code without a name.
+    """
+    data = dataset[DRAINAGE_CLASS].transpose("lat", "lon")
+    codes = np.atleast_1d(data.attrs.get("flag_values", []))
+    meanings = str(data.attrs.get("flag_meanings", "")).split()
+    known = list(DRAINAGE)
+    unknown = [m for m in meanings if m not in known]
+    if not meanings or len(codes) != len(meanings) or unknown:
+        raise ForcingError(
+            f"{where}: {DRAINAGE_CLASS} needs the attributes flag_values and flag_meanings, one "
+            f"name per value, out of: {', '.join(known)}"
+            + (f"; it has {', '.join(unknown)}." if unknown else ".")
+        )
+    values = data.to_numpy().astype(np.float64)
+    index = np.full(values.shape, np.nan)
+    for code, meaning in zip(codes, meanings, strict=True):
+        index[values == float(code)] = known.index(meaning)
+    stray = np.isnan(index) & ~np.isnan(values)
+    if stray.any():
+        i, j = (int(k) for k in np.argwhere(stray)[0])
+        raise ForcingError(
+            f"{where}: {DRAINAGE_CLASS} = {values[i, j]:g} at lat {float(data['lat'][i]):g}, lon "
+            f"{float(data['lon'][j]):g} has no meaning in flag_values ({int(stray.sum())} cells)."
+        )
+    return data.copy(data=index)
+
+
+def join_drainage(climate: xr.Dataset, path: str | os.PathLike[str]) -> xr.Dataset:
+    """Take the class of drainage from another file on the same grid, such as the covariates.
+
+    Raises
+    ------
+    ForcingError
+        If that file has no such variable or another grid, or the climate has the class already.
+    FileError
+        If the file cannot be read.
+    """
+    other = files.open_dataset(path)
+    if DRAINAGE_CLASS not in other:
+        raise ForcingError(f"{path}: has no variable {DRAINAGE_CLASS}.")
+    if DRAINAGE_CLASS in climate:
+        raise ForcingError(
+            f"{path}: the climate file has {DRAINAGE_CLASS} already; give only one of them."
+        )
+    other = files.load(grids.standard_grid(other[[DRAINAGE_CLASS]], str(path)), path)
+    for axis in ("lat", "lon"):
+        ours, theirs = climate[axis].to_numpy(), other[axis].to_numpy()
+        if ours.shape != theirs.shape or not np.allclose(ours, theirs, atol=1e-4):
+            raise ForcingError(f"{path}: its {axis} differs from that of the climate.")
+    index = drainage_of(other, str(path))
+    return climate.assign({DRAINAGE_CLASS: (("lat", "lon"), index.to_numpy())})
 
 
 def check_ranges(small: xr.Dataset, status: np.ndarray) -> None:

@@ -14,7 +14,8 @@ from proda.comparison.truth import truth_table
 from proda.drivers import climate as climate_driver
 from proda.drivers import covariates as covariate_driver
 from proda.drivers import sampling
-from proda.drivers.climate_input import open_climate
+from proda.drivers.climate_input import join_drainage, open_climate
+from proda.drivers.rules import rules_named
 from proda.drivers.sites import read_sites
 from proda.maps.outputs import STOCKS
 from proda.maps.totals import open_map
@@ -47,7 +48,11 @@ def forcing(context: Context) -> str:
     if chosen.climate is not None:
         dataset = open_climate(chosen.climate, chosen.names)
         source = f"{chosen.climate.name}: {dataset.attrs.get('title', 'no title')}"
-        estimated = climate_driver.from_climate(dataset, chosen.w_floor, source)
+        if chosen.drainage is not None:
+            dataset = join_drainage(dataset, chosen.drainage)
+        estimated = climate_driver.from_climate(
+            dataset, chosen.w_floor, source, rules_named(chosen.rules)
+        )
         files.write_zarr(estimated, folder.forcing, context.reporter.steps("tasks"))
     table = read_sites(folder.profiles / "profiles.parquet")
     grid = files.open_dataset(folder.forcing)

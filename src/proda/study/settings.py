@@ -64,12 +64,21 @@ class Forcing(_Section):
     w_floor: float = Field(
         0.05, ge=0.0, le=1.0, description="Least water scalar, where forcing is estimated."
     )
+    rules: Literal["standard", "science9"] = Field(
+        "standard", description="Rules of the estimate; science9 is the first version of it."
+    )
+    drainage: Path | None = Field(
+        None,
+        description="File on the grid of the climate with drainage_class, which oxygen follows.",
+    )
     limit_km: float = Field(
         100.0, gt=0.0, description="Sites farther from the centre of any cell are left out."
     )
 
     @model_validator(mode="after")
     def _one(self) -> Forcing:
+        if self.drainage is not None and self.climate is None:
+            raise ValueError("drainage goes with climate, from which forcing is estimated")
         if (self.climate is None) == (self.file is None):
             raise ValueError("give climate, or file, and not both")
         return self

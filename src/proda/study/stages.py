@@ -33,8 +33,9 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
     written = () if driver.file else (folder.forcing,)
     forcing = Stage(
         "forcing", ("profiles",), driver.model_dump(mode="json", include={"names", "w_floor",
-                                                                         "limit_km"}),
-        (origin,), (*written, folder.sites), inputs.forcing,
+                                                                         "rules", "limit_km"}),
+        (origin, *([driver.drainage] if driver.drainage else [])),
+        (*written, folder.sites), inputs.forcing,
         partial=(_left_out(folder.sites),),
     )  # fmt: skip
     covariates = Stage(
