@@ -126,13 +126,13 @@ def _with_forcing(table: pd.DataFrame, path: str | os.PathLike[str]) -> pd.DataF
 
 def _on_grid(table: pd.DataFrame, grid: xr.Dataset, where: str) -> pd.DataFrame:
     """Take the forcing of each row's cell, a band of latitudes at a time."""
-    if not {"latitude", "longitude"} <= set(table):
+    if not {"cell_latitude", "cell_longitude"} <= set(table):
         raise LearningError(
             f"{where}: forcing on a grid needs covariates on the same grid; these are a table."
         )
     row, column = (
         _nearest(grid[axis].to_numpy(), table[name].to_numpy(float), where)
-        for axis, name in (("lat", "latitude"), ("lon", "longitude"))
+        for axis, name in (("lat", "cell_latitude"), ("lon", "cell_longitude"))
     )
     if "status" not in grid:
         raise LearningError(f"{where}: the forcing on the grid has no variable status.")

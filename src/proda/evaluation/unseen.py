@@ -34,7 +34,7 @@ DEPTH_BINS = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 3.0)
 """Upper limits of the depths that count as equal, by the middle of the layer, m."""
 
 COLUMNS = ("method", "layers", "sites", "lost", "log_r2", "rmse_log", "bias_log", "site_rmse_log",
-           "mean_site_log_r2", "mean_site_rmse_log", "interval90")  # fmt: skip
+           "no_logarithm", "mean_site_log_r2", "mean_site_rmse_log", "interval90")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,8 @@ def skill_table(
     -------
     table
         method, by, group, then `COLUMNS`: pooled over layers `log_r2`, `rmse_log`, `bias_log`;
-        `site_rmse_log`, the median over sites of their RMSE (lost ones counted as the worst);
+        `no_logarithm`, layers modelled as 0, which these three leave out; `site_rmse_log`, the
+        median over sites of their RMSE (lost ones counted as the worst);
         `mean_site_log_r2` and `mean_site_rmse_log`, in which every site counts alike;
         `interval90`, the share of layers inside the 90 % interval. The method `ceiling` has what
         the layers of one half-degree cell leave open at equal depth.
