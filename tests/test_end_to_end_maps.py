@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
 
 import proda
 from proda import files
@@ -80,7 +79,7 @@ def test_prediction_on_a_grid_takes_each_cells_forcing(made):
     np.testing.assert_array_equal(found["row"].to_numpy()[usable], table["row"])
     np.testing.assert_allclose(found["mean"].to_numpy()[usable], own["mean"], rtol=1e-12)
     with pytest.raises(LearningError, match="on the grid of the covariates"):
-        shifted = xr.open_zarr(folder / "forcing.zarr").load()
+        shifted = files.open_dataset(folder / "forcing.zarr").load()
         shifted = shifted.assign_coords(lat=shifted["lat"] + 1.0)
         files.write_netcdf(shifted, folder / "shifted.nc")
         predict_table(folder / "network", world.covariates, forcing=folder / "shifted.nc")
