@@ -181,7 +181,8 @@ def _fit_plain(
     mean, sd = goal.mean(), max(float(goal.std()), 1e-6)
     middle, width = table.mean(axis=0), np.maximum(table.std(axis=0), 1e-6)
     model = MLPRegressor(
-        hidden_layer_sizes=hidden, batch_size=min(512, len(goal)), max_iter=PLAIN_EPOCHS,
+        hidden_layer_sizes=hidden, batch_size=min(512, max(16, len(goal) // 50)),
+        max_iter=PLAIN_EPOCHS,
         alpha=1e-3,
         random_state=seed,
     )  # fmt: skip
