@@ -78,6 +78,11 @@ def map_(
     mean_of: Annotated[
         Path | None, typer.Option(help="Mean parameters of the sites `proda diagnose` kept.")
     ] = None,
+    constant: Annotated[
+        Path | None,
+        typer.Option(help="The constant calibrated on all profiles, of a network trained with "
+                     "--model."),
+    ] = None,
     bounds: Annotated[
         str, typer.Option(help="Limits of parameters: physical, or prior.")
     ] = "physical",
@@ -94,9 +99,9 @@ def map_(
 ) -> None:  # fmt: skip
     """Run a model on every land cell and write one CF netCDF file.
 
-    Parameters come from a network (--network), from the model's registry (--default), or are the
-    mean of the accepted sites (--mean-of). An interrupted run continues when it
-    is repeated.
+    Parameters come from a network (--network), from the model's registry (--default), are the mean
+    of the accepted sites (--mean-of), or are the constant that was calibrated on all profiles
+    (--constant). An interrupted run continues when it is repeated.
     """
     from proda.cli.console import console
     from proda.cli.map_tables import print_comparison, print_reasons, print_totals
@@ -105,8 +110,11 @@ def map_(
     from proda.maps.references import against_references, beside
     from proda.maps.totals import open_map
 
-    if (network is not None) + default + (mean_of is not None) != 1:
-        raise MapError("Give one of --network NETWORK, --default and --mean-of KEPT.nc.")
+    sources = (network is not None, default, mean_of is not None, constant is not None)
+    if sum(sources) != 1:
+        raise MapError(
+            "Give one of --network NETWORK, --default, --mean-of KEPT.nc and --constant NETWORK."
+        )
     _only(network is not None, "--network", covariates=covariates, missing=missing != "leave_out",
           members=not draws)  # fmt: skip
     _only(default, "--default", b=b, plant_types=plant_types,
@@ -127,6 +135,9 @@ def map_(
                 variant=variant, draws=draws, missing=missing, **common,  # type: ignore[arg-type]
             )  # fmt: skip
             result, known = made.result, made.covariates
+        elif constant is not None:
+            _only(False, "--network, --default and --mean-of", model=model, variant=variant)
+            result = stage.map_constant(forcing, out, network=constant, **common)
         elif mean_of is not None:
             result = stage.map_mean(forcing, out, kept=mean_of, model=model, **common)
         else:

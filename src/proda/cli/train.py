@@ -11,6 +11,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, errors, print_table, progress
+from proda.errors import LearningError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,14 +23,19 @@ if TYPE_CHECKING:
 @app.command(
     epilog="Examples:\n\n"
     "`proda train kept.nc sites.parquet network --profiles profiles --forcing sites.nc`\n\n"
-    "`proda train kept.nc sites.parquet network --preset study`"
+    "`proda train kept.nc sites.parquet network --preset study`\n\n"
+    "`proda train sites.parquet network --profiles profiles --forcing sites.nc --model clm5`"
 )
 def train(
-    kept: Annotated[Path, typer.Argument(help="Kept posteriors of `proda diagnose --output`.")],
-    covariates: Annotated[
-        Path, typer.Argument(help="Covariates of the sites (.parquet), of `proda covariates`.")
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[KEPT] COVARIATES NETWORK",
+            help="Kept posteriors of `proda diagnose --output` (only without --model); covariates "
+            "of the sites (.parquet), of `proda covariates`; folder to write, where a network is "
+            "replaced.",
+        ),
     ],
-    network: Annotated[Path, typer.Argument(help="Folder to write; a network there is replaced.")],
     profiles: Annotated[
         Path | None,
         typer.Option(help="Folder of `proda profiles build`: judge and tune by carbon."),
@@ -40,6 +46,27 @@ def train(
     assimilation: Annotated[
         Path | None,
         typer.Option(help="Folder of `proda assimilate`: the sites' own fit beside the others."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Train end to end through this soil model on all profiles, without posteriors."
+        ),
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="With --model: variant of the model. [default]")
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="With --model: folds are 5-degree or 2-degree blocks, or random. [5-degree]"
+        ),
+    ] = None,
+    global_parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --model: a parameter that is learnt but the same everywhere; repeatable."
+        ),
     ] = None,
     preset: Annotated[
         Literal["default", "study"], typer.Option(help="Our settings, or those of the study.")
@@ -52,7 +79,9 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Root of all random numbers.")] = 0,
     folds: Annotated[int, typer.Option(help="Folds of the cross-validation; 0: none.")] = 5,
-    fold_members: Annotated[int, typer.Option(help="Networks in each fold.")] = 4,
+    fold_members: Annotated[
+        int | None, typer.Option(help="Networks in each fold. [4; with --model 2]")
+    ] = None,
     random_folds: Annotated[
         bool, typer.Option("--random-folds", help="Random folds, not blocks of the map.")
     ] = False,
@@ -72,7 +101,30 @@ def train(
     With --profiles and --forcing the networks are then tuned through the soil model, and judged
     by the carbon of profiles that they have not seen. An interrupted call continues when the
     command is repeated.
+
+    With --model no posteriors are needed: the networks learn end to end through the soil model
+    from the measured carbon of all profiles.
     """
+    wrong = "--random-folds is for posteriors; give --split random." if random_folds else None
+    if model is not None:
+        kept, covariates, network = None, *_paths(inputs, 2, "COVARIATES NETWORK with --model")
+        odd = {"--assimilation": assimilation is not None, "--preset": preset != "default",
+               "--tuning-epochs": tuning_epochs is not None,
+               "--plots": plots is not None}  # fmt: skip
+        if wrong or any(odd.values()):
+            names = ", ".join(name for name, given in odd.items() if given)
+            raise LearningError(wrong or f"{names}: not for training with --model.")
+        if profiles is None or forcing is None:
+            raise LearningError("--model needs --profiles and --forcing: what networks learn from.")
+        _end_to_end(
+            covariates, network, profiles, forcing, model, variant or "default", members, epochs,
+            seed, tuple(global_parameter or ()), folds, 2 if fold_members is None else fold_members,
+            split or "5-degree", fill,
+        )  # fmt: skip
+        return
+    if variant or split or global_parameter:
+        raise LearningError("--variant, --split and --global-parameter are for --model only.")
+    kept, covariates, network = _paths(inputs, 3, "KEPT COVARIATES NETWORK, or --model")
     from proda.evaluation.train import train_network
     from proda.learning.settings import LearningSettings, study
 
@@ -83,7 +135,8 @@ def train(
         show = _Shown(bar)
         result = train_network(
             kept, covariates, network, settings, profiles=profiles, forcing=forcing,
-            assimilation=assimilation, folds=folds, fold_members=fold_members,
+            assimilation=assimilation, folds=folds,
+            fold_members=4 if fold_members is None else fold_members,
             spatial=not random_folds, trees=trees, curve=curve,
             missing="median" if fill else "leave_out", progress=show.losses, on_stage=show.stage,
         )  # fmt: skip
@@ -91,6 +144,108 @@ def train(
     if plots is not None:
         for path in _draw(result, plots):
             console.print(f"Drawn: {path}", soft_wrap=True)
+
+
+def _paths(given: list[Path], n: int, what: str) -> list[Path]:
+    if len(given) != n:
+        raise LearningError(
+            f"proda train needs {what}; {len(given)} paths were given: {' '.join(map(str, given))}."
+        )
+    return given
+
+
+def _end_to_end(
+    covariates: Path, network: Path, profiles: Path, forcing: Path, model: str, variant: str,
+    members: int | None, epochs: int | None, seed: int, shared: tuple[str, ...], folds: int,
+    fold_members: int, split: str, fill: bool,
+) -> None:  # fmt: skip
+    from proda.evaluation.through import train_end_to_end
+    from proda.learning.end_to_end_settings import EndToEndSettings
+
+    given: dict[str, Any] = {"members": members, "epochs": epochs}
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = EndToEndSettings(**given, seed=seed, global_parameters=shared)
+    with progress("epochs") as bar:
+        show = _Shown(bar)
+        result = train_end_to_end(
+            covariates, network, profiles=profiles, forcing=forcing, model=model, variant=variant,
+            settings=settings, folds=folds, fold_members=fold_members,
+            split=split,  # type: ignore[arg-type]
+            missing="median" if fill else "leave_out", progress=show.losses, on_stage=show.stage,
+        )  # fmt: skip
+    for reason, count in result.left_out["reason"].value_counts().head(5).items():
+        console.print(f"Left out: {count:,} sites, {reason}", highlight=False, soft_wrap=True)
+    if result.skill is not None:
+        print_methods("Carbon of places left out", result.skill[result.skill["by"] == "all"])
+    console.print(
+        f"Written: {result.folder}, {result.ensemble.members} networks for {model}, "
+        f"{result.ensemble.n_sites:,} sites, {result.seconds:.0f} s",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def print_methods(title: str, table: pd.DataFrame) -> None:
+    """Print the skill of every method, one row each."""
+    print_table(
+        title,
+        ["method", "sites", "lost", "layers", "log R2", "log RMSE", "log bias", "by site",
+         "in 90 %"],
+        [[r.method, f"{r.sites:,.0f}", f"{r.lost:,.0f}", f"{r.layers:,.0f}",
+          _number(r.log_r2, ".2f"), _number(r.rmse_log, ".2f"), _number(r.bias_log, "+.2f"),
+          _number(r.site_rmse_log, ".2f"), _number(r.interval90, ".1%")]
+         for r in table.itertuples()],
+        right=range(1, 9),
+    )  # fmt: skip
+    console.print(
+        "log: natural logarithms; by site: median over sites of their RMSE; in 90 %: share of "
+        "layers inside the 90 % interval. lost: sites without a steady state. ceiling: what layers "
+        "of one half-degree cell leave open at equal depth.",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+@app.command(
+    epilog="Example: `proda evaluate network profiles sites.nc sites.parquet --output skill.csv`"
+)
+def evaluate(
+    network: Annotated[Path, typer.Argument(help="Folder of `proda train`.")],
+    profiles: Annotated[Path, typer.Argument(help="Folder of `proda profiles build`.")],
+    sites: Annotated[Path, typer.Argument(help="Forcing at these sites (netCDF or Zarr).")],
+    covariates: Annotated[Path, typer.Argument(help="Covariates of these sites (.parquet).")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Table to write, one row per method.")
+    ] = None,
+    by: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table to write of the same by depth, zone, climate, soil temperature and source."
+        ),
+    ] = None,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="Fill missing covariates with medians, and count them.")
+    ] = False,
+) -> None:
+    """Compare a network, and every baseline in its folder, with any measured profiles.
+
+    The profiles should not be those that the network was trained on: its folder has the skill at
+    places left out of training.
+    """
+    from proda.evaluation.evaluate import evaluate_network
+    from proda.files import whole_file
+
+    with console.status(f"Evaluating {network}"):
+        found = evaluate_network(
+            network, profiles, sites, covariates, output, missing="median" if fill else "leave_out"
+        )
+    for reason, count in found.left_out["reason"].value_counts().head(5).items():
+        console.print(f"Left out: {count:,} profiles, {reason}", highlight=False, soft_wrap=True)
+    print_methods(f"Carbon of {profiles}", found.skill)
+    if by is not None:
+        with whole_file(by) as temporary:
+            found.groups.to_csv(temporary, index=False)
+    for path in (output, by):
+        if path is not None:
+            console.print(f"Written: {path}", soft_wrap=True)
 
 
 class _Shown:
@@ -218,6 +373,10 @@ def predict(
     fill: Annotated[
         bool, typer.Option("--fill", help="Fill missing covariates with medians, and count them.")
     ] = False,
+    forcing: Annotated[
+        Path | None,
+        typer.Option(help="Forcing at the same places, for a network trained with --model."),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Refuse a network of another model than this.")
     ] = None,
@@ -228,7 +387,7 @@ def predict(
     with console.status(f"Predicting with {network}"):
         found = predict_table(
             network, covariates, output, draws=draws, missing="median" if fill else "leave_out",
-            model=model,
+            model=model, forcing=forcing,
         )  # fmt: skip
     usable = found["usable"].to_numpy().astype(bool)
     n = max(usable.size, 1)

@@ -12,9 +12,19 @@ import xarray as xr
 
 from proda import files
 from proda.drivers import covariates as grids
+from proda.drivers.grids import standard_grid
+from proda.errors import LearningError
+from proda.forcing import FORCING_VARIABLES, Forcing
 from proda.learning.features import Missing
+from proda.learning.forcing_summary import forcing_summary, needs_forcing
 from proda.learning.store import load_ensemble
 from proda.models.registry import load_model
+
+BAND = 30
+"""Rows of a grid of forcing that are read together, so that memory does not grow with the grid."""
+
+TOLERANCE = 1e-3
+"""Degrees by which the centres of one cell may differ between two grids."""
 
 _UNITED = ("parameters", "mean", "spread", "sd", "interval_lower", "interval_upper", "draws")
 
@@ -27,6 +37,7 @@ def predict_table(
     draws: bool = False,
     missing: Missing = "leave_out",
     model: str | None = None,
+    forcing: str | os.PathLike[str] | None = None,
 ) -> xr.Dataset:
     """Predict parameters for a table or a grid of covariates.
 
@@ -45,6 +56,9 @@ def predict_table(
         "leave_out": NaN for rows that lack a covariate; "median": fill and count them.
     model
         Refuse a network of another model.
+    forcing
+        Forcing of the same places, which networks trained end to end need beside the covariates:
+        at sites (coordinate `site`, as in the table), or on the grid of the covariates.
 
     Returns
     -------
@@ -60,6 +74,15 @@ def predict_table(
     known = load_model(ensemble.model, ensemble.variant)
     load_ensemble(network, rows=known.rows)  # refuses another set of parameters or prior ranges
     table = _read(Path(covariates))
+    if needs_forcing(ensemble.features.names):
+        if forcing is None:
+            raise LearningError(
+                f"{network}: this network was trained end to end and needs the forcing of the "
+                "same places beside their covariates; give it (--forcing)."
+            )
+        table = _with_forcing(table, forcing)
+    elif forcing is not None:
+        raise LearningError(f"{network}: this network takes covariates only; leave out --forcing.")
     found = ensemble.predict(table, missing, draws)
     place: dict[str, Any] = {}
     for name, columns in (("latitude", ("latitude", "cell_latitude")),
@@ -82,6 +105,68 @@ def predict_table(
     if output is not None:
         files.write_dataset(found, output)
     return found
+
+
+def _with_forcing(table: pd.DataFrame, path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Put the summary of the forcing beside covariates of the same sites or cells.
+
+    Cells of a grid without forcing, and sites that the forcing does not have, lack it: they are
+    not usable, and are counted.
+    """
+    with files.open_dataset(path) as opened:
+        if "site" in opened.dims:
+            known = pd.Index(opened["site"].to_numpy().astype(str))
+            names = table.get("site", table.index.to_series()).astype(str)
+            place = known.get_indexer(pd.Index(names))
+            there = place >= 0
+            drivers = Forcing.from_dataset(files.load(opened.isel(site=place[there]), path))
+            return _filled(table, there, forcing_summary(drivers))
+        return _on_grid(table, standard_grid(opened, str(path)), str(path))
+
+
+def _on_grid(table: pd.DataFrame, grid: xr.Dataset, where: str) -> pd.DataFrame:
+    """Take the forcing of each row's cell, a band of latitudes at a time."""
+    if not {"cell_latitude", "cell_longitude"} <= set(table):
+        raise LearningError(
+            f"{where}: forcing on a grid needs covariates on the same grid; these are a table."
+        )
+    row, column = (
+        _nearest(grid[axis].to_numpy(), table[name].to_numpy(float), where)
+        for axis, name in (("lat", "cell_latitude"), ("lon", "cell_longitude"))
+    )
+    if "status" not in grid:
+        raise LearningError(f"{where}: the forcing on the grid has no variable status.")
+    status = grid["status"].transpose("lat", "lon").to_numpy()
+    there = status[row, column] == 0
+    parts, rows = [], np.flatnonzero(there)
+    for band in np.unique(row[rows] // BAND):
+        own = rows[row[rows] // BAND == band]
+        slab = grid.isel(lat=slice(int(band) * BAND, int(band + 1) * BAND))
+        slab = files.load(slab[[v.name for v in FORCING_VARIABLES]], where)
+        place = {"lat": row[own] - band * BAND, "lon": column[own]}
+        at = slab.isel({axis: xr.DataArray(value, dims="site") for axis, value in place.items()})
+        parts.append(forcing_summary(Forcing.from_dataset(at)).set_index(own))
+    if not parts:
+        raise LearningError(f"{where}: no cell of the covariates has usable forcing (status 0).")
+    return _filled(table, there, pd.concat(parts).sort_index())
+
+
+def _nearest(axis: np.ndarray, values: np.ndarray, where: str) -> np.ndarray:
+    """Return the position of each value on an axis of the grid, which must hold it."""
+    place = np.abs(axis[None, :] - values[:, None]).argmin(axis=1)
+    off = np.abs(axis[place] - values)
+    if off.max() > TOLERANCE:
+        raise LearningError(
+            f"{where}: the forcing has no cell at {values[int(np.argmax(off))]:g} degrees; it must "
+            "be on the grid of the covariates."
+        )
+    return np.asarray(place)
+
+
+def _filled(table: pd.DataFrame, there: np.ndarray, summary: pd.DataFrame) -> pd.DataFrame:
+    whole = pd.DataFrame(np.nan, index=table.index, columns=summary.columns)
+    whole.loc[there] = summary.to_numpy()
+    return pd.concat([table, whole], axis=1)
 
 
 def _read(path: Path) -> pd.DataFrame:

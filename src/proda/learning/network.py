@@ -29,6 +29,13 @@ class Network(eqx.Module):
         self, inputs: Float[Array, "batch inputs"], key: PRNGKeyArray | None = None
     ) -> Float[Array, "batch parameter"]:
         """Evaluate a batch; with a key, hidden nodes are dropped as in training."""
+        x = self.logits(inputs, key)
+        return jax.nn.sigmoid(x) if self.bounded else x
+
+    def logits(
+        self, inputs: Float[Array, "batch inputs"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, "batch parameter"]:
+        """Return the outputs before the logistic function that keeps them inside the range."""
         x = inputs
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = x @ weight + bias
@@ -39,7 +46,7 @@ class Network(eqx.Module):
                 # Bernoulli from float32: a double would cost twice and decide the same
                 u = jax.random.uniform(jax.random.fold_in(key, layer), x.shape, jnp.float32)
                 x = jnp.where(u < self.dropout, 0.0, x / (1.0 - self.dropout))
-        return jax.nn.sigmoid(x) if self.bounded else x
+        return x
 
 
 def initial_network(

@@ -17,6 +17,7 @@ from proda.forcing import Forcing
 from proda.learning import Ensemble as Networks
 from proda.learning.applicability import applicability
 from proda.learning.features import Missing
+from proda.learning.forcing_summary import forcing_summary, needs_forcing
 from proda.learning.residuals import add_residuals
 from proda.maps.cells import LandCells
 from proda.maps.compare import positions
@@ -26,6 +27,9 @@ from proda.parameters import Bounds
 
 BLOCK = 65_536
 """Rows of covariates that are looked at together, so that memory does not grow with the grid."""
+
+CHUNK = 4096
+"""Cells whose forcing is read together where the network needs its summary."""
 
 ROUNDING = 1e-9
 """A share of the prior range by which a prediction may pass its end by rounding alone."""
@@ -129,6 +133,10 @@ def cell_covariates(
              for axis in ("lat", "lon")}  # fmt: skip
     row, column = place["lat"][cells.row], place["lon"][cells.column]
     table = grid.table(row, column)
+    if needs_forcing(networks.features.names):
+        parts = [forcing_summary(cells.forcing(chunk)).set_index(chunk)
+                 for chunk in cells.chunks(CHUNK)]  # fmt: skip
+        table = pd.concat([table, pd.concat(parts).sort_index()], axis=1)
     usable = grid.usable[row, column]
     covered, outside = usable.copy(), np.zeros(len(cells), dtype=bool)
     lacking: Counter[str] = Counter()

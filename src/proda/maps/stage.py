@@ -15,8 +15,10 @@ from proda.drivers.grids import standard_grid
 from proda.errors import MapError
 from proda.learning import load_ensemble
 from proda.learning.features import Missing
+from proda.learning.forcing_summary import needs_forcing
 from proda.learning.residuals import read_residuals
 from proda.learning.store import network_checksum
+from proda.learning.unseen_file import read_unseen
 from proda.maps.cells import LandCells, land_cells
 from proda.maps.compare import positions
 from proda.maps.network import CellCovariates, NetworkParameters, cell_covariates
@@ -73,7 +75,7 @@ def map_network(
         Members spread as far as the truth may lie: joint draws where the network's folder has
         residuals (:mod:`proda.learning.residuals`), else each parameter by itself. Without
         `draws` the networks as they were trained, which agree more with each other than with the
-        truth.
+        truth. Networks trained end to end have no draws: theirs are always the members.
     missing
         Cells that lack a covariate: "leave_out" counts them as `no_parameters`, "median" fills in
         the median of the training sites, and counts.
@@ -95,6 +97,8 @@ def map_network(
     cells = land_cells(opened)
     known = cell_covariates(open_covariates(covariates), cells, networks, missing)
     there = read_residuals(network, networks.model, networks.variant, networks.parameters)
+    # Networks trained end to end have no posteriors that could say how far parameters may lie off.
+    draws = draws and not needs_forcing(networks.features.names)
     residuals, checksum = (None, "") if there is None or not draws else there
     drawn = "calibrated draws" if residuals is None else "joint draws"
     result = write_map(
@@ -216,6 +220,47 @@ def map_mean(
     return write_map(
         kind, cf.open_grid(forcing), Everywhere(values), output, bounds=bounds, chunk=chunk,
         settings={"parameters": f"mean of {posterior.sizes['site']} sites", "values": values},
+        progress=progress, client=client,
+    )  # fmt: skip
+
+
+def map_constant(
+    forcing: PathLike,
+    output: PathLike,
+    *,
+    network: PathLike,
+    bounds: Bounds = "physical",
+    chunk: int = CHUNK,
+    progress: Progress | None = None,
+    client: Any = None,
+) -> MapResult:
+    """Run a model everywhere with the constant that was calibrated on all profiles.
+
+    Parameters
+    ----------
+    network
+        Folder of a network trained end to end, which holds the constant and names the model.
+    forcing, output, bounds, chunk, progress, client
+        As in :func:`map_network`.
+
+    Raises
+    ------
+    FileError, MapError
+        If a file cannot be read, or the network was trained by another route.
+    """
+    trained = load_ensemble(network)
+    told = read_unseen(network)
+    if told is None:
+        raise MapError(
+            f"{network}: holds no calibrated constant; only networks trained end to end "
+            "(`proda train --model`) do."
+        )
+    kind = load_model(trained.model, trained.variant)
+    values = told["constant"]
+    return write_map(
+        kind, files.open_dataset(forcing), Everywhere(values), output, bounds=bounds, chunk=chunk,
+        settings={"parameters": f"constant calibrated on {trained.n_sites} profiles",
+                  "values": values},
         progress=progress, client=client,
     )  # fmt: skip
 

@@ -1,0 +1,117 @@
+"""The skill of a trained network at any profiles: a user's own, or another data base."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from proda import files
+from proda.errors import LearningError
+from proda.evaluation.carbon import default_carbon, held_out_carbon
+from proda.evaluation.through import (
+    BASELINE_FILE,
+    CONSTANT,
+    DEFAULT,
+    NETWORK,
+    baseline_answer,
+    layer_table,
+    with_interval,
+)
+from proda.evaluation.train import _read_table
+from proda.evaluation.unseen import (
+    COLUMNS,
+    answer_of_carbon,
+    answer_of_members,
+    groups,
+    skill_table,
+)
+from proda.learning import carbon_baselines
+from proda.learning.archive import read_archive
+from proda.learning.carbon_sites import read_carbon_sites
+from proda.learning.conformal import Intervals
+from proda.learning.ensemble import predict_members
+from proda.learning.features import Missing
+from proda.learning.store import load_ensemble
+from proda.learning.unseen_file import read_unseen
+from proda.models.registry import load_model
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Skill of every method, and what was left out."""
+
+    skill: pd.DataFrame
+    """One row per method: `unseen.COLUMNS`."""
+    groups: pd.DataFrame
+    """The same by depth, zone, climate, soil temperature and source."""
+    left_out: pd.DataFrame
+    """Profiles that were not compared (columns site, reason)."""
+
+
+def evaluate_network(
+    network: str | os.PathLike[str],
+    profiles: str | os.PathLike[str],
+    forcing: str | os.PathLike[str],
+    covariates: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    missing: Missing = "leave_out",
+) -> Evaluation:
+    """Compare a network and every baseline in its folder with measured profiles.
+
+    Parameters
+    ----------
+    network
+        Folder of `proda train`, of either route.
+    profiles, forcing, covariates
+        Folder of `proda profiles build`, forcing at these sites, and their covariates (.parquet).
+    output
+        CSV to write, one row per method.
+    missing
+        Sites that lack a covariate: "leave_out" lists them, "median" fills them in.
+
+    Raises
+    ------
+    FileError, LearningError
+        Naming what is absent, damaged or does not fit.
+    """
+    ensemble = load_ensemble(network)
+    model = load_model(ensemble.model, ensemble.variant)
+    load_ensemble(network, rows=model.rows)  # refuses another set of parameters or prior ranges
+    sites = read_carbon_sites(
+        profiles, forcing, _read_table(covariates), ensemble.model, ensemble.variant
+    )
+    encoded = ensemble.features.encode(sites.table, missing)
+    if not encoded.usable.any():
+        lacking = ", ".join(f"{name} ({n})" for name, n in encoded.missing.items())
+        raise LearningError(f"{covariates}: no site has all covariates; they lack {lacking}.")
+    bad = np.flatnonzero(~encoded.usable)
+    sites = sites.without(bad, "lacks covariates")
+    told = read_unseen(network)
+    members = ensemble.lower + predict_members(ensemble.networks, encoded.inputs) * (
+        ensemble.upper - ensemble.lower
+    )
+    answers = {NETWORK: answer_of_members(sites.layers, members)}
+    if told is not None:
+        values = np.array([told["constant"][name] for name in ensemble.parameters])
+        one = np.tile(values, (len(sites), 1))
+        answers[CONSTANT] = answer_of_carbon(held_out_carbon(sites.layers, one, CONSTANT))
+        _, arrays = read_archive(Path(network) / BASELINE_FILE)
+        for baseline in carbon_baselines.from_arrays(arrays):
+            answers[baseline.name] = baseline_answer(baseline, sites, encoded.inputs)
+    answers[DEFAULT] = answer_of_carbon(default_carbon(sites.layers))
+    if told is not None:
+        _, depth, _ = layer_table(sites)
+        for name, values_of in told["intervals"].items():
+            if name in answers:
+                answers[name] = with_interval(answers[name], Intervals.from_dict(values_of), depth)
+    table = skill_table(sites, answers, groups(sites))
+    skill = table[table["by"] == "all"].reindex(columns=list(COLUMNS)).reset_index(drop=True)
+    if output is not None:
+        with files.whole_file(output) as temporary:
+            skill.to_csv(temporary, index=False)
+    return Evaluation(skill, table, sites.left_out)

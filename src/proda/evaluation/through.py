@@ -1,0 +1,343 @@
+"""From profiles, forcing and covariates to a network in a folder, without any assimilation."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import jax
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from scipy.special import logit
+
+from proda.errors import LearningError
+from proda.evaluation.carbon import default_carbon, held_out_carbon
+from proda.evaluation.unseen import (
+    Answer,
+    answer_of_carbon,
+    answer_of_members,
+    groups,
+    log_carbon,
+    skill_table,
+)
+from proda.learning import carbon_baselines
+from proda.learning.applicability import fit_range
+from proda.learning.archive import write_archive
+from proda.learning.carbon_baselines import BASELINES, Baseline, fit_baseline
+from proda.learning.carbon_sites import CarbonSites, read_carbon_sites
+from proda.learning.checkpoint import versions
+from proda.learning.conformal import Intervals, fit_intervals
+from proda.learning.end_to_end import (
+    TrainedThrough,
+    default_share,
+    fit_constants,
+    physical,
+    problem_of,
+    train_through,
+)
+from proda.learning.end_to_end_settings import EndToEndSettings
+from proda.learning.ensemble import Ensemble, predict_members
+from proda.learning.features import Missing, fit_features
+from proda.learning.join import MISSING
+from proda.learning.splits import NO_FOLD, plan, random_folds, spatial_folds
+from proda.learning.store import save_ensemble
+from proda.learning.train import Progress
+from proda.learning.unseen_file import write_unseen
+from proda.simulate import MEAN_B
+
+Split = Literal["5-degree", "2-degree", "random"]
+"""How sites are divided into folds: whole blocks of the map, or at random."""
+
+NETWORK, CONSTANT, DEFAULT = "network", "constant", "default"
+BASELINE_FILE, TRAIN = "baselines.npz", "train.json"
+SKILL, HELD_OUT, LEFT_OUT = "skill_carbon.csv", "held_out.parquet", "left_out.csv"
+
+
+@dataclass(frozen=True)
+class ThroughResult:
+    """What an end-to-end training wrote."""
+
+    folder: Path
+    ensemble: Ensemble
+    constant: dict[str, float]
+    """Calibrated constant: one value per parameter, physical units."""
+    skill: pd.DataFrame | None
+    """Of sites left out (`skill_table`); None without folds."""
+    left_out: pd.DataFrame
+    seconds: float
+
+
+def train_end_to_end(
+    covariates: str | os.PathLike[str],
+    network: str | os.PathLike[str],
+    *,
+    profiles: str | os.PathLike[str],
+    forcing: str | os.PathLike[str],
+    model: str,
+    variant: str = "default",
+    settings: EndToEndSettings | None = None,
+    folds: int = 5,
+    fold_members: int = 2,
+    split: Split = "5-degree",
+    baselines: tuple[str, ...] = BASELINES,
+    missing: Missing = "leave_out",
+    progress: Callable[[Progress], None] | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> ThroughResult:
+    """Train networks through the soil model on all profiles, and judge them by places left out.
+
+    An interrupted call resumes from its checkpoint, a hidden file beside `network`, when it is
+    repeated with the same data and settings.
+
+    Parameters
+    ----------
+    covariates
+        Covariates of the sites (.parquet), of `proda covariates build --sites`.
+    network
+        Folder to write; a network there is replaced, anything else refused.
+    profiles, forcing
+        Folder of `proda profiles build`, and forcing at these sites.
+    model, variant
+        The soil model.
+    settings
+        Default: ours.
+    folds, fold_members, split
+        Folds left out in turn (0: none, and then no skill and no intervals), networks in each,
+        and how sites are divided.
+    baselines
+        Methods without a soil model to compare with.
+    missing
+        Sites that lack a covariate: "leave_out" lists them, "median" fills them in.
+
+    Raises
+    ------
+    FileError, LearningError
+        Naming what is absent, damaged or does not fit.
+    """
+    begun = time.monotonic()
+    tell = on_stage or (lambda _: None)
+    settings = EndToEndSettings() if settings is None else settings
+    if split not in get_args(Split):
+        raise LearningError(f"split = {split!r}; it is one of: {', '.join(get_args(Split))}.")
+    if unknown := sorted(set(baselines) - set(BASELINES)):
+        raise LearningError(f"Unknown baseline: {', '.join(unknown)}; known: "
+                            f"{', '.join(BASELINES)}.")  # fmt: skip
+    tell("reading")
+    from proda.evaluation.train import _read_table, training_checkpoints
+
+    target = Path(network)
+    sites = read_carbon_sites(profiles, forcing, _read_table(covariates), model, variant)
+    network_settings = settings.network()
+    features = fit_features(sites.table, network_settings.scaling, network_settings.categories)
+    encoded = features.encode(sites.table, missing)
+    if not encoded.usable.all():
+        sites = _without_covariates(sites, features.names, encoded.usable)
+    inputs = encoded.inputs
+    fold = _folds(sites, folds, split, settings) if folds else None
+    p = sites.layers.profiles
+    design = plan(p.latitude, p.longitude, network_settings, fold, fold_members if folds else 0)
+    tell("preparing")
+    problem = problem_of(sites.layers, settings)
+    firsts = np.array([int(np.flatnonzero(design.fold == f)[0]) for f in np.unique(design.fold)])
+    tell("calibrated constant")
+    constants, _ = fit_constants(
+        problem, default_share(sites.layers, MEAN_B), design.select(firsts), settings, progress
+    )
+    of_fold = dict(zip(design.fold[firsts].tolist(), constants, strict=True))
+    starts = np.stack([logit(np.clip(of_fold[f], 1e-6, 1 - 1e-6)) for f in design.fold.tolist()])
+    tell("training")
+    checkpoint = training_checkpoints(target)[0]
+    trained = train_through(inputs, problem, starts, design, settings, checkpoint, progress)
+    del problem
+    runs = np.flatnonzero(design.fold == NO_FOLD)
+    whole = trained.select(runs)
+    names = tuple(row.name for row in sites.layers.model.rows)
+    ensemble = Ensemble(
+        whole.networks, features, fit_range(sites.table, features), None,
+        sites.layers.model.name, sites.layers.model.variant, names,
+        np.array([row.lower for row in sites.layers.model.rows]),
+        np.array([row.upper for row in sites.layers.model.rows]), network_settings, len(sites),
+        whole.table(),
+    )  # fmt: skip
+    constant = physical(of_fold[NO_FOLD], sites.layers.model)
+    values = dict(zip(names, constant.tolist(), strict=True))
+    scale = np.exp(np.log(whole.scale).mean(axis=0))
+    tell("methods without a soil model")
+    fitted = [_fit(name, sites, inputs, settings) for name in baselines]
+    skill, intervals, rows = None, {}, None
+    if fold is not None:
+        tell("places left out")
+        answers = _left_out_answers(sites, inputs, fold, trained, of_fold, baselines, settings)
+        intervals = _intervals(sites, answers, scale)
+        answers = _crossed(sites, answers, fold, scale)
+        skill = skill_table(sites, answers, groups(sites))
+        rows = _rows(sites, answers, fold)
+    result = ThroughResult(target, ensemble, values, skill, sites.left_out,
+                           time.monotonic() - begun)  # fmt: skip
+    header = {
+        "route": "end-to-end", "model": model, "variant": variant,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions(),
+        "inputs": {"covariates": str(covariates), "profiles": str(profiles),
+                   "forcing": str(forcing)},
+        "settings": settings.as_dict(),
+        "cross_validation": {"folds": folds, "members": fold_members, "split": split},
+        "sites": len(sites), "left_out": len(sites.left_out),
+        "left_out_by_reason": sites.left_out["reason"].value_counts().to_dict(),
+        "filled": encoded.filled, "constant_covariates": list(features.constant),
+        "seconds": round(result.seconds, 1),
+    }  # fmt: skip
+
+    def beside(folder: Path) -> None:
+        write_unseen(folder, values, scale.tolist(),
+                     {name: one.as_dict() for name, one in intervals.items()})  # fmt: skip
+        (folder / TRAIN).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
+        write_archive(folder / BASELINE_FILE, {"kind": "baselines"},
+                      carbon_baselines.as_arrays(fitted))  # fmt: skip
+        sites.left_out.to_csv(folder / LEFT_OUT, index=False)
+        if skill is not None and rows is not None:
+            skill.to_csv(folder / SKILL, index=False)
+            rows.to_parquet(folder / HELD_OUT, index=False)
+
+    tell("writing")
+    save_ensemble(ensemble, target, beside)
+    checkpoint.unlink(missing_ok=True)
+    return result
+
+
+def layer_table(sites: CarbonSites) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the site, the middle depth (m) and the carbon (g m-3) of every measured layer."""
+    p = sites.layers.profiles
+    return sites.layers.row_site, 0.5 * (p.upper + p.lower), p.carbon
+
+
+def baseline_answer(
+    baseline: Baseline, sites: CarbonSites, inputs: Float[np.ndarray, "site input"]
+) -> Answer:
+    """Carbon by a method without a soil model."""
+    site, depth, _ = layer_table(sites)
+    carbon = np.exp(baseline.predict(inputs, site, depth)) / 1000.0
+    return Answer(carbon, np.ones(len(sites), bool), np.zeros(len(carbon)))
+
+
+def with_interval(answer: Answer, intervals: Intervals, depth: np.ndarray) -> Answer:
+    """Add the ends of the 90 % interval."""
+    lower, upper = intervals.bounds(log_carbon(answer), answer.spread, depth)
+    return replace(answer, lower=lower, upper=upper)
+
+
+def _without_covariates(
+    sites: CarbonSites, names: tuple[str, ...], usable: np.ndarray
+) -> CarbonSites:
+    bad = np.flatnonzero(~usable)
+    lacking = sites.table.iloc[bad][list(names)].isna()
+    reasons = [f"{MISSING} {', '.join(row.index[row])}" for _, row in lacking.iterrows()]
+    out = pd.DataFrame({"site": sites.layers.profiles.site[bad], "reason": reasons})
+    kept = sites.select(np.flatnonzero(usable))
+    return CarbonSites(kept.table, kept.layers, pd.concat([sites.left_out, out], ignore_index=True))
+
+
+def _folds(
+    sites: CarbonSites, k: int, split: Split, settings: EndToEndSettings
+) -> Int[np.ndarray, " site"]:
+    p = sites.layers.profiles
+    if split == "random":
+        return random_folds(len(sites), k, settings.seed)
+    degrees = float(split.partition("-")[0])
+    return spatial_folds(p.latitude, p.longitude, k, degrees, settings.seed)
+
+
+def _fit(name: str, sites: CarbonSites, inputs: np.ndarray, settings: EndToEndSettings) -> Baseline:
+    site, depth, carbon = layer_table(sites)
+    used = sites.layers.used
+    return fit_baseline(
+        name, inputs, site[used], depth[used], carbon[used], settings.hidden, settings.seed
+    )
+
+
+def _left_out_answers(
+    sites: CarbonSites, inputs: np.ndarray, fold: np.ndarray, trained: TrainedThrough,
+    constants: dict[int, np.ndarray], baselines: tuple[str, ...], settings: EndToEndSettings,
+) -> dict[str, Answer]:  # fmt: skip
+    """Carbon at every site by methods that have not seen its fold."""
+    n, layers = len(sites.layers.row_site), sites.layers
+    names = (NETWORK, CONSTANT, *baselines)
+    carbon = {name: np.full(n, np.nan) for name in names}
+    spread = {name: np.zeros(n) for name in names}
+    found = {name: np.zeros(len(sites), bool) for name in names}
+    for f in np.unique(fold).tolist():
+        test, rest = np.flatnonzero(fold == f), np.flatnonzero(fold != f)
+        own, known = sites.select(test), sites.select(rest)
+        runs = np.flatnonzero(trained.plan.fold == f)
+        networks = jax.tree.map(lambda leaf, runs=runs: leaf[runs], trained.networks)
+        members = physical(predict_members(networks, inputs[test]), layers.model)
+        one = np.tile(physical(constants[f], layers.model), (len(test), 1))
+        answers = {
+            NETWORK: answer_of_members(own.layers, members),
+            CONSTANT: answer_of_carbon(held_out_carbon(own.layers, one, CONSTANT)),
+        }
+        for name in baselines:
+            answers[name] = baseline_answer(
+                _fit(name, known, inputs[rest], settings), own, inputs[test]
+            )
+        rows = np.isin(layers.row_site, test)
+        for name, answer in answers.items():
+            carbon[name][rows], spread[name][rows] = answer.carbon, answer.spread
+            found[name][test] = answer.found
+    out = {name: Answer(carbon[name], found[name], spread[name]) for name in names}
+    return out | {DEFAULT: answer_of_carbon(default_carbon(layers))}
+
+
+def _intervals(
+    sites: CarbonSites, answers: dict[str, Answer], scale: np.ndarray,
+    rows: np.ndarray | None = None,
+) -> dict[str, Intervals]:  # fmt: skip
+    """Fit the intervals of every method to layers that it has not seen."""
+    _, depth, carbon = layer_table(sites)
+    use = sites.layers.used if rows is None else sites.layers.used & rows
+    return {
+        name: fit_intervals(
+            (np.log(carbon) - log_carbon(answer))[use], answer.spread[use], depth[use], scale
+        )
+        for name, answer in answers.items()
+    }
+
+
+def _crossed(
+    sites: CarbonSites, answers: dict[str, Answer], fold: np.ndarray, scale: np.ndarray
+) -> dict[str, Answer]:
+    """Give every layer the interval that the other folds calibrate, so that it is judged fairly."""
+    site, depth, _ = layer_table(sites)
+    ends = {name: (np.full(len(site), np.nan), np.full(len(site), np.nan)) for name in answers}
+    for f in np.unique(fold):
+        here = fold[site] == f
+        for name, one in _intervals(sites, answers, scale, ~here).items():
+            answer = answers[name]
+            lower, upper = one.bounds(log_carbon(answer)[here], answer.spread[here], depth[here])
+            ends[name][0][here], ends[name][1][here] = lower, upper
+    return {
+        name: replace(answer, lower=ends[name][0], upper=ends[name][1])
+        for name, answer in answers.items()
+    }
+
+
+def _rows(sites: CarbonSites, answers: dict[str, Answer], fold: np.ndarray) -> pd.DataFrame:
+    """Every measured layer beside what each method says of it, kg m-3."""
+    p, site = sites.layers.profiles, sites.layers.row_site
+    columns: dict[str, Any] = {
+        "site": p.site[site], "upper": p.upper, "lower": p.lower, "fold": fold[site],
+        "used": sites.layers.used, "observed": p.carbon / 1000.0,
+    }  # fmt: skip
+    for name, answer in answers.items():
+        columns[name] = answer.carbon
+    network = answers[NETWORK]
+    if network.lower is not None and network.upper is not None:
+        columns |= {"network_lower": np.exp(network.lower) / 1000.0,
+                    "network_upper": np.exp(network.upper) / 1000.0}  # fmt: skip
+    return pd.DataFrame(columns)

@@ -1,0 +1,136 @@
+"""How far modelled profiles are from measured ones, in the form that end-to-end training needs.
+
+Student's t with 4 degrees of freedom in ln carbon: heavy tails, because some profiles cannot be
+told from half-degree covariates. Its scale is estimated, one for each class of depth. A profile
+counts with the square root of its number of layers.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from proda.inference.operator import observe
+from proda.inference.target import Site
+from proda.models.model import Reason, SoilModel
+
+DEPTH_CLASSES = (0.0, 0.3, 1.0)
+"""Upper limits of the classes of depth whose errors are estimated, by the layer's middle, m."""
+
+DEGREES = 4.0
+"""Degrees of freedom of Student's t."""
+
+SCALE = 0.6
+"""Scale of the error of ln carbon before training has estimated it."""
+
+MARGIN = 1e-6
+"""Parameters keep this far, in shares of the prior range, from its ends: float32 rounds to them."""
+
+
+class Problem(eqx.Module):
+    """What the soil model needs to be held against the profiles of many sites."""
+
+    model: SoilModel
+    sites: Site
+    """Leading axis: site, as in the training table."""
+    weight: Float[Array, " site"]
+    """Weight of each site's mean over layers; its mean is 1."""
+    floor: float = eqx.field(static=True)
+    """Modelled carbon below which the likelihood no longer follows the logarithm, g m-3."""
+    steepest: float = eqx.field(static=True)
+    """Longest gradient of one site's loss with respect to the logits of its parameters."""
+    lost: float = eqx.field(static=True)
+    """Loss of a site without a steady state."""
+    back: float = eqx.field(static=True)
+    """Weight of the squared distance to the start, for a site without a steady state."""
+
+
+class Judged(NamedTuple):
+    """Loss of columns, its gradients, and which columns have a steady state."""
+
+    loss: Float[Array, " column"]
+    by_logit: Float[Array, "column parameter"]
+    by_scale: Float[Array, "column depth_class"]
+    good: Bool[Array, " column"]
+
+
+def site_weights(layers: Float[np.ndarray, " site"]) -> Float[np.ndarray, " site"]:
+    """Weight of a site's mean loss: the square root of its number of layers, 1 on average."""
+    root = np.sqrt(layers)
+    return np.asarray(root / root.mean())
+
+
+def depth_class(mid_depth: Float[Array, "..."]) -> Int[Array, "..."]:
+    """Return the class of depth of each measured layer."""
+    limits = jnp.asarray(DEPTH_CLASSES[1:])
+    return jnp.sum(mid_depth[..., None] >= limits, axis=-1)
+
+
+def floored_log(carbon: Float[Array, "..."], floor: float) -> Float[Array, "..."]:
+    """Return ln carbon; below the floor its tangent there, so that the gradient stays finite.
+
+    The value never falls below ln(floor) - 1: a layer that the model leaves almost empty counts as
+    badly wrong but not as infinitely wrong, and it is still drawn upwards.
+    """
+    low = carbon < floor
+    return jnp.where(
+        low, jnp.log(floor) + carbon / floor - 1.0, jnp.log(jnp.where(low, floor, carbon))
+    )
+
+
+def column_loss(
+    logit: Float[Array, " parameter"], log_scale: Float[Array, " depth_class"], site: Site,
+    problem: Problem,
+) -> tuple[Float[Array, ""], Bool[Array, ""]]:  # fmt: skip
+    """Mean over a site's layers of minus the log-density of ln carbon (without its constant)."""
+    rows = problem.model.rows
+    lower = np.array([row.lower for row in rows])
+    width = np.array([row.upper - row.lower for row in rows])
+    u = MARGIN + (1.0 - 2.0 * MARGIN) * jax.nn.sigmoid(logit)
+    value = lower + u @ jnp.diag(width)  # a product of matrices is never computed anew (target.py)
+    values = {row.name: value[i] for i, row in enumerate(rows)}
+    state = problem.model.steady_state(values, site.column)
+    modelled = observe(
+        state.soil_carbon, site.value_weight, site.slope_weight, site.column.nbedrock,
+        site.column.grid,
+    )  # fmt: skip
+    measured = site.measured
+    own = log_scale[depth_class(measured.mid_depth)]
+    off = floored_log(modelled, problem.floor) - jnp.log(measured.carbon)
+    z2 = off * off * jnp.exp(-2.0 * own)
+    each = own + 0.5 * (DEGREES + 1.0) * jnp.log1p(z2 / DEGREES)
+    mask = measured.mask
+    loss = jnp.where(mask, each, 0.0).sum() / jnp.maximum(mask.sum(), 1)
+    return loss, state.reason == Reason.FEASIBLE
+
+
+def judge(
+    logits: Float[Array, "column parameter"], log_scale: Float[Array, "column depth_class"],
+    start: Float[Array, "column parameter"], rows: Int[Array, " column"], problem: Problem,
+) -> Judged:  # fmt: skip
+    """Loss and gradients of many columns, weighted by site.
+
+    A column without a steady state, or whose gradient is not finite, has the loss `lost` and is
+    drawn to the start, where there is one.
+    """
+    sites = jax.tree.map(lambda leaf: leaf[rows], problem.sites)
+    one = jax.value_and_grad(column_loss, argnums=(0, 1), has_aux=True)
+    (loss, feasible), (by_logit, by_scale) = jax.vmap(one, in_axes=(0, 0, 0, None))(
+        logits, log_scale, sites, problem
+    )
+    good = feasible & jnp.isfinite(loss)
+    good &= jnp.isfinite(by_logit).all(axis=1) & jnp.isfinite(by_scale).all(axis=1)
+    away = logits - start
+    by_logit = jnp.where(good[:, None], by_logit, 2.0 * problem.back * away)
+    by_scale = jnp.where(good[:, None], by_scale, 0.0)
+    weight = problem.weight[rows]
+    by_logit = by_logit * weight[:, None]
+    length = jnp.linalg.norm(by_logit, axis=1, keepdims=True)
+    by_logit = by_logit * jnp.minimum(1.0, problem.steepest / jnp.maximum(length, 1e-30))
+    loss = jnp.where(good, loss, problem.lost) * weight
+    return Judged(loss, by_logit, by_scale * weight[:, None], good)

@@ -1,0 +1,115 @@
+"""Sites for end-to-end training: covariates, a summary of the forcing, and measured layers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from proda import files
+from proda.errors import LearningError
+from proda.forcing import Forcing
+from proda.inference.profiles import Profiles, read_profiles
+from proda.inference.settings import check
+from proda.learning.forcing_summary import with_forcing
+from proda.learning.layers import SiteLayers
+
+NO_FORCING, NO_COVARIATES, IN_BEDROCK = "no forcing", "no covariates", "all layers in bedrock"
+
+
+@dataclass(frozen=True, eq=False)
+class CarbonSites:
+    """The same sites in the same order: inputs of the network, and what it is held against.
+
+    `table` holds the covariates and the summary of the forcing; `left_out` lists the other
+    profiles (columns site, reason).
+    """
+
+    table: pd.DataFrame
+    layers: SiteLayers
+    left_out: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def select(self, rows: np.ndarray) -> CarbonSites:
+        """Return some of the sites, by position."""
+        return CarbonSites(
+            self.table.iloc[rows].reset_index(drop=True), self.layers.select(rows), self.left_out
+        )
+
+    def without(self, rows: np.ndarray, reason: str) -> CarbonSites:
+        """Leave sites out, for a reason that is listed."""
+        out = pd.DataFrame({"site": self.layers.profiles.site[rows], "reason": reason})
+        kept = np.setdiff1d(np.arange(len(self)), rows)
+        rest = self.select(kept)
+        return CarbonSites(
+            rest.table, rest.layers, pd.concat([self.left_out, out], ignore_index=True)
+        )
+
+
+def read_carbon_sites(
+    profiles: str | os.PathLike[str],
+    forcing: str | os.PathLike[str],
+    covariates: pd.DataFrame,
+    model: str,
+    variant: str = "default",
+) -> CarbonSites:
+    """Join profiles, forcing and covariates by the name of the site.
+
+    Parameters
+    ----------
+    profiles
+        Folder of `proda profiles build`.
+    forcing
+        Forcing at sites, whose coordinate `site` names the profiles.
+    covariates
+        Column `site` and the predictors.
+    model, variant
+        The soil model; measured layers are compared with means over them.
+
+    Raises
+    ------
+    LearningError
+        If a site occurs twice, or none has all three.
+    """
+    if "site" not in covariates:
+        raise LearningError("The covariates lack the column site.")
+    found = read_profiles(profiles)
+    with files.open_dataset(forcing) as opened:
+        if "site" not in opened.coords:
+            raise LearningError(f"{forcing}: has no coordinate site to match sites with.")
+        driven = _index(opened["site"].to_numpy(), f"The forcing {forcing}").get_indexer(
+            pd.Index(found.site)
+        )
+        known = _index(covariates["site"].to_numpy(), "The covariates").get_indexer(
+            pd.Index(found.site)
+        )
+        reason = np.where(driven < 0, NO_FORCING, np.where(known < 0, NO_COVARIATES, ""))
+        here = np.flatnonzero(reason == "")
+        if here.size == 0:
+            raise LearningError(
+                f"None of the {len(found)} profiles of {profiles} has forcing and covariates "
+                f"({int((driven >= 0).sum())} have forcing, {int((known >= 0).sum())} covariates); "
+                f"are the names of the sites the same? (first profile: {found.site[0]!r})"
+            )
+        drivers = Forcing.from_dataset(files.load(opened.isel(site=driven[here]), forcing))
+    left_out = pd.DataFrame({"site": found.site[reason != ""], "reason": reason[reason != ""]})
+    chosen: Profiles = found.select(here)
+    settings = check(model=model, variant=variant)
+    layers = SiteLayers(
+        settings.build_model(), settings.build_likelihood(), settings.operator, chosen, drivers
+    )
+    table = with_forcing(covariates.iloc[known[here]].reset_index(drop=True), drivers)
+    sites = CarbonSites(table, layers, left_out)
+    count = np.bincount(layers.row_site[layers.used], minlength=len(layers))
+    return sites.without(np.flatnonzero(count == 0), IN_BEDROCK)
+
+
+def _index(names: np.ndarray, where: str) -> pd.Index:
+    index = pd.Index(names.astype(str))
+    if index.has_duplicates:
+        raise LearningError(f"{where}: site {index[index.duplicated()][0]} is there twice.")
+    return index

@@ -1,0 +1,346 @@
+"""End-to-end training on a twin world: what it learns, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+import proda
+from proda.cli import app
+from proda.errors import FileError, LearningError
+from proda.evaluation.evaluate import evaluate_network
+from proda.evaluation.predict import predict_table
+from proda.evaluation.through import train_end_to_end
+from proda.evaluation.unseen import COLUMNS, ceiling
+from proda.learning import load_ensemble
+from proda.learning.carbon_baselines import BASELINES, as_arrays, fit_baseline, from_arrays
+from proda.learning.carbon_loss import floored_log, judge, site_weights
+from proda.learning.carbon_sites import read_carbon_sites
+from proda.learning.conformal import fit_intervals
+from proda.learning.end_to_end import default_share, fit_constants, problem_of, train_through
+from proda.learning.end_to_end_settings import EndToEndSettings
+from proda.learning.forcing_summary import forcing_summary, with_forcing
+from proda.learning.splits import plan
+from tests.training_worlds import make_world
+
+SETTINGS = EndToEndSettings(
+    hidden=(16,), epochs=20, members=2, batch_size=32, learning_rate=0.02, constant_epochs=5,
+    dropout=0.0, input_noise=0.0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("twin"))
+
+
+@pytest.fixture(scope="module")
+def trained(world):
+    return train_end_to_end(
+        world.path("sites.parquet"), world.path("through"), **world.data(), model="clm5",
+        settings=SETTINGS, folds=2, fold_members=2,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small(world):
+    """Sites, problem, plan and start of a few runs that tests may train."""
+    sites = read_carbon_sites(
+        world.path("profiles"), world.path("sites.nc"), world.covariates, "clm5"
+    )
+    settings = replace(SETTINGS, epochs=2, members=1)
+    p = sites.layers.profiles
+    design = plan(p.latitude, p.longitude, settings.network())
+    return sites, problem_of(sites.layers, settings), design, settings
+
+
+def data(world):
+    return [str(world.path(n)) for n in ("profiles", "sites.nc", "sites.parquet")]
+
+
+def test_network_beats_the_constant_at_places_left_out(trained):
+    skill = trained.skill[trained.skill["by"] == "all"].set_index("method")
+    assert skill["rmse_log"]["network"] < 0.8 * skill["rmse_log"]["constant"]
+    assert skill["rmse_log"]["constant"] < skill["rmse_log"]["default"]
+    assert skill["lost"]["network"] == 0
+    assert set(BASELINES) | {"ceiling"} <= set(skill.index)
+    kinds = {"all", "depth", "zone", "koeppen", "soil", "source"}
+    assert set(trained.skill["by"]) == kinds
+
+
+def test_intervals_hold_at_places_left_out(trained):
+    inside = trained.skill.query("by == 'all'").set_index("method")["interval90"]
+    assert 0.8 <= inside["network"] <= 0.97
+    assert 0.8 <= inside["boosting"] <= 0.97
+
+
+def test_folder_is_whole_and_its_skill_is_that_of_its_rows(world, trained):
+    folder = world.path("through")
+    assert {path.name for path in folder.iterdir()} == {
+        "network.json", "weights.npz", "history.csv", "skill_carbon.csv", "held_out.parquet",
+        "unseen.json", "baselines.npz", "left_out.csv", "train.json",
+    }  # fmt: skip
+    rows = pd.read_parquet(folder / "held_out.parquet")
+    off = np.log(rows["network"] / rows["observed"])
+    skill = trained.skill.query("by == 'all' and method == 'network'").iloc[0]
+    assert np.sqrt((off**2).mean()) == pytest.approx(skill["rmse_log"], rel=1e-9)
+    assert json.loads((folder / "train.json").read_text())["route"] == "end-to-end"
+
+
+def test_evaluate_writes_one_row_per_method(world, trained):
+    out = world.path("skill.csv")
+    result = CliRunner().invoke(
+        app, ["evaluate", str(world.path("through")), *data(world), "--output", str(out)],
+        catch_exceptions=False,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(out).set_index("method")
+    assert ["method", *table.columns] == list(COLUMNS)
+    assert list(table.index) == ["network", "constant", *BASELINES, "default", "ceiling"]
+    assert (table["sites"] == len(world.covariates)).all()
+    assert table["log_r2"]["network"] > 0.5
+
+
+def test_evaluate_does_not_depend_on_the_order_of_rows(world, trained):
+    mixed = world.path("mixed.parquet")
+    world.covariates.sample(frac=1.0, random_state=1).to_parquet(mixed, index=False)
+    plain = evaluate_network(world.path("through"), *data(world))
+    other = evaluate_network(world.path("through"), *data(world)[:2], mixed)
+    pd.testing.assert_frame_equal(plain.skill, other.skill)
+
+
+def test_evaluate_lists_what_it_leaves_out(world, trained):
+    short = world.path("short.parquet")
+    table = world.covariates.iloc[3:].copy()
+    table.loc[table.index[0], "clay"] = np.nan
+    table.to_parquet(short, index=False)
+    found = evaluate_network(world.path("through"), *data(world)[:2], short)
+    assert found.left_out["reason"].value_counts().to_dict() == {
+        "no covariates": 3, "lacks covariates": 1,
+    }  # fmt: skip
+    assert found.skill["sites"].iloc[0] == len(world.covariates) - 4
+
+
+def test_evaluate_refuses_other_sites_and_damaged_files(world, trained, tmp_path):
+    other = tmp_path / "other.parquet"
+    world.covariates.assign(site=[f"x{i}" for i in range(len(world.covariates))]).to_parquet(other)
+    with pytest.raises(LearningError, match="names of the sites the same"):
+        evaluate_network(world.path("through"), *data(world)[:2], other)
+    broken = tmp_path / "broken"
+    shutil.copytree(world.path("through"), broken)
+    (broken / "unseen.json").write_text("{")
+    with pytest.raises(FileError, match=r"unseen\.json: damaged"):
+        evaluate_network(broken, *data(world))
+
+
+def test_predict_needs_the_forcing_and_takes_it(world, trained):
+    with pytest.raises(LearningError, match="--forcing"):
+        predict_table(world.path("through"), world.path("sites.parquet"))
+    found = predict_table(
+        world.path("through"), world.path("sites.parquet"), forcing=world.path("sites.nc")
+    )
+    assert found["usable"].to_numpy().all()
+    ensemble = load_ensemble(world.path("through"))
+    forcing = proda.Forcing.from_dataset(xr.load_dataset(world.path("sites.nc")))
+    same = ensemble.predict(with_forcing(world.covariates, forcing))
+    np.testing.assert_array_equal(found["mean"], same["mean"])
+
+
+def test_train_command_without_posteriors(world, tmp_path):
+    words = [
+        "train", str(world.path("sites.parquet")), str(tmp_path / "net"), "--model", "clm5",
+        "--profiles", str(world.path("profiles")), "--forcing", str(world.path("sites.nc")),
+        "--members", "1", "--epochs", "1", "--folds", "0",
+    ]  # fmt: skip
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "1 networks for clm5" in result.stdout
+    for more, what in (
+        (["--assimilation", "run"], "--assimilation: not for training with --model"),
+        (["--random-folds"], "--split random"),
+    ):
+        with pytest.raises(LearningError, match=what):
+            CliRunner().invoke(app, [*words, *more], catch_exceptions=False)
+    with pytest.raises(LearningError, match="KEPT COVARIATES NETWORK"):
+        CliRunner().invoke(app, words[:3], catch_exceptions=False)
+
+
+def test_interrupted_training_resumes_bit_for_bit(small, tmp_path):
+    sites, problem, design, settings = small
+    inputs = forcing_summary(sites.layers.forcing).to_numpy(np.float32)
+    inputs = (inputs - inputs.mean(axis=0)) / np.maximum(inputs.std(axis=0), 1e-3)
+    starts = np.zeros((1, len(sites.layers.model.rows)))
+    whole = train_through(inputs, problem, starts, design, settings)
+    file = tmp_path / "checkpoint.npz"
+
+    def stop(told):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_through(inputs, problem, starts, design, settings, file, stop)
+    resumed = train_through(inputs, problem, starts, design, settings, file)
+    for a, b in zip(jax.tree.leaves(whole.networks), jax.tree.leaves(resumed.networks),
+                    strict=True):  # fmt: skip
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(LearningError, match="different: covariates and forcing"):
+        train_through(inputs + 1, problem, starts, design, settings, file)
+
+
+def test_global_parameters_are_learnt_but_the_same_everywhere(small):
+    sites, problem, design, settings = small
+    inputs = np.random.default_rng(0).normal(size=(len(sites), 3))
+    starts = np.zeros((1, len(sites.layers.model.rows)))
+    settings = replace(settings, global_parameters=("q10",))
+    trained = train_through(inputs, problem, starts, design, settings)
+    names = [row.name for row in sites.layers.model.rows]
+    last, bias = trained.networks.weights[-1][0], trained.networks.biases[-1][0]
+    q10, tau = names.index("q10"), names.index("tau4s3")
+    assert (last[:, q10] == 0).all()
+    assert bias[q10] != 0
+    assert (last[:, tau] != 0).any()
+    with pytest.raises(LearningError, match="global_parameters: q11 not known"):
+        train_through(
+            inputs, problem, starts, design, replace(settings, global_parameters=("q11",))
+        )
+
+
+def test_constant_fits_better_than_its_start(small):
+    sites, problem, design, settings = small
+    start = default_share(sites.layers, 0.966)
+    share, trained = fit_constants(problem, start, design, replace(settings, constant_epochs=4))
+    assert share.shape == (1, len(sites.layers.model.rows))
+    assert ((share > 0) & (share < 1)).all()
+    assert trained.history[-1, 0, 0] < trained.history[0, 0, 0]
+
+
+def test_site_without_steady_state_is_drawn_to_the_start(world):
+    """COMPAS: enzyme that decays at once cannot turn over what arrives."""
+    sites = read_carbon_sites(
+        world.path("profiles"), world.path("sites.nc"), world.covariates, "compas"
+    )
+    problem = problem_of(sites.layers, SETTINGS)
+    names = [row.name for row in sites.layers.model.rows]
+    start = np.log(default_share(sites.layers, 0.966))[None] - np.log1p(
+        -default_share(sites.layers, 0.966)
+    )
+    logit = start.copy()
+    logit[0, names.index("tau_enz_decay")] = -12.0
+    scale = jnp.log(jnp.full((1, 3), 0.6))
+    rows = jnp.zeros(1, int)
+    good = judge(jnp.asarray(start), scale, jnp.asarray(start), rows, problem)
+    lost = judge(jnp.asarray(logit), scale, jnp.asarray(start), rows, problem)
+    assert bool(good.good[0])
+    assert not bool(lost.good[0])
+    assert float(lost.loss[0]) == pytest.approx(SETTINGS.lost * float(problem.weight[0]))
+    step = -np.asarray(lost.by_logit[0])
+    assert step[names.index("tau_enz_decay")] > 0
+    assert (np.delete(step, names.index("tau_enz_decay")) == 0).all()
+
+
+def test_gradient_of_the_loss_is_that_of_finite_differences(small):
+    sites, problem, _, _ = small
+    d = len(sites.layers.model.rows)
+    logit = jnp.asarray(np.random.default_rng(1).normal(size=(1, d)) * 0.3)
+    scale, rows = jnp.log(jnp.full((1, 3), 0.6)), jnp.array([5])
+    found = judge(logit, scale, jnp.zeros((1, d)), rows, replace_steepest(problem))
+    h = 1e-5
+    for k in range(0, d, 5):
+        ends = [judge(logit.at[0, k].add(s * h), scale, jnp.zeros((1, d)), rows, problem).loss[0]
+                for s in (1, -1)]  # fmt: skip
+        slope = (float(ends[0]) - float(ends[1])) / (2 * h)
+        assert float(found.by_logit[0, k]) == pytest.approx(slope, rel=1e-4, abs=1e-8)
+
+
+def replace_steepest(problem):
+    return type(problem)(
+        problem.model, problem.sites, problem.weight, problem.floor, 1e9, problem.lost, problem.back
+    )
+
+
+def test_floored_log_is_smooth_and_never_far_below_the_floor():
+    x = np.array([0.0, 150.0, 299.999, 300.001, 5000.0])
+    y = np.asarray(floored_log(jnp.asarray(x), 300.0))
+    assert y[0] == pytest.approx(np.log(300.0) - 1.0)
+    assert y[2] == pytest.approx(y[3], abs=1e-5)
+    assert y[4] == pytest.approx(np.log(5000.0))
+    slope = jax.vmap(jax.grad(lambda c: floored_log(c, 300.0)))(jnp.asarray(x))
+    assert np.isfinite(slope).all()
+    assert (np.asarray(slope) > 0).all()
+
+
+def test_site_weights():
+    w = site_weights(np.array([1.0, 4.0, 100.0]))
+    assert w.mean() == pytest.approx(1.0)
+    assert w[2] / w[0] == pytest.approx(10.0)
+
+
+def test_summary_of_forcing_is_by_site_and_refuses_taken_names():
+    forcing = proda.Forcing.from_dataset(proda.example_columns())
+    table = forcing_summary(forcing)
+    alone = forcing_summary(forcing.select([2]))
+    np.testing.assert_allclose(table.iloc[2], alone.iloc[0], rtol=1e-12)
+    assert np.isfinite(table.to_numpy()).all()
+    total = forcing.litter_input.sum(axis=1)
+    np.testing.assert_allclose(np.expm1(table["forcing_log_input"]), total)
+    with pytest.raises(LearningError, match="forcing_log_input"):
+        with_forcing(table, forcing)
+    with pytest.raises(LearningError, match="5 rows of covariates, 6 of forcing"):
+        with_forcing(pd.DataFrame({"a": np.zeros(5)}), forcing)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_baselines_learn_and_come_back_from_arrays(name):
+    rng = np.random.default_rng(0)
+    inputs = rng.uniform(-1, 1, (200, 3))
+    site = np.repeat(np.arange(200), 4)
+    depth = np.tile([0.05, 0.2, 0.5, 1.0], 200)
+    carbon = np.exp(9.0 - depth * 2 + inputs[site, 0] + 0.05 * rng.standard_normal(800))
+    fitted = fit_baseline(name, inputs, site, depth, carbon, hidden=(16, 16))
+    found = fitted.predict(inputs, site, depth)
+    limit = 0.7 if name == "depth" else 0.5
+    assert np.sqrt(np.mean((found - np.log(carbon)) ** 2)) < limit
+    again = from_arrays(as_arrays([fitted]))[0]
+    np.testing.assert_array_equal(again.predict(inputs, site, depth), found)
+
+
+def test_intervals_hold_what_they_promise_in_each_class_of_depth():
+    rng = np.random.default_rng(0)
+    depth = np.repeat([0.1, 0.5, 1.5], 4000)
+    spread = rng.uniform(0.1, 1.0, 12000)
+    sd = np.repeat([0.3, 0.6, 1.2], 4000)
+    off = rng.standard_t(3, 12000) * np.sqrt(sd**2 + spread**2) + 0.2
+    scale = np.array([0.5, 0.5, 0.5])
+    half = rng.random(12000) < 0.5
+    one = fit_intervals(off[half], spread[half], depth[half], scale)
+    low, high = one.bounds(np.zeros(12000), spread, depth)
+    inside = (off >= low) & (off <= high)
+    for d in (0.1, 0.5, 1.5):
+        assert 0.88 <= inside[~half & (depth == d)].mean() <= 0.92
+
+
+def test_ceiling_is_the_variance_within_cells(small):
+    sites, *_ = small
+    layers = sites.layers.select(np.arange(40))
+    p = layers.profiles
+    pair = np.repeat(np.arange(20), 2)
+    rng = np.random.default_rng(0)
+    place = rng.normal(0, 1.0, 20)[pair] + rng.normal(0, 0.5, 40)
+    moved = replace(
+        layers,
+        profiles=replace(
+            p, latitude=pair * 2.0 - 20.0, longitude=np.zeros(40),
+            carbon=np.exp(place[layers.row_site]),
+        ),
+    )  # fmt: skip
+    found = ceiling(moved, np.ones(len(layers.row_site), bool))
+    assert found["rmse_log"] == pytest.approx(0.5, rel=0.35)
+    assert found["log_r2"] < 1.0
