@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 
 from proda import files
+from proda.checksums import ATTRIBUTE, check_seal, check_store
 from proda.errors import FileError, ProdaError
 
 _LIMITS = ("valid_range", "valid_min", "valid_max")
@@ -62,9 +63,15 @@ def _open(target: Path) -> xr.Dataset:
             )
         listed = (target / ".zmetadata").is_file() and not (target / ".zgroup").is_file()
         with files.reading(target, "Zarr store", FileError, advice):
-            return xr.open_zarr(target, consolidated=listed, decode_cf=False)
+            if (target / "zarr.json").is_file():
+                check_store(target)
+            opened = xr.open_zarr(target, consolidated=listed, decode_cf=False)
+        opened.attrs.pop(ATTRIBUTE, None)
+        return opened
     if not target.is_file():
         raise FileError(f"{target}: there is no such file.")
+    with files.reading(target, "netCDF file", FileError, advice):
+        check_seal(target)
     files.check_whole(target)
     with files.reading(target, "netCDF file", FileError, advice):
         return xr.open_dataset(target, engine="netcdf4", decode_cf=False)

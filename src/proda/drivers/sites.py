@@ -33,6 +33,13 @@ def read_sites(path: str | os.PathLike[str]) -> pd.DataFrame:
         If a column is missing, a coordinate is no number, or a site is there twice.
     """
     target = Path(path)
+    if target.is_dir():
+        advice = (
+            f"; give {target / 'profiles.parquet'}"
+            if (target / "profiles.parquet").is_file()
+            else ""
+        )
+        raise FileError(f"{target}: this is a folder; expected a table of sites{advice}.")
     if not target.is_file():
         raise FileError(f"{target}: there is no such file.")
     with files.reading(target, "table", FileError, "Check that it was copied whole."):
