@@ -18,8 +18,9 @@ from typer.testing import CliRunner
 from proda import files
 from proda.checksums import ATTRIBUTE, LIST
 from proda.cli import app
+from proda.drivers.grids import check_axis
 from proda.errors import FileError, MapError, printable
-from proda.places import check_axes, check_dataset_sites
+from proda.places import check_dataset_sites
 from tests.run_folders import made_run
 
 VALUES = np.arange(24.0).reshape(6, 4)
@@ -269,18 +270,18 @@ def test_sites_twice_or_nowhere_are_named():
 
 @pytest.mark.parametrize(
     ("lat", "words"),
-    [([1.0, np.nan], "lat = nan"), ([1.0, 1.0], "lat = 1 is there twice"),
-     ([0.0, 2.0, 1.0], "not in order at 1"), ([0.0, 91.0], "lat = 91")],
+    [([1.0, np.nan], r"lat\[1\] is nan"), ([1.0, 1.0], "lat holds 1 twice"),
+     ([0.0, 2.0, 1.0], "not in order: 2 is followed by 1")],
 )  # fmt: skip
 def test_axes_that_cannot_be_are_named(lat, words):
     with pytest.raises(MapError, match=words):
-        check_axes(xr.Dataset(coords={"lat": lat, "lon": [0.0]}), "m", MapError)
+        check_axis(xr.DataArray(lat, dims="lat"), "lat", "m", MapError)
 
 
-def test_axes_may_run_either_way_and_must_be_there():
-    check_axes(xr.Dataset(coords={"lat": [2.0, 1.0], "lon": [0.0, 359.0]}), "m", MapError)
-    with pytest.raises(MapError, match="has no axis lat"):
-        check_axes(xr.Dataset(coords={"lon": [0.0]}), "m", MapError)
+def test_axes_may_run_either_way():
+    for name, values in (("lat", [2.0, 1.0]), ("lon", [0.0, 359.0])):
+        found = check_axis(xr.DataArray(values, dims=name), name, "m", MapError)
+        np.testing.assert_array_equal(found, values)
 
 
 def test_text_that_commands_a_terminal_is_not_printed(tmp_path):

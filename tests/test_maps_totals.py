@@ -197,7 +197,7 @@ def test_totals_of_the_reference_maps_are_those_their_makers_state(real_data):
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (lambda d: d.drop_vars("lat"), "the map has no axis lat"),
+        (lambda d: d.drop_vars("lat"), "no map made by proda; it lacks lat"),
         (lambda d: d.assign_coords(lat=[60.0, np.nan, 0.0, -30.0]), r"lat\[1\] is nan"),
         (lambda d: d.assign_coords(lat=[60.0, 0.0, 0.0, -30.0]), "lat holds 0 twice"),
         (lambda d: d.assign(cell_area=-d["cell_area"]), "cell_area is -10 at lat 60, lon -90"),

@@ -148,7 +148,7 @@ def test_command(study, whole, monkeypatch):
         ([], "Name the settings"),
         (["study.toml", "--only", "a", "--from", "b"], "not both"),
         (["study.toml", "--resume", "somewhere"], "name no others"),
-        (["--resume", "nowhere"], "no study to go on with"),
+        (["--resume", "nowhere"], "no study to resume"),
     ],
 )
 def test_command_faults(arguments, message):
