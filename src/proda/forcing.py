@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int
 
+from proda import units
 from proda.errors import ForcingError
 from proda.grid import CLM5_GRID, Grid
 
@@ -148,7 +149,7 @@ class Forcing:
         arrays: dict[str, np.ndarray] = {}
         for variable in FORCING_VARIABLES:
             array = _checked_shape(variable, dataset[variable.name], sizes)
-            given = dataset[variable.name].attrs.get("units")
+            given = units.stated(dataset[variable.name].attrs, variable.unit)
             factor, offset = conversion(variable.name, variable.unit, variable.accepted, given)
             if (factor, offset) != (1.0, 0.0):
                 array = array * factor + offset

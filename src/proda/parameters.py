@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from proda import units
 from proda.errors import ParameterError
 
 Component = Literal["A", "CUE", "K", "xi", "V", "B", "error"]
@@ -153,7 +154,7 @@ def _one(
     row: Parameter, value: Any, sites: np.ndarray, n_layers: int, bounds: Bounds
 ) -> np.ndarray:
     if isinstance(value, xr.DataArray):
-        unit = value.attrs.get("units", row.unit)
+        unit = units.stated(value.attrs, row.unit)
         if unit != row.unit:
             raise ParameterError(f"{row.name} is in {unit!r}; give it in {row.unit!r}.")
         if "site" in value.dims and "site" in value.coords:

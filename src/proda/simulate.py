@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from proda import units
 from proda.column.column import Column, prepare, prepare_months
 from proda.errors import ParameterError
 from proda.forcing import N_MONTHS, Forcing
@@ -379,7 +380,7 @@ def _initial(
                 f"The initial state has the dimensions {initial.dims}; "
                 "expected (site, pool, layer)."
             )
-        if (unit := initial.attrs.get("units", "g m-3")) != "g m-3":
+        if (unit := units.stated(initial.attrs, "g m-3")) != "g m-3":
             raise ParameterError(f"The initial state is in {unit!r}; give it in 'g m-3'.")
         if "site" in initial.coords:
             check_same_sites("The initial state", initial["site"].to_numpy(), forcing.site)

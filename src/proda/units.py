@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 SECONDS_PER_YEAR = 365 * 86400
 """A year has 365 days, as in CLM."""
@@ -46,6 +47,15 @@ _SUBSTANCE = {"C", "carbon", "Carbon", "SOC", "soc"}
 """What the mass is of, which does not change the number. Carbon dioxide would: it is unknown."""
 _NUMBER = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
 _TOKEN = re.compile(r"^([A-Za-z_%]+)([+-]?\d+)?$")
+
+
+def stated(attrs: Mapping[Any, Any], default: str) -> str:
+    """Return the attribute `units` as text, `default` where there is none.
+
+    Damaged or odd files hold lists or numbers there; as text they are units that nobody knows.
+    """
+    value = attrs.get("units")
+    return default if value is None else str(value)
 
 
 def factor(unit: object, dimensions: Dimensions) -> float | None:

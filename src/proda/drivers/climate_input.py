@@ -122,7 +122,7 @@ def open_climate(
                 f"{path}: {variable.name} has the dimensions ({', '.join(map(str, data.dims))}); "
                 "expected (lat, lon)."
             )
-        unit = data.attrs.get("units", variable.unit)
+        unit = units.stated(data.attrs, variable.unit)
         factor, offset = _conversion(f"{path}: {variable.name}", variable, unit)
         if unit != variable.unit:
             data = (data * factor + offset).assign_attrs({**data.attrs, "units": variable.unit})

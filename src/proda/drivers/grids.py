@@ -63,8 +63,8 @@ def _named_axes(dataset: xr.Dataset, where: str) -> xr.Dataset:
         unit = "degrees_north" if ours == "lat" else "degrees_east"
         found = [n for n, new in _NAMES.items() if new == ours and n in dataset.variables] or [
             str(n) for n, v in dataset.variables.items()
-            if v.dims == (n,) and (v.attrs.get("standard_name") == standard
-                                   or v.attrs.get("units") == unit)
+            if v.dims == (n,) and (str(v.attrs.get("standard_name")) == standard
+                                   or units.stated(v.attrs, "") == unit)
         ]  # fmt: skip
         if len(found) == 1 and ours not in dataset.dims:
             dataset = dataset.rename({found[0]: ours})

@@ -181,7 +181,7 @@ def at_work(run: Run, accept_versions: bool = False) -> Iterator[bool]:
         yield False
         return
     with locked(run.folder, "run", AssimilationError):
-        if run.complete:  # by the process that held it until now
+        if (run.folder / "summary.nc").is_file():  # made by the process that held it until now
             yield False
             return
         run.check_versions(accept=accept_versions)

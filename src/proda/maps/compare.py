@@ -97,7 +97,7 @@ def compare(
         If the grids differ, a unit is not kg m-2, or there is no common cell.
     """
     for data, what in ((predicted, "predicted"), (reference, "reference")):
-        if units.factor(unit := data.attrs.get("units", "kg m-2"), units.STOCK) != 1.0:
+        if units.factor(unit := units.stated(data.attrs, "kg m-2"), units.STOCK) != 1.0:
             raise MapError(f"The {what} map is in {unit!r}; expected 'kg m-2'.")
     aligned = on_same_grid(reference, predicted)
     theirs = next(iter(aligned.data_vars.values()))
