@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,5 +56,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     ending = Path(path).suffix.lstrip(".").lower()
     if ending not in figure.canvas.get_supported_filetypes():
         raise FileError(f"{path}: cannot draw a .{ending} file; use .png, .pdf or .svg.")
-    with whole_file(path) as temporary:
+    with whole_file(path) as temporary, warnings.catch_warnings():
+        # On a busy machine: a place that hides no data is worth a second.
+        warnings.filterwarnings("ignore", message='Creating legend with loc="best"')
         figure.savefig(temporary, format=ending)
