@@ -423,3 +423,17 @@ def test_only_means_over_months_are_taken(tmp_path):
         else:
             with pytest.raises(ForcingError, match=f"cell_methods of TSOI are '{methods}'"):
                 scan([tmp_path / "h.nc"], ["TSOI"])
+
+
+@pytest.mark.parametrize("limits", [{"valid_range": [-90.0, 90.0]}, {"valid_min": -90.0}])
+def test_an_axis_with_limits_is_read(tmp_path, limits):
+    data = xr.Dataset({"x": ("lat", [1.0, 2.0])}, {"lat": ("lat", [10.0, 20.0], limits)})
+    data.to_netcdf(tmp_path / "a.nc")
+    np.testing.assert_array_equal(cf.open_grid(tmp_path / "a.nc")["lat"], [10.0, 20.0])
+
+
+def test_a_packed_axis_is_unpacked_and_one_outside_its_limits_is_missing(tmp_path):
+    packed = {"scale_factor": 0.5, "valid_range": np.array([0, 30], np.int16)}
+    lat = ("lat", np.array([20, 40], np.int16), packed)
+    xr.Dataset({"x": ("lat", [1.0, 2.0])}, {"lat": lat}).to_netcdf(tmp_path / "a.nc")
+    np.testing.assert_array_equal(cf.open_grid(tmp_path / "a.nc")["lat"], [10.0, np.nan])

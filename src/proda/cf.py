@@ -216,6 +216,8 @@ def _masked(
     attrs = {k: v for k, v in variable.attrs.items() if k not in drop}
     if variable.ndim == 0:
         return xr.Variable((), decode(np.atleast_1d(variable.to_numpy()))[0], attrs)
+    if isinstance(variable, xr.IndexVariable):  # an axis, which xarray never makes lazy
+        return xr.Variable(variable.dims, decode(variable.to_numpy()), attrs)
     lazy = variable.chunk().data if variable.chunks is None else variable.data
     data = da.map_blocks(decode, lazy, dtype=target, meta=np.empty((0,) * variable.ndim, target))  # type: ignore[no-untyped-call]
     return xr.Variable(variable.dims, data, attrs)
