@@ -21,7 +21,6 @@ from proda.evaluation.through import (
     layer_table,
     with_interval,
 )
-from proda.evaluation.train import _read_table
 from proda.evaluation.unseen import (
     COLUMNS,
     answer_of_carbon,
@@ -83,7 +82,11 @@ def evaluate_network(
     model = load_model(ensemble.model, ensemble.variant)
     load_ensemble(network, rows=model.rows)  # refuses another set of parameters or prior ranges
     sites = read_carbon_sites(
-        profiles, forcing, _read_table(covariates), ensemble.model, ensemble.variant
+        profiles,
+        forcing,
+        files.read_parquet(covariates, needed=("site",)),
+        ensemble.model,
+        ensemble.variant,
     )
     encoded = ensemble.features.encode(sites.table, missing)
     if not encoded.usable.any():

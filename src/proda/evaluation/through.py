@@ -17,8 +17,10 @@ import pandas as pd
 from jaxtyping import Float, Int
 from scipy.special import logit
 
+from proda import files
 from proda.errors import LearningError
 from proda.evaluation.carbon import default_carbon, held_out_carbon
+from proda.evaluation.train import training_checkpoints
 from proda.evaluation.unseen import (
     Answer,
     answer_of_carbon,
@@ -130,10 +132,9 @@ def train_end_to_end(
         raise LearningError(f"Unknown baseline: {', '.join(unknown)}; known: "
                             f"{', '.join(BASELINES)}.")  # fmt: skip
     tell("reading")
-    from proda.evaluation.train import _read_table, training_checkpoints
-
     target = Path(network)
-    sites = read_carbon_sites(profiles, forcing, _read_table(covariates), model, variant)
+    table = files.read_parquet(covariates, needed=("site",))
+    sites = read_carbon_sites(profiles, forcing, table, model, variant)
     network_settings = settings.network()
     features = fit_features(sites.table, network_settings.scaling, network_settings.categories)
     encoded = features.encode(sites.table, missing)

@@ -145,7 +145,7 @@ def train_network(
     if assimilation is not None and profiles is None:
         raise LearningError("The fit of the assimilation needs profiles and forcing beside it.")
     tell("reading")
-    posterior, table = _read(kept), _read_table(covariates)
+    posterior, table = _read(kept), files.read_parquet(covariates, needed=("site",))
     notes = []
 
     def read(sites: np.ndarray) -> SiteLayers:
@@ -285,10 +285,6 @@ def _read(kept: str | os.PathLike[str]) -> xr.Dataset:
         loaded = files.load(opened, kept)
     check_dataset_sites(loaded, kept, LearningError)
     return loaded
-
-
-def _read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
-    return files.read_parquet(path, needed=("site",))
 
 
 def _header(

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from proda.learning.carbon_loss import DEPTH_CLASSES, SCALE, Problem, judge
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.network import Network, initial_network
+from proda.learning.program import choose
 from proda.learning.splits import Plan
 
 
@@ -225,10 +226,3 @@ def _global(gradient: Learner, data: CarbonData) -> Learner:
     weights = gradient.network.weights
     last = weights[-1] * data.varies
     return eqx.tree_at(lambda g: g.network.weights, gradient, (*weights[:-1], last))
-
-
-def choose(which: Bool[Array, " run"], new: Any, old: Any) -> Any:
-    """Take each run's leaves from `new` where `which` holds, else from `old`."""
-    return jax.tree.map(
-        lambda a, b: jnp.where(which.reshape(-1, *(1,) * (a.ndim - 1)), a, b), new, old
-    )

@@ -204,3 +204,10 @@ def run_chunk(
         )  # fmt: skip
 
     return jax.lax.while_loop(lambda s: (s.epoch < stop) & ~jnp.all(s.stopped), body, state)
+
+
+def choose(which: Bool[Array, " run"], new: Any, old: Any) -> Any:
+    """Take each run's leaves from `new` where `which` holds, else from `old`."""
+    return jax.tree.map(
+        lambda a, b: jnp.where(which.reshape(-1, *(1,) * (a.ndim - 1)), a, b), new, old
+    )

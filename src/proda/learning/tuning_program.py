@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 from proda.inference.likelihood import Likelihood
 from proda.inference.target import Posterior, Site
 from proda.learning.network import Network, weighted_loss
-from proda.learning.program import Data, Run
+from proda.learning.program import Data, Run, choose
 from proda.learning.settings import LearningSettings
 from proda.models.model import Reason, SoilModel
 
@@ -200,7 +200,7 @@ def epoch(state: TuningState, data: Data, runs: Run, tuner: Tuner,
         moved = jax.tree.map(lambda p, u: p - rate * u, network, update)
         count = jnp.sum(rows >= 0, axis=1)
         some = count > 0  # else a run with fewer sites than its neighbours
-        carry = _choose(some, (moved, new), carry)
+        carry = choose(some, (moved, new), carry)
         return carry, (loss, count)
 
     (network, optimizer), (loss, count) = jax.lax.scan(
@@ -216,14 +216,8 @@ def epoch(state: TuningState, data: Data, runs: Run, tuner: Tuner,
         stopped = stopped | (state.epoch - best_epoch >= settings.tuning_patience)
     told = jnp.where(active[:, None], jnp.stack([training, held, lost], axis=1), jnp.nan)
     return TuningState(
-        state.epoch + 1, _choose(active, network, state.network),
-        _choose(active, optimizer, state.optimizer), _choose(better, network, state.best),
+        state.epoch + 1, choose(active, network, state.network),
+        choose(active, optimizer, state.optimizer), choose(better, network, state.best),
         jnp.where(better, held, state.best_loss), best_epoch, stopped,
         state.history.at[state.epoch].set(told),
     )  # fmt: skip
-
-
-def _choose(which: Bool[Array, " run"], new: Any, old: Any) -> Any:
-    return jax.tree.map(
-        lambda a, b: jnp.where(which.reshape(-1, *(1,) * (a.ndim - 1)), a, b), new, old
-    )
