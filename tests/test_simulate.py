@@ -46,6 +46,7 @@ def test_a_site_does_not_depend_on_its_neighbours(model):
 
 def test_progress_counts_to_the_end(monkeypatch):
     monkeypatch.setattr(simulate, "CPU_BLOCK", 16)
+    monkeypatch.setattr(simulate, "GPU_BLOCK", 16)
     forcing, model = rough_forcing(0, 50), proda.load_model("compas")
     seen = []
     proda.steady_state(
