@@ -38,7 +38,8 @@ class Network(eqx.Module):
         """Return the outputs before the logistic function that keeps them inside the range."""
         x = inputs
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = x @ weight + bias
+            # GPUs would round the factors to 10 bits otherwise, and a share by some 1e-4
+            x = jnp.matmul(x, weight, precision=jax.lax.Precision.HIGHEST) + bias
             if layer == len(self.weights) - 1:
                 break
             x = jax.nn.relu(x)
