@@ -91,7 +91,10 @@ def test_without_the_papers_models_findings_say_why(world, tmp_path):
     result = compare_models(other, tmp_path / "out")
     assert set(verdicts(result)) == {"cannot be judged"}
     reasons = result.findings.set_index("id")["reason"]
-    assert reasons["after_r"] == "needs maps of clm5 and compas with parameters after assimilation"
+    assert (
+        reasons["after_r"]
+        == "needs maps of clm5 and compas with parameters constrained by profiles"
+    )
     assert set(result.tables["correlations"]["second"]) == {"microbial"}
 
 
