@@ -181,7 +181,7 @@ def _fit_plain(
     rng = np.random.default_rng([seed, 11])
     drawn = rng.choice(len(goal), len(goal), p=weight / weight.sum())
     mean, sd = goal.mean(), max(float(goal.std()), 1e-6)
-    # An input that is the same at all training sites has taught nothing: it must not count elsewhere.
+    # An input that is the same at all training sites has taught nothing: it does not enter.
     middle, width = table.mean(axis=0), table.std(axis=0)
     width = np.where(width > CONSTANT, width, np.inf)
     model = MLPRegressor(
