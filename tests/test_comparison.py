@@ -323,7 +323,10 @@ def test_figures_say_what_they_show(world):
 def routed(world, tmp_path_factory):
     """End to end the models are what they were before any data; from posteriors as in the paper."""
     given = {m: replace(f, end_to_end=f.default) for m, f in world[1].items()}
-    return given, compare_models(given, tmp_path_factory.mktemp("routed"))
+    return given, compare_models(
+        given, tmp_path_factory.mktemp("routed"), reference=world[0] / "reference.nc",
+        covariates=covariates_of_run(world[0]),
+    )  # fmt: skip
 
 
 def test_findings_are_judged_under_each_route(world, routed):
