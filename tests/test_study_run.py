@@ -194,11 +194,6 @@ def test_end_to_end_alone_needs_no_assimilation(both, tmp_path):
     alone.write_text(text)
     folder = tmp_path / "alone"
     shutil.copytree(before, folder)
-    for model in ("clm5", "compas"):
-        for name in ("assimilation", "diagnosis", "network"):
-            shutil.rmtree(folder / model / name)
-        for name in ("maps", "spread"):
-            (folder / model / f"{name}.nc").unlink()
     begun = []
     run_study(read_study(alone), folder, begin=lambda step: begun.append(step.stage.name))
     assert begun == ["comparison", "report"]
@@ -208,6 +203,7 @@ def test_end_to_end_alone_needs_no_assimilation(both, tmp_path):
     assert "n_eff" in findings.loc["after_r", "run"]
     report = (folder / "report.html").read_text(encoding="utf-8")
     assert "“assimilation of CLM5” has not been run" in report
+    assert "CLM5, end to end: losses of every network" in report
     assert "The two routes side by side" not in report
     assert "from posteriors" not in report.split("study.toml as run")[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from proda import files
-from proda.comparison.inputs import AFTER, END_TO_END, ROUTES
+from proda.comparison.inputs import AFTER, END_TO_END, ROUTES, ModelFiles
 from proda.comparison.run import compare_models, covariates_of_run, files_of_run
 from proda.comparison.truth import truth_table
 from proda.drivers import climate as climate_driver
@@ -23,7 +24,7 @@ from proda.maps.outputs import STOCKS
 from proda.maps.totals import open_map
 from proda.observations.build import build
 from proda.plots.comparison import figures
-from proda.plots.files import save_figure
+from proda.plots.files import save_figure, saved_figures
 from proda.plots.truth import truth_figure
 from proda.study.folder import StudyFolder
 from proda.study.report.comparison_figures import save_comparison_figures
@@ -83,8 +84,9 @@ def covariates(context: Context) -> str:
 def comparison(context: Context) -> str:
     """Compare the models with each other and with the paper (`proda compare`)."""
     place = context.folder
+    _remove_figures(place)
     result = compare_models(
-        files_of_run(place.path), place.comparison,
+        _files_of_routes(place), place.comparison,
         reference=place.settings.maps.reference, covariates=covariates_of_run(place.path),
         progress=context.reporter.steps("steps"),
     )  # fmt: skip
@@ -96,6 +98,28 @@ def comparison(context: Context) -> str:
         counts = own["verdict"].value_counts()
         told.append(f"{route}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}")
     return "; ".join(told)
+
+
+def _files_of_routes(place: StudyFolder) -> dict[str, ModelFiles]:
+    """Return the files of the study's routes: others may be left of earlier settings."""
+    learning, found = place.settings.learning, {}
+    of_run = files_of_run(place.path)
+    for model in place.settings.study.models:
+        there = of_run[model]
+        if not learning.through:
+            there = replace(there, end_to_end=None)
+        if not learning.posterior:
+            there = replace(there, maps=None, summary=None, sites=None)
+        found[model] = there
+    return found
+
+
+def _remove_figures(place: StudyFolder) -> None:
+    """Remove the figures of an earlier comparison, which may have had another route."""
+    for stem, _ in list(saved_figures(place.path / "figures")):
+        if stem.startswith(("comparison_", "truth")):
+            for ending in ("json", "png", "pdf"):
+                (place.path / "figures" / f"{stem}.{ending}").unlink(missing_ok=True)
 
 
 def _against_truth(context: Context) -> None:

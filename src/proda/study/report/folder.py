@@ -64,7 +64,8 @@ class StudyFolder:
     """study.toml as it stands; empty if there is none."""
     models: tuple[str, ...]
     routes: tuple[str, ...] = tuple(ROUTES)
-    """How profiles constrain the models, planned or done; states of the comparison."""
+    """How profiles constrain the models: by the settings, else by what is there; states of the
+    comparison."""
     drawn: list[str] = field(default_factory=list)
     """Stems of the figures drawn so far."""
 
@@ -129,10 +130,12 @@ def open_study(path: str | os.PathLike[str]) -> StudyFolder:
     found = [p.name for p in sorted(folder.iterdir())
              if p.is_dir() and any((p / part).exists() for part in _OF_A_MODEL)]  # fmt: skip
     models = tuple(dict.fromkeys([*planned, *found]))
-    routes += tuple(route for route, names in _OF_ROUTE.items()
-                    if any((folder / m / n).exists() for m in models for n in names))  # fmt: skip
-    known = tuple(route for route in ROUTES if route in routes)
-    return StudyFolder(folder, record, settings, models, known or tuple(ROUTES))
+    # What is left of a route that the settings no longer ask for is not shown.
+    routes = routes or tuple(
+        route for route, names in _OF_ROUTE.items()
+        if any((folder / m / n).exists() for m in models for n in names)
+    )  # fmt: skip
+    return StudyFolder(folder, record, settings, models, routes or tuple(ROUTES))
 
 
 def _settings(path: Path) -> tuple[str, tuple[str, ...], tuple[str, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from proda.comparison.inputs import AFTER, END_TO_END
+from proda.plots.training import CAPTIONS, THROUGH_CAPTIONS
 from proda.study.report.blocks import Block, Heading, Notice, Section
 from proda.study.report.folder import StudyFolder
 from proda.study.report.missing import not_run
@@ -36,8 +37,16 @@ def skill(study: StudyFolder) -> Section:
             blocks.append(table or not_run(f"training of {model.upper()}", f"table of {words}"))
     if not study.models:
         blocks.append(not_run("training", "skill"))
-    blocks += study.pictures("skill")
+    blocks += [p for p in study.pictures("skill") if p.stem not in _of_other_routes(study)]
     return Section("skill", "Skill of the networks", tuple(blocks))
+
+
+def _of_other_routes(study: StudyFolder) -> set[str]:
+    """Return the figures that a training by a route saved which the study no longer takes."""
+    stems = {AFTER: [f"{m}_{name}" for m in study.models for name in CAPTIONS],
+             END_TO_END: [f"{m}_end_to_end_{name}" for m in study.models
+                          for name in THROUGH_CAPTIONS]}  # fmt: skip
+    return {stem for route, own in stems.items() if route not in study.routes for stem in own}
 
 
 def _end_to_end(study: StudyFolder, model: str) -> Block:
