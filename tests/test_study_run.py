@@ -205,7 +205,7 @@ def test_end_to_end_alone_needs_no_assimilation(both, tmp_path):
     assert "“assimilation of CLM5” has not been run" in report
     assert "CLM5, end to end: losses of every network" in report
     assert "The two routes side by side" not in report
-    assert "from posteriors" not in report.split("study.toml as run")[0]
+    assert "constrained by the profiles from posteriors" not in report
 
 
 def run(*arguments):
