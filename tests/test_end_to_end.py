@@ -53,6 +53,21 @@ def world(tmp_path_factory):
     return make_world(tmp_path_factory.mktemp("twin"))
 
 
+def test_plain_network_leaves_out_what_did_not_vary():
+    """A class that no training site has (a column of one value) must not count elsewhere."""
+    rng = np.random.default_rng(0)
+    site, depth = np.arange(40), np.full(40, 0.2)
+    inputs = rng.uniform(-1.0, 1.0, (40, 3)).astype(np.float32)
+    inputs[:, 2] = -1.0
+    carbon = np.exp(9.0 + inputs[:, 0])
+    fitted = fit_baseline("plain_network", inputs, site, depth, carbon, (8,), 0)
+    other = inputs.copy()
+    other[:, 2] = 1.0
+    np.testing.assert_array_equal(
+        fitted.predict(other, site, depth), fitted.predict(inputs, site, depth)
+    )
+
+
 @pytest.fixture(scope="module")
 def trained(world):
     return train_end_to_end(

@@ -26,6 +26,8 @@ SHALLOWEST = 0.005
 
 TREES, TREE_RATE = 200, 0.08
 PLAIN_EPOCHS = 10
+CONSTANT = 1e-6
+"""Inputs that vary less than this in training do not enter the plain network."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,9 @@ def _fit_plain(
     rng = np.random.default_rng([seed, 11])
     drawn = rng.choice(len(goal), len(goal), p=weight / weight.sum())
     mean, sd = goal.mean(), max(float(goal.std()), 1e-6)
-    middle, width = table.mean(axis=0), np.maximum(table.std(axis=0), 1e-6)
+    # An input that is the same at all training sites has taught nothing: it does not enter.
+    middle, width = table.mean(axis=0), table.std(axis=0)
+    width = np.where(width > CONSTANT, width, np.inf)
     model = MLPRegressor(
         hidden_layer_sizes=hidden, batch_size=min(512, max(16, len(goal) // 50)),
         max_iter=PLAIN_EPOCHS,
