@@ -68,6 +68,14 @@ def train(
             help="With --model: a parameter that is learnt but the same everywhere; repeatable."
         ),
     ] = None,
+    residual: Annotated[
+        bool,
+        typer.Option(
+            "--residual",
+            help="With --model: also boost what the networks leave of ln carbon at places left "
+            "out; carries no mechanism.",
+        ),
+    ] = False,
     preset: Annotated[
         Literal["default", "study"], typer.Option(help="Our settings, or those of the study.")
     ] = "default",
@@ -119,11 +127,13 @@ def train(
         _end_to_end(
             covariates, network, profiles, forcing, model, variant or "default", members, epochs,
             seed, tuple(global_parameter or ()), folds, 2 if fold_members is None else fold_members,
-            split or "5-degree", fill,
+            split or "5-degree", fill, residual,
         )  # fmt: skip
         return
-    if variant or split or global_parameter:
-        raise LearningError("--variant, --split and --global-parameter are for --model only.")
+    if variant or split or global_parameter or residual:
+        raise LearningError(
+            "--variant, --split, --global-parameter and --residual are for --model only."
+        )
     kept, covariates, network = _paths(inputs, 3, "KEPT COVARIATES NETWORK, or --model")
     from proda.evaluation.train import train_network
     from proda.learning.settings import LearningSettings, study
@@ -157,7 +167,7 @@ def _paths(given: list[Path], n: int, what: str) -> list[Path]:
 def _end_to_end(
     covariates: Path, network: Path, profiles: Path, forcing: Path, model: str, variant: str,
     members: int | None, epochs: int | None, seed: int, shared: tuple[str, ...], folds: int,
-    fold_members: int, split: str, fill: bool,
+    fold_members: int, split: str, fill: bool, residual: bool,
 ) -> None:  # fmt: skip
     from proda.evaluation.through import train_end_to_end
     from proda.learning.end_to_end_settings import EndToEndSettings
@@ -171,6 +181,7 @@ def _end_to_end(
             covariates, network, profiles=profiles, forcing=forcing, model=model, variant=variant,
             settings=settings, folds=folds, fold_members=fold_members,
             split=split,  # type: ignore[arg-type]
+            residual=residual,
             missing="median" if fill else "leave_out", progress=show.losses, on_stage=show.stage,
         )  # fmt: skip
     for reason, count in result.left_out["reason"].value_counts().head(5).items():
