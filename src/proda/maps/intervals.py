@@ -12,7 +12,7 @@ from proda.learning.boosted_residual import BoostedResidual
 from proda.learning.conformal import LEAST, STOCK_DEPTHS, Intervals, cold_soil
 from proda.learning.stock_intervals import mean_error
 from proda.maps.network import NetworkParameters
-from proda.maps.outputs import CARBON, LOWER, RESIDUAL, STOCKS, UPPER
+from proda.maps.outputs import CARBON, LIMIT, LOWER, RESIDUAL, STOCKS, UPPER
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class Extras:
         added = self.residual.predict(inputs, place[here[row]], node[layer], known)
         out = np.full(mean.shape, np.nan)
         out[here] = 0.0  # below bedrock there is no soil
-        out[here[row], layer] = np.exp(known + added)
+        out[here[row], layer] = _exp(known + added)
         return out
 
 
@@ -98,7 +98,7 @@ def interval_arrays(
     low, high = intervals.bounds(known, spread, node, np.broadcast_to(cold[:, None], carbon.shape))
     if not (np.isfinite(intervals.low).all() and np.isfinite(intervals.high).all()):
         return {}  # fitted to no layer at all: there is no interval
-    result = {CARBON.name + ending + LOWER: np.exp(low), CARBON.name + ending + UPPER: np.exp(high)}
+    result = {CARBON.name + ending + LOWER: _exp(low), CARBON.name + ending + UPPER: _exp(high)}
     error = intervals.error(spread, node)
     for stock in STOCKS:
         if stock.lower not in STOCK_DEPTHS:
@@ -109,9 +109,15 @@ def interval_arrays(
             continue
         logs = np.where(total > 0, np.log(np.where(total > 0, total, 1.0)), np.nan)
         low, high = intervals.stock_bounds(place, logs, mean_error(parts, error), cold)
-        result[stock.name + ending + LOWER] = np.exp(low)
-        result[stock.name + ending + UPPER] = np.exp(high)
+        result[stock.name + ending + LOWER] = _exp(low)
+        result[stock.name + ending + UPPER] = _exp(high)
     return result
+
+
+def _exp(log_carbon: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Return carbon; NaN from `LIMIT` on, which the file could not tell from a missing value."""
+    fits = log_carbon < np.log(LIMIT)
+    return np.where(fits, np.exp(np.where(fits, log_carbon, 0.0)), np.nan)
 
 
 def _stock(

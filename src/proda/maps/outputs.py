@@ -46,6 +46,9 @@ STOCKS: tuple[Stock, ...] = (
 CARBON = MapVariable(
     "soc", "kg m-3", "concentration of carbon in the soil pools", True, "", "P-section 2.5"
 )
+LIMIT = 1e20
+"""CMIP's missing value: a number as large as this could not be told from none in the file."""
+
 PARAMETER_PREFIX = "param_"
 
 LOWER, UPPER = "_lower", "_upper"
@@ -58,7 +61,9 @@ INTERVAL_COMMENT = (
     "90 % predictive interval for one profile in the cell, not for the cell's mean; calibrated on "
     "profiles left out of training, by class of depth and by warm or cold soil. "
 )
-LAYER_COMMENT = INTERVAL_COMMENT + f"Layers with less than {LEAST} kg m-3 have none."
+LAYER_COMMENT = INTERVAL_COMMENT + (
+    f"Layers with less than {LEAST} kg m-3 have none; an end beyond {LIMIT:g} is not given."
+)
 STOCK_COMMENT = INTERVAL_COMMENT + (
     "Fitted to whole measured stocks of such profiles, so that the correlation between the errors "
     "of their layers is that of the profiles; it is not assumed."
@@ -66,8 +71,6 @@ STOCK_COMMENT = INTERVAL_COMMENT + (
 """What the file says of the intervals of layers and of stocks."""
 
 NO_FORCING, NO_PARAMETERS, TOO_LARGE = 10, 11, 12
-LIMIT = 1e20
-"""CMIP's missing value: a number as large as this could not be told from none in the file."""
 REASONS: dict[int, str] = {
     **{int(r): r.name.lower() for r in Reason},
     NO_FORCING: "no_forcing",

@@ -101,9 +101,9 @@ def _interval_panel(axis: Axes, drawn: xr.Dataset, lower: np.ndarray, upper: np.
     _panel(axis, drawn, factor, _norm(factor, None), WIDTH, "upper / lower end")
     middle = float(np.nanmedian(factor)) if np.isfinite(factor).any() else np.nan
     axis.set_title(
-        "90 % predictive interval of one profile in the cell: its ends differ by a factor of "
-        f"{middle:.1f} in the median cell", fontsize="medium",
-    )  # fmt: skip
+        f"90 % interval of one profile: its ends differ by a factor of {middle:.1f} "
+        "in the median cell"
+    )
 
 
 def _label(data: xr.DataArray) -> str:
