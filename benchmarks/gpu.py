@@ -48,11 +48,12 @@ from proda.inference.run import default_width
 from proda.inference.sampling import Problem, advance, chain_keys, start
 from proda.inference.settings import Settings
 from proda.inference.sites import assemble
-from proda.learning.carbon_program import CarbonData, epoch, initial_state, runs_of
 from proda.learning.carbon_sites import read_carbon_sites
 from proda.learning.end_to_end import default_share, problem_of
+from proda.learning.end_to_end_loss import end_to_end_loss, initial_learners
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.features import fit_features
+from proda.learning.program import initial_state, run_until, runs_of
 from proda.learning.splits import Plan, plan
 from proda.machine import cores
 from proda.maps.cells import land_cells
@@ -375,15 +376,15 @@ def training(
             with report.part(what="training", model=name, batch=batch):
                 call = first_epoch(sites, problem, batch, visits, members)
                 wanted[name, batch] = call
-                programs[name, batch] = epoch.lower(*call).compile
+                programs[name, batch] = run_until.lower(*call).compile
     for (name, batch), future in compile_together(programs).items():
         with report.part(what="training", model=name, batch=batch):
             program, compile_ = future.result()
-            train(report, program, wanted[name, batch], compile_)
+            train(report, program, wanted[name, batch], (name, batch, members), compile_)
 
 
 def first_epoch(sites: Any, problem: Any, batch: int, visits: int, members: int) -> tuple:
-    """Return what `epoch` is called with: some networks that visit every site so many times."""
+    """Return what one epoch is called with: some networks that visit every site so many times."""
     settings = EndToEndSettings(members=members, batch_size=batch)
     network = settings.network()
     encoded = fit_features(sites.table, network.scaling, network.categories).encode(sites.table)
@@ -392,29 +393,33 @@ def first_epoch(sites: Any, problem: Any, batch: int, visits: int, members: int)
     train, validation = (np.tile(rows, (1, visits)) for rows in (design.train, design.validation))
     design = Plan(train, validation, design.fold, design.member)
     starts = np.tile(logit(default_share(sites.layers, MEAN_B)), (members, 1))
-    varies = jnp.ones(starts.shape[1], jnp.float32)
-    data = CarbonData(jnp.asarray(encoded.inputs, jnp.float32), varies)
-    runs = runs_of(design, starts, settings)
-    return initial_state(data, runs, settings), data, runs, problem, settings
+    varies = np.ones(starts.shape[1], bool)
+    loss = end_to_end_loss(encoded.inputs, problem, varies, settings)
+    runs = runs_of(design, starts, settings.seed)
+    learners = initial_learners(runs, encoded.inputs.shape[1], settings)
+    return initial_state(learners, loss.recipe), loss, runs, jnp.asarray(1, jnp.int32)
 
 
-def train(report: Report, program: Any, call: tuple, compile_: float) -> None:
+def train(
+    report: Report, program: Any, call: tuple, what: tuple[str, int, int], compile_: float
+) -> None:
     """Time three epochs after one that is not counted."""
-    state, data, runs, problem, settings = call
-    model, times = problem.model.name, []
-    for _ in range(4):
+    state, loss, runs, _ = call
+    (model, batch, members), times = what, []
+    for i in range(4):
         begun = time.perf_counter()
-        state = jax.block_until_ready(program(state, data, runs, problem, settings))
+        stop = jnp.asarray(i + 1, jnp.int32)
+        state = jax.block_until_ready(program(state, loss, runs, stop))
         times.append(time.perf_counter() - begun)
     one = statistics.median(times[1:])
     visited = int((runs.train >= 0).sum())
-    report.row(what="training", model=model, batch=settings.batch_size, members=settings.members,
-               sites=len(problem.weight), visits=visited, compile_beside_others=compile_,
+    report.row(what="training", model=model, batch=batch, members=members,
+               sites=len(loss.problem.weight), visits=visited, compile_beside_others=compile_,
                epoch=one, us=one / visited * 1e6,
                loss=float(np.asarray(state.history)[3, :, 1].mean()))  # fmt: skip
     if on_cpu():
         return
-    logits(report, model, state.learner.network, data.inputs[:2048])
+    logits(report, model, state.learner.network, loss.inputs[:2048])
 
 
 def logits(report: Report, model: str, network: Any, x: Any) -> None:

@@ -20,12 +20,14 @@ from proda.errors import FileError, LearningError
 from proda.evaluation.evaluate import evaluate_network
 from proda.evaluation.predict import predict_table
 from proda.evaluation.through import train_end_to_end
-from proda.evaluation.unseen import COLUMNS, ceiling
+from proda.evaluation.unseen import COLUMNS, Answer, ceiling, log_carbon, skill_table
+from proda.inference.profiles import from_tables
 from proda.learning import load_ensemble
+from proda.learning.boosted_residual import fit_residual, read_residual
 from proda.learning.carbon_baselines import BASELINES, as_arrays, fit_baseline, from_arrays
 from proda.learning.carbon_loss import floored_log, judge, site_weights
 from proda.learning.carbon_sites import read_carbon_sites
-from proda.learning.conformal import fit_intervals
+from proda.learning.conformal import LEAST
 from proda.learning.end_to_end import (
     default_share,
     fit_constants,
@@ -72,7 +74,7 @@ def test_plain_network_leaves_out_what_did_not_vary():
 def trained(world):
     return train_end_to_end(
         world.path("sites.parquet"), world.path("through"), **world.data(), model="clm5",
-        settings=SETTINGS, folds=2, fold_members=2,
+        settings=SETTINGS, folds=2, fold_members=2, residual=True,
     )  # fmt: skip
 
 
@@ -108,11 +110,71 @@ def test_intervals_hold_at_places_left_out(trained):
     assert 0.8 <= inside["boosting"] <= 0.97
 
 
+def test_residual_is_judged_by_folds_that_it_has_not_seen(world, trained):
+    rows = pd.read_parquet(world.path("through") / "held_out.parquet")
+    sites = read_carbon_sites(
+        world.path("profiles"), world.path("sites.nc"), world.covariates, "clm5"
+    )
+    inputs = trained.ensemble.features.encode(sites.table).inputs
+    site = sites.layers.row_site
+    depth = 0.5 * (rows["upper"] + rows["lower"]).to_numpy()
+    known, goal = np.log(rows["network"]).to_numpy(), np.log(rows["observed"]).to_numpy()
+    rest, test = (rows["fold"] == 1).to_numpy(), (rows["fold"] == 0).to_numpy()
+    other = fit_residual(inputs, site[rest], depth[rest], known[rest], goal[rest], SETTINGS.seed)
+    added = other.predict(inputs, site[test], depth[test], known[test])
+    np.testing.assert_allclose(
+        rows["network_and_residual"][test], np.exp(known[test] + added), rtol=1e-9
+    )
+    kept = read_residual(world.path("through"))
+    whole = fit_residual(inputs, site, depth, known, goal, SETTINGS.seed)
+    np.testing.assert_array_equal(
+        kept.predict(inputs, site, depth, known), whole.predict(inputs, site, depth, known)
+    )
+    header = json.loads((world.path("through") / "train.json").read_text())
+    stock = header["stocks_left_out"]["network"]["0-100 cm"]
+    assert stock["sites"] == len(sites)
+    assert 0.8 <= stock["interval90"] <= 0.97
+
+
+def test_empty_layers_and_lost_sites_are_outside_every_interval(small):
+    sites, *_ = small
+    layers = sites.layers
+    n = len(layers.row_site)
+    observed = layers.profiles.carbon / 1000.0
+    carbon = np.where(layers.row_site % 4 == 0, 0.0, observed)
+    found = np.arange(len(sites)) % 4 != 1
+    wide = np.full(n, 50.0)
+    answer = Answer(carbon, found, np.zeros(n))
+    answer = replace(answer, lower=log_carbon(answer) - wide, upper=log_carbon(answer) + wide)
+    by = {"all": np.full(n, "all", object)}
+    row = skill_table(sites, {"some": answer}, by).query("method == 'some'").iloc[0]
+    assert row["interval90"] == pytest.approx(0.5, abs=0.01)
+    assert row["lost"] == (~found).sum()
+    assert row["no_logarithm"] == (layers.row_site % 4 == 0).sum()
+    kept = found[layers.row_site]
+    off = np.log(np.maximum(carbon, LEAST) / observed)[kept]
+    assert row["rmse_log"] == pytest.approx(np.sqrt((off**2).mean()))
+    assert row["mean_site_rmse_log"] == pytest.approx(np.sqrt((off**2).mean()))  # 4 layers each
+
+
+def test_source_is_the_collection_of_pooled_profiles():
+    sites = pd.DataFrame({"profile_id": ["pool:a", "pool:b", "own:c", "d"], "lat": 0.0, "lon": 0.0,
+                          "source": ["pool", "pool", "own", ""],
+                          "collection": ["wise", "afsp", None, None]})  # fmt: skip
+    layers = pd.DataFrame({"profile_id": sites["profile_id"], "upper_depth": 0.0,
+                           "lower_depth": 0.1, "soc_stock": 1.0})  # fmt: skip
+    found = from_tables(sites, layers)
+    assert found.collections.tolist() == ["wise", "afsp", "own", "d"]
+    assert found.select([2, 0]).collections.tolist() == ["own", "wise"]
+    plain = from_tables(sites[["profile_id", "lat", "lon"]], layers)
+    assert plain.collections.tolist() == ["pool", "pool", "own", "d"]
+
+
 def test_folder_is_whole_and_its_skill_is_that_of_its_rows(world, trained):
     folder = world.path("through")
     assert {path.name for path in folder.iterdir()} == {
         "network.json", "weights.npz", "history.csv", "skill_carbon.csv", "held_out.parquet",
-        "unseen.json", "baselines.npz", "left_out.csv", "train.json",
+        "unseen.json", "baselines.npz", "left_out.csv", "train.json", "residual.npz",
     }  # fmt: skip
     rows = pd.read_parquet(folder / "held_out.parquet")
     off = np.log(rows["network"] / rows["observed"])
@@ -130,7 +192,9 @@ def test_evaluate_writes_one_row_per_method(world, trained):
     assert result.exit_code == 0, result.output
     table = pd.read_csv(out).set_index("method")
     assert ["method", *table.columns] == list(COLUMNS)
-    assert list(table.index) == ["network", "constant", *BASELINES, "default", "ceiling"]
+    assert list(table.index) == [
+        "network", "network_and_residual", "constant", *BASELINES, "default", "ceiling",
+    ]  # fmt: skip
     assert (table["sites"] == len(world.covariates)).all()
     assert table["log_r2"]["network"] > 0.5
 
@@ -192,6 +256,9 @@ def test_train_command_without_posteriors(world, tmp_path):
     assert "1 networks for clm5" in result.stdout
     told = json.loads((tmp_path / "net" / "train.json").read_text())["settings"]
     assert (told["start"], told["start_weight"], told["epochs"]) == ("random", 0.0, 1)
+    assert not (tmp_path / "net" / "residual.npz").exists()
+    with pytest.raises(LearningError, match="A residual needs folds"):
+        CliRunner().invoke(app, [*words, "--residual"], catch_exceptions=False)
     for more, what in (
         (["--assimilation", "run"], "--assimilation: not for training with --model"),
         (["--random-folds"], "--split random"),
@@ -426,21 +493,6 @@ def test_baselines_learn_and_come_back_from_arrays(name):
     assert np.sqrt(np.mean((found - np.log(carbon)) ** 2)) < limit
     again = from_arrays(as_arrays([fitted]))[0]
     np.testing.assert_array_equal(again.predict(inputs, site, depth), found)
-
-
-def test_intervals_hold_what_they_promise_in_each_class_of_depth():
-    rng = np.random.default_rng(0)
-    depth = np.repeat([0.1, 0.5, 1.5], 4000)
-    spread = rng.uniform(0.1, 1.0, 12000)
-    sd = np.repeat([0.3, 0.6, 1.2], 4000)
-    off = rng.standard_t(3, 12000) * np.sqrt(sd**2 + spread**2) + 0.2
-    scale = np.array([0.5, 0.5, 0.5])
-    half = rng.random(12000) < 0.5
-    one = fit_intervals(off[half], spread[half], depth[half], scale)
-    low, high = one.bounds(np.zeros(12000), spread, depth)
-    inside = (off >= low) & (off <= high)
-    for d in (0.1, 0.5, 1.5):
-        assert 0.88 <= inside[~half & (depth == d)].mean() <= 0.92
 
 
 def test_ceiling_is_the_variance_within_cells(small):

@@ -80,6 +80,14 @@ def train(
         float | None,
         typer.Option(help="With --model: strength of the pull to the start; 0: none."),
     ] = None,
+    residual: Annotated[
+        bool,
+        typer.Option(
+            "--residual",
+            help="With --model: also boost what the networks leave of ln carbon at places left "
+            "out; carries no mechanism.",
+        ),
+    ] = False,
     preset: Annotated[
         Literal["default", "study"], typer.Option(help="Our settings, or those of the study.")
     ] = "default",
@@ -133,13 +141,13 @@ def train(
         _end_to_end(
             covariates, network, profiles, forcing, model, variant or "default", given,
             seed, tuple(global_parameter or ()), folds, 2 if fold_members is None else fold_members,
-            split or "5-degree", fill,
+            split or "5-degree", fill, residual,
         )  # fmt: skip
         return
-    if variant or split or global_parameter or start or start_weight is not None:
+    if variant or split or global_parameter or start or start_weight is not None or residual:
         raise LearningError(
-            "--variant, --split, --global-parameter, --start and --start-weight are for --model "
-            "only."
+            "--variant, --split, --global-parameter, --start, --start-weight and --residual are "
+            "for --model only."
         )
     kept, covariates, network = _paths(inputs, 3, "KEPT COVARIATES NETWORK, or --model")
     from proda.evaluation.train import train_network
@@ -174,7 +182,7 @@ def _paths(given: list[Path], n: int, what: str) -> list[Path]:
 def _end_to_end(
     covariates: Path, network: Path, profiles: Path, forcing: Path, model: str, variant: str,
     given: dict[str, Any], seed: int, shared: tuple[str, ...], folds: int, fold_members: int,
-    split: str, fill: bool,
+    split: str, fill: bool, residual: bool,
 ) -> None:  # fmt: skip
     from proda.evaluation.through import train_end_to_end
     from proda.learning.end_to_end_settings import EndToEndSettings
@@ -187,6 +195,7 @@ def _end_to_end(
             covariates, network, profiles=profiles, forcing=forcing, model=model, variant=variant,
             settings=settings, folds=folds, fold_members=fold_members,
             split=split,  # type: ignore[arg-type]
+            residual=residual,
             missing="median" if fill else "leave_out", progress=show.losses, on_stage=show.stage,
         )  # fmt: skip
     for reason, count in result.left_out["reason"].value_counts().head(5).items():
