@@ -22,7 +22,7 @@ LABELS = {
 
 
 def truth_figure(
-    maps: Mapping[str, tuple[xr.Dataset, xr.Dataset, xr.Dataset]], measured: str
+    maps: Mapping[str, tuple[xr.Dataset, xr.Dataset, xr.Dataset]], measured: str, route: str = ""
 ) -> Figure:
     """Draw what was recovered against the truth: carbon of every model, mechanisms of one.
 
@@ -32,6 +32,8 @@ def truth_figure(
         Model -> map, truth, and map of draws (docs/maps.md), whose 5-95 % range is drawn.
     measured
         The model that the world is made of; only its mechanisms have a truth.
+    route
+        By which the maps were made, for the title; "": not said.
     """
     panels = [(model, STOCK) for model in maps]
     panels += [(measured, name) for name in MECHANISMS if measured in maps]
@@ -69,5 +71,6 @@ def truth_figure(
             )
             if name == STOCK:
                 said.append(f"{model.upper()} r {score['r']:.2f}")
-        figure.suptitle("Carbon to 1 m against the truth: " + ", ".join(said))
+        by = f" ({route})" if route else ""
+        figure.suptitle(f"Carbon to 1 m against the truth{by}: " + ", ".join(said))
     return figure
