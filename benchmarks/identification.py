@@ -9,7 +9,8 @@ blocks), start at the defaults instead of the calibrated constant, random starts
 5-degree blocks, no pull to the start, and random starts without the pull. Every refit is mapped on
 every n-th row and column of half-degree cells. FOLDER keeps `refits_MODEL.nc`, which is not made
 again (an interrupted training resumes), then the tables, the figure and the report. With
-`--only MODEL` one model is refitted and nothing is compared.
+`--only MODEL` one model is refitted and not compared; in a made-up world, `--truth FILE` then says
+how the refits agree with each other and with the truth.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ from proda.comparison.identification import (
     mean_table,
     pair_table,
     parameter_table,
+    truth_correlations,
 )
 from proda.comparison.refits import refit_model
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.refits import KINDS, kinds_named
 from proda.learning.train import Progress
+from proda.maps.totals import open_map
 from proda.plots.identification import identification_figure
 from proda.plots.style import save
 
@@ -151,6 +154,22 @@ def report(given: argparse.Namespace, found: dict[str, xr.Dataset]) -> None:
     write_report(given.folder / "identification.md", lines)
 
 
+def report_truth(given: argparse.Namespace, found: xr.Dataset) -> None:
+    """Write how refits of one model agree with each other and with the truth."""
+    with open_map(given.truth) as opened:
+        right = truth_correlations(found, files.load(opened, given.truth))
+    table = identification_table(pair_table(found))
+    right.round(4).to_csv(given.folder / f"truth_{given.only}.csv", index=False)
+    words = right.assign(pairs=right["refits"])
+    level = right[right["kind"] == ALL].set_index("variable")["level"]
+    write_report(given.folder / f"truth_{given.only}.md", [
+        f"## Refits of {given.only} in a world whose truth is known", "", f"    {_command(given)}",
+        "", machine(), "", "Between refits: median (lowest to highest)", "", *_wide(table), "",
+        "With the truth:", "", *_wide(words),
+        "| level, ln(refit / truth) | " + " | ".join(f"{v:+.2f}" for v in level) + " |",
+    ])  # fmt: skip
+
+
 def _command(given: argparse.Namespace) -> str:
     words = [f"--each {given.each}", f"--every {given.every}", *(f"--set {s}" for s in given.set)]
     if given.kind != [kind.name for kind in KINDS]:
@@ -165,6 +184,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--model", action="append")
     parser.add_argument("--only")
+    parser.add_argument("--truth", type=Path)
     parser.add_argument("--kind", action="append")
     parser.add_argument("--each", type=int, default=3)
     parser.add_argument("--every", type=int, default=4)
@@ -173,7 +193,9 @@ def main() -> None:
     given.kind = given.kind or [kind.name for kind in KINDS]
     given.folder.mkdir(exist_ok=True)
     if given.only:
-        refits(given, given.only)
+        found = refits(given, given.only)
+        if given.truth is not None:
+            report_truth(given, found)
         return
     models = given.model or ["clm5", "compas"]
     report(given, {model: refits(given, model) for model in models})

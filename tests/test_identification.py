@@ -16,6 +16,7 @@ from proda.comparison.identification import (
     mean_table,
     pair_table,
     parameter_table,
+    truth_correlations,
 )
 from proda.comparison.paper import CORRELATIONS
 from proda.comparison.refits import CONSTANT, DEFAULTS
@@ -154,6 +155,36 @@ def test_a_parameter_that_only_the_prior_holds_has_the_spread_of_the_prior():
     assert found["level"] == pytest.approx(found["between_refits"], rel=1e-9)
     assert np.isnan(found["ratio"])  # no pattern at all
     assert np.isnan(found["r"])
+
+
+def made_truth(data, values):
+    """Return a map on a grid whose diagonal are the cells of the refits."""
+    n = data.sizes["cell"]
+    grid = np.full((n, n), np.nan)
+    np.fill_diagonal(grid, values)
+    coords = {"lat": data["lat"].to_numpy(), "lon": data["lon"].to_numpy()}
+    return xr.Dataset(dict.fromkeys(VARIABLES, (("lat", "lon"), grid)), coords)
+
+
+def test_refits_that_agree_can_have_the_pattern_of_the_truth_and_its_level_wrong():
+    signal = pattern(1)[:100]
+    data = refits("clm5", np.tile(pattern(1), (6, 1))).isel(cell=slice(100))
+    found = truth_correlations(data, made_truth(data, np.exp(0.3 * signal) / 2.0))
+    row = found[(found["variable"] == "K") & (found["kind"] == ALL)].iloc[0]
+    assert row["refits"] == 4
+    assert row["lowest"] == pytest.approx(1.0)
+    assert row["level"] == pytest.approx(np.log(2.0))
+    other = truth_correlations(data, made_truth(data, np.exp(-0.3 * signal)))
+    carbon = other[(other["variable"] == "cSoilAbove1m") & (other["kind"] == DEFAULTS)].iloc[0]
+    assert carbon["median"] == pytest.approx(-1.0)
+    assert row["median"] == pytest.approx(identification_table(pair_table(data))["median"].min())
+
+
+def test_truth_on_other_cells_is_refused():
+    data = refits("clm5", np.tile(pattern(1), (6, 1))).isel(cell=slice(10))
+    truth = made_truth(data, np.ones(10))
+    with pytest.raises(ComparisonError, match=r"cells that the truth has not \(lat\)"):
+        truth_correlations(data, truth.assign_coords(lat=truth["lat"] + 0.5))
 
 
 def test_other_cells_the_same_model_and_missing_variables_are_refused():

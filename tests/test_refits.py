@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,7 +21,6 @@ from proda.drivers.sampling import forcing_at_sites
 from proda.drivers.sites import read_sites
 from proda.errors import LearningError, MapError
 from proda.learning import refits as module
-from proda.learning.end_to_end import TrainedThrough
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.network import Network
 from proda.learning.refits import KINDS, draw_blocks, kinds_named, train_refits
@@ -45,7 +46,7 @@ def calls(monkeypatch):
         bias = jnp.asarray(plan.member, jnp.float32)[:, None] * jnp.ones((n, P), jnp.float32)
         history = np.stack([np.full((1, n), 0.0), plan.member[None] / 10.0, np.zeros((1, n))], 2)
         networks = Network((jnp.zeros((n, 2, P)),), (bias,), 0.0, True)
-        return TrainedThrough(networks, np.ones((n, 3)), plan, history, np.zeros(n, int))
+        return SimpleNamespace(networks=networks, history=history, best_epoch=np.zeros(n, int))
 
     monkeypatch.setattr(module, "train_through", pretend)
     return seen

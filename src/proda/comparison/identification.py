@@ -41,7 +41,7 @@ FLAT = 1e-6
 float32 rounds to about that."""
 
 
-def check_refits(first: xr.Dataset, second: xr.Dataset) -> None:
+def check_refits(first: xr.Dataset, second: xr.Dataset | None = None) -> None:
     """Refuse refits of two models that do not lie on the same cells.
 
     Raises
@@ -50,8 +50,10 @@ def check_refits(first: xr.Dataset, second: xr.Dataset) -> None:
         Naming what differs.
     """
     for data in (first, second):
-        if lacking := [n for n in NEEDED if n not in data]:
+        if data is not None and (lacking := [n for n in NEEDED if n not in data]):
             raise ComparisonError(f"The refits of {_name(data)} lack {', '.join(lacking)}.")
+    if second is None:
+        return
     if _name(first) == _name(second):
         raise ComparisonError(f"Both sets of refits are of {_name(first)}; give two models.")
     for name in ("lat", "lon", "land"):
@@ -62,13 +64,14 @@ def check_refits(first: xr.Dataset, second: xr.Dataset) -> None:
             )
 
 
-def pair_table(first: xr.Dataset, second: xr.Dataset) -> pd.DataFrame:
+def pair_table(first: xr.Dataset, second: xr.Dataset | None = None) -> pd.DataFrame:
     """Correlate the maps of every pair of refits, within models and between them.
 
     Parameters
     ----------
     first, second
-        Refits of two models on the same cells (:func:`proda.comparison.refits.refit_model`).
+        Refits of two models on the same cells (:func:`proda.comparison.refits.refit_model`); of one
+        model alone without `second`.
 
     Returns
     -------
@@ -100,7 +103,7 @@ def pair_table(first: xr.Dataset, second: xr.Dataset) -> pd.DataFrame:
 
 
 def _pairs(
-    first: xr.Dataset, second: xr.Dataset
+    first: xr.Dataset, second: xr.Dataset | None
 ) -> Iterator[tuple[str, xr.Dataset, int, xr.Dataset, int]]:
     """Yield pairs of trained refits, and of untrained ones of one kind."""
 
@@ -110,14 +113,14 @@ def _pairs(
             not any(trained) and str(a["kind"][i].item()) == b["kind"][j].item()
         )
 
-    for data in (first, second):
+    for data in (first,) if second is None else (first, second):
         n = data.sizes["refit"]
         for i in range(n):
             for j in range(i + 1, n):
                 if fit(data, i, data, j):
                     yield _name(data), data, i, data, j
-    for i in range(first.sizes["refit"]):
-        for j in range(second.sizes["refit"]):
+    for i in range(first.sizes["refit"] if second is not None else 0):
+        for j in range(second.sizes["refit"] if second is not None else 0):
             if fit(first, i, second, j):
                 yield BETWEEN, first, i, second, j
 
@@ -203,6 +206,59 @@ def _mean(data: xr.Dataset, name: str) -> Float[np.ndarray, " cell"]:
     if name in LOGARITHMIC:
         values = np.log(np.where(values > 0, values, np.nan))
     return np.asarray(values.mean(axis=0))
+
+
+def truth_correlations(data: xr.Dataset, truth: xr.Dataset) -> pd.DataFrame:
+    """Correlate every refit with the truth of a made-up world: refits may agree and be wrong.
+
+    Parameters
+    ----------
+    data
+        Refits of the model that the world is made of.
+    truth
+        Map of the world (:func:`proda.study.twin.make_twin_world`), on the grid of the cells.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per variable and kind (:data:`ALL`: all trained refits): `refits`, the `median`,
+        `lowest` and `highest` correlation with the truth, on the comparison's scale, and `level`,
+        the median over refits of the land-weighted mean of ln(refit / truth).
+
+    Raises
+    ------
+    ComparisonError
+        If a variable is missing, or a cell of the refits is none of the truth's.
+    """
+    check_refits(data)
+    place = {axis: truth[axis].to_numpy() for axis in ("lat", "lon")}
+    at = {axis: np.abs(place[axis][:, None] - data[axis].to_numpy()).argmin(axis=0)
+          for axis in place}  # fmt: skip
+    for axis, index in at.items():
+        if not np.allclose(place[axis][index], data[axis].to_numpy(), atol=1e-6):
+            raise ComparisonError(f"The refits lie on cells that the truth has not ({axis}).")
+    kinds, trained = data["kind"].to_numpy().astype(str), data["trained"].to_numpy()
+    land, rows = data["land"].to_numpy(), []
+    for name in VARIABLES:
+        true = truth[name].transpose("lat", "lon").to_numpy()[at["lat"], at["lon"]]
+        each = [_against(field, true, land, name in LOGARITHMIC) for field in _maps(data, name)]
+        r, level = np.array(each).T
+        groups = {ALL: trained} | {k: kinds == k for k in dict.fromkeys(kinds)}
+        for kind, here in groups.items():
+            rows.append({
+                "variable": name, "kind": kind, "refits": int(here.sum()),
+                "median": np.median(r[here]), "lowest": r[here].min(), "highest": r[here].max(),
+                "level": np.median(level[here]),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _against(x: np.ndarray, true: np.ndarray, land: np.ndarray, log: bool) -> tuple[float, float]:
+    """Correlation with the truth, and mean logarithm of the ratio."""
+    here = np.isfinite(x) & np.isfinite(true) & (land > 0)
+    here &= (np.nan_to_num(x) > 0) & (np.nan_to_num(true) > 0)
+    level = float(np.average(np.log(x[here] / true[here]), weights=land[here]))
+    return _correlated(x[here], true[here], land[here], log)["r"], level
 
 
 def parameter_table(data: xr.Dataset) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from scipy.special import logit
 
 from proda.errors import LearningError
 from proda.learning.carbon_loss import Problem
-from proda.learning.end_to_end import TrainedThrough, train_through
+from proda.learning.end_to_end import train_through
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.network import Network
 from proda.learning.splits import Plan, blocks, plan
@@ -123,7 +123,7 @@ def train_refits(
     runs = [kind for kind in kinds for _ in range(each)]
     design = _plan(runs, latitude, longitude, settings)
     begin = _starts(runs, starts, each)
-    parts: list[tuple[np.ndarray, TrainedThrough]] = []
+    parts = []
     for pulled in (True, False):
         rows = np.array([i for i, kind in enumerate(runs) if kind.pulled is pulled], int)
         if rows.size == 0:
