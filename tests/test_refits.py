@@ -179,7 +179,7 @@ def test_a_sample_of_cells_has_the_numbers_of_the_whole(world):
     values = np.array([[0.4 * row.lower + 0.6 * row.upper for row in model.rows]])
     source = Ensemble(lambda chosen: np.repeat(values[:, None], len(chosen), axis=1))
     all_cells, few = (
-        member_fields(model, source, c, ["CTE", "cSoilAbove1m"]) for c in (whole, some)
+        member_fields(model, [source], c, ["CTE", "cSoilAbove1m"]) for c in (whole, some)
     )
     at = {(a, b): i for i, (a, b) in enumerate(zip(whole.row, whole.column, strict=True))}
     place = [at[rc] for rc in zip(some.row, some.column, strict=True)]

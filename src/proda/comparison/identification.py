@@ -36,9 +36,9 @@ BETWEEN = "between models"
 UNIFORM_SD = float(np.sqrt(1.0 / 12.0))
 """Standard deviation of a parameter that nothing but the prior range holds, as a share of it."""
 
-FLAT = 1e-6
-"""A map whose standard deviation over land is less, in shares of the prior range, has no pattern:
-float32 rounds to about that."""
+FLAT = 1e-3
+"""A map of a parameter whose standard deviation over land is less, in shares of the prior range,
+has no pattern worth a correlation."""
 
 
 def check_refits(first: xr.Dataset, second: xr.Dataset | None = None) -> None:

@@ -24,10 +24,10 @@ from proda.learning.features import Features, fit_features
 from proda.learning.refits import KINDS, RefitKind, Refits, remove_checkpoints, train_refits
 from proda.learning.splits import plan
 from proda.learning.train import Progress
-from proda.maps.cells import LandCells, land_cells
+from proda.maps.cells import land_cells
 from proda.maps.network import NetworkParameters, cell_covariates
 from proda.maps.refits import every_nth, member_fields
-from proda.maps.sources import Default, ParameterSource
+from proda.maps.sources import Default
 from proda.maps.sources import Ensemble as Given
 from proda.models.model import SoilModel
 from proda.simulate import MEAN_B
@@ -90,7 +90,8 @@ def refit_model(
     xarray.Dataset
         The variables that models are compared by, and `share_PARAMETER`, on (refit, cell); on
         refit `kind`, `trained` (False for the defaults, the calibrated constant and random
-        constants), `validation_loss` and `lost`. See :func:`proda.maps.refits.member_fields`.
+        constants), `validation_loss` and `lost`. See :func:`proda.maps.refits.member_fields`. The
+        attributes count `sites`, and those `left_out` for want of forcing or covariates.
 
     Raises
     ------
@@ -105,6 +106,7 @@ def refit_model(
     own = settings.network()
     features = fit_features(sites.table, own.scaling, own.categories)
     encoded = features.encode(sites.table)
+    left_out = len(sites.left_out) + int((~encoded.usable).sum())
     sites = sites.select(np.flatnonzero(encoded.usable))
     kind, p = sites.layers.model, sites.layers.profiles
     problem = problem_of(sites.layers, settings)
@@ -125,12 +127,20 @@ def refit_model(
     cells = every_nth(land_cells(cf.open_grid(grid_forcing)), every)
     networks = _ensemble(refits, sites, features, settings)
     known = cell_covariates(open_covariates(grid_covariates), cells, networks)
-    found = _mapped(kind, NetworkParameters(networks, known, draws=False), cells, refits)
-    others = _untrained(kind, cells, constant, random)
+    sources = [NetworkParameters(networks, known, draws=False), Default(MEAN_B),
+               _everywhere(constant, kind), _everywhere(random, kind)]  # fmt: skip
+    untrained = [DEFAULTS, CONSTANT, *[RANDOM] * each]
+    none = np.full(len(untrained), np.nan)
+    found = member_fields(kind, sources, cells, COMPARED).assign_coords(
+        kind=("refit", [*refits.kind, *untrained]),
+        trained=("refit", np.arange(len(refits.kind) + len(untrained)) < len(refits.kind)),
+        validation_loss=("refit", np.concatenate([refits.loss, none])),
+        lost=("refit", np.concatenate([refits.lost, none])),
+    )
     if checkpoints is not None:
         remove_checkpoints(checkpoints, kind.name)
-    return xr.concat([found, *others], "refit", combine_attrs="override").assign_attrs(
-        settings=str(settings.as_dict()), sites=len(sites), every=every
+    return found.assign_attrs(
+        settings=str(settings.as_dict()), sites=len(sites), left_out=left_out, every=every
     )
 
 
@@ -176,33 +186,7 @@ def _ensemble(
     )  # fmt: skip
 
 
-def _mapped(
-    model: SoilModel, source: ParameterSource, cells: LandCells, refits: Refits
-) -> xr.Dataset:
-    found = member_fields(model, source, cells, COMPARED)
-    return found.assign_coords(
-        kind=("refit", list(refits.kind)), trained=("refit", np.ones(len(refits.kind), bool)),
-        validation_loss=("refit", refits.loss), lost=("refit", refits.lost),
-    )  # fmt: skip
-
-
-def _untrained(
-    model: SoilModel, cells: LandCells, constant: np.ndarray, random: np.ndarray
-) -> list[xr.Dataset]:
-    """Map the defaults, the calibrated constant and the random starts as they are."""
-
-    def everywhere(shares: np.ndarray) -> Given:
-        values = physical(shares, model)
-        return Given(lambda chosen: np.repeat(values[:, None], len(chosen), axis=1))
-
-    out = []
-    for name, source in ((DEFAULTS, Default(MEAN_B)), (CONSTANT, everywhere(constant)),
-                         (RANDOM, everywhere(random))):  # fmt: skip
-        found = member_fields(model, source, cells, COMPARED)
-        n = found.sizes["refit"]
-        nan = np.full(n, np.nan)
-        out.append(found.assign_coords(
-            kind=("refit", [name] * n), trained=("refit", np.zeros(n, bool)),
-            validation_loss=("refit", nan), lost=("refit", nan),
-        ))  # fmt: skip
-    return out
+def _everywhere(shares: Float[np.ndarray, "member parameter"], model: SoilModel) -> Given:
+    """Return constants as members that have the same values at every cell."""
+    values = physical(shares, model)
+    return Given(lambda chosen: np.repeat(values[:, None], len(chosen), axis=1))

@@ -11,7 +11,7 @@ import xarray as xr
 from proda.errors import MapError
 from proda.maps.cells import LandCells
 from proda.maps.members import run_members
-from proda.maps.outputs import state_variables
+from proda.maps.outputs import STOCKS, state_variables
 from proda.maps.sources import ParameterSource
 from proda.models.model import Reason, SoilModel
 
@@ -42,14 +42,14 @@ def every_nth(cells: LandCells, n: int) -> LandCells:
 
 
 def member_fields(
-    model: SoilModel, source: ParameterSource, cells: LandCells, names: Sequence[str]
+    model: SoilModel, sources: Sequence[ParameterSource], cells: LandCells, names: Sequence[str]
 ) -> xr.Dataset:
     """Run every member at some cells and keep each one's answer.
 
     Parameters
     ----------
-    model, source
-        What to run, and where its parameters come from.
+    model, sources
+        What to run, and where parameters come from; the members of all sources, in their order.
     cells
         Cells, such as :func:`every_nth` picks.
     names
@@ -66,7 +66,9 @@ def member_fields(
     for start in range(0, len(cells), CHUNK):
         index = np.arange(start, min(start + CHUNK, len(cells)))
         forcing = cells.forcing(index)
-        members, known = source.at(model, index, forcing, "physical")
+        given = [source.at(model, index, forcing, "physical") for source in sources]
+        members = [member for some, _ in given for member in some]
+        known = np.concatenate([there for _, there in given])
         found = run_members(model, members, forcing)
         fine = known & (found["reason"] == Reason.FEASIBLE)
         here = {name: np.where(fine, found[name], np.nan) for name in names}
@@ -77,7 +79,8 @@ def member_fields(
             share = (values - row.lower) / (row.upper - row.lower)
             here[SHARE_PREFIX + row.name] = np.where(known, share, np.nan)
         parts.append(here)
-    units = {v.name: v.unit for v in state_variables(list(names))}
+    stocks = {stock.name for stock in STOCKS}
+    units = {v.name: v.unit for v in state_variables([n for n in names if n not in stocks])}
     meanings = {row.name: row.meaning for row in model.rows}
     data = {}
     for name in parts[0]:

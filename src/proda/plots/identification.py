@@ -33,7 +33,7 @@ def identification_figure(pairs: pd.DataFrame, means: pd.DataFrame | None = None
     models = [of for of in dict.fromkeys(pairs["of"]) if of != BETWEEN]
     groups = [*models, BETWEEN]
     with style():
-        figure, axis = plt.subplots(figsize=(8.0, 4.2), layout="constrained")
+        figure, axis = plt.subplots(figsize=(9.5, 4.4), layout="constrained")
         rng = np.random.default_rng(0)
         for i, name in enumerate(VARIABLES):
             own = pairs[pairs["variable"] == name]
