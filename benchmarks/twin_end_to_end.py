@@ -1,7 +1,8 @@
 """Learning end to end in worlds whose truth is known: carbon, components, parameters.
 
     python -m benchmarks.twin_end_to_end FOLDER [--measured clm5] [--sites 120] [--resolution 7.5]
-        [--set epochs=100 ...] [--posterior clm5=MAP.nc[,SPREAD.nc] ...]
+        [--model clm5 --model compas] [--set epochs=100 ...]
+        [--posterior clm5=MAP.nc[,SPREAD.nc] ...]
 
 The world is `proda.study.twin.make_twin_world` (by default that of `proda demo`); everything from
 profiles to forcing runs through the commands that a user has. Both models are trained end to end
@@ -99,6 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--measured", default="clm5")
+    parser.add_argument("--model", action="append")
     parser.add_argument("--sites", type=int, default=120)
     parser.add_argument("--resolution", type=float, default=7.5)
     parser.add_argument("--seed", type=int, default=1)
@@ -109,7 +111,7 @@ def main() -> None:
     world = inputs(given.folder, given)
     truth = loaded(world.truth(world.measured_model))
     maps, seconds = [], []
-    for model in MODELS:
+    for model in given.model or MODELS:
         one, took = trained(given.folder, world, model, parsed(given.set))
         maps.append(one)
         seconds.append(f"{model} {took:.0f} s")
@@ -125,7 +127,8 @@ def main() -> None:
     shown = table[["model", "route", "cells", "variable", "n_cells", "truth", "recovered", "r",
                    "r2", "rmse", "coverage_90"]].round(3)  # fmt: skip
     words = " ".join(["python -m benchmarks.twin_end_to_end FOLDER", f"--measured {given.measured}",
-                      f"--sites {given.sites}", f"--resolution {given.resolution:g}",
+                      *(f"--model {m}" for m in given.model or ()), f"--sites {given.sites}",
+                      f"--resolution {given.resolution:g}",
                       *(f"--set {s}" for s in given.set)])  # fmt: skip
     write_report(given.folder / "twin_end_to_end.md", [
         f"## Profiles of {world.measured_model.upper()}'s world", "", f"    {words}", "", machine(),

@@ -119,8 +119,10 @@ def _pairs(
             for j in range(i + 1, n):
                 if fit(data, i, data, j):
                     yield _name(data), data, i, data, j
-    for i in range(first.sizes["refit"] if second is not None else 0):
-        for j in range(second.sizes["refit"] if second is not None else 0):
+    if second is None:
+        return
+    for i in range(first.sizes["refit"]):
+        for j in range(second.sizes["refit"]):
             if fit(first, i, second, j):
                 yield BETWEEN, first, i, second, j
 
