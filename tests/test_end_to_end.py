@@ -26,10 +26,20 @@ from proda.learning.carbon_baselines import BASELINES, as_arrays, fit_baseline, 
 from proda.learning.carbon_loss import floored_log, judge, site_weights
 from proda.learning.carbon_sites import read_carbon_sites
 from proda.learning.conformal import fit_intervals
-from proda.learning.end_to_end import default_share, fit_constants, problem_of, train_through
+from proda.learning.end_to_end import (
+    default_share,
+    fit_constants,
+    problem_of,
+    starts_of,
+    train_through,
+)
+from proda.learning.end_to_end_loss import end_to_end_loss, initial_learners
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.forcing_summary import forcing_summary, with_forcing
-from proda.learning.splits import plan
+from proda.learning.program import runs_of
+from proda.learning.settings import LearningSettings
+from proda.learning.splits import Plan, plan
+from proda.learning.train import train
 from tests.training_worlds import make_world
 
 SETTINGS = EndToEndSettings(
@@ -159,11 +169,14 @@ def test_train_command_without_posteriors(world, tmp_path):
     words = [
         "train", str(world.path("sites.parquet")), str(tmp_path / "net"), "--model", "clm5",
         "--profiles", str(world.path("profiles")), "--forcing", str(world.path("sites.nc")),
-        "--members", "1", "--epochs", "1", "--folds", "0",
+        "--members", "1", "--epochs", "1", "--folds", "0", "--start", "random",
+        "--start-weight", "0",
     ]  # fmt: skip
     result = CliRunner().invoke(app, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "1 networks for clm5" in result.stdout
+    told = json.loads((tmp_path / "net" / "train.json").read_text())["settings"]
+    assert (told["start"], told["start_weight"], told["epochs"]) == ("random", 0.0, 1)
     for more, what in (
         (["--assimilation", "run"], "--assimilation: not for training with --model"),
         (["--random-folds"], "--split random"),
@@ -172,6 +185,9 @@ def test_train_command_without_posteriors(world, tmp_path):
             CliRunner().invoke(app, [*words, *more], catch_exceptions=False)
     with pytest.raises(LearningError, match="KEPT COVARIATES NETWORK"):
         CliRunner().invoke(app, words[:3], catch_exceptions=False)
+    for option in (["--start", "random"], ["--start-weight", "0"]):
+        with pytest.raises(LearningError, match="--start-weight are for --model only"):
+            CliRunner().invoke(app, [*words[:3], *option], catch_exceptions=False)
 
 
 def test_interrupted_training_resumes_bit_for_bit(small, tmp_path):
@@ -244,6 +260,91 @@ def test_site_without_steady_state_is_drawn_to_the_start(world):
     step = -np.asarray(lost.by_logit[0])
     assert step[names.index("tau_enz_decay")] > 0
     assert (np.delete(step, names.index("tau_enz_decay")) == 0).all()
+
+
+def test_site_that_loses_its_steady_state_in_training_finds_it_again(world):
+    """Random starts and no pull: what draws the site back is the start, not `start_weight`."""
+    sites = read_carbon_sites(
+        world.path("profiles"), world.path("sites.nc"), world.covariates, "compas"
+    ).select(np.arange(12))
+    settings = replace(
+        SETTINGS, hidden=(1,), start="random", start_weight=0.0, epochs=20, batch_size=12,
+        learning_rate=0.05, weight_decay=0.0, members=1,
+    )  # fmt: skip
+    problem = problem_of(sites.layers, settings)
+    names = [row.name for row in sites.layers.model.rows]
+    decay = names.index("tau_enz_decay")
+    every = np.arange(12, dtype=np.int32)[None]
+    design = Plan(every, every, np.array([-1]), np.array([0]))
+    starts = starts_of(design, {}, default_share(sites.layers, 0.966), settings)
+    inputs = np.zeros((12, 1))
+    inputs[3] = 1.0  # only this site is moved away from the start
+    loss = end_to_end_loss(inputs, problem, np.ones(len(names)), settings)
+    runs = runs_of(design, starts, settings.seed)
+    learner = initial_learners(runs, 1, settings)
+    last = jnp.zeros((1, 1, len(names)), jnp.float32).at[0, 0, decay].set(-12.0)
+    network = replace(learner.network, weights=(jnp.ones((1, 1, 1), jnp.float32), last))
+    trained = train(
+        loss, learner._replace(network=network), runs, design, settings, {}, "end-to-end"
+    )
+    assert trained.history[0, 0, 2] == pytest.approx(1 / 12)
+    assert trained.history[-1, 0, 2] == 0.0
+    assert np.isfinite(trained.history).all()
+
+
+def test_starts_are_the_constant_the_default_or_each_members_own(small):
+    sites, *_ = small
+    p = sites.layers.profiles
+    design = plan(p.latitude, p.longitude, SETTINGS, np.arange(len(sites)) % 2, 2)
+    default = default_share(sites.layers, 0.966)
+    constants = {-1: default * 0.9, 0: default * 0.8, 1: default * 0.7}
+
+    def found(**changes):
+        own = replace(SETTINGS, **changes)
+        return 1 / (1 + np.exp(-starts_of(design, constants, default, own)))
+
+    np.testing.assert_allclose(found(), [constants[f] for f in design.fold], rtol=1e-12)
+    np.testing.assert_allclose(found(start="default"), np.tile(default, (6, 1)), rtol=1e-12)
+    random = found(start="random")
+    assert ((random > 0.1) & (random < 0.9)).all()
+    assert len(np.unique(random)) == random.size
+    np.testing.assert_array_equal(random, found(start="random", members=7))
+    assert (random != found(start="random", seed=1)).all()
+
+
+def test_random_starts_are_where_members_begin(small):
+    sites, problem, design, settings = small
+    settings = replace(settings, start="random", learning_rate=1e-12)
+    starts = starts_of(design, {}, default_share(sites.layers, 0.966), settings)
+    inputs = np.random.default_rng(0).normal(size=(len(sites), 3))
+    trained = train_through(inputs, problem, starts, design, settings)
+    np.testing.assert_allclose(trained.networks.biases[-1], starts, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"start": "middle"}, "start = 'middle'; it is one of: constant, default, random"),
+        ({"loss": "study"}, "loss is for training on posteriors"),
+        ({"tuning_epochs": 3}, "tuning_epochs is for training on posteriors"),
+        ({"start_weight": -1.0}, "start_weight = -1.0; it must not be negative"),
+        ({"floor": 0.0}, "floor = 0.0; it must be above 0"),
+        ({"epochs": 0}, "epochs = 0; it must be above 0"),
+    ],
+)
+def test_settings_that_make_no_sense_here_are_refused(changes, message):
+    with pytest.raises(LearningError, match=message):
+        EndToEndSettings(**changes)
+
+
+def test_settings_of_networks_are_those_of_every_training():
+    settings = replace(SETTINGS, resample="bootstrap", seed=4)
+    own = settings.network()
+    assert type(own) is LearningSettings
+    assert LearningSettings.from_dict(own.as_dict()) == own
+    assert (own.hidden, own.epochs, own.resample, own.seed) == ((16,), 20, "bootstrap", 4)
+    assert "tuning_rate" not in settings.as_dict()
+    assert settings.as_dict()["resample"] == "bootstrap"
 
 
 def test_gradient_of_the_loss_is_that_of_finite_differences(small):

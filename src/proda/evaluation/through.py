@@ -15,7 +15,6 @@ import jax
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from scipy.special import logit
 
 from proda import files
 from proda.errors import LearningError
@@ -37,11 +36,12 @@ from proda.learning.carbon_sites import CarbonSites, read_carbon_sites
 from proda.learning.checkpoint import versions
 from proda.learning.conformal import Intervals, fit_intervals
 from proda.learning.end_to_end import (
-    TrainedThrough,
     default_share,
+    error_scale,
     fit_constants,
     physical,
     problem_of,
+    starts_of,
     train_through,
 )
 from proda.learning.end_to_end_settings import EndToEndSettings
@@ -50,7 +50,7 @@ from proda.learning.features import Missing, fit_features
 from proda.learning.join import MISSING
 from proda.learning.splits import NO_FOLD, plan, random_folds, spatial_folds
 from proda.learning.store import save_ensemble
-from proda.learning.train import Progress
+from proda.learning.train import Progress, Trained
 from proda.learning.unseen_file import write_unseen
 from proda.simulate import MEAN_B
 
@@ -148,11 +148,10 @@ def train_end_to_end(
     problem = problem_of(sites.layers, settings)
     firsts = np.array([int(np.flatnonzero(design.fold == f)[0]) for f in np.unique(design.fold)])
     tell("calibrated constant")
-    constants, _ = fit_constants(
-        problem, default_share(sites.layers, MEAN_B), design.select(firsts), settings, progress
-    )
+    default = default_share(sites.layers, MEAN_B)
+    constants, _ = fit_constants(problem, default, design.select(firsts), settings, progress)
     of_fold = dict(zip(design.fold[firsts].tolist(), constants, strict=True))
-    starts = np.stack([logit(np.clip(of_fold[f], 1e-6, 1 - 1e-6)) for f in design.fold.tolist()])
+    starts = starts_of(design, of_fold, default, settings)
     tell("training")
     checkpoint = training_checkpoints(target)[0]
     trained = train_through(inputs, problem, starts, design, settings, checkpoint, progress)
@@ -169,7 +168,7 @@ def train_end_to_end(
     )  # fmt: skip
     constant = physical(of_fold[NO_FOLD], sites.layers.model)
     values = dict(zip(names, constant.tolist(), strict=True))
-    scale = np.exp(np.log(whole.scale).mean(axis=0))
+    scale = np.exp(np.log(error_scale(whole)).mean(axis=0))
     tell("methods without a soil model")
     fitted = [_fit(name, sites, inputs, settings) for name in baselines]
     skill, intervals, rows = None, {}, None
@@ -263,7 +262,7 @@ def _fit(name: str, sites: CarbonSites, inputs: np.ndarray, settings: EndToEndSe
 
 
 def _left_out_answers(
-    sites: CarbonSites, inputs: np.ndarray, fold: np.ndarray, trained: TrainedThrough,
+    sites: CarbonSites, inputs: np.ndarray, fold: np.ndarray, trained: Trained,
     constants: dict[int, np.ndarray], baselines: tuple[str, ...], settings: EndToEndSettings,
 ) -> dict[str, Answer]:  # fmt: skip
     """Carbon at every site by methods that have not seen its fold."""
