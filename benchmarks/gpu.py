@@ -33,7 +33,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from proda.learning.carbon_program import CarbonData, epoch, initial_state, runs_of
 from scipy.special import logit
 
 import proda
@@ -49,6 +48,7 @@ from proda.inference.run import default_width
 from proda.inference.sampling import Problem, advance, chain_keys, start
 from proda.inference.settings import Settings
 from proda.inference.sites import assemble
+from proda.learning.carbon_program import CarbonData, epoch, initial_state, runs_of
 from proda.learning.carbon_sites import read_carbon_sites
 from proda.learning.end_to_end import default_share, problem_of
 from proda.learning.end_to_end_settings import EndToEndSettings
