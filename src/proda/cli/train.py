@@ -285,9 +285,11 @@ class _Shown:
         self.bar.update(self.now, description=name)
 
     def losses(self, told: Progress) -> None:
-        loss = f"{np.nanmean(told.validation_loss):.4g}" if np.isfinite(
-            told.validation_loss).any() else "-"  # fmt: skip
-        text = (f"{told.stage}: validation loss {loss}, "
+        kind, losses = "validation", told.validation_loss
+        if not np.isfinite(losses).any():  # no site is set aside
+            kind, losses = "training", told.training_loss
+        loss = f"{np.nanmean(losses):.4g}" if np.isfinite(losses).any() else "-"
+        text = (f"{told.stage}: {kind} loss {loss}, "
                 f"{int(told.stopped.sum())} of {told.stopped.size} stopped")  # fmt: skip
         if told.stage not in self.tasks:
             self.tasks[told.stage] = self.bar.add_task(text, total=told.epochs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,9 @@ from proda.models.model import SoilModel
 
 RANDOM = (0.1, 0.9)
 """Random starts lie between these shares of the prior range, uniformly."""
+
+STEPS = 12
+"""Fewest batches of an epoch: sites of small studies are divided into smaller batches."""
 
 NEAREST = 0.05
 """Defaults closer to an end of the prior range than this share, or outside, start here instead."""
@@ -139,6 +143,7 @@ def train_through(
         raise LearningError(
             f"global_parameters: {', '.join(unknown)} not known; the model has {', '.join(names)}."
         )
+    settings = replace(settings, batch_size=batch_size(plan, settings))
     varies = np.array([name not in settings.global_parameters for name in names])
     loss = end_to_end_loss(inputs, problem, varies, settings)
     runs = runs_of(plan, starts, settings.seed)
@@ -153,6 +158,15 @@ def train_through(
     return train(
         loss, learners, runs, plan, settings, data, stage, checkpoint, on_progress=on_progress
     )
+
+
+def batch_size(plan: Plan, settings: EndToEndSettings) -> int:
+    """Return the sites of a batch: at most `settings.batch_size`, and `STEPS` batches an epoch.
+
+    Otherwise a small study would end after a few steps with networks that have learnt nothing.
+    """
+    longest = int((plan.train >= 0).sum(axis=1).max())
+    return max(1, min(settings.batch_size, longest // STEPS))
 
 
 def error_scale(trained: Trained) -> Float[np.ndarray, "run depth_class"]:

@@ -23,7 +23,9 @@ class EndToEndSettings(LearningSettings):
 
     Settings of networks, inputs and plans are those of `LearningSettings`, some with other
     defaults; those that are for posteriors only (`IDLE`) are refused. The rate of AdamW falls along
-    a cosine.
+    a cosine. By default no site is set aside for validation (`validation_share` 0), and the last
+    weights are kept: a few blocks of the map say little of the others, and the best epoch by them
+    is chance.
 
     Parameters
     ----------
@@ -42,16 +44,18 @@ class EndToEndSettings(LearningSettings):
         Loss of a site without a steady state, and the weight of its pull back to the start.
     global_parameters
         Names of parameters that are learnt but the same everywhere.
-    constant_rate, constant_epochs
+    constant_rate, constant_epochs, constant_batch
         Training of the calibrated constant.
     """
 
     dropout: float = 0.2
     input_noise: float = 0.1
-    learning_rate: float = 4e-3
-    weight_decay: float = 0.05
-    epochs: int = 30
+    learning_rate: float = 6e-3
+    weight_decay: float = 0.5
+    batch_size: int = 1024
+    epochs: int = 12
     patience: int | None = None
+    validation_share: float = 0.0
     tuning_epochs: int = 0
     floor: float = 0.3
     start: Start = "constant"
@@ -62,10 +66,12 @@ class EndToEndSettings(LearningSettings):
     global_parameters: tuple[str, ...] = ()
     constant_rate: float = 0.03
     constant_epochs: int = 3
+    constant_batch: int = 256
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("floor", "steepest", "lost", "constant_rate", "constant_epochs"):
+        for name in ("floor", "steepest", "lost", "constant_rate", "constant_epochs",
+                     "constant_batch"):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise LearningError(f"{name} = {getattr(self, name)}; it must be above 0.")
         for name in ("input_noise", "start_weight", "back"):
@@ -88,6 +94,7 @@ class EndToEndSettings(LearningSettings):
         return dataclasses.replace(
             self, hidden=(1,), dropout=0.0, input_noise=0.0, weight_decay=0.0, members=1,
             learning_rate=self.constant_rate, epochs=self.constant_epochs, patience=None,
+            batch_size=self.constant_batch,
             global_parameters=(),
         )  # fmt: skip
 

@@ -139,6 +139,11 @@ def train_parameters(
         If rows do not fit, no site constrains any parameter, the checkpoint is of other data or
         settings (naming them), or a run diverged (naming it).
     """
+    if settings.validation_share == 0:
+        raise LearningError(
+            "validation_share = 0; training on posteriors keeps the weights with the lowest "
+            "validation loss, so it must be above 0."
+        )
     loss = parameter_loss(inputs, targets, settings)
     runs = runs_of(plan, centres(targets, plan, settings), settings.seed)
     networks = initial_networks(runs.key, inputs.shape[1], runs.start, settings)

@@ -266,8 +266,11 @@ def run_until(state: State, loss: Loss, runs: Runs, stop: Int[Array, ""]) -> Sta
         learner, optimizer, training = _pass(state, loss, runs)
         held, lost = _validate(learner, loss, runs)
         active = ~state.stopped
+        # without validation sites the last weights are kept, and training judges itself
+        none = runs.validation.shape[1] == 0
+        judged = training if none else held
         # not finite: let it through, so that the caller sees and names the run
-        better = active & ~(held >= state.best_loss)
+        better = active if none else active & ~(held >= state.best_loss)
         best_epoch = jnp.where(better, state.epoch, state.best_epoch)
         stopped = state.stopped
         if loss.recipe.patience is not None:
@@ -276,7 +279,7 @@ def run_until(state: State, loss: Loss, runs: Runs, stop: Int[Array, ""]) -> Sta
         return State(
             state.epoch + 1, _choose(active, learner, state.learner),
             _choose(active, optimizer, state.optimizer), _choose(better, learner, state.best),
-            jnp.where(better, held, state.best_loss), best_epoch, stopped,
+            jnp.where(better, judged, state.best_loss), best_epoch, stopped,
             state.history.at[state.epoch].set(told),
         )  # fmt: skip
 

@@ -45,7 +45,8 @@ class LearningSettings:
         AdamW with a one-cycle cosine schedule, or Adadelta at a constant rate.
     batch_size, epochs, patience
         `patience`: epochs without a better validation loss before a member stops; None: never.
-        The weights with the lowest validation loss are kept in any case.
+        The weights with the lowest validation loss are kept in any case, or the last ones where
+        no site is set aside for validation (end to end only).
     validation, validation_share
         Sites each member sets aside to choose its epoch: whole blocks of the map, or random ones.
     resample
@@ -110,8 +111,15 @@ class LearningSettings:
             raise LearningError(f"hidden = {self.hidden}; give at least one width above 0.")
         if not 0 <= self.dropout < 1:
             raise LearningError(f"dropout = {self.dropout:g}; it is a share from 0 to below 1.")
-        if not 0 < self.validation_share < 1:
-            raise LearningError(f"validation_share = {self.validation_share:g}; it is inside 0-1.")
+        if not 0 <= self.validation_share < 1:
+            raise LearningError(
+                f"validation_share = {self.validation_share:g}; it must be at least 0 and below 1."
+            )
+        if self.validation_share == 0 and self.patience is not None:
+            raise LearningError(
+                f"patience = {self.patience} needs validation sites: set validation_share above 0, "
+                "or no patience."
+            )
         for name in ("batch_size", "epochs", "members", "patience", "learning_rate",
                      "block_degrees", "prior_weight"):  # fmt: skip
             value = getattr(self, name)

@@ -146,6 +146,8 @@ def plan(
 def _hold_out(
     rows: np.ndarray, block: np.ndarray, settings: LearningSettings, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
+    if settings.validation_share == 0:
+        return rows, rows[:0]
     wanted = max(1, round(settings.validation_share * rows.size))
     if settings.validation == "random":
         held = np.isin(np.arange(rows.size), rng.permutation(rows.size)[:wanted])
