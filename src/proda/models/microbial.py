@@ -20,6 +20,7 @@ from proda.column.environment import (
     environment_of_means,
 )
 from proda.column.ratio import ratio
+from proda.forcing import LITTER
 from proda.models.litter import litter_steady_state
 from proda.models.model import SoilModel, SteadyState, Transfers, Values
 
@@ -38,6 +39,7 @@ class MicrobialModel(SoilModel):
     pools: ClassVar[tuple[str, ...]] = ("CWD", "ML", "CL", "LL", "DOC", "MIC", "ENZ", "mSOC")
     soil_pools: ClassVar[tuple[str, ...]] = ("DOC", "MIC", "ENZ", "mSOC")
     transported: ClassVar[tuple[str, ...]] = ("ML", "CL", "LL")
+    fed_by_plants: ClassVar[tuple[str, ...]] = LITTER
     saturated_by: ClassVar[tuple[str, str]]
     """Pools whose concentration K_m is compared with: in assimilation, in decomposition."""
 

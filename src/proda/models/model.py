@@ -38,6 +38,8 @@ class Reason(IntEnum):
     """A pool or rate exceeds what float64 can hold."""
     MOSTLY_MICROBES = 3
     """Less than ten times the microbial biomass in all (rule of the published COMPAS only)."""
+    NOT_CONVERGED = 4
+    """The general steady state was not found: there may be none."""
 
     @property
     def words(self) -> str:
@@ -100,6 +102,9 @@ class SoilModel(eqx.Module):
     """Pools that a measured soil profile contains."""
     transported: ClassVar[tuple[str, ...]]
     """Pools that mix vertically."""
+    fed_by_plants: ClassVar[tuple[str, ...]] = ()
+    """Pools whose carbon comes from plants and from each other alone and whose decay depends on no
+    pool: the general steady state takes them from one linear solve. It may always be empty."""
     rows: ClassVar[tuple[Parameter, ...]]
     """The parameter registry."""
     shares: ClassVar[tuple[tuple[str, ...], ...]] = ()
