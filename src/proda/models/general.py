@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -79,12 +78,7 @@ def general_steady_state(model: SoilModel, parameters: Values, column: Column) -
     found = root.converged & balanced
     co2 = model.respiration(root.amounts, t) * column.grid.thickness
     extra = jnp.where(found, Reason.FEASIBLE, Reason.NOT_CONVERGED)
-    state = model.finish(root.amounts, co2, True, column, extra)
-    # A balance of the whole column that fails says no more than that Newton's method did.
-    reason = jnp.where(
-        state.reason == Reason.NO_STEADY_STATE, Reason.NOT_CONVERGED, state.reason
-    ).astype(jnp.int8)
-    return eqx.tree_at(lambda state: state.reason, state, reason)
+    return model.finish(root.amounts, co2, True, column, extra)
 
 
 def _at_held_rates(

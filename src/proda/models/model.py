@@ -267,6 +267,8 @@ class SoilModel(eqx.Module):
         )
         reason = jnp.asarray(Reason.FEASIBLE if extra is None else extra)
         reason = jnp.where(feasible & balanced, reason, Reason.NO_STEADY_STATE)
+        if extra is not None:  # a state that Newton's method did not reach balances nothing
+            reason = jnp.where(extra == Reason.NOT_CONVERGED, extra, reason)
         reason = jnp.where(finite, reason, Reason.NOT_FINITE).astype(jnp.int8)
         # The published code returns the numbers it rejects; parity tests compare them.
         keep = (reason == Reason.FEASIBLE) | (self.published & finite)
