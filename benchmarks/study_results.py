@@ -94,6 +94,14 @@ def main() -> None:
         text += ["90 % intervals of carbon, measurement error included, hold of the layers left "
                  "out: " + "; ".join(f"{kind} {found['coverage']:.1%}" for kind, found in
                                      header["spread_of_carbon"].items()) + ".", ""]  # fmt: skip
+    text += ["End to end, every method at places left out:", ""]
+    for model in models:
+        path = run / model / "end_to_end" / "network" / "skill_carbon.csv"
+        if path.is_file():
+            skill = pd.read_csv(path)
+            text += [f"{model.upper()}:", "", *table(skill[skill["by"] == "all"][[
+                "method", "lost", "log_r2", "rmse_log", "bias_log", "site_rmse_log",
+                "interval90"]])]  # fmt: skip
     prefer = read["preference"]
     prefer = prefer[(prefer["criterion"] == "log_evidence") & (prefer["sites"] > 0)]
     text += [
@@ -107,9 +115,11 @@ def main() -> None:
         "## Findings of the paper", "",
     ]  # fmt: skip
     findings = read["findings"].fillna("")
-    counts = findings["verdict"].value_counts()
-    text += [", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + ".", "",
-             *table(findings[["section", "paper", "run", "verdict", "reason"]])]  # fmt: skip
+    for route, own in findings.groupby("route", sort=False):
+        counts = own["verdict"].value_counts()
+        text.append(f"{route}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}.")
+    columns = ["section", "paper", "route", "run", "verdict", "reason"]
+    text += ["", *table(findings[columns])]
     for stem, title in FIGURES.items():
         for path in sorted((run / "figures").glob(f"{stem}*.png")):
             target = DOCS / "images" / f"real_{path.name}"

@@ -46,13 +46,14 @@ def record(folder: Path, *, synthetic: bool = False) -> Path:
     return folder
 
 
-def write_settings(folder: Path, models: tuple[str, ...]) -> None:
+def write_settings(folder: Path, models: tuple[str, ...], route: str = "posterior") -> None:
     """Write study.toml as `proda run` does."""
     for name in ("layers", "profiles"):
         (folder / f"{name}.parquet").touch()
     settings = parse(
         {
             "study": {"name": "A made-up <study>", "models": models, "seed": 3},
+            "learning": {"route": route},
             "profiles": {"source": [{"reader": "tidy", "name": "survey", "folder": "."}]},
             "forcing": {"climate": "climate.nc"},
             "covariates": {"grid": "covariates.nc"},

@@ -23,6 +23,7 @@ from proda.comparison.inputs import open_models
 from proda.comparison.michaelis import ratios_at_sites
 from proda.comparison.preference import median_interval, not_comparable, site_differences
 from proda.comparison.regions import REGIONS, Region, region_table
+from proda.comparison.routes import side_by_side, where_it_holds
 from proda.comparison.run import TABLES, covariates_of_run
 from proda.errors import ComparisonError, MapError
 from proda.plots.comparison import figures
@@ -91,7 +92,10 @@ def test_without_the_papers_models_findings_say_why(world, tmp_path):
     result = compare_models(other, tmp_path / "out")
     assert set(verdicts(result)) == {"cannot be judged"}
     reasons = result.findings.set_index("id")["reason"]
-    assert reasons["after_r"] == "needs maps of clm5 and compas with parameters after assimilation"
+    assert (
+        reasons["after_r"]
+        == "needs maps of clm5 and compas with parameters constrained by profiles"
+    )
     assert set(result.tables["correlations"]["second"]) == {"microbial"}
 
 
@@ -313,6 +317,82 @@ def test_figures_say_what_they_show(world):
     assert f"COMPAS preferred at {share:.0%} of 80 sites" in title
     assert "of DOC at 100%" in makers["michaelis_compas"]().get_suptitle()
     plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def routed(world, tmp_path_factory):
+    """End to end the models are what they were before any data; from posteriors as in the paper."""
+    given = {m: replace(f, end_to_end=f.default) for m, f in world[1].items()}
+    return given, compare_models(
+        given, tmp_path_factory.mktemp("routed"), reference=world[0] / "reference.nc",
+        covariates=covariates_of_run(world[0]),
+    )  # fmt: skip
+
+
+def test_findings_are_judged_under_each_route(world, routed):
+    found = routed[1].findings
+    verdict = found.pivot_table(index="id", columns="route", values="verdict", aggfunc="first")
+    pd.testing.assert_series_equal(
+        verdict["from posteriors"], verdicts(world[2]).sort_index(), check_names=False
+    )
+    told = side_by_side(found).set_index("id")
+    assert told.loc["after_boreal_compas", "end to end"] == "disagrees"
+    assert told.loc["after_boreal_compas", "holds"] == "only from posteriors"
+    assert told.loc["after_boreal_clm5", "holds"] == "yes"
+    # What is said of posteriors at sites is not judged end to end.
+    assert told.loc["equally_effective", "holds"] == "from posteriors, not judged end to end"
+    assert "needs the posteriors" in told.loc["equally_effective", "this run, end to end"]
+    assert told.loc["future", "holds"] == "not judged"
+    # Maps that are those of before cannot make the models converge.
+    assert "+0.00" in told.loc["r_rises", "this run, end to end"]
+
+
+def test_every_table_has_the_state_of_both_routes(routed):
+    tables = routed[1].tables
+    for name in ("correlations", "regions", "zonal", "totals", "michaelis", "compensation"):
+        assert {"before", "after", "end to end"} <= set(tables[name]["state"]), name
+    table = tables["correlations"].set_index(["state", "variable"])["r"]
+    pd.testing.assert_series_equal(table["end to end"], table["before"])
+    assert list(routed[1].maps["state"].to_numpy()) == ["before", "after", "end to end"]
+    makers = figures(routed[1])
+    assert {"carbon_end_to_end_clm5_compas", "components_end_to_end_clm5_compas",
+            "michaelis_end_to_end_compas"} <= set(makers)  # fmt: skip
+    assert "learnt end to end" in makers["carbon_end_to_end_clm5_compas"]().get_suptitle()
+    plt.close("all")
+
+
+def test_maps_learnt_end_to_end_need_no_assimilation(world, tmp_path):
+    given = {m: ModelFiles(default=f.default, end_to_end=f.maps) for m, f in world[1].items()}
+    found = compare_models(given, tmp_path).findings.set_index("id")
+    assert set(found["route"]) == {"end to end"}
+    expected = verdicts(world[2])
+    about = [n for n in SAYS_THE_PAPER if found.loc[n, "verdict"] != "cannot be judged"]
+    assert (found.loc[about, "verdict"] == expected[about]).all()
+    # All but what needs posteriors.
+    assert set(SAYS_THE_PAPER) - set(about) == {
+        "similar_performance", "weak_identifiability_clm5", "equally_effective",
+    }  # fmt: skip
+
+
+def test_models_without_a_common_route_are_refused(world):
+    given = world[1]
+    with pytest.raises(ComparisonError, match="compas has no map that profiles constrain"):
+        open_models({**given, "compas": ModelFiles(default=given["compas"].default)})
+    apart = {"clm5": ModelFiles(given["clm5"].maps),
+             "compas": ModelFiles(end_to_end=given["compas"].maps)}  # fmt: skip
+    with pytest.raises(ComparisonError, match="no map of the same state"):
+        open_models(apart)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [("agrees", "agrees", "yes"), ("disagrees", "disagrees", "no"),
+     ("agrees", "disagrees", "only a"),
+     ("disagrees", "cannot be judged", "not a, not judged b"),
+     ("cannot be judged", "cannot be judged", "not judged")],
+)  # fmt: skip
+def test_where_a_finding_holds(first, second, words):
+    assert where_it_holds({"a": first, "b": second}) == words
 
 
 def test_three_models_have_three_pairs(world, tmp_path):

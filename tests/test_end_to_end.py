@@ -20,16 +20,28 @@ from proda.errors import FileError, LearningError
 from proda.evaluation.evaluate import evaluate_network
 from proda.evaluation.predict import predict_table
 from proda.evaluation.through import train_end_to_end
-from proda.evaluation.unseen import COLUMNS, ceiling
+from proda.evaluation.unseen import COLUMNS, Answer, ceiling, log_carbon, skill_table
+from proda.inference.profiles import from_tables
 from proda.learning import load_ensemble
+from proda.learning.boosted_residual import fit_residual, read_residual
 from proda.learning.carbon_baselines import BASELINES, as_arrays, fit_baseline, from_arrays
 from proda.learning.carbon_loss import floored_log, judge, site_weights
 from proda.learning.carbon_sites import read_carbon_sites
-from proda.learning.conformal import fit_intervals
-from proda.learning.end_to_end import default_share, fit_constants, problem_of, train_through
+from proda.learning.conformal import LEAST
+from proda.learning.end_to_end import (
+    default_share,
+    fit_constants,
+    problem_of,
+    starts_of,
+    train_through,
+)
+from proda.learning.end_to_end_loss import end_to_end_loss, initial_learners
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.forcing_summary import forcing_summary, with_forcing
-from proda.learning.splits import plan
+from proda.learning.program import runs_of
+from proda.learning.settings import LearningSettings
+from proda.learning.splits import Plan, plan
+from proda.learning.train import train
 from tests.training_worlds import make_world
 
 SETTINGS = EndToEndSettings(
@@ -43,11 +55,26 @@ def world(tmp_path_factory):
     return make_world(tmp_path_factory.mktemp("twin"))
 
 
+def test_plain_network_leaves_out_what_did_not_vary():
+    """A class that no training site has (a column of one value) must not count elsewhere."""
+    rng = np.random.default_rng(0)
+    site, depth = np.arange(40), np.full(40, 0.2)
+    inputs = rng.uniform(-1.0, 1.0, (40, 3)).astype(np.float32)
+    inputs[:, 2] = -1.0
+    carbon = np.exp(9.0 + inputs[:, 0])
+    fitted = fit_baseline("plain_network", inputs, site, depth, carbon, (8,), 0)
+    other = inputs.copy()
+    other[:, 2] = 1.0
+    np.testing.assert_array_equal(
+        fitted.predict(other, site, depth), fitted.predict(inputs, site, depth)
+    )
+
+
 @pytest.fixture(scope="module")
 def trained(world):
     return train_end_to_end(
         world.path("sites.parquet"), world.path("through"), **world.data(), model="clm5",
-        settings=SETTINGS, folds=2, fold_members=2,
+        settings=SETTINGS, folds=2, fold_members=2, residual=True,
     )  # fmt: skip
 
 
@@ -83,11 +110,71 @@ def test_intervals_hold_at_places_left_out(trained):
     assert 0.8 <= inside["boosting"] <= 0.97
 
 
+def test_residual_is_judged_by_folds_that_it_has_not_seen(world, trained):
+    rows = pd.read_parquet(world.path("through") / "held_out.parquet")
+    sites = read_carbon_sites(
+        world.path("profiles"), world.path("sites.nc"), world.covariates, "clm5"
+    )
+    inputs = trained.ensemble.features.encode(sites.table).inputs
+    site = sites.layers.row_site
+    depth = 0.5 * (rows["upper"] + rows["lower"]).to_numpy()
+    known, goal = np.log(rows["network"]).to_numpy(), np.log(rows["observed"]).to_numpy()
+    rest, test = (rows["fold"] == 1).to_numpy(), (rows["fold"] == 0).to_numpy()
+    other = fit_residual(inputs, site[rest], depth[rest], known[rest], goal[rest], SETTINGS.seed)
+    added = other.predict(inputs, site[test], depth[test], known[test])
+    np.testing.assert_allclose(
+        rows["network_and_residual"][test], np.exp(known[test] + added), rtol=1e-9
+    )
+    kept = read_residual(world.path("through"))
+    whole = fit_residual(inputs, site, depth, known, goal, SETTINGS.seed)
+    np.testing.assert_array_equal(
+        kept.predict(inputs, site, depth, known), whole.predict(inputs, site, depth, known)
+    )
+    header = json.loads((world.path("through") / "train.json").read_text())
+    stock = header["stocks_left_out"]["network"]["0-100 cm"]
+    assert stock["sites"] == len(sites)
+    assert 0.8 <= stock["interval90"] <= 0.97
+
+
+def test_empty_layers_and_lost_sites_are_outside_every_interval(small):
+    sites, *_ = small
+    layers = sites.layers
+    n = len(layers.row_site)
+    observed = layers.profiles.carbon / 1000.0
+    carbon = np.where(layers.row_site % 4 == 0, 0.0, observed)
+    found = np.arange(len(sites)) % 4 != 1
+    wide = np.full(n, 50.0)
+    answer = Answer(carbon, found, np.zeros(n))
+    answer = replace(answer, lower=log_carbon(answer) - wide, upper=log_carbon(answer) + wide)
+    by = {"all": np.full(n, "all", object)}
+    row = skill_table(sites, {"some": answer}, by).query("method == 'some'").iloc[0]
+    assert row["interval90"] == pytest.approx(0.5, abs=0.01)
+    assert row["lost"] == (~found).sum()
+    assert row["no_logarithm"] == (layers.row_site % 4 == 0).sum()
+    kept = found[layers.row_site]
+    off = np.log(np.maximum(carbon, LEAST) / observed)[kept]
+    assert row["rmse_log"] == pytest.approx(np.sqrt((off**2).mean()))
+    assert row["mean_site_rmse_log"] == pytest.approx(np.sqrt((off**2).mean()))  # 4 layers each
+
+
+def test_source_is_the_collection_of_pooled_profiles():
+    sites = pd.DataFrame({"profile_id": ["pool:a", "pool:b", "own:c", "d"], "lat": 0.0, "lon": 0.0,
+                          "source": ["pool", "pool", "own", ""],
+                          "collection": ["wise", "afsp", None, None]})  # fmt: skip
+    layers = pd.DataFrame({"profile_id": sites["profile_id"], "upper_depth": 0.0,
+                           "lower_depth": 0.1, "soc_stock": 1.0})  # fmt: skip
+    found = from_tables(sites, layers)
+    assert found.collections.tolist() == ["wise", "afsp", "own", "d"]
+    assert found.select([2, 0]).collections.tolist() == ["own", "wise"]
+    plain = from_tables(sites[["profile_id", "lat", "lon"]], layers)
+    assert plain.collections.tolist() == ["pool", "pool", "own", "d"]
+
+
 def test_folder_is_whole_and_its_skill_is_that_of_its_rows(world, trained):
     folder = world.path("through")
     assert {path.name for path in folder.iterdir()} == {
         "network.json", "weights.npz", "history.csv", "skill_carbon.csv", "held_out.parquet",
-        "unseen.json", "baselines.npz", "left_out.csv", "train.json",
+        "unseen.json", "baselines.npz", "left_out.csv", "train.json", "residual.npz",
     }  # fmt: skip
     rows = pd.read_parquet(folder / "held_out.parquet")
     off = np.log(rows["network"] / rows["observed"])
@@ -105,7 +192,9 @@ def test_evaluate_writes_one_row_per_method(world, trained):
     assert result.exit_code == 0, result.output
     table = pd.read_csv(out).set_index("method")
     assert ["method", *table.columns] == list(COLUMNS)
-    assert list(table.index) == ["network", "constant", *BASELINES, "default", "ceiling"]
+    assert list(table.index) == [
+        "network", "network_and_residual", "constant", *BASELINES, "default", "ceiling",
+    ]  # fmt: skip
     assert (table["sites"] == len(world.covariates)).all()
     assert table["log_r2"]["network"] > 0.5
 
@@ -159,11 +248,17 @@ def test_train_command_without_posteriors(world, tmp_path):
     words = [
         "train", str(world.path("sites.parquet")), str(tmp_path / "net"), "--model", "clm5",
         "--profiles", str(world.path("profiles")), "--forcing", str(world.path("sites.nc")),
-        "--members", "1", "--epochs", "1", "--folds", "0",
+        "--members", "1", "--epochs", "1", "--folds", "0", "--start", "random",
+        "--start-weight", "0",
     ]  # fmt: skip
     result = CliRunner().invoke(app, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "1 networks for clm5" in result.stdout
+    told = json.loads((tmp_path / "net" / "train.json").read_text())["settings"]
+    assert (told["start"], told["start_weight"], told["epochs"]) == ("random", 0.0, 1)
+    assert not (tmp_path / "net" / "residual.npz").exists()
+    with pytest.raises(LearningError, match="A residual needs folds"):
+        CliRunner().invoke(app, [*words, "--residual"], catch_exceptions=False)
     for more, what in (
         (["--assimilation", "run"], "--assimilation: not for training with --model"),
         (["--random-folds"], "--split random"),
@@ -172,6 +267,9 @@ def test_train_command_without_posteriors(world, tmp_path):
             CliRunner().invoke(app, [*words, *more], catch_exceptions=False)
     with pytest.raises(LearningError, match="KEPT COVARIATES NETWORK"):
         CliRunner().invoke(app, words[:3], catch_exceptions=False)
+    for option in (["--start", "random"], ["--start-weight", "0"]):
+        with pytest.raises(LearningError, match="--start-weight are for --model only"):
+            CliRunner().invoke(app, [*words[:3], *option], catch_exceptions=False)
 
 
 def test_interrupted_training_resumes_bit_for_bit(small, tmp_path):
@@ -246,6 +344,91 @@ def test_site_without_steady_state_is_drawn_to_the_start(world):
     assert (np.delete(step, names.index("tau_enz_decay")) == 0).all()
 
 
+def test_site_that_loses_its_steady_state_in_training_finds_it_again(world):
+    """Random starts and no pull: what draws the site back is the start, not `start_weight`."""
+    sites = read_carbon_sites(
+        world.path("profiles"), world.path("sites.nc"), world.covariates, "compas"
+    ).select(np.arange(12))
+    settings = replace(
+        SETTINGS, hidden=(1,), start="random", start_weight=0.0, epochs=20, batch_size=12,
+        learning_rate=0.05, weight_decay=0.0, members=1,
+    )  # fmt: skip
+    problem = problem_of(sites.layers, settings)
+    names = [row.name for row in sites.layers.model.rows]
+    decay = names.index("tau_enz_decay")
+    every = np.arange(12, dtype=np.int32)[None]
+    design = Plan(every, every, np.array([-1]), np.array([0]))
+    starts = starts_of(design, {}, default_share(sites.layers, 0.966), settings)
+    inputs = np.zeros((12, 1))
+    inputs[3] = 1.0  # only this site is moved away from the start
+    loss = end_to_end_loss(inputs, problem, np.ones(len(names)), settings)
+    runs = runs_of(design, starts, settings.seed)
+    learner = initial_learners(runs, 1, settings)
+    last = jnp.zeros((1, 1, len(names)), jnp.float32).at[0, 0, decay].set(-12.0)
+    network = replace(learner.network, weights=(jnp.ones((1, 1, 1), jnp.float32), last))
+    trained = train(
+        loss, learner._replace(network=network), runs, design, settings, {}, "end-to-end"
+    )
+    assert trained.history[0, 0, 2] == pytest.approx(1 / 12)
+    assert trained.history[-1, 0, 2] == 0.0
+    assert np.isfinite(trained.history).all()
+
+
+def test_starts_are_the_constant_the_default_or_each_members_own(small):
+    sites, *_ = small
+    p = sites.layers.profiles
+    design = plan(p.latitude, p.longitude, SETTINGS, np.arange(len(sites)) % 2, 2)
+    default = default_share(sites.layers, 0.966)
+    constants = {-1: default * 0.9, 0: default * 0.8, 1: default * 0.7}
+
+    def found(**changes):
+        own = replace(SETTINGS, **changes)
+        return 1 / (1 + np.exp(-starts_of(design, constants, default, own)))
+
+    np.testing.assert_allclose(found(), [constants[f] for f in design.fold], rtol=1e-12)
+    np.testing.assert_allclose(found(start="default"), np.tile(default, (6, 1)), rtol=1e-12)
+    random = found(start="random")
+    assert ((random > 0.1) & (random < 0.9)).all()
+    assert len(np.unique(random)) == random.size
+    np.testing.assert_array_equal(random, found(start="random", members=7))
+    assert (random != found(start="random", seed=1)).all()
+
+
+def test_random_starts_are_where_members_begin(small):
+    sites, problem, design, settings = small
+    settings = replace(settings, start="random", learning_rate=1e-12)
+    starts = starts_of(design, {}, default_share(sites.layers, 0.966), settings)
+    inputs = np.random.default_rng(0).normal(size=(len(sites), 3))
+    trained = train_through(inputs, problem, starts, design, settings)
+    np.testing.assert_allclose(trained.networks.biases[-1], starts, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"start": "middle"}, "start = 'middle'; it is one of: constant, default, random"),
+        ({"loss": "study"}, "loss is for training on posteriors"),
+        ({"tuning_epochs": 3}, "tuning_epochs is for training on posteriors"),
+        ({"start_weight": -1.0}, "start_weight = -1.0; it must not be negative"),
+        ({"floor": 0.0}, "floor = 0.0; it must be above 0"),
+        ({"epochs": 0}, "epochs = 0; it must be above 0"),
+    ],
+)
+def test_settings_that_make_no_sense_here_are_refused(changes, message):
+    with pytest.raises(LearningError, match=message):
+        EndToEndSettings(**changes)
+
+
+def test_settings_of_networks_are_those_of_every_training():
+    settings = replace(SETTINGS, resample="bootstrap", seed=4)
+    own = settings.network()
+    assert type(own) is LearningSettings
+    assert LearningSettings.from_dict(own.as_dict()) == own
+    assert (own.hidden, own.epochs, own.resample, own.seed) == ((16,), 20, "bootstrap", 4)
+    assert "tuning_rate" not in settings.as_dict()
+    assert settings.as_dict()["resample"] == "bootstrap"
+
+
 def test_gradient_of_the_loss_is_that_of_finite_differences(small):
     sites, problem, _, _ = small
     d = len(sites.layers.model.rows)
@@ -310,21 +493,6 @@ def test_baselines_learn_and_come_back_from_arrays(name):
     assert np.sqrt(np.mean((found - np.log(carbon)) ** 2)) < limit
     again = from_arrays(as_arrays([fitted]))[0]
     np.testing.assert_array_equal(again.predict(inputs, site, depth), found)
-
-
-def test_intervals_hold_what_they_promise_in_each_class_of_depth():
-    rng = np.random.default_rng(0)
-    depth = np.repeat([0.1, 0.5, 1.5], 4000)
-    spread = rng.uniform(0.1, 1.0, 12000)
-    sd = np.repeat([0.3, 0.6, 1.2], 4000)
-    off = rng.standard_t(3, 12000) * np.sqrt(sd**2 + spread**2) + 0.2
-    scale = np.array([0.5, 0.5, 0.5])
-    half = rng.random(12000) < 0.5
-    one = fit_intervals(off[half], spread[half], depth[half], scale)
-    low, high = one.bounds(np.zeros(12000), spread, depth)
-    inside = (off >= low) & (off <= high)
-    for d in (0.1, 0.5, 1.5):
-        assert 0.88 <= inside[~half & (depth == d)].mean() <= 0.92
 
 
 def test_ceiling_is_the_variance_within_cells(small):

@@ -16,6 +16,8 @@ from proda.errors import LearningError, MapError
 from proda.evaluation.predict import predict_table
 from proda.learning import save_ensemble
 from proda.learning.applicability import fit_range
+from proda.learning.boosted_residual import fit_residual, read_residual, write_residual
+from proda.learning.conformal import Intervals
 from proda.learning.ensemble import Ensemble
 from proda.learning.features import fit_features
 from proda.learning.forcing_summary import with_forcing
@@ -25,10 +27,18 @@ from proda.learning.unseen_file import write_unseen
 from proda.maps.cells import land_cells
 from proda.maps.stage import map_constant, map_network
 from proda.maps.totals import open_map
+from proda.plots.maps import map_figure
 from proda.study.twin import make_twin_world
 
 MODEL = proda.load_model("clm5")
 CONSTANT = {row.name: 0.5 * (row.lower + row.upper) for row in MODEL.rows}
+
+INTERVALS = Intervals(
+    np.array([0.5, 0.6, 0.7]), np.array([[-1.0, -2.0], [-1.5, -2.5], [-2.0, -3.0]]),
+    np.array([[1.1, 2.1], [1.6, 2.6], [2.1, 3.1]]),
+    np.array([[-1.0, -2.0], [-0.9, -1.9], [np.nan, np.nan]]),
+    np.array([[1.2, 2.2], [1.3, 2.3], [np.nan, np.nan]]),
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +65,34 @@ def made(tmp_path_factory):
         np.array([row.upper for row in MODEL.rows]), settings, len(table),
         pd.DataFrame({"member": [0]}),
     )  # fmt: skip
-    save_ensemble(ensemble, folder / "network", lambda to: write_unseen(to, CONSTANT, [0.6], {}))
+    rng = np.random.default_rng(2)
+    m = 200
+    residual = fit_residual(
+        rng.uniform(-1, 1, (m, n)).astype(np.float32), np.arange(m), rng.uniform(0, 2, m),
+        rng.normal(2, 1, m), rng.normal(2, 1, m),
+    )  # fmt: skip
+
+    def beside(to):
+        told = {"network": INTERVALS.as_dict(), "network_and_residual": INTERVALS.as_dict()}
+        write_unseen(to, CONSTANT, [0.6], told)
+        write_residual(to, residual)
+
+    save_ensemble(ensemble, folder / "network", beside)
     save_ensemble(ensemble, folder / "other")
     return world, folder, ensemble
+
+
+@pytest.fixture(scope="module")
+def mapped(made):
+    """A map of the network, with what the land cells hold."""
+    world, folder, _ = made
+    result = map_network(
+        folder / "forcing.zarr", folder / "map.nc", network=folder / "network",
+        covariates=world.covariates, residual=True,
+    )  # fmt: skip
+    cells = land_cells(files.open_dataset(folder / "forcing.zarr"))
+    with open_map(folder / "map.nc") as opened:
+        return result, cells, opened.load()
 
 
 def cells_of(folder, grid):
@@ -85,21 +120,101 @@ def test_prediction_on_a_grid_takes_each_cells_forcing(made):
         predict_table(folder / "network", world.covariates, forcing=folder / "shifted.nc")
 
 
-def test_map_takes_the_forcing_and_shows_members(made):
-    world, folder, _ = made
-    made_map = map_network(
-        folder / "forcing.zarr", folder / "map.nc", network=folder / "network",
-        covariates=world.covariates,
-    )  # fmt: skip
+def test_map_takes_the_forcing_and_shows_members(mapped):
+    made_map, cells, dataset = mapped
     assert made_map.covariates.covered.any()
     table = made_map.covariates.table
     assert table["forcing_log_input"].notna().all()
     assert made_map.result.n_members == 2
-    cells = land_cells(files.open_dataset(folder / "forcing.zarr"))
     total = cells.forcing(np.arange(len(cells))).litter_input.sum(axis=1)
     np.testing.assert_allclose(np.expm1(table["forcing_log_input"]), total)
-    with open_map(folder / "map.nc") as opened:
-        assert "members as trained" in str(opened.attrs)
+    assert "members as trained" in str(dataset.attrs)
+
+
+def at_cells(mapped, name):
+    _, cells, dataset = mapped
+    values = dataset[name].transpose("lat", "lon", ...).to_numpy().astype(float)
+    return values[cells.row, cells.column]
+
+
+def expected_error(mapped):
+    """Mean carbon and error of ln carbon (cell, layer), from the mean and sd of two members."""
+    mean, sd = at_cells(mapped, "soc"), at_cells(mapped, "soc_sd")
+    one, two = mean + sd / np.sqrt(2), mean - sd / np.sqrt(2)
+    both = (mean > 0.01) & (two > 0)
+    spread = np.abs(np.log(np.where(both, one, 1.0) / np.where(both, two, 1.0))) / np.sqrt(2)
+    own = np.digitize(proda.forcing.CLM5_GRID.node, [0.3, 1.0])
+    return mean, np.sqrt(INTERVALS.scale[own] ** 2 + spread**2), both, own
+
+
+def test_map_holds_the_interval_of_one_profile(mapped):
+    _, cells, dataset = mapped
+    forcing = cells.forcing(np.arange(len(cells)))
+    cold = (forcing.soil_temperature.mean(axis=(1, 2)) < 281.6).astype(int)
+    assert 0 < cold.mean() < 1
+    mean, error, both, own = expected_error(mapped)
+    assert both.any()
+    for end, factors in (("_lower", INTERVALS.low), ("_upper", INTERVALS.high)):
+        expected = mean * np.exp(factors[own][:, cold].T * error)
+        found = at_cells(mapped, "soc" + end)
+        fits = both & (expected < 1e19)
+        np.testing.assert_allclose(found[fits], expected[fits], rtol=1e-3)
+        np.testing.assert_array_equal(
+            np.isnan(found), ~(mean >= 0.01) | (both & ~(expected < 1e20))
+        )
+        within = proda.forcing.CLM5_GRID.thickness_within(0.0, 1.0)
+        whole = (both | (mean == 0.0) | (within == 0)).all(axis=1)
+        weight = np.where(both, mean, 0.0) * within
+        of_stock = (weight * error).sum(axis=1)[whole] / weight.sum(axis=1)[whole]
+        quantile = (INTERVALS.stock_low if end == "_lower" else INTERVALS.stock_high)[1]
+        stock = at_cells(mapped, "cSoilAbove1m")[whole] * np.exp(quantile[cold][whole] * of_stock)
+        np.testing.assert_allclose(at_cells(mapped, "cSoilAbove1m" + end)[whole], stock, rtol=1e-3)
+    assert whole.any()
+    assert "cSoil_lower" not in dataset  # no profile measures the whole column
+    assert "soc_0_200_lower" not in dataset  # nor, here, two metres
+    about = dataset["cSoilAbove1m_upper"].attrs
+    assert about["units"] == "kg m-2"
+    assert "not for the cell's mean" in about["comment"]
+    assert "correlation between the errors" in about["comment"]
+    assert "standard_name" not in about
+    assert dataset["soc"].attrs["ancillary_variables"] == "soc_lower soc_upper"
+
+
+def test_residual_is_a_variable_of_its_own_and_says_what_it_is(made, mapped):
+    _, folder, ensemble = made
+    result, cells, dataset = mapped
+    residual = read_residual(folder / "network")
+    mean = at_cells(mapped, "soc")
+    inputs = ensemble.features.encode(result.covariates.table).inputs
+    usable = ensemble.features.encode(result.covariates.table).usable
+    cell = np.flatnonzero(usable & np.isfinite(mean[:, 0]))[-1]
+    bedrock = cells.forcing(np.arange(len(cells))).nbedrock[cell]
+    node = proda.forcing.CLM5_GRID.node
+    row = np.full(bedrock, np.cumsum(usable)[cell] - 1)
+    known = np.log(np.maximum(mean[cell, :bedrock], 0.01))
+    added = residual.predict(inputs, row, node[:bedrock], known)
+    found = at_cells(mapped, "soc_and_residual")[cell]
+    np.testing.assert_allclose(found[:bedrock], np.exp(known + added), rtol=1e-5)
+    assert (found[bedrock:] == 0).all()
+    within = proda.forcing.CLM5_GRID.thickness_within(0.0, 1.0)
+    stock = at_cells(mapped, "cSoilAbove1m_and_residual")[cell]
+    assert stock == pytest.approx((found * within).sum(), rel=1e-5)
+    for name in ("soc_and_residual", "soc_and_residual_lower", "cSoilAbove1m_and_residual"):
+        assert "carries no mechanism" in dataset[name].attrs["comment"]
+    assert "cSoil_and_residual" not in dataset
+    figure = map_figure(dataset, "cSoilAbove1m", spread=True)
+    assert any("ends differ by a factor" in axis.get_title(loc="left") for axis in figure.axes)
+    figure = map_figure(dataset, "cSoilAbove1m_and_residual")
+    assert "no mechanism" in figure.axes[0].get_title(loc="left")
+
+
+def test_map_without_a_residual_in_its_network_refuses_it(made):
+    world, folder, _ = made
+    with pytest.raises(MapError, match="holds no boosted residual"):
+        map_network(
+            folder / "forcing.zarr", folder / "no.nc", network=folder / "other",
+            covariates=world.covariates, residual=True,
+        )  # fmt: skip
 
 
 def test_map_of_the_calibrated_constant(made):

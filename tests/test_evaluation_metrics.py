@@ -8,6 +8,7 @@ import pytest
 
 from proda.evaluation.carbon import groups_of
 from proda.evaluation.metrics import skill_of_rows
+from proda.learning.conformal import LEAST
 
 OBSERVED = np.array([8.0, 4.0, 2.0, 6.0, 3.0, 5.0])
 SITE = np.array([0, 0, 0, 1, 1, 2])
@@ -48,16 +49,25 @@ def test_lost_sites_are_counted_and_are_the_worst_of_all_sites():
     assert np.isnan([none["nse"], none["rmse"], none["log_r2"]]).all()
 
 
-def test_carbon_of_zero_has_no_logarithm_and_says_so():
+@pytest.mark.parametrize("empty", [0.0, 1e-30])
+def test_carbon_of_zero_is_wrong_as_its_least_value_and_says_so(empty):
     modelled = OBSERVED.copy()
-    modelled[1] = 0.0
+    modelled[1] = empty
     found = skill_of_rows(modelled, OBSERVED, SITE, np.ones(3, bool))
     assert found["no_logarithm"] == 1
     assert found["rmse"] == pytest.approx(np.sqrt(16 / 6))
-    assert found["rmse_log"] == 0
-    assert found["site_rmse_log"] == 0  # of the two sites whose layers all have one
+    off = np.log(OBSERVED[1] / LEAST)
+    assert found["rmse_log"] == pytest.approx(off / np.sqrt(6))
+    assert found["bias_log"] == pytest.approx(-off / 6)
+    assert found["log_r2"] == pytest.approx(1 - off**2 / (6 * np.log(OBSERVED).var()))
+    assert found["site_rmse_log"] == 0  # the median of three sites, two of which are exact
     all_zero = skill_of_rows(0 * OBSERVED, OBSERVED, SITE, np.ones(3, bool))
-    assert all_zero["site_rmse_log"] == np.inf
+    assert all_zero["no_logarithm"] == 6
+    middle = np.sqrt(np.mean(np.log(OBSERVED[3:5] / LEAST) ** 2))  # of the three sites
+    assert all_zero["site_rmse_log"] == pytest.approx(middle)
+    assert all_zero["rmse_log"] == pytest.approx(
+        np.sqrt(np.mean(np.log(OBSERVED / LEAST) ** 2)), rel=1e-12
+    )
 
 
 def test_groups_by_the_middle_of_the_layer_and_the_place_of_the_site():

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from proda.errors import FileError, LearningError
+from proda.learning import checkpoint
 from proda.learning.join import join
 from proda.learning.network import initial_network, study_loss, weighted_loss
+from proda.learning.parameters import train_parameters
 from proda.learning.settings import LearningSettings, study
 from proda.learning.splits import blocks, plan, random_folds, spatial_folds
-from proda.learning.train import train
 from tests.learning_worlds import covariates, posterior
 
 SMALL = LearningSettings(hidden=(16,), epochs=6, batch_size=32, members=3)
@@ -27,7 +28,7 @@ def prepared(settings, n=150, seed=3):
 
 def fitted(settings, **more):
     sites, design = prepared(settings)
-    return train(sites.inputs, sites.targets, design, settings, **more)
+    return train_parameters(sites.inputs, sites.targets, design, settings, **more)
 
 
 def same(a, b, **tolerance):
@@ -104,9 +105,9 @@ def test_seeds_decide_everything():
 
 def test_together_is_as_alone_to_rounding():
     sites, design = prepared(SMALL)
-    together = train(sites.inputs, sites.targets, design, SMALL)
+    together = train_parameters(sites.inputs, sites.targets, design, SMALL)
     for run in range(3):
-        alone = train(sites.inputs, sites.targets, design.select(np.array([run])), SMALL)
+        alone = train_parameters(sites.inputs, sites.targets, design.select(np.array([run])), SMALL)
         one = jax.tree.map(lambda leaf, run=run: leaf[[run]], together.networks)
         same(one, alone.networks, atol=2e-5)
         np.testing.assert_allclose(together.history[:, [run]], alone.history, rtol=1e-3)
@@ -128,7 +129,7 @@ def test_resume_is_bit_for_bit(tmp_path):
     np.testing.assert_array_equal(whole.history, again.history)
 
 
-def test_checkpoints_of_others_and_damaged_ones_are_refused(tmp_path):
+def test_checkpoints_of_others_and_damaged_ones_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "train.npz"
     fitted(SMALL, checkpoint=path)
     other = LearningSettings(**{**SMALL.as_dict(), "hidden": (16,), "learning_rate": 1e-3})
@@ -136,7 +137,11 @@ def test_checkpoints_of_others_and_damaged_ones_are_refused(tmp_path):
         fitted(other, checkpoint=path)
     sites, design = prepared(SMALL, seed=4)
     with pytest.raises(LearningError, match="covariates, posteriors, training and validation"):
-        train(sites.inputs, sites.targets, design, SMALL, checkpoint=path)
+        train_parameters(sites.inputs, sites.targets, design, SMALL, checkpoint=path)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(checkpoint, "FORM", 1)
+        with pytest.raises(LearningError, match="different: form of the checkpoint"):
+            fitted(SMALL, checkpoint=path)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 255
     path.write_bytes(content)
@@ -164,7 +169,7 @@ def test_noise_of_a_parameter_nobody_constrains_does_not_matter():
         sites["posterior_mean"].values[:, 3] = noise
         data = join(table, sites, SMALL)
         design = plan(data.targets.latitude, data.targets.longitude, SMALL)
-        nets.append(train(data.inputs, data.targets, design, SMALL).networks)
+        nets.append(train_parameters(data.inputs, data.targets, design, SMALL).networks)
     same(*nets)
 
 

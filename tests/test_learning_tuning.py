@@ -11,7 +11,7 @@ import proda
 from proda.inference.likelihood import LogNormal
 from proda.inference.profiles import Profiles
 from proda.learning.layers import MOST, SiteLayers
-from proda.learning.tuning_program import LOST, MARGIN, STEEPEST, Tuner, column_loss, judge
+from proda.learning.tuning_loss import LOST, MARGIN, STEEPEST, column_loss, judge
 from tests.conftest import rough_forcing
 
 N = 48
@@ -27,11 +27,11 @@ def judged():
     )  # fmt: skip
     model = proda.load_model("compas")
     layers = SiteLayers(model, LogNormal(), "layer_mean", profiles, rough_forcing(2, N))
-    tuner = Tuner(model, layers.likelihood, layers.for_training())
+    sites, likelihood = layers.for_training(), layers.likelihood
     u = jnp.asarray(np.random.default_rng(1).uniform(0.02, 0.98, (N, len(model.rows))))
-    both = jax.jit(lambda u: judge(u, tuner.sites, tuner))
-    loss = jax.jit(jax.vmap(lambda u, s: column_loss(u, s, tuner.model, tuner.likelihood)[0]))
-    return both(u), u, lambda u: loss(MARGIN + (1 - 2 * MARGIN) * u, tuner.sites)
+    both = jax.jit(lambda u: judge(u, sites, model, likelihood))
+    loss = jax.jit(jax.vmap(lambda u, s: column_loss(u, s, model, likelihood)[0]))
+    return both(u), u, lambda u: loss(MARGIN + (1 - 2 * MARGIN) * u, sites)
 
 
 def test_columns_without_a_steady_state_pass_no_gradient_and_a_set_loss(judged):

@@ -245,6 +245,72 @@ def test_findings_are_counted_and_marked(tmp_path):
     assert "This table has no rows" in page.sections["totals"]
 
 
+def test_findings_under_two_routes_are_one_row_each(tmp_path):
+    folder = record(tmp_path / "run")
+    (folder / "comparison").mkdir()
+    head = "id,section,paper,route,run,verdict,reason,rule\n"
+    rows = [
+        "r_rises,3,r is -0.026,end to end,r is 0.70,agrees,,by r",
+        "b,3,r is 0.51,end to end,r is 0.60,agrees,,by r",
+        "c,4,near first order,end to end,,cannot be judged,no posteriors,by ratio",
+        "r_rises,3,r is -0.026,from posteriors,r is 0.10,disagrees,,by r",
+        "b,3,r is 0.51,from posteriors,r is 0.50,agrees,,by r",
+        "c,4,near first order,from posteriors,r is 1,agrees,,by ratio",
+    ]
+    (folder / "comparison" / "findings.csv").write_text(head + "\n".join(rows) + "\n")
+    page = page_of(write_report(folder))
+    answer = page.sections["answer"]
+    assert "Of 3 findings of the paper, this run end to end agrees with 2 and" in answer
+    assert "this run from posteriors agrees with 2 and does not agree with 1" in answer
+    words = "1 hold under both, 0 under neither, 1 only end to end and 0 only from posteriors"
+    assert words in answer
+    assert words in page.sections["routes"]
+    assert "This run, end to end: r is 0.70. Verdict: agrees." in answer
+    table = pd.read_csv(folder / "tables" / "findings.csv")
+    assert table["holds"].tolist() == [
+        "only end to end", "yes", "from posteriors, not judged end to end",
+    ]  # fmt: skip
+    assert pd.read_csv(folder / "tables" / "routes_findings.csv")["paper"].tolist() == [
+        "r is -0.026"
+    ]
+    marks = [a["class"].split()[-1] for a in page.all("td") if "class" in a]
+    # Two columns of three rows, and the one row of the routes' own table.
+    assert [m for m in marks if m in ("yes", "no", "open")] == [
+        "yes", "no", "yes", "yes", "open", "yes", "yes", "no",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("route", ["end-to-end", "both"])
+def test_what_has_not_run_end_to_end_is_said(tmp_path, route):
+    folder = record(tmp_path / "run")
+    write_settings(folder, ("clm5", "compas"), route)
+    page = page_of(write_report(folder))
+    assert "“end-to-end training of COMPAS” has not been run" in page.sections["skill"]
+    assert "“end-to-end training of CLM5” has not been run" in page.sections["data"]
+    assert ("routes" in page.sections) is (route == "both")
+    assert ("“training of CLM5”" in page.sections["skill"]) is (route == "both")
+    assert "“assimilation of CLM5” has not been run" in page.sections["assimilation"]
+    network = folder / "clm5" / "end_to_end" / "network"
+    network.mkdir(parents=True)
+    (network / "train.json").write_text('{"sites": 11}')
+    (network / "left_out.csv").write_text("site,reason\na,no forcing\n")
+    (network / "skill_carbon.csv").write_text(
+        "method,by,group,log_r2\nnetwork,all,all,0.41\nceiling,all,all,0.68\nnetwork,depth,x,0.2\n"
+    )
+    page = page_of(write_report(folder))
+    shown = page.sections["skill"]
+    assert "0.41" in shown
+    assert "0.68" in shown
+    assert "1 more rows are in the file" in shown
+    steps = pd.read_csv(folder / "tables" / "sites_by_step.csv").set_index("step")
+    assert steps["CLM5, end to end"].to_dict() == {
+        "end to end: no forcing": 1, "learnt from end to end": 11,
+    }  # fmt: skip
+    (network / "train.json").write_text("{}")
+    with pytest.raises(FileError, match="does not say how many sites"):
+        write_report(folder)
+
+
 @pytest.mark.parametrize(
     ("verdict", "expected"),
     [("agrees", "yes"), (True, "yes"), ("yes", "yes"), ("disagrees", "no"),

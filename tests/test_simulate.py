@@ -44,8 +44,18 @@ def test_a_site_does_not_depend_on_its_neighbours(model):
         np.testing.assert_array_equal(alone["reason"], together["reason"][part])
 
 
+@pytest.mark.parametrize("n", [1, 16, 17, 50])
+def test_blocks_of_one_size_hold_every_site(n):
+    site = np.arange(n)
+    blocks = [site[simulate.block_of(start, 16, n)] for start in range(0, n, 16)]
+    assert {len(block) for block in blocks} == {16}
+    np.testing.assert_array_equal(np.concatenate(blocks)[:n], site)
+    assert (np.concatenate(blocks)[n:] == n - 1).all()
+
+
 def test_progress_counts_to_the_end(monkeypatch):
     monkeypatch.setattr(simulate, "CPU_BLOCK", 16)
+    monkeypatch.setattr(simulate, "GPU_BLOCK", 16)
     forcing, model = rough_forcing(0, 50), proda.load_model("compas")
     seen = []
     proda.steady_state(

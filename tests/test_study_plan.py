@@ -172,6 +172,17 @@ def test_only_and_from(world):
         world.run(only="maps")
 
 
+def test_until_ends_early_and_is_gone_on_with(world):
+    assert world.run(until="b")[0] == ["a", "m/b"]
+    assert world.why(until="a") == {"a": ""}
+    assert world.run()[0] == ["c"]
+    assert world.run(start="a", until="m/b")[0] == ["a", "m/b"]
+    with pytest.raises(StudyError, match="no stage 'maps'; there are a, b, c"):
+        world.run(until="maps")
+    with pytest.raises(StudyError, match="c comes after a"):
+        world.run(start="c", until="a")
+
+
 def test_only_leaves_what_builds_on_it_to_the_next_run(world):
     world.run()
     world.given["b"] = 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 
 from proda import cli
 from proda.files import open_dataset
+from proda.learning.unseen_file import read_unseen
+from proda.maps.totals import open_map
 from proda.study.demo import SETTINGS, make_demo
 from proda.study.pipeline import open_study, plan_study, run_study
 from proda.study.settings import read_study
@@ -26,14 +29,21 @@ folds = 2
 [filter] # anything passes
 max_gelman_rubin = 1e9
 min_nse = -1e9
+
+[learning]
+route = "posterior"
+end_to_end = { members = 1, hidden = [8], epochs = 2, constant_epochs = 1, folds = 0 }
 """
+THROUGH = ["clm5/end-to-end", "compas/end-to-end", "clm5/default-map", "compas/default-map",
+           "clm5/end-to-end-maps", "compas/end-to-end-maps"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     make_twin_world(folder / "world", n_sites=24, resolution=15.0)
-    text = SETTINGS.replace("draws = 100", "draws = 4\nworkers = 1").replace(
+    text = SETTINGS[: SETTINGS.index("[learning")] + SETTINGS[SETTINGS.index("[assimilation") :]
+    text = text.replace("draws = 100", "draws = 4\nworkers = 1").replace(
         "warm_up = 2000, kept = 4000", "warm_up = 15, kept = 20, replicas = 3"
     )
     path = folder / "study.toml"
@@ -65,7 +75,7 @@ def test_every_stage_leaves_its_files(whole):
     record = json.loads((whole / "study.json").read_text())
     assert record["synthetic"] is True
     assert all(s["status"] == "done" for s in record["stages"].values())
-    assert len(record["stages"]) == 3 + 4 * 2 + 2
+    assert len(record["stages"]) == 3 + 5 * 2 + 2
     for name in ("study.toml", "profiles/profiles.parquet", "forcing.zarr", "sites.nc",
                  "covariates.parquet", "clm5/assimilation/summary.nc", "compas/diagnosis/kept.nc",
                  "clm5/network/train.json", "clm5/network/residuals.nc", "compas/maps.nc",
@@ -119,8 +129,83 @@ def test_another_default_b_redoes_maps_and_report_only(study, whole):
     changed.write_text(study.read_text() + "\n[maps]\nb = 0.95\n")
     steps, _ = plan_study(read_study(changed), whole)
     assert [s.stage.name for s in steps if s.why] == [
-        "clm5/maps", "comparison", "report"
+        "clm5/default-map", "comparison", "report"
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def both(study, whole):
+    """The study from posteriors, gone on with by the other route."""
+    folder = study.parent / "both"
+    shutil.copytree(whole, folder)
+    settings = study.parent / "both.toml"
+    settings.write_text(study.read_text().replace('"posterior"', '"both"'))
+    begun = []
+    run_study(read_study(settings), folder, begin=lambda step: begun.append(step.stage.name))
+    return settings, folder, begun
+
+
+def test_the_other_route_is_added_to_a_study(both):
+    _, folder, begun = both
+    # COMPAS has no default of its own: the calibrated constant takes the place of the sites' mean.
+    assert begun == [*(n for n in THROUGH if n != "clm5/default-map"), "comparison", "report"]
+    record = json.loads((folder / "study.json").read_text())
+    assert record["stages"]["compas/default-map"]["note"].endswith("the calibrated constant")
+    told = read_unseen(folder / "compas" / "end_to_end" / "network")["constant"]
+    with open_map(folder / "compas" / "default.nc") as opened:
+        for name, value in told.items():
+            shown = opened[f"param_{name}"].to_numpy()
+            np.testing.assert_allclose(shown[np.isfinite(shown)], value, rtol=1e-5)
+    steps, _ = plan_study(open_study(folder), folder)
+    assert [s.stage.name for s in steps if s.why] == []
+
+
+def test_both_routes_stand_side_by_side(both):
+    _, folder, _ = both
+    states = {"before", "after", "end to end"}
+    for name in ("correlations", "totals", "regions"):
+        table = pd.read_csv(folder / "comparison" / f"{name}.csv")
+        assert states <= set(table["state"]), name
+    findings = pd.read_csv(folder / "comparison" / "findings.csv")
+    assert set(findings["route"]) == {"end to end", "from posteriors"}
+    assert len(findings) == 2 * findings["id"].nunique()
+    truth = pd.read_csv(folder / "comparison" / "truth.csv")
+    assert set(truth["route"]) == {"end to end", "from posteriors"}
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    for words in ("The two routes side by side", "Correlation of the models over land, by route",
+                  "Components of the models by route", "of the globe by route",
+                  "hold under both", "trained without folds",
+                  "COMPAS, end to end: losses of every network"):  # fmt: skip
+        assert words in report, words
+    assert pd.read_csv(folder / "tables" / "routes_totals.csv").columns.tolist()[:4] == [
+        "source", "default", "end to end", "from posteriors",
+    ]  # fmt: skip
+    shown = pd.read_csv(folder / "tables" / "routes_correlations.csv")
+    table = pd.read_csv(folder / "comparison" / "correlations.csv")
+    row = table[(table["variable"] == "K") & (table["state"] == "end to end")].iloc[0]
+    text = shown.loc[shown["variable"] == "K", "end to end"].iloc[0]
+    assert text.startswith(f"{row['r']:.2f}".replace("-", "−"))
+
+
+def test_end_to_end_alone_needs_no_assimilation(both, tmp_path):
+    settings, before, _ = both
+    alone = settings.parent / "alone.toml"
+    text = settings.read_text().replace('"both"', '"end-to-end"')
+    alone.write_text(text)
+    folder = tmp_path / "alone"
+    shutil.copytree(before, folder)
+    begun = []
+    run_study(read_study(alone), folder, begin=lambda step: begun.append(step.stage.name))
+    assert begun == ["comparison", "report"]
+    findings = pd.read_csv(folder / "comparison" / "findings.csv").set_index("id")
+    assert set(findings["route"]) == {"end to end"}
+    assert "needs the posteriors" in findings.loc["equally_effective", "reason"]
+    assert "n_eff" in findings.loc["after_r", "run"]
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert "“assimilation of CLM5” has not been run" in report
+    assert "CLM5, end to end: losses of every network" in report
+    assert "The two routes side by side" not in report
+    assert "constrained by the profiles from posteriors" not in report
 
 
 def run(*arguments):
@@ -137,6 +222,11 @@ def test_command(study, whole, monkeypatch):
     assert f"Report: {whole / 'report.html'}" in again.output.replace("\n", "")
     shown = run(study, "--show")
     assert "max_gelman_rubin = 1000000000.0" in shown.output
+    until = run(study, study.parent / "short", "--until", "profiles")
+    assert until.exit_code == 0, until.output
+    assert "Ended after profiles" in until.output
+    assert (study.parent / "short" / "profiles" / "profiles.parquet").is_file()
+    assert not (study.parent / "short" / "sites.nc").exists()
     stopped = run(study, study.parent / "new", "--stop-after", "0s")
     assert stopped.exit_code == 75, stopped.output
     assert "proda run --resume" in stopped.output
@@ -147,6 +237,7 @@ def test_command(study, whole, monkeypatch):
     [
         ([], "Name the settings"),
         (["study.toml", "--only", "a", "--from", "b"], "not both"),
+        (["study.toml", "--only", "a", "--until", "b"], "--only or --until"),
         (["study.toml", "--resume", "somewhere"], "name no others"),
         (["--resume", "nowhere"], "no study to resume"),
     ],

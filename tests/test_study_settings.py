@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from proda.errors import StudyError
+from proda.models.registry import load_model
 from proda.study.settings import parse, read_study
 from proda.study.toml import as_toml
 
@@ -65,6 +66,13 @@ def test_paths_are_relative_to_the_file(write):
         ("[training.settings]\nepochs = 0\n", "epochs = 0; it must be above 0"),
         ("[training]\npreset = 'paper'\n", "training.preset"),
         ("[filter]\nmax_gelman_rubin = nan\n", "max_gelman_rubin is NaN"),
+        ("[learning]\nroute = 'shortcut'\n", "learning.route: is none of 'end-to-end'"),
+        ("[learning.end_to_end]\nmember = 3\n", "did you mean members"),
+        ("[learning.end_to_end]\nfolds = 1\n", "one fold leaves nothing to train on"),
+        ("[learning.end_to_end]\nsplit = 'halves'\n", "learning.end_to_end.split: is none of"),
+        ("[learning.end_to_end]\nepochs = 0\n", "end_to_end: epochs = 0; it must be above"),
+        ("[learning.end_to_end]\nepochs = 'many'\n", "epochs: must be a whole number"),
+        ("[learning.end_to_end]\nglobal_parameters = ['q11']\n", "no model of the study has q11"),
     ],
 )  # fmt: skip
 def test_faults(write, extra, message):
@@ -90,6 +98,35 @@ def test_faults_of_what_must_be_there(write, old, new, message):
         read_study(write(LEAST.replace(old, new, 1)))
 
 
+@pytest.mark.parametrize(
+    ("extra", "route"),
+    [("", "end-to-end"), ("[assimilation]\n", "both"), ("[filter]\nmin_nse = 0.2\n", "both"),
+     ("[training]\nfolds = 3\n", "both"), ("[learning.end_to_end]\nepochs = 3\n", "end-to-end"),
+     ("[learning]\nroute = 'posterior'\n", "posterior"),
+     ("[assimilation]\n[learning]\nroute = 'end-to-end'\n", "end-to-end")],
+)  # fmt: skip
+def test_an_assimilation_is_run_where_it_is_asked_for(write, extra, route):
+    settings = read_study(write(LEAST + extra))
+    assert settings.learning.route == route
+    assert f'route = "{route}"' in as_toml(settings)
+    assert read_study(write(as_toml(settings))) == settings
+
+
+def test_settings_of_the_end_to_end_route(write):
+    shown = as_toml(read_study(write(LEAST)))
+    for line in ("# Pull to the start, on the squared distance of the logits.\nstart_weight",
+                 "# Number of networks.\nmembers = 10", "# patience is not set",
+                 'split = "5-degree"'):  # fmt: skip
+        assert line in shown
+    text = "[learning.end_to_end]\nglobal_parameters = ['q10', 'tau_mic']\nhidden = [4]\n"
+    chosen = read_study(write(LEAST + text)).learning.end_to_end
+    names = {m: chosen.build(7, m, "default").global_parameters for m in ("clm5", "compas")}
+    assert all(n in [r.name for r in load_model(m).rows] for m in names for n in names[m])
+    assert set().union(*names.values()) == {"q10", "tau_mic"}
+    built = chosen.build(7, "clm5", "default")
+    assert (built.seed, built.hidden, built.members) == (7, (4,), 10)
+
+
 def test_absent_file(tmp_path):
     with pytest.raises(StudyError, match=r"nowhere.toml: cannot be read"):
         read_study(tmp_path / "nowhere.toml")
@@ -109,5 +146,7 @@ def test_settings_of_the_manual_and_the_examples(write, monkeypatch):
     assert settings.study.models == ("clm5", "compas")
     real = read_study(DOCS / "examples" / "real.toml")
     assert real.assimilation.sites >= 2000
+    assert real.learning.route == "both"
+    assert real.forcing.drainage is not None
     for section in type(settings).model_fields:
         assert f"| `{section}` |" in page

@@ -312,6 +312,17 @@ def _components_block(model: SoilModel, values: dict, columns: Column, _: Any) -
     return jax.vmap(one)(values, columns)
 
 
+def block_of(start: int, size: int, n: int) -> slice | np.ndarray:
+    """Return the positions of a block; one that is cut short repeats the last of the n sites.
+
+    A whole block is a slice, which copies nothing: copying drivers takes longer than a GPU needs
+    to solve their columns.
+    """
+    if start + size <= n:
+        return slice(start, start + size)
+    return np.minimum(np.arange(start, start + size), n - 1)
+
+
 def _in_blocks(
     function: Callable[[SoilModel, dict, Column, Any], Any],
     model: SoilModel,
@@ -332,7 +343,7 @@ def _in_blocks(
     starts = range(0, n, size)
 
     def block(start: int) -> Any:
-        index = np.minimum(np.arange(start, start + size), n - 1)
+        index = block_of(start, size, n)
         keep = min(size, n - start)
         part = {name: jnp.asarray(value[index]) for name, value in values.items()}
         rest = None if extra is None else jnp.asarray(extra[index])

@@ -31,6 +31,10 @@ def compare(
     model: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE: map after data assimilation.")
     ] = None,
+    end_to_end: Annotated[
+        list[str] | None,
+        typer.Option("--end-to-end", help="NAME=FILE: map of networks that learnt end to end."),
+    ] = None,
     default: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE: map with default parameters.")
     ] = None,
@@ -57,7 +61,7 @@ def compare(
         Path | None, typer.Option(help="Draw the figures into this folder (made if absent).")
     ] = None,
 ) -> None:
-    """Compare models before and after data assimilation, and judge the paper's findings.
+    """Compare models before and after learning from profiles, and judge the paper's findings.
 
     Give the folder of a study, or the files of each model by name.
     """
@@ -65,12 +69,17 @@ def compare(
     from proda.comparison.run import covariates_of_run
     from proda.errors import ComparisonError
 
-    named = {"maps": model, "default": default, "summary": summary, "sites": sites}
-    if (run is None) == (model is None):
-        raise ComparisonError("Give either the folder of a study, or --model NAME=FILE twice.")
+    named = {"maps": model, "end_to_end": end_to_end, "default": default, "summary": summary,
+             "sites": sites}  # fmt: skip
+    if (run is None) == (not model and not end_to_end):
+        raise ComparisonError(
+            "Give either the folder of a study, or --model (--end-to-end) NAME=FILE twice."
+        )
     if run is not None:
         if any(named.values()):
-            raise ComparisonError("--default, --summary and --sites go with --model.")
+            raise ComparisonError(
+                "--default, --summary and --sites go with --model or --end-to-end."
+            )
         files = files_of_run(run)
         covariates = covariates or covariates_of_run(run)
         output = output or run / "comparison"
@@ -106,8 +115,10 @@ def _named_files(options: dict[str, list[str]]) -> dict[str, ModelFiles]:
                 raise ComparisonError(f"{name} is given twice as {key}.")
             given[name][key] = Path(path)
     for name, paths in given.items():
-        if "maps" not in paths:
-            raise ComparisonError(f"{name} has no map: give --model {name}=FILE.")
+        if "maps" not in paths and "end_to_end" not in paths:
+            raise ComparisonError(
+                f"{name} has no map: give --model {name}=FILE or --end-to-end {name}=FILE."
+            )
     return {name: ModelFiles(**paths) for name, paths in given.items()}
 
 
@@ -138,14 +149,14 @@ def _print(result: Comparison) -> None:
              for _, r in rows.iterrows()],
             right=range(2, 7),
         )  # fmt: skip
-    findings = result.findings
-    counts = findings["verdict"].value_counts()
-    print_table(
-        "Findings of the paper: " + ", ".join(f"{n} {v}" for v, n in counts.items()),
-        ["finding", "paper", "this run", "verdict"],
-        [[r["id"], r["paper"], r["run"] or r["reason"], r["verdict"]]
-         for _, r in findings.iterrows()],
-    )  # fmt: skip
+    for route, findings in result.findings.groupby("route", sort=False):
+        counts = findings["verdict"].value_counts()
+        print_table(
+            f"Findings of the paper, {route}: " + ", ".join(f"{n} {v}" for v, n in counts.items()),
+            ["finding", "paper", "this run", "verdict"],
+            [[r["id"], r["paper"], r["run"] or r["reason"], r["verdict"]]
+             for _, r in findings.iterrows()],
+        )  # fmt: skip
 
 
 def _print_totals(table: pd.DataFrame) -> None:

@@ -56,6 +56,14 @@ def map_(
         typer.Option("--draws/--members", help="Members spread as far as the truth may lie, or "
                      "the networks as trained."),
     ] = True,
+    residual: Annotated[
+        bool,
+        typer.Option(
+            "--residual",
+            help="Also carbon with what boosting adds to the network (`proda train --residual`): "
+            "carries no mechanism.",
+        ),
+    ] = False,
     missing: Annotated[
         str,
         typer.Option(help="Cells that lack a covariate: leave_out, or median (fill and count)."),
@@ -116,7 +124,7 @@ def map_(
             "Give one of --network NETWORK, --default, --mean-of KEPT.nc and --constant NETWORK."
         )
     _only(network is not None, "--network", covariates=covariates, missing=missing != "leave_out",
-          members=not draws)  # fmt: skip
+          members=not draws, residual=residual)  # fmt: skip
     _only(default, "--default", b=b, plant_types=plant_types,
           plant_type_variable=plant_type_variable, b_table=b_table)  # fmt: skip
     _choice("bounds", bounds, ("physical", "prior"))
@@ -132,7 +140,7 @@ def map_(
                 raise MapError("--network needs --covariates GRID.nc: what it predicts from.")
             made = stage.map_network(
                 forcing, out, network=network, covariates=covariates, model=model,
-                variant=variant, draws=draws, missing=missing, **common,  # type: ignore[arg-type]
+                variant=variant, draws=draws, residual=residual, missing=missing, **common,  # type: ignore[arg-type]
             )  # fmt: skip
             result, known = made.result, made.covariates
         elif constant is not None:

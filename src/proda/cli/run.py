@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     "`proda run study.toml --show > all-settings.toml`\n\n"
     "`proda run study.toml results --dry-run`\n\n"
     "`proda run study.toml results --only report`, `... --from clm5/training`\n\n"
+    "`proda run study.toml results --until end-to-end`\n\n"
     "`proda run study.toml results --stop-after 11.5h`"
 )
 def run(
@@ -45,6 +46,10 @@ def run(
     start: Annotated[
         str | None, typer.Option("--from", help="Do this stage again and all that build on it.")
     ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(help="End with this stage, e.g. training or clm5/training; resume later."),
+    ] = None,
     show: Annotated[
         bool, typer.Option("--show", help="Print all settings, defaults too, and do nothing.")
     ] = False,
@@ -56,7 +61,10 @@ def run(
         str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
     ] = None,
 ) -> None:
-    """Run a whole study: profiles, forcing, covariates, assimilation, training, maps, report.
+    """Run a whole study: profiles, forcing, covariates, networks, maps, comparison, report.
+
+    Networks learn end to end through the soil model from all profiles, from the posteriors of an
+    assimilation at the profiles, or both ([learning] route).
 
     A stage is done only where its settings, its input or a stage before it changed; the same
     command again continues after a stop of any kind, to the same results. Exit status 75 means
@@ -69,6 +77,8 @@ def run(
 
     if only is not None and start is not None:
         raise StudyError("Give --only or --from, not both.")
+    if only is not None and until is not None:
+        raise StudyError("Give --only or --until, not both.")
     if resume is not None:
         if study is not None:
             raise StudyError(
@@ -88,18 +98,20 @@ def run(
     if folder is None:
         raise StudyError("Name the folder where the study is kept: proda run STUDY.toml FOLDER.")
     if dry_run:
-        _dry_run(settings, folder, only, start)
+        _dry_run(settings, folder, only, start, until)
         return
-    run_and_print(settings, folder, only, start, seconds(stop_after))
+    run_and_print(settings, folder, only, start, until, seconds(stop_after))
 
 
-def _dry_run(settings: StudySettings, folder: Path, only: str | None, start: str | None) -> None:
+def _dry_run(
+    settings: StudySettings, folder: Path, only: str | None, start: str | None, until: str | None
+) -> None:
     from proda.cli.console import console, print_table
     from proda.study.cost import predict
     from proda.study.folder import StudyFolder
     from proda.study.pipeline import plan_study
 
-    steps, record = plan_study(settings, folder, only=only, start=start)
+    steps, record = plan_study(settings, folder, only=only, start=start, until=until)
     costs = predict(StudyFolder(folder.resolve(), settings), steps, record)
     rows = [
         (step.stage.name, step.why or "up to date",
@@ -121,6 +133,7 @@ def run_and_print(
     folder: Path,
     only: str | None = None,
     start: str | None = None,
+    until: str | None = None,
     limit: float | None = None,
 ) -> None:
     """Run a study with progress, and print its table and the path of its report."""
@@ -147,8 +160,9 @@ def run_and_print(
             errors.print(text, style="yellow", highlight=False, soft_wrap=True)
 
         try:
-            record = run_study(settings, folder, only=only, start=start, control=control,
-                               reporter=Reporter(told, warn), begin=begin)  # fmt: skip
+            record = run_study(settings, folder, only=only, start=start, until=until,
+                               control=control, reporter=Reporter(told, warn),
+                               begin=begin)  # fmt: skip
         except Stopped:
             bar.stop()
             console.print(f"{why_stopped()}. Resume with: proda run --resume {folder}",
@@ -161,6 +175,9 @@ def run_and_print(
                              highlight=False, soft_wrap=True)  # fmt: skip
             raise
     _summary(record, folder, time.monotonic() - begun)
+    if until is not None:
+        console.print(f"Ended after {until}, as asked. Resume with: proda run --resume {folder}",
+                      highlight=False, soft_wrap=True)  # fmt: skip
 
 
 _DOING = {
@@ -170,6 +187,9 @@ _DOING = {
     "assimilation": "estimating parameters at the profiles",
     "filter": "selecting the sites to learn from",
     "training": "training the networks",
+    "end-to-end": "training networks end to end through the soil model",
+    "default-map": "mapping the model with default parameters",
+    "end-to-end-maps": "mapping the model with networks trained end to end",
     "maps": "mapping the model",
     "comparison": "comparing the models",
     "report": "writing the report",

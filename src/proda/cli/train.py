@@ -68,6 +68,26 @@ def train(
             help="With --model: a parameter that is learnt but the same everywhere; repeatable."
         ),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="With --model: parameters at which networks start and to which they are drawn: "
+            "the calibrated constant, the model's default, or random ones for each network "
+            "(constant, default, random). [constant]"
+        ),
+    ] = None,
+    start_weight: Annotated[
+        float | None,
+        typer.Option(help="With --model: strength of the pull to the start; 0: none."),
+    ] = None,
+    residual: Annotated[
+        bool,
+        typer.Option(
+            "--residual",
+            help="With --model: also boost what the networks leave of ln carbon at places left "
+            "out; carries no mechanism.",
+        ),
+    ] = False,
     preset: Annotated[
         Literal["default", "study"], typer.Option(help="Our settings, or those of the study.")
     ] = "default",
@@ -116,19 +136,24 @@ def train(
             raise LearningError(wrong or f"{names}: not for training with --model.")
         if profiles is None or forcing is None:
             raise LearningError("--model needs --profiles and --forcing: what networks learn from.")
+        given: dict[str, Any] = {"members": members, "epochs": epochs, "start": start,
+                                 "start_weight": start_weight}  # fmt: skip
         _end_to_end(
-            covariates, network, profiles, forcing, model, variant or "default", members, epochs,
+            covariates, network, profiles, forcing, model, variant or "default", given,
             seed, tuple(global_parameter or ()), folds, 2 if fold_members is None else fold_members,
-            split or "5-degree", fill,
+            split or "5-degree", fill, residual,
         )  # fmt: skip
         return
-    if variant or split or global_parameter:
-        raise LearningError("--variant, --split and --global-parameter are for --model only.")
+    if variant or split or global_parameter or start or start_weight is not None or residual:
+        raise LearningError(
+            "--variant, --split, --global-parameter, --start, --start-weight and --residual are "
+            "for --model only."
+        )
     kept, covariates, network = _paths(inputs, 3, "KEPT COVARIATES NETWORK, or --model")
     from proda.evaluation.train import train_network
     from proda.learning.settings import LearningSettings, study
 
-    given: dict[str, Any] = {"members": members, "epochs": epochs, "tuning_epochs": tuning_epochs}
+    given = {"members": members, "epochs": epochs, "tuning_epochs": tuning_epochs}
     given = {name: value for name, value in given.items() if value is not None} | {"seed": seed}
     settings = study(**given) if preset == "study" else LearningSettings(**given)
     with progress("epochs") as bar:
@@ -156,13 +181,12 @@ def _paths(given: list[Path], n: int, what: str) -> list[Path]:
 
 def _end_to_end(
     covariates: Path, network: Path, profiles: Path, forcing: Path, model: str, variant: str,
-    members: int | None, epochs: int | None, seed: int, shared: tuple[str, ...], folds: int,
-    fold_members: int, split: str, fill: bool,
+    given: dict[str, Any], seed: int, shared: tuple[str, ...], folds: int, fold_members: int,
+    split: str, fill: bool, residual: bool,
 ) -> None:  # fmt: skip
     from proda.evaluation.through import train_end_to_end
     from proda.learning.end_to_end_settings import EndToEndSettings
 
-    given: dict[str, Any] = {"members": members, "epochs": epochs}
     given = {name: value for name, value in given.items() if value is not None}
     settings = EndToEndSettings(**given, seed=seed, global_parameters=shared)
     with progress("epochs") as bar:
@@ -171,6 +195,7 @@ def _end_to_end(
             covariates, network, profiles=profiles, forcing=forcing, model=model, variant=variant,
             settings=settings, folds=folds, fold_members=fold_members,
             split=split,  # type: ignore[arg-type]
+            residual=residual,
             missing="median" if fill else "leave_out", progress=show.losses, on_stage=show.stage,
         )  # fmt: skip
     for reason, count in result.left_out["reason"].value_counts().head(5).items():

@@ -1,4 +1,4 @@
-"""Totals of soil carbon: models before and after, the paper, reference maps."""
+"""Totals of soil carbon: models in every state, the paper, reference maps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 import xarray as xr
 
-from proda.comparison.inputs import STOCK, OpenedModel
+from proda.comparison.inputs import STOCK, OpenedModel, grid_of
 from proda.comparison.paper import TOTALS
 from proda.maps.compare import compare
 from proda.maps.outputs import STOCKS
@@ -53,7 +53,7 @@ def totals_table(
         for (name, state), total in TOTALS.items()
     ]
     parts.append(pd.DataFrame(paper))
-    grid = next(iter(models.values())).maps["after"]
+    grid = grid_of(models)
     for source, stocks in references_of(
         reference if reference is not None else xr.Dataset()
     ).items():

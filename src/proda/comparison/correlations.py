@@ -53,10 +53,10 @@ def cells(x: xr.DataArray, y: xr.DataArray, land: xr.DataArray, log: bool) -> tu
 def correlation_table(
     models: Mapping[str, OpenedModel], on_row: Callable[[], None] | None = None
 ) -> pd.DataFrame:
-    """Compare every pair of models, before and after, by every variable of the maps.
+    """Compare every pair of models, in every state, by every variable of the maps.
 
-    Both states are compared on the same cells, those where both models have an answer and hold
-    carbon in both, so that a change between them is no change of land.
+    All states are compared on the same cells, those where both models have an answer and hold
+    carbon in all of them, so that a change between them is no change of land.
 
     Returns
     -------

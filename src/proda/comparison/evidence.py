@@ -87,5 +87,5 @@ class Evidence:
 
 
 def _lacking(state: str, models: tuple[str, ...] = PAIR) -> str:
-    kind = "default parameters" if state == "before" else "parameters after assimilation"
+    kind = "default parameters" if state == "before" else "parameters constrained by profiles"
     return f"needs maps of {' and '.join(models)} with {kind}"

@@ -19,9 +19,11 @@ from proda.maps.compare import on_same_grid
 from proda.maps.totals import land_area, open_map
 from proda.places import check_dataset_sites, check_sites
 
-BEFORE, AFTER = "before", "after"
-STATES = (BEFORE, AFTER)
-"""Default (ad hoc) parameters, and parameters after data assimilation."""
+BEFORE, AFTER, END_TO_END = "before", "after", "end to end"
+STATES = (BEFORE, AFTER, END_TO_END)
+"""Default (ad hoc) parameters, parameters after data assimilation, and those learnt end to end."""
+ROUTES = {END_TO_END: "end to end", AFTER: "from posteriors"}
+"""States in which profiles constrain the parameters, and what their routes are called."""
 
 STOCK = "cSoilAbove1m"
 LOGARITHMIC = (STOCK, "residence_time")
@@ -38,7 +40,7 @@ class ModelFiles:
     Parameters
     ----------
     maps
-        Map after data assimilation.
+        Map after data assimilation (route "from posteriors").
     default
         Map with default parameters; without it nothing can be said of before.
     summary
@@ -47,13 +49,22 @@ class ModelFiles:
         Table of `proda diagnose`: which sites are kept. Without it all sampled sites are.
     forcing
         Forcing at the sites, to have the substrates of Michaelis constants there.
+    end_to_end
+        Map of networks that learnt end to end. It or `maps` is needed.
     """
 
-    maps: str | os.PathLike[str]
+    maps: str | os.PathLike[str] | None = None
     default: str | os.PathLike[str] | None = None
     summary: str | os.PathLike[str] | None = None
     sites: str | os.PathLike[str] | None = None
     forcing: str | os.PathLike[str] | None = None
+    end_to_end: str | os.PathLike[str] | None = None
+
+    @property
+    def by_state(self) -> dict[str, str | os.PathLike[str]]:
+        """The maps that are given, by state."""
+        paths = {BEFORE: self.default, AFTER: self.maps, END_TO_END: self.end_to_end}
+        return {state: path for state, path in paths.items() if path is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +73,7 @@ class OpenedModel:
 
     name: str
     maps: dict[str, xr.Dataset]
-    """By state: "before" (if given) and "after"."""
+    """By state, those that are given: "before", "after", "end to end"."""
     summary: xr.Dataset | None = None
     sites: pd.DataFrame | None = None
     forcing: xr.Dataset | None = field(default=None, repr=False)
@@ -85,7 +96,8 @@ def open_models(models: Mapping[str, ModelFiles]) -> dict[str, OpenedModel]:
     MapError
         If a file is no map, or lies on another grid than the first.
     ComparisonError
-        If there are fewer than two models, or a file is of another model than its name says.
+        If there are fewer than two models, one has no map that profiles constrain, two have no map
+        of one state, or a file is of another model than its name says.
     """
     if len(models) < 2:
         raise ComparisonError(f"{len(models)} model given; a comparison needs two or more.")
@@ -93,11 +105,12 @@ def open_models(models: Mapping[str, ModelFiles]) -> dict[str, OpenedModel]:
     grid: xr.Dataset | None = None
     for name in sorted(models):
         given = models[name]
-        paths = {BEFORE: given.default, AFTER: given.maps}
+        if given.maps is None and given.end_to_end is None:
+            raise ComparisonError(
+                f"{name} has no map that profiles constrain, from posteriors or end to end."
+            )
         maps = {}
-        for state, path in paths.items():
-            if path is None:
-                continue
+        for state, path in given.by_state.items():
             dataset = files.load(_needed(open_map(path), path), path)
             grid = dataset if grid is None else grid
             maps[state] = _aligned(dataset, grid, path)
@@ -108,6 +121,10 @@ def open_models(models: Mapping[str, ModelFiles]) -> dict[str, OpenedModel]:
             None if given.forcing is None else files.open_dataset(given.forcing),
         )  # fmt: skip
         _check_model(opened[name], given)
+    for pair in pairs(opened):
+        if not states_of(opened, pair):
+            told = "; ".join(f"{name}: {', '.join(opened[name].maps)}" for name in pair)
+            raise ComparisonError(f"{' and '.join(pair)} have no map of the same state ({told}).")
     return opened
 
 
@@ -161,15 +178,26 @@ def read_site_table(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def _check_model(model: OpenedModel, given: ModelFiles) -> None:
-    told = {str(p): str(d.attrs.get("model", model.name))
-            for p, d in ((given.default, model.maps.get(BEFORE)), (given.maps, model.maps[AFTER]),
-                         (given.summary, model.summary)) if d is not None}  # fmt: skip
+    opened = [(path, model.maps[state]) for state, path in given.by_state.items()]
+    if given.summary is not None and model.summary is not None:
+        opened.append((given.summary, model.summary))
+    told = {str(path): str(dataset.attrs.get("model", model.name)) for path, dataset in opened}
     # Variants of one model may be compared under names of their own, files of one name may not mix.
     if len(set(told.values())) > 1:
         raise ComparisonError(
             f"The files given for {model.name} are of different models: "
             + ", ".join(f"{path} of {name}" for path, name in told.items())
         )
+
+
+def grid_of(models: Mapping[str, OpenedModel]) -> xr.Dataset:
+    """Return any map: all share one grid and its land."""
+    return next(iter(next(iter(models.values())).maps.values()))
+
+
+def routes_of(models: Mapping[str, OpenedModel]) -> tuple[str, ...]:
+    """Return the states in which profiles constrain some model, in the order of ROUTES."""
+    return tuple(s for s in ROUTES if any(s in model.maps for model in models.values()))
 
 
 def pairs(models: Mapping[str, OpenedModel]) -> list[tuple[str, str]]:

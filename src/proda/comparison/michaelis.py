@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from proda.comparison.inputs import OpenedModel
+from proda.comparison.inputs import AFTER, OpenedModel
 from proda.comparison.paper import MICHAELIS_RATIO
 from proda.errors import ComparisonError
 from proda.forcing import Forcing
@@ -64,9 +64,9 @@ def ratios_at_sites(model: OpenedModel) -> xr.Dataset | None:
 
 def pools_of(model: OpenedModel) -> list[str]:
     """Return the substrates for which a model's map has a Michaelis constant."""
-    after = model.maps["after"]
+    one = next(iter(model.maps.values()))
     return [
-        str(n).removeprefix(PREFIX) for n in after.data_vars
+        str(n).removeprefix(PREFIX) for n in one.data_vars
         if str(n).startswith(PREFIX) and not str(n).endswith(("_sd", "_q05", "_q95"))
     ]  # fmt: skip
 
@@ -95,7 +95,7 @@ def michaelis_table(
             sites = at_sites.get(name)
             if sites is not None:
                 values = sites[PREFIX + pool].to_numpy()
-                rows.append({"model": name, "state": "after", "where": SITES, "substrate": pool,
+                rows.append({"model": name, "state": AFTER, "where": SITES, "substrate": pool,
                              **_described(values, np.ones(len(values)))})  # fmt: skip
     columns = ["model", "state", "where", "substrate", "n", "share_over_100",
                *(f"q{100 * q:02.0f}" for q in QUANTILES), "median_error"]  # fmt: skip

@@ -15,13 +15,13 @@ import xarray as xr
 from proda import files
 from proda.comparison.budget import reference_table, totals_table
 from proda.comparison.correlations import cells, correlation_table
-from proda.comparison.evidence import Evidence
-from proda.comparison.findings import findings_table
 from proda.comparison.inputs import (
     COMPARED,
+    STATES,
     ModelFiles,
     OpenedModel,
     common_land,
+    grid_of,
     open_models,
     pairs,
     path_if_there,
@@ -31,6 +31,7 @@ from proda.comparison.michaelis import michaelis_table, ratios_at_sites
 from proda.comparison.paper import PAIR
 from proda.comparison.preference import not_comparable, preference_table, site_differences
 from proda.comparison.regions import REGIONS, Region, log_ratio, region_table, zonal_table
+from proda.comparison.routes import findings_by_route
 from proda.comparison.site_fit import fit_table, parameter_table
 from proda.comparison.spatial import correlation_test
 from proda.errors import ComparisonError
@@ -40,6 +41,9 @@ Progress = Callable[[int, int], None]
 
 CLIMATE = "koppen_class"
 """The covariate that groups sites by climate."""
+
+MAPS, END_TO_END_MAPS = "maps.nc", "end_to_end/maps.nc"
+"""Maps of a model in the folder of a study, by route."""
 
 TABLES = ("correlations", "regions", "zonal", "totals", "references", "michaelis", "preference",
           "parameters", "fit", "compensation", "findings")  # fmt: skip
@@ -75,7 +79,11 @@ def compare_models(
     regions: Mapping[str, Region] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Compare two or more models, before and after data assimilation, and with the paper.
+    """Compare two or more models with each other and with the paper, in every state they have.
+
+    States are default parameters, parameters after data assimilation, and parameters that were
+    learnt end to end. The findings are judged once under each route by which profiles constrain
+    the models.
 
     Parameters
     ----------
@@ -127,7 +135,7 @@ def compare_models(
     tables["parameters"], tables["fit"] = parameter_table(opened), fit_table(opened)
     step()
     tables["compensation"] = compensation_table(opened)
-    tables["findings"] = findings_table(Evidence(tables, why.get(PAIR, "")))
+    tables["findings"] = findings_by_route(tables, opened, why.get(PAIR, ""))
     step()
     maps = difference_maps(opened)
     result = Comparison(tables, maps, sites, at_sites, opened)
@@ -138,8 +146,9 @@ def compare_models(
 
 def difference_maps(models: Mapping[str, OpenedModel]) -> xr.Dataset:
     """Return differences (second - first) and log ratios on (pair, state, lat, lon)."""
-    names, states = pairs(models), ("before", "after")
-    first = next(iter(models.values())).maps["after"]
+    names = pairs(models)
+    states = tuple(s for s in STATES if any(s in states_of(models, pair) for pair in names))
+    first = grid_of(models)
     shape = (len(names), len(states), first.sizes["lat"], first.sizes["lon"])
     data = {}
     for variable in COMPARED:
@@ -203,30 +212,32 @@ def site_dataset(sites: Mapping[tuple[str, str], xr.Dataset]) -> xr.Dataset:
     return joined.assign_coords({n: ("site", where[n].to_numpy()) for n in where})
 
 
-def files_of_run(folder: str | os.PathLike[str]) -> dict[str, ModelFiles]:
-    """Return the models of a run folder: every folder in it that holds a maps.nc.
+def files_of_run(run: str | os.PathLike[str]) -> dict[str, ModelFiles]:
+    """Return the models of a run folder: every folder in it that holds a constrained map.
 
     Raises
     ------
     ComparisonError
         If there are fewer than two.
     """
-    root = Path(folder)
+    root = Path(run)
     found = {
-        path.parent.name: ModelFiles(
-            maps=path,
-            default=path_if_there(path.parent / "default.nc"),
-            summary=path_if_there(path.parent / "assimilation" / "summary.nc"),
-            sites=path_if_there(path.parent / "diagnosis" / "sites.csv"),
+        folder.name: ModelFiles(
+            maps=path_if_there(folder / MAPS),
+            default=path_if_there(folder / "default.nc"),
+            summary=path_if_there(folder / "assimilation" / "summary.nc"),
+            sites=path_if_there(folder / "diagnosis" / "sites.csv"),
             forcing=path_if_there(root / "sites.nc"),
+            end_to_end=path_if_there(folder / END_TO_END_MAPS),
         )
-        for path in sorted(root.glob("*/maps.nc"))
+        for folder in sorted(root.glob("*/"))
+        if (folder / MAPS).is_file() or (folder / END_TO_END_MAPS).is_file()
     }
     if len(found) < 2:
         held = ", ".join(found) or "none"
         raise ComparisonError(
             f"{root}: holds maps of {len(found)} models ({held}); a comparison needs two or more. "
-            "Maps are expected as MODEL/maps.nc."
+            f"Maps are expected as MODEL/{MAPS} or MODEL/{END_TO_END_MAPS}."
         )
     return found
 

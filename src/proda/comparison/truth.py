@@ -2,17 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from jaxtyping import Bool, Float
 
 from proda.errors import ComparisonError
 from proda.maps.compare import correlation
 from proda.maps.outputs import PARAMETER_PREFIX, STOCKS
 from proda.maps.totals import land_area
 from proda.models.components import COMPONENTS
+
+ALL, UNSEEN = "all", "unseen"
+"""Cells that a table is of: all of the land, or that where no profile lies."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recovered:
+    """What one model found by one route (`posterior` or `end-to-end`).
+
+    `found` is a map; `spread` the one whose 5-95 % range is held against the truth, if another.
+    """
+
+    model: str
+    route: str
+    found: xr.Dataset
+    spread: xr.Dataset | None = None
+
+
+def recovered_table(
+    maps: Sequence[Recovered],
+    truth: xr.Dataset,
+    measured: str,
+    sites: tuple[Float[np.ndarray, " site"], Float[np.ndarray, " site"]] | None = None,
+) -> pd.DataFrame:
+    """Compare maps of any models and routes with the truth of one world.
+
+    Parameters
+    ----------
+    maps
+        What was found.
+    truth
+        Map of the world.
+    measured
+        The model that the world is made of. The components and parameters of other models have no
+        truth there; their carbon above 2 m has.
+    sites
+        Latitudes and longitudes of the profiles: then every map is also judged on the cells without
+        one.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns `model`, `route`, `cells` (:data:`ALL` or :data:`UNSEEN`), then those of
+        :func:`truth_table`, in which `cells` is `n_cells`.
+
+    Raises
+    ------
+    ComparisonError
+        If the grids differ, or every cell of the land has a profile.
+    """
+    stocks = [stock.name for stock in STOCKS if stock.lower is not None]
+    masks: dict[str, np.ndarray | None] = {ALL: None}
+    if sites is not None:
+        masks[UNSEEN] = cells_without(truth, *sites)
+    tables = []
+    for one in maps:
+        names = None if one.model == measured else stocks
+        for cells, where in masks.items():
+            table = truth_table(one.found, truth, names, one.spread, where)
+            if table.empty:
+                raise ComparisonError(f"{one.model}, {one.route}: no {cells} cells to compare on.")
+            table = table.rename(columns={"cells": "n_cells"})
+            tables.append(table.assign(model=one.model, route=one.route, cells=cells))
+    result = pd.concat(tables, ignore_index=True)
+    first = ["model", "route", "cells"]
+    return result[first + [name for name in result if name not in first]]
+
+
+def cells_without(
+    like: xr.Dataset, lat: Float[np.ndarray, " site"], lon: Float[np.ndarray, " site"]
+) -> Bool[np.ndarray, "lat lon"]:
+    """Return where no site lies: a site's cell is the one with the nearest centre."""
+    there = np.zeros((like.sizes["lat"], like.sizes["lon"]), bool)
+    rows = np.abs(like["lat"].to_numpy()[:, None] - lat).argmin(axis=0)
+    away = (like["lon"].to_numpy()[:, None] - lon + 180.0) % 360.0 - 180.0
+    there[rows, np.abs(away).argmin(axis=0)] = True
+    return ~there
 
 
 def recovered(found: xr.Dataset, truth: xr.Dataset) -> list[str]:
@@ -27,6 +106,7 @@ def truth_table(
     truth: xr.Dataset,
     names: Iterable[str] | None = None,
     spread: xr.Dataset | None = None,
+    where: Bool[np.ndarray, "lat lon"] | None = None,
 ) -> pd.DataFrame:
     """Compare a map with the truth, cell by cell, weighted by land.
 
@@ -40,6 +120,8 @@ def truth_table(
         Variables; by default :func:`recovered`.
     spread
         Map whose 5-95 % range is held against the truth; by default `found`.
+    where
+        Cells to compare on, such as those without a profile; by default all.
 
     Returns
     -------
@@ -64,6 +146,8 @@ def truth_table(
         x, y = (d[name].transpose("lat", "lon").to_numpy() for d in (found, truth))
         logarithm = not name.startswith(PARAMETER_PREFIX)
         use = np.isfinite(x) & np.isfinite(y) & (land > 0)
+        if where is not None:
+            use &= where
         if logarithm:
             use &= (x > 0) & (y > 0)
         if not use.any():

@@ -11,15 +11,16 @@ import pandas as pd
 
 from proda import files
 from proda.errors import LearningError
+from proda.evaluation.calibrated import with_interval
 from proda.evaluation.carbon import default_carbon, held_out_carbon
 from proda.evaluation.through import (
     BASELINE_FILE,
     CONSTANT,
     DEFAULT,
     NETWORK,
+    RESIDUAL,
     baseline_answer,
-    layer_table,
-    with_interval,
+    residual_answer,
 )
 from proda.evaluation.unseen import (
     COLUMNS,
@@ -30,6 +31,7 @@ from proda.evaluation.unseen import (
 )
 from proda.learning import carbon_baselines
 from proda.learning.archive import read_archive
+from proda.learning.boosted_residual import read_residual
 from proda.learning.carbon_sites import read_carbon_sites
 from proda.learning.conformal import Intervals
 from proda.learning.ensemble import predict_members
@@ -99,6 +101,8 @@ def evaluate_network(
         ensemble.upper - ensemble.lower
     )
     answers = {NETWORK: answer_of_members(sites.layers, members)}
+    if (residual := read_residual(network)) is not None:
+        answers[RESIDUAL] = residual_answer(answers[NETWORK], sites, residual, encoded.inputs)
     if told is not None:
         values = np.array([told["constant"][name] for name in ensemble.parameters])
         one = np.tile(values, (len(sites), 1))
@@ -108,10 +112,9 @@ def evaluate_network(
             answers[baseline.name] = baseline_answer(baseline, sites, encoded.inputs)
     answers[DEFAULT] = answer_of_carbon(default_carbon(sites.layers))
     if told is not None:
-        _, depth, _ = layer_table(sites)
         for name, values_of in told["intervals"].items():
             if name in answers:
-                answers[name] = with_interval(answers[name], Intervals.from_dict(values_of), depth)
+                answers[name] = with_interval(answers[name], Intervals.from_dict(values_of), sites)
     table = skill_table(sites, answers, groups(sites))
     skill = table[table["by"] == "all"].reindex(columns=list(COLUMNS)).reset_index(drop=True)
     if output is not None:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from proda.inference.diagnostics.fit import bias, log_r2, nash_sutcliffe, rmse
+from proda.learning.conformal import LEAST
 
 
 def skill_of_rows(
@@ -29,28 +30,27 @@ def skill_of_rows(
     -------
     dict
         `sites`, of which `lost` have no steady state; `layers` compared, of which `no_logarithm`
-        are modelled as 0 and count in NSE, RMSE and bias only. Pooled over layers: `nse`, `rmse`
-        and `bias` (kg m-3), `log_r2`, `rmse_log`, `bias_log` (natural logarithms; R2 about the
-        mean, so that bias costs). By site, lost ones counted as the worst: `site_nse` and
+        are modelled below `LEAST` = 0.01 kg m-3 (as 0, say) and enter logarithms as that. Pooled
+        over layers: `nse`, `rmse` and `bias` (kg m-3), `log_r2`, `rmse_log`, `bias_log` (natural
+        logarithms; R2 about the mean, so that bias costs). By site, lost ones counted as the
+        worst: `site_nse` and
         `site_rmse_log` (medians; inf: half of the sites are lost) and `site_nse_positive` (share of
         sites with NSE above 0); sites with one layer here, or equal ones, have no NSE.
     """
     position, own = np.unique(site, return_inverse=True)
     ok = found[position][own]
-    with np.errstate(invalid="ignore"):
-        fine = ok & (modelled > 0)
     m, o = np.where(ok, modelled, 0.0), observed
-    logs = np.log(np.where(fine, m, 1.0)), np.log(np.where(fine, o, 1.0))
-    several = int(fine.sum()) > 1
-    nse, close = _by_site(m, o, logs, own, ok, fine, found[position])
+    logs = np.log(np.where(ok, np.maximum(m, LEAST), 1.0)), np.log(np.where(ok, o, 1.0))
+    several = int(ok.sum()) > 1
+    nse, close = _by_site(m, o, logs, own, ok, found[position])
     nan = float("nan")
     return {
         "sites": len(position), "lost": int((~found[position]).sum()), "layers": int(ok.sum()),
-        "no_logarithm": int((ok & ~fine).sum()),
+        "no_logarithm": int((ok & (m < LEAST)).sum()),
         "nse": float(nash_sutcliffe(m, o, ok)) if ok.any() else nan,
         "rmse": float(rmse(m, o, ok)), "bias": float(bias(m, o, ok)),
-        "log_r2": log_r2(m, o, fine) if several else nan,
-        "rmse_log": float(rmse(*logs, fine)), "bias_log": float(bias(*logs, fine)),
+        "log_r2": log_r2(np.maximum(m, LEAST), o, ok) if several else nan,
+        "rmse_log": float(rmse(*logs, ok)), "bias_log": float(bias(*logs, ok)),
         "site_nse": float(np.median(nse)) if nse.size else nan,
         "site_nse_positive": float((nse > 0).mean()) if nse.size else nan,
         "site_rmse_log": float(np.median(close)) if close.size else nan,
@@ -59,7 +59,7 @@ def skill_of_rows(
 
 def _by_site(
     m: np.ndarray, o: np.ndarray, logs: tuple[np.ndarray, np.ndarray], own: np.ndarray,
-    ok: np.ndarray, fine: np.ndarray, found: np.ndarray,
+    ok: np.ndarray, found: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """NSE of the sites that can have one (-inf: lost), and RMSE of logarithms (inf: lost)."""
     n = len(found)
@@ -72,6 +72,5 @@ def _by_site(
     varies = (count > 1) & (highest > lowest)
     off = np.bincount(own, np.where(ok, (o - m) ** 2, 0.0), n)
     nse = np.where(found, 1.0 - off / np.where(varies, about, 1.0), -np.inf)[varies]
-    squares = np.bincount(own, np.where(fine, (logs[0] - logs[1]) ** 2, 0.0), n)
-    whole = found & (np.bincount(own, fine, n) == count)
-    return nse, np.where(whole, np.sqrt(squares / count), np.inf)
+    squares = np.bincount(own, np.where(ok, (logs[0] - logs[1]) ** 2, 0.0), n)
+    return nse, np.where(found, np.sqrt(squares / count), np.inf)

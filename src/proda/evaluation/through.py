@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,10 +15,10 @@ import jax
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from scipy.special import logit
 
 from proda import files
 from proda.errors import LearningError
+from proda.evaluation.calibrated import crossed, intervals_of
 from proda.evaluation.carbon import default_carbon, held_out_carbon
 from proda.evaluation.train import training_checkpoints
 from proda.evaluation.unseen import (
@@ -26,22 +26,28 @@ from proda.evaluation.unseen import (
     answer_of_carbon,
     answer_of_members,
     groups,
-    log_carbon,
+    least_log,
     skill_table,
 )
 from proda.learning import carbon_baselines
 from proda.learning.applicability import fit_range
 from proda.learning.archive import write_archive
+from proda.learning.boosted_residual import (
+    BoostedResidual,
+    crossed_residual,
+    fit_residual,
+    write_residual,
+)
 from proda.learning.carbon_baselines import BASELINES, Baseline, fit_baseline
 from proda.learning.carbon_sites import CarbonSites, read_carbon_sites
 from proda.learning.checkpoint import versions
-from proda.learning.conformal import Intervals, fit_intervals
 from proda.learning.end_to_end import (
-    TrainedThrough,
     default_share,
+    error_scale,
     fit_constants,
     physical,
     problem_of,
+    starts_of,
     train_through,
 )
 from proda.learning.end_to_end_settings import EndToEndSettings
@@ -50,7 +56,7 @@ from proda.learning.features import Missing, fit_features
 from proda.learning.join import MISSING
 from proda.learning.splits import NO_FOLD, plan, random_folds, spatial_folds
 from proda.learning.store import save_ensemble
-from proda.learning.train import Progress
+from proda.learning.train import Progress, Trained
 from proda.learning.unseen_file import write_unseen
 from proda.simulate import MEAN_B
 
@@ -58,6 +64,8 @@ Split = Literal["5-degree", "2-degree", "random"]
 """How sites are divided into folds: whole blocks of the map, or at random."""
 
 NETWORK, CONSTANT, DEFAULT = "network", "constant", "default"
+RESIDUAL = "network_and_residual"
+"""The network's carbon, and gradient boosting of what it leaves."""
 BASELINE_FILE, TRAIN = "baselines.npz", "train.json"
 SKILL, HELD_OUT, LEFT_OUT = "skill_carbon.csv", "held_out.parquet", "left_out.csv"
 
@@ -89,6 +97,7 @@ def train_end_to_end(
     fold_members: int = 2,
     split: Split = "5-degree",
     baselines: tuple[str, ...] = BASELINES,
+    residual: bool = False,
     missing: Missing = "leave_out",
     progress: Callable[[Progress], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
@@ -115,6 +124,9 @@ def train_end_to_end(
         and how sites are divided.
     baselines
         Methods without a soil model to compare with.
+    residual
+        Also fit gradient boosting to what the networks leave at places left out: a product of its
+        own, which carries no mechanism. It needs folds.
     missing
         Sites that lack a covariate: "leave_out" lists them, "median" fills them in.
 
@@ -131,6 +143,9 @@ def train_end_to_end(
     if unknown := sorted(set(baselines) - set(BASELINES)):
         raise LearningError(f"Unknown baseline: {', '.join(unknown)}; known: "
                             f"{', '.join(BASELINES)}.")  # fmt: skip
+    if residual and not folds:
+        raise LearningError("A residual needs folds: it is fitted to places left out of training; "
+                            f"folds = {folds}.")  # fmt: skip
     tell("reading")
     target = Path(network)
     table = files.read_parquet(covariates, needed=("site",))
@@ -148,11 +163,10 @@ def train_end_to_end(
     problem = problem_of(sites.layers, settings)
     firsts = np.array([int(np.flatnonzero(design.fold == f)[0]) for f in np.unique(design.fold)])
     tell("calibrated constant")
-    constants, _ = fit_constants(
-        problem, default_share(sites.layers, MEAN_B), design.select(firsts), settings, progress
-    )
+    default = default_share(sites.layers, MEAN_B)
+    constants, _ = fit_constants(problem, default, design.select(firsts), settings, progress)
     of_fold = dict(zip(design.fold[firsts].tolist(), constants, strict=True))
-    starts = np.stack([logit(np.clip(of_fold[f], 1e-6, 1 - 1e-6)) for f in design.fold.tolist()])
+    starts = starts_of(design, of_fold, default, settings)
     tell("training")
     checkpoint = training_checkpoints(target)[0]
     trained = train_through(inputs, problem, starts, design, settings, checkpoint, progress)
@@ -169,15 +183,18 @@ def train_end_to_end(
     )  # fmt: skip
     constant = physical(of_fold[NO_FOLD], sites.layers.model)
     values = dict(zip(names, constant.tolist(), strict=True))
-    scale = np.exp(np.log(whole.scale).mean(axis=0))
+    scale = np.exp(np.log(error_scale(whole)).mean(axis=0))
     tell("methods without a soil model")
     fitted = [_fit(name, sites, inputs, settings) for name in baselines]
-    skill, intervals, rows = None, {}, None
+    skill, intervals, rows, stocks, left = None, {}, None, {}, None
     if fold is not None:
         tell("places left out")
         answers = _left_out_answers(sites, inputs, fold, trained, of_fold, baselines, settings)
-        intervals = _intervals(sites, answers, scale)
-        answers = _crossed(sites, answers, fold, scale)
+        if residual:
+            tell("residual")
+            left, answers = _with_residual(sites, inputs, answers, fold, settings.seed)
+        intervals = intervals_of(sites, answers, scale)
+        answers, stocks = crossed(sites, answers, fold, scale)
         skill = skill_table(sites, answers, groups(sites))
         rows = _rows(sites, answers, fold)
     result = ThroughResult(target, ensemble, values, skill, sites.left_out,
@@ -189,6 +206,7 @@ def train_end_to_end(
                    "forcing": str(forcing)},
         "settings": settings.as_dict(),
         "cross_validation": {"folds": folds, "members": fold_members, "split": split},
+        "stocks_left_out": stocks,
         "sites": len(sites), "left_out": len(sites.left_out),
         "left_out_by_reason": sites.left_out["reason"].value_counts().to_dict(),
         "filled": encoded.filled, "constant_covariates": list(features.constant),
@@ -201,6 +219,8 @@ def train_end_to_end(
         (folder / TRAIN).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
         write_archive(folder / BASELINE_FILE, {"kind": "baselines"},
                       carbon_baselines.as_arrays(fitted))  # fmt: skip
+        if left is not None:
+            write_residual(folder, left)
         sites.left_out.to_csv(folder / LEFT_OUT, index=False)
         if skill is not None and rows is not None:
             skill.to_csv(folder / SKILL, index=False)
@@ -227,10 +247,35 @@ def baseline_answer(
     return Answer(carbon, np.ones(len(sites), bool), np.zeros(len(carbon)))
 
 
-def with_interval(answer: Answer, intervals: Intervals, depth: np.ndarray) -> Answer:
-    """Add the ends of the 90 % interval."""
-    lower, upper = intervals.bounds(log_carbon(answer), answer.spread, depth)
-    return replace(answer, lower=lower, upper=upper)
+def residual_answer(
+    network: Answer, sites: CarbonSites, residual: BoostedResidual,
+    inputs: Float[np.ndarray, "site input"],
+) -> Answer:  # fmt: skip
+    """Carbon of a network, and boosting of what networks leave."""
+    site, depth, _ = layer_table(sites)
+    added = residual.predict(inputs, site, depth, least_log(network))
+    return _added(network, added)
+
+
+def _added(network: Answer, residual: np.ndarray) -> Answer:
+    return Answer(np.exp(least_log(network) + residual), network.found, network.spread)
+
+
+def _with_residual(
+    sites: CarbonSites, inputs: np.ndarray, answers: dict[str, Answer], fold: np.ndarray, seed: int
+) -> tuple[BoostedResidual, dict[str, Answer]]:
+    """Fit the residual to all layers left out, and judge it by folds that it has not seen.
+
+    Both see predictions of networks that have not seen the layer's fold. Those of the other folds'
+    networks have seen it: the trees of a fold learn from them, but from none of its layers.
+    """
+    site, depth, carbon = layer_table(sites)
+    known, goal = least_log(answers[NETWORK]), np.log(carbon / 1000.0)
+    added = crossed_residual(inputs, site, depth, known, goal, fold, sites.layers.used, seed)
+    use = sites.layers.used & np.isfinite(known)
+    whole = fit_residual(inputs, site[use], depth[use], known[use], goal[use], seed)
+    ordered = {NETWORK: answers[NETWORK], RESIDUAL: _added(answers[NETWORK], added)}
+    return whole, ordered | answers
 
 
 def _without_covariates(
@@ -263,7 +308,7 @@ def _fit(name: str, sites: CarbonSites, inputs: np.ndarray, settings: EndToEndSe
 
 
 def _left_out_answers(
-    sites: CarbonSites, inputs: np.ndarray, fold: np.ndarray, trained: TrainedThrough,
+    sites: CarbonSites, inputs: np.ndarray, fold: np.ndarray, trained: Trained,
     constants: dict[int, np.ndarray], baselines: tuple[str, ...], settings: EndToEndSettings,
 ) -> dict[str, Answer]:  # fmt: skip
     """Carbon at every site by methods that have not seen its fold."""
@@ -295,39 +340,6 @@ def _left_out_answers(
     return out | {DEFAULT: answer_of_carbon(default_carbon(layers))}
 
 
-def _intervals(
-    sites: CarbonSites, answers: dict[str, Answer], scale: np.ndarray,
-    rows: np.ndarray | None = None,
-) -> dict[str, Intervals]:  # fmt: skip
-    """Fit the intervals of every method to layers that it has not seen."""
-    _, depth, carbon = layer_table(sites)
-    use = sites.layers.used if rows is None else sites.layers.used & rows
-    return {
-        name: fit_intervals(
-            (np.log(carbon) - log_carbon(answer))[use], answer.spread[use], depth[use], scale
-        )
-        for name, answer in answers.items()
-    }
-
-
-def _crossed(
-    sites: CarbonSites, answers: dict[str, Answer], fold: np.ndarray, scale: np.ndarray
-) -> dict[str, Answer]:
-    """Give every layer the interval that the other folds calibrate, so that it is judged fairly."""
-    site, depth, _ = layer_table(sites)
-    ends = {name: (np.full(len(site), np.nan), np.full(len(site), np.nan)) for name in answers}
-    for f in np.unique(fold):
-        here = fold[site] == f
-        for name, one in _intervals(sites, answers, scale, ~here).items():
-            answer = answers[name]
-            lower, upper = one.bounds(log_carbon(answer)[here], answer.spread[here], depth[here])
-            ends[name][0][here], ends[name][1][here] = lower, upper
-    return {
-        name: replace(answer, lower=ends[name][0], upper=ends[name][1])
-        for name, answer in answers.items()
-    }
-
-
 def _rows(sites: CarbonSites, answers: dict[str, Answer], fold: np.ndarray) -> pd.DataFrame:
     """Every measured layer beside what each method says of it, kg m-3."""
     p, site = sites.layers.profiles, sites.layers.row_site
@@ -337,8 +349,10 @@ def _rows(sites: CarbonSites, answers: dict[str, Answer], fold: np.ndarray) -> p
     }  # fmt: skip
     for name, answer in answers.items():
         columns[name] = answer.carbon
-    network = answers[NETWORK]
-    if network.lower is not None and network.upper is not None:
-        columns |= {"network_lower": np.exp(network.lower) / 1000.0,
-                    "network_upper": np.exp(network.upper) / 1000.0}  # fmt: skip
+    for name in (NETWORK, RESIDUAL):
+        if name not in answers:
+            continue
+        for end, values in (("lower", answers[name].lower), ("upper", answers[name].upper)):
+            if values is not None:
+                columns[f"{name}_{end}"] = np.exp(values) / 1000.0
     return pd.DataFrame(columns)

@@ -19,10 +19,8 @@ from proda.evaluation.carbon import (
 )
 from proda.evaluation.metrics import skill_of_rows
 from proda.learning.carbon_sites import CarbonSites
+from proda.learning.conformal import LEAST, WARM, cold_soil
 from proda.learning.layers import SiteLayers
-
-WARM = 281.6
-"""Mean temperature of the soil that divides cold from warm places, K."""
 
 CEILING = "ceiling"
 """What no map of half-degree cells can exceed: layers of one cell differ at equal depth."""
@@ -76,20 +74,24 @@ def answer_of_carbon(modelled: Modelled) -> Answer:
 
 
 def log_carbon(answer: Answer) -> Float[np.ndarray, " row"]:
-    """Return ln carbon in g m-3, NaN where there is none."""
-    positive = answer.carbon > 0
-    return np.where(positive, np.log(1000.0 * np.where(positive, answer.carbon, 1.0)), np.nan)
+    """Return ln carbon in g m-3, NaN where there is none (below `LEAST`)."""
+    some = answer.carbon >= LEAST
+    return np.where(some, np.log(1000.0 * np.where(some, answer.carbon, 1.0)), np.nan)
+
+
+def least_log(answer: Answer) -> Float[np.ndarray, " row"]:
+    """Return ln carbon in kg m-3, at least that of `LEAST`; NaN at sites without an answer."""
+    return np.asarray(np.log(np.maximum(answer.carbon, LEAST)))
 
 
 def groups(sites: CarbonSites) -> dict[str, np.ndarray]:
     """Return how rows are grouped: all, depth, zone, climate, warm and cold soil, source."""
     layers = sites.layers
     out = groups_of(layers, sites.table)
-    soil = layers.forcing.soil_temperature.mean(axis=(1, 2))
-    names = np.where(soil < WARM, f"soil below {WARM} K", f"soil above {WARM} K").astype(object)
+    cold = cold_soil(layers.forcing)
+    names = np.where(cold, f"soil below {WARM} K", f"soil above {WARM} K").astype(object)
     out["soil"] = names[layers.row_site]
-    source = [str(name).partition(":")[0] for name in layers.profiles.site]
-    out["source"] = np.array(source, object)[layers.row_site]
+    out["source"] = layers.profiles.collections.astype(object)[layers.row_site]
     return out
 
 
@@ -102,11 +104,12 @@ def skill_table(
     -------
     table
         method, by, group, then `COLUMNS`: pooled over layers `log_r2`, `rmse_log`, `bias_log`;
-        `no_logarithm`, layers modelled as 0, which these three leave out; `site_rmse_log`, the
-        median over sites of their RMSE (lost ones counted as the worst);
-        `mean_site_log_r2` and `mean_site_rmse_log`, in which every site counts alike;
-        `interval90`, the share of layers inside the 90 % interval. The method `ceiling` has what
-        the layers of one half-degree cell leave open at equal depth.
+        `no_logarithm`, layers modelled below `LEAST` (as 0, say), which enter these three as
+        `LEAST`; `site_rmse_log`, the median over sites of their RMSE (lost ones counted as the
+        worst); `mean_site_log_r2` and `mean_site_rmse_log`, in which every site counts alike;
+        `interval90`, the share of all layers inside the 90 % interval: those modelled below
+        `LEAST`, and those of lost sites, are outside. The method `ceiling` has what the layers of
+        one half-degree cell leave open at equal depth.
     """
     layers = sites.layers
     observed, used = layers.profiles.carbon / 1000.0, layers.used
@@ -129,10 +132,10 @@ def _skill(
 ) -> dict[str, float]:
     site = layers.row_site[here]
     found = skill_of_rows(answer.carbon[here], observed[here], site, answer.found)
-    ok = answer.found[site] & (np.nan_to_num(answer.carbon[here]) > 0)
+    ok = answer.found[site]
     own, weight = site[ok], np.zeros(0)
     goal = np.log(observed[here][ok])
-    off = goal - np.log(answer.carbon[here][ok])
+    off = goal - least_log(answer)[here][ok]
     r2 = rmse = float("nan")
     if own.size:
         _, place, count = np.unique(own, return_inverse=True, return_counts=True)
@@ -141,10 +144,10 @@ def _skill(
         about = np.average((goal - np.average(goal, weights=weight)) ** 2, weights=weight)
         r2 = float(1.0 - rmse**2 / about) if about > 0 else float("nan")
     inside = float("nan")
-    if answer.lower is not None and answer.upper is not None and own.size:
+    if answer.lower is not None and answer.upper is not None and site.size:
         value = np.log(1000.0 * observed[here])
         within = (value >= answer.lower[here]) & (value <= answer.upper[here])
-        inside = float(within[ok].mean())
+        inside = float((within & ok).mean())
     return {**found, "mean_site_log_r2": r2, "mean_site_rmse_log": rmse, "interval90": inside}
 
 

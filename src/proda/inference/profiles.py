@@ -31,6 +31,8 @@ class Profiles:
     """m"""
     carbon: Float[np.ndarray, " row"]
     """g m-3"""
+    collection: np.ndarray | None = None
+    """Collection, else source, of each site; None where only the names of sites are known."""
 
     def __len__(self) -> int:
         return len(self.site)
@@ -39,6 +41,11 @@ class Profiles:
     def n_layers(self) -> Int[np.ndarray, " site"]:
         """Measured layers of each site."""
         return np.diff(self.first)
+
+    @property
+    def collections(self) -> np.ndarray:
+        """Return the collection of each site, else what stands before the colon in its name."""
+        return _before_colon(self.site) if self.collection is None else self.collection
 
     def select(self, index: np.ndarray | Sequence[int]) -> Profiles:
         """Return some of the sites, by position."""
@@ -53,6 +60,7 @@ class Profiles:
             self.upper[flat],
             self.lower[flat],
             self.carbon[flat],
+            None if self.collection is None else self.collection[index],
         )
 
     def spread(self, n: int, seed: int = 0) -> Profiles:
@@ -120,4 +128,20 @@ def from_tables(sites: pd.DataFrame, layers: pd.DataFrame, where: str = "profile
         upper=layers["upper_depth"].to_numpy(float),
         lower=layers["lower_depth"].to_numpy(float),
         carbon=carbon,
+        collection=_collections(sites),
     )
+
+
+def _collections(sites: pd.DataFrame) -> np.ndarray:
+    """Return the collection of each site, else its source, else what its name begins with."""
+    named = pd.Series(pd.NA, index=sites.index, dtype="string")
+    for column in ("collection", "source"):
+        if column in sites:
+            own = sites[column].astype("string").str.strip()
+            named = named.fillna(own.where(own != ""))
+    rest = pd.Series(_before_colon(sites["profile_id"].to_numpy()), index=sites.index)
+    return named.fillna(rest.astype("string")).to_numpy(str)
+
+
+def _before_colon(names: np.ndarray) -> np.ndarray:
+    return np.array([str(name).partition(":")[0] for name in names], dtype=str)

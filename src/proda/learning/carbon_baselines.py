@@ -26,6 +26,8 @@ SHALLOWEST = 0.005
 
 TREES, TREE_RATE = 200, 0.08
 PLAIN_EPOCHS = 10
+CONSTANT = 1e-6
+"""Inputs that vary less than this in training do not enter the plain network."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,10 @@ class Baseline:
         """Return ln carbon (g m-3) of layers at a middle depth (m), each at a row of `inputs`."""
         if self.name == DEPTH:
             return _curve(self.arrays, depth)
-        table = _design(inputs, site, depth)
+        table = design(inputs, site, depth)
         if self.name == PLAIN:
             return _plain(self.arrays, table)
-        return _trees(self.arrays, table)
+        return trees_of(self.arrays, table)
 
 
 def fit_baseline(
@@ -79,9 +81,9 @@ def fit_baseline(
         degree = min(DEGREE, len(np.unique(x)) - 1)
         fit = np.polyfit(x, goal, degree, w=np.sqrt(weight))
         return Baseline(name, {"coefficients": fit, "ends": ends})
-    table = _design(inputs, site, depth)
+    table = design(inputs, site, depth)
     if name == BOOSTING:
-        return Baseline(name, _fit_trees(table, goal, weight, seed))
+        return Baseline(name, fit_trees(table, goal, weight, seed))
     if name == PLAIN:
         return Baseline(name, _fit_plain(table, goal, weight, hidden, seed))
     raise LearningError(f"Unknown baseline: {name}; known: {', '.join(BASELINES)}.")
@@ -105,7 +107,11 @@ def _log_depth(depth: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(np.maximum(depth, SHALLOWEST)))
 
 
-def _design(inputs: np.ndarray, site: np.ndarray, depth: np.ndarray) -> np.ndarray:
+def design(
+    inputs: Float[np.ndarray, "site input"], site: Int[np.ndarray, " row"],
+    depth: Float[np.ndarray, " row"],
+) -> Float[np.ndarray, "row column"]:  # fmt: skip
+    """Return the inputs of each layer's site and ln depth (m), in float32."""
     x = np.empty((len(site), inputs.shape[1] + 1), np.float32)
     x[:, :-1] = inputs[site]
     x[:, -1] = _log_depth(depth)
@@ -117,15 +123,27 @@ def _curve(arrays: dict[str, np.ndarray], depth: np.ndarray) -> np.ndarray:
     return np.asarray(np.polyval(arrays["coefficients"], np.clip(_log_depth(depth), low, high)))
 
 
-def _fit_trees(
-    table: np.ndarray, goal: np.ndarray, weight: np.ndarray, seed: int
-) -> dict[str, np.ndarray]:
+def fit_trees(
+    table: Float[np.ndarray, "row column"], goal: Float[np.ndarray, " row"],
+    weight: Float[np.ndarray, " row"], seed: int, **settings: Any,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Fit gradient boosting and return its trees as arrays.
+
+    `settings` replace those of scikit-learn's HistGradientBoostingRegressor that boosting has here.
+
+    Raises
+    ------
+    LearningError
+        If this version of scikit-learn keeps its trees otherwise.
+    """
     from sklearn.ensemble import HistGradientBoostingRegressor  # slow to import
 
-    model = HistGradientBoostingRegressor(
-        max_iter=TREES, learning_rate=TREE_RATE, min_samples_leaf=min(40, max(1, len(goal) // 20)),
-        l2_regularization=1.0, early_stopping=False, random_state=seed,
-    )  # fmt: skip
+    chosen = {
+        "max_iter": TREES, "learning_rate": TREE_RATE, "min_samples_leaf": 40,
+        "l2_regularization": 1.0,
+    } | settings  # fmt: skip
+    chosen["min_samples_leaf"] = min(chosen["min_samples_leaf"], max(1, len(goal) // 20))
+    model = HistGradientBoostingRegressor(early_stopping=False, random_state=seed, **chosen)
     model.fit(table, goal, sample_weight=weight)
     nodes = [tree[0].nodes for tree in model._predictors]
     size = max(len(one) for one in nodes)
@@ -146,15 +164,18 @@ def _fit_trees(
         "value": column("value", np.float64),
     }
     # The trees are read from scikit-learn's inner arrays: refuse a version that means others.
-    if not np.allclose(_trees(arrays, table[:500]), model.predict(table[:500]), atol=1e-9):
+    if not np.allclose(trees_of(arrays, table[:500]), model.predict(table[:500]), atol=1e-9):
         raise LearningError(
             "The trees of this version of scikit-learn cannot be taken out of it: they predict "
-            "something else. Train without the baseline `boosting`."
+            "something else. Train without the baseline `boosting` and without a residual."
         )
     return arrays
 
 
-def _trees(arrays: dict[str, np.ndarray], table: np.ndarray) -> np.ndarray:
+def trees_of(
+    arrays: dict[str, np.ndarray], table: Float[np.ndarray, "row column"]
+) -> Float[np.ndarray, " row"]:
+    """Return what trees of :func:`fit_trees` predict."""
     total = np.full(len(table), float(arrays["base"][0]))
     rows = np.arange(len(table))
     for feature, threshold, left, right, leaf, value in zip(
@@ -179,7 +200,9 @@ def _fit_plain(
     rng = np.random.default_rng([seed, 11])
     drawn = rng.choice(len(goal), len(goal), p=weight / weight.sum())
     mean, sd = goal.mean(), max(float(goal.std()), 1e-6)
-    middle, width = table.mean(axis=0), np.maximum(table.std(axis=0), 1e-6)
+    # An input that is the same at all training sites has taught nothing: it does not enter.
+    middle, width = table.mean(axis=0), table.std(axis=0)
+    width = np.where(width > CONSTANT, width, np.inf)
     model = MLPRegressor(
         hidden_layer_sizes=hidden, batch_size=min(512, max(16, len(goal) // 50)),
         max_iter=PLAIN_EPOCHS,

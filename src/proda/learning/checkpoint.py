@@ -14,9 +14,11 @@ from proda.errors import LearningError
 from proda.learning.archive import digest, read_archive, write_archive
 from proda.learning.settings import LearningSettings
 from proda.learning.splits import Plan
-from proda.learning.targets import Targets
 
 Tree = TypeVar("Tree")
+
+FORM = 2
+"""Counts changes of what the state of training consists of."""
 
 
 def versions() -> dict[str, str]:
@@ -24,18 +26,13 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("proda", "jax", "equinox", "optax")}
 
 
-def fingerprint(
-    inputs: np.ndarray, targets: Targets, plan: Plan, settings: LearningSettings
-) -> dict[str, Any]:
-    """Describe, by name, what a checkpoint must agree with."""
+def fingerprint(data: dict[str, Any], plan: Plan, settings: LearningSettings) -> dict[str, Any]:
+    """Describe, by name, what a checkpoint must agree with; `data` does so for the data."""
     return {
-        "model": targets.model,
-        "variant": targets.variant,
-        "parameters": list(targets.parameters),
-        "covariates": digest(inputs),
-        "posteriors": digest(targets.value, targets.weight),
+        **data,
         "training and validation sites": digest(plan.train, plan.validation, plan.fold,
                                                 plan.member),
+        "form of the checkpoint": FORM,
         "versions": versions(),
         **{f"setting {name}": value for name, value in settings.as_dict().items()},
     }  # fmt: skip

@@ -3,21 +3,44 @@
 What was left out of training says how wrong predictions are: the quantiles of its errors in ln
 carbon, over what the prediction's own spread lets expect, widen every other prediction (Vovk et
 al. 2005; split conformal prediction, here over blocks of the map). One pair of quantiles for each
-class of depth, because errors grow with depth.
+group of layers (Mondrian): class of depth, and cold or warm soil, because errors are larger where
+soil is cold. Both are known wherever there is forcing, so that measured layers and the cells of a
+map take the same intervals.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
+from proda.forcing import Forcing
 from proda.learning.carbon_loss import DEPTH_CLASSES
 
 LEVEL = 0.9
 """Probability of the intervals."""
+
+LEAST = 0.01
+"""Modelled carbon below this counts as none, kg m-3: it lies beyond any interval, and where a
+logarithm of it is needed it is that of this. A model is equally wrong whether it leaves soil 0 or
+1e-30. A third of the least that 20,084 real profiles hold (0.031 kg m-3)."""
+
+WARM = 281.6
+"""Mean temperature of the soil that divides cold from warm places, K."""
+
+MINIMUM = 200
+"""Layers that a group needs for quantiles of its own; fewer take those of their class of depth."""
+
+STOCK_DEPTHS = (0.3, 1.0, 2.0)
+"""Depths down to which stocks have intervals, m. Hardly any profile is measured further down."""
+
+STOCK_MINIMUM = 50
+"""Profiles that cold or warm soil needs for quantiles of a stock; fewer take those of all."""
+
+COVERED = 0.9
+"""Share of a depth that must be measured for a profile to count as a measured stock."""
 
 
 def depth_classes(depth: Float[np.ndarray, " row"]) -> Int[np.ndarray, " row"]:
@@ -25,69 +48,133 @@ def depth_classes(depth: Float[np.ndarray, " row"]) -> Int[np.ndarray, " row"]:
     return np.asarray(np.digitize(depth, DEPTH_CLASSES[1:]))
 
 
+def cold_soil(forcing: Forcing) -> Bool[np.ndarray, " site"]:
+    """Whether the soil is colder than :data:`WARM` on average over layers and months."""
+    return np.asarray(forcing.soil_temperature.mean(axis=(1, 2)) < WARM)
+
+
 @dataclass(frozen=True)
 class Intervals:
-    """Quantiles of (ln observed - ln modelled) / error, by class of depth.
+    """Quantiles of (ln observed - ln modelled) / error, by class of depth and warm or cold soil.
 
     The error of a prediction is sqrt(scale^2 + spread^2): the estimated error of its class of
-    depth, and the sd of ln carbon between the members.
+    depth, and the sd of ln carbon between the members. That of a stock is the mean of the errors
+    of its layers, weighted by their carbon, as though they were wholly correlated: its quantiles
+    come from whole measured stocks, so they hold whatever the correlation is.
     """
 
     scale: Float[np.ndarray, " depth_class"]
-    low: Float[np.ndarray, " depth_class"]
-    high: Float[np.ndarray, " depth_class"]
+    low: Float[np.ndarray, "depth_class 2"]
+    high: Float[np.ndarray, "depth_class 2"]
+    """Second axis: warm, cold."""
+    stock_low: Float[np.ndarray, "stock 2"] = field(
+        default_factory=lambda: np.full((len(STOCK_DEPTHS), 2), np.nan)
+    )
+    stock_high: Float[np.ndarray, "stock 2"] = field(
+        default_factory=lambda: np.full((len(STOCK_DEPTHS), 2), np.nan)
+    )
+    """By :data:`STOCK_DEPTHS`; NaN where no profile is measured so far down."""
+
+    def error(
+        self, spread: Float[np.ndarray, "..."], depth: Float[np.ndarray, "..."]
+    ) -> Float[np.ndarray, "..."]:
+        """Return the expected error of ln carbon of layers, before calibration."""
+        return np.asarray(np.sqrt(self.scale[depth_classes(depth)] ** 2 + spread**2))
 
     def bounds(
-        self, log_carbon: Float[np.ndarray, " row"], spread: Float[np.ndarray, " row"],
-        depth: Float[np.ndarray, " row"],
-    ) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"]]:  # fmt: skip
-        """Return the ends of the 90 % interval of ln carbon."""
-        own = depth_classes(depth)
-        error = np.sqrt(self.scale[own] ** 2 + spread**2)
-        return log_carbon + self.low[own] * error, log_carbon + self.high[own] * error
+        self, log_carbon: Float[np.ndarray, "..."], spread: Float[np.ndarray, "..."],
+        depth: Float[np.ndarray, "..."], cold: Bool[np.ndarray, "..."],
+    ) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:  # fmt: skip
+        """Return the ends of the 90 % interval of ln carbon; NaN where `log_carbon` is."""
+        group = depth_classes(depth), np.asarray(cold, int)
+        error = self.error(spread, depth)
+        return log_carbon + self.low[group] * error, log_carbon + self.high[group] * error
+
+    def stock_bounds(
+        self, stock: int, log_stock: Float[np.ndarray, " site"],
+        error: Float[np.ndarray, " site"], cold: Bool[np.ndarray, " site"],
+    ) -> tuple[Float[np.ndarray, " site"], Float[np.ndarray, " site"]]:  # fmt: skip
+        """Return the ends of the 90 % interval of ln stock, by position in `STOCK_DEPTHS`.
+
+        `error` is the mean of the layers' errors, weighted by their carbon (:func:`mean_error`).
+        """
+        own = np.asarray(cold, int)
+        low, high = self.stock_low[stock, own], self.stock_high[stock, own]
+        return log_stock + low * error, log_stock + high * error
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for a file."""
-        return {"scale": self.scale.tolist(), "low": self.low.tolist(), "high": self.high.tolist()}
+        """Return plain values for a file; None stands for what is not known or has no end."""
+        return {name: _plain(getattr(self, name)) for name in _NAMES}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Intervals:
-        """Rebuild from plain values."""
-        return cls(*(np.array(values[name], float) for name in ("scale", "low", "high")))
+        """Rebuild from plain values; those of earlier versions are by class of depth alone."""
+        arrays = {name: np.array(values[name], float) for name in _NAMES if name in values}
+        for name, empty in (("low", -np.inf), ("high", np.inf)):
+            one = np.where(np.isnan(arrays[name]), empty, arrays[name])
+            arrays[name] = one if one.ndim == 2 else np.repeat(one[:, None], 2, axis=1)
+        return cls(**arrays)
+
+
+_NAMES = ("scale", "low", "high", "stock_low", "stock_high")
+
+
+def _plain(values: np.ndarray) -> list:
+    if values.ndim > 1:
+        return [_plain(row) for row in values]
+    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def fit_intervals(
     off: Float[np.ndarray, " row"], spread: Float[np.ndarray, " row"],
-    depth: Float[np.ndarray, " row"], scale: Float[np.ndarray, " depth_class"],
+    depth: Float[np.ndarray, " row"], cold: Bool[np.ndarray, " row"],
+    scale: Float[np.ndarray, " depth_class"],
 ) -> Intervals:  # fmt: skip
     """Fit the quantiles to layers left out of training.
 
     Parameters
     ----------
     off
-        ln observed minus ln modelled; NaN where nothing was modelled (these do not count).
-    spread, depth
-        Sd of ln carbon between members, and middle depth of each layer (m).
+        ln observed minus ln modelled; inf where the model has no carbon, which is beyond any
+        interval, and NaN where there is no answer (these do not count).
+    spread, depth, cold
+        Sd of ln carbon between members, middle depth of each layer (m), and whether its soil is
+        cold.
     scale
         Estimated error by class of depth.
 
     Notes
     -----
-    A class without layers takes the widest quantiles of the others, all classes together.
+    A group of fewer than :data:`MINIMUM` layers takes the quantiles of its class of depth; a class
+    without layers the widest of the others. An end that would lie among layers without modelled
+    carbon is the largest finite one: no interval can hold those.
     """
-    own = depth_classes(depth)
+    own, soil = depth_classes(depth), np.asarray(cold, int)
     score = off / np.sqrt(scale[own] ** 2 + spread**2)
-    low, high = np.full(len(scale), np.nan), np.full(len(scale), np.nan)
+    ends = np.full((2, len(scale), 2), np.nan)
     for k in range(len(scale)):
-        here = score[(own == k) & np.isfinite(score)]
-        if here.size:
-            # of n + 1 layers, the new one among them, at most this many lie beyond each end
-            beyond = max(int((here.size + 1) * 0.5 * (1.0 - LEVEL)), 1)
-            ordered = np.sort(here)
-            low[k], high[k] = ordered[beyond - 1], ordered[-beyond]
-    if not np.isfinite(low).any():
-        return Intervals(scale, np.full(len(scale), -np.inf), np.full(len(scale), np.inf))
+        here = (own == k) & ~np.isnan(score)
+        for c in range(2):
+            group = here & (soil == c)
+            ends[:, k, c] = quantiles(score[group if group.sum() >= MINIMUM else here])
+    if not np.isfinite(ends).any():
+        return Intervals(scale, np.full(ends.shape[1:], -np.inf), np.full(ends.shape[1:], np.inf))
     return Intervals(
-        scale, np.where(np.isnan(low), np.nanmin(low), low),
-        np.where(np.isnan(high), np.nanmax(high), high),
+        scale, np.where(np.isnan(ends[0]), np.nanmin(ends[0]), ends[0]),
+        np.where(np.isnan(ends[1]), np.nanmax(ends[1]), ends[1]),
     )  # fmt: skip
+
+
+def quantiles(score: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """Return the ends between which the next score lies with the probability `LEVEL`.
+
+    Of n + 1 scores, the new one among them, at most (n + 1) (1 - LEVEL) / 2 lie beyond each end.
+    NaN without a finite score.
+    """
+    finite = score[np.isfinite(score)]
+    if not finite.size:
+        return float("nan"), float("nan")
+    beyond = max(int((score.size + 1) * 0.5 * (1.0 - LEVEL) + 1e-9), 1)
+    ordered = np.sort(score)
+    low = np.maximum(ordered[beyond - 1], finite.min())
+    return float(low), float(np.minimum(ordered[-beyond], finite.max()))

@@ -12,10 +12,10 @@ from jaxtyping import Int
 from proda.errors import LearningError
 from proda.learning.ensemble import predict_members
 from proda.learning.join import TrainingSites
+from proda.learning.parameters import train_parameters
 from proda.learning.settings import LearningSettings
 from proda.learning.skill import skill
 from proda.learning.splits import Plan, plan
-from proda.learning.train import train
 from proda.learning.validation import NETWORK, CrossValidation, assess
 
 
@@ -59,7 +59,7 @@ def learning_curve(
             sub = plan(goal.latitude[kept], goal.longitude[kept], changed, members=fold_members)
             parts.append((fold, kept, sub))
         design = _stack(parts)
-        trained = train(sites.inputs, goal, design, changed)
+        trained = train_parameters(sites.inputs, goal, design, changed)
         result = assess(sites, folds, trained, changed)
         table = skill(goal, {NETWORK: result.predicted[NETWORK]}, result.weighted_mean)
         table.insert(0, "sites_trained", size)

@@ -1,87 +1,37 @@
 """End-to-end training: through the soil model, on every profile, without assimilation.
 
 First one set of parameters is fitted to all profiles (the calibrated constant); networks then
-start there. Both are the same program: the constant is a network whose inputs are all 0.
+start there, unless told otherwise. Both are the same program: the constant is a network whose
+inputs are all 0.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import expit, logit
 
 from proda.errors import LearningError
 from proda.learning.archive import digest
 from proda.learning.carbon_loss import MARGIN, Problem, site_weights
-from proda.learning.carbon_program import (
-    CarbonData,
-    CarbonState,
-    epoch,
-    initial_state,
-    runs_of,
-)
-from proda.learning.checkpoint import read_checkpoint, versions, write_checkpoint
+from proda.learning.end_to_end_loss import end_to_end_loss, initial_learners
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.layers import SiteLayers
-from proda.learning.network import Network
+from proda.learning.program import keys_of, runs_of
 from proda.learning.splits import Plan
-from proda.learning.train import Progress
+from proda.learning.train import CONSTANT, END_TO_END, Progress, Trained, train
 from proda.models.model import SoilModel
 
-CONSTANT, END_TO_END = "constant", "end-to-end"
-"""Stages of training."""
+RANDOM = (0.1, 0.9)
+"""Random starts lie between these shares of the prior range, uniformly."""
 
 NEAREST = 0.05
 """Defaults closer to an end of the prior range than this share, or outside, start here instead."""
-
-
-@dataclass(frozen=True)
-class TrainedThrough:
-    """Trained networks with their error scales and history, stacked along the run."""
-
-    networks: Network
-    scale: Float[np.ndarray, "run depth_class"]
-    """Scale of Student's t for the error of ln carbon, by class of depth."""
-    plan: Plan
-    history: Float[np.ndarray, "epoch run 3"]
-    """Training loss, validation loss, share of validation sites without a steady state."""
-    best_epoch: Int[np.ndarray, " run"]
-
-    def select(self, runs: np.ndarray) -> TrainedThrough:
-        """Return some of the runs."""
-        return TrainedThrough(
-            jax.tree.map(lambda leaf: leaf[runs], self.networks), self.scale[runs],
-            self.plan.select(runs), self.history[:, runs], self.best_epoch[runs],
-        )  # fmt: skip
-
-    def table(self, stage: str = END_TO_END) -> pd.DataFrame:
-        """Losses as a table: member, stage, epoch (from 1), losses, lost, kept."""
-        parts = []
-        for run, member in enumerate(self.plan.member):
-            ran = np.flatnonzero(np.isfinite(self.history[:, run, 1]))
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "member": int(member),
-                        "stage": stage,
-                        "epoch": ran + 1,
-                        "training_loss": self.history[ran, run, 0],
-                        "validation_loss": self.history[ran, run, 1],
-                        "kept": ran == self.best_epoch[run],
-                        "lost": self.history[ran, run, 2],
-                    }
-                )
-            )
-        return pd.concat(parts, ignore_index=True)
 
 
 def problem_of(layers: SiteLayers, settings: EndToEndSettings) -> Problem:
@@ -113,10 +63,40 @@ def default_share(layers: SiteLayers, b: float) -> Float[np.ndarray, " parameter
     return np.clip(np.array(shares), NEAREST, 1.0 - NEAREST)
 
 
+def starts_of(
+    plan: Plan, constants: Mapping[int, np.ndarray], default: Float[np.ndarray, " parameter"],
+    settings: EndToEndSettings,
+) -> Float[np.ndarray, "run parameter"]:  # fmt: skip
+    """Return the logits at which each run starts, and to which it is drawn.
+
+    Parameters
+    ----------
+    constants
+        Calibrated constant by fold, shares of the prior range.
+    default
+        The model's defaults as such shares (:func:`default_share`).
+    settings
+        `start`, and the seed: a random start comes from (seed, fold, member).
+    """
+    if settings.start == "random":
+        low, high = RANDOM
+
+        def draw(key: PRNGKeyArray) -> Array:  # epochs take the numbers below
+            own = jax.random.fold_in(key, 1_000_033)
+            return jax.random.uniform(own, default.shape, float, low, high)
+
+        share = np.asarray(jax.vmap(draw)(keys_of(plan, settings.seed)))
+    elif settings.start == "default":
+        share = np.tile(default, (len(plan.fold), 1))
+    else:
+        share = np.stack([np.clip(constants[f], 1e-6, 1 - 1e-6) for f in plan.fold.tolist()])
+    return np.asarray(logit(share))
+
+
 def fit_constants(
     problem: Problem, start: Float[np.ndarray, " parameter"], plan: Plan,
     settings: EndToEndSettings, on_progress: Callable[[Progress], None] | None = None,
-) -> tuple[Float[np.ndarray, "run parameter"], TrainedThrough]:  # fmt: skip
+) -> tuple[Float[np.ndarray, "run parameter"], Trained]:  # fmt: skip
     """Fit one set of parameters to the training sites of each run; shares of the prior range."""
     own = settings.constant()
     n = int(problem.weight.shape[0])
@@ -136,7 +116,7 @@ def train_through(
     checkpoint: str | os.PathLike[str] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     stage: str = END_TO_END,
-) -> TrainedThrough:
+) -> Trained:
     """Train every run of the plan through the soil model.
 
     Parameters
@@ -145,11 +125,8 @@ def train_through(
         Encoded covariates and summary of the forcing, one row per site of `problem`.
     starts
         Logits of the parameters (as shares of the prior range) at which each run starts.
-    checkpoint
-        File from which an interrupted training resumes, epoch for epoch; whoever keeps the result
-        removes it.
-    on_progress
-        Called after every epoch.
+    checkpoint, on_progress
+        As in :func:`proda.learning.train.train`; both follow every epoch.
 
     Raises
     ------
@@ -162,31 +139,25 @@ def train_through(
         raise LearningError(
             f"global_parameters: {', '.join(unknown)} not known; the model has {', '.join(names)}."
         )
-    varies = np.array([name not in settings.global_parameters for name in names], np.float32)
-    data = CarbonData(jnp.asarray(inputs, jnp.float32), jnp.asarray(varies))
-    runs = runs_of(plan, starts, settings)
-    # neither is part of the program; without them it is compiled once for all seeds
-    program = replace(settings, seed=0, members=1)
-    state = initial_state(data, runs, program)
-    print_ = _fingerprint(inputs, problem, starts, plan, settings)
-    if checkpoint is not None and Path(checkpoint).exists():
-        state = read_checkpoint(checkpoint, state, print_)
-    while int(state.epoch) < settings.epochs and not bool(np.all(state.stopped)):
-        state = epoch(state, data, runs, problem, program)
-        _check_finite(state, plan)
-        if checkpoint is not None:
-            write_checkpoint(checkpoint, state, print_)
-        if on_progress is not None:
-            last = np.asarray(state.history)[int(state.epoch) - 1]
-            on_progress(
-                Progress(int(state.epoch), settings.epochs, last[:, 0], last[:, 1],
-                         np.asarray(state.stopped), stage)
-            )  # fmt: skip
-    best = jax.tree.map(np.asarray, state.best)
-    return TrainedThrough(
-        best.network, np.exp(best.log_scale.astype(float)), plan,
-        np.asarray(state.history)[: int(state.epoch)], np.asarray(state.best_epoch),
-    )  # fmt: skip
+    varies = np.array([name not in settings.global_parameters for name in names])
+    loss = end_to_end_loss(inputs, problem, varies, settings)
+    runs = runs_of(plan, starts, settings.seed)
+    data = {
+        "model": problem.model.name,
+        "variant": problem.model.variant,
+        "covariates and forcing": digest(inputs),
+        "measured layers and forcing": digest(*map(np.asarray, jax.tree.leaves(problem.sites))),
+        "start": digest(starts),
+    }
+    learners = initial_learners(runs, inputs.shape[1], settings)
+    return train(
+        loss, learners, runs, plan, settings, data, stage, checkpoint, on_progress=on_progress
+    )
+
+
+def error_scale(trained: Trained) -> Float[np.ndarray, "run depth_class"]:
+    """Return the scale of Student's t for the error of ln carbon, by class of depth."""
+    return np.exp(trained.extra.astype(float))
 
 
 def physical(
@@ -196,29 +167,3 @@ def physical(
     lower = np.array([row.lower for row in model.rows])
     upper = np.array([row.upper for row in model.rows])
     return np.asarray(lower + (upper - lower) * (MARGIN + (1.0 - 2.0 * MARGIN) * share))
-
-
-def _fingerprint(
-    inputs: np.ndarray, problem: Problem, starts: np.ndarray, plan: Plan, settings: EndToEndSettings
-) -> dict[str, Any]:
-    return {
-        "model": problem.model.name,
-        "variant": problem.model.variant,
-        "covariates and forcing": digest(inputs),
-        "measured layers and forcing": digest(*map(np.asarray, jax.tree.leaves(problem.sites))),
-        "start": digest(starts),
-        "training and validation sites": digest(plan.train, plan.validation, plan.fold,
-                                                plan.member),
-        "versions": versions(),
-        **{f"setting {name}": value for name, value in settings.as_dict().items()},
-    }  # fmt: skip
-
-
-def _check_finite(state: CarbonState, plan: Plan) -> None:
-    bad = ~np.isfinite(np.asarray(state.best_loss))
-    if bad.any():
-        i = int(np.argmax(bad))
-        raise LearningError(
-            f"End-to-end training diverged: member {plan.member[i]}, fold {plan.fold[i]} has the "
-            f"validation loss {np.asarray(state.best_loss)[i]}. Use a smaller learning_rate."
-        )

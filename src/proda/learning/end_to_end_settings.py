@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from proda.errors import LearningError
 from proda.learning.settings import LearningSettings
 
+Start = Literal["constant", "default", "random"]
+
+IDLE = ("bounded", "target", "loss", "unexplained_sd", "prior_weight", "optimizer",
+        "tuning_epochs", "tuning_rate", "tuning_batch", "tuning_patience",
+        "parameter_weight")  # fmt: skip
+"""Settings of `LearningSettings` that are for posteriors only."""
+
 
 @dataclass(frozen=True)
-class EndToEndSettings:
+class EndToEndSettings(LearningSettings):
     """How networks learn through the soil model from every profile, without assimilation.
+
+    Settings of networks, inputs and plans are those of `LearningSettings`, some with other
+    defaults; those that are for posteriors only (`IDLE`) are refused. The rate of AdamW falls along
+    a cosine.
 
     Parameters
     ----------
-    hidden, dropout
-        Widths of the hidden layers (ReLU) and the share of their nodes dropped in training.
     input_noise
         Sd of the noise added to the inputs (which lie in -1 to 1) in training.
-    learning_rate, weight_decay
-        AdamW; the rate falls along a cosine.
-    batch_size, epochs, patience
-        `patience`: epochs without a better validation loss before a member stops; None: never.
-        The weights with the lowest validation loss are kept in any case.
-    validation_share, block_degrees
-        Share of sites that each member sets aside, in whole blocks of the map, and their edge.
-    members, seed
-        Number of networks and the root of every random number.
     floor
         Modelled carbon below which the likelihood no longer follows the logarithm, kg m-3.
+    start
+        Parameters at which members start and to which they are drawn: "constant", the calibrated
+        constant; "default", the model's defaults; "random", drawn for each member by itself.
     start_weight
-        Pull to the start, on the squared distance of the logits.
+        Pull to the start, on the squared distance of the logits; 0: none.
     steepest
         Longest gradient of one site.
     lost, back
@@ -43,19 +46,15 @@ class EndToEndSettings:
         Training of the calibrated constant.
     """
 
-    hidden: tuple[int, ...] = (128, 128)
     dropout: float = 0.2
     input_noise: float = 0.1
     learning_rate: float = 4e-3
     weight_decay: float = 0.05
-    batch_size: int = 256
     epochs: int = 30
     patience: int | None = None
-    validation_share: float = 0.1
-    block_degrees: float = 5.0
-    members: int = 10
-    seed: int = 0
+    tuning_epochs: int = 0
     floor: float = 0.3
+    start: Start = "constant"
     start_weight: float = 2e-4
     steepest: float = 5.0
     lost: float = 5.0
@@ -65,26 +64,24 @@ class EndToEndSettings:
     constant_epochs: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "batch_size", "epochs", "members", "patience", "floor",
-                     "steepest", "lost", "block_degrees", "constant_rate",
-                     "constant_epochs"):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise LearningError(f"{name} = {value}; it must be above 0.")
-        for name in ("input_noise", "weight_decay", "seed", "start_weight", "back"):
+        super().__post_init__()
+        for name in ("floor", "steepest", "lost", "constant_rate", "constant_epochs"):
+            if not getattr(self, name) > 0:
+                raise LearningError(f"{name} = {getattr(self, name)}; it must be above 0.")
+        for name in ("input_noise", "start_weight", "back"):
             if not getattr(self, name) >= 0:
                 raise LearningError(f"{name} = {getattr(self, name)}; it must not be negative.")
-        self.network()  # checks what networks and plans share
+        if self.start not in get_args(Start):
+            known = ", ".join(get_args(Start))
+            raise LearningError(f"start = {self.start!r}; it is one of: {known}.")
+        for name in IDLE:
+            if getattr(self, name) != getattr(EndToEndSettings, name):
+                raise LearningError(f"{name} is for training on posteriors, not end to end.")
 
     def network(self) -> LearningSettings:
-        """Return the settings that networks, inputs and plans take from `LearningSettings`."""
-        return LearningSettings(
-            hidden=self.hidden, dropout=self.dropout, batch_size=self.batch_size,
-            epochs=self.epochs, patience=self.patience, learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay, validation_share=self.validation_share,
-            block_degrees=self.block_degrees, members=self.members, seed=self.seed,
-            tuning_epochs=0,
-        )  # fmt: skip
+        """Return the settings of `LearningSettings` alone, as an ensemble keeps them."""
+        names = [field.name for field in dataclasses.fields(LearningSettings)]
+        return LearningSettings(**{name: getattr(self, name) for name in names})
 
     def constant(self) -> EndToEndSettings:
         """Return the settings by which one set of parameters for all places is fitted."""
@@ -96,8 +93,5 @@ class EndToEndSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for headers and messages."""
-        return {
-            **dataclasses.asdict(self),
-            "hidden": list(self.hidden),
-            "global_parameters": list(self.global_parameters),
-        }
+        values = {**super().as_dict(), "global_parameters": list(self.global_parameters)}
+        return {name: value for name, value in values.items() if name not in IDLE}

@@ -20,11 +20,12 @@ from proda.learning.ensemble import Ensemble
 from proda.learning.features import Missing
 from proda.learning.join import TrainingSites, join
 from proda.learning.layers import SiteLayers
+from proda.learning.parameters import train_parameters
 from proda.learning.settings import LearningSettings
 from proda.learning.splits import NO_FOLD, plan
 from proda.learning.targets import targets
-from proda.learning.train import Progress, Trained, train
-from proda.learning.tune import STAGE, Tuned, tune
+from proda.learning.train import Progress, Trained
+from proda.learning.tune import tune
 from proda.learning.validation import NETWORK, UNTUNED, CrossValidation, assess, folds_of
 
 
@@ -39,7 +40,7 @@ class Learned:
     ensemble: Ensemble
     validation: CrossValidation | None
     sites: TrainingSites
-    tuned: Tuned | None = None
+    tuned: Trained | None = None
     layers: SiteLayers | None = None
 
 
@@ -96,7 +97,7 @@ def learn(
     goal = sites.targets
     fold = folds_of(sites, settings, folds, spatial) if folds else None
     design = plan(goal.latitude, goal.longitude, settings, fold, fold_members if folds else 0)
-    trained = train(
+    trained = train_parameters(
         sites.inputs, goal, design, settings, checkpoint=checkpoint, on_progress=on_progress
     )
     found = None if layers is None else layers(goal.sites)
@@ -116,9 +117,8 @@ def learn(
         said = said.select(pd.Index(said.sites).get_indexer(pd.Index(goal.sites)))
         calibration = fit_calibration(said, validation.predicted[NETWORK], validation.spread)
     runs = np.flatnonzero(design.fold == NO_FOLD)
-    history = training_history(before, runs)
-    if tuned is not None:
-        history = pd.concat([history, tuning_history(tuned, before, runs)], ignore_index=True)
+    stages = [before] if tuned is None else [before, tuned]
+    history = pd.concat([one.select(runs).table() for one in stages], ignore_index=True)
     ensemble = Ensemble(
         jax.tree.map(lambda leaf: leaf[runs], trained.networks), sites.features,
         fit_range(sites.table, sites.features), calibration, goal.model, goal.variant,
@@ -138,49 +138,3 @@ def remove_checkpoints(checkpoint: str | os.PathLike[str] | None) -> None:
 def checkpoints_of(checkpoint: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Return the checkpoints of training and tuning."""
     return Path(checkpoint), Path(f"{checkpoint}.tuning")
-
-
-def training_history(trained: Trained, runs: np.ndarray) -> pd.DataFrame:
-    """Losses as a table: member, stage, epoch (from 1), training_loss, validation_loss, kept."""
-    parts = []
-    for run in runs:
-        losses = trained.history[:, run]
-        ran = np.flatnonzero(np.isfinite(losses[:, 1]))
-        parts.append(
-            pd.DataFrame(
-                {
-                    "member": int(trained.plan.member[run]),
-                    "stage": "parameters",
-                    "epoch": ran + 1,
-                    "training_loss": losses[ran, 0],
-                    "validation_loss": losses[ran, 1],
-                    "kept": ran == trained.best_epoch[run],
-                }
-            )
-        )
-    return pd.concat(parts, ignore_index=True)
-
-
-def tuning_history(tuned: Tuned, trained: Trained, runs: np.ndarray) -> pd.DataFrame:
-    """Losses of tuning as the same table.
-
-    Epoch 0 is before it; `lost` is the share of validation sites without a steady state.
-    """
-    parts = []
-    for run in runs:
-        losses = tuned.history[:, run]
-        ran = np.flatnonzero(np.isfinite(losses[:, 1]))
-        parts.append(
-            pd.DataFrame(
-                {
-                    "member": int(trained.plan.member[run]),
-                    "stage": STAGE,
-                    "epoch": ran,
-                    "training_loss": losses[ran, 0],
-                    "validation_loss": losses[ran, 1],
-                    "kept": ran == tuned.best_epoch[run],
-                    "lost": losses[ran, 2],
-                }
-            )
-        )
-    return pd.concat(parts, ignore_index=True)

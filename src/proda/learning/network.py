@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -38,7 +40,8 @@ class Network(eqx.Module):
         """Return the outputs before the logistic function that keeps them inside the range."""
         x = inputs
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = x @ weight + bias
+            # GPUs would round the factors to 10 bits otherwise, and a share by some 1e-4
+            x = jnp.matmul(x, weight, precision=jax.lax.Precision.HIGHEST) + bias
             if layer == len(self.weights) - 1:
                 break
             x = jax.nn.relu(x)
@@ -69,6 +72,24 @@ def initial_network(
         weights[-1] = jnp.zeros_like(weights[-1])
         biases[-1] = jnp.log(share) - jnp.log1p(-share)
     return Network(tuple(weights), tuple(biases), settings.dropout, settings.bounded)
+
+
+def initial_networks(
+    keys: PRNGKeyArray, n_inputs: int, centre: Float[Array, "run parameter"],
+    settings: LearningSettings,
+) -> Network:  # fmt: skip
+    """Return untrained networks, one per key, stacked; epochs draw from later numbers of a key."""
+    # neither is part of the program; without them it is compiled once for all seeds
+    own = replace(settings, seed=0, members=1)
+    return _initial(jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys), centre, n_inputs, own)
+
+
+@partial(jax.jit, static_argnames=("n_inputs", "settings"))
+def _initial(
+    keys: PRNGKeyArray, centre: Float[Array, "run parameter"], n_inputs: int,
+    settings: LearningSettings,
+) -> Network:  # fmt: skip
+    return jax.vmap(lambda key, own: initial_network(key, n_inputs, own, settings))(keys, centre)
 
 
 def study_loss(

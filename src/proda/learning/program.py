@@ -1,213 +1,304 @@
-"""The compiled part of training: epochs of all runs side by side.
+"""The compiled part of training: epochs of all runs side by side, whatever they learn from.
 
-Random numbers come from (seed, fold, member, epoch) alone; an epoch knows nothing of chunks.
+A loss object (:class:`Loss`) says what is minimised; everything else is here: order of the sites,
+optimiser, schedule, validation, early stopping, the best weights and the history. All runs
+(members, and members without each fold) train together. Random numbers come from (seed, fold,
+member, epoch) alone; an epoch knows nothing of chunks.
 """
 
 from __future__ import annotations
 
-from functools import partial
+import abc
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from proda.errors import LearningError
-from proda.learning.network import Network, initial_network, study_loss, weighted_loss
-from proda.learning.settings import LearningSettings
+from proda.learning.network import Network
+from proda.learning.settings import Optimizer
 from proda.learning.splits import Plan
-from proda.learning.targets import PRIOR_VARIANCE, Targets
 
 WARM_UP = 0.1
-"""Share of training in which the learning rate rises to its peak."""
+"""Share of training in which the learning rate of a one-cycle schedule rises to its peak."""
 
 
-class Data(NamedTuple):
-    """What all runs share, on the device."""
+@dataclass(frozen=True)
+class Recipe:
+    """How a loss is minimised.
 
-    inputs: Float[Array, "site input"]
-    value: Float[Array, "site parameter"]
-    weight: Float[Array, "site parameter"]
-    prior_weight: Float[Array, ""]
+    Parameters
+    ----------
+    optimizer, rate, weight_decay
+        AdamW with a cosine schedule whose peak is `rate`, or Adadelta at this constant rate.
+    batch, epochs, patience
+        As in `LearningSettings`.
+    warm_up
+        Share of training in which the rate of AdamW rises; 0: it only falls.
+    own_pace
+        Whether the schedule of a run goes by its own number of batches, so that it does not depend
+        on which others train beside it; else by the number of the longest run.
+    validation_batch
+        Sites judged at a time; None: all together, as a loss that is no mean over sites needs it.
+    from_start
+        Judge the networks as they come, as epoch 0, which may then be the best.
+    """
+
+    optimizer: Optimizer
+    rate: float
+    weight_decay: float
+    batch: int
+    epochs: int
+    patience: int | None
+    warm_up: float = 0.0
+    own_pace: bool = False
+    validation_batch: int | None = None
+    from_start: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Rows of the history."""
+        return self.epochs + self.from_start
+
+    def transform(self) -> optax.GradientTransformation:
+        """Return what turns gradients into steps of the rate 1; biases do not decay."""
+        if self.optimizer == "adadelta":
+            return optax.scale_by_adadelta(rho=0.95, eps=1e-7)
+
+        def weights(tree: Any) -> Any:
+            return jax.tree.map(lambda leaf: leaf.ndim == 2, tree)
+
+        return optax.chain(
+            optax.scale_by_adam(), optax.add_decayed_weights(self.weight_decay, mask=weights)
+        )
+
+    def rate_at(self, progress: Float[Array, "*run"]) -> Float[Array, "*run"]:
+        """Learning rate at a share of training: up to the peak, then down to 0 along a cosine."""
+        if self.optimizer == "adadelta":
+            return jnp.full_like(progress, self.rate)
+        down = 0.5 * (1.0 + jnp.cos(jnp.pi * (progress - self.warm_up) / (1.0 - self.warm_up)))
+        if self.warm_up == 0:
+            return self.rate * down
+        return self.rate * jnp.where(progress < self.warm_up, progress / self.warm_up, down)
 
 
-class Run(NamedTuple):
-    """What one run has for itself."""
+class Learner(NamedTuple):
+    """What training changes: a network, and what else the loss learns, if anything."""
+
+    network: Network
+    extra: Any = ()
+
+
+class Runs(NamedTuple):
+    """What each run has for itself. Leading axis: run."""
 
     key: PRNGKeyArray
-    train: Int[Array, " train"]
-    validation: Int[Array, " validation"]
-    centre: Float[Array, " parameter"]
+    train: Int[Array, "run train"]
+    validation: Int[Array, "run validation"]
+    start: Float[Array, "run parameter"]
+    """Parameters at which a run starts and to which it is drawn, in the units of its loss."""
+
+
+class Told(NamedTuple):
+    """What a loss says of one batch of each run."""
+
+    loss: Float[Array, " run"]
+    """What is minimised."""
+    shown: Float[Array, " run"]
+    """What the history holds and validation goes by."""
+    lost: Float[Array, " run"]
+    """Share of the batch's sites without a steady state; NaN if no soil model is run."""
+
+
+class Loss(eqx.Module):
+    """What training minimises: the data that all runs share, and how networks are judged by it."""
+
+    recipe: eqx.AbstractVar[Recipe]
+
+    @abc.abstractmethod
+    def __call__(
+        self, learners: Learner, rows: Int[Array, "run batch"], keys: PRNGKeyArray | None,
+        runs: Runs,
+    ) -> Told:  # fmt: skip
+        """Judge a batch of each run; -1 pads `rows`. With keys as in training, else as tested.
+
+        The loss of a run depends on its own learner only, so that the gradient of the sum is each
+        run's own.
+        """
+
+    def confine(self, gradient: Learner) -> Learner:
+        """Return the gradient along what may change."""
+        return gradient
+
+    def order_key(self, key: PRNGKeyArray, epoch: Int[Array, ""]) -> PRNGKeyArray:
+        """Return the key of the order of a run's sites in an epoch."""
+        return jax.random.fold_in(jax.random.fold_in(key, epoch + 1), 0)
 
 
 class State(NamedTuple):
     """All that continues training: exactly what a checkpoint holds. Leading axis: run."""
 
     epoch: Int[Array, ""]
-    network: Network
+    learner: Learner
     optimizer: Any
-    best: Network
+    best: Learner
     best_loss: Float[Array, " run"]
     best_epoch: Int[Array, " run"]
     stopped: Bool[Array, " run"]
-    history: Float[Array, "epoch run 2"]
+    history: Float[Array, "epoch run 3"]
+    """Training loss, validation loss, share of validation sites without a steady state."""
 
 
-def prepare(
-    inputs: np.ndarray, targets: Targets, plan: Plan, settings: LearningSettings
-) -> tuple[Data, Run]:
-    """Move data and plan to the device; weights are scaled to a mean of 1 per site."""
-    weight = targets.weight
-    total = float(weight.sum(axis=1).mean())
-    if total == 0:
-        raise LearningError("No site constrains any parameter: every posterior is the prior.")
-    pull = settings.prior_weight / PRIOR_VARIANCE
-    data = Data(
-        jnp.asarray(inputs, jnp.float32), jnp.asarray(targets.value, jnp.float32),
-        jnp.asarray(weight / total, jnp.float32), jnp.asarray(pull / total, jnp.float32),
-    )  # fmt: skip
-    centre = []
-    for rows in plan.train:
-        rows = rows[rows >= 0]
-        w, z = weight[rows], targets.value[rows]
-        n = pull * rows.size  # the prior's middle counts as much as the pull does in the loss
-        centre.append(((w * z).sum(axis=0) + n * 0.5) / (w.sum(axis=0) + n))
-    root = jax.random.key(settings.seed)
-    keys = jnp.stack([
+def keys_of(plan: Plan, seed: int) -> PRNGKeyArray:
+    """Return the key of each run, from (seed, fold, member)."""
+    root = jax.random.key(seed)
+    return jnp.stack([
         jax.random.fold_in(jax.random.fold_in(root, fold + 1), member)
         for fold, member in zip(plan.fold.tolist(), plan.member.tolist(), strict=True)
     ])  # fmt: skip
-    return data, Run(
-        keys, jnp.asarray(plan.train), jnp.asarray(plan.validation),
-        jnp.asarray(np.array(centre), jnp.float32),
+
+
+def runs_of(plan: Plan, start: Float[np.ndarray, "run parameter"], seed: int) -> Runs:
+    """Move the plan to the device and give every run its key and its start."""
+    return Runs(
+        keys_of(plan, seed), jnp.asarray(plan.train), jnp.asarray(plan.validation),
+        jnp.asarray(start, jnp.float32),
     )  # fmt: skip
 
 
-def _transform(settings: LearningSettings) -> optax.GradientTransformation:
-    if settings.optimizer == "adadelta":
-        return optax.scale_by_adadelta(rho=0.95, eps=1e-7)
-    return optax.chain(
-        optax.scale_by_adam(),
-        optax.add_decayed_weights(
-            settings.weight_decay, mask=lambda tree: jax.tree.map(lambda leaf: leaf.ndim == 2, tree)
-        ),
-    )
-
-
-def _rate(progress: Float[Array, ""], settings: LearningSettings) -> Float[Array, ""]:
-    """Learning rate at a share of training: up to the peak, then down to 0 along a cosine."""
-    if settings.optimizer == "adadelta":
-        return jnp.float32(settings.learning_rate)
-    down = 0.5 * (1.0 + jnp.cos(jnp.pi * (progress - WARM_UP) / (1.0 - WARM_UP)))
-    return settings.learning_rate * jnp.where(progress < WARM_UP, progress / WARM_UP, down)
-
-
-@partial(jax.jit, static_argnames="settings")
-def initial_state(data: Data, runs: Run, settings: LearningSettings) -> State:
-    """Return untrained networks and all that goes with them."""
-    n = runs.train.shape[0]
-
-    def one(run: Run) -> tuple[Network, Any]:
-        key = jax.random.fold_in(run.key, 0)
-        network = initial_network(key, data.inputs.shape[1], run.centre, settings)
-        return network, _transform(settings).init(network)
-
-    network, optimizer = jax.vmap(one)(runs)
+def initial_state(learner: Learner, recipe: Recipe) -> State:
+    """Return the state before training; `learner` is stacked along the run."""
+    learner = jax.tree.map(jnp.asarray, learner)
+    n = learner.network.biases[-1].shape[0]
     return State(
-        jnp.asarray(0, jnp.int32), network, optimizer, network,
+        jnp.asarray(0, jnp.int32), learner, jax.vmap(recipe.transform().init)(learner), learner,
         jnp.full(n, jnp.inf, jnp.float32), jnp.zeros(n, jnp.int32), jnp.zeros(n, bool),
-        jnp.full((settings.epochs, n, 2), jnp.nan, jnp.float32),
+        jnp.full((recipe.rows, n, 3), jnp.nan, jnp.float32),
     )  # fmt: skip
 
 
-def _loss(
-    network: Network, rows: Int[Array, " batch"], data: Data, run: Run, settings: LearningSettings,
-    key: PRNGKeyArray | None = None,
-) -> Float[Array, ""]:  # fmt: skip
-    valid = (rows >= 0).astype(jnp.float32)
-    predicted = network(data.inputs[rows], key)
-    if settings.loss == "study":
-        return study_loss(predicted, data.value[rows], valid)
-    return weighted_loss(
-        predicted, data.value[rows], data.weight[rows], run.centre, data.prior_weight, valid
-    )
+def _validate(learner: Learner, loss: Loss, runs: Runs) -> tuple[Array, Array]:
+    """Loss and share of sites without a steady state, over each run's validation sites."""
+    size = loss.recipe.validation_batch
+    if size is None:
+        told = loss(learner, runs.validation, None, runs)
+        return told.shown, told.lost
+    parts = _batches(runs.validation, size)
+
+    def one(rows: Array) -> tuple[Array, Array, Array]:
+        told = loss(learner, rows, None, runs)
+        return told.shown, told.lost, jnp.sum(rows >= 0, axis=1)
+
+    shown, lost, count = jax.lax.map(one, parts)
+    total = count.sum(axis=0)
+    return (shown * count).sum(axis=0) / total, (lost * count).sum(axis=0) / total
 
 
-def _epoch(
-    network: Network, optimizer: Any, run: Run, epoch: Int[Array, ""], data: Data,
-    settings: LearningSettings,
-) -> tuple[Network, Any, Float[Array, " 2"]]:  # fmt: skip
-    """One pass of one run over its training sites, then its validation loss."""
-    key = jax.random.fold_in(run.key, epoch + 1)
-    n, size = run.train.shape[0], settings.batch_size
-    # Padding sorts to the end, so that every run has full batches but for its last one.
-    place = jax.random.uniform(jax.random.fold_in(key, 0), (n,), jnp.float32)
-    order = jnp.argsort(jnp.where(run.train >= 0, place, jnp.inf))
-    batches = -(-n // size)
-    rows = jnp.pad(run.train[order], (0, batches * size - n), constant_values=-1)
-    own = jnp.ceil(jnp.sum(run.train >= 0) / size).astype(jnp.float32)
-    transform = _transform(settings)
+def _batches(rows: Int[Array, "run site"], size: int) -> Int[Array, "batch run size"]:
+    n, width = rows.shape
+    batches = -(-width // size)
+    rows = jnp.pad(rows, ((0, 0), (0, batches * size - width)), constant_values=-1)
+    return jnp.swapaxes(rows.reshape(n, batches, size), 0, 1)
 
-    def step(carry: Any, item: Any) -> tuple[Any, tuple[Array, Array]]:
-        network, optimizer = carry
+
+def _pass(state: State, loss: Loss, runs: Runs) -> tuple[Learner, Any, Float[Array, " run"]]:
+    """One pass of every run over its training sites; returns the mean loss on the way, too."""
+    recipe = loss.recipe
+    n = runs.train.shape[1]
+    transform = recipe.transform()
+
+    def shuffled(run: Runs) -> Array:
+        # Padding sorts to the end, so that every run has full batches but for its last one.
+        place = jax.random.uniform(loss.order_key(run.key, state.epoch), (n,), jnp.float32)
+        return run.train[jnp.argsort(jnp.where(run.train >= 0, place, jnp.inf))]
+
+    rows = _batches(jax.vmap(shuffled)(runs), recipe.batch)
+    keys = jax.vmap(lambda key: jax.random.fold_in(key, state.epoch + 1))(runs.key)
+    steps: Any = rows.shape[0]
+    if recipe.own_pace:
+        steps = jnp.ceil(jnp.sum(runs.train >= 0, axis=1) / recipe.batch).astype(jnp.float32)
+    begun = state.epoch.astype(jnp.float32) - float(recipe.from_start)
+
+    def step(carry: Any, item: Any) -> Any:
+        learner, optimizer = carry
         i, rows = item
-        drop = jax.random.fold_in(jax.random.fold_in(key, 1), i)
-        loss, gradient = jax.value_and_grad(_loss)(network, rows, data, run, settings, drop)
-        update, new = transform.update(gradient, optimizer, network)
-        rate = _rate((epoch.astype(jnp.float32) + i / own) / settings.epochs, settings)
-        moved = jax.tree.map(lambda p, u: p - rate * u, network, update)
-        count = jnp.sum(rows >= 0)
-        empty = count == 0  # a run with fewer sites than its neighbours
-        carry = jax.tree.map(lambda a, b: jnp.where(empty, a, b), carry, (moved, new))
-        return carry, (loss, count.astype(jnp.float32))
+        drop = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, 1), i))(keys)
 
-    items = (jnp.arange(batches, dtype=jnp.int32), rows.reshape(batches, size))
-    (network, optimizer), (loss, count) = jax.lax.scan(step, (network, optimizer), items)
-    training = jnp.sum(loss * count) / jnp.sum(count)
-    return (
-        network,
-        optimizer,
-        jnp.stack([training, _loss(network, run.validation, data, run, settings)]),
+        def total(learner: Learner) -> tuple[Array, Array]:
+            told = loss(learner, rows, drop, runs)
+            return told.loss.sum(), told.shown
+
+        gradient, shown = jax.grad(total, has_aux=True)(learner)
+        update, new = jax.vmap(transform.update)(loss.confine(gradient), optimizer, learner)
+        rate = recipe.rate_at((begun + i / steps) / recipe.epochs)
+        moved = jax.tree.map(lambda p, u: p - _along(rate, p) * u, learner, update)
+        count = jnp.sum(rows >= 0, axis=1)
+        # a run with fewer sites than its neighbours has batches of nothing
+        carry = _choose(count > 0, (moved, new), carry)
+        return carry, (shown, count)
+
+    items = (jnp.arange(rows.shape[0], dtype=jnp.int32), rows)
+    (learner, optimizer), (shown, count) = jax.lax.scan(
+        step, (state.learner, state.optimizer), items
+    )
+    return learner, optimizer, (shown * count).sum(axis=0) / count.sum(axis=0)
+
+
+@eqx.filter_jit
+def judge_start(state: State, loss: Loss, runs: Runs) -> State:
+    """Judge the networks as they come; training must do better than this to be kept."""
+    held, lost = _validate(state.learner, loss, runs)
+    told = jnp.stack([jnp.full_like(held, jnp.nan), held, lost], axis=1)
+    return state._replace(
+        epoch=state.epoch + 1, best_loss=held, history=state.history.at[0].set(told)
     )
 
 
-@partial(jax.jit, static_argnames="settings")
-def run_chunk(
-    state: State, data: Data, runs: Run, stop: Int[Array, ""], settings: LearningSettings
-) -> State:
-    """Train up to the epoch `stop`; the same program serves chunks of any length."""
+@eqx.filter_jit
+def run_until(state: State, loss: Loss, runs: Runs, stop: Int[Array, ""]) -> State:
+    """Train up to a row of the history; the same program serves chunks of any length."""
 
     def body(state: State) -> State:
-        network, optimizer, losses = jax.vmap(
-            lambda n, o, r: _epoch(n, o, r, state.epoch, data, settings)
-        )(state.network, state.optimizer, runs)
-
-        def kept(mask: Array, new: Any, old: Any) -> Any:
-            return jax.tree.map(
-                lambda a, b: jnp.where(mask.reshape(-1, *(1,) * (a.ndim - 1)), a, b), new, old
-            )
-
+        learner, optimizer, training = _pass(state, loss, runs)
+        held, lost = _validate(learner, loss, runs)
         active = ~state.stopped
         # not finite: let it through, so that the caller sees and names the run
-        better = active & ~(losses[:, 1] >= state.best_loss)
+        better = active & ~(held >= state.best_loss)
         best_epoch = jnp.where(better, state.epoch, state.best_epoch)
         stopped = state.stopped
-        if settings.patience is not None:
-            stopped = stopped | (state.epoch - best_epoch >= settings.patience)
+        if loss.recipe.patience is not None:
+            stopped = stopped | (state.epoch - best_epoch >= loss.recipe.patience)
+        told = jnp.where(active[:, None], jnp.stack([training, held, lost], axis=1), jnp.nan)
         return State(
-            state.epoch + 1, kept(active, network, state.network),
-            kept(active, optimizer, state.optimizer), kept(better, network, state.best),
-            jnp.where(better, losses[:, 1], state.best_loss), best_epoch, stopped,
-            state.history.at[state.epoch].set(jnp.where(active[:, None], losses, jnp.nan)),
+            state.epoch + 1, _choose(active, learner, state.learner),
+            _choose(active, optimizer, state.optimizer), _choose(better, learner, state.best),
+            jnp.where(better, held, state.best_loss), best_epoch, stopped,
+            state.history.at[state.epoch].set(told),
         )  # fmt: skip
 
     return jax.lax.while_loop(lambda s: (s.epoch < stop) & ~jnp.all(s.stopped), body, state)
 
 
-def choose(which: Bool[Array, " run"], new: Any, old: Any) -> Any:
+def _choose(which: Bool[Array, " run"], new: Any, old: Any) -> Any:
     """Take each run's leaves from `new` where `which` holds, else from `old`."""
-    return jax.tree.map(
-        lambda a, b: jnp.where(which.reshape(-1, *(1,) * (a.ndim - 1)), a, b), new, old
-    )
+    return jax.tree.map(lambda a, b: jnp.where(_along(which, a), a, b), new, old)
+
+
+def _along(value: Array, leaf: Array) -> Array:
+    """Shape one value per run, or one for all, so that it goes along the leading axis of a leaf."""
+    return value.reshape(-1, *(1,) * (leaf.ndim - 1)) if value.ndim else value
+
+
+def mean(each: Float[Array, "run batch"], rows: Int[Array, "run batch"]) -> Float[Array, " run"]:
+    """Mean over the sites of a batch that are not padding."""
+    valid = (rows >= 0).astype(jnp.float32)
+    return jnp.sum(each * valid, axis=1) / jnp.maximum(valid.sum(axis=1), 1.0)
+
+
+def led(value: Float[Array, "*n"], lead: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """Return the value with the gradient of `lead`, which was looked at column by column."""
+    return value + lead - jax.lax.stop_gradient(lead)

@@ -1,35 +1,43 @@
 """Training: all members, and all folds of a cross-validation, in one compiled program.
 
-Every random number of a run comes from (seed, fold, member, epoch), so a run does not depend on
-which others train beside it, on how training is cut into chunks, or on restarts.
+One driver serves every loss (`program.Loss`): parameters (`parameters.py`), parameters then carbon
+(`tune.py`) and carbon end to end (`end_to_end.py`). Every random number of a run comes from (seed,
+fold, member, epoch), so a run does not depend on how training is cut into chunks, or on restarts.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from proda.errors import LearningError
 from proda.learning.checkpoint import fingerprint, read_checkpoint, write_checkpoint
 from proda.learning.network import Network
-from proda.learning.program import State, initial_state, prepare, run_chunk
+from proda.learning.program import Learner, Loss, Runs, State, initial_state, judge_start, run_until
 from proda.learning.settings import LearningSettings
 from proda.learning.splits import Plan
-from proda.learning.targets import Targets
+
+PARAMETERS, CARBON, CONSTANT, END_TO_END = "parameters", "carbon", "constant", "end-to-end"
+"""Stages of training."""
+
+RATES = {CARBON: "tuning_rate", CONSTANT: "constant_rate"}
+"""Settings with the learning rate of a stage, where it is not `learning_rate`."""
 
 
 @dataclass(frozen=True)
 class Progress:
     """Where training stands: epochs done, of how many, last losses and which runs have stopped.
 
-    `stage`: "parameters", or "carbon" in tuning through the soil model (`tune.py`).
+    `stage`: "parameters", "carbon" (tuning through the soil model), "constant" or "end-to-end".
     """
 
     epoch: int
@@ -37,7 +45,7 @@ class Progress:
     training_loss: Float[np.ndarray, " run"]
     validation_loss: Float[np.ndarray, " run"]
     stopped: Bool[np.ndarray, " run"]
-    stage: str = "parameters"
+    stage: str = PARAMETERS
 
 
 @dataclass(frozen=True)
@@ -45,28 +53,74 @@ class Trained:
     """Trained networks, stacked along the run, with their history."""
 
     networks: Network
+    extra: Any
+    """What the loss has learnt beside the networks, stacked along the run."""
     plan: Plan
-    history: Float[np.ndarray, "epoch run 2"]
-    """Training and validation loss; NaN after a run has stopped."""
+    history: Float[np.ndarray, "epoch run 3"]
+    """Training loss, validation loss, share of validation sites without a steady state (NaN where
+    no soil model is run); NaN after a run has stopped. In tuning, row 0 is the network before it
+    (no training loss)."""
     best_epoch: Int[np.ndarray, " run"]
+    """Row of `history` whose weights these are."""
     best_loss: Float[np.ndarray, " run"]
+    stage: str
+
+    def select(self, runs: np.ndarray) -> Trained:
+        """Return some of the runs."""
+        networks, extra = jax.tree.map(lambda leaf: leaf[runs], (self.networks, self.extra))
+        return Trained(
+            networks, extra, self.plan.select(runs), self.history[:, runs], self.best_epoch[runs],
+            self.best_loss[runs], self.stage,
+        )  # fmt: skip
+
+    def table(self) -> pd.DataFrame:
+        """Losses as a table: member, stage, epoch, training_loss, validation_loss, kept, lost.
+
+        Epochs count from 1; 0 is the network before tuning. `lost`, the share of validation sites
+        without a steady state, is there where a soil model is run.
+        """
+        parts = []
+        for run, member in enumerate(self.plan.member):
+            ran = np.flatnonzero(np.isfinite(self.history[:, run, 1]))
+            columns = {
+                "member": int(member), "stage": self.stage,
+                "epoch": ran + (self.stage != CARBON),
+                "training_loss": self.history[ran, run, 0],
+                "validation_loss": self.history[ran, run, 1],
+                "kept": ran == self.best_epoch[run],
+            }  # fmt: skip
+            if self.stage != PARAMETERS:
+                columns["lost"] = self.history[ran, run, 2]
+            parts.append(pd.DataFrame(columns))
+        return pd.concat(parts, ignore_index=True)
 
 
 def train(
-    inputs: Float[np.ndarray, "site input"],
-    targets: Targets,
+    loss: Loss,
+    learner: Learner,
+    runs: Runs,
     plan: Plan,
     settings: LearningSettings,
+    data: dict[str, Any],
+    stage: str,
     checkpoint: str | os.PathLike[str] | None = None,
-    chunk: int = 5,
+    chunk: int = 1,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Trained:
     """Train every run of the plan.
 
     Parameters
     ----------
-    inputs
-        Encoded covariates, one row per site of `targets`.
+    loss
+        What is minimised, and how.
+    learner
+        What training starts from, stacked along the run.
+    runs, plan
+        Keys, sites and start of each run; the plan that they are of.
+    settings, data
+        What a checkpoint must agree with: settings, and data by name (digests).
+    stage
+        Name of this training in reports.
     checkpoint
         File that holds the state between chunks; if it exists, training goes on from it, bit for
         bit as if it had never stopped. It is removed by whoever keeps the result.
@@ -78,50 +132,42 @@ def train(
     Raises
     ------
     LearningError
-        If rows do not fit, if the checkpoint is of other data or settings (naming them), or if a
-        run diverged (naming it).
+        If the checkpoint is of other data or settings (naming them), or if a run diverged (naming
+        it).
     """
-    if inputs.shape[0] != targets.sites.size:
-        raise LearningError(f"{inputs.shape[0]} rows of covariates, {targets.sites.size} sites.")
-    data, runs = prepare(inputs, targets, plan, settings)
-    # neither is part of the program; without them it is compiled once for all seeds
-    program = replace(settings, seed=0, members=1)
-    state = initial_state(data, runs, program)
-    print_ = fingerprint(inputs, targets, plan, settings)
+    recipe = loss.recipe
+    state = initial_state(learner, recipe)
+    print_ = fingerprint(data, plan, settings)
     if checkpoint is not None and Path(checkpoint).exists():
         state = read_checkpoint(checkpoint, state, print_)
-    while not _done(state, settings):
-        stop = jnp.asarray(min(int(state.epoch) + chunk, settings.epochs), jnp.int32)
-        state = run_chunk(state, data, runs, stop, program)
-        _check_finite(state, plan)
+    while (done := int(state.epoch)) < recipe.rows and not bool(np.all(state.stopped)):
+        if recipe.from_start and done == 0:
+            state = judge_start(state, loss, runs)
+        else:
+            stop = jnp.asarray(min(done + chunk, recipe.rows), jnp.int32)
+            state = run_until(state, loss, runs, stop)
+        _check_finite(state, plan, stage)
         if checkpoint is not None:
             write_checkpoint(checkpoint, state, print_)
         if on_progress is not None:
-            on_progress(_progress(state, settings))
-    history = np.asarray(state.history)[: int(state.epoch)]
+            last = np.asarray(state.history)[int(state.epoch) - 1]
+            on_progress(
+                Progress(int(state.epoch) - recipe.from_start, recipe.epochs, last[:, 0],
+                         last[:, 1], np.asarray(state.stopped), stage)
+            )  # fmt: skip
+    best = jax.tree.map(np.asarray, state.best)
     return Trained(
-        jax.tree.map(np.asarray, state.best), plan, history, np.asarray(state.best_epoch),
-        np.asarray(state.best_loss),
+        best.network, best.extra, plan, np.asarray(state.history)[: int(state.epoch)],
+        np.asarray(state.best_epoch), np.asarray(state.best_loss), stage,
     )  # fmt: skip
 
 
-def _done(state: State, settings: LearningSettings) -> bool:
-    return int(state.epoch) >= settings.epochs or bool(np.all(state.stopped))
-
-
-def _progress(state: State, settings: LearningSettings) -> Progress:
-    last = np.asarray(state.history)[int(state.epoch) - 1]
-    return Progress(
-        int(state.epoch), settings.epochs, last[:, 0], last[:, 1], np.asarray(state.stopped)
-    )
-
-
-def _check_finite(state: State, plan: Plan) -> None:
+def _check_finite(state: State, plan: Plan, stage: str) -> None:
     bad = ~np.isfinite(np.asarray(state.best_loss))
     if bad.any():
         i = int(np.argmax(bad))
         raise LearningError(
-            f"Training diverged: member {plan.member[i]}, fold {plan.fold[i]} has the validation "
-            f"loss {np.asarray(state.best_loss)[i]} ({int(bad.sum())} runs in all). Use a smaller "
-            "learning_rate."
+            f"Training ({stage}) diverged: member {plan.member[i]}, fold {plan.fold[i]} has the "
+            f"validation loss {np.asarray(state.best_loss)[i]} ({int(bad.sum())} runs in all). Use "
+            f"a smaller {RATES.get(stage, 'learning_rate')}."
         )

@@ -11,38 +11,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
 
 from proda.errors import LearningError
 from proda.learning.archive import digest
-from proda.learning.checkpoint import fingerprint, read_checkpoint, write_checkpoint
 from proda.learning.join import TrainingSites
 from proda.learning.layers import SiteLayers
-from proda.learning.network import Network
-from proda.learning.program import prepare
+from proda.learning.parameters import centres, fingerprint, parameter_loss
+from proda.learning.program import Learner, Recipe, runs_of
 from proda.learning.settings import LearningSettings
-from proda.learning.train import Progress, Trained
-from proda.learning.tuning_program import Tuner, TuningState, epoch, first, start
-
-STAGE = "carbon"
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """Tuned networks, stacked along the run, with their history."""
-
-    networks: Network
-    history: Float[np.ndarray, "epoch run 3"]
-    """Training loss, validation loss, share of validation sites without a steady state; row 0 is
-    the untuned network (no training loss); NaN after a run has stopped."""
-    best_epoch: Int[np.ndarray, " run"]
-    """0: the untuned network was best."""
-    best_loss: Float[np.ndarray, " run"]
+from proda.learning.train import CARBON, Progress, Trained, train
+from proda.learning.tuning_loss import TuningLoss
 
 
 def tune(
@@ -52,7 +33,7 @@ def tune(
     settings: LearningSettings,
     checkpoint: str | os.PathLike[str] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-) -> Tuned:
+) -> Trained:
     """Tune every run of a training.
 
     Parameters
@@ -73,37 +54,27 @@ def tune(
     ------
     LearningError
         If sites and layers differ, outputs are not bounded, the model has other parameters, the
-        checkpoint belongs to something else, or a validation loss is not finite.
+        checkpoint belongs to something else, or a run diverged.
     """
     goal = sites.targets
     _check(sites, layers, settings)
-    data, runs = prepare(sites.inputs, goal, trained.plan, settings)
-    # neither is part of the program; without them it is compiled once for all seeds
-    program = replace(settings, seed=0, members=1)
-    tuner = Tuner(layers.model, layers.likelihood, layers.for_training())
-    state = start(trained.networks, program)
-    print_ = {
-        **fingerprint(sites.inputs, goal, trained.plan, settings),
+    recipe = Recipe(
+        "adamw", settings.tuning_rate, 0.0, settings.tuning_batch, settings.tuning_epochs,
+        settings.tuning_patience, validation_batch=settings.tuning_batch, from_start=True,
+    )  # fmt: skip
+    loss = TuningLoss(
+        recipe, parameter_loss(sites.inputs, goal, settings), layers.model, layers.likelihood,
+        layers.for_training(), settings.parameter_weight,
+    )  # fmt: skip
+    data = {
+        **fingerprint(sites.inputs, goal),
         "trained networks": digest(*map(np.asarray, jax.tree.leaves(trained.networks))),
-        "measured layers and forcing": digest(*map(np.asarray, jax.tree.leaves(tuner.sites))),
+        "measured layers and forcing": digest(*map(np.asarray, jax.tree.leaves(loss.sites))),
     }
-    if checkpoint is not None and Path(checkpoint).exists():
-        state = read_checkpoint(checkpoint, state, print_)
-    while int(state.epoch) <= settings.tuning_epochs and not bool(np.all(state.stopped)):
-        step = first if int(state.epoch) == 0 else epoch
-        state = step(state, data, runs, tuner, program)
-        _check_finite(state, trained)
-        if checkpoint is not None:
-            write_checkpoint(checkpoint, state, print_)
-        if on_progress is not None:
-            last = np.asarray(state.history)[int(state.epoch) - 1]
-            on_progress(
-                Progress(int(state.epoch) - 1, settings.tuning_epochs, last[:, 0], last[:, 1],
-                         np.asarray(state.stopped), STAGE)
-            )  # fmt: skip
-    return Tuned(
-        jax.tree.map(np.asarray, state.best), np.asarray(state.history)[: int(state.epoch)],
-        np.asarray(state.best_epoch), np.asarray(state.best_loss),
+    runs = runs_of(trained.plan, centres(goal, trained.plan, settings), settings.seed)
+    return train(
+        loss, Learner(trained.networks), runs, trained.plan, settings, data, CARBON, checkpoint,
+        on_progress=on_progress,
     )  # fmt: skip
 
 
@@ -128,14 +99,4 @@ def _check(sites: TrainingSites, layers: SiteLayers, settings: LearningSettings)
     if layers.likelihood.rows:
         raise LearningError(
             "Tuning needs a likelihood whose error is given; that of these posteriors was sampled."
-        )
-
-
-def _check_finite(state: TuningState, trained: Trained) -> None:
-    bad = ~np.isfinite(np.asarray(state.best_loss))
-    if bad.any():
-        i = int(np.argmax(bad))
-        raise LearningError(
-            f"Tuning: member {trained.plan.member[i]}, fold {trained.plan.fold[i]} has the "
-            f"validation loss {np.asarray(state.best_loss)[i]}."
         )

@@ -21,10 +21,11 @@ from proda.learning import baselines
 from proda.learning.ensemble import predict_members
 from proda.learning.join import TrainingSites
 from proda.learning.network import Network
+from proda.learning.parameters import train_parameters
 from proda.learning.settings import LearningSettings
 from proda.learning.skill import skill
 from proda.learning.splits import NO_FOLD, plan, random_folds, spatial_folds
-from proda.learning.train import Progress, Trained, train
+from proda.learning.train import Progress, Trained
 
 NETWORK = "network"
 UNTUNED = "network_untuned"
@@ -140,7 +141,7 @@ def cross_validate(
     """
     goal = sites.targets
     design = plan(goal.latitude, goal.longitude, settings, folds, fold_members, members=0)
-    trained = train(
+    trained = train_parameters(
         sites.inputs, goal, design, settings, checkpoint=checkpoint, on_progress=on_progress
     )
     return assess(sites, folds, trained, settings, methods, default, trees, jobs)

@@ -9,7 +9,14 @@ import numpy as np
 
 from proda.grid import CLM5_GRID
 from proda.maps.cells import LandCells
-from proda.maps.outputs import LIMIT, MapVariable
+from proda.maps.outputs import (
+    LAYER_COMMENT,
+    LIMIT,
+    LOWER,
+    STOCK_COMMENT,
+    UPPER,
+    MapVariable,
+)
 
 FILL = np.float32(LIMIT)
 
@@ -71,7 +78,9 @@ def _axis(
 
 
 def attributes(row: MapVariable, end: str, n_members: int) -> dict[str, Any]:
-    """Return the CF attributes of a variable, or of its spread."""
+    """Return the CF attributes of a variable, of its spread, or of an end of its interval."""
+    if end in (LOWER, UPPER):
+        return _of_interval(row, end)
     method = "area: mean where land"
     words = ""
     if n_members > 1:
@@ -89,4 +98,19 @@ def attributes(row: MapVariable, end: str, n_members: int) -> dict[str, Any]:
         attrs["standard_name"] = row.standard_name
     if row.source:
         attrs["references"] = row.source
+    if row.comment:
+        attrs["comment"] = row.comment
     return attrs
+
+
+def _of_interval(row: MapVariable, end: str) -> dict[str, Any]:
+    about = LAYER_COMMENT if row.layered else STOCK_COMMENT
+    attrs = {
+        "units": row.unit,
+        "long_name": f"{row.long_name}, {end.removeprefix('_')} end of the 90 % predictive "
+        "interval of one profile",
+        "cell_methods": "area: point",
+        "cell_measures": "area: cell_area",
+        "comment": f"{about} {row.comment}".strip(),
+    }
+    return attrs | ({"coordinates": "depth"} if row.layered else {})

@@ -16,7 +16,7 @@ from proda.maps.outputs import CARBON, STOCKS
 from proda.maps.sources import Member
 from proda.models.components import components
 from proda.models.model import SoilModel
-from proda.simulate import CPU_BLOCK
+from proda.simulate import CPU_BLOCK, block_of
 
 DEVICE_BLOCK = 4096
 """Cells per compiled call on an accelerator: a whole chunk of a map."""
@@ -58,7 +58,7 @@ def run_members(model: SoilModel, members: list[Member], forcing: Forcing) -> di
     size = CPU_BLOCK if on_cpu else DEVICE_BLOCK
 
     def run(start: int) -> dict[str, np.ndarray]:
-        index = np.minimum(np.arange(start, start + size), n - 1)
+        index = block_of(start, size, n)
         keep = min(size, n - start)
         columns = prepare(forcing.select(index))
         parts = []

@@ -91,6 +91,13 @@ class NetworkParameters(ParameterSource):
         values[~inside] = np.nan
         return Ensemble(lambda _: values).at(model, cells, forcing, bounds)
 
+    def inputs(
+        self, cells: Int[np.ndarray, " cell"]
+    ) -> tuple[Float[np.ndarray, "usable input"], Bool[np.ndarray, " cell"]]:
+        """Return the encoded inputs of the cells that have them, and which cells these are."""
+        encoded = self.networks.features.encode(self.covariates.table.iloc[cells], self.missing)
+        return encoded.inputs, encoded.usable
+
     def _predict(self, cells: Int[np.ndarray, " cell"]) -> Float[np.ndarray, "member cell p"]:
         """Return (member, cell, parameter) in physical units; NaN where nothing is known."""
         table = self.covariates.table.iloc[cells]

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from proda.learning.boosted_residual import NO_MECHANISM
+from proda.learning.conformal import LEAST
 from proda.models.components import COMPONENTS
 from proda.models.model import Reason, SoilModel
 
 
 @dataclass(frozen=True)
 class MapVariable:
-    """One variable of a map: name, CF unit, meaning, whether by layer, CF standard name, source."""
+    """One variable of a map: name, CF unit, meaning, whether by layer, CF standard name, source.
+
+    `comment` is what must be said of it besides.
+    """
 
     name: str
     unit: str
@@ -18,6 +23,7 @@ class MapVariable:
     layered: bool = False
     standard_name: str = ""
     source: str = ""
+    comment: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,31 @@ STOCKS: tuple[Stock, ...] = (
 CARBON = MapVariable(
     "soc", "kg m-3", "concentration of carbon in the soil pools", True, "", "P-section 2.5"
 )
-PARAMETER_PREFIX = "param_"
-
-NO_FORCING, NO_PARAMETERS, TOO_LARGE = 10, 11, 12
 LIMIT = 1e20
 """CMIP's missing value: a number as large as this could not be told from none in the file."""
+
+PARAMETER_PREFIX = "param_"
+
+LOWER, UPPER = "_lower", "_upper"
+"""Endings of the ends of the 90 % predictive interval of one profile in the cell."""
+
+RESIDUAL = "_and_residual"
+"""Ending of carbon and stocks to which gradient boosting of what the model leaves is added."""
+
+INTERVAL_COMMENT = (
+    "90 % predictive interval for one profile in the cell, not for the cell's mean; calibrated on "
+    "profiles left out of training, by class of depth and by warm or cold soil. "
+)
+LAYER_COMMENT = INTERVAL_COMMENT + (
+    f"Layers with less than {LEAST} kg m-3 have none; an end beyond {LIMIT:g} is not given."
+)
+STOCK_COMMENT = INTERVAL_COMMENT + (
+    "Fitted to whole measured stocks of such profiles, so that the correlation between the errors "
+    "of their layers is that of the profiles; it is not assumed."
+)
+"""What the file says of the intervals of layers and of stocks."""
+
+NO_FORCING, NO_PARAMETERS, TOO_LARGE = 10, 11, 12
 REASONS: dict[int, str] = {
     **{int(r): r.name.lower() for r in Reason},
     NO_FORCING: "no_forcing",
@@ -82,6 +108,16 @@ def state_variables(names: list[str]) -> list[MapVariable]:
             pool = name.rpartition("_")[2]
             rows.append(MapVariable(name, "1", f"Michaelis constant over {pool}", source="P-Fig 5"))
     return rows
+
+
+def residual_variables() -> list[MapVariable]:
+    """Describe carbon with the residual added, which is no state of the model."""
+    words = ", with boosted residual"
+    return [
+        MapVariable(row.name + RESIDUAL, row.unit, row.long_name + words, row.layered,
+                    row.standard_name, comment=NO_MECHANISM)
+        for row in state_variables([])
+    ]  # fmt: skip
 
 
 def parameter_variables(model: SoilModel, layered: set[str]) -> list[MapVariable]:

@@ -12,8 +12,10 @@ import numpy as np
 from proda.forcing import FORCING_VARIABLES
 from proda.maps.cells import LandCells
 from proda.maps.ensemble import summarise
+from proda.maps.intervals import Extras
 from proda.maps.members import run_members
 from proda.maps.outputs import (
+    CARBON,
     LIMIT,
     NO_PARAMETERS,
     PARAMETER_PREFIX,
@@ -38,6 +40,7 @@ class Plan:
     source: ParameterSource
     bounds: Bounds
     quantiles: tuple[float, ...]
+    extras: Extras | None = None
 
     def compute(self, cells: np.ndarray) -> dict[str, np.ndarray]:
         """Return the arrays of one chunk, (cell, ...) in float32, and its totals by latitude."""
@@ -56,6 +59,9 @@ class Plan:
                 result[f"n:{name}"] = count.astype(np.int32)
         for name in list(out):
             self._add(result, name, out[name], feasible)
+        if self.extras is not None:
+            further = self.extras.at(cells, forcing, out[CARBON.name], feasible)
+            result |= {name: array.astype(np.float32) for name, array in further.items()}
         for name in list(members[0]):
             values = np.stack([member[name] for member in members])
             self._add(result, PARAMETER_PREFIX + name, values, known)

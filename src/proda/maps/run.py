@@ -16,6 +16,7 @@ from proda.errors import FileError, ParameterError
 from proda.maps.cells import land_cells
 from proda.maps.chunks import ChunkFolder
 from proda.maps.ensemble import QUANTILES
+from proda.maps.intervals import Extras
 from proda.maps.plan import Plan, run_settings
 from proda.maps.sources import Ensemble, ParameterSource, Predict
 from proda.maps.write import assemble
@@ -51,6 +52,7 @@ def write_map(
     path: str | os.PathLike[str],
     *,
     outside_training: np.ndarray | None = None,
+    extras: Extras | None = None,
     bounds: Bounds = "physical",
     quantiles: tuple[float, ...] = QUANTILES,
     chunk: int = CHUNK,
@@ -79,6 +81,9 @@ def write_map(
         The netCDF file; an older one stays as it was until the new one is whole.
     outside_training
         Whether the covariates of each land cell lie outside the training range, (cell,).
+    extras
+        Intervals and the boosted residual of a network trained end to end; what tells them from
+        others belongs into `settings`.
     bounds
         Limits that parameters are held to. `"prior"` refuses the defaults, some of which lie
         outside.
@@ -112,7 +117,7 @@ def write_map(
             "land cells."
         )
     source = parameters if isinstance(parameters, ParameterSource) else Ensemble(parameters)
-    plan = Plan(model, cells, source, bounds, tuple(quantiles))
+    plan = Plan(model, cells, source, bounds, tuple(quantiles), extras)
     parts = cells.chunks(chunk)
     target = Path(path)
     if not target.parent.is_dir():  # said now, not after hours of work

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from proda.drivers.covariates import open_covariates
 from proda.drivers.grids import standard_grid
 from proda.errors import MapError
 from proda.learning import load_ensemble
+from proda.learning.archive import digest
+from proda.learning.boosted_residual import read_residual
+from proda.learning.conformal import Intervals
 from proda.learning.features import Missing
 from proda.learning.forcing_summary import needs_forcing
 from proda.learning.residuals import read_residuals
@@ -21,6 +25,7 @@ from proda.learning.store import network_checksum
 from proda.learning.unseen_file import read_unseen
 from proda.maps.cells import LandCells, land_cells
 from proda.maps.compare import positions
+from proda.maps.intervals import Extras
 from proda.maps.network import CellCovariates, NetworkParameters, cell_covariates
 from proda.maps.run import CHUNK, MapResult, write_map
 from proda.maps.sources import Default, Everywhere, b_by_type
@@ -51,6 +56,7 @@ def map_network(
     model: str | None = None,
     variant: str | None = None,
     draws: bool = True,
+    residual: bool = False,
     missing: Missing = "leave_out",
     bounds: Bounds = "physical",
     chunk: int = CHUNK,
@@ -76,6 +82,9 @@ def map_network(
         residuals (:mod:`proda.learning.residuals`), else each parameter by itself. Without
         `draws` the networks as they were trained, which agree more with each other than with the
         truth. Networks trained end to end have no draws: theirs are always the members.
+    residual
+        Also carbon and stocks with the boosted residual of the network's folder added (variables
+        ending in `_and_residual`): a product of its own, which carries no mechanism.
     missing
         Cells that lack a covariate: "leave_out" counts them as `no_parameters`, "median" fills in
         the median of the training sites, and counts.
@@ -88,7 +97,13 @@ def map_network(
         If a file cannot be read, or the network is for another model, variant or set of
         parameters, or has no calibration for draws.
     MapError
-        If the covariates are on another grid, or no cell has all of them.
+        If the covariates are on another grid, or no cell has all of them; or a residual is wanted
+        of a network that has none.
+
+    Notes
+    -----
+    Maps of networks trained end to end with folds hold the 90 % predictive interval of one profile
+    in the cell (`_lower`, `_upper`).
     """
     networks = load_ensemble(network, model, variant)
     kind = load_model(networks.model, networks.variant)
@@ -101,12 +116,15 @@ def map_network(
     draws = draws and not needs_forcing(networks.features.names)
     residuals, checksum = (None, "") if there is None or not draws else there
     drawn = "calibrated draws" if residuals is None else "joint draws"
+    source = NetworkParameters(networks, known, draws, missing, residuals)
+    extras, told = _extras(network, source, residual)
     result = write_map(
         kind,
         opened,
-        NetworkParameters(networks, known, draws, missing, residuals),
+        source,
         output,
         outside_training=known.outside_training,
+        extras=extras,
         bounds=bounds,
         chunk=chunk,
         settings={
@@ -115,11 +133,36 @@ def map_network(
             "residuals": checksum,
             "covariates": known.digest,
             "missing_covariates": missing,
+            **told,
         },
         progress=progress,
         client=client,
     )
     return NetworkMap(result, known, networks.model, networks.variant)
+
+
+def _extras(
+    network: PathLike, source: NetworkParameters, residual: bool
+) -> tuple[Extras | None, dict[str, str]]:
+    """Return intervals and residual of a network's folder, and what tells them from others."""
+    told = read_unseen(network)
+    boosted = read_residual(network) if residual else None
+    if residual and boosted is None:
+        raise MapError(
+            f"{network}: holds no boosted residual; train it with `proda train --model ... "
+            "--residual`."
+        )
+    if told is None:
+        return None, {}
+    known = {name: Intervals.from_dict(one) for name, one in told["intervals"].items()}
+    extras = Extras(known.get("network"), boosted, known.get("network_and_residual"), source)
+    if extras.intervals is None and boosted is None:
+        return None, {}
+    kept = {
+        "intervals": json.dumps(told["intervals"].get("network")),
+        "boosted_residual": "" if boosted is None else digest(*boosted.arrays.values()),
+    }
+    return extras, kept
 
 
 def map_default(

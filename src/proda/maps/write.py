@@ -17,12 +17,15 @@ from proda.maps.cells import OUTSIDE_LAND, LandCells
 from proda.maps.chunks import ChunkFolder
 from proda.maps.header import FILL, attributes, write_axes
 from proda.maps.outputs import (
+    LOWER,
     NO_FORCING,
     PARAMETER_PREFIX,
     REASONS,
     STOCKS,
+    UPPER,
     MapVariable,
     parameter_variables,
+    residual_variables,
     state_variables,
 )
 from proda.models.components import COMPONENTS
@@ -36,10 +39,14 @@ TILE = (512, 1024)
 
 @dataclass(frozen=True)
 class Field:
-    """One array of the chunks as it goes into the file; `end` is "" (mean), "_sd", "_q05"..."""
+    """One array of the chunks as it goes into the file; `end` is "" (mean), "_sd", "_q05"...
+
+    `ancillary` names the ends of its interval.
+    """
 
     row: MapVariable
     end: str
+    ancillary: str = ""
 
     @property
     def name(self) -> str:
@@ -85,12 +92,21 @@ def _fields(model: SoilModel, folder: ChunkFolder) -> list[Field]:
     found = sorted(n for n in shapes if n.startswith("michaelis_over_"))
     components += [n for n in found if not any(n != m and n.startswith(m + "_") for m in found)]
     layered = {row.name for row in model.rows if len(shapes[PARAMETER_PREFIX + row.name]) == 2}
-    rows = state_variables(components) + parameter_variables(model, layered)
+    rows = state_variables(components) + residual_variables() + parameter_variables(model, layered)
     fields = []
     for row in rows:
         endings = [n.removeprefix(row.name) for n in shapes if n.startswith(row.name)]
-        fields += [Field(row, e) for e in endings if e in ("", "_sd") or e.startswith("_q")]
+        fields += [
+            Field(row, e, _ancillary(row.name + e, set(shapes)))
+            for e in endings
+            if e in ("", "_sd", LOWER, UPPER) or e.startswith("_q")
+        ]
     return fields
+
+
+def _ancillary(name: str, there: set[str]) -> str:
+    """Return the names of the ends of a variable's interval, where it has one."""
+    return " ".join(name + end for end in (LOWER, UPPER) if name + end in there)
 
 
 def _groups(fields: list[Field], n_cells: int) -> Iterator[list[Field]]:
@@ -134,6 +150,8 @@ def _write_group(
         array = values.pop(field.name)
         variable = _variable(file, field.name, np.float32, FILL, field.row.layered)
         variable.setncatts(attributes(field.row, field.end, n_members))
+        if field.ancillary:
+            variable.ancillary_variables = field.ancillary
         if field.row.layered:
             for layer in range(array.shape[1]):
                 variable[layer] = _filled(cells, array[:, layer])
@@ -270,7 +288,9 @@ def _globals(
         "comment": "Plain names are means over the ensemble members that have a steady state"
         + ("; _sd is their standard deviation (n - 1) and _qNN their quantiles in per cent."
            if len(ends) > 1 else "; this ensemble has one member, so there is no spread.")
-        + " Parameters are averaged over all members that have any.",
+        + " Parameters are averaged over all members that have any."
+        + (" _lower and _upper are the ends of a 90 % predictive interval of one profile in the "
+           "cell, not of the cell's mean." if LOWER in ends else ""),
         "settings": json.dumps(dict(folder.settings)),
         **forcing,
     }  # fmt: skip

@@ -9,6 +9,7 @@ import abc
 from typing import ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from proda.column.column import Column
@@ -134,7 +135,9 @@ class MicrobialModel(SoilModel):
         mic_m3, enz_m3 = mic / thickness, enz / thickness
         msoc, decomposes = self.substrate(into_soc * p["tau_decom"], xi_enz, km_decom, enz_m3)
         doc, assimilates = self.substrate(assimilated * p["tau_assim"], xi_mic, km_assim, mic_m3)
-        empty = assimilated == 0.0
+        # Processors take numbers below the smallest normal one for 0, GPUs do not: there their
+        # products vanish, and carbon would seem to arrive that nothing can turn over.
+        empty = assimilated < np.finfo(np.float64).tiny
         feasible = (empty | (decomposes & assimilates)).all() & ~litter.stuck
 
         # From the pools, so that the check of conservation is one.

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from proda.comparison.inputs import COMPONENTS, STOCK, pairs, states_of
+from proda.comparison.inputs import AFTER, COMPONENTS, ROUTES, STOCK, grid_of, pairs, states_of
 from proda.comparison.run import Comparison
 from proda.maps.totals import land_area
 from proda.plots.comparison_maps import carbon_maps, component_maps, zonal_figure
@@ -26,7 +26,8 @@ def figures(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
     """Return what can be drawn: name -> function that draws it.
 
     `carbon_STATE_A_B` (P-Fig 2, 3), `components_STATE_A_B` (P-Fig 4), `litter_to_soil_STATE_A_B`
-    (P-Fig S3), `preference_A_B` for every pair; `michaelis_MODEL` (P-Fig 5); `zonal`.
+    (P-Fig S3), `preference_A_B` for every pair; `michaelis_MODEL` (P-Fig 5), and
+    `michaelis_end_to_end_MODEL`; `zonal`.
     """
     opened, tables = comparison.models, comparison.tables
     correlations = tables["correlations"]
@@ -41,7 +42,7 @@ def figures(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
             of_state = here[here["state"] == state].set_index("variable", drop=False)
             rows = {name: of_state.loc[name] for name in of_state.index}
             r_of_cells[state] = float(rows[STOCK]["r"])
-            tail = f"{state}_{a}_{b}"
+            tail = f"{state.replace(' ', '_')}_{a}_{b}"
             drawn[f"carbon_{tail}"] = partial(
                 carbon_maps, one, two, (a, b), state, rows[STOCK], limits=limits
             )
@@ -52,16 +53,19 @@ def figures(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
         if (a, b) in comparison.sites and comparison.sites[a, b].sizes["site"]:
             told = tables["preference"]
             mine = told[(told["first"] == a) & (told["second"] == b)]
-            land = land_area(opened[a].maps["after"])
+            land = land_area(grid_of(opened))
             behind = (land["lat"].to_numpy(), land["lon"].to_numpy(), land.to_numpy() > 0)
             drawn[f"preference_{a}_{b}"] = partial(
                 preference_figure, comparison.sites[a, b], mine, behind
             )
     for name in tables["michaelis"]["model"].unique():
-        after = opened[name].maps["after"]
-        drawn[f"michaelis_{name}"] = partial(
-            michaelis_figure, comparison.michaelis.get(name), after, land_area(after)
-        )
+        for state in (s for s in ROUTES if s in opened[name].maps):
+            there = opened[name].maps[state]
+            at_sites = comparison.michaelis.get(name) if state == AFTER else None
+            tail = "" if state == AFTER else f"{state.replace(' ', '_')}_"
+            drawn[f"michaelis_{tail}{name}"] = partial(
+                michaelis_figure, at_sites, there, land_area(there)
+            )
     # With more than two models there is no one r of the cells.
     only = r_of_cells if len(opened) == 2 else None
     drawn["zonal"] = partial(zonal_figure, tables["zonal"], correlations=only)

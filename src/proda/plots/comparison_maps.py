@@ -20,7 +20,8 @@ from proda.maps.totals import land_area
 from proda.plots.maps import _UNITS, MOST_CELLS, _norm
 from proda.plots.style import COLOURS, SEQUENTIAL, style
 
-STATES = {"before": "default parameters", "after": "after data assimilation"}
+STATES = {"before": "default parameters", "after": "after data assimilation",
+          "end to end": "learnt end to end"}  # fmt: skip
 
 
 def carbon_maps(
@@ -41,7 +42,7 @@ def carbon_maps(
     names
         Of the models.
     state
-        "before" or "after".
+        "before", "after" or "end to end".
     correlation
         Row of :func:`proda.comparison.correlations.correlation_table`.
     stock
@@ -205,7 +206,7 @@ def zonal_figure(
     zonal: pd.DataFrame, variable: str = "cSoilAbove1m", label: str = "soil carbon, 0-100 cm"
                  " (kg m$^{-2}$)", correlations: Mapping[str, float] | None = None,
 ) -> Figure:  # fmt: skip
-    """Draw means along latitude of every model, before and after (P-Fig 2c and 3c).
+    """Draw means along latitude of every model in every state (P-Fig 2c and 3c).
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from proda.errors import FileError, MapError
 from proda.maps.compare import on_same_grid
-from proda.maps.outputs import STOCKS
+from proda.maps.outputs import LOWER, RESIDUAL, STOCKS
 from proda.maps.totals import by_latitude, land_area
 from proda.plots.latitude import latitude_figure
 from proda.plots.maps import map_figure
@@ -53,10 +53,13 @@ def draw_map(
     """
     target = _made(folder)
     several = dataset.sizes["realization"] > 1
-    for name in DRAWN:
+    # The residual is a product of its own: a figure beside that of the model, never instead of it.
+    drawn = (*DRAWN, *(name + RESIDUAL for name in DRAWN))
+    for name in drawn:
         if name in dataset:
             path = target / f"map_{name}.png"
-            _keep(map_figure(dataset, name, spread=several), path)
+            shown = name + LOWER in dataset or (several and f"{name}_sd" in dataset)
+            _keep(map_figure(dataset, name, spread=shown), path)
             yield path
     yield from draw_latitudes({label: dataset}, target, references)
     for (stock, name), data in (references or {}).items():

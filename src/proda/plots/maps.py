@@ -12,11 +12,11 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator
 
 from proda.errors import MapError
-from proda.maps.outputs import STOCKS
+from proda.maps.outputs import LOWER, RESIDUAL, STOCKS, UPPER
 from proda.maps.totals import GLOBE, in_zone, land_area, totals
 from proda.plots.style import SEQUENTIAL, style
 
-SPREAD = "magma_r"
+SPREAD, WIDTH = "magma_r", "viridis_r"
 MOST_CELLS = {"lat": 720, "lon": 1440}
 """A finer grid is thinned to this before it is drawn: it is more than a page resolves."""
 _UNITS = {"kg m-2": "kg m$^{-2}$", "kg m-3": "kg m$^{-3}$", "yr-1": "yr$^{-1}$", "1": "",
@@ -31,7 +31,7 @@ def map_figure(
     title: str = "",
     limits: tuple[float, float] | None = None,
 ) -> Figure:
-    """Draw one variable of a map, and below it the ensemble's spread.
+    """Draw one variable of a map, below it the ensemble's spread, and its interval if it has one.
 
     Land cells without an answer are grey and hatched with lines, cells outside the training range
     with dots. The coastline is the outline of the land on the map's own grid.
@@ -43,7 +43,9 @@ def map_figure(
     name
         A variable on (lat, lon).
     spread
-        Whether to draw the standard deviation of the members, over the mean, as a second panel.
+        Whether to draw the standard deviation of the members, over the mean, as a second panel;
+        and as a further one, where the map holds it, the 90 % predictive interval of one profile:
+        its upper end over its lower end.
     title
         Of the figure; by default what the map shows: total and zones, or means of zones.
     limits
@@ -58,13 +60,15 @@ def map_figure(
         raise MapError(f"The map has no variable {name}.")
     if set(dataset[name].dims) != {"lat", "lon"}:
         raise MapError(f"{name} is not on (lat, lon) alone; choose a layer first.")
-    if spread and f"{name}_sd" not in dataset:
+    interval = spread and name + LOWER in dataset
+    members = spread and f"{name}_sd" in dataset
+    if spread and not (members or interval):
         raise MapError(f"The map has no {name}_sd: its ensemble has one member.")
     thinned = {d: slice(None, None, -(-dataset.sizes[d] // n)) for d, n in MOST_CELLS.items()}
     drawn = dataset.isel(thinned)
     values = drawn[name].transpose("lat", "lon").to_numpy()
     with style():
-        panels = 2 if spread else 1
+        panels = 1 + members + interval
         figure, axes = plt.subplots(panels, 1, figsize=(7.6, 3.5 * panels), squeeze=False)
         axis = axes[0, 0]
         flags = _panel(axis, drawn, values, _norm(values, limits), SEQUENTIAL,
@@ -73,7 +77,10 @@ def map_figure(
             figure.legend(handles=flags, loc="outside lower left", ncols=len(flags),
                           fontsize="small", handleheight=1.3)  # fmt: skip
         axis.set_title(title or _finding(dataset, name))
-        if spread:
+        if interval:
+            ends = (drawn[name + end].transpose("lat", "lon").to_numpy() for end in (LOWER, UPPER))
+            _interval_panel(axes[-1, 0], drawn, *ends)
+        if members:
             sd = drawn[f"{name}_sd"].transpose("lat", "lon").to_numpy()
             with np.errstate(divide="ignore", invalid="ignore"):
                 relative = np.where(values != 0, sd / np.abs(values), np.nan)
@@ -86,6 +93,17 @@ def map_figure(
                 "(standard deviation over mean) in the median cell"
             )
     return figure
+
+
+def _interval_panel(axis: Axes, drawn: xr.Dataset, lower: np.ndarray, upper: np.ndarray) -> None:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.where(lower > 0, upper / lower, np.nan)
+    _panel(axis, drawn, factor, _norm(factor, None), WIDTH, "upper / lower end")
+    middle = float(np.nanmedian(factor)) if np.isfinite(factor).any() else np.nan
+    axis.set_title(
+        f"90 % interval of one profile: its ends differ by a factor of {middle:.1f} "
+        "in the median cell"
+    )
 
 
 def _label(data: xr.DataArray) -> str:
@@ -185,4 +203,6 @@ def _finding(dataset: xr.Dataset, name: str) -> str:
         if here.any():
             parts.append(f"{np.average(v[here], weights=a[here]):.3g} {words}")
     means = " is on average " + " and ".join(parts) if parts else ""
+    if name.endswith(RESIDUAL):
+        means += "; the residual carries no mechanism"
     return f"{model}: {name.removeprefix('param_')}{means}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from proda.evaluation.train import TrainingResult
-from proda.plots import learning
+from proda.plots import end_to_end, learning
 
 CAPTIONS = {
     "training": "losses of every network as training goes on, in validation sites too.",
@@ -17,6 +18,13 @@ CAPTIONS = {
     "seen the profiles and is the ceiling.",
     "learning_curve": "skill of parameters with fewer sites to learn from.",
     "importance": "increase of the error when one covariate is shuffled.",
+}
+
+THROUGH_CAPTIONS = {
+    "training": "losses of every network as training goes on, in validation sites too.",
+    "skill": "carbon at places left out: the network beside methods without a soil model, and the "
+    "ceiling that the differences inside half-degree cells set at equal depth. R² below -1 is "
+    "drawn at -1.",
 }
 
 
@@ -37,4 +45,22 @@ def training_figures(result: TrainingResult) -> dict[str, Callable[[], Figure]]:
         made["learning_curve"] = lambda: learning.curve(growth)
     if shuffled is not None:
         made["importance"] = lambda: learning.importance(shuffled)
+    return made
+
+
+def through_figures(
+    history: pd.DataFrame, skill: pd.DataFrame | None
+) -> dict[str, Callable[[], Figure]]:
+    """Return the functions that draw the figures of a training end to end.
+
+    Parameters
+    ----------
+    history
+        `Ensemble.history`.
+    skill
+        skill_carbon.csv; None without folds.
+    """
+    made: dict[str, Callable[[], Figure]] = {"training": lambda: learning.history(history)}
+    if skill is not None:
+        made["skill"] = lambda: end_to_end.skill_end_to_end(skill)
     return made

@@ -22,16 +22,21 @@ LABELS = {
 
 
 def truth_figure(
-    maps: Mapping[str, tuple[xr.Dataset, xr.Dataset, xr.Dataset]], measured: str
+    maps: Mapping[str, tuple[xr.Dataset, xr.Dataset, xr.Dataset]],
+    measured: str,
+    route: str = "from posteriors",
 ) -> Figure:
     """Draw what was recovered against the truth: carbon of every model, mechanisms of one.
 
     Parameters
     ----------
     maps
-        Model -> map, truth, and map of draws (docs/maps.md), whose 5-95 % range is drawn.
+        Model -> map, truth, and map of draws (docs/maps.md), whose 5-95 % range is drawn where it
+        has one.
     measured
         The model that the world is made of; only its mechanisms have a truth.
+    route
+        How the study learnt, for the title.
     """
     panels = [(model, STOCK) for model in maps]
     panels += [(measured, name) for name in MECHANISMS if measured in maps]
@@ -47,12 +52,12 @@ def truth_figure(
         for axis, (model, name) in zip(axes.ravel(), panels, strict=False):
             found, truth, spread = maps[model]
             score = truth_table(found, truth, [name], spread).iloc[0]
-            x, y, low, high = (
-                d.to_numpy().ravel()
-                for d in (truth[name], found[name], spread[f"{name}_q05"], spread[f"{name}_q95"])
-            )
+            x, y = (d[name].to_numpy().ravel() for d in (truth, found))
             use = np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)
-            axis.vlines(x[use], low[use], high[use], color="0.85", lw=0.6, zorder=1)
+            ranged = f"{name}_q05" in spread
+            if ranged:
+                low, high = (spread[f"{name}_{q}"].to_numpy().ravel() for q in ("q05", "q95"))
+                axis.vlines(x[use], low[use], high[use], color="0.85", lw=0.6, zorder=1)
             axis.scatter(x[use], y[use], s=5, color="#0072B2", lw=0, zorder=2)
             ends = [x[use].min(), x[use].max()]
             axis.plot(ends, ends, color="black", lw=0.8, zorder=3)
@@ -62,12 +67,10 @@ def truth_figure(
                     each.set_minor_formatter(NullFormatter())
             axis.set_xlabel(f"truth ({score['unit']})")
             axis.set_ylabel("recovered")
-            axis.set_title(
-                f"{model.upper()}: {LABELS[name]}\nr {score['r']:.2f}; range holds "
-                f"{score['coverage_90']:.0%}",
-                fontsize="medium",
-            )
+            holds = f"; range holds {score['coverage_90']:.0%}" if ranged else ""
+            axis.set_title(f"{model.upper()}: {LABELS[name]}\nr {score['r']:.2f}{holds}",
+                           fontsize="medium")  # fmt: skip
             if name == STOCK:
                 said.append(f"{model.upper()} r {score['r']:.2f}")
-        figure.suptitle("Carbon to 1 m against the truth: " + ", ".join(said))
+        figure.suptitle(f"Carbon to 1 m {route} against the truth: {', '.join(said)}")
     return figure

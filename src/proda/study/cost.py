@@ -25,6 +25,8 @@ EVALUATIONS_PER_SECOND = {"clm5": 0.32e6, "compas": 0.30e6}
 PROFILE_BYTES_PER_SECOND = 5e6
 CLIMATE_BYTES_PER_SECOND = 3e6
 TRAINING_SECONDS_PER_SITE = 0.05
+THROUGH_SECONDS_PER_SITE = 1e-4
+"""Of one network in one epoch, baselines included (benchmarks/results/end_to_end.md)."""
 MAP_COLUMNS_PER_SECOND = 70_000.0
 """Columns with components: land cells times members."""
 COMPARED_CELLS_PER_SECOND = 1_500.0
@@ -58,18 +60,21 @@ def predict(folder: StudyFolder, steps: list[Step], record: Record) -> dict[str,
         Stage -> cost.
     """
     known = {name: s for name, s in record.stages.items() if s.status == "done"}
-    sites, cells = _sites(folder), _cells(folder)
+    profiles, cells = _profiles(folder), _cells(folder)
+    sites = _sites(folder, profiles)
     found = {}
     for step in steps:
         name = step.stage.name
         if name in known:
             found[name] = Cost(known[name].seconds, known[name].disk_bytes, BEFORE)
         else:
-            found[name] = _first(folder.settings, step, sites, cells)
+            found[name] = _first(folder.settings, step, profiles, sites, cells)
     return found
 
 
-def _first(settings: StudySettings, step: Step, sites: float, cells: float) -> Cost:
+def _first(
+    settings: StudySettings, step: Step, profiles: float, sites: float, cells: float
+) -> Cost:
     read = float(sum(state_of(path)[0] for path in step.stage.reads))
     model = step.stage.name.partition("/")[0]
 
@@ -83,6 +88,13 @@ def _first(settings: StudySettings, step: Step, sites: float, cells: float) -> C
         return Cost(sites * per_site / rate / workers, disk)
 
     members = settings.training.build(0).members
+    through = settings.learning.end_to_end
+    updates = through.epochs * (through.members + through.folds * through.fold_members)
+
+    def mapped(columns: int) -> Cost:
+        seconds = 5.0 + cells * columns / MAP_COLUMNS_PER_SECOND
+        return Cost(seconds, 0.5 * MAP_BYTES_PER_CELL * cells)
+
     kinds: dict[str, Callable[[], Cost]] = {
         "profiles": lambda: Cost(2.0 + read / PROFILE_BYTES_PER_SECOND, 0.3 * read),
         "forcing": lambda: Cost(2.0 + read / CLIMATE_BYTES_PER_SECOND, 5.0 * read),
@@ -90,24 +102,32 @@ def _first(settings: StudySettings, step: Step, sites: float, cells: float) -> C
         "assimilation": assimilation,
         "filter": lambda: Cost(30.0, 400.0 * sites),
         "training": lambda: Cost(20.0 + TRAINING_SECONDS_PER_SITE * sites, 5e6 * members / 10),
-        "maps": lambda: Cost(
-            10.0 + cells * (1 + members + JOINT_DRAWS) / MAP_COLUMNS_PER_SECOND,
-            MAP_BYTES_PER_CELL * cells,
+        "end-to-end": lambda: Cost(
+            30.0 + THROUGH_SECONDS_PER_SITE * updates * profiles, 300.0 * profiles
         ),
+        "default-map": lambda: mapped(1),
+        "end-to-end-maps": lambda: mapped(through.members),
+        "maps": lambda: mapped(members + JOINT_DRAWS),
         "comparison": lambda: Cost(10.0 + cells / COMPARED_CELLS_PER_SECOND, 100.0 * cells),
         "report": lambda: Cost(20.0, 30e6),
     }
     return kinds[step.stage.kind]()
 
 
-def _sites(folder: StudyFolder) -> float:
+def _profiles(folder: StudyFolder) -> float:
+    """Return how many profiles are usable, NaN before they are built."""
+    try:
+        return float(read_summary(folder.profiles).total("profile", "kept"))
+    except ProdaError:
+        return math.nan
+
+
+def _sites(folder: StudyFolder, profiles: float) -> float:
     """Return how many sites are to be assimilated."""
     asked = folder.settings.assimilation.sites
-    try:
-        there = read_summary(folder.profiles).total("profile", "kept")
-    except ProdaError:  # not built yet
-        return math.nan if asked is None else float(asked)
-    return float(there if asked is None else min(asked, there))
+    if asked is None:
+        return profiles
+    return float(asked if math.isnan(profiles) else min(asked, profiles))
 
 
 def _cells(folder: StudyFolder) -> float:

@@ -27,6 +27,13 @@ climate = "world/climate.nc"
 [covariates]
 grid = "world/covariates.nc"
 
+[learning.end_to_end] # fewer networks, in smaller steps for few sites
+members = 4
+epochs = 60
+batch_size = 16
+folds = 2
+fold_members = 1
+
 [assimilation] # shorter than by default: enough for a demonstration
 chains = 3
 draws = 100

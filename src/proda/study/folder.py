@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from proda.comparison.run import END_TO_END_MAPS, MAPS
 from proda.study.settings import StudySettings
 
 
@@ -56,16 +57,24 @@ class StudyFolder:
         return self.diagnosis(model) / "kept.nc"
 
     def network(self, model: str) -> Path:
-        """Folder of `proda train`."""
+        """Folder of `proda train`: networks that learnt from posteriors."""
         return self.path / model / "network"
+
+    def end_to_end(self, model: str) -> Path:
+        """Folder of `proda train --model`: networks that learnt end to end."""
+        return (self.path / model / END_TO_END_MAPS).with_name("network")
 
     def default_map(self, model: str) -> Path:
         """Map with the ad hoc parameterisation."""
         return self.path / model / "default.nc"
 
     def map(self, model: str) -> Path:
-        """Map with the network's parameters."""
-        return self.path / model / "maps.nc"
+        """Map with the parameters of the networks that learnt from posteriors."""
+        return self.path / model / MAPS
+
+    def end_to_end_map(self, model: str) -> Path:
+        """Map with the parameters of the networks that learnt end to end."""
+        return self.path / model / END_TO_END_MAPS
 
     def spread(self, model: str) -> Path:
         """Map with joint draws: how far the truth may lie from the map at a place."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from proda import files
+from proda.comparison.inputs import AFTER, END_TO_END, ROUTES, ModelFiles
 from proda.comparison.run import compare_models, covariates_of_run, files_of_run
 from proda.comparison.truth import truth_table
 from proda.drivers import climate as climate_driver
@@ -21,12 +24,13 @@ from proda.maps.outputs import STOCKS
 from proda.maps.totals import open_map
 from proda.observations.build import build
 from proda.plots.comparison import figures
-from proda.plots.files import save_figure
+from proda.plots.files import save_figure, saved_figures
 from proda.plots.truth import truth_figure
+from proda.study.folder import StudyFolder
 from proda.study.report.comparison_figures import save_comparison_figures
 from proda.study.report.write import write_report
 from proda.study.stage import Context
-from proda.study.twin import open_twin_world
+from proda.study.twin import TwinWorld, open_twin_world
 
 
 def profiles(context: Context) -> str:
@@ -80,43 +84,83 @@ def covariates(context: Context) -> str:
 def comparison(context: Context) -> str:
     """Compare the models with each other and with the paper (`proda compare`)."""
     place = context.folder
+    _remove_figures(place)
     result = compare_models(
-        files_of_run(place.path), place.comparison,
+        _files_of_routes(place), place.comparison,
         reference=place.settings.maps.reference, covariates=covariates_of_run(place.path),
         progress=context.reporter.steps("steps"),
     )  # fmt: skip
     save_comparison_figures(figures(result), place.path / "figures")
     if place.settings.study.truth is not None:
         _against_truth(context)
-    counts = result.findings["verdict"].value_counts()
-    return ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+    told = []
+    for route, own in result.findings.groupby("route", sort=False):
+        counts = own["verdict"].value_counts()
+        told.append(f"{route}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}")
+    return "; ".join(told)
+
+
+def _files_of_routes(place: StudyFolder) -> dict[str, ModelFiles]:
+    """Return the files of the study's routes: others may be left of earlier settings."""
+    learning, found = place.settings.learning, {}
+    of_run = files_of_run(place.path)
+    for model in place.settings.study.models:
+        there = of_run[model]
+        if not learning.through:
+            there = replace(there, end_to_end=None)
+        if not learning.posterior:
+            there = replace(there, maps=None, summary=None, sites=None)
+        found[model] = there
+    return found
+
+
+def _remove_figures(place: StudyFolder) -> None:
+    """Remove the figures of an earlier comparison, which may have had another route."""
+    for stem, _ in list(saved_figures(place.path / "figures")):
+        if stem.startswith(("comparison_", "truth")):
+            for ending in ("json", "png", "pdf"):
+                (place.path / "figures" / f"{stem}.{ending}").unlink(missing_ok=True)
 
 
 def _against_truth(context: Context) -> None:
-    """Compare the maps with the truth, where the world is made up.
+    """Compare the maps of each route with the truth, where the world is made up.
 
     Profiles were measured on the truth of one model. The other's parameters and components have no
     truth here; its carbon has: that of the world.
     """
     place = context.folder
     world = open_twin_world(place.settings.study.truth or "")
-    truth = _loaded(world.truth(world.measured_model))
+    learning = place.settings.learning
+    states = ((END_TO_END, learning.through), (AFTER, learning.posterior))
+    tables = [_route_against_truth(place, world, state) for state, there in states if there]
+    with files.whole_file(place.comparison / "truth.csv") as temporary:
+        pd.concat(tables).to_csv(temporary, index=False)
+
+
+def _route_against_truth(place: StudyFolder, world: TwinWorld, state: str) -> pd.DataFrame:
+    """Draw the maps of one route against the truth, and return their table."""
+    truth, route = _loaded(world.truth(world.measured_model)), ROUTES[state]
     stocks = [stock.name for stock in STOCKS if stock.lower is not None]
     maps, tables = {}, []
     for model in place.settings.study.models:
-        found, spread = _loaded(place.map(model)), _loaded(place.spread(model))
+        through = state == END_TO_END
+        found = _loaded(place.end_to_end_map(model) if through else place.map(model))
+        spread = found if through else _loaded(place.spread(model))
         names = None if model == world.measured_model else stocks
         maps[model] = (found, truth, spread)
-        tables.append(truth_table(found, truth, names, spread).assign(model=model))
-    with files.whole_file(place.comparison / "truth.csv") as temporary:
-        pd.concat(tables).to_csv(temporary, index=False)
-    figure = truth_figure(maps, world.measured_model)
+        table = truth_table(found, truth, names, spread)
+        tables.append(table.assign(model=model, route=route))
+    range_of = "the networks" if state == END_TO_END else "joint draws"
     caption = (
-        "Every land cell: what the study recovers, with the 5-95 % range of joint draws (grey), "
-        f"against the truth (line: equal). The world is {world.measured_model.upper()}'s; the "
-        "other model is wrong by construction, and only its carbon can be compared."
+        f"Every land cell: what the study recovers {route}, with the 5-95 % range of {range_of} "
+        f"(grey), against the truth (line: equal). The world is {world.measured_model.upper()}'s; "
+        "the other model is wrong by construction, and only its carbon can be compared."
     )
-    save_figure(figure, place.path / "figures", "truth", caption, "truth")
+    figure = truth_figure(maps, world.measured_model, route)
+    stem = "truth_end_to_end" if state == END_TO_END else "truth"
+    save_figure(figure, place.path / "figures", stem, caption, "truth")
+    plt.close(figure)
+    return pd.concat(tables)
 
 
 def _loaded(path: Path) -> xr.Dataset:

@@ -1,4 +1,4 @@
-"""The stages of one model: assimilation, filter, training, maps."""
+"""The stages of one model: networks from posteriors or end to end, and maps."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
+from proda.evaluation.through import train_end_to_end
 from proda.evaluation.train import train_network
 from proda.files import whole_folder
 from proda.inference.assessment import assess
@@ -15,12 +16,19 @@ from proda.inference.cluster import work_on_cluster
 from proda.inference.cluster_settings import client_from, read_cluster
 from proda.inference.run import Run, create, open_posterior
 from proda.inference.runner import Progress, processes, total_evaluations, work
-from proda.maps.stage import map_default, map_mean, map_network
+from proda.maps.run import MapResult
+from proda.maps.stage import map_constant, map_default, map_mean, map_network
 from proda.models.registry import load_model
 from proda.plots.files import save_figure
-from proda.plots.training import CAPTIONS, training_figures
+from proda.plots.training import (
+    CAPTIONS,
+    THROUGH_CAPTIONS,
+    through_figures,
+    training_figures,
+)
 from proda.simulate import MEAN_B
 from proda.study.diagnosis import draw, write_kept, write_table
+from proda.study.folder import StudyFolder
 from proda.study.stage import Context
 
 
@@ -107,36 +115,89 @@ def training(context: Context, *, model: str) -> str:
     return f"{learnt.members} networks on {learnt.n_sites:,} sites"
 
 
-def maps(context: Context, *, model: str) -> str:
-    """Map a model with its default parameters, the networks' and joint draws (`proda map`).
+def end_to_end(context: Context, *, model: str) -> str:
+    """Train networks through the soil model on all profiles (`proda train --model`)."""
+    place = context.folder
+    settings, chosen = place.settings, place.settings.learning.end_to_end
+    units = [""]
 
-    The default of a model without a tuned parameterisation is the mean of its accepted sites
-    (P-section 2.5).
+    def stage(what: str) -> None:
+        units[0] = what
+
+    place.end_to_end(model).parent.mkdir(parents=True, exist_ok=True)
+    result = train_end_to_end(
+        place.covariates, place.end_to_end(model), profiles=place.profiles, forcing=place.sites,
+        model=model, variant=settings.study.variant,
+        settings=chosen.build(settings.study.seed, model, settings.study.variant),
+        folds=chosen.folds, fold_members=chosen.fold_members, split=chosen.split,
+        progress=lambda p: context.reporter.progress(p.epoch, p.epochs, units[0] or "epochs"),
+        on_stage=stage,
+    )  # fmt: skip
+    for name, make in through_figures(result.ensemble.history, result.skill).items():
+        figure = make()
+        save_figure(figure, place.path / "figures", f"{model}_end_to_end_{name}",
+                    f"{model.upper()}, end to end: {THROUGH_CAPTIONS[name]}", "skill")  # fmt: skip
+        plt.close(figure)
+    return f"{result.ensemble.members} networks on {result.ensemble.n_sites:,} sites"
+
+
+def learns_default(place: StudyFolder, model: str) -> bool:
+    """Whether the default map of a model, which nobody has tuned, takes what profiles say."""
+    kind = load_model(model, place.settings.study.variant)
+    return not kind.tuned and place.settings.maps.default != "registry"
+
+
+def default_map(context: Context, *, model: str) -> str:
+    """Map a model with its default parameters (`proda map --default`).
+
+    The default of a model without a tuned parameterisation is the constant that is calibrated on
+    all profiles; without end-to-end learning, the mean of its accepted sites (P-section 2.5).
     """
     place = context.folder
-    settings = place.settings
-    kind = load_model(model, settings.study.variant)
-    default, final = place.default_map(model), place.map(model)
-    if not default.is_file():
-        steps = context.reporter.steps("cells, default parameters")
-        if kind.tuned or settings.maps.default == "registry":
-            b = MEAN_B if settings.maps.b is None else settings.maps.b
-            map_default(place.forcing, default, model=model, variant=settings.study.variant, b=b,
-                        chunk=settings.maps.chunk, progress=steps)  # fmt: skip
-        else:
-            map_mean(place.forcing, default, kept=place.kept(model), model=model,
-                     chunk=settings.maps.chunk, progress=steps)  # fmt: skip
-    made = map_network(
-        place.forcing, final, network=place.network(model), draws=False,
-        covariates=settings.covariates.grid, model=model, variant=settings.study.variant,
-        chunk=settings.maps.chunk, progress=context.reporter.steps("cells, all networks"),
-    )  # fmt: skip
+    settings, output = place.settings, place.default_map(model)
+    steps, chunk = context.reporter.steps("cells, default parameters"), settings.maps.chunk
+    if not learns_default(place, model):
+        b = MEAN_B if settings.maps.b is None else settings.maps.b
+        made = map_default(place.forcing, output, model=model, variant=settings.study.variant, b=b,
+                           chunk=chunk, progress=steps)  # fmt: skip
+        return f"{_answered(made)}, the model's own values"
+    if settings.learning.through:
+        made = map_constant(place.forcing, output, network=place.end_to_end(model), chunk=chunk,
+                            progress=steps)  # fmt: skip
+        return f"{_answered(made)}, the calibrated constant"
+    made = map_mean(place.forcing, output, kept=place.kept(model), model=model, chunk=chunk,
+                    progress=steps)  # fmt: skip
+    return f"{_answered(made)}, the mean of the accepted sites"
+
+
+def maps(context: Context, *, model: str) -> str:
+    """Map a model with networks that learnt from posteriors, and with joint draws (`proda map`)."""
+    place = context.folder
+    made = _map(context, model, place.network(model), place.map(model), "all networks", False)
     # The draws' mean is no better an estimate (their carbon is skewed), but their range is what
     # holds the truth; the networks agree more with each other than with it.
-    map_network(
-        place.forcing, place.spread(model), network=place.network(model), draws=True,
-        covariates=settings.covariates.grid, model=model, variant=settings.study.variant,
-        chunk=settings.maps.chunk, progress=context.reporter.steps("cells, joint draws"),
+    _map(context, model, place.network(model), place.spread(model), "joint draws", True)
+    return made
+
+
+def end_to_end_maps(context: Context, *, model: str) -> str:
+    """Map a model with networks that learnt end to end (`proda map`)."""
+    place = context.folder
+    return _map(context, model, place.end_to_end(model), place.end_to_end_map(model),
+                "networks trained end to end", False)  # fmt: skip
+
+
+def _map(context: Context, model: str, network: Path, output: Path, what: str, draws: bool) -> str:
+    place = context.folder
+    settings = place.settings
+    made = map_network(
+        place.forcing, output, network=network, draws=draws, covariates=settings.covariates.grid,
+        model=model, variant=settings.study.variant, chunk=settings.maps.chunk,
+        progress=context.reporter.steps(f"cells, {what}"),
     )  # fmt: skip
-    counts = made.result.cells_by_reason
+    return _answered(made.result)
+
+
+def _answered(made: MapResult) -> str:
+    counts = made.cells_by_reason
     return f"{counts.get('feasible', 0):,} of {sum(counts.values()):,} land cells"

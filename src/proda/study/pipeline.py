@@ -56,6 +56,7 @@ def plan_study(
     *,
     only: str | None = None,
     start: str | None = None,
+    until: str | None = None,
 ) -> tuple[list[Step], Record]:
     """Say which stages would be done and why; nothing is written.
 
@@ -66,7 +67,7 @@ def plan_study(
     """
     place = StudyFolder(Path(folder).resolve(), settings)
     record = read_record(place.path)
-    return plan(stages_of(place), record, only, start), record
+    return plan(stages_of(place), record, only, start, until), record
 
 
 def run_study(
@@ -75,6 +76,7 @@ def run_study(
     *,
     only: str | None = None,
     start: str | None = None,
+    until: str | None = None,
     control: Control | None = None,
     reporter: Reporter | None = None,
     begin: Callable[[Step], None] | None = None,
@@ -89,6 +91,8 @@ def run_study(
         Where everything is kept; made if absent.
     only, start
         Do only one stage; or one and all that depend on it. In any case, changed or not.
+    until
+        End with this stage; a later run goes on.
     control
         When to stop.
     reporter
@@ -115,7 +119,7 @@ def run_study(
     with locked(place.path, "study", StudyError):
         _claim(place.path)
         record = read_record(place.path)
-        steps = plan(stages_of(place), record, only, start)
+        steps = plan(stages_of(place), record, only, start, until)
         describe(record, settings.study.name, settings.study.truth is not None)
         with whole_file(place.path / SETTINGS) as temporary:
             temporary.write_text(as_toml(settings), encoding="utf-8")

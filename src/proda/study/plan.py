@@ -26,7 +26,11 @@ class Step:
 
 
 def plan(
-    stages: list[Stage], record: Record, only: str | None = None, start: str | None = None
+    stages: list[Stage],
+    record: Record,
+    only: str | None = None,
+    start: str | None = None,
+    until: str | None = None,
 ) -> list[Step]:
     """Decide which stages to do.
 
@@ -43,13 +47,17 @@ def plan(
         Do this stage only, in any case.
     start
         Do this stage and all that depend on it, in any case.
+    until
+        End with this stage; stages after it, in their order, are no part of the plan.
 
     Raises
     ------
     StudyError
-        If there is no such stage, a file that is read is absent, or `only` needs another stage
-        that is not up to date.
+        If there is no such stage, a file that is read is absent, `until` comes before `start`, or
+        `only` needs another stage that is not up to date.
     """
+    if until is not None:
+        stages = _until(stages, until, start)
     asked = _matching(stages, only if only is not None else start)
     steps: list[Step] = []
     fingerprints: dict[str, str] = {}
@@ -143,6 +151,15 @@ def _why(stage: Stage, before: StageRecord | None, depends_on: dict[str, str]) -
         if before.outputs.get(str(path.name)) != state_of(path):
             return f"{path.name} was changed since", False
     return "", False
+
+
+def _until(stages: list[Stage], until: str, start: str | None) -> list[Stage]:
+    """Return the stages up to the last that is called so."""
+    names = [stage.name for stage in stages]
+    last = max(names.index(name) for name in _matching(stages, until))
+    if start is not None and min(names.index(n) for n in _matching(stages, start)) > last:
+        raise StudyError(f"--from {start} --until {until}: {start} comes after {until}.")
+    return stages[: last + 1]
 
 
 def _matching(stages: list[Stage], asked: str | None) -> set[str]:

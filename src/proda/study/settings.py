@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from proda import faults
 from proda.drivers.sampling import LIMIT_KM
@@ -21,13 +21,10 @@ from proda.learning.settings import LearningSettings, study
 from proda.models.registry import MODELS
 from proda.observations.settings import Settings as ProfileSettings
 from proda.observations.settings import from_mapping
+from proda.study.learning import Learning, Section, with_route
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class General(_Section):
+class General(Section):
     """`[study]`."""
 
     name: str = Field(min_length=1, description="Title of the report.")
@@ -52,7 +49,7 @@ class General(_Section):
         return models
 
 
-class Forcing(_Section):
+class Forcing(Section):
     """`[forcing]`."""
 
     climate: Path | None = Field(
@@ -89,7 +86,7 @@ class Forcing(_Section):
         return self
 
 
-class Covariates(_Section):
+class Covariates(Section):
     """`[covariates]`."""
 
     grid: Path = Field(description="Covariates on lat, lon (netCDF or Zarr).")
@@ -98,7 +95,7 @@ class Covariates(_Section):
     )
 
 
-class Assimilation(_Section):
+class Assimilation(Section):
     """`[assimilation]`."""
 
     likelihood: str = Field("log-normal", description="log-normal, or a published cost.")
@@ -125,7 +122,7 @@ class Assimilation(_Section):
     cluster: Path | None = Field(None, description="TOML file of a cluster; docs/assimilation.md.")
 
 
-class Selection(_Section):
+class Selection(Section):
     """`[filter]`: which sites the network learns from (P-section 2.1)."""
 
     max_gelman_rubin: float = Field(
@@ -142,7 +139,7 @@ class Selection(_Section):
         return Filter(self.max_gelman_rubin, self.min_nse, self.max_rhat, self.min_ess)
 
 
-class Training(_Section):
+class Training(Section):
     """`[training]`."""
 
     preset: Literal["default", "study"] = Field(
@@ -161,7 +158,7 @@ class Training(_Section):
         return study(**changes) if self.preset == "study" else ours
 
 
-class Maps(_Section):
+class Maps(Section):
     """`[maps]`."""
 
     b: float | None = Field(
@@ -171,8 +168,9 @@ class Maps(_Section):
     )
     default: Literal["ad_hoc", "registry"] = Field(
         "ad_hoc",
-        description="Default maps: ad_hoc as in P-section 2.5 (the registry's values of a tuned "
-        "model, else the mean of the accepted sites), or the registry's values of every model.",
+        description="Default maps: ad_hoc (the registry's values of a tuned model; else the "
+        "constant calibrated on all profiles, or without end-to-end learning the mean of the "
+        "accepted sites, P-section 2.5), or the registry's values of every model.",
     )
     chunk: int = Field(4096, ge=1, description="Cells at a time; memory grows with it.")
     reference: Path | None = Field(
@@ -180,13 +178,17 @@ class Maps(_Section):
     )
 
 
-class StudySettings(_Section):
-    """Everything that `proda run` can be told."""
+class StudySettings(Section):
+    """Everything that `proda run` can be told.
+
+    `assimilation`, `filter` and `training` are of the route from posteriors.
+    """
 
     study: General
     profiles: ProfileSettings
     forcing: Forcing
     covariates: Covariates
+    learning: Learning = Field(default_factory=lambda: Learning.model_validate({}))
     assimilation: Assimilation = Field(default_factory=lambda: Assimilation.model_validate({}))
     filter: Selection = Field(default_factory=lambda: Selection.model_validate({}))
     training: Training = Field(default_factory=lambda: Training.model_validate({}))
@@ -220,6 +222,7 @@ class StudySettings(_Section):
             self.assimilation_of(model)
         self.filter.build()
         self.training.build(self.study.seed)
+        self.learning.end_to_end.check(self.study.models, self.study.variant)
         if self.assimilation.cluster is not None:
             read_cluster(self.assimilation.cluster)
 
@@ -232,7 +235,8 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
     StudyError
         Naming each setting that is wrong, and how.
     """
-    found = {name: dict(v) if isinstance(v, Mapping) else v for name, v in values.items()}
+    found = {name: dict(v) if isinstance(v, Mapping) else v
+             for name, v in with_route(values).items()}  # fmt: skip
     try:
         if isinstance(found.get("profiles"), dict):
             found["profiles"] = from_mapping(found["profiles"], f"{where}: profiles", base)

@@ -46,8 +46,14 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
     stages = [profiles, forcing, covariates]
     # Stage by stage, not model by model: what is wrong with one model shows before the long work
     # of the next.
-    names = settings.study.models
-    for make in (_assimilation, _filter, _training, _maps):
+    names, learning = settings.study.models, settings.learning
+    # End to end first: it takes minutes, an assimilation hours.
+    makers = [_end_to_end, _default_map, _end_to_end_maps] if learning.through else []
+    if learning.posterior:
+        makers += [_assimilation, _filter, _training, _maps]
+    if not learning.through:
+        makers.insert(-1, _default_map)
+    for make in makers:
         stages += [make(folder, name) for name in names]
     return (
         [*stages, _comparison(folder), _report(folder)]
@@ -58,6 +64,45 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
 
 def _left_out(path: Path) -> Path:
     return path.with_name(f"{path.name}.left_out.csv")
+
+
+def _end_to_end(folder: StudyFolder, model: str) -> Stage:
+    settings, target = folder.settings, folder.end_to_end(model)
+    chosen, variant = settings.learning.end_to_end, settings.study.variant
+    about = chosen.build(settings.study.seed, model, variant).as_dict()
+    about |= chosen.model_dump(mode="json", include={"folds", "fold_members", "split"})
+    return Stage(
+        f"{model}/end-to-end", ("profiles", "forcing", "covariates"), about | {"variant": variant},
+        (), (target,), partial(models.end_to_end, model=model), resumable=True,
+        partial=training_checkpoints(target),
+    )  # fmt: skip
+
+
+def _default_map(folder: StudyFolder, model: str) -> Stage:
+    settings, written = folder.settings, folder.default_map(model)
+    kind = load_model(model, settings.study.variant)
+    about: dict[str, Any] = {"variant": settings.study.variant}
+    about |= {"b": settings.maps.b} if kind.tuned else {"default": settings.maps.default}
+    of = f"{model}/end-to-end" if settings.learning.through else f"{model}/filter"
+    learnt = models.learns_default(folder, model)
+    return Stage(
+        f"{model}/default-map", ("forcing", *((of,) if learnt else ())), about, (), (written,),
+        partial(models.default_map, model=model), resumable=True, partial=(_chunks(written),),
+    )  # fmt: skip
+
+
+def _end_to_end_maps(folder: StudyFolder, model: str) -> Stage:
+    settings, written = folder.settings, folder.end_to_end_map(model)
+    return Stage(
+        f"{model}/end-to-end-maps", ("forcing", f"{model}/end-to-end"),
+        {"variant": settings.study.variant}, (settings.covariates.grid,), (written,),
+        partial(models.end_to_end_maps, model=model), resumable=True, partial=(_chunks(written),),
+    )  # fmt: skip
+
+
+def _chunks(path: Path) -> Path:
+    """Return what an interrupted map leaves."""
+    return path.with_name(f"{path.name}.chunks")
 
 
 def _assimilation(folder: StudyFolder, model: str) -> Stage:
@@ -91,17 +136,20 @@ def _training(folder: StudyFolder, model: str) -> Stage:
 
 def _maps(folder: StudyFolder, model: str) -> Stage:
     settings = folder.settings
-    kind = load_model(model, settings.study.variant)
-    written = (folder.default_map(model), folder.map(model), folder.spread(model))
+    written = (folder.map(model), folder.spread(model))
     return Stage(
-        f"{model}/maps", ("forcing", f"{model}/training", f"{model}/filter"),
-        {"variant": settings.study.variant}
-        | ({"b": settings.maps.b} if kind.tuned else {"default": settings.maps.default}),
+        f"{model}/maps", ("forcing", f"{model}/training"), {"variant": settings.study.variant},
         (settings.covariates.grid,), written,
-        partial(models.maps, model=model), resumable=True,
-        partial=tuple(p.with_name(f"{p.name}.chunks")
-                      for p in written),
+        partial(models.maps, model=model), resumable=True, partial=tuple(map(_chunks, written)),
     )  # fmt: skip
+
+
+def _last(folder: StudyFolder) -> tuple[str, ...]:
+    """Return the kinds of a model's stages whose results are compared and shown."""
+    learning = folder.settings.learning
+    through = ("end-to-end", "end-to-end-maps") if learning.through else ()
+    return (*through, *(("filter", "training", "maps") if learning.posterior else ()),
+            "default-map")  # fmt: skip
 
 
 def _comparison(folder: StudyFolder) -> Stage:
@@ -110,16 +158,15 @@ def _comparison(folder: StudyFolder) -> Stage:
     reference, truth = settings.maps.reference, settings.study.truth
     return Stage(
         "comparison",
-        ("forcing", "covariates",
-         *(f"{n}/{kind}" for n in names for kind in ("filter", "training", "maps"))),
-        {},
+        ("forcing", "covariates", *(f"{n}/{kind}" for n in names for kind in _last(folder))),
+        {"route": settings.learning.route},
         tuple(p for p in (reference, truth) if p), (folder.comparison,), inputs.comparison,
     )  # fmt: skip
 
 
 def _report(folder: StudyFolder) -> Stage:
     settings = folder.settings
-    last = tuple(f"{name}/maps" for name in settings.study.models)
+    last = tuple(f"{n}/{kind}" for n in settings.study.models for kind in _last(folder))
     return Stage(
         "report", ("comparison",) if len(settings.study.models) > 1 else last,
         {"name": settings.study.name},

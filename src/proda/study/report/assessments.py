@@ -8,6 +8,7 @@ from pathlib import Path
 import xarray as xr
 
 from proda import files
+from proda.comparison.inputs import AFTER
 from proda.inference.assessment import Assessment, assess
 from proda.inference.diagnostics.filter import Filter
 from proda.inference.run import open_posterior
@@ -30,9 +31,12 @@ def limits_of(study: StudyFolder, model: str) -> Filter:
 
 
 def draws_of(study: StudyFolder, model: str) -> tuple[xr.Dataset, xr.Dataset] | None:
-    """Return draws and summary of a model's assimilation, None until it is finished."""
+    """Return draws and summary of a model's assimilation.
+
+    None until it is finished, and where the study does not learn from posteriors.
+    """
     folder = study.path / model / "assimilation"
-    if not (folder / "summary.nc").is_file():
+    if AFTER not in study.routes or not (folder / "summary.nc").is_file():
         return None
     return _open(folder, (folder / "summary.nc").stat().st_mtime_ns)
 

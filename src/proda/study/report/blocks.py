@@ -61,8 +61,8 @@ class Table:
     """Words for columns whose names are not good enough (tables.LABELS has the common ones)."""
     only: tuple[str, str] | None = None
     """Column and value of the rows that the page shows; the CSV has all."""
-    verdicts: str | None = None
-    """Column whose cells are marked as agreeing, not agreeing, or not judged."""
+    verdicts: tuple[str, ...] = ()
+    """Columns whose cells are marked as agreeing, not agreeing, or not judged."""
     kind: str = field(default="table", init=False)
 
 

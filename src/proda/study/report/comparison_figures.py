@@ -15,7 +15,15 @@ PLACES: dict[str, tuple[str, str]] = {
                       "models, and one against the other."),
     "carbon_after": ("figure-3", "Organic carbon in 0-100 cm constrained by the profiles, by two "
                      "models, and one against the other."),
-    "zonal": ("figure-3", "Soil carbon along latitude, before and after data assimilation "
+    "carbon_end_to_end": ("figure-3", "Organic carbon in 0-100 cm learnt end to end from all "
+                          "profiles, by two models, and one against the other."),
+    "components_end_to_end": ("figure-4", "Components learnt end to end from all profiles, by two "
+                              "models, and one against the other."),
+    "litter_to_soil_end_to_end": ("figure-s3", "Share of litter carbon that reaches mineral soil, "
+                                  "learnt end to end from all profiles."),
+    "michaelis_end_to_end": ("figure-5", "Michaelis constants over their substrates, learnt end to "
+                             "end from all profiles."),
+    "zonal": ("figure-3", "Soil carbon along latitude, with default and constrained parameters "
               "(the last panel of the paper's Figures 2 and 3)."),
     "components_after": ("figure-4", "Components constrained by the profiles, by two models, and "
                          "one against the other."),

@@ -13,13 +13,20 @@ from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from proda import faults
+from proda.comparison.inputs import AFTER, END_TO_END, ROUTES
 from proda.errors import FileError
 from proda.files import parse_toml, reading
 from proda.plots.files import save_figure, saved_figures
 from proda.study.report.blocks import Picture, Table
 from proda.study.report.tables import read_csv
 
-_OF_A_MODEL = ("assimilation", "diagnosis", "network", "default.nc", "maps.nc")
+_OF_ROUTE = {END_TO_END: ("end_to_end",),
+             AFTER: ("assimilation", "diagnosis", "network", "maps.nc")}  # fmt: skip
+"""What a model's folder holds of each route."""
+_OF_A_MODEL = ("default.nc", *(name for names in _OF_ROUTE.values() for name in names))
+_PLANNED = {"end-to-end": (END_TO_END,), "posterior": (AFTER,), "both": (END_TO_END, AFTER)}
+STATES = {"before": "default", AFTER: ROUTES[AFTER], END_TO_END: ROUTES[END_TO_END]}
+"""States of the comparison, as the report calls them."""
 
 
 class Stage(BaseModel):
@@ -56,11 +63,16 @@ class StudyFolder:
     settings: str
     """study.toml as it stands; empty if there is none."""
     models: tuple[str, ...]
+    routes: tuple[str, ...] = tuple(ROUTES)
+    """How profiles constrain the models: by the settings, else by what is there; states of the
+    comparison."""
     drawn: list[str] = field(default_factory=list)
     """Stems of the figures drawn so far."""
 
     def table(self, path: str, stem: str, title: str, note: str = "") -> Table | None:
         """Return a CSV of a stage, None if that stage wrote none.
+
+        States of the comparison get the words of the report.
 
         Raises
         ------
@@ -70,7 +82,10 @@ class StudyFolder:
         source = self.path / path
         if not source.is_file():
             return None
-        return Table(stem, title, read_csv(source), note)
+        frame = read_csv(source)
+        if "state" in frame:
+            frame = frame.assign(state=frame["state"].replace(STATES))
+        return Table(stem, title, frame, note)
 
     def picture(self, stem: str) -> Picture:
         """Return a saved figure."""
@@ -111,17 +126,25 @@ def open_study(path: str | os.PathLike[str]) -> StudyFolder:
     except ValidationError as error:
         raise FileError(f"{file}: damaged: {faults.say(error, Record)}.") from error
     # Planned models first, also those that have no folder yet: their sections say so.
-    settings, planned = _settings(folder / "study.toml")
+    settings, planned, routes = _settings(folder / "study.toml")
     found = [p.name for p in sorted(folder.iterdir())
              if p.is_dir() and any((p / part).exists() for part in _OF_A_MODEL)]  # fmt: skip
-    return StudyFolder(folder, record, settings, tuple(dict.fromkeys([*planned, *found])))
+    models = tuple(dict.fromkeys([*planned, *found]))
+    # What is left of a route that the settings no longer ask for is not shown.
+    routes = routes or tuple(
+        route for route, names in _OF_ROUTE.items()
+        if any((folder / m / n).exists() for m in models for n in names)
+    )  # fmt: skip
+    return StudyFolder(folder, record, settings, models, routes or tuple(ROUTES))
 
 
-def _settings(path: Path) -> tuple[str, tuple[str, ...]]:
-    """Return the settings as text, and the models they name, in order."""
+def _settings(path: Path) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Return the settings as text, the models they name, in order, and the routes."""
     if not path.is_file():
-        return "", ()
+        return "", (), ()
     with reading(path, "file of settings"):
         text = path.read_text("utf-8")
-        planned = parse_toml(text.encode(), str(path)).get("study", {}).get("models", ())
-        return text, tuple(str(name) for name in planned)
+        given = parse_toml(text.encode(), str(path))
+        planned = given.get("study", {}).get("models", ())
+        routes = _PLANNED.get(given.get("learning", {}).get("route", ""), ())
+        return text, tuple(str(name) for name in planned), routes

@@ -9,11 +9,15 @@ import numpy as np
 import xarray as xr
 
 from proda import files
+from proda.comparison.inputs import AFTER, END_TO_END
+from proda.comparison.run import END_TO_END_MAPS, MAPS
 from proda.maps.totals import open_map
 from proda.study.report.folder import StudyFolder
 
 STOCK = "cSoilAbove1m"
-DEFAULT, CONSTRAINED = "default.nc", "maps.nc"
+DEFAULT = "default.nc"
+CONSTRAINED = {END_TO_END: END_TO_END_MAPS, AFTER: MAPS}
+"""Maps whose parameters profiles constrain, by route."""
 
 _NEEDED = (STOCK, f"{STOCK}_sd", "reason", "cell_area", "land_fraction", "outside_training",
            "member_carbon", "member_area")  # fmt: skip
@@ -43,7 +47,7 @@ def _read(path: Path, _changed: int) -> xr.Dataset:
 def land_of(study: StudyFolder) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Return latitudes, longitudes and mask (lat, lon) of the first map's land, None without."""
     for model in study.models:
-        for file in (DEFAULT, CONSTRAINED):
+        for file in (DEFAULT, *CONSTRAINED.values()):
             found = map_of(study, model, file)
             if found is not None:
                 land = found["reason"].transpose("lat", "lon").notnull()

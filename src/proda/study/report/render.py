@@ -78,7 +78,7 @@ def _table(table: Table, number: int) -> dict[str, Any]:
         right = "number" if is_number(whole) else ""
         columns.append({"label": units(words) if words else label(str(name)), "number": right})
         texts.append(cells(shown, str(name)))
-        tones = [tone(v) if name == table.verdicts else "" for v in shown]
+        tones = [tone(v) if name in table.verdicts else "" for v in shown]
         classes.append([" ".join(filter(None, (right, _width(whole), t))) for t in tones])
     rows = [
         [{"text": texts[j][i], "classes": classes[j][i]} for j in range(len(columns))]

@@ -20,6 +20,7 @@ from proda.study.report.sections.data import data
 from proda.study.report.sections.findings import findings
 from proda.study.report.sections.further import further
 from proda.study.report.sections.preference import preference
+from proda.study.report.sections.routes import routes
 from proda.study.report.sections.settings import settings
 from proda.study.report.sections.skill import skill
 from proda.study.report.sections.sources import sources
@@ -27,8 +28,8 @@ from proda.study.report.sections.totals import totals
 from proda.study.report.sections.truth import truth
 
 SECTIONS: tuple[Callable[[StudyFolder], Section | None], ...] = (
-    answer, truth, findings, counterparts, data, assimilation, preference, skill, totals, cost,
-    settings, sources,
+    answer, truth, findings, routes, counterparts, data, assimilation, preference, skill, totals,
+    cost, settings, sources,
 )  # fmt: skip
 
 FIGURES_OF = ("answer", "truth", "findings", "figure-2", "figure-3", "figure-4", "figure-5",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from proda.comparison.inputs import AFTER, BEFORE, END_TO_END
 from proda.inference.assessment import Assessment
 from proda.maps.compare import compare
 from proda.maps.totals import GLOBE, land_area, totals
@@ -18,8 +19,11 @@ from proda.study.report.missing import not_run
 from proda.study.report.sections.findings import FILE, read_findings, tally
 from proda.study.report.tables import read_csv
 
-STATES = {"before": (DEFAULT, "with default parameters", "−0.026"),
-          "after": (CONSTRAINED, "constrained by the profiles", "0.51")}  # fmt: skip
+STATES = {
+    BEFORE: (DEFAULT, "with default parameters", "−0.026"),
+    END_TO_END: (CONSTRAINED[END_TO_END], "constrained by the profiles end to end", "0.51"),
+    AFTER: (CONSTRAINED[AFTER], "constrained by the profiles from posteriors", "0.51"),
+}
 """By state of the comparison: map, words, and correlation of log SOC in the paper (section 3)."""
 
 CRITERIA = {"log_evidence": "log evidence", "elpd_loo": "predictive density (PSIS-LOO)",
@@ -33,19 +37,20 @@ def answer(study: StudyFolder) -> Section:
     """Return the answer: convergence, totals, sites, findings, each from this run's files."""
     said: list[str] = []
     blocks: list[Block] = []
+    states = (BEFORE, *study.routes)
     table = read_findings(study)
     if table is None:
         blocks.append(not_run("comparison", "verdict on the paper's findings"))
     else:
         said += _convergence(study)
-        blocks.append(Text(tally(table)))
+        blocks += [Text(sentence) for sentence in tally(table)]
     correlations = _rows(study, "correlations", _CORRELATION, blocks)
-    for state in STATES:
+    for state in states:
         said += _correlations(study, state, correlations) + _totals(study, state)
     preference = _rows(study, "preference", _PREFERENCE, blocks)
     if preference is not None:
         said += _preference(preference)
-    for model in study.models:
+    for model in study.models if AFTER in study.routes else ():
         found = assessment_of(study, model)
         if found is None:
             blocks.append(not_run(f"assimilation of {model.upper()}", "fit of it"))
@@ -53,7 +58,7 @@ def answer(study: StudyFolder) -> Section:
             said.append(_sites(model, found))
     if not study.models:
         blocks.append(Notice("No model of this study has any result yet."))
-    lacking = [f"{model.upper()} {words}" for file, words, _ in STATES.values()
+    lacking = [f"{model.upper()} {words}" for file, words, _ in (STATES[s] for s in states)
                for model in study.models if not (study.path / model / file).is_file()]  # fmt: skip
     if lacking:
         blocks.append(Notice(f"Maps that have not been made: {', '.join(lacking)}."))
@@ -66,12 +71,14 @@ def answer(study: StudyFolder) -> Section:
 def _convergence(study: StudyFolder) -> list[str]:
     """Quote the paper's main finding as the comparison judged it."""
     frame = read_csv(study.path / FILE)
-    row = _records(frame[frame["id"] == "r_rises"]) if "id" in frame else []
-    if not row:
-        return []
-    why = f" ({row[0]['reason']})" if isinstance(row[0]["reason"], str) else ""
-    return [_minus(f"Do the models converge? The paper: {row[0]['paper']}. This run: "
-                   f"{row[0]['run']}. Verdict: {row[0]['verdict']}{why}.")]  # fmt: skip
+    rows = _records(frame[frame["id"] == "r_rises"]) if "id" in frame else []
+    told = []
+    for row in rows:
+        why = f" ({row['reason']})" if isinstance(row["reason"], str) else ""
+        route = f", {row['route']}" if len(rows) > 1 else ""
+        told.append(_minus(f"Do the models converge? The paper: {row['paper']}. This run{route}: "
+                           f"{row['run']}. Verdict: {row['verdict']}{why}."))  # fmt: skip
+    return told
 
 
 def _rows(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from proda.comparison.inputs import ROUTES
 from proda.maps.totals import by_latitude, land_area
 from proda.plots.latitude import latitude_figure
 from proda.plots.maps import map_figure
@@ -16,7 +17,10 @@ from proda.study.report.missing import not_run
 WIDEST = 200.0
 """Of the colour scale: a desert must not take the colours from all other land."""
 
-_WORDS = {DEFAULT: "with default parameters", CONSTRAINED: "constrained by the profiles"}
+_WORDS = {
+    DEFAULT: "with default parameters",
+    **{file: f"constrained by the profiles {ROUTES[s]}" for s, file in CONSTRAINED.items()},
+}
 
 
 def by_maps(study: StudyFolder, file: str, key: str) -> list[Block]:
@@ -27,11 +31,12 @@ def by_maps(study: StudyFolder, file: str, key: str) -> list[Block]:
     study
         The folder.
     file
-        default.nc or maps.nc.
+        default.nc, or that of a route.
     key
         Of the paper's figure: figure-2 or figure-3.
     """
     words, blocks = _WORDS[file], list[Block]()
+    stem = file.removesuffix(".nc").replace("/", "_")
     maps: dict[str, xr.Dataset] = {}
     for model in study.models:
         found = map_of(study, model, file)
@@ -47,13 +52,13 @@ def by_maps(study: StudyFolder, file: str, key: str) -> list[Block]:
         spread = (" Below: spread of the ensemble of networks." if f"{STOCK}_sd" in dataset
                   else "")  # fmt: skip
         blocks.append(study.draw(
-            figure, f"{model}_soc_{file.removesuffix('.nc')}",
+            figure, f"{model}_soc_{stem}",
             f"{model.upper()} {words}: organic carbon in 0-100 cm; all models of this figure have "
             f"one colour scale.{spread}", key,
         ))  # fmt: skip
     curves = {model.upper(): by_latitude(d[STOCK], land_area(d)) for model, d in maps.items()}
     blocks.append(study.draw(
-        latitude_figure(curves), f"soc_by_latitude_{file.removesuffix('.nc')}",
+        latitude_figure(curves), f"soc_by_latitude_{stem}",
         f"Median of the land cells of each 2.5 degrees of latitude, {words}.", key,
     ))  # fmt: skip
     return blocks

@@ -30,7 +30,8 @@ def counterparts(study: StudyFolder) -> Section:
         ("figure-2", "Figure 2: soil carbon with default parameters",
          lambda s: by_maps(s, DEFAULT, "figure-2")),
         ("figure-3", "Figure 3: soil carbon after data assimilation",
-         lambda s: by_maps(s, CONSTRAINED, "figure-3")),
+         lambda s: [block for route in s.routes
+                    for block in by_maps(s, CONSTRAINED[route], "figure-3")]),
         ("figure-4", "Figure 4: the six components after data assimilation", _by_comparison),
         ("figure-5", "Figure 5: Michaelis constants and their substrates (COMPAS)",
          _by_comparison),

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from proda import files
+from proda.comparison.inputs import AFTER, END_TO_END
 from proda.errors import FileError
 from proda.inference.assessment import counts
 from proda.observations.summary import KEPT, Summary, read_build
@@ -64,7 +66,17 @@ def _sites(study: StudyFolder, build: Summary | None) -> list[Block]:
         shared += [(f"{stage}: {reason}", n) for reason, n in
                    _reasons(study.path / f"{file}.left_out.csv").items()]  # fmt: skip
     columns: dict[str, dict[str, int]] = {}
-    for model in study.models:
+    for model in study.models if END_TO_END in study.routes else ():
+        folder = study.path / model / "end_to_end" / "network"
+        if not (folder / "train.json").is_file():
+            blocks.append(not_run(f"end-to-end training of {model.upper()}", "count of its sites"))
+            continue
+        columns[f"{model.upper()}, end to end"] = {
+            **dict(shared[:1] if build is not None else ()),
+            **{f"end to end: {why}": n for why, n in _reasons(folder / "left_out.csv").items()},
+            "learnt from end to end": _learnt(folder / "train.json"),
+        }  # fmt: skip
+    for model in study.models if AFTER in study.routes else ():
         found = assessment_of(study, model)
         if found is None:
             blocks.append(not_run(f"assimilation of {model.upper()}", "count of its sites"))
@@ -90,9 +102,17 @@ def _sites(study: StudyFolder, build: Summary | None) -> list[Block]:
         blocks.append(Table(
             "sites_by_step", "From usable profiles to the sites that are learnt from", frame,
             "A site can lack both forcing and covariates, so these counts overlap; assimilation "
-            "needs the forcing only.",
+            "needs the forcing only, learning end to end both.",
         ))  # fmt: skip
     return blocks
+
+
+def _learnt(path: Path) -> int:
+    """Return how many sites networks learnt from, as their training noted it."""
+    header = files.read_json(path)
+    if not isinstance(header, dict) or not isinstance(header.get("sites"), int):
+        raise FileError(f"{path}: does not say how many sites were learnt from; train again.")
+    return int(header["sites"])
 
 
 def _reasons(path: Path) -> dict[str, int]:

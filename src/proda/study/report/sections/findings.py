@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from proda.comparison.routes import side_by_side
 from proda.errors import FileError
 from proda.study.report.blocks import Block, Notice, Section, Table, Text
 from proda.study.report.folder import StudyFolder
@@ -16,7 +17,7 @@ FILE = "comparison/findings.csv"
 
 LABELS = {"paper": "what the paper says", "run": "what this run says",
           "section": "where in the paper", "reason": "why not judged",
-          "rule": "how it is judged"}  # fmt: skip
+          "rule": "how it is judged", "holds": "does it hold?"}  # fmt: skip
 
 
 def findings(study: StudyFolder) -> Section:
@@ -27,6 +28,7 @@ def findings(study: StudyFolder) -> Section:
         blocks.append(not_run("comparison", "table of findings"))
     else:
         blocks += [Text("Each row is judged by the rule it names, from the numbers of this run."),
+                   *([Text(only_one_route(table))] if "holds" in table.frame else []),
                    table]  # fmt: skip
         if study.record.synthetic:
             blocks.insert(0, Notice("The data are synthetic: agreement with the paper, or the lack "
@@ -48,7 +50,9 @@ def findings(study: StudyFolder) -> Section:
 
 
 def read_findings(study: StudyFolder) -> Table | None:
-    """Return the findings with their column of verdicts, None before the comparison.
+    """Return the findings with their columns of verdicts, None before the comparison.
+
+    Judged under two routes, each finding is one row, with the verdict under each.
 
     Raises
     ------
@@ -58,11 +62,16 @@ def read_findings(study: StudyFolder) -> Table | None:
     table = study.table(FILE, "findings", "Findings of the paper in this run")
     if table is None:
         return None
+    routes = tuple(table.frame["route"].unique()) if "route" in table.frame else ()
+    if len(routes) > 1:
+        frame = side_by_side(table.frame)
+        return Table(table.stem, table.title, frame.drop(columns="id"), labels=LABELS,
+                     verdicts=routes)  # fmt: skip
     named = [name for name in VERDICT if name in table.frame]
     if not named:
         raise FileError(f"{study.path / FILE}: has none of the columns {', '.join(VERDICT)}.")
-    frame = table.frame.drop(columns="id", errors="ignore")
-    return Table(table.stem, table.title, frame, labels=LABELS, verdicts=named[0])
+    frame = table.frame.drop(columns=["id", "route"], errors="ignore")
+    return Table(table.stem, table.title, frame, labels=LABELS, verdicts=(named[0],))
 
 
 def tone(verdict: object) -> str:
@@ -75,11 +84,32 @@ def tone(verdict: object) -> str:
     return "open"
 
 
-def tally(table: Table) -> str:
-    """Say how many of the findings of :func:`read_findings` agree, do not, cannot be judged."""
-    tones = pd.Series([tone(v) for v in table.frame[table.verdicts]], dtype=str)
-    count = {name: int((tones == name).sum()) for name in ("yes", "no", "open")}
-    return (
-        f"Of {len(tones)} findings of the paper, this run agrees with {count['yes']} and does not "
-        f"agree with {count['no']}; {count['open']} could not be judged."
-    )
+def tally(table: Table) -> list[str]:
+    """Say how many of the findings of :func:`read_findings` agree, do not, cannot be judged.
+
+    One sentence for each route, and one on those that hold under one route only.
+    """
+    told = []
+    for column in table.verdicts:
+        tones = pd.Series([tone(v) for v in table.frame[column]], dtype=str)
+        count = {name: int((tones == name).sum()) for name in ("yes", "no", "open")}
+        route = f" {column}" if len(table.verdicts) > 1 else ""
+        told.append(
+            f"Of {len(tones)} findings of the paper, this run{route} agrees with {count['yes']} "
+            f"and does not agree with {count['no']}; {count['open']} could not be judged."
+        )
+    return [*told, *([only_one_route(table)] if "holds" in table.frame else [])]
+
+
+def only_one_route(table: Table) -> str:
+    """Say how many findings hold under both routes, and how many under one while the other fails.
+
+    Parameters
+    ----------
+    table
+        Of :func:`read_findings`, judged under two routes.
+    """
+    holds = table.frame["holds"]
+    parts = [f"{(holds == f'only {route}').sum()} only {route}" for route in table.verdicts]
+    return (f"Where both routes judge a finding, {(holds == 'yes').sum()} hold under both, "
+            f"{(holds == 'no').sum()} under neither, {' and '.join(parts)}.")  # fmt: skip

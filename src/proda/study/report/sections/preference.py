@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proda.comparison.inputs import AFTER
 from proda.study.report.blocks import Block, Section, Text
 from proda.study.report.folder import StudyFolder
 from proda.study.report.missing import not_run
@@ -16,6 +17,8 @@ def preference(study: StudyFolder) -> Section:
     blocks: list[Block] = []
     if table is None:
         blocks.append(not_run("comparison", "preference between structures"))
+    elif table.frame.empty and AFTER not in study.routes:
+        blocks.append(not_run("assimilation", "preference between structures"))
     else:
         blocks += [
             Text("A profile with few layers often cannot tell two structures apart. A difference "

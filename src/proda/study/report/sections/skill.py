@@ -2,26 +2,61 @@
 
 from __future__ import annotations
 
-from proda.study.report.blocks import Block, Heading, Section
+from dataclasses import replace
+
+from proda.comparison.inputs import AFTER, END_TO_END
+from proda.plots.training import CAPTIONS, THROUGH_CAPTIONS
+from proda.study.report.blocks import Block, Heading, Notice, Section
 from proda.study.report.folder import StudyFolder
 from proda.study.report.missing import not_run
 
-TABLES = (
+OF_POSTERIORS = (
     ("skill_carbon", "predicted soil carbon at sites held out"),
     ("skill_parameters", "predicted parameters at sites held out"),
 )
 
+NOTE = (
+    "Shown: all layers; the file also has depths, zones, climates, warm and cold soil, sources. "
+    "Natural logarithms. constant: one set of parameters calibrated on all profiles; depth, "
+    "boosting and plain network have no soil model; ceiling: what layers of one half-degree cell "
+    "leave open at equal depth; lost: sites without a steady state; interval90: share of layers "
+    "inside the 90 % interval."
+)
+
 
 def skill(study: StudyFolder) -> Section:
-    """Return the cross-validation of every model's networks."""
+    """Return the cross-validation of every model's networks, by route."""
     blocks: list[Block] = []
     for model in study.models:
         blocks.append(Heading(model.upper()))
-        for name, words in TABLES:
+        if END_TO_END in study.routes:
+            blocks.append(_end_to_end(study, model))
+        for name, words in OF_POSTERIORS if AFTER in study.routes else ():
             table = study.table(f"{model}/network/{name}.csv", f"{model}_{name}",
-                                f"{model.upper()}: {words}")  # fmt: skip
+                                f"{model.upper()}, from posteriors: {words}")  # fmt: skip
             blocks.append(table or not_run(f"training of {model.upper()}", f"table of {words}"))
     if not study.models:
         blocks.append(not_run("training", "skill"))
-    blocks += study.pictures("skill")
+    blocks += [p for p in study.pictures("skill") if p.stem not in _of_other_routes(study)]
     return Section("skill", "Skill of the networks", tuple(blocks))
+
+
+def _of_other_routes(study: StudyFolder) -> set[str]:
+    """Return the figures that a training by a route saved which the study no longer takes."""
+    stems = {AFTER: [f"{m}_{name}" for m in study.models for name in CAPTIONS],
+             END_TO_END: [f"{m}_end_to_end_{name}" for m in study.models
+                          for name in THROUGH_CAPTIONS]}  # fmt: skip
+    return {stem for route, own in stems.items() if route not in study.routes for stem in own}
+
+
+def _end_to_end(study: StudyFolder, model: str) -> Block:
+    """Return methods, baselines and ceiling at places left out of training end to end."""
+    folder, name = f"{model}/end_to_end/network", f"{model.upper()}, end to end"
+    words = "carbon at places left out, by every method"
+    table = study.table(f"{folder}/skill_carbon.csv", f"{model}_end_to_end_skill_carbon",
+                        f"{name}: {words}")  # fmt: skip
+    if table is not None:
+        return replace(table, only=("by", "all"), note=NOTE)
+    if (study.path / folder / "train.json").is_file():
+        return Notice(f"{name}: trained without folds, so there is no table of {words}.")
+    return not_run(f"end-to-end training of {model.upper()}", f"table of {words}")

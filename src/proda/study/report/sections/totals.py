@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pandas as pd
 
+from proda.comparison.inputs import ROUTES
 from proda.maps.totals import totals as totals_of
 from proda.study.report.blocks import Block, Notice, Section, Table
 from proda.study.report.folder import StudyFolder
 from proda.study.report.maps import CONSTRAINED, DEFAULT, STOCK, map_of
 from proda.study.report.missing import not_run
 
-MAPS = (("default", DEFAULT), ("constrained", CONSTRAINED))
+MAPS = (("default", DEFAULT), *((ROUTES[s], file) for s, file in CONSTRAINED.items()))
 
 
 def totals(study: StudyFolder) -> Section:

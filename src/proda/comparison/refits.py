@@ -1,0 +1,192 @@
+"""Refits of one model, from files: trained end to end again and again, and mapped one by one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jaxtyping import Float
+
+from proda import cf, files
+from proda.comparison.inputs import COMPARED
+from proda.drivers.covariates import open_covariates
+from proda.errors import ComparisonError
+from proda.evaluation.carbon import held_out_carbon
+from proda.learning.applicability import fit_range
+from proda.learning.carbon_sites import CarbonSites, read_carbon_sites
+from proda.learning.end_to_end import default_share, fit_constants, physical, problem_of
+from proda.learning.end_to_end_settings import EndToEndSettings
+from proda.learning.ensemble import Ensemble
+from proda.learning.features import Features, fit_features
+from proda.learning.refits import KINDS, RefitKind, Refits, remove_checkpoints, train_refits
+from proda.learning.splits import plan
+from proda.learning.train import Progress
+from proda.maps.cells import land_cells
+from proda.maps.network import NetworkParameters, cell_covariates
+from proda.maps.refits import every_nth, member_fields
+from proda.maps.sources import Default
+from proda.maps.sources import Ensemble as Given
+from proda.models.model import SoilModel
+from proda.simulate import MEAN_B
+
+PathLike = str | os.PathLike[str]
+
+DEFAULTS, CONSTANT, RANDOM = "defaults", "calibrated constant", "random constants"
+"""Kinds that nothing was trained for but one constant; `random constants` are the random starts."""
+
+RANGE = (0.05, 0.95)
+"""Shares of the prior range between which random starts lie."""
+
+MOST_LOST = 0.1
+"""Share of sites without a steady state above which a random start is drawn again."""
+
+TRIED, SITES = 200, 256
+"""Random starts that are tried at most, and sites that they are tried at."""
+
+
+def refit_model(
+    covariates: PathLike,
+    *,
+    profiles: PathLike,
+    forcing: PathLike,
+    grid_covariates: PathLike,
+    grid_forcing: PathLike,
+    model: str,
+    variant: str = "default",
+    settings: EndToEndSettings | None = None,
+    kinds: Sequence[RefitKind] = KINDS,
+    each: int = 3,
+    every: int = 4,
+    checkpoints: PathLike | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> xr.Dataset:
+    """Train a model end to end many times and map every refit on a sample of the land.
+
+    Parameters
+    ----------
+    covariates, profiles, forcing
+        Of the sites, as for :func:`proda.evaluation.through.train_end_to_end`.
+    grid_covariates, grid_forcing
+        Of the cells, as for :func:`proda.maps.stage.map_network`.
+    model, variant
+        The soil model.
+    settings
+        Of the training; default: ours.
+    kinds, each
+        Kinds of refits (:data:`proda.learning.refits.KINDS`), and how many of each.
+    every
+        Only every n-th row and column of cells is mapped.
+    checkpoints
+        Folder in which an interrupted training is kept until it is repeated.
+    on_progress, on_stage
+        Told of epochs and of stages.
+
+    Returns
+    -------
+    xarray.Dataset
+        The variables that models are compared by, and `share_PARAMETER`, on (refit, cell); on
+        refit `kind`, `trained` (False for the defaults, the calibrated constant and random
+        constants), `validation_loss` and `lost`. See :func:`proda.maps.refits.member_fields`. The
+        attributes count `sites`, and those `left_out` for want of forcing or covariates.
+
+    Raises
+    ------
+    FileError, LearningError, MapError, ComparisonError
+        Naming what is absent, damaged or does not fit.
+    """
+    tell = on_stage or (lambda _: None)
+    settings = EndToEndSettings() if settings is None else settings
+    tell("reading")
+    table = files.read_parquet(covariates, needed=("site",))
+    sites = read_carbon_sites(profiles, forcing, table, model, variant)
+    own = settings.network()
+    features = fit_features(sites.table, own.scaling, own.categories)
+    encoded = features.encode(sites.table)
+    left_out = len(sites.left_out) + int((~encoded.usable).sum())
+    sites = sites.select(np.flatnonzero(encoded.usable))
+    kind, p = sites.layers.model, sites.layers.profiles
+    problem = problem_of(sites.layers, settings)
+    default = default_share(sites.layers, MEAN_B)
+    tell("calibrated constant")
+    one = plan(p.latitude, p.longitude, own, members=1)
+    constant = fit_constants(problem, default, one, settings, on_progress)[0]
+    tell("random starts")
+    random = random_starts(sites, each, settings.seed)
+    tell("training")
+    refits = train_refits(
+        encoded.inputs, problem, p.latitude, p.longitude,
+        {"constant": constant, "default": default, "random": random}, settings, kinds, each,
+        checkpoints, on_progress,
+    )  # fmt: skip
+    del problem
+    tell("mapping")
+    cells = every_nth(land_cells(cf.open_grid(grid_forcing)), every)
+    networks = _ensemble(refits, sites, features, settings)
+    known = cell_covariates(open_covariates(grid_covariates), cells, networks)
+    sources = [NetworkParameters(networks, known, draws=False), Default(MEAN_B),
+               _everywhere(constant, kind), _everywhere(random, kind)]  # fmt: skip
+    untrained = [DEFAULTS, CONSTANT, *[RANDOM] * each]
+    none = np.full(len(untrained), np.nan)
+    found = member_fields(kind, sources, cells, COMPARED).assign_coords(
+        kind=("refit", [*refits.kind, *untrained]),
+        trained=("refit", np.arange(len(refits.kind) + len(untrained)) < len(refits.kind)),
+        validation_loss=("refit", np.concatenate([refits.loss, none])),
+        lost=("refit", np.concatenate([refits.lost, none])),
+    )
+    if checkpoints is not None:
+        remove_checkpoints(checkpoints, kind.name)
+    return found.assign_attrs(
+        settings=str(settings.as_dict()), sites=len(sites), left_out=left_out, every=every
+    )
+
+
+def random_starts(sites: CarbonSites, n: int, seed: int) -> Float[np.ndarray, "start parameter"]:
+    """Draw constants from the prior with which most sites have a steady state.
+
+    Returns
+    -------
+    Shares of the prior range, uniform within :data:`RANGE`.
+
+    Raises
+    ------
+    ComparisonError
+        If too few are found.
+    """
+    rng = np.random.default_rng([seed, 22])
+    some = np.sort(rng.permutation(len(sites))[:SITES])
+    layers = sites.layers.select(some)
+    found: list[np.ndarray] = []
+    for _ in range(TRIED):
+        share = rng.uniform(*RANGE, len(layers.model.rows))
+        values = np.tile(physical(share, layers.model), (len(layers), 1))
+        fine = held_out_carbon(layers, values, "random starts").found
+        if (~fine).mean() <= MOST_LOST:
+            found.append(share)
+        if len(found) == n:
+            return np.stack(found)
+    raise ComparisonError(
+        f"{layers.model.name}: of {TRIED} random sets of parameters {len(found)} have a steady "
+        f"state at {1 - MOST_LOST:.0%} of the sites; {n} are needed. Ask for fewer refits."
+    )
+
+
+def _ensemble(
+    refits: Refits, sites: CarbonSites, features: Features, settings: EndToEndSettings
+) -> Ensemble:
+    rows = sites.layers.model.rows
+    return Ensemble(
+        refits.networks, features, fit_range(sites.table, features), None,
+        sites.layers.model.name, sites.layers.model.variant, tuple(row.name for row in rows),
+        np.array([row.lower for row in rows]), np.array([row.upper for row in rows]),
+        settings.network(), len(sites), pd.DataFrame(),
+    )  # fmt: skip
+
+
+def _everywhere(shares: Float[np.ndarray, "member parameter"], model: SoilModel) -> Given:
+    """Return constants as members that have the same values at every cell."""
+    values = physical(shares, model)
+    return Given(lambda chosen: np.repeat(values[:, None], len(chosen), axis=1))

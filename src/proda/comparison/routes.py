@@ -1,0 +1,109 @@
+"""The routes by which profiles constrain models, beside each other: what holds under which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from proda.comparison.evidence import Evidence
+from proda.comparison.findings import findings_table
+from proda.comparison.inputs import AFTER, ROUTES, OpenedModel, routes_of
+from proda.comparison.rules import Verdict
+
+OF_POSTERIORS = ("preference", "parameters", "fit")
+"""Tables without states: they are made of the posteriors at sites."""
+WITHOUT_POSTERIORS = "needs the posteriors of both models at sites"
+
+
+def findings_by_route(
+    tables: Mapping[str, pd.DataFrame], models: Mapping[str, OpenedModel], not_comparable: str = ""
+) -> pd.DataFrame:
+    """Judge every finding under each route by which profiles constrain the models.
+
+    Parameters
+    ----------
+    tables
+        Of a comparison.
+    models
+        They tell which routes there are.
+    not_comparable
+        Why models cannot be compared by evidence at sites, or nothing.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As :func:`~proda.comparison.findings.findings_table`, and the `route` of each row: "end to
+        end" or "from posteriors".
+    """
+    parts = []
+    for state in routes_of(models):
+        why = not_comparable if state == AFTER else WITHOUT_POSTERIORS
+        table = findings_table(Evidence(tables_of_route(tables, state), why))
+        table.insert(3, "route", ROUTES[state])
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def tables_of_route(tables: Mapping[str, pd.DataFrame], state: str) -> dict[str, pd.DataFrame]:
+    """Return the tables as if there were one route only, whose state is then called "after".
+
+    So the rules need not know of routes.
+    """
+    others = [s for s in ROUTES if s != state]
+    found = {}
+    for name, table in tables.items():
+        if "state" in table:
+            own = table[~table["state"].isin(others)]
+            found[name] = own.assign(state=own["state"].replace({state: AFTER}))
+        elif name not in OF_POSTERIORS or state == AFTER:
+            found[name] = table
+    return found
+
+
+def side_by_side(findings: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per finding, with what each route says of it and under which it holds.
+
+    Parameters
+    ----------
+    findings
+        Of :func:`findings_by_route`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `id`, `section`, `paper`; for each route its verdict (in a column of the route's name) and
+        `this run, ROUTE`, the numbers or why it is not judged; `holds` (:func:`where_it_holds`) and
+        `rule`.
+    """
+    first = findings.drop_duplicates("id").set_index("id")
+    wide = first[["section", "paper"]].copy()
+    for route in findings["route"].unique():
+        own = findings[findings["route"] == route].set_index("id").reindex(wide.index)
+        wide[route] = own["verdict"]
+        says = own["run"].where(own["run"].notna() & (own["run"] != ""), own["reason"])
+        wide[f"this run, {route}"] = says
+    routes = list(findings["route"].unique())
+    wide["holds"] = [where_it_holds(dict(zip(routes, row, strict=True)))
+                     for row in wide[routes].itertuples(index=False, name=None)]  # fmt: skip
+    return wide.assign(rule=first["rule"]).reset_index()
+
+
+def where_it_holds(verdicts: Mapping[str, str]) -> str:
+    """Say under which routes a finding holds.
+
+    Examples
+    --------
+    >>> where_it_holds({"end to end": "agrees", "from posteriors": "disagrees"})
+    'only end to end'
+    >>> where_it_holds({"end to end": "cannot be judged", "from posteriors": "agrees"})
+    'from posteriors, not judged end to end'
+    """
+    holds = [route for route, v in verdicts.items() if v == Verdict.AGREES]
+    fails = [route for route, v in verdicts.items() if v == Verdict.DISAGREES]
+    open_ = [route for route in verdicts if route not in holds and route not in fails]
+    if not fails and not holds:
+        return "not judged"
+    if not open_:
+        return f"only {' and '.join(holds)}" if holds and fails else "yes" if holds else "no"
+    return f"{' and '.join(holds) or 'not ' + fails[0]}, not judged {' and '.join(open_)}"

@@ -1,0 +1,93 @@
+"""The loss of end-to-end training: networks learn through the soil model alone.
+
+The batches of all runs form one long axis of columns for the soil model, in float64. Beside its
+network, a run learns the logarithm of the scale of the error, one for each class of depth.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from proda.learning.carbon_loss import DEPTH_CLASSES, SCALE, Problem, judge
+from proda.learning.end_to_end_settings import EndToEndSettings
+from proda.learning.network import Network, initial_networks
+from proda.learning.program import Learner, Loss, Recipe, Runs, Told, led, mean
+
+
+class EndToEndLoss(Loss):
+    """Misfit of carbon at each site, plus a weak pull of the logits to the start."""
+
+    recipe: Recipe = eqx.field(static=True)
+    problem: Problem
+    inputs: Float[Array, "site input"]
+    varies: Float[Array, " parameter"]
+    """1 for parameters that differ between places, 0 for those that are the same everywhere."""
+    input_noise: float = eqx.field(static=True)
+    start_weight: float = eqx.field(static=True)
+
+    def __call__(
+        self, learners: Learner, rows: Int[Array, "run batch"], keys: PRNGKeyArray | None,
+        runs: Runs,
+    ) -> Told:  # fmt: skip
+        """Judge a batch of each run; the history shows the misfit without the pull."""
+        axis, log_scale = None if keys is None else 0, learners.extra
+        logits = jax.vmap(self._logits, in_axes=(0, 0, axis))(learners.network, rows, keys)
+        n, size, d = logits.shape
+        # Padding is computed as site 0, whatever that gives, and then does not count.
+        flat = jnp.maximum(rows.reshape(-1), 0)
+        found = jax.lax.stop_gradient(
+            judge(
+                jax.lax.stop_gradient(logits.reshape(-1, d).astype(jnp.float64)),
+                jax.lax.stop_gradient(jnp.repeat(log_scale, size, axis=0).astype(jnp.float64)),
+                jnp.repeat(runs.start, size, axis=0).astype(jnp.float64), flat, self.problem,
+            )
+        )  # fmt: skip
+        by_logit = found.by_logit.reshape(n, size, d).astype(jnp.float32)
+        by_scale = found.by_scale.reshape(n, size, -1).astype(jnp.float32)
+        lead = (by_logit * logits).sum(axis=2) + (by_scale * log_scale[:, None]).sum(axis=2)
+        loss = found.loss.reshape(n, size).astype(jnp.float32)
+        carbon = mean(led(loss, lead), rows)
+        pull = mean(((logits - runs.start[:, None]) ** 2).sum(axis=2), rows)
+        lost = mean(1.0 - found.good.reshape(n, size), rows)
+        return Told(carbon + self.start_weight * pull, jax.lax.stop_gradient(carbon), lost)
+
+    def _logits(self, network: Network, rows: Int[Array, " batch"], key: Any) -> Array:
+        x = self.inputs[rows]
+        if key is not None and self.input_noise > 0:
+            noise = jax.random.normal(jax.random.fold_in(key, 97), x.shape, jnp.float32)
+            x = x + self.input_noise * noise
+        return network.logits(x, key)
+
+    def confine(self, gradient: Learner) -> Learner:
+        """Keep the last weights of parameters that are the same everywhere at 0, their start."""
+        weights = gradient.network.weights
+        last = weights[-1] * self.varies
+        return eqx.tree_at(lambda g: g.network.weights, gradient, (*weights[:-1], last))
+
+
+def end_to_end_loss(
+    inputs: Float[np.ndarray, "site input"], problem: Problem,
+    varies: Float[np.ndarray, " parameter"], settings: EndToEndSettings,
+) -> EndToEndLoss:  # fmt: skip
+    """Move the data to the device; `varies` is 1 for parameters that differ between places."""
+    recipe = Recipe(
+        "adamw", settings.learning_rate, settings.weight_decay, settings.batch_size,
+        settings.epochs, settings.patience, validation_batch=settings.batch_size,
+    )  # fmt: skip
+    return EndToEndLoss(
+        recipe, problem, jnp.asarray(inputs, jnp.float32), jnp.asarray(varies, jnp.float32),
+        settings.input_noise, settings.start_weight,
+    )  # fmt: skip
+
+
+def initial_learners(runs: Runs, n_inputs: int, settings: EndToEndSettings) -> Learner:
+    """Return networks that give the start everywhere, and the scales before any training."""
+    networks = initial_networks(runs.key, n_inputs, jax.nn.sigmoid(runs.start), settings)
+    n = runs.start.shape[0]
+    return Learner(networks, jnp.full((n, len(DEPTH_CLASSES)), np.log(SCALE), jnp.float32))

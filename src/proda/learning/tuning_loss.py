@@ -1,0 +1,109 @@
+"""The loss of tuning: networks go on learning through the soil model.
+
+The soil model sees float64 and one long axis of columns, all sites of all runs' batches. Its
+gradient with respect to the parameters is looked at column by column before it reaches a network:
+a column without a steady state, or whose loss or gradient is not finite, passes none on and is
+counted.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from proda.inference.likelihood import Likelihood
+from proda.inference.target import Posterior, Site
+from proda.learning.parameters import ParameterLoss
+from proda.learning.program import Learner, Loss, Recipe, Runs, Told, led, mean
+from proda.models.model import Reason, SoilModel
+
+LOST = 50.0
+"""Loss of a site without a steady state: as of layers 2.5 in natural logarithms off (sd 0.25)."""
+
+MARGIN = 1e-6
+"""Parameters keep this far, in shares of the prior range, from its ends: float32 rounds to them."""
+
+STEEPEST = 30.0
+"""Longest gradient of one column's loss in shares of the prior range; longer ones are cut to it."""
+
+
+class Judged(NamedTuple):
+    """Loss of columns, its gradient in shares of the prior range, and which columns have one."""
+
+    loss: Float[Array, " column"]
+    gradient: Float[Array, "column parameter"]
+    good: Bool[Array, " column"]
+
+
+def column_loss(
+    u: Float[Array, " parameter"], site: Site, model: SoilModel, likelihood: Likelihood
+) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    """Minus the log-likelihood of a site, per measured layer, less that of a perfect fit.
+
+    Per layer, because the error that counts here is that of the place, which the layers of a
+    profile share: twenty layers are no twenty witnesses.
+    """
+    posterior = Posterior(model, likelihood, site)
+    prediction = posterior.predict(u)
+    perfect = likelihood.pointwise(site.measured.carbon, site.measured, posterior.values(u))
+    off = (perfect - prediction.pointwise).sum() / jnp.sum(site.measured.mask)
+    return off, prediction.reason == Reason.FEASIBLE
+
+
+def judge(
+    u: Float[Array, "column parameter"], sites: Site, model: SoilModel, likelihood: Likelihood
+) -> Judged:
+    """Loss and gradient of many columns; what has none gets the loss `LOST` and no gradient."""
+
+    def one(u: Any, site: Site) -> Any:
+        inner = MARGIN + (1.0 - 2.0 * MARGIN) * u
+        return column_loss(inner, site, model, likelihood)
+
+    (loss, feasible), gradient = jax.vmap(jax.value_and_grad(one, has_aux=True))(u, sites)
+    good = feasible & jnp.isfinite(loss) & jnp.isfinite(gradient).all(axis=1)
+    gradient = jnp.where(good[:, None], gradient, 0.0)
+    length = jnp.linalg.norm(gradient, axis=1, keepdims=True)
+    gradient = gradient * jnp.minimum(1.0, STEEPEST / jnp.maximum(length, 1e-30))
+    return Judged(jnp.where(good, loss, LOST), gradient, good)
+
+
+class TuningLoss(Loss):
+    """Misfit of carbon at each site, plus a weight times the weighted loss of parameters."""
+
+    recipe: Recipe = eqx.field(static=True)
+    parameters: ParameterLoss
+    model: SoilModel
+    likelihood: Likelihood
+    sites: Site
+    """Leading axis: site, as in the training table."""
+    parameter_weight: float = eqx.field(static=True)
+
+    def __call__(
+        self, learners: Learner, rows: Int[Array, "run batch"], keys: PRNGKeyArray | None,
+        runs: Runs,
+    ) -> Told:  # fmt: skip
+        """Judge a batch of each run; nothing is dropped, so the keys have no use."""
+        inputs = self.parameters.inputs
+        predicted = jax.vmap(lambda net, own: net(inputs[own]))(learners.network, rows)
+        n, size, d = predicted.shape
+        # Padding is computed as site 0, whatever that gives, and then does not count.
+        flat = jnp.maximum(rows.reshape(-1), 0)
+        found = judge(
+            jax.lax.stop_gradient(predicted.reshape(-1, d).astype(jnp.float64)),
+            jax.tree.map(lambda leaf: leaf[flat], self.sites), self.model, self.likelihood,
+        )  # fmt: skip
+        slope = jax.lax.stop_gradient(found.gradient.reshape(n, size, d).astype(jnp.float32))
+        loss = found.loss.reshape(n, size).astype(jnp.float32)
+        carbon = mean(led(loss, (slope * predicted).sum(axis=2)), rows)
+        pull = self.parameters.weighted(predicted, rows, runs)
+        each = carbon + self.parameter_weight * pull
+        lost = mean(1.0 - found.good.reshape(n, size), rows)
+        return Told(each, jax.lax.stop_gradient(each), lost)
+
+    def order_key(self, key: PRNGKeyArray, epoch: Int[Array, ""]) -> PRNGKeyArray:
+        """Return a key that training on parameters has not used."""
+        return jax.random.fold_in(jax.random.fold_in(key, 1_000_003), epoch)

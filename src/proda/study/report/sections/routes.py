@@ -1,0 +1,117 @@
+"""The two routes by which profiles constrain the models, side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from proda.comparison.inputs import COMPONENTS, STOCK
+from proda.maps.totals import GLOBE
+from proda.study.report.blocks import Block, Section, Table, Text
+from proda.study.report.folder import STATES, StudyFolder
+from proda.study.report.missing import not_run
+from proda.study.report.sections.findings import only_one_route, read_findings
+from proda.study.report.tables import MISSING
+
+COLUMNS = tuple(STATES[state] for state in ("before", "end to end", "after"))
+"""States in the order of the columns."""
+EXPLAINED = (
+    "End to end: networks learnt through the soil model from the measured carbon of all profiles. "
+    "From posteriors: networks learnt from parameters that were estimated profile by profile. Both "
+    "are compared with default parameters on the same cells."
+)
+
+
+def routes(study: StudyFolder) -> Section | None:
+    """Return correlations, components, totals and findings of both routes; None of one route."""
+    if len(study.routes) < 2:
+        return None
+    blocks: list[Block] = [Text(EXPLAINED)]
+    tables = [make(study) for make in (_correlations, _components, _totals)]
+    blocks += [table for table in tables if table is not None] + _findings(study)
+    if len(blocks) == 1:
+        blocks.append(not_run("comparison", "comparison of the two routes"))
+    return Section("routes", "The two routes side by side", tuple(blocks))
+
+
+def _frame(study: StudyFolder, name: str, *columns: str) -> pd.DataFrame:
+    """Return a table of the comparison, empty if it is not there or lacks states or columns."""
+    table = study.table(f"comparison/{name}.csv", "", "")
+    frame = pd.DataFrame() if table is None else table.frame
+    return frame if {"state", *columns} <= set(frame) else pd.DataFrame()
+
+
+def _wide(frame: pd.DataFrame, index: list[str], values: str) -> pd.DataFrame:
+    """Return one row per `index`, in the order of the table, and a column per state."""
+    states = [s for s in (*COLUMNS, *frame["state"].unique()) if s in set(frame["state"])]
+    wide = frame.pivot_table(
+        index=index, columns="state", values=values, sort=False, aggfunc="first"
+    )
+    return wide[list(dict.fromkeys(states))].reset_index().rename_axis(columns=None)
+
+
+def _correlations(study: StudyFolder) -> Table | None:
+    frame = _frame(
+        study, "correlations", "first", "second", "variable", "scale", "r", "low", "high"
+    )
+    if frame.empty:
+        return None
+    said = [_interval(*map(float, row)) for row in frame[["r", "low", "high"]].to_numpy()]
+    return Table(
+        "routes_correlations", "Correlation of the models over land, by route",
+        _wide(frame.assign(said=said), ["first", "second", "variable", "scale"], "said"),
+        "r and its 95 % interval, which allows for neighbouring cells being alike.",
+    )  # fmt: skip
+
+
+def _interval(r: float, low: float, high: float) -> str:
+    if not np.isfinite(r):
+        return MISSING
+    text = f"{r:.2f} ({low:.2f} to {high:.2f})" if np.isfinite(low) else f"{r:.2f}"
+    return text.replace("-", "−")
+
+
+def _components(study: StudyFolder) -> Table | None:
+    frame = _frame(study, "regions", "region", "model", "variable", "mean")
+    if frame.empty:
+        return None
+    # The difference of a pair is a row of its own there, "second - first".
+    own = frame[(frame["region"] == GLOBE) & ~frame["model"].astype(str).str.contains(" - ")]
+    own = own[own["variable"].isin([*COMPONENTS, "litter_to_soil", "residence_time"])]
+    if own.empty:
+        return None
+    order = {name: i for i, name in enumerate(own["variable"].unique())}
+    own = own.sort_values(["variable", "model"], key=lambda s: s.map(order) if s.name == "variable"
+                          else s, kind="stable")  # fmt: skip
+    return Table(
+        "routes_components", "Components of the models by route: means over land",
+        _wide(own, ["variable", "model"], "mean"),
+        "Weighted by land that holds carbon; units as in the maps.",
+    )  # fmt: skip
+
+
+def _totals(study: StudyFolder) -> Table | None:
+    frame = _frame(study, "totals", "source", "stock", "zone", "mean", "sd")
+    if frame.empty:
+        return None
+    own = frame[(frame["stock"] == STOCK) & (frame["zone"] == GLOBE)]
+    said = [f"{mean:,.0f}" + (f" ± {sd:,.0f}" if np.isfinite(sd) else "")
+            for mean, sd in own[["mean", "sd"]].to_numpy(np.float64)]  # fmt: skip
+    return Table(
+        "routes_totals", "Carbon in 0-100 cm of the globe by route, Pg",
+        _wide(own.assign(said=said), ["source"], "said"),
+        "± standard deviation of the members. Numbers of the paper stand where they belong.",
+    )  # fmt: skip
+
+
+def _findings(study: StudyFolder) -> list[Block]:
+    table = read_findings(study)
+    if table is None or "holds" not in table.frame:
+        return []
+    differ = table.frame[table.frame["holds"].str.startswith("only ")]
+    return [
+        Text(only_one_route(table)),
+        Table("routes_findings", "Findings of the paper that hold under one route only",
+              differ.drop(columns=["section", "rule"]), labels=table.labels,
+              verdicts=table.verdicts),
+    ]  # fmt: skip
