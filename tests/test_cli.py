@@ -29,6 +29,10 @@ def test_models_lists_models_and_their_parameters():
     assert table.splitlines()[0].startswith("name,symbol,unit,lower,upper,default,component")
     assert len(table.splitlines()) == 22
     assert "tau4s3" in run("models", "clm5")
+    shown = run("models", "mimics")
+    assert "MICr, MICK, CO2" in shown
+    assert "Needs of the soil: clay." in shown
+    assert "Wieder et al." in shown
 
 
 def test_column_writes_what_the_python_call_returns(tmp_path):

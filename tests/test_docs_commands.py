@@ -68,6 +68,18 @@ def wosis(folder):
         (folder / f"wosis_201909_{name}.tsv").write_text("\n".join(lines) + "\n")
 
 
+def with_soil(dataset):
+    """Add the properties of the soil that `proda forcing add-properties` takes."""
+    made_up = {"clay": (20.0, "%"), "silt": (30.0, "%"), "ph_water": (6.0, "1"),
+               "bulk_density": (1.3, "g cm-3"), "coarse_fragments": (5.0, "%")}  # fmt: skip
+    shape = {d: dataset.sizes[d] for d in ("lat", "lon")}
+    for name, (value, unit) in made_up.items():
+        for depth in (0, 30, 100):
+            full = np.full(tuple(shape.values()), value)
+            dataset[f"{name}_{depth}cm"] = (tuple(shape), full, {"units": unit})
+    return dataset
+
+
 def covariates():
     climate = made_climate()
     zone = {"flag_values": np.array([1, 2, 3], np.int8), "flag_meanings": "ET Aw Cfa"}
@@ -90,7 +102,7 @@ def ran(tmp_path_factory):
         survey(Path("layers.csv"))
         wosis(Path("WoSIS_2019_September"))
         made_climate().to_netcdf("climate_halfdeg.nc")
-        covariates().to_netcdf("covariates_halfdeg.nc")
+        with_soil(covariates()).to_netcdf("covariates_halfdeg.nc")
         clm_files.write_surface("surfdata.nc")
         for year in range(1901, 1921):
             months = [(year, month) for month in range(1, 13)]
@@ -118,7 +130,8 @@ def every_command_is_on_the_pages_and_prints_a_table(ran):
     _, done = ran
     assert {" ".join(words[1:3]) for words, _ in done if words[1] not in ("get", "column")} == {
         "profiles check", "profiles build", "profiles summary", "forcing from-clm",
-        "forcing from-climate", "forcing at-sites", "forcing summary", "forcing plot",
+        "forcing from-climate", "forcing at-sites", "forcing add-properties", "forcing summary",
+        "forcing plot",
         "covariates build",
     }  # fmt: skip
     for words, printed in done:

@@ -78,6 +78,23 @@ FORCING_VARIABLES: tuple[ForcingVariable, ...] = (
 )  # fmt: skip
 """One row per forcing variable; reading, checking, writing and documentation all use it."""
 
+_SOIL = ("site", "layer")
+
+SITE_PROPERTIES: tuple[ForcingVariable, ...] = (
+    ForcingVariable("clay", _SOIL, "%", 0.0, 100.0, "clay, mass share of the fine earth", "",
+                    _PER_CENT),
+    ForcingVariable("silt", _SOIL, "%", 0.0, 100.0, "silt, mass share of the fine earth", "",
+                    _PER_CENT),
+    ForcingVariable("ph", _SOIL, "1", 1.5, 12.0, "pH in water", "", _COUNT),
+    ForcingVariable("bulk_density", _SOIL, "kg m-3", 10.0, 2650.0,
+                    "bulk density of the fine earth", "",
+                    {"g cm-3": (1000.0, 0.0), "kg dm-3": (1000.0, 0.0), "t m-3": (1000.0, 0.0)}),
+    ForcingVariable("coarse", _SOIL, "%", 0.0, 100.0, "coarse fragments by volume", "",
+                    _PER_CENT),
+)  # fmt: skip
+"""Properties of the soil that only some models need (science: section 13.8): forcing may lack any;
+a model says in `SoilModel.needs` which it cannot do without."""
+
 
 @dataclass(frozen=True, eq=False)
 class Forcing:
@@ -103,6 +120,8 @@ class Forcing:
     """Further coordinates of the sites (latitude, longitude, ...), carried to every result."""
     attrs: Mapping[str, Any] = field(default_factory=dict)
     """Where the forcing comes from (`title`, `source`, `history`), carried to every result."""
+    properties: Mapping[str, Float[np.ndarray, "site layer"]] = field(default_factory=dict)
+    """Those of :data:`SITE_PROPERTIES` that are known."""
 
     def __len__(self) -> int:
         return len(self.site)
@@ -116,9 +135,10 @@ class Forcing:
         dataset
             Holds `soil_temperature, w_scalar, o_scalar, n_scalar` (site, layer, month), `sand`
             (site, layer), `nbedrock` (site), `altmax, altmax_lastyear` (site, month) and
-            `litter_input` (site, litter). Dimensions may come in any order; without `site` it is
-            one column. A variable without a `units` attribute is taken to be in the unit of the
-            registry; other known units are converted.
+            `litter_input` (site, litter), and may hold any of the :data:`SITE_PROPERTIES` (site,
+            layer). Dimensions may come in any order; without `site` it is one column. A variable
+            without a `units` attribute is taken to be in the unit of the registry; other known
+            units are converted.
         grid
             The vertical grid that `layer` counts.
 
@@ -147,7 +167,8 @@ class Forcing:
         dataset = _in_order(dataset, grid)
         sites = dataset["site"].to_numpy()
         arrays: dict[str, np.ndarray] = {}
-        for variable in FORCING_VARIABLES:
+        known = [v for v in SITE_PROPERTIES if v.name in dataset]
+        for variable in (*FORCING_VARIABLES, *known):
             array = _checked_shape(variable, dataset[variable.name], sizes)
             given = units.stated(dataset[variable.name].attrs, variable.unit)
             factor, offset = conversion(variable.name, variable.unit, variable.accepted, given)
@@ -168,7 +189,9 @@ class Forcing:
             for name, coordinate in dataset.coords.items()
             if coordinate.dims == ("site",) and name != "site"
         }
-        return cls(**arrays, site=sites, grid=grid, coords=coords, attrs=dict(dataset.attrs))
+        properties = {v.name: arrays.pop(v.name) for v in known}
+        return cls(**arrays, site=sites, grid=grid, coords=coords, attrs=dict(dataset.attrs),
+                   properties=properties)  # fmt: skip
 
     def to_dataset(self) -> xr.Dataset:
         """Return a Dataset with CF attributes; `from_dataset` reads it back unchanged."""
@@ -180,6 +203,10 @@ class Forcing:
             )
             for v in FORCING_VARIABLES
         }
+        for v in SITE_PROPERTIES:
+            if v.name in self.properties:
+                attrs = {"units": v.unit, "long_name": v.long_name}
+                data[v.name] = (v.dims, self.properties[v.name], attrs)
         depth = {"units": "m", "positive": "down", "standard_name": "depth",
                  "long_name": "depth of the layer's node"}  # fmt: skip
         return xr.Dataset(
@@ -199,9 +226,9 @@ class Forcing:
         """Return some of the sites, by position."""
         arrays = {v.name: getattr(self, v.name)[index] for v in FORCING_VARIABLES}
         coords = {name: values[index] for name, values in self.coords.items()}
-        return Forcing(
-            **arrays, site=self.site[index], grid=self.grid, coords=coords, attrs=self.attrs
-        )
+        properties = {name: values[index] for name, values in self.properties.items()}
+        return Forcing(**arrays, site=self.site[index], grid=self.grid, coords=coords,
+                       attrs=self.attrs, properties=properties)  # fmt: skip
 
     def blocks(self, size: int) -> Iterator[Forcing]:
         """Split into parts of at most `size` sites, in order."""

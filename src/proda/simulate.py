@@ -62,6 +62,7 @@ def default_parameters(
         If a default depends on something that was not given.
     """
     given = {} if b is None else {"b": np.broadcast_to(np.asarray(b, float), (len(forcing),))}
+    model.check_forcing(forcing)
     column = prepare(forcing)
     values = {
         name: np.asarray(value)
@@ -361,6 +362,7 @@ def _in_blocks(
 def _values(
     model: SoilModel, parameters: Parameters, forcing: Forcing, bounds: Bounds
 ) -> dict[str, np.ndarray]:
+    model.check_forcing(forcing)
     n_layers = len(forcing.grid)
     return as_arrays(model.rows, parameters, forcing.site, n_layers, bounds, model.shares)
 

@@ -175,6 +175,44 @@ def at_sites(
     _print_summary(out, found)
 
 
+@forcing_app.command(
+    "add-properties",
+    epilog="Example: `proda forcing add-properties sites.nc covariates.nc with_clay.nc --profiles "
+    "profiles/layers.parquet`",
+)
+def add_properties(
+    forcing: Annotated[Path, typer.Argument(help="Forcing on a grid or at sites.")],
+    covariates: Annotated[
+        Path, typer.Argument(help="Grid with clay_0cm, clay_30cm, clay_100cm and so on.")
+    ],
+    out: Annotated[Path, typer.Argument(help="Forcing to write (.zarr or .nc).")],
+    profiles: Annotated[
+        Path | None,
+        typer.Option(help="Layers of measured profiles (Parquet); what they measured counts."),
+    ] = None,
+    limit_km: _Limit = 100.0,
+) -> None:
+    """Add clay, silt, pH, bulk density and coarse fragments, which some models need."""
+    import pandas as pd
+
+    from proda import cf, files
+    from proda.drivers import properties
+    from proda.drivers.summary import summarise
+    from proda.errors import FileError
+
+    layers = None
+    if profiles is not None:
+        with files.reading(profiles, "table of layers", FileError, "Give layers.parquet."):
+            layers = pd.read_parquet(profiles)
+    with console.status("Adding properties of the soil"):
+        dataset = properties.add_properties(
+            cf.open_grid(forcing), cf.open_grid(covariates), layers, limit_km
+        )
+        found = summarise(dataset)
+        files.write_dataset(dataset, out)
+    _print_summary(out, found)
+
+
 @forcing_app.command("summary", epilog="Example: `proda forcing summary forcing.zarr`")
 def summary(
     forcing: Annotated[Path, typer.Argument(help="Forcing on a grid or at sites.")],

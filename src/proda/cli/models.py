@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from proda.cli.app import app
+
+if TYPE_CHECKING:
+    from proda.models.describe import Flow
+    from proda.models.model import SoilModel
 
 
 @app.command(epilog="Examples: `proda models` · `proda models clm5` · `proda models compas --csv`")
@@ -14,8 +19,9 @@ def models(
     name: Annotated[str | None, typer.Argument(help="Model whose parameters to show.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
 ) -> None:
-    """List the models, or the parameters of one."""
+    """List the models, or the pools, flows and parameters of one."""
     from proda.cli.console import console, print_table
+    from proda.models.describe import flows
     from proda.models.registry import MODELS, load_model
 
     if name is None:
@@ -34,8 +40,18 @@ def models(
     if csv:
         typer.echo(table.to_csv(index=False), nl=False)
         return
+    model = load_model(name)
+    found = flows(model)
     print_table(
-        MODELS[name].title,
+        model.title,
+        ["pool", "kind", "mixes", "receives from", "gives to"],
+        [_pool_row(model, pool, found) for pool in model.pools],
+    )
+    console.print(f"Source: {model.source}. Equations: docs/theory.md.")
+    if model.needs:
+        console.print(f"Needs of the soil: {', '.join(model.needs)}.")
+    print_table(
+        "Parameters",
         shown,
         [
             [f"{v:g}" if isinstance(v, float) else v for v in row]
@@ -46,4 +62,15 @@ def models(
     console.print(
         "Components: A transfer, CUE carbon use efficiency, K decomposition, xi environment, "
         "V transport, B input allocation. nan: the default depends on the site."
+    )
+
+
+def _pool_row(model: SoilModel, pool: str, flows: Sequence[Flow]) -> tuple[str, ...]:
+    """Return name, kind, mixing, donors and receivers of a pool."""
+    return (
+        pool,
+        "soil" if pool in model.soil_pools else "litter",
+        "yes" if pool in model.transported else "no",
+        ", ".join(flow.donor for flow in flows if flow.receiver == pool),
+        ", ".join(flow.receiver for flow in flows if flow.donor == pool),
     )

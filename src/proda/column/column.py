@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from proda.column.transport import exchange_coefficients
-from proda.forcing import FORCING_VARIABLES, N_MONTHS, Forcing
+from proda.errors import ForcingError
+from proda.forcing import FORCING_VARIABLES, N_MONTHS, SITE_PROPERTIES, Forcing
 from proda.grid import Grid
 
 REFERENCE_TEMPERATURE = 298.15
@@ -39,11 +42,33 @@ class Column(eqx.Module):
     exchange_diffus: Float[Array, " layer"]
     """Exchange through each layer's lower interface per unit bioturbation, m-1."""
     grid: Grid = eqx.field(static=True)
+    properties: dict[str, Float[Array, " layer"]] = eqx.field(default_factory=dict)
+    """Those of :data:`proda.forcing.SITE_PROPERTIES` that the forcing has."""
 
     @property
     def above_bedrock(self) -> Bool[Array, " layer"]:
         """Whether each layer lies above bedrock."""
         return jnp.arange(len(self.grid)) < self.nbedrock
+
+    def site_property(self, name: str) -> Float[Array, " layer"]:
+        """Return a property of the soil.
+
+        Raises
+        ------
+        ForcingError
+            While tracing, if the forcing does not have it.
+        """
+        if name not in self.properties:
+            raise ForcingError(lacking([name]))
+        return self.properties[name]
+
+
+def lacking(names: Sequence[str], who: str = "the model") -> str:
+    """Say which properties of the soil forcing lacks and how to get them."""
+    return (
+        f"The forcing lacks {', '.join(names)}, which {who} needs. Add them with "
+        "`proda forcing add-properties FORCING COVARIATES OUT`, or as variables on (site, layer)."
+    )
 
 
 def prepare(forcing: Forcing) -> Column:
@@ -60,7 +85,8 @@ def prepare_months(forcing: Forcing) -> Column:
 
 
 def _arrays(forcing: Forcing) -> dict[str, Array]:
-    return {v.name: jnp.asarray(getattr(forcing, v.name)) for v in FORCING_VARIABLES}
+    drivers = {v.name: jnp.asarray(getattr(forcing, v.name)) for v in FORCING_VARIABLES}
+    return drivers | {name: jnp.asarray(values) for name, values in forcing.properties.items()}
 
 
 @eqx.filter_jit
@@ -108,4 +134,5 @@ def _column(
         exchange_cryo=exchange_cryo,
         exchange_diffus=exchange_diffus,
         grid=grid,
+        properties={v.name: drivers[v.name] for v in SITE_PROPERTIES if v.name in drivers},
     )

@@ -10,7 +10,7 @@ import xarray as xr
 
 from proda.drivers.grids import STATUS, cell_measures, check_usable
 from proda.errors import ForcingError
-from proda.forcing import FORCING_VARIABLES, LITTER
+from proda.forcing import FORCING_VARIABLES, LITTER, SITE_PROPERTIES
 
 PG = 1e15
 M2_PER_KM2 = 1e6
@@ -80,7 +80,8 @@ def summarise(forcing: xr.Dataset) -> ForcingSummary:
         raise ForcingError("The forcing on the grid has no variable `status` (0 = usable).")
     usable = forcing["status"].transpose(*place).to_numpy() == 0 if on_grid else slice(None)
     rows = []
-    for variable in FORCING_VARIABLES:
+    properties = [v for v in SITE_PROPERTIES if v.name in forcing]
+    for variable in (*FORCING_VARIABLES, *properties):
         values = forcing[variable.name].transpose(*place, ...).to_numpy()[usable]
         known = values[~np.isnan(values)].astype(np.float64)
         low, mean, high = (known.min(), known.mean(), known.max()) if known.size else [np.nan] * 3

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from proda import files
 from proda.drivers.grids import STATUS, cell_area, cell_measures, standard_grid
 from proda.errors import ForcingError
-from proda.forcing import FORCING_VARIABLES, Forcing
+from proda.forcing import FORCING_VARIABLES, SITE_PROPERTIES, Forcing
 
 OUTSIDE_LAND = {code for code, name in STATUS.items() if name == "outside_land"}
 
@@ -102,6 +102,7 @@ class LandCells:
         """
         where = str(self.dataset.encoding.get("source", "the forcing on the grid"))
         names = [v.name for v in FORCING_VARIABLES]
+        names += [v.name for v in SITE_PROPERTIES if v.name in self.dataset]
         parts: dict[str, np.ndarray] = {}
         for within in self._slabs(cells):
             row, column = self.row[cells[within]], self.column[cells[within]]

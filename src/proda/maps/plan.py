@@ -124,7 +124,9 @@ def run_settings(
         "members": len(members),
         "backend": jax.default_backend(),
         "grid": _digest(cells.lat, cells.lon, cells.status, cells.land_area),
-        "forcing": _digest(*(getattr(drivers, v.name) for v in FORCING_VARIABLES)),
+        "forcing": _digest(
+            *(getattr(drivers, v.name) for v in FORCING_VARIABLES), *drivers.properties.values()
+        ),
         "parameters": _digest(known, *values),
         "outside_training": "" if outside is None else _digest(outside),
     }

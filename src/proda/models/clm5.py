@@ -12,6 +12,7 @@ from proda.column.block_tridiagonal import LayerRates, solve_coupled_chains
 from proda.column.column import Column
 from proda.column.environment import climate_modifier, environment
 from proda.column.tridiagonal import ChainRates
+from proda.forcing import LITTER
 from proda.models.litter import litter_steady_state
 from proda.models.model import SoilModel, SteadyState, Transfers, Values
 from proda.parameters import Parameter, fraction
@@ -30,6 +31,7 @@ class CLM5(SoilModel):
     pools: ClassVar[tuple[str, ...]] = ("CWD", "ML", "CL", "LL", "aSOC", "sSOC", "pSOC")
     soil_pools: ClassVar[tuple[str, ...]] = ("aSOC", "sSOC", "pSOC")
     transported: ClassVar[tuple[str, ...]] = ("ML", "CL", "LL", "aSOC", "sSOC", "pSOC")
+    fed_by_plants: ClassVar[tuple[str, ...]] = LITTER
     rows: ClassVar[tuple[Parameter, ...]] = (
         _layered("fs3s1", "f_{s3,s1}", 0.0, 0.05, 0.004, "A", "active to passive SOC"),
         _layered("fs3s2", "f_{s3,s2}", 0.0, 0.1, 0.03, "A", "slow to passive SOC"),

@@ -51,6 +51,8 @@ def components(
     carbon = stock.sum(axis=0)
     flux = model.outflow(pools, t) * column.grid.thickness
     passed, to_soil = jnp.zeros(()), jnp.zeros(())
+    for fed in model.soil_pools:  # where plants feed the soil itself
+        to_soil = to_soil + (t.input[model.pools.index(fed)] * column.grid.thickness).sum()
     for (receiver, donor), share in t.fraction.items():
         along = (share * flux[model.pools.index(donor)]).sum()
         passed = passed + along

@@ -21,6 +21,7 @@ from proda.column.environment import (
     environment_of_means,
 )
 from proda.column.ratio import ratio
+from proda.forcing import LITTER
 from proda.models.litter import litter_steady_state
 from proda.models.model import SoilModel, SteadyState, Transfers, Values
 
@@ -39,7 +40,8 @@ class MicrobialModel(SoilModel):
     pools: ClassVar[tuple[str, ...]] = ("CWD", "ML", "CL", "LL", "DOC", "MIC", "ENZ", "mSOC")
     soil_pools: ClassVar[tuple[str, ...]] = ("DOC", "MIC", "ENZ", "mSOC")
     transported: ClassVar[tuple[str, ...]] = ("ML", "CL", "LL")
-    saturated_by: ClassVar[tuple[str, str]]
+    fed_by_plants: ClassVar[tuple[str, ...]] = LITTER
+    saturated_by: ClassVar[tuple[str, ...]]
     """Pools whose concentration K_m is compared with: in assimilation, in decomposition."""
 
     @abc.abstractmethod
@@ -70,6 +72,22 @@ class MicrobialModel(SoilModel):
             Its concentration, g m-3.
         """
 
+    def constants(self, parameters: Values) -> Values:
+        """Return the parameters with km and tau of both reactions, where a model has others."""
+        return parameters
+
+    def turnover_of_microbes(
+        self, parameters: Values, mic: Float[Array, " layer"]
+    ) -> Float[Array, "..."]:
+        """Return the turnover time of death where there are `mic` g m-3 of microbes, yr."""
+        return parameters["tau_mic"]
+
+    def turnover_at_steady_state(
+        self, parameters: Values, growth: Float[Array, " layer"], xi: Float[Array, " layer"]
+    ) -> Float[Array, "..."]:
+        """Return it where death and enzyme production take `growth`, g m-3 yr-1, from microbes."""
+        return parameters["tau_mic"]
+
     def further_reason(
         self, pools: Float[Array, "pool layer"], empty: Bool[Array, " layer"], column: Column
     ) -> Int[Array, ""] | None:
@@ -83,7 +101,7 @@ class MicrobialModel(SoilModel):
         and with the uptake of DOC written as a sum: U = eta_doc (u_MIC + u_SOC + u_DOC) /
         (1 - eta_doc). Only the differences that decide whether there is a steady state remain.
         """
-        p = parameters
+        p = self.constants(parameters)
         env = self._environment(p, column)
         litter = litter_steady_state(
             p["tau_ml"], p["tau_cl_ll"], p["a_cl_cwd"], self.input_shares(p, column), env,
@@ -106,8 +124,9 @@ class MicrobialModel(SoilModel):
         xi, thickness = env.soil, column.grid.thickness
         through_mic = (u_mic + p["eta_doc"] * (u_soc + u_doc)) / (1.0 - p["eta_doc"])
         # xi MIC, with 1 / k_mic = tau_mic tau_enz_prod / (tau_mic + tau_enz_prod)
-        death = p["tau_enz_prod"] / (p["tau_mic"] + p["tau_enz_prod"])
-        xi_mic = through_mic * p["tau_mic"] * death
+        tau_mic = self.turnover_at_steady_state(p, through_mic / thickness, xi)
+        death = p["tau_enz_prod"] / (tau_mic + p["tau_enz_prod"])
+        xi_mic = through_mic * tau_mic * death
         xi_enz = xi_mic * p["tau_enz_decay"] / p["tau_enz_prod"]
         mic, enz = ratio(xi_mic, xi), ratio(xi_enz, xi)
         into_soc = u_soc + p["a_soc_mic"] * death * through_mic
@@ -144,11 +163,12 @@ class MicrobialModel(SoilModel):
         self, pools: Float[Array, "pool layer"], parameters: Values, column: Column
     ) -> Transfers:
         """Return the terms of P-Eq 2 and 6-8 at a state."""
-        p = parameters
+        p = self.constants(parameters)
         env = self._environment(p, column)
         shares = self.input_shares(p, column)
         xi = env.soil
         doc, mic, enz, msoc = pools[4:]
+        tau_mic = self.turnover_of_microbes(p, mic)
         km_assim, km_decom = p["km_assim"] * xi, p["km_decom"] * xi
         ones = jnp.ones_like(xi)
         climate = climate_modifier_of_means if self.published else climate_modifier
@@ -159,12 +179,12 @@ class MicrobialModel(SoilModel):
                 ones / p["tau_cl_ll"],
                 ones / p["tau_cl_ll"],
                 ratio(mic, p["tau_assim"] * (km_assim + self.saturating(doc, mic))),
-                ones * (1.0 / p["tau_mic"] + 1.0 / p["tau_enz_prod"]),
+                ones * (1.0 / tau_mic + 1.0 / p["tau_enz_prod"]),
                 ones / p["tau_enz_decay"],
                 ratio(enz, p["tau_decom"] * (km_decom + self.saturating(msoc, enz))),
             ]
         )
-        death = p["tau_enz_prod"] / (p["tau_mic"] + p["tau_enz_prod"])
+        death = p["tau_enz_prod"] / (tau_mic + p["tau_enz_prod"])
         return Transfers(
             input=jnp.zeros_like(pools)
             .at[:4]
@@ -183,14 +203,14 @@ class MicrobialModel(SoilModel):
                 ("MIC", "DOC"): p["eta_doc"],
                 ("mSOC", "MIC"): p["a_soc_mic"] * death,
                 ("DOC", "MIC"): (1.0 - p["a_soc_mic"]) * death,
-                ("ENZ", "MIC"): p["tau_mic"] / (p["tau_mic"] + p["tau_enz_prod"]),
+                ("ENZ", "MIC"): tau_mic / (tau_mic + p["tau_enz_prod"]),
                 ("DOC", "ENZ"): jnp.asarray(1.0),
                 ("DOC", "mSOC"): jnp.asarray(1.0),
             },
             transport=self.mixing(p, column),
             climate=climate(p["q10"], p["w_scaling"], jnp.asarray(EFOLDING), column),
             input_shares=shares,
-            michaelis=dict(zip(self.saturated_by, (km_assim, km_decom), strict=True)),
+            michaelis=dict(zip(self.saturated_by, (km_assim, km_decom), strict=False)),
         )
 
     def _environment(self, parameters: Values, column: Column) -> Environment:

@@ -13,11 +13,11 @@ import pandas as pd
 from jaxtyping import Array, Float, Int
 
 from proda.column.allocation import input_shares, input_shares_published
-from proda.column.column import Column
+from proda.column.column import Column, lacking
 from proda.column.transport import Transport, exchange, transport
 from proda.column.transport_published import transport_published
-from proda.errors import ModelError
-from proda.forcing import LITTER
+from proda.errors import ForcingError, ModelError
+from proda.forcing import LITTER, Forcing
 from proda.parameters import Parameter, table
 
 Values = Mapping[str, Float[Array, ""] | Float[Array, " layer"]]
@@ -38,6 +38,8 @@ class Reason(IntEnum):
     """A pool or rate exceeds what float64 can hold."""
     MOSTLY_MICROBES = 3
     """Less than ten times the microbial biomass in all (rule of the published COMPAS only)."""
+    NOT_CONVERGED = 4
+    """The general steady state was not found: there may be none."""
 
     @property
     def words(self) -> str:
@@ -100,6 +102,11 @@ class SoilModel(eqx.Module):
     """Pools that a measured soil profile contains."""
     transported: ClassVar[tuple[str, ...]]
     """Pools that mix vertically."""
+    fed_by_plants: ClassVar[tuple[str, ...]] = ()
+    """Pools whose carbon comes from plants and from each other alone and whose decay depends on no
+    pool: the general steady state takes them from one linear solve. It may always be empty."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Properties of the soil that the model cannot do without; see `forcing.SITE_PROPERTIES`."""
     rows: ClassVar[tuple[Parameter, ...]]
     """The parameter registry."""
     shares: ClassVar[tuple[tuple[str, ...], ...]] = ()
@@ -133,6 +140,17 @@ class SoilModel(eqx.Module):
         Models whose defaults depend on the site override this.
         """
         return {row.name: jnp.asarray(row.default) for row in self.rows}
+
+    def check_forcing(self, forcing: Forcing) -> None:
+        """Refuse forcing that lacks a property of the soil which the model needs.
+
+        Raises
+        ------
+        ForcingError
+            Naming what is missing and how to add it.
+        """
+        if missing := [name for name in self.needs if name not in forcing.properties]:
+            raise ForcingError(lacking(missing, self.name))
 
     @property
     def published(self) -> bool:
@@ -249,6 +267,8 @@ class SoilModel(eqx.Module):
         )
         reason = jnp.asarray(Reason.FEASIBLE if extra is None else extra)
         reason = jnp.where(feasible & balanced, reason, Reason.NO_STEADY_STATE)
+        if extra is not None:  # a state that Newton's method did not reach balances nothing
+            reason = jnp.where(extra == Reason.NOT_CONVERGED, extra, reason)
         reason = jnp.where(finite, reason, Reason.NOT_FINITE).astype(jnp.int8)
         # The published code returns the numbers it rejects; parity tests compare them.
         keep = (reason == Reason.FEASIBLE) | (self.published & finite)

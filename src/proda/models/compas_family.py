@@ -1,0 +1,150 @@
+"""Further members of COMPAS's family: other kinetics, and death that grows with crowding.
+
+Science: section 13.1. All that they share is in `microbial.py`; each class below says only in what
+it differs from COMPAS. With catalyst C (enzyme, microbes) and substrate S (mineral SOC, DOC) a
+reaction turns over
+
+    multiplicative    xi C S / (tau K_m xi)              no saturation: tau K_m is one parameter
+    ECA               xi C S / (tau (K_m xi + S + C))    both saturate (Tang and Riley 2013)
+
+and with density-dependent death (Georgiou et al. 2017) microbes die at
+
+    xi (MIC / tau_mic) (MIC / M0) ^ (beta - 1).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from proda.column.newton import Balance, find_root
+from proda.column.ratio import ratio
+from proda.models.compas import COMPAS
+from proda.models.microbial import MicrobialModel
+from proda.models.model import Values
+from proda.parameters import Parameter
+
+_OURS = "docs/theory.md"
+
+PRODUCTS = (
+    Parameter("taukm_assim", r"\tau K_{m,assim}", "g yr m-3", 0.3, 90.0, 27.0, "K",
+              "microbes x time that assimilate DOC", _OURS),
+    Parameter("taukm_decom", r"\tau K_{m,decom}", "g yr m-3", 0.3, 300.0, 91.53, "K",
+              "enzyme x time that decompose mineral SOC", _OURS),
+)  # fmt: skip
+"""COMPAS's tau times K_m; the prior is the range of the product over COMPAS's prior, without 0."""
+
+DEATH = (
+    Parameter("beta", r"\beta", "1", 1.0, 2.0, 1.5, "K",
+              "exponent of death by density; 1 is COMPAS", "Georgiou et al. 2017",
+              physical_lower=1.0),
+    Parameter("mic_reference", "M_0", "g m-3", 100.0, 3000.0, 1000.0, "K",
+              "microbes at which death is what it is in COMPAS", _OURS),
+)  # fmt: skip
+
+
+def _replaced(own: tuple[Parameter, ...], without: tuple[str, ...] = ()) -> tuple[Parameter, ...]:
+    return tuple(row for row in COMPAS.rows if row.name not in without) + own
+
+
+class COMPASMultiplicative(MicrobialModel):
+    """COMPAS without saturation, which the study finds at most sites: the null hypothesis."""
+
+    name: ClassVar[str] = "compas_multiplicative"
+    title: ClassVar[str] = "COMPAS, multiplicative kinetics, 8 pools x 20 layers"
+    source: ClassVar[str] = "P-section 4.2; Schimel and Weintraub 2003"
+    saturated_by: ClassVar[tuple[str, ...]] = ()
+    rows: ClassVar[tuple[Parameter, ...]] = _replaced(
+        PRODUCTS, ("km_assim", "tau_assim", "km_decom", "tau_decom")
+    )
+    variants: ClassVar[tuple[str, ...]] = ("default",)
+
+    def constants(self, parameters: Values) -> Values:
+        """Return the parameters with the products as K_m, and tau = 1 yr."""
+        one = jnp.asarray(1.0)
+        return {
+            **parameters, "tau_assim": one, "km_assim": parameters["taukm_assim"],
+            "tau_decom": one, "km_decom": parameters["taukm_decom"],
+        }  # fmt: skip
+
+    def saturating(
+        self, substrate: Float[Array, " layer"], catalyst: Float[Array, " layer"]
+    ) -> Float[Array, " layer"]:
+        """Return 0: nothing saturates."""
+        return jnp.zeros_like(substrate)
+
+    def substrate(
+        self,
+        demand: Float[Array, " layer"],
+        xi_catalyst: Float[Array, " layer"],
+        km: Float[Array, " layer"],
+        catalyst: Float[Array, " layer"],
+    ) -> tuple[Float[Array, " layer"], Bool[Array, " layer"]]:
+        """Return demand km / (xi catalyst), wherever there is catalyst."""
+        return ratio(demand * km, xi_catalyst), xi_catalyst > 0.0
+
+
+class COMPASECA(MicrobialModel):
+    """COMPAS by the equilibrium chemistry approximation: substrate and catalyst both saturate."""
+
+    name: ClassVar[str] = "compas_eca"
+    title: ClassVar[str] = "COMPAS, equilibrium chemistry approximation, 8 pools x 20 layers"
+    source: ClassVar[str] = "P-section 4.2; Tang and Riley 2013"
+    saturated_by: ClassVar[tuple[str, ...]] = ("DOC", "mSOC")
+    rows: ClassVar[tuple[Parameter, ...]] = COMPAS.rows
+    variants: ClassVar[tuple[str, ...]] = ("default",)
+
+    def saturating(
+        self, substrate: Float[Array, " layer"], catalyst: Float[Array, " layer"]
+    ) -> Float[Array, " layer"]:
+        """Return substrate and catalyst together."""
+        return substrate + catalyst
+
+    def substrate(
+        self,
+        demand: Float[Array, " layer"],
+        xi_catalyst: Float[Array, " layer"],
+        km: Float[Array, " layer"],
+        catalyst: Float[Array, " layer"],
+    ) -> tuple[Float[Array, " layer"], Bool[Array, " layer"]]:
+        """Return demand (km + catalyst) / (xi catalyst - demand), where that is positive."""
+        spare = xi_catalyst - demand
+        return ratio(demand * (km + catalyst), spare), spare > 0.0
+
+
+class COMPASDensity(COMPAS):
+    """COMPAS whose microbes die the faster the more of them there are."""
+
+    name: ClassVar[str] = "compas_density"
+    title: ClassVar[str] = "COMPAS, density-dependent death, 8 pools x 20 layers"
+    source: ClassVar[str] = "Georgiou et al. 2017; P-section 2.3"
+    rows: ClassVar[tuple[Parameter, ...]] = _replaced(DEATH)
+    variants: ClassVar[tuple[str, ...]] = ("default",)
+
+    def turnover_of_microbes(
+        self, parameters: Values, mic: Float[Array, " layer"]
+    ) -> Float[Array, " layer"]:
+        """Return tau_mic (M0 / MIC) ^ (beta - 1); where there are no microbes, tau_mic."""
+        crowding = (
+            jnp.where(mic > 0.0, mic, parameters["mic_reference"]) / parameters["mic_reference"]
+        )
+        return parameters["tau_mic"] * crowding ** (1.0 - parameters["beta"])
+
+    def turnover_at_steady_state(
+        self, parameters: Values, growth: Float[Array, " layer"], xi: Float[Array, " layer"]
+    ) -> Float[Array, " layer"]:
+        """Find the microbes that lose by death and enzyme production what they grow."""
+
+        def local(mic: Array, theta: Any) -> Balance:
+            p, growth, xi = theta
+            lost = xi * mic * (1.0 / self.turnover_of_microbes(p, mic) + 1.0 / p["tau_enz_prod"])
+            return Balance(growth - lost, growth + lost)
+
+        p = dict(parameters)
+        most = ratio(growth * p["tau_mic"], xi) / p["mic_reference"]
+        start = p["mic_reference"] * jnp.where(most > 0.0, most, 1.0) ** (1.0 / p["beta"])
+        start = jnp.where(most > 0.0, start, 0.0)
+        root = find_root(local, (p, growth, xi), start[None, :])
+        return self.turnover_of_microbes(p, root.amounts[0])

@@ -1,0 +1,184 @@
+"""Soil models that take over from litter: what all of them share (science: section 13).
+
+Woody debris, metabolic, cellulose and lignin litter are those of CLM5 and COMPAS, with the same
+allocation and mixing; but litter only hands on: all that it loses enters soil pools, and what is
+respired is respired there.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from proda.column.column import Column
+from proda.column.environment import Environment, climate_modifier, environment
+from proda.forcing import LITTER
+from proda.models.litter import litter_steady_state
+from proda.models.model import SoilModel, SteadyState, Transfers, Values
+from proda.parameters import Parameter, fraction
+
+_S = "P-Table S1"
+
+CWD_TO_CELLULOSE = 0.76
+"""Share of decomposed woody debris that becomes cellulose litter (CLM5's parameter file)."""
+
+LITTER_ROWS = (
+    Parameter("tau_ml", r"\tau_{ML}", "yr", 0.0, 0.11, 0.0541, "K",
+              "turnover of metabolic litter", _S),
+    Parameter("tau_cl_ll", r"\tau_{CL-LL}", "yr", 0.1, 0.3, 0.2041, "K",
+              "turnover of cellulose and lignin litter", _S),
+    Parameter("tau_cwd", r"\tau_{CWD}", "yr", 1.0, 6.0, 3.33, "K",
+              "turnover of coarse woody debris", _S),
+)  # fmt: skip
+WATER_ROW = Parameter("w_scaling", "w", "1", 0.0, 5.0, 1.0, "xi", "scaling of the water scalar", _S)
+CLIMATE_ROWS = (
+    WATER_ROW,
+    Parameter("q10", "Q_{10}", "1", 1.2, 3.0, 1.5, "xi",
+              "factor by which 10 K more speed up decomposition", _S, physical_lower=0.1),
+    Parameter("efolding", "z_e", "m", 0.0, 1.0, 0.5, "xi",
+              "depth over which decomposition falls to 1/e", _S),
+)  # fmt: skip
+COLUMN_ROWS = (
+    Parameter("cryo", "D_c", "m2 yr-1", 3e-5, 16e-4, 0.0005, "V", "cryoturbation rate", _S),
+    Parameter("diffus", "D_b", "m2 yr-1", 3e-5, 5e-4, 0.0001, "V", "bioturbation rate", _S),
+    fraction("b", "b", 0.5, 0.9999, 0.966, "B", "depth profile of carbon input",
+             "Jackson et al. 1996", inside=True),
+)  # fmt: skip
+
+
+class Climate(NamedTuple):
+    """Annual mean modifiers of one column."""
+
+    environment: Environment
+    without_oxygen: Float[Array, " layer"]
+    """Temperature x water x depth: the component XI."""
+
+
+class Soil(NamedTuple):
+    """Steady state of the soil pools."""
+
+    pools: Float[Array, "soil layer"]
+    """g m-3"""
+    respired: Float[Array, " layer"]
+    """g m-3 yr-1, from the pools"""
+    feasible: Bool[Array, ""]
+
+
+class Kinetics(NamedTuple):
+    """Rates of the soil pools at a state."""
+
+    decay: Float[Array, "soil layer"]
+    """Without modifier, yr-1."""
+    modifier: Float[Array, "soil layer"]
+    fraction: Mapping[tuple[str, str], Float[Array, "..."] | float]
+    """By (receiver, donor)."""
+
+
+class PlantFedModel(SoilModel):
+    """Litter hands on to soil pools; the soil is the model's own."""
+
+    receives: ClassVar[Mapping[str, Mapping[str, float]]]
+    """Litter pool -> soil pools it feeds, with their shares, which add up to 1."""
+    fed_by_plants: ClassVar[tuple[str, ...]] = LITTER
+    variants: ClassVar[tuple[str, ...]] = ("default",)
+
+    @abc.abstractmethod
+    def soil(
+        self,
+        parameters: Values,
+        column: Column,
+        climate: Climate,
+        fed: Mapping[str, Float[Array, " layer"]],
+    ) -> Soil:
+        """Return the steady state of the soil pools; `fed` is what litter gives, g m-3 yr-1."""
+
+    @abc.abstractmethod
+    def kinetics(
+        self,
+        soil: Float[Array, "soil layer"],
+        parameters: Values,
+        column: Column,
+        climate: Climate,
+    ) -> Kinetics:
+        """Return the rates of the soil pools at a state, g m-3."""
+
+    def receiving(
+        self, parameters: Values, column: Column
+    ) -> Mapping[str, Mapping[str, Float[Array, "..."] | float]]:
+        """Return `receives`, where the shares are not constants."""
+        return self.receives
+
+    def climate(self, parameters: Values, column: Column) -> Climate:
+        """Return the modifiers: temperature by Q10, water, oxygen, nitrogen, depth."""
+        p = parameters
+        return Climate(
+            environment(p["q10"], p["w_scaling"], p["efolding"], column),
+            climate_modifier(p["q10"], p["w_scaling"], p["efolding"], column),
+        )
+
+    def steady_state(self, parameters: Values, column: Column) -> SteadyState:
+        """Solve litter, then the soil pools of the model."""
+        p = parameters
+        climate = self.climate(p, column)
+        env, thickness = climate.environment, column.grid.thickness
+        to_cellulose, shares = jnp.asarray(CWD_TO_CELLULOSE), self.input_shares(p, column)
+        litter = litter_steady_state(
+            p["tau_ml"], p["tau_cl_ll"], to_cellulose, shares, env, self.mixing(p, column), column
+        )
+        pools = (
+            p["tau_cwd"] * litter.cwd / thickness,
+            p["tau_ml"] * litter.metabolic / thickness,
+            p["tau_cl_ll"] * litter.cellulose / thickness,
+            p["tau_cl_ll"] * litter.lignin / thickness,
+        )
+        given = {
+            "ML": env.litter * litter.metabolic / thickness,
+            "CL": env.litter * litter.cellulose / thickness,
+            "LL": env.litter * litter.lignin / thickness,
+        }
+        fed = {name: jnp.zeros(len(column.grid)) for name in self.soil_pools}
+        for donor, receivers in self.receiving(p, column).items():
+            for name, share in receivers.items():
+                fed[name] = fed[name] + share * given[donor]
+        soil = self.soil(p, column, climate, fed)
+        return self.finish(
+            jnp.concatenate([jnp.stack(pools), soil.pools]), soil.respired * thickness,
+            soil.feasible & ~litter.stuck, column,
+        )  # fmt: skip
+
+    def transfers(
+        self, pools: Float[Array, "pool layer"], parameters: Values, column: Column
+    ) -> Transfers:
+        """Return the terms of P-Eq 2 at a state."""
+        p = parameters
+        climate = self.climate(p, column)
+        env = climate.environment
+        soil = self.kinetics(pools[len(LITTER) :], p, column, climate)
+        shares = self.input_shares(p, column)
+        rate = 1.0 / jnp.stack([p["tau_cwd"], p["tau_ml"], p["tau_cl_ll"], p["tau_cl_ll"]])
+        ones = jnp.ones((1, len(column.grid)))
+        handed_on = {
+            (receiver, donor): jnp.asarray(share)
+            for donor, receivers in self.receiving(p, column).items()
+            for receiver, share in receivers.items()
+        }
+        return Transfers(
+            input=self.litter_input(shares, column),
+            decay=jnp.concatenate([rate[:, None] * ones, soil.decay]),
+            modifier=jnp.concatenate(
+                [jnp.stack([env.soil, env.litter, env.litter, env.litter]), soil.modifier]
+            ),
+            fraction={
+                ("CL", "CWD"): jnp.asarray(CWD_TO_CELLULOSE),
+                ("LL", "CWD"): jnp.asarray(1.0 - CWD_TO_CELLULOSE),
+                **handed_on,
+                **{key: jnp.asarray(share) for key, share in soil.fraction.items()},
+            },
+            transport=self.mixing(p, column),
+            climate=climate.without_oxygen,
+            input_shares=shares,
+        )
