@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: test demo docs lint install benchmark clean
+.PHONY: test test-long demo docs lint install benchmark clean
 
 install: $(STAMP)
 
@@ -23,7 +23,10 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not long"
+
+test-long: $(STAMP)
+	$(BIN)/pytest -n 2 --dist loadgroup -m long
 
 demo: $(STAMP)
 	$(BIN)/proda demo

@@ -61,6 +61,7 @@ def test_defaults_meet_the_closed_form(model, examples):
     np.testing.assert_allclose(general.pools, closed.pools, rtol=1e-9, atol=0)
 
 
+@pytest.mark.long
 def test_its_gradient_is_that_of_the_closed_form_and_of_finite_differences(model, examples):
     within = jnp.asarray(CLM5_GRID.thickness_within(0.0, 1.0))
 

@@ -32,7 +32,7 @@ from proda.observations.settings import from_mapping
 from proda.study.twin import make_twin_world
 
 N, P = 300, 4
-SETTINGS = EndToEndSettings(epochs=2, start_weight=0.01, seed=3)
+SETTINGS = EndToEndSettings(epochs=2, start_weight=0.01, seed=3, validation_share=0.1)
 
 
 @pytest.fixture

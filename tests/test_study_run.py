@@ -187,6 +187,7 @@ def test_both_routes_stand_side_by_side(both):
     assert text.startswith(f"{row['r']:.2f}".replace("-", "−"))
 
 
+@pytest.mark.long
 def test_end_to_end_alone_needs_no_assimilation(both, tmp_path):
     settings, before, _ = both
     alone = settings.parent / "alone.toml"

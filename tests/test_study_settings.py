@@ -114,8 +114,8 @@ def test_an_assimilation_is_run_where_it_is_asked_for(write, extra, route):
 
 def test_settings_of_the_end_to_end_route(write):
     shown = as_toml(read_study(write(LEAST)))
-    for line in ("# Pull to the start, on the squared distance of the logits.\nstart_weight",
-                 "# Number of networks.\nmembers = 10", "# patience is not set",
+    pull = "# Pull to the start, on the squared distance of the logits; 0: none.\nstart_weight"
+    for line in (pull, "# Number of networks.\nmembers = 10", "# patience is not set",
                  'split = "5-degree"'):  # fmt: skip
         assert line in shown
     text = "[learning.end_to_end]\nglobal_parameters = ['q10', 'tau_mic']\nhidden = [4]\n"

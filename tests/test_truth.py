@@ -108,5 +108,5 @@ def test_figure_says_by_which_route():
     truth = world()
     good = found(truth)
     figure = truth_figure({"clm5": (good, truth, good)}, "clm5", "end-to-end")
-    assert "(end-to-end): CLM5 r 1.00" in figure.get_suptitle()
+    assert "end-to-end against the truth: CLM5 r 1.00" in figure.get_suptitle()
     plt.close(figure)

@@ -81,7 +81,7 @@ class Trained:
         """
         parts = []
         for run, member in enumerate(self.plan.member):
-            ran = np.flatnonzero(np.isfinite(self.history[:, run, 1]))
+            ran = np.flatnonzero(np.isfinite(self.history[:, run, :2]).any(axis=1))
             columns = {
                 "member": int(member), "stage": self.stage,
                 "epoch": ran + (self.stage != CARBON),

@@ -42,23 +42,27 @@ def history(table: pd.DataFrame) -> Figure:
                                     squeeze=False)  # fmt: skip
         gains = []
         for axis, (stage, part) in zip(axes[0], parts.items(), strict=True):
+            # without validation sites the last weights are kept, by no loss
+            told = "validation" if part["validation_loss"].notna().any() else "training"
             for _, own in part.groupby("member"):
                 axis.plot(own["epoch"], own["training_loss"], color=COLOURS[0], alpha=0.5, lw=0.8)
                 axis.plot(own["epoch"], own["validation_loss"], color=COLOURS[1], lw=0.9)
                 kept = own[own["kept"]]
-                axis.plot(kept["epoch"], kept["validation_loss"], "o", ms=4, color=COLOURS[6])
-            first = part.groupby("member")["validation_loss"].first().mean()
-            best = part[part["kept"]]["validation_loss"].mean()
+                axis.plot(kept["epoch"], kept[f"{told}_loss"], "o", ms=4, color=COLOURS[6])
+            first = part.groupby("member")[f"{told}_loss"].first().mean()
+            best = part[part["kept"]][f"{told}_loss"].mean()
             gains.append(f"{stage} {first:.3g} to {best:.3g}")
-            axis.set(xlabel=f"epoch {names.get(stage, stage)}", yscale="log")
+            positive = (part[f"{told}_loss"] > 0).all() and not (part["training_loss"] <= 0).any()
+            axis.set(xlabel=f"epoch {names.get(stage, stage)}",
+                     yscale="log" if positive else "linear")  # fmt: skip
         axes[0, 0].set_ylabel("loss (1)")
         for label, colour, mark in (("training", COLOURS[0], "-"), ("validation", COLOURS[1], "-"),
                                     ("kept", COLOURS[6], "o")):  # fmt: skip
             axes[0, -1].plot([], [], mark, color=colour, label=label, ms=4)
         axes[0, -1].legend(fontsize="small")
         n = table["member"].nunique()
-        figure.suptitle(f"Validation loss of {n} networks falls: {'; '.join(gains)}", x=0.01,
-                        ha="left", fontsize="medium")  # fmt: skip
+        text = f"{told.capitalize()} loss of {n} networks falls: {'; '.join(gains)}"
+        figure.suptitle(text, x=0.01, ha="left", fontsize="medium")  # fmt: skip
     return figure
 
 
