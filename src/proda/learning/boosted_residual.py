@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from proda.errors import FileError, LearningError
 from proda.learning.archive import read_archive, write_archive
-from proda.learning.carbon_baselines import design, fit_trees, trees_of
+from proda.learning.carbon_baselines import design, fit_trees, layer_weights, trees_of
 
 FILE = "residual.npz"
 """In the folder of a network; a network trained without a residual has none."""
@@ -87,9 +87,8 @@ def fit_residual(
     seed
         Root of the random numbers.
     """
-    _, own, count = np.unique(site, return_inverse=True, return_counts=True)
     table = _table(inputs, site, depth, log_carbon)
-    weight = 1.0 / np.sqrt(count[own])
+    weight = layer_weights(site)
     return BoostedResidual(
         fit_trees(table, observed - log_carbon, weight, seed, **SETTINGS), inputs.shape[1]
     )

@@ -73,8 +73,7 @@ def fit_baseline(
         If the name is not known.
     """
     goal = np.log(carbon)
-    _, own, count = np.unique(site, return_inverse=True, return_counts=True)
-    weight = 1.0 / np.sqrt(count[own])
+    weight = layer_weights(site)
     if name == DEPTH:
         x = _log_depth(depth)
         ends = np.array([x.min(), x.max()])
@@ -87,6 +86,12 @@ def fit_baseline(
     if name == PLAIN:
         return Baseline(name, _fit_plain(table, goal, weight, hidden, seed))
     raise LearningError(f"Unknown baseline: {name}; known: {', '.join(BASELINES)}.")
+
+
+def layer_weights(site: Int[np.ndarray, " row"]) -> Float[np.ndarray, " row"]:
+    """Weight of each layer: 1 / sqrt(layers of its site), as in the networks' loss."""
+    _, own, count = np.unique(site, return_inverse=True, return_counts=True)
+    return np.asarray(1.0 / np.sqrt(count[own]))
 
 
 def as_arrays(baselines: list[Baseline]) -> dict[str, np.ndarray]:

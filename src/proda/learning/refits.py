@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +20,10 @@ from scipy.special import logit
 from proda.errors import LearningError
 from proda.learning.carbon_loss import Problem
 from proda.learning.end_to_end import train_through
-from proda.learning.end_to_end_settings import EndToEndSettings
+from proda.learning.end_to_end_settings import EndToEndSettings, Start
 from proda.learning.network import Network
-from proda.learning.splits import Plan, blocks, plan
+from proda.learning.splits import Plan, blocks, padded, plan
 from proda.learning.train import Progress
-
-Begin = Literal["constant", "default", "random"]
-"""Where a refit starts: the calibrated constant, the model's defaults, or anywhere in the prior."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class RefitKind:
     """One way to train again."""
 
     name: str
-    start: Begin
+    start: Start
     pulled: bool = True
     """Whether training is drawn to the start, as the settings say."""
     resampled: bool = False
@@ -62,7 +58,7 @@ class Refits:
     start: Float[np.ndarray, "refit parameter"]
     """Shares of the prior range."""
     loss: Float[np.ndarray, " refit"]
-    """Lowest validation loss."""
+    """Lowest validation loss; NaN where the settings set no site aside."""
     lost: Float[np.ndarray, " refit"]
     """Share of validation sites without a steady state at that epoch."""
 
@@ -88,7 +84,7 @@ def train_refits(
     problem: Problem,
     latitude: Float[np.ndarray, " site"],
     longitude: Float[np.ndarray, " site"],
-    starts: dict[Begin, Float[np.ndarray, "any parameter"]],
+    starts: dict[Start, Float[np.ndarray, "any parameter"]],
     settings: EndToEndSettings,
     kinds: Sequence[RefitKind] = KINDS,
     each: int = 3,
@@ -156,7 +152,7 @@ def _checkpoint(folder: str | os.PathLike[str], model: str, pulled: bool) -> Pat
 
 
 def _starts(
-    runs: Sequence[RefitKind], starts: dict[Begin, np.ndarray], each: int
+    runs: Sequence[RefitKind], starts: dict[Start, np.ndarray], each: int
 ) -> Float[np.ndarray, "refit parameter"]:
     """Return every refit's start; kinds with the same rows take the same ones, in order."""
     rows = []
@@ -186,11 +182,7 @@ def _plan(
             rng = np.random.default_rng([settings.seed, 21, i])
             rows = draw_blocks(rows, block[rows], rng)
         train.append(rows)
-    width = max(len(rows) for rows in train)
-    padded = np.full((len(runs), width), -1, np.int32)
-    for i, rows in enumerate(train):
-        padded[i, : len(rows)] = rows
-    return Plan(padded, design.validation, design.fold, design.member)
+    return Plan(padded(train), design.validation, design.fold, design.member)
 
 
 def draw_blocks(rows: np.ndarray, block: np.ndarray, rng: np.random.Generator) -> np.ndarray:

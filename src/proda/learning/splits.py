@@ -138,7 +138,7 @@ def plan(
         train.append(kept)
         validation.append(held)
     return Plan(
-        _padded(train), _padded(validation), np.array([f for f, _ in runs]),
+        padded(train), padded(validation), np.array([f for f, _ in runs]),
         np.array([m for _, m in runs]),
     )  # fmt: skip
 
@@ -164,7 +164,8 @@ def _hold_out(
     return rows[~held], rows[held]
 
 
-def _padded(rows: list[np.ndarray]) -> Int[np.ndarray, "run most"]:
+def padded(rows: list[np.ndarray]) -> Int[np.ndarray, "run most"]:
+    """Stack rows of different length, filled up with -1."""
     out = np.full((len(rows), max(len(r) for r in rows)), -1, np.int32)
     for i, row in enumerate(rows):
         out[i, : len(row)] = row

@@ -144,9 +144,7 @@ class CLM5(SoilModel):
         rate = 1.0 / jnp.stack([p[name] for name in turnover])
         soil, litter = env.soil, env.litter
         return Transfers(
-            input=jnp.zeros_like(pools)
-            .at[:4]
-            .set(column.litter_input[:, None] * shares / column.grid.thickness),
+            input=self.litter_input(shares, column),
             decay=jnp.broadcast_to(rate[:, None], pools.shape),
             modifier=jnp.stack([soil, litter, litter, litter, soil, soil, soil]),
             fraction={

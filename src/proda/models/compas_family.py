@@ -86,14 +86,12 @@ class COMPASMultiplicative(MicrobialModel):
         return ratio(demand * km, xi_catalyst), xi_catalyst > 0.0
 
 
-class COMPASECA(MicrobialModel):
+class COMPASECA(COMPAS):
     """COMPAS by the equilibrium chemistry approximation: substrate and catalyst both saturate."""
 
     name: ClassVar[str] = "compas_eca"
     title: ClassVar[str] = "COMPAS, equilibrium chemistry approximation, 8 pools x 20 layers"
     source: ClassVar[str] = "P-section 4.2; Tang and Riley 2013"
-    saturated_by: ClassVar[tuple[str, ...]] = ("DOC", "mSOC")
-    rows: ClassVar[tuple[Parameter, ...]] = COMPAS.rows
     variants: ClassVar[tuple[str, ...]] = ("default",)
 
     def saturating(
@@ -110,8 +108,7 @@ class COMPASECA(MicrobialModel):
         catalyst: Float[Array, " layer"],
     ) -> tuple[Float[Array, " layer"], Bool[Array, " layer"]]:
         """Return demand (km + catalyst) / (xi catalyst - demand), where that is positive."""
-        spare = xi_catalyst - demand
-        return ratio(demand * (km + catalyst), spare), spare > 0.0
+        return super().substrate(demand, xi_catalyst, km + catalyst, catalyst)
 
 
 class COMPASDensity(COMPAS):

@@ -30,6 +30,18 @@ class Litter(eqx.Module):
     stuck: Bool[Array, ""]
     """Whether litter enters where nothing decomposes: there is no steady state."""
 
+    def pools(
+        self, cwd: Scalar, metabolic: Scalar, cellulose_lignin: Scalar, column: Column
+    ) -> tuple[Float[Array, " layer"], ...]:  # fmt: skip
+        """Return the four pools in the order of `LITTER`, g m-3, by their turnover times, yr."""
+        thickness = column.grid.thickness
+        return (
+            cwd * self.cwd / thickness,
+            metabolic * self.metabolic / thickness,
+            cellulose_lignin * self.cellulose / thickness,
+            cellulose_lignin * self.lignin / thickness,
+        )
+
 
 def litter_steady_state(
     turnover_metabolic: Scalar,

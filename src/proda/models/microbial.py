@@ -145,10 +145,7 @@ class MicrobialModel(SoilModel):
         co2 = respired_litter + (1.0 - p["eta_doc"]) * taken_up
         pools = jnp.stack(
             [
-                p["tau_cwd"] * litter.cwd / thickness,
-                p["tau_ml"] * litter.metabolic / thickness,
-                p["tau_cl_ll"] * litter.cellulose / thickness,
-                p["tau_cl_ll"] * litter.lignin / thickness,
+                *litter.pools(p["tau_cwd"], p["tau_ml"], p["tau_cl_ll"], column),
                 doc,
                 mic_m3,
                 enz_m3,
@@ -186,9 +183,7 @@ class MicrobialModel(SoilModel):
         )
         death = p["tau_enz_prod"] / (tau_mic + p["tau_enz_prod"])
         return Transfers(
-            input=jnp.zeros_like(pools)
-            .at[:4]
-            .set(column.litter_input[:, None] * shares / column.grid.thickness),
+            input=self.litter_input(shares, column),
             decay=decay,
             modifier=jnp.stack([xi, env.litter, env.litter, env.litter, xi, xi, xi, xi]),
             fraction={

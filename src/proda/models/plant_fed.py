@@ -129,12 +129,7 @@ class PlantFedModel(SoilModel):
         litter = litter_steady_state(
             p["tau_ml"], p["tau_cl_ll"], to_cellulose, shares, env, self.mixing(p, column), column
         )
-        pools = (
-            p["tau_cwd"] * litter.cwd / thickness,
-            p["tau_ml"] * litter.metabolic / thickness,
-            p["tau_cl_ll"] * litter.cellulose / thickness,
-            p["tau_cl_ll"] * litter.lignin / thickness,
-        )
+        pools = litter.pools(p["tau_cwd"], p["tau_ml"], p["tau_cl_ll"], column)
         given = {
             "ML": env.litter * litter.metabolic / thickness,
             "CL": env.litter * litter.cellulose / thickness,
