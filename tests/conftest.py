@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from platform import node
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,27 @@ import xarray as xr
 
 import proda
 from proda.column.column import Column, prepare
+from proda.machine import remove_unused
+from tests.scheduling import pytest_xdist_make_scheduler
 
+__all__ = ["pytest_xdist_make_scheduler"]
 HERE = Path(__file__).parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep compiled programs for all processes of the tests and those that they start.
+
+    They lie in pytest's cache, by machine, because the code is for its processor.
+    """
+    if getattr(config, "cache", None) is None or "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    place = config.cache.mkdir(f"compiled-{node()}")
+    remove_unused(place, days=7.0)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(place)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    # This process has read its environment; those of pytest-xdist are still to start.
+    jax.config.update("jax_compilation_cache_dir", str(place))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def data_folder() -> Path:
