@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: test test-long demo docs lint install benchmark clean
+.PHONY: test test-fast test-long demo docs lint install benchmark clean
 
 install: $(STAMP)
 
@@ -23,10 +23,13 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not long"
+	$(BIN)/pytest -n 2 -m "not long"
+
+test-fast: $(STAMP)
+	$(BIN)/pytest -n 2 -m "not slow and not long"
 
 test-long: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadgroup -m long
+	$(BIN)/pytest -n 2 -m long
 
 demo: $(STAMP)
 	$(BIN)/proda demo

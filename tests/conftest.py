@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from platform import node
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,17 +16,20 @@ import xarray as xr
 import proda
 from proda.column.column import Column, prepare
 from proda.machine import remove_unused
-from tests.scheduling import pytest_xdist_make_scheduler
+from tests import scheduling
 
-__all__ = ["pytest_xdist_make_scheduler"]
 HERE = Path(__file__).parent
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+"""That of `proda.inference.runner`, which cannot be imported before the flags are set."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep compiled programs for all processes of the tests and those that they start.
 
-    They lie in pytest's cache, by machine, because the code is for its processor.
+    They lie in pytest's cache, by machine, because the code is for its processor. All processes
+    have the same flags, else they could not share programs.
     """
+    os.environ.setdefault("XLA_FLAGS", ONE_THREAD)
     if getattr(config, "cache", None) is None or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     place = config.cache.mkdir(f"compiled-{node()}")
@@ -35,6 +39,16 @@ def pytest_configure(config: pytest.Config) -> None:
     # This process has read its environment; those of pytest-xdist are still to start.
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> scheduling.LongestFirst:
+    return scheduling.make_scheduler(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at the marks that -m names
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    scheduling.mark_slow(items)
 
 
 def data_folder() -> Path:

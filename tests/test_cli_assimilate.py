@@ -9,8 +9,6 @@ from proda import cli
 from proda.errors import ProdaError
 from tests.assimilation_worlds import N_SITES, write_forcing, write_profiles
 
-pytestmark = pytest.mark.xdist_group("assimilation")
-
 QUICK = [
     "--option", "warm_up=15", "--option", "kept=20", "--option", "replicas=3",
     "--draws", "4", "--chains", "2", "--seed", "7", "--workers", "1",

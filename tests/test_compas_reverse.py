@@ -168,7 +168,6 @@ def test_gradients_equal_finite_differences(reverse, examples):
             assert float(analytic[key]) == close, key
 
 
-@pytest.mark.xdist_group("assimilation")
 def test_it_is_sampled_at_sites(tmp_path):
     """`proda assimilate --model compas_reverse`: draws inside the prior, with their diagnostics."""
     settings = assimilation.check(model=NAME, sampler="tempered", options=OPTIONS, draws=4,

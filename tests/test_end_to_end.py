@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,6 +49,9 @@ SETTINGS = EndToEndSettings(
     hidden=(16,), epochs=20, members=2, batch_size=32, learning_rate=0.02, constant_epochs=5,
     dropout=0.0, input_noise=0.0,
 )  # fmt: skip
+
+judged = eqx.filter_jit(judge)
+"""Called outside of a compiled program, `judge` would be compiled anew for each call."""
 
 
 @pytest.fixture(scope="module")
@@ -334,8 +338,8 @@ def test_site_without_steady_state_is_drawn_to_the_start(world):
     logit[0, names.index("tau_enz_decay")] = -12.0
     scale = jnp.log(jnp.full((1, 3), 0.6))
     rows = jnp.zeros(1, int)
-    good = judge(jnp.asarray(start), scale, jnp.asarray(start), rows, problem)
-    lost = judge(jnp.asarray(logit), scale, jnp.asarray(start), rows, problem)
+    good = judged(jnp.asarray(start), scale, jnp.asarray(start), rows, problem)
+    lost = judged(jnp.asarray(logit), scale, jnp.asarray(start), rows, problem)
     assert bool(good.good[0])
     assert not bool(lost.good[0])
     assert float(lost.loss[0]) == pytest.approx(SETTINGS.lost * float(problem.weight[0]))
@@ -434,10 +438,11 @@ def test_gradient_of_the_loss_is_that_of_finite_differences(small):
     d = len(sites.layers.model.rows)
     logit = jnp.asarray(np.random.default_rng(1).normal(size=(1, d)) * 0.3)
     scale, rows = jnp.log(jnp.full((1, 3), 0.6)), jnp.array([5])
-    found = judge(logit, scale, jnp.zeros((1, d)), rows, replace_steepest(problem))
+    problem = replace_steepest(problem)
+    found = judged(logit, scale, jnp.zeros((1, d)), rows, problem)
     h = 1e-5
     for k in range(0, d, 5):
-        ends = [judge(logit.at[0, k].add(s * h), scale, jnp.zeros((1, d)), rows, problem).loss[0]
+        ends = [judged(logit.at[0, k].add(s * h), scale, jnp.zeros((1, d)), rows, problem).loss[0]
                 for s in (1, -1)]  # fmt: skip
         slope = (float(ends[0]) - float(ends[1])) / (2 * h)
         assert float(found.by_logit[0, k]) == pytest.approx(slope, rel=1e-4, abs=1e-8)

@@ -106,7 +106,6 @@ def test_python_of_short_pages_runs(page, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out
 
 
-@pytest.mark.xdist_group("assimilation")
 def test_the_first_run_runs_as_it_is_written(tmp_path, monkeypatch):
     """Every block of the page in order, then those of the page on export, which goes on from it."""
     monkeypatch.chdir(tmp_path)

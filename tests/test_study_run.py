@@ -20,8 +20,6 @@ from proda.study.settings import read_study
 from proda.study.stage import Reporter
 from proda.study.twin import make_twin_world
 
-pytestmark = pytest.mark.xdist_group("study")
-
 TINY = """
 settings = { members = 2, epochs = 3, hidden = [8], tuning_epochs = 0 }
 folds = 2

@@ -11,7 +11,7 @@ from proda.observations.schema import LAYER_COLUMNS, PROFILE_COLUMNS, read_table
 from proda.observations.settings import from_mapping
 from proda.observations.summary import verify
 
-pytestmark = [pytest.mark.data, pytest.mark.xdist_group("profiles_data")]
+pytestmark = pytest.mark.data
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from proda import faults
 from proda.errors import AssimilationError
 from proda.files import read_toml
-from proda.inference.runner import ONE_THREAD
+from proda.inference.runner import ONE_THREAD, one_thread_flags
 from proda.machine import cores, private_cache
 
 SYSTEMS = {
@@ -345,9 +345,8 @@ def worker_specification(local: Local) -> dict[str, dict[str, Any]]:
         gpus = found_gpus() if local.gpus == "all" else [str(gpu) for gpu in local.gpus]
         environments = [{"CUDA_VISIBLE_DEVICES": gpu, "JAX_PLATFORMS": "cuda,cpu"} for gpu in gpus]
     else:
-        flags = f"{os.environ.get('XLA_FLAGS', '')} {ONE_THREAD}".strip()
         n = local.workers or cores()
-        environments = [{"XLA_FLAGS": flags} for _ in range(n)]
+        environments = [{"XLA_FLAGS": one_thread_flags()} for _ in range(n)]
     return {
         f"worker-{i}": {
             "cls": distributed.Nanny,

@@ -252,6 +252,15 @@ def _child_block(number: int) -> None:
         run_block(run, next(b for b in run.blocks if b.number == number), control)
 
 
+def one_thread_flags() -> str:
+    """Return XLA_FLAGS for a process of one thread: those of this process and, once, ONE_THREAD.
+
+    Once, because JAX looks up compiled programs by the very text of the flags.
+    """
+    given = os.environ.get("XLA_FLAGS", "")
+    return given if ONE_THREAD in given else f"{given} {ONE_THREAD}".strip()
+
+
 @contextmanager
 def _environment(**values: str) -> Iterator[None]:
     """Set variables that child processes inherit."""
@@ -286,9 +295,8 @@ def _in_processes(
         progress.evaluations(now - told[0])
         told[0] = now
 
-    flags = f"{os.environ.get('XLA_FLAGS', '')} {ONE_THREAD}".strip()
     with (
-        _environment(XLA_FLAGS=flags),
+        _environment(XLA_FLAGS=one_thread_flags()),
         ProcessPoolExecutor(
             workers,
             context,
