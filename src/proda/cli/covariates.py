@@ -9,6 +9,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, print_table
+from proda.layout import left_out_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ def build(
     else:
         rows = read_sites(sites)
         table, nearest = covariates.at_sites(opened, rows, limit_km)
-        left_out = out.with_name(f"{out.name}.left_out.csv")
+        left_out = left_out_of(out)
         if table.empty:
             raise CovariateError(
                 f"{sites}: none of its {len(rows):,} sites is within reach: {nearest.counts()}."

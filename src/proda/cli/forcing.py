@@ -12,6 +12,7 @@ import typer
 from proda.cli.app import app
 from proda.cli.console import console, print_table, progress
 from proda.cli.numbers import number, whole_number
+from proda.layout import left_out_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -169,7 +170,7 @@ def at_sites(
         Forcing.from_dataset(dataset)  # judged before an older file is replaced
         found = summarise(dataset)
         files.write_dataset(dataset, out)
-    left_out = out.with_name(f"{out.name}.left_out.csv")
+    left_out = left_out_of(out)
     sampling.write_left_out(nearest, left_out)
     print_sites(nearest, len(table), left_out)
     _print_summary(out, found)

@@ -35,15 +35,13 @@ from proda.comparison.routes import findings_by_route
 from proda.comparison.site_fit import fit_table, parameter_table
 from proda.comparison.spatial import correlation_test
 from proda.errors import ComparisonError
+from proda.layout import END_TO_END_MAP, MAP, RunFolder
 
 Progress = Callable[[int, int], None]
 """Called with the number of steps done and of all steps."""
 
 CLIMATE = "koppen_class"
 """The covariate that groups sites by climate."""
-
-MAPS, END_TO_END_MAPS = "maps.nc", "end_to_end/maps.nc"
-"""Maps of a model in the folder of a study, by route."""
 
 TABLES = ("correlations", "regions", "zonal", "totals", "references", "michaelis", "preference",
           "parameters", "fit", "compensation", "findings")  # fmt: skip
@@ -220,31 +218,31 @@ def files_of_run(run: str | os.PathLike[str]) -> dict[str, ModelFiles]:
     ComparisonError
         If there are fewer than two.
     """
-    root = Path(run)
+    place = RunFolder(Path(run))
     found = {
-        folder.name: ModelFiles(
-            maps=path_if_there(folder / MAPS),
-            default=path_if_there(folder / "default.nc"),
-            summary=path_if_there(folder / "assimilation" / "summary.nc"),
-            sites=path_if_there(folder / "diagnosis" / "sites.csv"),
-            forcing=path_if_there(root / "sites.nc"),
-            end_to_end=path_if_there(folder / END_TO_END_MAPS),
+        model: ModelFiles(
+            maps=path_if_there(place.map(model)),
+            default=path_if_there(place.default_map(model)),
+            summary=path_if_there(place.summary(model)),
+            sites=path_if_there(place.site_table(model)),
+            forcing=path_if_there(place.sites),
+            end_to_end=path_if_there(place.end_to_end_map(model)),
         )
-        for folder in sorted(root.glob("*/"))
-        if (folder / MAPS).is_file() or (folder / END_TO_END_MAPS).is_file()
+        for model in sorted(folder.name for folder in place.path.glob("*/"))
+        if place.map(model).is_file() or place.end_to_end_map(model).is_file()
     }
     if len(found) < 2:
         held = ", ".join(found) or "none"
         raise ComparisonError(
-            f"{root}: holds maps of {len(found)} models ({held}); a comparison needs two or more. "
-            f"Maps are expected as MODEL/{MAPS} or MODEL/{END_TO_END_MAPS}."
+            f"{place.path}: holds maps of {len(found)} models ({held}); a comparison needs two or "
+            f"more. Maps are expected as MODEL/{MAP} or MODEL/{END_TO_END_MAP}."
         )
     return found
 
 
 def covariates_of_run(folder: str | os.PathLike[str]) -> Path | None:
     """Return the covariates at the sites of a run folder, if they have climate classes."""
-    path = path_if_there(Path(folder) / "covariates.parquet")
+    path = path_if_there(RunFolder(Path(folder)).covariates)
     if path is None or CLIMATE not in pq.read_schema(path).names:
         return None
     return path

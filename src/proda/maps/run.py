@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from proda.errors import FileError, ParameterError
+from proda.layout import chunks_of
 from proda.maps.cells import land_cells
 from proda.maps.chunks import ChunkFolder
 from proda.maps.ensemble import QUANTILES
@@ -123,7 +124,7 @@ def write_map(
     if not target.parent.is_dir():  # said now, not after hours of work
         raise FileError(f"{target}: the folder {target.parent} does not exist; create it first.")
     folder = ChunkFolder(
-        target.with_name(target.name + ".chunks"),
+        chunks_of(target),
         run_settings(plan, parts, chunk, outside_training) | {"given": _plain(settings or {})},
     )
     state = [folder.check(i) for i in range(len(parts))]

@@ -76,10 +76,10 @@ def select(context: Context, *, model: str) -> str:
     place = context.folder
     draws, summary = open_posterior(place.assimilation(model))
     found = assess(summary, place.settings.filter.build())
-    with whole_folder(place.diagnosis(model), "kept.nc", "diagnosis") as folder:
+    with whole_folder(place.diagnosis(model), place.kept(model).name, "diagnosis") as folder:
         folder.mkdir()
-        write_table(found, folder / "sites.csv")
-        kept = write_kept(found, folder / "kept.nc")
+        write_table(found, folder / place.site_table(model).name)
+        kept = write_kept(found, folder / place.kept(model).name)
         figures = draw(found, draws, folder / "figures",
                        land_mask=place.settings.profiles.land_mask)  # fmt: skip
         for i, _ in enumerate(figures, 1):
@@ -108,7 +108,7 @@ def training(context: Context, *, model: str) -> str:
         context.reporter.warn(f"{model}: {note}")
     for name, make in training_figures(result).items():
         figure = make()
-        save_figure(figure, place.path / "figures", f"{model}_{name}",
+        save_figure(figure, place.figures, f"{model}_{name}",
                     f"{model.upper()}: {CAPTIONS[name]}", "skill")  # fmt: skip
         plt.close(figure)
     learnt = result.learned.ensemble
@@ -135,7 +135,7 @@ def end_to_end(context: Context, *, model: str) -> str:
     )  # fmt: skip
     for name, make in through_figures(result.ensemble.history, result.skill).items():
         figure = make()
-        save_figure(figure, place.path / "figures", f"{model}_end_to_end_{name}",
+        save_figure(figure, place.figures, f"{model}_end_to_end_{name}",
                     f"{model.upper()}, end to end: {THROUGH_CAPTIONS[name]}", "skill")  # fmt: skip
         plt.close(figure)
     return f"{result.ensemble.members} networks on {result.ensemble.n_sites:,} sites"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from proda.evaluation.train import training_checkpoints
+from proda.layout import chunks_of, left_out_of
 from proda.models.registry import load_model
 from proda.study import inputs, models
 from proda.study.folder import StudyFolder
@@ -36,12 +36,12 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
                                                                          "rules", "limit_km"}),
         (origin, *([driver.drainage] if driver.drainage else [])),
         (*written, folder.sites), inputs.forcing,
-        partial=(_left_out(folder.sites),),
+        partial=(left_out_of(folder.sites),),
     )  # fmt: skip
     covariates = Stage(
         "covariates", ("profiles",), {"limit_km": settings.covariates.limit_km},
         (settings.covariates.grid,), (folder.covariates,), inputs.covariates,
-        partial=(_left_out(folder.covariates),),
+        partial=(left_out_of(folder.covariates),),
     )  # fmt: skip
     stages = [profiles, forcing, covariates]
     # Stage by stage, not model by model: what is wrong with one model shows before the long work
@@ -60,10 +60,6 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
         if len(names) > 1
         else [*stages, _report(folder)]
     )
-
-
-def _left_out(path: Path) -> Path:
-    return path.with_name(f"{path.name}.left_out.csv")
 
 
 def _end_to_end(folder: StudyFolder, model: str) -> Stage:
@@ -87,7 +83,7 @@ def _default_map(folder: StudyFolder, model: str) -> Stage:
     learnt = models.learns_default(folder, model)
     return Stage(
         f"{model}/default-map", ("forcing", *((of,) if learnt else ())), about, (), (written,),
-        partial(models.default_map, model=model), resumable=True, partial=(_chunks(written),),
+        partial(models.default_map, model=model), resumable=True, partial=(chunks_of(written),),
     )  # fmt: skip
 
 
@@ -96,13 +92,8 @@ def _end_to_end_maps(folder: StudyFolder, model: str) -> Stage:
     return Stage(
         f"{model}/end-to-end-maps", ("forcing", f"{model}/end-to-end"),
         {"variant": settings.study.variant}, (settings.covariates.grid,), (written,),
-        partial(models.end_to_end_maps, model=model), resumable=True, partial=(_chunks(written),),
+        partial(models.end_to_end_maps, model=model), resumable=True, partial=(chunks_of(written),),
     )  # fmt: skip
-
-
-def _chunks(path: Path) -> Path:
-    """Return what an interrupted map leaves."""
-    return path.with_name(f"{path.name}.chunks")
 
 
 def _assimilation(folder: StudyFolder, model: str) -> Stage:
@@ -140,7 +131,7 @@ def _maps(folder: StudyFolder, model: str) -> Stage:
     return Stage(
         f"{model}/maps", ("forcing", f"{model}/training"), {"variant": settings.study.variant},
         (settings.covariates.grid,), written,
-        partial(models.maps, model=model), resumable=True, partial=tuple(map(_chunks, written)),
+        partial(models.maps, model=model), resumable=True, partial=tuple(map(chunks_of, written)),
     )  # fmt: skip
 
 

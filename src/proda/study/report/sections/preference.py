@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from proda.comparison.inputs import AFTER
 from proda.study.report.blocks import Block, Section, Text
-from proda.study.report.folder import StudyFolder
 from proda.study.report.missing import not_run
+from proda.study.report.results import StudyResults
 
 
-def preference(study: StudyFolder) -> Section:
+def preference(study: StudyResults) -> Section:
     """Return the comparison of models by predictive density, by climate zone."""
     table = study.table(
-        "comparison/preference.csv", "comparison_preference",
+        study.comparison_table("preference"), "comparison_preference",
         "Which structure the data prefer, by zone",
     )  # fmt: skip
     blocks: list[Block] = []
