@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from proda.cli.app import app
-from proda.cli.console import console, print_table, progress
+from proda.cli.console import console, formatted, print_table, progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,9 +128,10 @@ def _print(result: Comparison) -> None:
         "Agreement of the models over land",
         ["variable", "models", "state", "r", "95 %", "cells", "worth", "concordance", "bias"],
         [[r["variable"] + (" (log)" if r["scale"] == "log" else ""),
-          f"{r['first']}, {r['second']}", r["state"], _n(r["r"], ".2f"),
-          f"{_n(r['low'], '.2f')} to {_n(r['high'], '.2f')}", f"{r['n']:,}",
-          _n(r["n_effective"], ".0f"), _n(r["concordance"], ".2f"), _n(r["bias"], "+.3g")]
+          f"{r['first']}, {r['second']}", r["state"], formatted(r["r"], ".2f"),
+          f"{formatted(r['low'], '.2f')} to {formatted(r['high'], '.2f')}", f"{r['n']:,}",
+          formatted(r["n_effective"], ".0f"), formatted(r["concordance"], ".2f"),
+          formatted(r["bias"], "+.3g")]
          for _, r in table.iterrows()],
         right=(3, 4, 5, 6, 7, 8),
     )  # fmt: skip
@@ -144,8 +145,9 @@ def _print(result: Comparison) -> None:
             "Log evidence at sites, second model - first",
             ["zone", "models", "sites", "median", "95 %", "first by 3", "second by 3"],
             [[r["zone"], f"{r['first']}, {r['second']}", f"{r['sites']:,}",
-              _n(r["median"], "+.2f"), f"{_n(r['low'], '+.2f')} to {_n(r['high'], '+.2f')}",
-              _n(r["share_first_by_3"], ".0%"), _n(r["share_second_by_3"], ".0%")]
+              formatted(r["median"], "+.2f"),
+              f"{formatted(r['low'], '+.2f')} to {formatted(r['high'], '+.2f')}",
+              formatted(r["share_first_by_3"], ".0%"), formatted(r["share_second_by_3"], ".0%")]
              for _, r in rows.iterrows()],
             right=range(2, 7),
         )  # fmt: skip
@@ -168,14 +170,10 @@ def _print_totals(table: pd.DataFrame) -> None:
     print_table(
         "Soil carbon of the globe (Pg C)",
         ["source", "state", *stocks],
-        [[source, state, *(_n(means.get(s, np.nan), ",.0f") for s in stocks)]
+        [[source, state, *(formatted(means.get(s, np.nan), ",.0f") for s in stocks)]
          for (source, state), means in wide.items()],
         right=range(2, 2 + len(stocks)),
     )  # fmt: skip
-
-
-def _n(value: float, form: str) -> str:
-    return "-" if np.isnan(value) else format(value, form)
 
 
 def _draw(result: Comparison, folder: Path) -> None:

@@ -194,17 +194,13 @@ def add_properties(
     limit_km: _Limit = 100.0,
 ) -> None:
     """Add clay, silt, pH, bulk density and coarse fragments, which some models need."""
-    import pandas as pd
-
     from proda import cf, files
     from proda.drivers import properties
     from proda.drivers.summary import summarise
-    from proda.errors import FileError
 
     layers = None
     if profiles is not None:
-        with files.reading(profiles, "table of layers", FileError, "Give layers.parquet."):
-            layers = pd.read_parquet(profiles)
+        layers = files.read_parquet(profiles)
     with console.status("Adding properties of the soil"):
         dataset = properties.add_properties(
             cf.open_grid(forcing), cf.open_grid(covariates), layers, limit_km

@@ -250,34 +250,30 @@ def _draw(
     import pandas as pd
 
     mpl.use("Agg")
+    from proda.latitude import belts
     from proda.observations import zones as climate
     from proda.observations.land import open_land_mask
     from proda.observations.summary import read_build
     from proda.plots import profiles as draw
-    from proda.plots.style import save
+    from proda.plots.style import save_all
 
-    figures.mkdir(parents=True, exist_ok=True)
     names = ["profile_id", "upper_depth", "lower_depth", "soc", "soc_stock", "fine_earth_density",
              "density_origin"]  # fmt: skip
     found, sites, layers = read_build(folder, names)
     sites["group"] = sites["collection"].where(sites["collection"].notna(), sites["source"])
     land = open_land_mask(land_mask, tolerance=0.0).grid() if land_mask is not None else None
-    path = figures / "profiles_map.png"
-    save(draw.site_map(sites, land), path)
-    yield path
     lat, lon = sites["lat"].to_numpy(), sites["lon"].to_numpy()
-    zone = climate.belts(lat) if zones is None else climate.koeppen(lat, lon, zones)
+    zone = belts(lat) if zones is None else climate.koeppen(lat, lon, zones)
     by_profile = pd.Series(zone, index=sites["profile_id"])
     by_profile = by_profile[by_profile != climate.UNKNOWN]
-    path = figures / "carbon_with_depth.png"
     by = "latitude" if zones is None else "Köppen climate"
-    save(draw.carbon_with_depth(layers, by_profile, by), path)
-    yield path
+    drawn = {
+        "profiles_map": lambda: draw.site_map(sites, land),
+        "carbon_with_depth": lambda: draw.carbon_with_depth(layers, by_profile, by),
+    }
     both = layers[(layers["density_origin"] == "measured") & layers["soc"].notna()]
     if found.fits and len(both):
-        path = figures / "pedotransfer_fit.png"
-        figure = draw.pedotransfer_fit(
+        drawn["pedotransfer_fit"] = lambda: draw.pedotransfer_fit(
             both["soc"].to_numpy(), both["fine_earth_density"].to_numpy(), found.fits
         )
-        save(figure, path)
-        yield path
+    return save_all(drawn, figures)

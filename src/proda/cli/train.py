@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from proda.cli.app import app
-from proda.cli.console import console, errors, print_table, progress
+from proda.cli.console import console, errors, formatted, print_table, progress
 from proda.errors import LearningError
 
 if TYPE_CHECKING:
@@ -216,8 +216,8 @@ def print_methods(title: str, table: pd.DataFrame) -> None:
         ["method", "sites", "lost", "layers", "log R2", "log RMSE", "log bias", "by site",
          "in 90 %"],
         [[r.method, f"{r.sites:,.0f}", f"{r.lost:,.0f}", f"{r.layers:,.0f}",
-          _number(r.log_r2, ".2f"), _number(r.rmse_log, ".2f"), _number(r.bias_log, "+.2f"),
-          _number(r.site_rmse_log, ".2f"), _number(r.interval90, ".1%")]
+          formatted(r.log_r2, ".2f"), formatted(r.rmse_log, ".2f"), formatted(r.bias_log, "+.2f"),
+          formatted(r.site_rmse_log, ".2f"), formatted(r.interval90, ".1%")]
          for r in table.itertuples()],
         right=range(1, 9),
     )  # fmt: skip
@@ -310,8 +310,8 @@ def _print(result: TrainingResult) -> None:
         print_table(
             f"Parameters at sites left out, {learned.ensemble.n_sites:,} sites",
             ["parameter", "correlation", "RMSE", "skill", "sites"],
-            [[r.parameter, _number(r.correlation, ".2f"), _number(r.rmse, ".3f"),
-              _number(r.skill, ".2f"), f"{r.sites:,}"] for r in own.itertuples()],
+            [[r.parameter, formatted(r.correlation, ".2f"), formatted(r.rmse, ".3f"),
+              formatted(r.skill, ".2f"), f"{r.sites:,}"] for r in own.itertuples()],
             right=(1, 2, 3, 4),
         )  # fmt: skip
         console.print(
@@ -339,9 +339,9 @@ def print_carbon(table: pd.DataFrame) -> None:
     print_table(
         "Carbon of profiles left out, all layers",
         ["method", "NSE", "RMSE", "log R2", "log RMSE", "by site", "NSE > 0", "lost"],
-        [[r.method, _number(r.nse, ".2f"), _number(r.rmse, ".1f"), _number(r.log_r2, ".2f"),
-          _number(r.rmse_log, ".2f"), _number(r.site_rmse_log, ".2f"),
-          _number(r.site_nse_positive, ".0%"), f"{r.lost:,}"]
+        [[r.method, formatted(r.nse, ".2f"), formatted(r.rmse, ".1f"), formatted(r.log_r2, ".2f"),
+          formatted(r.rmse_log, ".2f"), formatted(r.site_rmse_log, ".2f"),
+          formatted(r.site_nse_positive, ".0%"), f"{r.lost:,}"]
          for r in whole.itertuples()],
         right=range(1, 8),
     )  # fmt: skip
@@ -356,31 +356,20 @@ def print_carbon(table: pd.DataFrame) -> None:
     print_table(
         "Median over sites of the log RMSE, by depth and zone",
         ["method", *map(str, wide.columns)],
-        [[str(name), *(_number(v, ".2f") for v in row)]
+        [[str(name), *(formatted(v, ".2f") for v in row)]
          for name, row in zip(wide.index, wide.to_numpy(), strict=True)],
         right=range(1, len(wide.columns) + 1),
     )  # fmt: skip
-
-
-def _number(value: Any, form: str) -> str:
-    return "-" if np.isnan(value) else format(value, form)
 
 
 def _draw(result: TrainingResult, folder: Path) -> Iterator[Path]:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    from proda.plots.style import save
+    from proda.plots.style import save_all
     from proda.plots.training import training_figures
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, make in training_figures(result).items():
-        path, figure = folder / f"{name}.png", make()
-        save(figure, path)
-        plt.close(figure)
-        yield path
+    return save_all(training_figures(result), folder)
 
 
 @app.command(

@@ -249,13 +249,7 @@ def covariates_of_run(folder: str | os.PathLike[str]) -> Path | None:
 
 
 def _covariates(path: str | os.PathLike[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise ComparisonError(f"{path}: not a readable Parquet table ({error}).") from error
-    if lacking := [c for c in ("site", CLIMATE) if c not in table]:
-        raise ComparisonError(f"{path}: lacks {', '.join(lacking)}; use `proda covariates build`.")
-    return table
+    return files.read_parquet(path, needed=("site", CLIMATE), kind=ComparisonError)
 
 
 def _write(result: Comparison, folder: Path) -> None:

@@ -136,7 +136,7 @@ class Run:
         path = self.folder / "sites.parquet"
         if not path.is_file() or checksum(path) != self.description.sites:
             raise FileError(f"{path}: absent, or not the table of this run; start it again.")
-        return pd.read_parquet(path)
+        return files.read_parquet(path)
 
     @cached_property
     def places(self) -> dict[str, str]:

@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 
-from proda.drivers.sampling import unit_vectors
 from proda.errors import LearningError
 from proda.learning.join import TrainingSites
+from proda.places import unit_vectors
 
 TREES = 200
 LEAF = 5

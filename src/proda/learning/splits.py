@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from proda.errors import LearningError
+from proda.latitude import row_of
 from proda.learning.settings import LearningSettings
 
 NO_FOLD = -1
@@ -44,7 +45,7 @@ def blocks(
     """
     if not (np.isfinite(longitude).all() and (np.abs(latitude) <= 90).all()):
         raise LearningError("Sites have latitudes or longitudes that are not on Earth.")
-    row = np.floor((latitude + 90.0) / degrees).astype(int)
+    row = row_of(latitude, degrees)
     column = np.floor(np.mod(longitude, 360.0) / degrees).astype(int)
     return np.unique(row * (int(360 / degrees) + 1) + column, return_inverse=True)[1]
 

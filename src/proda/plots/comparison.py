@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -17,7 +16,7 @@ from proda.comparison.run import Comparison
 from proda.maps.totals import land_area
 from proda.plots.comparison_maps import carbon_maps, component_maps, zonal_figure
 from proda.plots.comparison_sites import michaelis_figure, preference_figure
-from proda.plots.style import save
+from proda.plots.style import save_all
 
 LITTER = "litter_to_soil"
 
@@ -82,18 +81,11 @@ def _limits(maps: Sequence[xr.Dataset]) -> tuple[float, float]:
 def draw(
     comparison: Comparison, folder: str | os.PathLike[str], endings: Sequence[str] = ("png",)
 ) -> Iterator[Path]:
-    """Draw all figures into a folder (made if absent) and yield their paths.
+    """Draw all figures into a folder (made if absent); yield their paths.
 
     Raises
     ------
     FileError
         If a file cannot be written.
     """
-    root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
-    for name, make in figures(comparison).items():
-        figure = make()
-        for ending in endings:
-            save(figure, root / f"{name}.{ending}")
-            yield root / f"{name}.{ending}"
-        plt.close(figure)
+    return save_all(figures(comparison), folder, endings)

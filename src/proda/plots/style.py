@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from proda.errors import FileError
@@ -45,8 +48,28 @@ def style() -> Iterator[None]:
         yield
 
 
+def draw_land(
+    axis: Axes, lat: np.ndarray, lon: np.ndarray, land: np.ndarray, darkness: float = 1 / 6
+) -> None:
+    """Draw land in grey behind sites or a map.
+
+    Parameters
+    ----------
+    axis
+        To draw on.
+    lat, lon
+        Axes, degrees.
+    land
+        Whether a cell is land, (lat, lon).
+    darkness
+        Between 0 (white) and 1 (black).
+    """
+    axis.pcolormesh(lon, lat, np.where(land, darkness, np.nan), cmap="Greys", vmin=0, vmax=1,
+                    shading="nearest", rasterized=True)  # fmt: skip
+
+
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Save a figure, whole or not at all; the format follows the file's ending.
+    """Save a figure, whole or not at all, and close it; the format follows the file's ending.
 
     Raises
     ------
@@ -60,3 +83,49 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
         # On a busy machine: a place that hides no data is worth a second.
         warnings.filterwarnings("ignore", message='Creating legend with loc="best"')
         figure.savefig(temporary, format=ending)
+    plt.close(figure)
+
+
+def figure_folder(folder: str | os.PathLike[str]) -> Path:
+    """Make a folder for figures where it is absent, and return it.
+
+    Raises
+    ------
+    FileError
+        If it cannot be made.
+    """
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{target}: the folder could not be made ({error}).") from error
+    return target
+
+
+def save_all(
+    figures: Mapping[str, Callable[[], Figure]],
+    folder: str | os.PathLike[str],
+    endings: Sequence[str] = ("png",),
+) -> Iterator[Path]:
+    """Draw figures one after the other into a folder, and yield each file once it is written.
+
+    Parameters
+    ----------
+    figures
+        Name of the file, without ending -> function that draws it.
+    folder
+        Made if absent.
+    endings
+        Formats.
+
+    Raises
+    ------
+    FileError
+        If the folder cannot be made or a file not be written.
+    """
+    target = figure_folder(folder)
+    for name, draw in figures.items():
+        figure = draw()
+        for ending in endings:
+            save(figure, target / f"{name}.{ending}")
+            yield target / f"{name}.{ending}"

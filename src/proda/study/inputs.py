@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -159,7 +158,6 @@ def _route_against_truth(place: StudyFolder, world: TwinWorld, state: str) -> pd
     figure = truth_figure(maps, world.measured_model, route)
     stem = "truth_end_to_end" if state == END_TO_END else "truth"
     save_figure(figure, place.figures, stem, caption, "truth")
-    plt.close(figure)
     return pd.concat(tables)
 
 

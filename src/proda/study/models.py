@@ -6,8 +6,6 @@ import shutil
 import time
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-
 from proda.evaluation.through import train_end_to_end
 from proda.evaluation.train import train_network
 from proda.files import whole_folder
@@ -107,10 +105,8 @@ def training(context: Context, *, model: str) -> str:
     for note in result.notes:
         context.reporter.warn(f"{model}: {note}")
     for name, make in training_figures(result).items():
-        figure = make()
-        save_figure(figure, place.figures, f"{model}_{name}",
+        save_figure(make(), place.figures, f"{model}_{name}",
                     f"{model.upper()}: {CAPTIONS[name]}", "skill")  # fmt: skip
-        plt.close(figure)
     learnt = result.learned.ensemble
     return f"{learnt.members} networks on {learnt.n_sites:,} sites"
 
@@ -134,10 +130,8 @@ def end_to_end(context: Context, *, model: str) -> str:
         on_stage=stage,
     )  # fmt: skip
     for name, make in through_figures(result.ensemble.history, result.skill).items():
-        figure = make()
-        save_figure(figure, place.figures, f"{model}_end_to_end_{name}",
+        save_figure(make(), place.figures, f"{model}_end_to_end_{name}",
                     f"{model.upper()}, end to end: {THROUGH_CAPTIONS[name]}", "skill")  # fmt: skip
-        plt.close(figure)
     return f"{result.ensemble.members} networks on {result.ensemble.n_sites:,} sites"
 
 

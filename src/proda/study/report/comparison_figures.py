@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from proda.plots.files import save_figure
@@ -66,4 +65,3 @@ def save_comparison_figures(
         figure = draw()
         section, caption = place_of(name)
         save_figure(figure, folder, f"comparison_{name}", caption, section)
-        plt.close(figure)

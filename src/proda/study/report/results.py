@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from proda.comparison.inputs import AFTER, END_TO_END, ROUTES
@@ -80,7 +79,6 @@ class StudyResults(RunFolder):
     def draw(self, figure: Figure, stem: str, caption: str, section: str) -> Picture:
         """Save a figure that the report draws itself, close it, and return it."""
         save_figure(figure, self.figures, stem, caption, section, drawn_by="report")
-        plt.close(figure)
         self.drawn.append(stem)
         return self.picture(stem)
 

@@ -9,8 +9,9 @@ import pandas as pd
 
 from proda.comparison.inputs import AFTER, BEFORE, END_TO_END
 from proda.inference.assessment import Assessment
+from proda.latitude import GLOBE
 from proda.maps.compare import compare
-from proda.maps.totals import GLOBE, land_area, totals
+from proda.maps.totals import land_area, totals
 from proda.study.report.assessments import assessment_of
 from proda.study.report.blocks import Block, Items, Notice, Section, Text
 from proda.study.report.maps import CONSTRAINED, DEFAULT, STOCK, map_of

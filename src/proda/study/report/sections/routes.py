@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from proda.comparison.inputs import COMPONENTS, STOCK
-from proda.maps.totals import GLOBE
+from proda.latitude import GLOBE
 from proda.study.report.blocks import Block, Section, Table, Text
 from proda.study.report.missing import not_run
 from proda.study.report.results import STATES, StudyResults
