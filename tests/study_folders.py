@@ -10,14 +10,14 @@ import xarray as xr
 
 from proda import files
 from proda.drivers.covariates import write_table as write_covariates
-from proda.evaluation.train import SKILL_CARBON
 from proda.inference.assessment import assess
+from proda.inference.assimilation_run import open_posterior
 from proda.inference.diagnostics.filter import Filter
-from proda.inference.run import open_posterior
 from proda.layout import RunFolder, left_out_of
+from proda.learning.from_posteriors import SKILL_CARBON
 from proda.maps.outputs import STOCKS
 from proda.observations.build import build
-from proda.observations.settings import from_mapping
+from proda.observations.profile_settings import from_mapping
 from proda.study.diagnosis import write_kept, write_table
 from proda.study.record import Record, StageRecord, write_record
 from proda.study.settings import parse

@@ -17,10 +17,6 @@ from typer.testing import CliRunner
 import proda
 from proda.cli import app
 from proda.errors import FileError, LearningError
-from proda.evaluation.evaluate import evaluate_network
-from proda.evaluation.predict import predict_table
-from proda.evaluation.through import train_end_to_end
-from proda.evaluation.unseen import COLUMNS, Answer, ceiling, log_carbon, skill_table
 from proda.inference.profiles import from_tables
 from proda.learning import load_ensemble
 from proda.learning.boosted_residual import fit_residual, read_residual
@@ -37,11 +33,15 @@ from proda.learning.end_to_end import (
 )
 from proda.learning.end_to_end_loss import end_to_end_loss, initial_learners
 from proda.learning.end_to_end_settings import EndToEndSettings
+from proda.learning.evaluate import evaluate_network
 from proda.learning.forcing_summary import forcing_summary, with_forcing
+from proda.learning.learning_settings import LearningSettings
+from proda.learning.predict import predict_table
 from proda.learning.program import runs_of
-from proda.learning.settings import LearningSettings
-from proda.learning.splits import Plan, plan
+from proda.learning.splits import TrainingPlan, plan
+from proda.learning.through_model import train_end_to_end
 from proda.learning.train import train
+from proda.learning.unseen import COLUMNS, Answer, ceiling, log_carbon, skill_table
 from tests.training_worlds import make_world
 
 SETTINGS = EndToEndSettings(
@@ -357,7 +357,7 @@ def test_site_that_loses_its_steady_state_in_training_finds_it_again(world):
     names = [row.name for row in sites.layers.model.rows]
     decay = names.index("tau_enz_decay")
     every = np.arange(12, dtype=np.int32)[None]
-    design = Plan(every, every, np.array([-1]), np.array([0]))
+    design = TrainingPlan(every, every, np.array([-1]), np.array([0]))
     starts = starts_of(design, {}, default_share(sites.layers, 0.966), settings)
     inputs = np.zeros((12, 1))
     inputs[3] = 1.0  # only this site is moved away from the start

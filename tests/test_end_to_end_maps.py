@@ -13,7 +13,6 @@ from proda.drivers.climate import from_climate
 from proda.drivers.climate_input import open_climate
 from proda.drivers.covariates import on_grid, open_covariates
 from proda.errors import LearningError, MapError
-from proda.evaluation.predict import predict_table
 from proda.learning import save_ensemble
 from proda.learning.applicability import fit_range
 from proda.learning.boosted_residual import fit_residual, read_residual, write_residual
@@ -21,11 +20,12 @@ from proda.learning.conformal import Intervals
 from proda.learning.ensemble import Ensemble
 from proda.learning.features import fit_features
 from proda.learning.forcing_summary import with_forcing
+from proda.learning.learning_settings import LearningSettings
 from proda.learning.network import initial_network
-from proda.learning.settings import LearningSettings
+from proda.learning.predict import predict_table
 from proda.learning.unseen_file import write_unseen
 from proda.maps.cells import land_cells
-from proda.maps.stage import map_constant, map_network
+from proda.maps.from_files import map_constant, map_network
 from proda.maps.totals import open_map
 from proda.plots.maps import map_figure
 from proda.study.twin import make_twin_world

@@ -9,8 +9,8 @@ import pytest
 from proda.comparison.inputs import OpenedModel, read_site_table
 from proda.comparison.site_fit import fit_table
 from proda.inference.assessment import assess
+from proda.inference.assimilation_run import open_posterior
 from proda.inference.diagnostics.filter import Filter
-from proda.inference.run import open_posterior
 from proda.plots import assimilation
 from proda.study.diagnosis import write_table
 from proda.study.settings import Selection

@@ -14,10 +14,10 @@ from proda.cli.numbers import number, whole_number
 from proda.cli.stopping import seconds, stopped_status, why_stopped
 
 if TYPE_CHECKING:
+    from proda.inference.assimilation_run import Run
+    from proda.inference.assimilation_settings import AssimilationSettings
     from proda.inference.batch import Control
-    from proda.inference.run import Run
     from proda.inference.runner import Progress
-    from proda.inference.settings import Settings
 
 
 @app.command(
@@ -99,8 +99,8 @@ def assimilate(
     """
     from proda.cli.console import console
     from proda.errors import AssimilationError
-    from proda.inference.run import Run, create
-    from proda.inference.settings import check
+    from proda.inference.assimilation_run import Run, create
+    from proda.inference.assimilation_settings import check
 
     if resume is not None:
         if profiles is not None:
@@ -189,11 +189,13 @@ def _refuse_other_settings(context: typer.Context, run: Run) -> None:
         )
 
 
-def _dry_run(settings: Settings, profiles: Path, forcing: Path, sites: int | None) -> None:
+def _dry_run(
+    settings: AssimilationSettings, profiles: Path, forcing: Path, sites: int | None
+) -> None:
     import tempfile
 
     from proda.cli.console import print_table
-    from proda.inference.run import create, predicted_bytes
+    from proda.inference.assimilation_run import create, predicted_bytes
     from proda.inference.runner import total_evaluations
 
     with tempfile.TemporaryDirectory() as empty:
@@ -282,8 +284,8 @@ def _summary(run: Run) -> None:
     import numpy as np
 
     from proda.cli.console import console, print_table
+    from proda.inference.assimilation_run import open_posterior
     from proda.inference.diagnostics.filter import Filter
-    from proda.inference.run import open_posterior
     from proda.inference.summary import SiteReason
 
     _, found = open_posterior(run.folder)

@@ -66,7 +66,7 @@ def compare(
     Give the folder of a study, or the files of each model by name.
     """
     from proda.comparison import compare_models, files_of_run
-    from proda.comparison.run import covariates_of_run
+    from proda.comparison.comparison import covariates_of_run
     from proda.errors import ComparisonError
 
     named = {"maps": model, "end_to_end": end_to_end, "default": default, "summary": summary,

@@ -63,7 +63,7 @@ def diagnose(
     """
     from proda.errors import AssimilationError
     from proda.inference.assessment import assess
-    from proda.inference.run import open_posterior
+    from proda.inference.assimilation_run import open_posterior
     from proda.study.diagnosis import draw, write_kept, write_table
 
     if plots is None and (site is not None or land_mask is not None):

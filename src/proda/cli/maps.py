@@ -14,8 +14,8 @@ from proda.cli.app import app
 if TYPE_CHECKING:
     import xarray as xr
 
+    from proda.maps.compute import MapResult
     from proda.maps.network import CellCovariates
-    from proda.maps.run import MapResult
     from proda.simulate import Progress
 
 _Reference = Annotated[
@@ -114,7 +114,7 @@ def map_(
     from proda.cli.console import console
     from proda.cli.map_tables import print_comparison, print_reasons, print_totals
     from proda.errors import MapError
-    from proda.maps import stage
+    from proda.maps import from_files
     from proda.maps.references import against_references, beside
     from proda.maps.totals import open_map
 
@@ -138,22 +138,22 @@ def map_(
         if network is not None:
             if covariates is None:
                 raise MapError("--network needs --covariates GRID.nc: what it predicts from.")
-            made = stage.map_network(
+            made = from_files.map_network(
                 forcing, out, network=network, covariates=covariates, model=model,
                 variant=variant, draws=draws, residual=residual, missing=missing, **common,  # type: ignore[arg-type]
             )  # fmt: skip
             result, known = made.result, made.covariates
         elif constant is not None:
             _only(False, "--network, --default and --mean-of", model=model, variant=variant)
-            result = stage.map_constant(forcing, out, network=constant, **common)
+            result = from_files.map_constant(forcing, out, network=constant, **common)
         elif mean_of is not None:
-            result = stage.map_mean(forcing, out, kept=mean_of, model=model, **common)
+            result = from_files.map_mean(forcing, out, kept=mean_of, model=model, **common)
         else:
             if model is None:
                 raise MapError("--default needs --model; see `proda models`.")
             if b is not None:
                 common["b"] = b
-            result = stage.map_default(
+            result = from_files.map_default(
                 forcing, out, model=model, variant=variant or "default", plant_types=plant_types,
                 plant_type_variable=plant_type_variable, b_table=b_table, **common,
             )  # fmt: skip

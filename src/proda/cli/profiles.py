@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from proda.observations.pipeline import Report
-    from proda.observations.settings import Settings
+    from proda.observations.profile_settings import ProfileSettings
     from proda.observations.summary import Summary
 
 profiles = typer.Typer(
@@ -136,9 +136,9 @@ def summary(
 
 def _settings(
     path: Path | None, sources: list[str] | None, land_mask: Path | None, pedotransfer: str | None
-) -> Settings:
+) -> ProfileSettings:
     from proda.errors import ObservationError
-    from proda.observations.settings import from_mapping, read_settings
+    from proda.observations.profile_settings import from_mapping, read_settings
 
     changes: dict[str, Any] = {}
     if land_mask is not None:

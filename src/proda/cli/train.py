@@ -16,7 +16,7 @@ from proda.errors import LearningError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from proda.evaluation.train import TrainingResult
+    from proda.learning.from_posteriors import TrainingResult
     from proda.learning.train import Progress
 
 
@@ -150,8 +150,8 @@ def train(
             "for --model only."
         )
     kept, covariates, network = _paths(inputs, 3, "KEPT COVARIATES NETWORK, or --model")
-    from proda.evaluation.train import train_network
-    from proda.learning.settings import LearningSettings, study
+    from proda.learning.from_posteriors import train_network
+    from proda.learning.learning_settings import LearningSettings, study
 
     given = {"members": members, "epochs": epochs, "tuning_epochs": tuning_epochs}
     given = {name: value for name, value in given.items() if value is not None} | {"seed": seed}
@@ -184,8 +184,8 @@ def _end_to_end(
     given: dict[str, Any], seed: int, shared: tuple[str, ...], folds: int, fold_members: int,
     split: str, fill: bool, residual: bool,
 ) -> None:  # fmt: skip
-    from proda.evaluation.through import train_end_to_end
     from proda.learning.end_to_end_settings import EndToEndSettings
+    from proda.learning.through_model import train_end_to_end
 
     given = {name: value for name, value in given.items() if value is not None}
     settings = EndToEndSettings(**given, seed=seed, global_parameters=shared)
@@ -255,8 +255,8 @@ def evaluate(
     The profiles should not be those that the network was trained on: its folder has the skill at
     places left out of training.
     """
-    from proda.evaluation.evaluate import evaluate_network
     from proda.files import whole_file
+    from proda.learning.evaluate import evaluate_network
 
     with console.status(f"Evaluating {network}"):
         found = evaluate_network(
@@ -398,7 +398,7 @@ def predict(
     ] = None,
 ) -> None:
     """Predict parameters wherever there are covariates; flag what training has not seen."""
-    from proda.evaluation.predict import predict_table
+    from proda.learning.predict import predict_table
 
     with console.status(f"Predicting with {network}"):
         found = predict_table(

@@ -15,7 +15,7 @@ import xarray as xr
 
 from proda.comparison.inputs import OpenedModel, pairs
 from proda.inference.assessment import MAX_PARETO_K
-from proda.inference.settings import Settings
+from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.summary import SiteReason
 from proda.latitude import BANDS, bands
 
@@ -41,7 +41,7 @@ def not_comparable(first: OpenedModel, second: OpenedModel) -> str:
     for model in (first, second):
         if model.summary is None:
             return f"no summary of the assimilation of {model.name} was given"
-    told = [Settings.model_validate_json(m.summary.attrs["settings"])
+    told = [AssimilationSettings.model_validate_json(m.summary.attrs["settings"])
             for m in (first, second) if m.summary is not None]  # fmt: skip
     a, b = told
     if not (a.build_likelihood().density and b.build_likelihood().density):

@@ -14,8 +14,8 @@ from proda import cf, files
 from proda.comparison.inputs import COMPARED
 from proda.drivers.covariates import open_covariates
 from proda.errors import ComparisonError
-from proda.evaluation.carbon import held_out_carbon
 from proda.learning.applicability import fit_range
+from proda.learning.carbon import held_out_carbon
 from proda.learning.carbon_sites import CarbonSites, read_carbon_sites
 from proda.learning.end_to_end import default_share, fit_constants, physical, problem_of
 from proda.learning.end_to_end_settings import EndToEndSettings
@@ -69,9 +69,9 @@ def refit_model(
     Parameters
     ----------
     covariates, profiles, forcing
-        Of the sites, as for :func:`proda.evaluation.through.train_end_to_end`.
+        Of the sites, as for :func:`proda.learning.through_model.train_end_to_end`.
     grid_covariates, grid_forcing
-        Of the cells, as for :func:`proda.maps.stage.map_network`.
+        Of the cells, as for :func:`proda.maps.from_files.map_network`.
     model, variant
         The soil model.
     settings

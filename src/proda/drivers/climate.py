@@ -18,7 +18,7 @@ from proda.drivers.climate_input import (
     OPTIONAL,
     check_ranges,
 )
-from proda.drivers.rules import RULES, Rules
+from proda.drivers.rules import RULES, ClimateRules
 from proda.drivers.soil_physics import (
     DRAINAGE,
     FREEZING_K,
@@ -64,7 +64,7 @@ def estimate_columns(
     latitude: Float[np.ndarray, " n"],
     w_floor: float = W_FLOOR,
     grid: Grid = CLM5_GRID,
-    rules: Rules = RULES["standard"],
+    rules: ClimateRules = RULES["standard"],
 ) -> dict[str, np.ndarray]:
     """Estimate the forcing of n columns from their annual climate (science: section 9).
 
@@ -105,7 +105,7 @@ def estimate_columns(
 
 
 def _temperature(
-    climate: Mapping[str, np.ndarray], latitude: np.ndarray, rules: Rules, grid: Grid
+    climate: Mapping[str, np.ndarray], latitude: np.ndarray, rules: ClimateRules, grid: Grid
 ) -> np.ndarray:
     mean, tmax, tmin = (
         climate[n] for n in ("soil_temperature_mean", "tmax_warmest_month", "tmin_coldest_month")
@@ -117,7 +117,7 @@ def _temperature(
 
 
 def _active_layer(
-    climate: Mapping[str, np.ndarray], temperature: np.ndarray, rules: Rules, grid: Grid
+    climate: Mapping[str, np.ndarray], temperature: np.ndarray, rules: ClimateRules, grid: Grid
 ) -> np.ndarray:
     depth = active_layer_depth(temperature, grid)
     if rules.stefan_active_layer:
@@ -130,7 +130,7 @@ def _active_layer(
 
 
 def _water(
-    climate: Mapping[str, np.ndarray], temperature: np.ndarray, w_floor: float, rules: Rules
+    climate: Mapping[str, np.ndarray], temperature: np.ndarray, w_floor: float, rules: ClimateRules
 ) -> np.ndarray:
     liquid, frozen, sand, clay = (
         climate[name][:, None, None]
@@ -147,7 +147,7 @@ def _water(
     return np.where(temperature > FREEZING_K, wet, np.minimum(cold, frost))
 
 
-def _oxygen(climate: Mapping[str, np.ndarray], rules: Rules, grid: Grid) -> np.ndarray:
+def _oxygen(climate: Mapping[str, np.ndarray], rules: ClimateRules, grid: Grid) -> np.ndarray:
     drainage = climate.get(DRAINAGE_CLASS)
     if drainage is None or not rules.drainage_oxygen:
         return _given(climate, "o_scalar", 1.0)
@@ -185,7 +185,7 @@ def from_climate(
     climate: xr.Dataset,
     w_floor: float = W_FLOOR,
     source: str = "",
-    rules: Rules = RULES["standard"],
+    rules: ClimateRules = RULES["standard"],
 ) -> xr.Dataset:
     """Estimate forcing for every usable cell of a grid; lazy, block by block (Dask).
 
@@ -293,7 +293,7 @@ def _cell_area(climate: xr.Dataset, usable: np.ndarray) -> tuple[xr.DataArray | 
     return xr.DataArray(values, dims=("lat", "lon"), attrs=attrs), notes
 
 
-def _rules_in_words(small: xr.Dataset, status: np.ndarray, rules: Rules) -> str:
+def _rules_in_words(small: xr.Dataset, status: np.ndarray, rules: ClimateRules) -> str:
     """Say which rules were used, and which could not be for want of a variable."""
     name = next((k for k, v in RULES.items() if v == rules), "chosen one by one")
     words = [
@@ -346,7 +346,7 @@ def _status(climate: xr.Dataset, small: xr.Dataset) -> tuple[np.ndarray, dict[st
 
 
 def _estimate_block(
-    block: xr.Dataset, w_floor: float, rules: Rules, attrs: xr.Dataset
+    block: xr.Dataset, w_floor: float, rules: ClimateRules, attrs: xr.Dataset
 ) -> xr.Dataset:
     status = block["status"].to_numpy()
     usable = status == 0

@@ -11,8 +11,8 @@ import pandas as pd
 from proda import files
 from proda.errors import LearningError
 from proda.forcing import Forcing
+from proda.inference.assimilation_settings import check
 from proda.inference.profiles import Profiles, read_profiles
-from proda.inference.settings import check
 from proda.learning.forcing_summary import with_forcing
 from proda.learning.layers import SiteLayers
 

@@ -24,7 +24,7 @@ from proda.learning.end_to_end_loss import end_to_end_loss, initial_learners
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.layers import SiteLayers
 from proda.learning.program import keys_of, runs_of
-from proda.learning.splits import Plan
+from proda.learning.splits import TrainingPlan
 from proda.learning.train import CONSTANT, END_TO_END, Progress, Trained, train
 from proda.models.model import SoilModel
 
@@ -68,8 +68,8 @@ def default_share(layers: SiteLayers, b: float) -> Float[np.ndarray, " parameter
 
 
 def starts_of(
-    plan: Plan, constants: Mapping[int, np.ndarray], default: Float[np.ndarray, " parameter"],
-    settings: EndToEndSettings,
+    plan: TrainingPlan, constants: Mapping[int, np.ndarray],
+    default: Float[np.ndarray, " parameter"], settings: EndToEndSettings,
 ) -> Float[np.ndarray, "run parameter"]:  # fmt: skip
     """Return the logits at which each run starts, and to which it is drawn.
 
@@ -98,7 +98,7 @@ def starts_of(
 
 
 def fit_constants(
-    problem: Problem, start: Float[np.ndarray, " parameter"], plan: Plan,
+    problem: Problem, start: Float[np.ndarray, " parameter"], plan: TrainingPlan,
     settings: EndToEndSettings, on_progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Float[np.ndarray, "run parameter"], Trained]:  # fmt: skip
     """Fit one set of parameters to the training sites of each run; shares of the prior range."""
@@ -115,7 +115,7 @@ def train_through(
     inputs: Float[np.ndarray, "site input"],
     problem: Problem,
     starts: Float[np.ndarray, "run parameter"],
-    plan: Plan,
+    plan: TrainingPlan,
     settings: EndToEndSettings,
     checkpoint: str | os.PathLike[str] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -160,7 +160,7 @@ def train_through(
     )
 
 
-def batch_size(plan: Plan, settings: EndToEndSettings) -> int:
+def batch_size(plan: TrainingPlan, settings: EndToEndSettings) -> int:
     """Return the sites of a batch: at most `settings.batch_size`, and `STEPS` batches an epoch.
 
     Otherwise a small study would end after a few steps with networks that have learnt nothing.

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from proda.learning.carbon_loss import DEPTH_CLASSES, SCALE, Problem, judge
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.network import Network, initial_networks
-from proda.learning.program import Learner, Loss, Recipe, Runs, Told, led, mean
+from proda.learning.program import BatchLoss, Learner, Loss, Recipe, Runs, led, mean
 
 
 class EndToEndLoss(Loss):
@@ -34,7 +34,7 @@ class EndToEndLoss(Loss):
     def __call__(
         self, learners: Learner, rows: Int[Array, "run batch"], keys: PRNGKeyArray | None,
         runs: Runs,
-    ) -> Told:  # fmt: skip
+    ) -> BatchLoss:  # fmt: skip
         """Judge a batch of each run; the history shows the misfit without the pull."""
         axis, log_scale = None if keys is None else 0, learners.extra
         logits = jax.vmap(self._logits, in_axes=(0, 0, axis))(learners.network, rows, keys)
@@ -55,7 +55,7 @@ class EndToEndLoss(Loss):
         carbon = mean(led(loss, lead), rows)
         pull = mean(((logits - runs.start[:, None]) ** 2).sum(axis=2), rows)
         lost = mean(1.0 - found.good.reshape(n, size), rows)
-        return Told(carbon + self.start_weight * pull, jax.lax.stop_gradient(carbon), lost)
+        return BatchLoss(carbon + self.start_weight * pull, jax.lax.stop_gradient(carbon), lost)
 
     def _logits(self, network: Network, rows: Int[Array, " batch"], key: Any) -> Array:
         x = self.inputs[rows]

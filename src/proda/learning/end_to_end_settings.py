@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from proda.errors import LearningError
-from proda.learning.settings import LearningSettings
+from proda.learning.learning_settings import LearningSettings
 
 Start = Literal["constant", "default", "random"]
 

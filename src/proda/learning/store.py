@@ -21,8 +21,8 @@ from proda.learning.calibration import Calibration
 from proda.learning.checkpoint import versions
 from proda.learning.ensemble import Ensemble
 from proda.learning.features import Features
+from proda.learning.learning_settings import LearningSettings
 from proda.learning.network import Network
-from proda.learning.settings import LearningSettings
 from proda.parameters import Parameter
 
 FORMAT = 1

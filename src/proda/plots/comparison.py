@@ -11,8 +11,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from proda.comparison.comparison import Comparison
 from proda.comparison.inputs import AFTER, COMPONENTS, ROUTES, STOCK, grid_of, pairs, states_of
-from proda.comparison.run import Comparison
 from proda.maps.totals import land_area
 from proda.plots.comparison_maps import carbon_maps, component_maps, zonal_figure
 from proda.plots.comparison_sites import michaelis_figure, preference_figure

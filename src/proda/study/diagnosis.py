@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from proda.files import whole_file, write_dataset
 from proda.inference.assessment import Assessment, kept_posterior
-from proda.learning.settings import LearningSettings
+from proda.learning.learning_settings import LearningSettings
 from proda.learning.targets import targets
 from proda.models.registry import load_model
 from proda.observations.land import open_land_mask
@@ -56,7 +56,7 @@ def draw(
     found
         From :func:`proda.inference.assessment.assess`.
     draws
-        Posterior draws, from :func:`proda.inference.run.open_posterior`.
+        Posterior draws, from :func:`proda.inference.assimilation_run.open_posterior`.
     folder
         Made if absent.
     site

@@ -13,18 +13,18 @@ from proda import faults
 from proda.drivers.sampling import LIMIT_KM
 from proda.errors import ProdaError, StudyError
 from proda.files import read_toml
-from proda.inference import settings as inference_settings
+from proda.inference import assimilation_settings
+from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.cluster_settings import read_cluster
 from proda.inference.diagnostics.filter import Filter
 from proda.inference.likelihood import SD_LOG
-from proda.learning.settings import LearningSettings, study
+from proda.learning.learning_settings import LearningSettings, study
 from proda.models.registry import MODELS
-from proda.observations.settings import Settings as ProfileSettings
-from proda.observations.settings import from_mapping
-from proda.study.learning import Learning, Section, with_route
+from proda.observations.profile_settings import ProfileSettings, from_mapping
+from proda.study.route_settings import Learning, SettingsTable, with_route
 
 
-class General(Section):
+class General(SettingsTable):
     """`[study]`."""
 
     name: str = Field(min_length=1, description="Title of the report.")
@@ -49,7 +49,7 @@ class General(Section):
         return models
 
 
-class Forcing(Section):
+class Forcing(SettingsTable):
     """`[forcing]`."""
 
     climate: Path | None = Field(
@@ -86,7 +86,7 @@ class Forcing(Section):
         return self
 
 
-class Covariates(Section):
+class Covariates(SettingsTable):
     """`[covariates]`."""
 
     grid: Path = Field(description="Covariates on lat, lon (netCDF or Zarr).")
@@ -95,7 +95,7 @@ class Covariates(Section):
     )
 
 
-class Assimilation(Section):
+class Assimilation(SettingsTable):
     """`[assimilation]`."""
 
     likelihood: str = Field("log-normal", description="log-normal, or a published cost.")
@@ -122,7 +122,7 @@ class Assimilation(Section):
     cluster: Path | None = Field(None, description="TOML file of a cluster; docs/assimilation.md.")
 
 
-class Selection(Section):
+class Selection(SettingsTable):
     """`[filter]`: which sites the network learns from (P-section 2.1)."""
 
     max_gelman_rubin: float = Field(
@@ -139,7 +139,7 @@ class Selection(Section):
         return Filter(self.max_gelman_rubin, self.min_nse, self.max_rhat, self.min_ess)
 
 
-class Training(Section):
+class Training(SettingsTable):
     """`[training]`."""
 
     preset: Literal["default", "study"] = Field(
@@ -158,7 +158,7 @@ class Training(Section):
         return study(**changes) if self.preset == "study" else ours
 
 
-class Maps(Section):
+class Maps(SettingsTable):
     """`[maps]`."""
 
     b: float | None = Field(
@@ -178,7 +178,7 @@ class Maps(Section):
     )
 
 
-class StudySettings(Section):
+class StudySettings(SettingsTable):
     """Everything that `proda run` can be told.
 
     `assimilation`, `filter` and `training` are of the route from posteriors.
@@ -194,7 +194,7 @@ class StudySettings(Section):
     training: Training = Field(default_factory=lambda: Training.model_validate({}))
     maps: Maps = Field(default_factory=lambda: Maps.model_validate({}))
 
-    def assimilation_of(self, model: str) -> inference_settings.Settings:
+    def assimilation_of(self, model: str) -> AssimilationSettings:
         """Return the settings of one model's data assimilation.
 
         Raises
@@ -203,7 +203,7 @@ class StudySettings(Section):
             If a name is unknown, or steps and draws do not fit each other.
         """
         chosen = self.assimilation
-        return inference_settings.check(
+        return assimilation_settings.check(
             model=model, variant=self.study.variant, sampler=chosen.sampler,
             options=chosen.options, likelihood=chosen.likelihood, error_sd=chosen.error_sd,
             operator=chosen.operator, chains=chosen.chains, draws=chosen.draws,

@@ -10,8 +10,8 @@ import xarray as xr
 from proda import files
 from proda.comparison.inputs import AFTER
 from proda.inference.assessment import Assessment, assess
+from proda.inference.assimilation_run import open_posterior
 from proda.inference.diagnostics.filter import Filter
-from proda.inference.run import open_posterior
 from proda.study.report.results import StudyResults
 
 

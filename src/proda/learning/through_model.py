@@ -18,17 +18,6 @@ from jaxtyping import Float, Int
 
 from proda import files
 from proda.errors import LearningError
-from proda.evaluation.calibrated import crossed, intervals_of
-from proda.evaluation.carbon import default_carbon, held_out_carbon
-from proda.evaluation.train import training_checkpoints
-from proda.evaluation.unseen import (
-    Answer,
-    answer_of_carbon,
-    answer_of_members,
-    groups,
-    least_log,
-    skill_table,
-)
 from proda.learning import carbon_baselines
 from proda.learning.applicability import fit_range
 from proda.learning.archive import write_archive
@@ -38,6 +27,8 @@ from proda.learning.boosted_residual import (
     fit_residual,
     write_residual,
 )
+from proda.learning.calibrated import crossed, intervals_of
+from proda.learning.carbon import default_carbon, held_out_carbon
 from proda.learning.carbon_baselines import BASELINES, Baseline, fit_baseline
 from proda.learning.carbon_sites import CarbonSites, read_carbon_sites
 from proda.learning.checkpoint import versions
@@ -53,10 +44,19 @@ from proda.learning.end_to_end import (
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.ensemble import Ensemble, predict_members
 from proda.learning.features import Missing, fit_features
+from proda.learning.from_posteriors import training_checkpoints
 from proda.learning.join import MISSING
 from proda.learning.splits import NO_FOLD, plan, random_folds, spatial_folds
 from proda.learning.store import save_ensemble
 from proda.learning.train import Progress, Trained
+from proda.learning.unseen import (
+    Answer,
+    answer_of_carbon,
+    answer_of_members,
+    groups,
+    least_log,
+    skill_table,
+)
 from proda.learning.unseen_file import write_unseen
 from proda.simulate import MEAN_B
 

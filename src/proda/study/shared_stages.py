@@ -10,8 +10,8 @@ import pandas as pd
 import xarray as xr
 
 from proda import files
+from proda.comparison.comparison import compare_models, covariates_of_run, files_of_run
 from proda.comparison.inputs import AFTER, END_TO_END, ROUTES, ModelFiles
-from proda.comparison.run import compare_models, covariates_of_run, files_of_run
 from proda.comparison.truth import truth_table
 from proda.drivers import climate as climate_driver
 from proda.drivers import covariates as covariate_driver

@@ -17,7 +17,9 @@ import xarray as xr
 
 from proda import files
 from proda.errors import LearningError
-from proda.evaluation.carbon import (
+from proda.inference.assimilation_run import open_posterior
+from proda.learning import baselines
+from proda.learning.carbon import (
     ASSIMILATED,
     DEFAULT,
     MEMBERS,
@@ -29,16 +31,14 @@ from proda.evaluation.carbon import (
     groups_of,
     held_out_carbon,
 )
-from proda.evaluation.spread import JOINT, Spread, spread_of_carbon
-from proda.inference.run import open_posterior
-from proda.learning import baselines
 from proda.learning.checkpoint import versions
 from proda.learning.diagnose import learning_curve, permutation_importance
 from proda.learning.features import Missing
 from proda.learning.layers import SiteLayers, assimilation_settings, read_layers
 from proda.learning.learn import Learned, checkpoints_of, learn, remove_checkpoints
+from proda.learning.learning_settings import LearningSettings
 from proda.learning.residuals import joint_residuals, write_residuals
-from proda.learning.settings import LearningSettings
+from proda.learning.spread import JOINT, Spread, spread_of_carbon
 from proda.learning.store import save_ensemble
 from proda.learning.train import Progress
 from proda.learning.validation import NETWORK, CrossValidation

@@ -6,16 +6,16 @@ import shutil
 import time
 from pathlib import Path
 
-from proda.evaluation.through import train_end_to_end
-from proda.evaluation.train import train_network
 from proda.files import whole_folder
 from proda.inference.assessment import assess
+from proda.inference.assimilation_run import Run, create, open_posterior
 from proda.inference.cluster import work_on_cluster
 from proda.inference.cluster_settings import client_from, read_cluster
-from proda.inference.run import Run, create, open_posterior
 from proda.inference.runner import Progress, processes, total_evaluations, work
-from proda.maps.run import MapResult
-from proda.maps.stage import map_constant, map_default, map_mean, map_network
+from proda.learning.from_posteriors import train_network
+from proda.learning.through_model import train_end_to_end
+from proda.maps.compute import MapResult
+from proda.maps.from_files import map_constant, map_default, map_mean, map_network
 from proda.models.registry import load_model
 from proda.plots.files import save_figure
 from proda.plots.training import (

@@ -19,7 +19,7 @@ from proda.models.model import SoilModel
 from proda.models.registry import load_model
 
 
-class Settings(BaseModel):
+class AssimilationSettings(BaseModel):
     """What is fitted and how. Two runs with equal settings and data have equal draws."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -100,7 +100,7 @@ class Settings(BaseModel):
         return Problem(self.build_model(), self.build_likelihood(), sampler, segment)
 
 
-def check(**values: Any) -> Settings:
+def check(**values: Any) -> AssimilationSettings:
     """Return checked settings.
 
     Raises
@@ -109,9 +109,9 @@ def check(**values: Any) -> Settings:
         Naming each setting that is wrong.
     """
     try:
-        settings = Settings(**values)
+        settings = AssimilationSettings(**values)
     except ValidationError as error:
-        said = faults.say(error, Settings)
+        said = faults.say(error, AssimilationSettings)
         raise AssimilationError(f"Settings of the assimilation: {said}.") from error
     settings.build()
     return settings

@@ -25,9 +25,9 @@ from proda.learning.store import network_checksum
 from proda.learning.unseen_file import read_unseen
 from proda.maps.cells import LandCells, land_cells
 from proda.maps.compare import positions
+from proda.maps.compute import CHUNK, MapResult, write_map
 from proda.maps.intervals import Extras
 from proda.maps.network import CellCovariates, NetworkParameters, cell_covariates
-from proda.maps.run import CHUNK, MapResult, write_map
 from proda.maps.sources import Default, Everywhere, b_by_type
 from proda.models.registry import load_model
 from proda.parameters import Bounds
@@ -89,7 +89,7 @@ def map_network(
         Cells that lack a covariate: "leave_out" counts them as `no_parameters`, "median" fills in
         the median of the training sites, and counts.
     bounds, chunk, progress, client
-        As in :func:`proda.maps.run.write_map`.
+        As in :func:`proda.maps.compute.write_map`.
 
     Raises
     ------

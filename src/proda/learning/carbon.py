@@ -14,10 +14,10 @@ from jaxtyping import Bool, Float
 
 from proda import simulate
 from proda.errors import LearningError
-from proda.evaluation.metrics import skill_of_rows
 from proda.files import load, open_netcdf
 from proda.latitude import BOTH_HEMISPHERES
 from proda.learning.layers import SiteLayers
+from proda.learning.metrics import skill_of_rows
 from proda.models.model import Reason
 from proda.observations.zones import KOEPPEN, UNKNOWN
 from proda.simulate import MEAN_B
@@ -180,7 +180,7 @@ def carbon_skill(
     Returns
     -------
     table
-        method, by, group, then the columns of :func:`proda.evaluation.metrics.skill_of_rows`.
+        method, by, group, then the columns of :func:`proda.learning.metrics.skill_of_rows`.
     """
     observed, used = layers.profiles.carbon / 1000.0, layers.used
     rows = []

@@ -11,8 +11,8 @@ from typing import Any, Literal, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 
 from proda.errors import LearningError
-from proda.evaluation.through import Split
 from proda.learning.end_to_end_settings import EndToEndSettings
+from proda.learning.through_model import Split
 from proda.models.registry import load_model
 
 Route = Literal["end-to-end", "posterior", "both"]
@@ -20,7 +20,7 @@ POSTERIOR_TABLES = ("assimilation", "filter", "training")
 """Settings that only the route from posteriors uses: any of them asks for an assimilation."""
 
 
-class Section(BaseModel):
+class SettingsTable(BaseModel):
     """A table of settings: names that are not known are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,7 +42,7 @@ def _trainer() -> Any:
         for field in dataclasses.fields(EndToEndSettings)
         if field.name != "seed"
     }
-    return create_model("Trainer", __base__=Section, **fields)
+    return create_model("Trainer", __base__=SettingsTable, **fields)
 
 
 _Trainer: Any = _trainer()
@@ -100,7 +100,7 @@ class EndToEnd(_Trainer):
             )
 
 
-class Learning(Section):
+class Learning(SettingsTable):
     """`[learning]`."""
 
     route: Route = Field(
