@@ -22,9 +22,8 @@ from scipy.stats import chisquare
 import proda
 from benchmarks.report import machine, write_report
 from proda.files import open_dataset
-from proda.inference.assimilation_settings import AssimilationSettings
+from proda.inference.assimilation_settings import SD_LOG, AssimilationSettings
 from proda.inference.batch import calls
-from proda.inference.likelihood import SD_LOG
 from proda.inference.profiles import Profiles
 from proda.inference.samplers.sampler import find_start
 from proda.inference.sampling import advance, chain_keys, start

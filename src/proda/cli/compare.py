@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from proda.cli.app import app
@@ -170,7 +170,7 @@ def _print_totals(table: pd.DataFrame) -> None:
     print_table(
         "Soil carbon of the globe (Pg C)",
         ["source", "state", *stocks],
-        [[source, state, *(formatted(means.get(s, np.nan), ",.0f") for s in stocks)]
+        [[source, state, *(formatted(means.get(s, math.nan), ",.0f") for s in stocks)]
          for (source, state), means in wide.items()],
         right=range(2, 2 + len(stocks)),
     )  # fmt: skip

@@ -9,7 +9,8 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, formatted, print_table
-from proda.inference.diagnostics.filter import Filter
+from proda.cli.options import option
+from proda.inference.filter_settings import FilterSettings
 
 if TYPE_CHECKING:
     from proda.inference.assessment import Assessment
@@ -23,20 +24,10 @@ if TYPE_CHECKING:
 )
 def diagnose(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished `proda assimilate`.")],
-    max_gelman_rubin: Annotated[
-        float, typer.Option(help="Mean Gelman-Rubin statistic over parameters must be below.")
-    ] = Filter.max_gelman_rubin,
-    min_nse: Annotated[
-        float, typer.Option(help="Nash-Sutcliffe efficiency must be above.")
-    ] = Filter.min_nash_sutcliffe,
-    max_rhat: Annotated[
-        float | None,
-        typer.Option(help="Largest rank-normalised R-hat must be below. Without it: any."),
-    ] = None,
-    min_ess: Annotated[
-        float | None,
-        typer.Option(help="Smallest effective size must be at least this. Without it: any."),
-    ] = None,
+    max_gelman_rubin: float = option(FilterSettings, "max_gelman_rubin"),
+    min_nse: float = option(FilterSettings, "min_nse"),
+    max_rhat: float | None = option(FilterSettings, "max_rhat"),
+    min_ess: float | None = option(FilterSettings, "min_ess"),
     output: Annotated[
         Path | None,
         typer.Option(help="Write the posteriors of the kept sites, for the network (.nc, .zarr)."),
@@ -69,7 +60,10 @@ def diagnose(
     if plots is None and (site is not None or land_mask is not None):
         raise AssimilationError("--site and --land-mask are for the figures: give --plots, too.")
     draws, summary = open_posterior(folder)
-    found = assess(summary, Filter(max_gelman_rubin, min_nse, max_rhat, min_ess))
+    limits = FilterSettings(
+        max_gelman_rubin=max_gelman_rubin, min_nse=min_nse, max_rhat=max_rhat, min_ess=min_ess
+    )
+    found = assess(summary, limits.build())
     _print(found)
     if table is not None:
         write_table(found, table)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from proda.cli.console import console, formatted, print_table
 
@@ -41,7 +40,7 @@ def print_totals(table: pd.DataFrame) -> None:
             keys = [(stock, label, zone) for zone in zones]
             each = {name: [values[key] for key in keys] for name, values in columns.items()}
             rows.append([label, *map(carbon, each["mean"]), f"{each['answered'][0]:.1%}"])
-            if np.isfinite(each["sd"][0]):
+            if math.isfinite(each["sd"][0]):
                 rows.append(["  sd", *map(carbon, each["sd"]), ""])
                 rows.append(["  5 %", *map(carbon, each["q05"]), ""])
                 rows.append(["  95 %", *map(carbon, each["q95"]), ""])

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proda.cli.app import app
+from proda.cli.options import option
+from proda.maps.map_settings import MapSettings
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -71,9 +73,7 @@ def map_(
     default: Annotated[
         bool, typer.Option("--default", help="The model's ad hoc parameters everywhere.")
     ] = False,
-    b: Annotated[
-        float | None, typer.Option("--b", help="With --default: CLM5's b. [0.966]")
-    ] = None,
+    b: float | None = option(MapSettings, "b", "--b"),
     plant_types: Annotated[
         Path | None, typer.Option(help="With --default: grid of plant functional types.")
     ] = None,
@@ -94,7 +94,7 @@ def map_(
     bounds: Annotated[
         str, typer.Option(help="Limits of parameters: physical, or prior.")
     ] = "physical",
-    chunk: Annotated[int, typer.Option(help="Cells computed together.")] = 4096,
+    chunk: int = option(MapSettings, "chunk"),
     workers: Annotated[
         int | None, typer.Option(help="Worker processes; without it, threads of this one.")
     ] = None,

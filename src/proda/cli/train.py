@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import typer
 
 from proda.cli.app import app
@@ -285,6 +284,8 @@ class _Shown:
         self.bar.update(self.now, description=name)
 
     def losses(self, told: Progress) -> None:
+        import numpy as np
+
         kind, losses = "validation", told.validation_loss
         if not np.isfinite(losses).any():  # no site is set aside
             kind, losses = "training", told.training_loss

@@ -18,12 +18,12 @@ from proda.drivers.climate_input import (
     OPTIONAL,
     check_ranges,
 )
+from proda.drivers.forcing_settings import W_FLOOR
 from proda.drivers.rules import RULES, ClimateRules
 from proda.drivers.soil_physics import (
     DRAINAGE,
     FREEZING_K,
     SNOW_DAMPING,
-    W_FLOOR,
     active_layer_depth,
     air_wave,
     annual_amplitude,

@@ -13,12 +13,10 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
 from proda import files
+from proda.drivers.forcing_settings import LIMIT_KM
 from proda.drivers.grids import standard_grid
 from proda.errors import ForcingError, SiteError
 from proda.places import chord_km, great_circle_km, unit_vectors
-
-LIMIT_KM = 100.0
-"""A half-degree cell's centre is at most 39 km from any of its points; this adds one neighbour."""
 
 
 @dataclass(frozen=True)

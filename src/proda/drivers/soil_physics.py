@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from proda.drivers.forcing_settings import W_FLOOR
 from proda.forcing import N_MONTHS
 from proda.grid import CLM5_GRID, Grid
 
@@ -38,7 +39,6 @@ PSI_MIN_MPA = -2.0
 PSI_MIN_DECOMPOSERS_MPA = -15.0
 """Potential at which microbial respiration ends in mineral soil (Manzoni et al. 2012), MPa."""
 PSI_MAX_MPA = -0.002
-W_FLOOR = 0.05
 
 
 def annual_amplitude(

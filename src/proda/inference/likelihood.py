@@ -11,10 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from proda.inference.assimilation_settings import SD_LOG
 from proda.parameters import Parameter
-
-SD_LOG = 0.25
-"""Standard deviation of a measured layer's error, in natural logarithms, unless estimated."""
 
 
 class Measured(eqx.Module):

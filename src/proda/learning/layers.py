@@ -18,9 +18,9 @@ from proda import files
 from proda.errors import LearningError
 from proda.forcing import Forcing
 from proda.grid import Grid
-from proda.inference.assimilation_settings import AssimilationSettings, check
+from proda.inference.assimilation_settings import AssimilationSettings, Operator, check
 from proda.inference.likelihood import Likelihood
-from proda.inference.operator import Operator, observe, weights
+from proda.inference.operator import observe, weights
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.sites import assemble, usable
 from proda.inference.target import Site

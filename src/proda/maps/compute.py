@@ -18,15 +18,13 @@ from proda.maps.cells import land_cells
 from proda.maps.chunks import ChunkFolder
 from proda.maps.ensemble import QUANTILES
 from proda.maps.intervals import Extras
+from proda.maps.map_settings import CHUNK
 from proda.maps.plan import MapPlan, run_settings
 from proda.maps.sources import Ensemble, ParameterSource, Predict
 from proda.maps.write import assemble
 from proda.models.model import SoilModel
 from proda.parameters import Bounds
 from proda.simulate import Progress
-
-CHUNK = 4096
-"""Cells per chunk: 63 MB of float64 forcing and, for ten members, about 40 MB of results."""
 
 
 @dataclass(frozen=True)

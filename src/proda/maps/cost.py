@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from proda.errors import MapError
-from proda.maps.compute import CHUNK
+from proda.maps.map_settings import CHUNK
 from proda.maps.write import BUDGET
 
 COLUMN_BYTES = 8 * (4 * 240 + 20 + 4 + 24 + 1)

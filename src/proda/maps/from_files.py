@@ -25,8 +25,9 @@ from proda.learning.store import network_checksum
 from proda.learning.unseen_file import read_unseen
 from proda.maps.cells import LandCells, land_cells
 from proda.maps.compare import positions
-from proda.maps.compute import CHUNK, MapResult, write_map
+from proda.maps.compute import MapResult, write_map
 from proda.maps.intervals import Extras
+from proda.maps.map_settings import CHUNK
 from proda.maps.network import CellCovariates, NetworkParameters, cell_covariates
 from proda.maps.sources import Default, Everywhere, b_by_type
 from proda.models.registry import load_model

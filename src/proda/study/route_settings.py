@@ -8,22 +8,17 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
+from pydantic import Field, create_model, field_validator
 
 from proda.errors import LearningError
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.through_model import Split
 from proda.models.registry import load_model
+from proda.settings_table import SettingsTable
 
 Route = Literal["end-to-end", "posterior", "both"]
 POSTERIOR_TABLES = ("assimilation", "filter", "training")
 """Settings that only the route from posteriors uses: any of them asks for an assimilation."""
-
-
-class SettingsTable(BaseModel):
-    """A table of settings: names that are not known are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _meanings(kind: type) -> dict[str, str]:
