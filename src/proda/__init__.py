@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from proda.api import sample_forcing as sample_forcing
     from proda.api import train as train
     from proda.api import train_end_to_end as train_end_to_end
+    from proda.citations import Citations as Citations
+    from proda.citations import cite as cite
     from proda.comparison.inputs import ModelFiles as ModelFiles
     from proda.comparison.run import Comparison as Comparison
     from proda.errors import AssimilationError as AssimilationError
@@ -68,6 +70,7 @@ _HOME = {
     "Assimilation": "proda.api",
     "AssimilationError": "proda.errors",
     "AssimilationSettings": "proda.inference.settings:Settings",
+    "Citations": "proda.citations",
     "Comparison": "proda.comparison.run",
     "ComparisonError": "proda.errors",
     "EndToEndResult": "proda.evaluation.through:ThroughResult",
@@ -96,6 +99,7 @@ _HOME = {
     "TrainingResult": "proda.evaluation.train",
     "assimilate": "proda.api",
     "build_profiles": "proda.api",
+    "cite": "proda.citations",
     "compare": "proda.api",
     "components": "proda.simulate",
     "default_parameters": "proda.simulate",
@@ -127,6 +131,7 @@ __all__ = [
     "Assimilation",
     "AssimilationError",
     "AssimilationSettings",
+    "Citations",
     "Comparison",
     "ComparisonError",
     "EndToEndResult",
@@ -155,6 +160,7 @@ __all__ = [
     "TrainingResult",
     "assimilate",
     "build_profiles",
+    "cite",
     "compare",
     "components",
     "default_parameters",
