@@ -8,6 +8,7 @@ import sys
 
 import pandas as pd
 import pytest
+from markdown.extensions.toc import slugify
 from typer.testing import CliRunner
 
 import proda
@@ -15,8 +16,10 @@ from proda.cli import app
 from proda.inference.samplers.registry import SAMPLERS
 from proda.models.registry import MODELS
 from proda.references import bibliography, cited
+from tests.conftest import HERE
 from tests.run_folders import made_run
 
+ROOT = HERE.parent
 UNKNOWN = {"Mishra et al. 2020"}
 """Cited works of which the bibliography has no reference: `proda cite` says so."""
 
@@ -101,3 +104,27 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         proda.cite(tmp_path)
     with pytest.raises(proda.FileError, match="there is no such folder"):
         proda.cite(tmp_path / "nowhere")
+
+
+def _anchors(page: str) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", (ROOT / page).read_text(), re.MULTILINE)
+    return {slugify(heading, "-") for heading in headings}
+
+
+def test_what_docstrings_cite_of_the_manual_exists():
+    """Every `docs/PAGE.md` in the code is a page, and what follows its # a heading of it."""
+    found = []
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for page, anchor in re.findall(r"(docs/[\w/]+\.md)(?:#([\w-]+))?", path.read_text()):
+            assert (ROOT / page).is_file(), (path, page)
+            assert not anchor or anchor in _anchors(page), (path, page, anchor)
+            found.append(anchor)
+    assert len([anchor for anchor in found if anchor]) >= 30
+
+
+def test_nothing_cites_a_document_outside_the_project():
+    for folder in ("src", "tests", "docs", "benchmarks", "tools"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in (".py", ".md", ".toml") and path != HERE / "test_citations.py":
+                text = path.read_text()
+                assert not re.search(r"\bscience(_next)?\.md|\bscience: |\bdesign\.md", text), path
