@@ -9,6 +9,7 @@ import sys
 from proda import termination
 from proda.cli import (
     assimilate,
+    cite,
     column,
     compare,
     covariates,
@@ -30,6 +31,7 @@ from proda.cli.console import errors
 __all__ = [
     "app",
     "assimilate",
+    "cite",
     "column",
     "compare",
     "covariates",
