@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from proda.api import train_end_to_end as train_end_to_end
     from proda.citations import Citations as Citations
     from proda.citations import cite as cite
+    from proda.comparison.comparison import Comparison as Comparison
     from proda.comparison.inputs import ModelFiles as ModelFiles
-    from proda.comparison.run import Comparison as Comparison
     from proda.errors import AssimilationError as AssimilationError
     from proda.errors import ComparisonError as ComparisonError
     from proda.errors import FileError as FileError
@@ -42,22 +42,22 @@ if TYPE_CHECKING:
     from proda.errors import ObservationError as ObservationError
     from proda.errors import ParameterError as ParameterError
     from proda.errors import ProdaError as ProdaError
-    from proda.evaluation.evaluate import Evaluation as Evaluation
-    from proda.evaluation.through import ThroughResult as EndToEndResult
-    from proda.evaluation.train import TrainingResult as TrainingResult
     from proda.examples import example_columns as example_columns
     from proda.forcing import Forcing as Forcing
     from proda.inference.assessment import Assessment as Assessment
     from proda.inference.assessment import kept_posterior as kept_posterior
+    from proda.inference.assimilation_settings import AssimilationSettings as AssimilationSettings
     from proda.inference.batch import Stopped as Stopped
     from proda.inference.diagnostics.filter import Filter as Filter
-    from proda.inference.settings import Settings as AssimilationSettings
     from proda.learning.end_to_end_settings import EndToEndSettings as EndToEndSettings
-    from proda.learning.settings import LearningSettings as LearningSettings
+    from proda.learning.evaluate import Evaluation as Evaluation
+    from proda.learning.from_posteriors import TrainingResult as TrainingResult
+    from proda.learning.learning_settings import LearningSettings as LearningSettings
+    from proda.learning.through_model import ThroughResult as EndToEndResult
     from proda.models.model import Reason as Reason
     from proda.models.model import SoilModel as SoilModel
     from proda.models.registry import load_model as load_model
-    from proda.observations.settings import Settings as ProfileSettings
+    from proda.observations.profile_settings import ProfileSettings as ProfileSettings
     from proda.simulate import components as components
     from proda.simulate import default_parameters as default_parameters
     from proda.simulate import integrate as integrate
@@ -69,26 +69,26 @@ _HOME = {
     "Assessment": "proda.inference.assessment",
     "Assimilation": "proda.api",
     "AssimilationError": "proda.errors",
-    "AssimilationSettings": "proda.inference.settings:Settings",
+    "AssimilationSettings": "proda.inference.assimilation_settings",
     "Citations": "proda.citations",
-    "Comparison": "proda.comparison.run",
+    "Comparison": "proda.comparison.comparison",
     "ComparisonError": "proda.errors",
-    "EndToEndResult": "proda.evaluation.through:ThroughResult",
+    "EndToEndResult": "proda.learning.through_model:ThroughResult",
     "EndToEndSettings": "proda.learning.end_to_end_settings",
-    "Evaluation": "proda.evaluation.evaluate",
+    "Evaluation": "proda.learning.evaluate",
     "FileError": "proda.errors",
     "Filter": "proda.inference.diagnostics.filter",
     "Forcing": "proda.forcing",
     "ForcingError": "proda.errors",
     "LearningError": "proda.errors",
-    "LearningSettings": "proda.learning.settings",
+    "LearningSettings": "proda.learning.learning_settings",
     "MapError": "proda.errors",
     "ModelError": "proda.errors",
     "ModelFiles": "proda.comparison.inputs",
     "ObservationError": "proda.errors",
     "ParameterError": "proda.errors",
     "ProdaError": "proda.errors",
-    "ProfileSettings": "proda.observations.settings:Settings",
+    "ProfileSettings": "proda.observations.profile_settings",
     "ProfileTables": "proda.api",
     "Reason": "proda.models.model",
     "SampledCovariates": "proda.api",
@@ -96,7 +96,7 @@ _HOME = {
     "SoilModel": "proda.models.model",
     "Stopped": "proda.inference.batch",
     "SyntheticWorld": "proda.study.twin:TwinWorld",
-    "TrainingResult": "proda.evaluation.train",
+    "TrainingResult": "proda.learning.from_posteriors",
     "assimilate": "proda.api",
     "build_profiles": "proda.api",
     "cite": "proda.citations",

@@ -23,12 +23,13 @@ import pandas as pd
 import xarray as xr
 
 from proda import cf, files
+from proda.comparison.comparison import Comparison, compare_models, covariates_of_run, files_of_run
 from proda.comparison.inputs import ModelFiles
-from proda.comparison.run import Comparison, compare_models, covariates_of_run, files_of_run
 from proda.drivers import climate as climate_rules
 from proda.drivers import covariates as grids
 from proda.drivers import sampling
 from proda.drivers.climate_input import open_climate
+from proda.drivers.forcing_settings import LIMIT_KM
 from proda.drivers.sites import as_sites, read_sites
 from proda.errors import (
     AssimilationError,
@@ -37,29 +38,28 @@ from proda.errors import (
     MapError,
     ObservationError,
 )
-from proda.evaluation.evaluate import Evaluation, evaluate_network
-from proda.evaluation.predict import predict_table
-from proda.evaluation.through import Split, ThroughResult
-from proda.evaluation.through import train_end_to_end as train_through
-from proda.evaluation.train import TrainingResult, train_network
 from proda.forcing import Forcing
 from proda.inference.assessment import Assessment, assess, kept_posterior
+from proda.inference.assimilation_run import Run, create, open_posterior
+from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.batch import Control
 from proda.inference.cluster_settings import client_from, read_cluster
 from proda.inference.diagnostics.filter import Filter
 from proda.inference.profiles import read_profiles
-from proda.inference.run import Run, create, open_posterior
 from proda.inference.runner import Progress, total_evaluations, work
-from proda.inference.settings import Settings as AssimilationSettings
 from proda.learning.end_to_end_settings import EndToEndSettings
+from proda.learning.evaluate import Evaluation, evaluate_network
 from proda.learning.features import Missing
-from proda.learning.settings import LearningSettings
-from proda.maps import stage
+from proda.learning.from_posteriors import TrainingResult, train_network
+from proda.learning.learning_settings import LearningSettings
+from proda.learning.predict import predict_table
+from proda.learning.through_model import Split, ThroughResult
+from proda.learning.through_model import train_end_to_end as train_through
+from proda.maps import from_files as stage
 from proda.maps.totals import open_map
 from proda.observations.build import build
+from proda.observations.profile_settings import ProfileSettings, from_mapping, read_settings
 from proda.observations.schema import REJECTED_COLUMNS, read_table
-from proda.observations.settings import Settings as ProfileSettings
-from proda.observations.settings import from_mapping, read_settings
 from proda.observations.summary import Summary, read_build
 from proda.parameters import Bounds
 from proda.simulate import MEAN_B
@@ -244,7 +244,7 @@ def sample_forcing(
     sites: Table | ProfileTables,
     output: PathLike | None = None,
     *,
-    limit_km: float = sampling.LIMIT_KM,
+    limit_km: float = LIMIT_KM,
 ) -> SampledForcing:
     """Take the forcing of each site's nearest usable cell (`proda forcing at-sites`).
 
@@ -282,7 +282,7 @@ def sample_covariates(
     sites: Table | ProfileTables | None = None,
     output: PathLike | None = None,
     *,
-    limit_km: float = sampling.LIMIT_KM,
+    limit_km: float = LIMIT_KM,
 ) -> SampledCovariates:
     """Take the covariates of sites, or of every usable cell (`proda covariates build`).
 
