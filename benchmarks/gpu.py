@@ -61,7 +61,7 @@ from proda.maps.compute import write_map
 from proda.maps.members import _block, run_members
 from proda.maps.sources import Ensemble
 from proda.models.model import SoilModel
-from proda.simulate import CPU_BLOCK, MEAN_B
+from proda.simulate import CPU_BLOCK
 
 MODELS = ("clm5", "compas")
 CHAINS = 3
@@ -394,7 +394,7 @@ def first_epoch(sites: Any, problem: Any, batch: int, visits: int, members: int)
     design = plan(p.latitude, p.longitude, network)
     train, validation = (np.tile(rows, (1, visits)) for rows in (design.train, design.validation))
     design = TrainingPlan(train, validation, design.fold, design.member)
-    starts = np.tile(logit(default_share(sites.layers, MEAN_B)), (members, 1))
+    starts = np.tile(logit(default_share(sites.layers)), (members, 1))
     varies = np.ones(starts.shape[1], bool)
     loss = end_to_end_loss(encoded.inputs, problem, varies, settings)
     runs = runs_of(design, starts, settings.seed)

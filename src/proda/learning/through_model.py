@@ -58,7 +58,6 @@ from proda.learning.unseen import (
     skill_table,
 )
 from proda.learning.unseen_file import write_unseen
-from proda.simulate import MEAN_B
 
 Split = Literal["5-degree", "2-degree", "random"]
 """How sites are divided into folds: whole blocks of the map, or at random."""
@@ -163,7 +162,7 @@ def train_end_to_end(
     problem = problem_of(sites.layers, settings)
     firsts = np.array([int(np.flatnonzero(design.fold == f)[0]) for f in np.unique(design.fold)])
     tell("calibrated constant")
-    default = default_share(sites.layers, MEAN_B)
+    default = default_share(sites.layers)
     constants, _ = fit_constants(problem, default, design.select(firsts), settings, progress)
     of_fold = dict(zip(design.fold[firsts].tolist(), constants, strict=True))
     starts = starts_of(design, of_fold, default, settings)
