@@ -306,6 +306,7 @@ def test_figures_say_what_they_show(world):
         "carbon_before_clm5_compas", "carbon_after_clm5_compas", "components_before_clm5_compas",
         "components_after_clm5_compas", "litter_to_soil_before_clm5_compas",
         "litter_to_soil_after_clm5_compas", "preference_clm5_compas", "michaelis_compas", "zonal",
+        "evidence",
     }  # fmt: skip
     figure = makers["carbon_after_clm5_compas"]()
     row = result.tables["correlations"].set_index(["state", "variable"]).loc["after"]

@@ -11,6 +11,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, formatted, print_table, progress
+from proda.cli.evidence import print_choice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,14 @@ def compare(
     sites: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE: table of `proda diagnose`.")
     ] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FOLDER: network that learnt from posteriors (places left out)."),
+    ] = None,
+    end_to_end_network: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FOLDER: network that learnt end to end (places left out)."),
+    ] = None,
     forcing: Annotated[
         Path | None, typer.Option(help="Forcing at the sites (Michaelis constants there).")
     ] = None,
@@ -70,7 +79,8 @@ def compare(
     from proda.errors import ComparisonError
 
     named = {"maps": model, "end_to_end": end_to_end, "default": default, "summary": summary,
-             "sites": sites}  # fmt: skip
+             "sites": sites, "network": network,
+             "end_to_end_network": end_to_end_network}  # fmt: skip
     if (run is None) == (not model and not end_to_end):
         raise ComparisonError(
             "Give either the folder of a study, or --model (--end-to-end) NAME=FILE twice."
@@ -78,7 +88,7 @@ def compare(
     if run is not None:
         if any(named.values()):
             raise ComparisonError(
-                "--default, --summary and --sites go with --model or --end-to-end."
+                "--default, --summary, --sites and networks go with --model or --end-to-end."
             )
         files = files_of_run(run)
         covariates = covariates or covariates_of_run(run)
@@ -151,6 +161,7 @@ def _print(result: Comparison) -> None:
              for _, r in rows.iterrows()],
             right=range(2, 7),
         )  # fmt: skip
+    print_choice(result.tables)
     for route, findings in result.findings.groupby("route", sort=False):
         counts = findings["verdict"].value_counts()
         print_table(

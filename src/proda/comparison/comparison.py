@@ -27,7 +27,15 @@ from proda.comparison.inputs import (
     path_if_there,
     states_of,
 )
+from proda.comparison.left_out import left_out_choice, skill_table
 from proda.comparison.michaelis import michaelis_table, ratios_at_sites
+from proda.comparison.model_choice import (
+    Choice,
+    evidence_table,
+    joined,
+    site_scores,
+    stacking_table,
+)
 from proda.comparison.paper import PAIR
 from proda.comparison.preference import not_comparable, preference_table, site_differences
 from proda.comparison.regions import REGIONS, Region, log_ratio, region_table, zonal_table
@@ -44,7 +52,8 @@ CLIMATE = "koppen_class"
 """The covariate that groups sites by climate."""
 
 TABLES = ("correlations", "regions", "zonal", "totals", "references", "michaelis", "preference",
-          "parameters", "fit", "compensation", "findings")  # fmt: skip
+          "parameters", "fit", "compensation", "findings", "evidence", "stacking",
+          "skill_left_out")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +116,7 @@ def compare_models(
     """
     boxes = REGIONS if regions is None else {**REGIONS, **regions}
     opened = open_models(models)
-    ahead = sum(len(states_of(opened, pair)) for pair in pairs(opened)) * len(COMPARED) + 6
+    ahead = sum(len(states_of(opened, pair)) for pair in pairs(opened)) * len(COMPARED) + 7
     done = 0
 
     def step() -> None:
@@ -117,7 +126,7 @@ def compare_models(
             progress(done, ahead)
 
     known = None if reference is None else files.load(files.open_dataset(reference), reference)
-    site_table = None if covariates is None else _covariates(covariates)
+    site_table = None if covariates is None else read_climate(covariates)
     tables = {"correlations": correlation_table(opened, step)}
     tables["regions"] = region_table(opened, boxes)
     step()
@@ -132,6 +141,8 @@ def compare_models(
     tables["preference"] = preference_table(opened, sites, site_table)
     tables["parameters"], tables["fit"] = parameter_table(opened), fit_table(opened)
     step()
+    tables |= choice_tables(opened, site_table)
+    step()
     tables["compensation"] = compensation_table(opened)
     tables["findings"] = findings_by_route(tables, opened, why.get(PAIR, ""))
     step()
@@ -140,6 +151,28 @@ def compare_models(
     _write(result, Path(output))
     step()
     return result
+
+
+def choice_tables(
+    models: Mapping[str, OpenedModel], covariates: pd.DataFrame | None
+) -> dict[str, pd.DataFrame]:
+    """Return the tables that say which of all models the data prefer, by zone.
+
+    Parameters
+    ----------
+    models
+        With their summaries and networks; maps are not needed.
+    covariates
+        Of the sites, with `koppen_class`; None: zones are those of latitude.
+
+    Returns
+    -------
+    `evidence`, `stacking` (:mod:`proda.comparison.model_choice`) and `skill_left_out`
+    (:func:`proda.comparison.left_out.skill_table`).
+    """
+    choice: Choice = joined(site_scores(models, covariates), left_out_choice(models, covariates))
+    return {"evidence": evidence_table(choice), "stacking": stacking_table(choice),
+            "skill_left_out": skill_table(models)}  # fmt: skip
 
 
 def difference_maps(models: Mapping[str, OpenedModel]) -> xr.Dataset:
@@ -227,6 +260,8 @@ def files_of_run(run: str | os.PathLike[str]) -> dict[str, ModelFiles]:
             sites=path_if_there(place.site_table(model)),
             forcing=path_if_there(place.sites),
             end_to_end=path_if_there(place.end_to_end_map(model)),
+            network=path_if_there(place.network(model)),
+            end_to_end_network=path_if_there(place.end_to_end(model)),
         )
         for model in sorted(folder.name for folder in place.path.glob("*/"))
         if place.map(model).is_file() or place.end_to_end_map(model).is_file()
@@ -248,7 +283,14 @@ def covariates_of_run(folder: str | os.PathLike[str]) -> Path | None:
     return path
 
 
-def _covariates(path: str | os.PathLike[str]) -> pd.DataFrame:
+def read_climate(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read covariates of sites that hold their climate class.
+
+    Raises
+    ------
+    ComparisonError
+        If the table cannot be read, or lacks sites or classes.
+    """
     return files.read_parquet(path, needed=("site", CLIMATE), kind=ComparisonError)
 
 

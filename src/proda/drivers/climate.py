@@ -1,4 +1,7 @@
-"""Forcing estimated from annual climate, for users without CLM output (science: section 9)."""
+"""Forcing estimated from annual climate, for users without CLM output.
+
+Equations: docs/theory.md#forcing-estimated-from-climate.
+"""
 
 from __future__ import annotations
 
@@ -50,10 +53,11 @@ def litter_inputs(
     metabolic: Float[np.ndarray, "*n"],
     structural: Float[np.ndarray, "*n"],
 ) -> Float[np.ndarray, "*n litter"]:
-    """Annual carbon input to CWD, metabolic, cellulose and lignin litter (science: section 9).
+    """Annual carbon input to CWD, metabolic, cellulose and lignin litter.
 
     Structural litter is two parts cellulose and one part lignin litter; coarse woody debris takes
-    what NPP leaves, and nothing where litter exceeds NPP. All in one unit.
+    what NPP leaves, and nothing where litter exceeds NPP. All in one unit
+    (docs/theory.md#forcing-estimated-from-climate).
     """
     woody = np.maximum(npp - metabolic - structural, 0.0)
     return np.stack([woody, metabolic, structural * (2 / 3), structural / 3], axis=-1)
@@ -66,7 +70,9 @@ def estimate_columns(
     grid: Grid = CLM5_GRID,
     rules: ClimateRules = RULES["standard"],
 ) -> dict[str, np.ndarray]:
-    """Estimate the forcing of n columns from their annual climate (science: section 9).
+    """Estimate the forcing of n columns from their annual climate.
+
+    Equations: docs/theory.md#forcing-estimated-from-climate.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How well a modelled profile explains a measured one (science: section 8)."""
+"""How well a modelled profile explains a measured one (docs/theory.md#likelihoods-and-prior)."""
 
 from __future__ import annotations
 

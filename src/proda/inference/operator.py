@@ -1,4 +1,4 @@
-"""From modelled layers to measured ones: the observation operator (science: section 8).
+"""From modelled layers to measured ones: the observation operator (docs/theory.md#observation).
 
 Carbon between the nodes follows a monotone cubic (PCHIP, Fritsch and Carlson 1980), as in the
 study. Its value at a depth and its mean over an interval are both linear in the values and slopes

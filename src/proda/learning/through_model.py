@@ -344,6 +344,7 @@ def _rows(sites: CarbonSites, answers: dict[str, Answer], fold: np.ndarray) -> p
     p, site = sites.layers.profiles, sites.layers.row_site
     columns: dict[str, Any] = {
         "site": p.site[site], "upper": p.upper, "lower": p.lower, "fold": fold[site],
+        "latitude": p.latitude[site], "longitude": p.longitude[site],
         "used": sites.layers.used, "observed": p.carbon / 1000.0,
     }  # fmt: skip
     for name, answer in answers.items():

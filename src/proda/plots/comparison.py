@@ -16,6 +16,7 @@ from proda.comparison.inputs import AFTER, COMPONENTS, ROUTES, STOCK, grid_of, p
 from proda.maps.totals import land_area
 from proda.plots.comparison_maps import carbon_maps, component_maps, zonal_figure
 from proda.plots.comparison_sites import michaelis_figure, preference_figure
+from proda.plots.evidence import evidence_figure
 from proda.plots.style import save_all
 
 LITTER = "litter_to_soil"
@@ -65,6 +66,8 @@ def figures(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
             drawn[f"michaelis_{tail}{name}"] = partial(
                 michaelis_figure, at_sites, there, land_area(there)
             )
+    if (tables["evidence"]["sites"] > 0).any():
+        drawn["evidence"] = partial(evidence_figure, tables["evidence"], tables["stacking"])
     # With more than two models there is no one r of the cells.
     only = r_of_cells if len(opened) == 2 else None
     drawn["zonal"] = partial(zonal_figure, tables["zonal"], correlations=only)

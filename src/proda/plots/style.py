@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from matplotlib.figure import Figure
 from proda.errors import FileError
 from proda.files import whole_file
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-"""Okabe and Ito (2008): told apart with any common colour vision, and in grey."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999",
+           "#661100")  # fmt: skip
+"""Okabe and Ito (2008) and a dark brown: told apart with any common colour vision, and in grey."""
+LINES = ("-", "--", "-.", ":")
+"""Styles of lines, so that many curves need not be told apart by colour alone."""
 
 SEQUENTIAL = "viridis"
 DIVERGING = "RdBu_r"
@@ -39,6 +43,11 @@ _STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "savefig.dpi": 200,
 }
+
+
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each name, in their order; beyond nine names colours come again."""
+    return dict(zip(names, cycle(COLOURS), strict=False))
 
 
 @contextmanager

@@ -106,9 +106,9 @@ def _files_of_routes(place: StudyFolder) -> dict[str, ModelFiles]:
     for model in place.settings.study.models:
         there = of_run[model]
         if not learning.through:
-            there = replace(there, end_to_end=None)
+            there = replace(there, end_to_end=None, end_to_end_network=None)
         if not learning.posterior:
-            there = replace(there, maps=None, summary=None, sites=None)
+            there = replace(there, maps=None, summary=None, sites=None, network=None)
         found[model] = there
     return found
 

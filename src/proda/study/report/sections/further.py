@@ -9,7 +9,8 @@ from proda.study.report.blocks import Block, Notice, Section
 from proda.study.report.results import StudyResults
 
 SHOWN = ("correlations", "regions", "totals", "references", "michaelis", "preference", "findings",
-         "truth", "compensation", "fit", "parameters")  # fmt: skip
+         "truth", "compensation", "fit", "parameters", "evidence", "stacking",
+         "skill_left_out")  # fmt: skip
 """Tables of the comparison that other sections show."""
 
 
