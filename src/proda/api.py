@@ -53,7 +53,7 @@ from proda.learning.features import Missing
 from proda.learning.from_posteriors import TrainingResult, train_network
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.predict import predict_table
-from proda.learning.through_model import Split, ThroughResult
+from proda.learning.through_model import ThroughResult
 from proda.learning.through_model import train_end_to_end as train_through
 from proda.maps import from_files as stage
 from proda.maps.totals import open_map
@@ -62,6 +62,7 @@ from proda.observations.profile_settings import ProfileSettings, from_mapping, r
 from proda.observations.schema import REJECTED_COLUMNS, read_table
 from proda.observations.summary import Summary, read_build
 from proda.parameters import Bounds
+from proda.validation_settings import END_TO_END, FOLDS, FROM_POSTERIORS, SPLIT, TREES, Split
 
 PathLike = str | os.PathLike[str]
 Report = Callable[[int, int, str], None]
@@ -445,10 +446,10 @@ def train(
     profiles: Profiles | None = None,
     forcing: SiteForcing | None = None,
     assimilation: PathLike | Assimilation | None = None,
-    folds: int = 5,
-    fold_members: int = 4,
+    folds: int = FOLDS,
+    fold_members: int = FROM_POSTERIORS,
     random_folds: bool = False,
-    trees: int = 200,
+    trees: int = TREES,
     curve: bool = True,
     missing: Missing = "leave_out",
     progress: Report | None = None,
@@ -516,9 +517,9 @@ def train_end_to_end(
     profiles: Profiles,
     forcing: SiteForcing,
     variant: str = "default",
-    folds: int = 5,
-    fold_members: int = 2,
-    split: Split = "5-degree",
+    folds: int = FOLDS,
+    fold_members: int = END_TO_END,
+    split: Split = SPLIT,
     residual: bool = False,
     missing: Missing = "leave_out",
     progress: Report | None = None,

@@ -18,7 +18,6 @@ import xarray as xr
 from proda import files
 from proda.errors import LearningError
 from proda.inference.assimilation_run import open_posterior
-from proda.learning import baselines
 from proda.learning.carbon import (
     ASSIMILATED,
     DEFAULT,
@@ -43,6 +42,7 @@ from proda.learning.store import save_ensemble
 from proda.learning.train import Progress
 from proda.learning.validation import NETWORK, CrossValidation
 from proda.places import check_dataset_sites
+from proda.validation_settings import FOLDS, FROM_POSTERIORS, TREES
 
 BASELINES = ("mean", "nearest_site", "random_forest")
 SKILL_PARAMETERS, SKILL_CARBON = "skill_parameters.csv", "skill_carbon.csv"
@@ -77,10 +77,10 @@ def train_network(
     profiles: str | os.PathLike[str] | None = None,
     forcing: str | os.PathLike[str] | None = None,
     assimilation: str | os.PathLike[str] | None = None,
-    folds: int = 5,
-    fold_members: int = 4,
+    folds: int = FOLDS,
+    fold_members: int = FROM_POSTERIORS,
     spatial: bool = True,
-    trees: int = baselines.TREES,
+    trees: int = TREES,
     jobs: int = 1,
     curve: bool = True,
     importance: int = 1,
