@@ -61,7 +61,7 @@ from proda.maps.compute import write_map
 from proda.maps.members import _block, run_members
 from proda.maps.sources import Ensemble
 from proda.models.model import SoilModel
-from proda.simulate import CPU_BLOCK, MEAN_B
+from proda.simulate import CPU_BLOCK
 
 MODELS = ("clm5", "compas")
 CHAINS = 3
@@ -389,7 +389,7 @@ def first_epoch(sites: Any, problem: Any, batch: int, visits: int, members: int)
     """Return what one epoch is called with: some networks that visit every site so many times."""
     settings = EndToEndSettings(members=members, batch_size=batch)
     network = settings.network()
-    share = default_share(sites.layers, MEAN_B)
+    share = default_share(sites.layers)
     inputs = end_to_end_inputs(sites, {NO_FOLD: share}, settings).by_fold
     p = sites.layers.profiles
     design = plan(p.latitude, p.longitude, network)

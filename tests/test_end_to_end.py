@@ -116,7 +116,7 @@ def test_intervals_hold_at_places_left_out(trained):
 def inputs_of(sites, fold):
     """Inputs as `train_end_to_end` makes them."""
     p = sites.layers.profiles
-    problem, start = problem_of(sites.layers, SETTINGS), default_share(sites.layers, MEAN_B)
+    problem, start = problem_of(sites.layers, SETTINGS), default_share(sites.layers)
     design = plan(p.latitude, p.longitude, SETTINGS.network(), fold, 1, 1)
     constants, _ = fit_constants(problem, start, design, SETTINGS)
     known = dict(zip(design.fold.tolist(), constants, strict=True))

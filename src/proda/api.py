@@ -29,7 +29,7 @@ from proda.drivers import climate as climate_rules
 from proda.drivers import covariates as grids
 from proda.drivers import sampling
 from proda.drivers.climate_input import open_climate
-from proda.drivers.forcing_settings import LIMIT_KM
+from proda.drivers.forcing_settings import LIMIT_KM, W_FLOOR
 from proda.drivers.sites import as_sites, read_sites
 from proda.errors import (
     AssimilationError,
@@ -53,7 +53,7 @@ from proda.learning.features import Missing
 from proda.learning.from_posteriors import TrainingResult, train_network
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.predict import predict_table
-from proda.learning.through_model import Split, ThroughResult
+from proda.learning.through_model import ThroughResult
 from proda.learning.through_model import train_end_to_end as train_through
 from proda.maps import from_files as stage
 from proda.maps.totals import open_map
@@ -62,7 +62,7 @@ from proda.observations.profile_settings import ProfileSettings, from_mapping, r
 from proda.observations.schema import REJECTED_COLUMNS, read_table
 from proda.observations.summary import Summary, read_build
 from proda.parameters import Bounds
-from proda.simulate import MEAN_B
+from proda.validation_settings import END_TO_END, FOLDS, FROM_POSTERIORS, SPLIT, TREES, Split
 
 PathLike = str | os.PathLike[str]
 Report = Callable[[int, int, str], None]
@@ -207,7 +207,7 @@ def open_profiles(folder: PathLike) -> ProfileTables:
 
 
 def estimate_forcing(
-    climate: PathLike, output: PathLike | None = None, *, w_floor: float = 0.05
+    climate: PathLike, output: PathLike | None = None, *, w_floor: float = W_FLOOR
 ) -> xr.Dataset:
     """Estimate the forcing of a grid from annual climate (`proda forcing from-climate`).
 
@@ -446,10 +446,10 @@ def train(
     profiles: Profiles | None = None,
     forcing: SiteForcing | None = None,
     assimilation: PathLike | Assimilation | None = None,
-    folds: int = 5,
-    fold_members: int = 4,
+    folds: int = FOLDS,
+    fold_members: int = FROM_POSTERIORS,
     random_folds: bool = False,
-    trees: int = 200,
+    trees: int = TREES,
     curve: bool = True,
     missing: Missing = "leave_out",
     progress: Report | None = None,
@@ -517,9 +517,9 @@ def train_end_to_end(
     profiles: Profiles,
     forcing: SiteForcing,
     variant: str = "default",
-    folds: int = 5,
-    fold_members: int = 2,
-    split: Split = "5-degree",
+    folds: int = FOLDS,
+    fold_members: int = END_TO_END,
+    split: Split = SPLIT,
     residual: bool = False,
     missing: Missing = "leave_out",
     progress: Report | None = None,
@@ -671,7 +671,7 @@ def map_carbon(
     draws: bool = True,
     residual: bool = False,
     missing: Missing = "leave_out",
-    b: float = MEAN_B,
+    b: float | None = None,
     bounds: Bounds = "physical",
     progress: Report | None = None,
 ) -> xr.Dataset:
@@ -699,7 +699,8 @@ def map_carbon(
         With `network`: members spread as far as the truth may lie; carbon with the boosted residual
         added; cells that lack a covariate.
     b
-        With `default`: depth profile of carbon input where the model has no default for it.
+        With `default`: depth profile of carbon input where the model has no default for it;
+        None: the mean over all vegetation.
     bounds
         Limits of parameters: "physical" or "prior".
     progress

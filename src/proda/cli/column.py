@@ -102,8 +102,9 @@ def _parameters(
 ) -> tuple[xr.Dataset, Bounds]:
     """Return parameter values and the bounds to hold them to."""
     from proda.cli.console import console
+    from proda.default_b import b_where_needed
     from proda.files import load, open_netcdf
-    from proda.simulate import MEAN_B, default_parameters
+    from proda.simulate import default_parameters
 
     if path is not None:
         with open_netcdf(path) as opened:
@@ -114,8 +115,7 @@ def _parameters(
         names = [row.name for row in model.rows if row.name in given]
         return given[names].assign(settings), "prior"
     b = settings.get("b")
-    if b is None and model.parameters["default"].isna()["b"]:
-        b = MEAN_B
+    if b is None and (b := b_where_needed(model.rows)) is not None:
         console.print(
             f"b = {b}, the mean over all vegetation (Jackson et al. 1996); "
             "change it with --set b=VALUE."

@@ -151,10 +151,9 @@ def map_(
         else:
             if model is None:
                 raise MapError("--default needs --model; see `proda models`.")
-            if b is not None:
-                common["b"] = b
             result = from_files.map_default(
-                forcing, out, model=model, variant=variant or "default", plant_types=plant_types,
+                forcing, out, model=model, variant=variant or "default", b=b,
+                plant_types=plant_types,
                 plant_type_variable=plant_type_variable, b_table=b_table, **common,
             )  # fmt: skip
     if result.chunks_reused:

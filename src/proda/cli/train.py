@@ -10,7 +10,9 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, errors, formatted, print_table, progress
+from proda.cli.options import option
 from proda.errors import LearningError
+from proda.validation_settings import END_TO_END, FROM_POSTERIORS, SPLIT, PosteriorValidation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +60,7 @@ def train(
     split: Annotated[
         str | None,
         typer.Option(
-            help="With --model: folds are 5-degree or 2-degree blocks, or random. [5-degree]"
+            help=f"With --model: folds are 5-degree or 2-degree blocks, or random. [{SPLIT}]"
         ),
     ] = None,
     global_parameter: Annotated[
@@ -97,17 +99,16 @@ def train(
         typer.Option(help="Most epochs of tuning through the soil model; 0: none."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Root of all random numbers.")] = 0,
-    folds: Annotated[int, typer.Option(help="Folds of the cross-validation; 0: none.")] = 5,
+    folds: int = option(PosteriorValidation, "folds"),
     fold_members: Annotated[
-        int | None, typer.Option(help="Networks in each fold. [4; with --model 2]")
+        int | None,
+        typer.Option(help=f"Networks in each fold. [{FROM_POSTERIORS}; with --model {END_TO_END}]"),
     ] = None,
     random_folds: Annotated[
         bool, typer.Option("--random-folds", help="Random folds, not blocks of the map.")
     ] = False,
-    trees: Annotated[int, typer.Option(help="Trees of the random forest to compare with.")] = 200,
-    curve: Annotated[
-        bool, typer.Option("--curve/--no-curve", help="Skill against the number of sites.")
-    ] = True,
+    trees: int = option(PosteriorValidation, "trees"),
+    curve: bool = option(PosteriorValidation, "curve", "--curve/--no-curve"),
     fill: Annotated[
         bool, typer.Option("--fill", help="Fill missing covariates with medians, and count them.")
     ] = False,
@@ -139,8 +140,8 @@ def train(
                                  "start_weight": start_weight}  # fmt: skip
         _end_to_end(
             covariates, network, profiles, forcing, model, variant or "default", given,
-            seed, tuple(global_parameter or ()), folds, 2 if fold_members is None else fold_members,
-            split or "5-degree", fill, residual,
+            seed, tuple(global_parameter or ()), folds,
+            END_TO_END if fold_members is None else fold_members, split or SPLIT, fill, residual,
         )  # fmt: skip
         return
     if variant or split or global_parameter or start or start_weight is not None or residual:
@@ -160,7 +161,7 @@ def train(
         result = train_network(
             kept, covariates, network, settings, profiles=profiles, forcing=forcing,
             assimilation=assimilation, folds=folds,
-            fold_members=4 if fold_members is None else fold_members,
+            fold_members=FROM_POSTERIORS if fold_members is None else fold_members,
             spatial=not random_folds, trees=trees, curve=curve,
             missing="median" if fill else "leave_out", progress=show.losses, on_stage=show.stage,
         )  # fmt: skip

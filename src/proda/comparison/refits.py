@@ -34,7 +34,6 @@ from proda.maps.refits import every_nth, member_fields
 from proda.maps.sources import Default
 from proda.maps.sources import Ensemble as Given
 from proda.models.model import SoilModel
-from proda.simulate import MEAN_B
 
 PathLike = str | os.PathLike[str]
 
@@ -111,7 +110,7 @@ def refit_model(
     left_out = len(sites.left_out)
     kind, p = sites.layers.model, sites.layers.profiles
     problem = problem_of(sites.layers, settings)
-    default = default_share(sites.layers, MEAN_B)
+    default = default_share(sites.layers)
     tell("calibrated constant")
     one = plan(p.latitude, p.longitude, settings.network(), members=1)
     constant = fit_constants(problem, default, one, settings, on_progress)[0]
@@ -129,7 +128,7 @@ def refit_model(
     cells = every_nth(land_cells(cf.open_grid(grid_forcing)), every)
     networks = _ensemble(refits, sites, inputs, settings)
     known = cell_covariates(open_covariates(grid_covariates), cells, networks)
-    sources = [NetworkParameters(networks, known, draws=False), Default(MEAN_B),
+    sources = [NetworkParameters(networks, known, draws=False), Default(),
                _everywhere(constant, kind), _everywhere(random, kind)]  # fmt: skip
     untrained = [DEFAULTS, CONSTANT, *[RANDOM] * each]
     none = np.full(len(untrained), np.nan)

@@ -13,6 +13,7 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from proda import simulate
+from proda.default_b import b_where_needed
 from proda.errors import LearningError
 from proda.files import load, open_netcdf
 from proda.latitude import BOTH_HEMISPHERES
@@ -20,7 +21,6 @@ from proda.learning.layers import SiteLayers
 from proda.learning.metrics import skill_of_rows
 from proda.models.model import Reason
 from proda.observations.zones import KOEPPEN, UNKNOWN
-from proda.simulate import MEAN_B
 
 DEPTHS = (("0-30 cm", 0.0, 0.3), ("30-100 cm", 0.3, 1.0), ("> 100 cm", 1.0, np.inf))
 """Classes of depth, by the middle of the measured layer; the lower limit is inside."""
@@ -90,10 +90,9 @@ def held_out_carbon(
     return Modelled(np.where(found[layers.row_site], carbon, np.nan), found)
 
 
-def default_carbon(layers: SiteLayers, b: float = MEAN_B) -> Modelled:
+def default_carbon(layers: SiteLayers, b: float | None = None) -> Modelled:
     """Carbon with the model's ad hoc parameters (P-section 2.5); `b` only where it has none."""
-    own = {row.name: row.default for row in layers.model.rows}
-    needed = b if np.isnan(own.get("b", 0.0)) else None
+    needed = b_where_needed(layers.model.rows, b)
     values = simulate.default_parameters(layers.model, layers.forcing, b=needed)
     return held_out_carbon(layers, values, DEFAULT)
 

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import expit, logit
 
+from proda.default_b import b_where_needed
 from proda.errors import LearningError
 from proda.learning.archive import digest
 from proda.learning.carbon_loss import MARGIN, Problem, site_weights
@@ -51,18 +52,21 @@ def problem_of(layers: SiteLayers, settings: EndToEndSettings) -> Problem:
     )  # fmt: skip
 
 
-def default_share(layers: SiteLayers, b: float) -> Float[np.ndarray, " parameter"]:
+def default_share(layers: SiteLayers, b: float | None = None) -> Float[np.ndarray, " parameter"]:
     """Return the model's defaults as shares of the prior range, held inside it.
 
     A default that depends on the site enters as its mean over sites and layers; b, where the
-    registry has none, as given.
+    registry has none, as given (None: the mean over all vegetation).
     """
     model, shares = layers.model, []
+    needed = b_where_needed(model.rows, b)
     own = jax.vmap(model.default_values)(layers.for_training().column)
     for row in model.rows:
         value = float(np.mean(np.asarray(own[row.name])))
-        if np.isnan(value):
-            value = b if row.name == "b" else 0.5 * (row.lower + row.upper)
+        if row.name == "b" and needed is not None:
+            value = needed
+        elif np.isnan(value):
+            value = 0.5 * (row.lower + row.upper)
         shares.append((value - row.lower) / (row.upper - row.lower))
     return np.clip(np.array(shares), NEAREST, 1.0 - NEAREST)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import jax
 import numpy as np
@@ -58,9 +58,8 @@ from proda.learning.unseen import (
     skill_table,
 )
 from proda.learning.unseen_file import write_unseen
-from proda.simulate import MEAN_B
+from proda.validation_settings import END_TO_END, FOLDS, SPLIT, Split
 
-Split = Literal["5-degree", "2-degree", "random"]
 """How sites are divided into folds: whole blocks of the map, or at random."""
 
 NETWORK, CONSTANT, DEFAULT = "network", "constant", "default"
@@ -93,9 +92,9 @@ def train_end_to_end(
     model: str,
     variant: str = "default",
     settings: EndToEndSettings | None = None,
-    folds: int = 5,
-    fold_members: int = 2,
-    split: Split = "5-degree",
+    folds: int = FOLDS,
+    fold_members: int = END_TO_END,
+    split: Split = SPLIT,
     baselines: tuple[str, ...] = BASELINES,
     residual: bool = False,
     missing: Missing = "leave_out",
@@ -159,7 +158,7 @@ def train_end_to_end(
     problem = problem_of(sites.layers, settings)
     firsts = np.array([int(np.flatnonzero(design.fold == f)[0]) for f in np.unique(design.fold)])
     tell("calibrated constant")
-    default = default_share(sites.layers, MEAN_B)
+    default = default_share(sites.layers)
     constants, _ = fit_constants(problem, default, design.select(firsts), settings, progress)
     of_fold = dict(zip(design.fold[firsts].tolist(), constants, strict=True))
     starts = starts_of(design, of_fold, default, settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from proda.default_b import MEAN_B
 from proda.settings_table import SettingsTable
 
 CHUNK = 4096
@@ -15,7 +16,7 @@ class MapSettings(SettingsTable):
 
     b: float | None = Field(
         None,
-        description="Depth profile of carbon input of CLM5's default map; without it 0.966, "
+        description=f"Depth profile of carbon input of CLM5's default map; without it {MEAN_B}, "
         "the mean over all vegetation.",
     )
     chunk: int = Field(

@@ -24,7 +24,6 @@ from proda.plots.training import (
     through_figures,
     training_figures,
 )
-from proda.simulate import MEAN_B
 from proda.study.diagnosis import draw, write_kept, write_table
 from proda.study.folder import StudyFolder
 from proda.study.stage import Context
@@ -151,9 +150,10 @@ def default_map(context: Context, *, model: str) -> str:
     settings, output = place.settings, place.default_map(model)
     steps, chunk = context.reporter.steps("cells, default parameters"), settings.maps.chunk
     if not learns_default(place, model):
-        b = MEAN_B if settings.maps.b is None else settings.maps.b
-        made = map_default(place.forcing, output, model=model, variant=settings.study.variant, b=b,
-                           chunk=chunk, progress=steps)  # fmt: skip
+        made = map_default(
+            place.forcing, output, model=model, variant=settings.study.variant, b=settings.maps.b,
+            chunk=chunk, progress=steps,
+        )  # fmt: skip
         return f"{_answered(made)}, the model's own values"
     if settings.learning.through:
         made = map_constant(place.forcing, output, network=place.end_to_end(model), chunk=chunk,

@@ -12,9 +12,9 @@ from pydantic import Field, create_model, field_validator
 
 from proda.errors import LearningError
 from proda.learning.end_to_end_settings import EndToEndSettings
-from proda.learning.through_model import Split
 from proda.models.registry import load_model
 from proda.settings_table import SettingsTable
+from proda.validation_settings import EndToEndValidation
 
 Route = Literal["end-to-end", "posterior", "both"]
 POSTERIOR_TABLES = ("assimilation", "filter", "training")
@@ -43,16 +43,8 @@ def _trainer() -> Any:
 _Trainer: Any = _trainer()
 
 
-class EndToEnd(_Trainer):
+class EndToEnd(EndToEndValidation, _Trainer):
     """`[learning.end_to_end]`: what `EndToEndSettings` has, and how places are left out."""
-
-    folds: int = Field(
-        5, ge=0, description="Folds left out in turn; 0: none, and so no skill and no intervals."
-    )
-    fold_members: int = Field(2, ge=1, description="Networks in each fold.")
-    split: Split = Field(
-        "5-degree", description="How sites are divided into folds: 5-degree, 2-degree or random."
-    )
 
     @field_validator("folds")
     @classmethod

@@ -23,6 +23,7 @@ from proda.models.registry import MODELS
 from proda.observations.profile_settings import ProfileSettings, from_mapping
 from proda.settings_table import SettingsTable, without
 from proda.study.route_settings import Learning, with_route
+from proda.validation_settings import FOLDS
 
 OF_THE_STUDY = ("model", "variant", "seed")
 """Settings of an assimilation that the study has for all its stages."""
@@ -107,7 +108,7 @@ class Training(SettingsTable):
     settings: dict[str, Any] = Field(
         default_factory=dict, description="Changes to the preset; docs/learning.md lists them."
     )
-    folds: int = Field(5, ge=2, description="Folds of the cross-validation.")
+    folds: int = Field(FOLDS, ge=2, description="Folds of the cross-validation.")
     curve: bool = Field(True, description="Skill with fewer sites: does the network want more?")
 
     def build(self, seed: int) -> LearningSettings:
