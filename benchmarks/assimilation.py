@@ -25,12 +25,12 @@ import numpy as np
 import proda
 from benchmarks.report import machine, write_report
 from proda.files import open_dataset
+from proda.inference.assimilation_run import default_width
+from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.batch import calls
 from proda.inference.diagnostics.convergence import ess_bulk
 from proda.inference.profiles import read_profiles
-from proda.inference.run import default_width
 from proda.inference.sampling import Problem, advance, chain_keys, start
-from proda.inference.settings import Settings
 from proda.inference.sites import assemble
 from proda.inference.target import Target
 
@@ -74,7 +74,9 @@ def seconds(function: Callable[[], Any]) -> float:
     return min(times[1:])
 
 
-def steps_per_second(kind: type[Problem], settings: Settings, sites: Any, names: Any) -> float:
+def steps_per_second(
+    kind: type[Problem], settings: AssimilationSettings, sites: Any, names: Any
+) -> float:
     """Return model evaluations per second of the kept phase."""
     full = settings.build()
     problem = kind(full.model, full.likelihood, full.sampler, full.segment)
@@ -85,7 +87,7 @@ def steps_per_second(kind: type[Problem], settings: Settings, sites: Any, names:
     return n * full.segment * len(names) * CHAINS * full.sampler.n_replicas / took
 
 
-def bytes_per_column(settings: Settings, sites: Any, names: Any) -> float:
+def bytes_per_column(settings: AssimilationSettings, sites: Any, names: Any) -> float:
     """Return memory of the compiled program for each column that it solves side by side."""
     problem = settings.build()
     keys = chain_keys(0, names, CHAINS)
@@ -97,7 +99,7 @@ def bytes_per_column(settings: Settings, sites: Any, names: Any) -> float:
     return float(total) / (len(names) * CHAINS * problem.sampler.n_replicas)
 
 
-def effective(settings: Settings, sites: Any, names: Any) -> tuple[float, np.ndarray]:
+def effective(settings: AssimilationSettings, sites: Any, names: Any) -> tuple[float, np.ndarray]:
     """Return seconds and the smallest effective size of each site, from start to end."""
     problem = settings.build()
     keys = chain_keys(0, names, CHAINS)
@@ -145,7 +147,7 @@ def main() -> None:
         for name, (options, draws) in SAMPLERS.items():
             if asked.skip_nuts and name == "nuts":
                 continue
-            settings = Settings(
+            settings = AssimilationSettings(
                 model=model, sampler=name.split(",")[0], options=options, draws=draws
             )
             if name in ("tempered", "adaptive-metropolis"):

@@ -22,12 +22,11 @@ from scipy.stats import chisquare
 import proda
 from benchmarks.report import machine, write_report
 from proda.files import open_dataset
+from proda.inference.assimilation_settings import SD_LOG, AssimilationSettings
 from proda.inference.batch import calls
-from proda.inference.likelihood import SD_LOG
 from proda.inference.profiles import Profiles
 from proda.inference.samplers.sampler import find_start
 from proda.inference.sampling import advance, chain_keys, start
-from proda.inference.settings import Settings
 from proda.inference.sites import assemble
 from proda.inference.target import Posterior, Site
 
@@ -47,7 +46,9 @@ OPTIONS = {
 }
 
 
-def simulate(settings: Settings, sites: Site, names: np.ndarray) -> tuple[np.ndarray, Site]:
+def simulate(
+    settings: AssimilationSettings, sites: Site, names: np.ndarray
+) -> tuple[np.ndarray, Site]:
     """Return true places in the unit box and the sites with synthetic measurements."""
     problem = settings.build()
 
@@ -64,7 +65,9 @@ def simulate(settings: Settings, sites: Site, names: np.ndarray) -> tuple[np.nda
     return np.asarray(truth), eqx.tree_at(lambda s: s.measured.carbon, sites, carbon)
 
 
-def places(settings: Settings, forcing: proda.Forcing, n: int) -> tuple[np.ndarray, np.ndarray]:
+def places(
+    settings: AssimilationSettings, forcing: proda.Forcing, n: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return places of the truth among the draws (0 to 1), and whether intervals hold it.
 
     The published sampler gives no draw where a segment accepted nothing: a place is among those
@@ -119,7 +122,7 @@ def main() -> None:
     rows = []
     for model in ("clm5", "compas"):
         for sampler in ("tempered", "published"):
-            settings = Settings(
+            settings = AssimilationSettings(
                 model=model, sampler=sampler, options=OPTIONS[sampler], chains=1,
                 draws=DRAWS[sampler],
             )  # fmt: skip

@@ -18,15 +18,15 @@ import numpy as np
 import xarray as xr
 
 from proda.column.column import prepare
+from proda.default_b import MEAN_B
 from proda.drivers import climate as driver
 from proda.drivers.climate_input import join_drainage, open_climate
-from proda.drivers.rules import RULES, Rules
+from proda.drivers.rules import RULES, ClimateRules
 from proda.forcing import FORCING_VARIABLES, Forcing
 from proda.models.registry import load_model
-from proda.simulate import MEAN_B
 
 OLD = RULES["science9"]
-STEPS: dict[str, Rules] = {"science9": OLD}
+STEPS: dict[str, ClimateRules] = {"science9": OLD}
 for _name, _change in (
     ("snow", {"winter_snow": True}),
     ("active_layer", {"stefan_active_layer": True}),
@@ -39,7 +39,7 @@ EVERY = 12
 """Every so many land cells for the totals of soil carbon."""
 
 
-def columns(cells: dict[str, np.ndarray], latitude: np.ndarray, rules: Rules) -> dict:
+def columns(cells: dict[str, np.ndarray], latitude: np.ndarray, rules: ClimateRules) -> dict:
     return driver.estimate_columns(cells, latitude, rules=rules)
 
 

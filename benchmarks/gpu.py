@@ -42,26 +42,26 @@ from benchmarks.maps import parameters
 from benchmarks.report import machine
 from proda import files
 from proda.column.column import prepare
+from proda.inference.assimilation_run import default_width
+from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.batch import Control, run_batch
 from proda.inference.profiles import Profiles, read_profiles
-from proda.inference.run import default_width
 from proda.inference.sampling import Problem, advance, chain_keys, start
-from proda.inference.settings import Settings
 from proda.inference.sites import assemble
 from proda.learning.carbon_sites import read_carbon_sites
 from proda.learning.end_to_end import default_share, problem_of
+from proda.learning.end_to_end_inputs import end_to_end_inputs
 from proda.learning.end_to_end_loss import end_to_end_loss, initial_learners
 from proda.learning.end_to_end_settings import EndToEndSettings
-from proda.learning.features import fit_features
 from proda.learning.program import initial_state, run_until, runs_of
-from proda.learning.splits import Plan, plan
+from proda.learning.splits import NO_FOLD, TrainingPlan, plan
 from proda.machine import cores
 from proda.maps.cells import land_cells
+from proda.maps.compute import write_map
 from proda.maps.members import _block, run_members
-from proda.maps.run import write_map
 from proda.maps.sources import Ensemble
 from proda.models.model import SoilModel
-from proda.simulate import CPU_BLOCK, MEAN_B
+from proda.simulate import CPU_BLOCK
 
 MODELS = ("clm5", "compas")
 CHAINS = 3
@@ -296,7 +296,7 @@ def assimilation(
     programs: dict[tuple, Any] = {}
     wanted = {}
     for name in models:
-        problem = Settings(model=name).build()
+        problem = AssimilationSettings(model=name).build()
         some_widths = widths or [default_width(problem, CHAINS)]
         for width in some_widths:
             for kind in kinds:
@@ -309,7 +309,7 @@ def assimilation(
     for (name, width, kind), future in compile_together(programs).items():
         with report.part(what="assimilation", model=name, width=width, kind=kind):
             program, compile_ = future.result()
-            problem, call = Settings(model=name).build(), wanted[name, width, kind]
+            problem, call = AssimilationSettings(model=name).build(), wanted[name, width, kind]
             took, n = step_time(program, call, least)
             lanes = width * CHAINS * problem.sampler.n_replicas
             steps = problem.sampler.n_warm_up + problem.sampler.n_kept
@@ -323,7 +323,9 @@ def assimilation(
         with report.part(what="whole batch", model=name, width=full):
             some, sites = sites_of(full)
             begun = time.perf_counter()
-            run_batch(Settings(model=name).build(), 0, CHAINS, some, sites, None, Control())
+            run_batch(
+                AssimilationSettings(model=name).build(), 0, CHAINS, some, sites, None, Control()
+            )
             took = time.perf_counter() - begun
             report.row(what="whole batch", model=name, width=full, seconds=took,
                        site_seconds=took / full)  # fmt: skip
@@ -387,16 +389,17 @@ def first_epoch(sites: Any, problem: Any, batch: int, visits: int, members: int)
     """Return what one epoch is called with: some networks that visit every site so many times."""
     settings = EndToEndSettings(members=members, batch_size=batch)
     network = settings.network()
-    encoded = fit_features(sites.table, network.scaling, network.categories).encode(sites.table)
+    share = default_share(sites.layers)
+    inputs = end_to_end_inputs(sites, {NO_FOLD: share}, settings).by_fold
     p = sites.layers.profiles
     design = plan(p.latitude, p.longitude, network)
     train, validation = (np.tile(rows, (1, visits)) for rows in (design.train, design.validation))
-    design = Plan(train, validation, design.fold, design.member)
-    starts = np.tile(logit(default_share(sites.layers, MEAN_B)), (members, 1))
+    design = TrainingPlan(train, validation, design.fold, design.member)
+    starts = np.tile(logit(share), (members, 1))
     varies = np.ones(starts.shape[1], bool)
-    loss = end_to_end_loss(encoded.inputs, problem, varies, settings)
+    loss = end_to_end_loss(inputs, np.zeros(members, int), problem, varies, settings)
     runs = runs_of(design, starts, settings.seed)
-    learners = initial_learners(runs, encoded.inputs.shape[1], settings)
+    learners = initial_learners(runs, inputs.shape[-1], settings)
     return initial_state(learners, loss.recipe), loss, runs, jnp.asarray(1, jnp.int32)
 
 

@@ -15,19 +15,19 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from proda.evaluation.carbon import (
+from proda.inference.assimilation_run import open_posterior
+from proda.learning import LearningSettings, learn
+from proda.learning.carbon import (
     Modelled,
     assimilated_carbon,
     carbon_skill,
     groups_of,
     held_out_carbon,
 )
-from proda.evaluation.spread import EACH, JOINT, spread_of_carbon
-from proda.evaluation.train import BASELINES, modelled_by_method
-from proda.inference.run import open_posterior
-from proda.learning import LearningSettings, learn
+from proda.learning.from_posteriors import BASELINES, modelled_by_method
 from proda.learning.layers import SiteLayers, assimilation_settings, read_layers
 from proda.learning.residuals import joint_residuals
+from proda.learning.spread import EACH, JOINT, spread_of_carbon
 
 COLUMNS = ("lost", "log_r2", "rmse_log", "bias_log", "nse", "rmse", "bias", "site_nse",
            "site_nse_positive", "site_rmse_log")  # fmt: skip

@@ -31,8 +31,8 @@ import xarray as xr
 import proda
 from proda import files
 from proda.maps.compare import compare
+from proda.maps.compute import write_map
 from proda.maps.cost import Measured, predict_cost
-from proda.maps.run import write_map
 from proda.maps.sources import Default, Predict
 from proda.maps.totals import land_area, open_map, totals
 

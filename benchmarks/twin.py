@@ -20,14 +20,14 @@ import pandas as pd
 import xarray as xr
 
 from benchmarks.report import machine, write_report
-from proda.inference.run import open_posterior
+from proda.inference.assimilation_run import open_posterior
 from proda.learning import LearningSettings, learn, save_ensemble
 from proda.learning.residuals import joint_residuals, write_residuals
-from proda.maps.compare import correlation
-from proda.maps.stage import map_network
+from proda.maps.from_files import map_network
 from proda.maps.totals import open_map, totals
 from proda.models.registry import load_model
 from proda.study.twin import make_twin_world, open_twin_world
+from proda.weighted import correlation
 
 STOCKS = ("soc_0_30", "cSoilAbove1m", "soc_0_200", "cSoil")
 COMPONENTS = ("CTE", "K", "V", "XI", "B", "litter_to_soil", "residence_time")

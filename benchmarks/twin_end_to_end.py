@@ -27,9 +27,9 @@ from benchmarks.report import machine, write_report
 from benchmarks.twin import proda
 from proda import files
 from proda.comparison.truth import Recovered, recovered_table
-from proda.evaluation.through import train_end_to_end
 from proda.learning.end_to_end_settings import EndToEndSettings
-from proda.maps.stage import map_network
+from proda.learning.through_model import train_end_to_end
+from proda.maps.from_files import map_network
 from proda.maps.totals import open_map
 from proda.models.components import COMPONENTS
 from proda.plots.style import save

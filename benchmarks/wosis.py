@@ -37,7 +37,7 @@ WITH_CARBON = 0.67
 MEASURE = """
 import resource, sys, time
 from proda.observations.build import build
-from proda.observations.settings import from_mapping
+from proda.observations.profile_settings import from_mapping
 reader, folder, out = sys.argv[1:]
 settings = from_mapping({"source": [{"reader": reader, "name": "wosis", "folder": folder}]}, "")
 start = time.perf_counter()

@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 
 import proda
-from proda.inference import settings as assimilation
+from proda.inference import assimilation_settings as assimilation
 from proda.observations.build import build
-from proda.observations.settings import from_mapping
+from proda.observations.profile_settings import from_mapping
 
 OPTIONS = {"warm_up": 15, "kept": 20, "replicas": 3}
 SETTINGS = assimilation.check(sampler="tempered", options=OPTIONS, draws=4, chains=2, seed=7)
@@ -68,7 +68,7 @@ def write_forcing(path: Path, sites: list[str] | None = None) -> Path:
 
 def draws_of(folder: Path) -> tuple[xr.Dataset, xr.Dataset]:
     """Return draws and summary of a finished run, sites in the order of their names."""
-    from proda.inference.run import open_posterior
+    from proda.inference.assimilation_run import open_posterior
 
     draws, summary = open_posterior(folder)
     rows = np.argsort(summary["row_site"].to_numpy().astype(str), kind="stable")

@@ -11,7 +11,7 @@ import xarray as xr
 from proda import files
 from proda.comparison import ModelFiles
 from proda.drivers.grids import cell_area
-from proda.inference.settings import Settings
+from proda.inference.assimilation_settings import AssimilationSettings
 from proda.maps.outputs import STOCKS
 from proda.models.registry import load_model
 
@@ -100,7 +100,8 @@ def made_summary(model, evidence, layers=4, likelihood="log-normal", gain=None):
                 "lower": ("parameter", lower), "upper": ("parameter", upper),
                 "component": ("parameter", [r.component for r in rows])},
         attrs={"model": model, "variant": "default",
-               "settings": Settings(model=model, likelihood=likelihood).model_dump_json()},
+               "settings": AssimilationSettings(
+                   model=model, likelihood=likelihood).model_dump_json()},
     )  # fmt: skip
 
 

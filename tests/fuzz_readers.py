@@ -41,7 +41,7 @@ from proda.maps.cells import land_cells
 from proda.maps.chunks import ChunkFolder
 from proda.maps.totals import open_map
 from proda.observations.land import open_land_mask
-from proda.observations.settings import read_settings
+from proda.observations.profile_settings import read_settings
 from tests.comparison_worlds import made_map
 from tests.map_grids import small_grid
 

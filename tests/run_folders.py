@@ -11,8 +11,8 @@ import xarray as xr
 from scipy.stats import norm
 
 from proda import files
-from proda.inference.run import Description
-from proda.inference.settings import Settings
+from proda.inference.assimilation_run import Description
+from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.summary import QUANTILES
 from proda.models.registry import load_model
 
@@ -77,7 +77,7 @@ def made_summary(*, estimate: bool = False, published: bool = False) -> xr.Datas
     }  # fmt: skip
     if not published:
         data |= {"pareto_k": ("site", PARETO_K.copy()), "elpd_loo": ("site", -30.0 * sampled[:, 0])}
-    settings = Settings(likelihood="published-clm5" if published else "log-normal",
+    settings = AssimilationSettings(likelihood="published-clm5" if published else "log-normal",
                         error_sd="estimate" if estimate else 0.25)  # fmt: skip
     return xr.Dataset(
         data,
@@ -111,7 +111,8 @@ def made_run(folder: Path, *, estimate: bool = False, published: bool = False) -
     )
     description = Description(
         proda="0", jax="0", platform="cpu", created="now", profiles="p", profile_tables={},
-        settings=Settings.model_validate_json(summary.attrs["settings"]), forcing="f", n_sites=n,
+        settings=AssimilationSettings.model_validate_json(summary.attrs["settings"]), forcing="f",
+        n_sites=n,
         sites=hashlib.sha256((folder / "sites.parquet").read_bytes()).hexdigest(), block_size=n,
         width=n,
     )  # fmt: skip

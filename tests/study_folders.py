@@ -9,12 +9,16 @@ import pandas as pd
 import xarray as xr
 
 from proda import files
-from proda.inference.assessment import assess, kept_posterior
+from proda.drivers.covariates import write_table as write_covariates
+from proda.inference.assessment import assess
+from proda.inference.assimilation_run import open_posterior
 from proda.inference.diagnostics.filter import Filter
-from proda.inference.run import open_posterior
+from proda.layout import RunFolder, left_out_of
+from proda.learning.from_posteriors import SKILL_CARBON
 from proda.maps.outputs import STOCKS
 from proda.observations.build import build
-from proda.observations.settings import from_mapping
+from proda.observations.profile_settings import from_mapping
+from proda.study.diagnosis import write_kept, write_table
 from proda.study.record import Record, StageRecord, write_record
 from proda.study.settings import parse
 from proda.study.toml import as_toml
@@ -62,7 +66,7 @@ def write_settings(folder: Path, models: tuple[str, ...], route: str = "posterio
     )  # fmt: skip
     for name in ("layers", "profiles"):
         (folder / f"{name}.parquet").unlink()
-    (folder / "study.toml").write_text(as_toml(settings), encoding="utf-8")
+    RunFolder(folder).settings_file.write_text(as_toml(settings), encoding="utf-8")
 
 
 def made_map(path: Path, stock: np.ndarray, members: int = 1) -> None:
@@ -116,24 +120,25 @@ def made_study(folder: Path) -> Path:
     """Write a study: profiles, assimilation and filter of CLM5, maps of both, some tables."""
     record(folder)
     write_settings(folder, ("clm5", "compas"))
-    made_profiles(folder / "raw").rename(folder / "profiles")
-    (folder / "sites.nc.left_out.csv").write_text("site,reason\nsurvey:3,beyond_limit\n")
-    xr.Dataset({"x": ("site", [1.0])}, attrs={"title": "forcing of a test"}).to_netcdf(
-        folder / "sites.nc"
-    )
+    place = RunFolder(folder)
+    made_profiles(folder / "raw").rename(place.profiles)
+    left_out_of(place.sites).write_text("site,reason\nsurvey:3,beyond_limit\n")
+    forcing = xr.Dataset({"x": ("site", [1.0])}, attrs={"title": "forcing of a test"})
+    files.write_dataset(forcing, place.sites)
     covariates = pd.DataFrame({"site": ["survey:0"], "npp": [1.0]})
     covariates.attrs = {"covariates": {"npp": {"licence": "terms of WorldClim"}}}
-    covariates.to_parquet(folder / "covariates.parquet")
+    write_covariates(covariates, place.covariates)
     stock = 5.0 + np.arange(24.0).reshape(4, 6)
     for model in ("clm5", "compas"):
         (folder / model).mkdir()
-        made_map(folder / model / "default.nc", stock if model == "clm5" else 100.0 / stock)
-        made_map(folder / model / "maps.nc", stock, members=3)
-    made_run(folder / "clm5" / "assimilation")
-    (folder / "clm5" / "diagnosis").mkdir()
-    _, summary = open_posterior(folder / "clm5" / "assimilation")
-    kept = kept_posterior(assess(summary, Filter(1.03, 0.0)))
-    files.write_netcdf(kept, folder / "clm5" / "diagnosis" / "kept.nc")
-    (folder / "clm5" / "network").mkdir()
-    (folder / "clm5" / "network" / "skill_carbon.csv").write_text("method,r2\nnetwork,0.61\n")
+        made_map(place.default_map(model), stock if model == "clm5" else 100.0 / stock)
+        made_map(place.map(model), stock, members=3)
+    made_run(place.assimilation("clm5"))
+    place.diagnosis("clm5").mkdir()
+    _, summary = open_posterior(place.assimilation("clm5"))
+    found = assess(summary, Filter(1.03, 0.0))
+    write_table(found, place.site_table("clm5"))
+    write_kept(found, place.kept("clm5"))
+    place.network("clm5").mkdir()
+    (place.network("clm5") / SKILL_CARBON).write_text("method,r2\nnetwork,0.61\n")
     return folder

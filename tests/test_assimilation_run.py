@@ -20,12 +20,12 @@ import pytest
 import xarray as xr
 
 from proda.errors import AssimilationError, FileError
-from proda.inference import settings as assimilation
+from proda.inference import assimilation_settings as assimilation
+from proda.inference.assimilation_run import Run, create, open_posterior
 from proda.inference.batch import Control, Stopped
 from proda.inference.cluster import work_on_cluster
 from proda.inference.cluster_settings import check_cluster, client_from
 from proda.inference.profiles import read_profiles
-from proda.inference.run import Run, create, open_posterior
 from proda.inference.runner import Progress, one_thread_flags, total_evaluations, work
 from tests.assimilation_worlds import (
     N_CALLS,
@@ -126,7 +126,7 @@ def test_block_size_does_not_matter(world, tmp_path, block_size):
 
 def test_order_of_profiles_does_not_matter(world, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "proda.inference.run.read_profiles",
+        "proda.inference.assimilation_run.read_profiles",
         lambda folder: read_profiles(folder).select(range(N_SITES)[::-1]),
     )
     run = world.run(tmp_path / "run")
@@ -197,7 +197,7 @@ def test_a_deadline_and_a_stop_file(world, tmp_path):
 _SCRIPT = """
 import sys
 from proda.inference.batch import Control
-from proda.inference.run import Run
+from proda.inference.assimilation_run import Run
 from proda.inference.runner import Progress, work
 
 progress = Progress(evaluations=lambda n: print(n, flush=True))

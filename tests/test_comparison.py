@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from proda import files
 from proda.cli import app
 from proda.comparison import ModelFiles, compare_models, files_of_run
+from proda.comparison.comparison import TABLES, covariates_of_run
 from proda.comparison.correlations import correlation_table
 from proda.comparison.evidence import Evidence
 from proda.comparison.findings import FINDINGS, findings_table
@@ -24,7 +25,6 @@ from proda.comparison.michaelis import ratios_at_sites
 from proda.comparison.preference import median_interval, not_comparable, site_differences
 from proda.comparison.regions import REGIONS, Region, region_table
 from proda.comparison.routes import side_by_side, where_it_holds
-from proda.comparison.run import TABLES, covariates_of_run
 from proda.errors import ComparisonError, MapError
 from proda.plots.comparison import figures
 from tests.comparison_worlds import EVIDENCE, made_map, made_summary, write_run
@@ -306,6 +306,7 @@ def test_figures_say_what_they_show(world):
         "carbon_before_clm5_compas", "carbon_after_clm5_compas", "components_before_clm5_compas",
         "components_after_clm5_compas", "litter_to_soil_before_clm5_compas",
         "litter_to_soil_after_clm5_compas", "preference_clm5_compas", "michaelis_compas", "zonal",
+        "evidence",
     }  # fmt: skip
     figure = makers["carbon_after_clm5_compas"]()
     row = result.tables["correlations"].set_index(["state", "variable"]).loc["after"]

@@ -8,15 +8,18 @@ from scipy import stats
 
 from proda.comparison.agreement import agreement, deming_slope
 from proda.comparison.spatial import (
-    EARTH_RADIUS_KM,
     correlation_test,
     difference_of_correlations,
     effective_size,
-    great_circle_km,
     interval,
     p_value,
 )
 from proda.errors import ComparisonError
+from proda.places import EARTH_RADIUS_KM, great_circle_km, unit_vectors
+
+
+def distances(lat, lon):
+    return great_circle_km(unit_vectors(lat, lon), unit_vectors(lat, lon))
 
 
 def places(n, rng):
@@ -26,7 +29,7 @@ def places(n, rng):
 def test_distances_on_the_sphere():
     lat, lon = np.array([0.0, 0.0, 90.0, 0.0]), np.array([0.0, 90.0, 13.0, 180.0])
     quarter = 0.5 * np.pi * EARTH_RADIUS_KM
-    d = great_circle_km(lat, lon)
+    d = distances(lat, lon)
     np.testing.assert_allclose(d[0, 1:], [quarter, quarter, 2 * quarter])
     np.testing.assert_allclose(d, d.T)
 
@@ -35,7 +38,7 @@ def test_distances_on_the_sphere():
 def test_naive_test_rejects_independent_fields_far_too_often_and_ours_at_5_percent(length_km):
     rng = np.random.default_rng(1)
     lat, lon = places(250, rng)
-    shape = np.linalg.cholesky(np.exp(-great_circle_km(lat, lon) / length_km))
+    shape = np.linalg.cholesky(np.exp(-distances(lat, lon) / length_km))
     tests = [
         correlation_test(*(shape @ rng.standard_normal((250, 2))).T, lat, lon) for _ in range(300)
     ]
@@ -62,7 +65,7 @@ def test_without_autocorrelation_every_cell_counts():
 def test_a_sample_of_cells_finds_the_same_worth_as_all():
     rng = np.random.default_rng(3)
     lat, lon = places(1500, rng)
-    shape = np.linalg.cholesky(np.exp(-great_circle_km(lat, lon) / 2000.0))
+    shape = np.linalg.cholesky(np.exp(-distances(lat, lon) / 2000.0))
     x, y = (shape @ rng.standard_normal((1500, 2))).T
     whole = effective_size(x, y, lat, lon, points=1500)
     parts = [effective_size(x, y, lat, lon, points=700, seed=s) for s in range(5)]

@@ -13,10 +13,10 @@ import proda
 from proda.cli import app
 from proda.column.column import prepare
 from proda.grid import CLM5_GRID
-from proda.inference import settings as assimilation
-from proda.inference.run import create
+from proda.inference import assimilation_settings as assimilation
+from proda.inference.assimilation_run import create
 from proda.inference.runner import work
-from proda.maps.run import write_map
+from proda.maps.compute import write_map
 from proda.maps.sources import Default
 from proda.models import compas_reverse
 from proda.models.transient import advance

@@ -21,12 +21,12 @@ from proda import files
 from proda.cli import app
 from proda.errors import AssimilationError, DiagnosticsError, FileError, LearningError
 from proda.inference.assessment import assess, by_band, counts, kept_posterior, parameter_ranking
+from proda.inference.assimilation_run import open_posterior
 from proda.inference.diagnostics.filter import Filter
 from proda.inference.diagnostics.predictive import predictive_probability
 from proda.inference.layer_fit import error_sd, layer_fit
-from proda.inference.run import open_posterior
 from proda.inference.summary import QUANTILES
-from proda.learning.settings import LearningSettings
+from proda.learning.learning_settings import LearningSettings
 from proda.learning.targets import targets
 from proda.plots import assimilation, assimilation_marginals, assimilation_sites
 from tests import run_folders

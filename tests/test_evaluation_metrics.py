@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from proda.evaluation.carbon import groups_of
-from proda.evaluation.metrics import skill_of_rows
+from proda.learning.carbon import groups_of
 from proda.learning.conformal import LEAST
+from proda.learning.metrics import skill_of_rows
 
 OBSERVED = np.array([8.0, 4.0, 2.0, 6.0, 3.0, 5.0])
 SITE = np.array([0, 0, 0, 1, 1, 2])

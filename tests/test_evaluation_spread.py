@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from proda.evaluation import spread
-from proda.evaluation.spread import LEVEL, Spread
+from proda.learning import spread
+from proda.learning.spread import LEVEL, Spread
 from proda.learning.validation import NETWORK
 
 

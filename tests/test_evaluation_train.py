@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 from proda import files
 from proda.cli import app
 from proda.errors import FileError, LearningError
-from proda.evaluation import predict_table, train_network
-from proda.learning import LearningSettings, load_ensemble, study
+from proda.learning import LearningSettings, load_ensemble, predict_table, study, train_network
 from tests.conftest import HERE
 from tests.test_docs import code
 from tests.training_worlds import make_world

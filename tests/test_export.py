@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from proda import cli, files
 from proda.errors import AssimilationError, FileError, MapError
 from proda.inference.arviz import to_datatree, write_arviz
-from proda.inference.run import open_posterior
+from proda.inference.assimilation_run import open_posterior
 from proda.maps.ilamb import write_ilamb
 from tests.run_folders import NAMES, made_run
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from proda import cli, locks, machine
 from proda.cli import console
 from proda.errors import AssimilationError, FileError, ProdaError
-from proda.inference.run import Run, create
+from proda.inference.assimilation_run import Run, create
 from proda.inference.runner import at_work, keep_compiled
 from proda.locks import locked
 from tests.assimilation_worlds import SETTINGS, WIDTH, write_forcing, write_profiles

@@ -14,7 +14,7 @@ from proda.errors import LearningError
 from proda.learning.applicability import applicability, fit_range
 from proda.learning.features import Features, fit_features
 from proda.learning.join import join
-from proda.learning.settings import LearningSettings
+from proda.learning.learning_settings import LearningSettings
 from tests.learning_worlds import covariates, posterior
 
 

@@ -9,6 +9,7 @@ from scipy.special import ndtr
 from scipy.stats import kstest
 
 from proda.errors import FileError, LearningError
+from proda.learning.learning_settings import LearningSettings
 from proda.learning.residuals import (
     RESIDUALS,
     add_residuals,
@@ -17,7 +18,6 @@ from proda.learning.residuals import (
     scores,
     write_residuals,
 )
-from proda.learning.settings import LearningSettings
 from proda.learning.targets import targets
 from tests.learning_worlds import LOWER, NAMES, UPPER, covariates, posterior
 

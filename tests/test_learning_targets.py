@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import truncnorm
 
 from proda.errors import LearningError
-from proda.learning.settings import LearningSettings, study
+from proda.learning.learning_settings import LearningSettings, study
 from proda.learning.targets import targets
 from proda.learning.truncated import untruncated
 from tests.learning_worlds import LOWER, UPPER, covariates, posterior, summary

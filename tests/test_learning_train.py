@@ -10,9 +10,9 @@ import pytest
 from proda.errors import FileError, LearningError
 from proda.learning import checkpoint
 from proda.learning.join import join
+from proda.learning.learning_settings import LearningSettings, study
 from proda.learning.network import initial_network, study_loss, weighted_loss
 from proda.learning.parameters import train_parameters
-from proda.learning.settings import LearningSettings, study
 from proda.learning.splits import blocks, plan, random_folds, spatial_folds
 from tests.learning_worlds import covariates, posterior
 

@@ -11,9 +11,9 @@ import xarray as xr
 import proda
 from proda.errors import FileError, ForcingError, ParameterError
 from proda.maps.cells import land_cells
+from proda.maps.compute import write_map
 from proda.maps.outputs import NO_PARAMETERS, STOCKS, TOO_LARGE
 from proda.maps.plan import most_common
-from proda.maps.run import write_map
 from proda.maps.sources import Default, Everywhere, b_by_type
 from tests.map_grids import ensemble, small_grid
 

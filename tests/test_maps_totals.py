@@ -11,17 +11,10 @@ from hypothesis import strategies as st
 
 from proda.errors import FileError, MapError
 from proda.files import write_netcdf
-from proda.maps.compare import compare, correlation, on_same_grid
-from proda.maps.totals import (
-    ZONES,
-    by_latitude,
-    ensemble_by_latitude,
-    in_zone,
-    land_area,
-    open_map,
-    totals,
-    weighted_quantile,
-)
+from proda.latitude import ZONES, in_zone
+from proda.maps.compare import compare, on_same_grid
+from proda.maps.totals import by_latitude, ensemble_by_latitude, land_area, open_map, totals
+from proda.weighted import correlation, quantile
 
 LAT, LON = np.array([60.0, 30.0, 0.0, -30.0]), np.array([-90.0, 0.0, 90.0])
 AREA = np.array([[10.0] * 3, [20.0] * 3, [30.0] * 3, [20.0] * 3])  # km2
@@ -109,7 +102,7 @@ def test_weighted_quantile_is_that_of_repeated_values(pairs, q):
     expected = np.quantile(repeated, q, method="inverted_cdf")
     reach = q * len(repeated)
     if abs(reach - round(reach)) > 1e-6:  # at a step both neighbours are right
-        assert weighted_quantile(values, weights, q) == expected
+        assert quantile(values, weights, q) == expected
 
 
 def test_comparison_by_hand():

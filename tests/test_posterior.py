@@ -11,10 +11,10 @@ import pytest
 
 import proda
 from proda.errors import AssimilationError, ObservationError
+from proda.inference.assimilation_settings import check
 from proda.inference.likelihood import LogNormal
 from proda.inference.profiles import Profiles, from_tables
 from proda.inference.sampling import chain_keys
-from proda.inference.settings import check
 from proda.inference.sites import assemble, padded_layers, usable
 from proda.inference.target import Posterior
 from proda.models.model import Reason

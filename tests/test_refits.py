@@ -28,7 +28,7 @@ from proda.maps.cells import land_cells
 from proda.maps.refits import every_nth, member_fields
 from proda.maps.sources import Ensemble
 from proda.observations.build import build
-from proda.observations.settings import from_mapping
+from proda.observations.profile_settings import from_mapping
 from proda.study.twin import make_twin_world
 
 N, P = 300, 4

@@ -15,11 +15,11 @@ import pytest
 from typer.testing import CliRunner
 
 from proda import cli
-from proda.errors import FileError
+from proda.errors import FileError, StudyError
 from proda.plots.files import MOST_BYTES, save_figure, saved_figures
 from proda.study.report import citation, write_report
 from proda.study.report.comparison_figures import place_of, save_comparison_figures
-from proda.study.report.folder import open_study
+from proda.study.report.results import open_results
 from proda.study.report.sections.cost import duration
 from proda.study.report.sections.findings import tone
 from proda.study.report.tables import cells, label, read_csv
@@ -336,7 +336,8 @@ def test_damaged_file_is_named(tmp_path, name, content):
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(content)
     where = name if name != "clm5/assimilation/summary.nc" else "clm5/assimilation"
-    with pytest.raises(FileError, match=re.escape(where)):
+    kind = StudyError if name == "study.json" else FileError
+    with pytest.raises(kind, match=re.escape(where)):
         write_report(folder)
     assert not (folder / "report.html").exists()
 
@@ -498,6 +499,6 @@ def test_models_come_in_the_planned_order(tmp_path):
     """By the settings as `proda run` writes them; one without a folder yet is not left out."""
     folder = record(tmp_path / "study")
     (folder / "clm5" / "assimilation").mkdir(parents=True)
-    assert open_study(folder).models == ("clm5",)
+    assert open_results(folder).models == ("clm5",)
     write_settings(folder, ("compas", "clm5"))
-    assert open_study(folder).models == ("compas", "clm5")
+    assert open_results(folder).models == ("compas", "clm5")

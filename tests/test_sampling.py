@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proda.drivers import sampling
-from proda.drivers.grids import EARTH_RADIUS_KM, cell_area, to_180
+from proda.drivers.grids import cell_area, to_180
 from proda.drivers.sites import read_sites
 from proda.errors import FileError, ForcingError, SiteError
+from proda.places import EARTH_RADIUS_KM
 
 LAT = np.arange(89.0, -90, -2.0)
 LON = np.arange(-179.0, 180, 2.0)

@@ -7,9 +7,9 @@ import pytest
 from proda.drivers.catalogue import catalogue
 from proda.errors import AssimilationError, DownloadError, FileError, ObservationError, StudyError
 from proda.files import read_toml
+from proda.inference.assimilation_settings import check
 from proda.inference.cluster_settings import check_cluster
-from proda.inference.settings import check
-from proda.observations.settings import from_mapping
+from proda.observations.profile_settings import from_mapping
 from proda.study.settings import parse
 
 PARSER = re.compile(

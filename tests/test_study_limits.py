@@ -9,11 +9,11 @@ import pytest
 from proda.comparison.inputs import OpenedModel, read_site_table
 from proda.comparison.site_fit import fit_table
 from proda.inference.assessment import assess
+from proda.inference.assimilation_run import open_posterior
 from proda.inference.diagnostics.filter import Filter
-from proda.inference.run import open_posterior
+from proda.inference.filter_settings import FilterSettings
 from proda.plots import assimilation
 from proda.study.diagnosis import write_table
-from proda.study.settings import Selection
 from tests.run_folders import GELMAN_RUBIN, made_run
 
 
@@ -47,4 +47,4 @@ def test_title_of_the_chains(tmp_path, limits, words):
 
 
 def test_the_study_has_the_published_limits_by_default():
-    assert Selection.model_validate({}).build() == Filter()
+    assert FilterSettings.model_validate({}).build() == Filter()

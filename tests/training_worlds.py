@@ -14,7 +14,7 @@ from proda.inference.likelihood import LogNormal
 from proda.inference.profiles import Profiles, read_profiles
 from proda.learning.layers import SiteLayers
 from proda.observations.build import build
-from proda.observations.settings import from_mapping
+from proda.observations.profile_settings import from_mapping
 from tests.assimilation_worlds import _COLUMNS, _HEADER
 
 N = 120

@@ -1,4 +1,4 @@
-"""The drivers of soil columns (science: section 3), checked where they enter."""
+"""The drivers of soil columns (docs/theory.md#drivers-of-a-column), checked where they enter."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ SITE_PROPERTIES: tuple[ForcingVariable, ...] = (
     ForcingVariable("coarse", _SOIL, "%", 0.0, 100.0, "coarse fragments by volume", "",
                     _PER_CENT),
 )  # fmt: skip
-"""Properties of the soil that only some models need (science: section 13.8): forcing may lack any;
-a model says in `SoilModel.needs` which it cannot do without."""
+"""Properties of the soil that only some models need: forcing may lack any; a model says in
+`SoilModel.needs` which it cannot do without (docs/theory.md#drivers-of-a-column)."""
 
 
 @dataclass(frozen=True, eq=False)

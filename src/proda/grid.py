@@ -1,4 +1,4 @@
-"""The vertical grid (science: section 1): 20 soil layers to 8.6 m, counted from the top."""
+"""The vertical grid (docs/theory.md#grid): 20 soil layers to 8.6 m, counted from the top."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Grid:
         Depth of each layer's node, where its concentration is taken to hold.
     next_interface_m
         Lower interface of the first layer beyond the grid; only the depth at which cryoturbation
-        ends in a column without bedrock depends on it (science: section 6).
+        ends in a column without bedrock depends on it (docs/theory.md#vertical-transport).
     """
 
     thickness_m: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""Checks of what tells places apart: names of sites, latitudes and longitudes."""
+"""Places on Earth: checks of their names and coordinates, and distances between them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from proda.errors import ProdaError
+
+EARTH_RADIUS_KM = 6371.0072
+"""Radius of the sphere that has the area of the Earth."""
 
 LONGEST_TURN = 540.0
 """Longitudes beyond this (degrees) are those of no convention."""
@@ -84,3 +88,23 @@ def check_dataset_sites(
         and dataset[n].dtype.kind in "fiu"
     }  # fmt: skip
     check_sites(dataset["site"].to_numpy(), where, kind, **place)
+
+
+def unit_vectors(
+    latitude: Float[np.ndarray, " n"], longitude: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, "n 3"]:
+    """Return points on the unit sphere; chords between them order as great circles do."""
+    phi, lam = np.radians(latitude), np.radians(longitude)
+    return np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=-1)
+
+
+def great_circle_km(
+    here: Float[np.ndarray, "n 3"], there: Float[np.ndarray, "*m 3"]
+) -> Float[np.ndarray, "n *m"]:
+    """Return the distance of each point from every other (:func:`unit_vectors`), km."""
+    return EARTH_RADIUS_KM * np.arccos(np.clip(here @ there.T, -1.0, 1.0))
+
+
+def chord_km(chord: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Return the great-circle distance (km) of points that far apart through the unit sphere."""
+    return 2 * EARTH_RADIUS_KM * np.arcsin(np.minimum(chord / 2, 1.0))

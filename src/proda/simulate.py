@@ -14,6 +14,7 @@ import xarray as xr
 
 from proda import units
 from proda.column.column import Column, prepare, prepare_months
+from proda.default_b import MEAN_B
 from proda.errors import ParameterError
 from proda.forcing import N_MONTHS, Forcing
 from proda.machine import cores
@@ -26,9 +27,6 @@ from proda.parameters import Bounds, as_arrays, check_same_sites
 Parameters = Mapping[str, Any] | xr.Dataset
 Progress = Callable[[int, int], None]
 """Called with the number of sites done and the number of all sites."""
-
-MEAN_B = 0.966
-"""b over all vegetation (Jackson et al. 1996), where no plant functional types are given."""
 
 CPU_BLOCK = 512
 """Columns per compiled call on a CPU: a block's factors then stay in a core's cache."""
@@ -49,7 +47,7 @@ def default_parameters(
     b
         Depth profile of the carbon input, one value or one per site. CLM5 takes it from the plant
         functional type (`rootprof_beta` of its parameter file), so for CLM5 it must be given;
-        0.966 is the mean over all vegetation of Jackson et al. (1996).
+        :data:`proda.default_b.MEAN_B` is the mean over all vegetation.
 
     Returns
     -------
@@ -72,7 +70,7 @@ def default_parameters(
         raise ParameterError(
             f"{model.name} has no default for {', '.join(unset)}: it depends on the plant "
             f"functional type. Pass default_parameters(model, forcing, b=...); "
-            "0.966 is the mean over all vegetation (Jackson et al. 1996)."
+            f"{MEAN_B} is the mean over all vegetation (Jackson et al. 1996)."
         )
     dims = {1: ("site",), 2: ("site", "layer")}
     return xr.Dataset(

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from proda.observations.settings import from_mapping
+from proda.observations.profile_settings import from_mapping
 
 HEADER = "profile,lat,lon,layer,top,bottom,soc,bd,coarse"
 COLUMNS = {

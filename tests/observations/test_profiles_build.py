@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 from proda.cli import app, main
 from proda.errors import FileError, ObservationError
 from proda.observations.build import build
+from proda.observations.profile_settings import from_mapping, read_settings
 from proda.observations.schema import (
     LAYER_COLUMNS,
     PROFILE_COLUMNS,
     REJECTED_COLUMNS,
     read_table,
 )
-from proda.observations.settings import from_mapping, read_settings
 from proda.observations.summary import read_build, read_summary, verify
 
 FILES = {"profiles.parquet", "layers.parquet", "rejected.parquet", "summary.json"}

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from proda.observations.build import build
+from proda.observations.profile_settings import from_mapping
 from proda.observations.readers import IsradSource
 from proda.observations.schema import LAYER_COLUMNS, PROFILE_COLUMNS, read_table
-from proda.observations.settings import from_mapping
 from proda.observations.summary import verify
 
 pytestmark = pytest.mark.data
@@ -56,7 +56,7 @@ def test_without_reconstructed_depths_there_are_still_enough(data):
 
 
 def test_organic_matter_is_in_g_per_kg(run):
-    """science.md 8: the paper's constants fit in g per kg, not in per cent."""
+    """The paper's constants fit in g per kg, not in per cent."""
     fits = {fit.name: fit for fit in run["summary"].fits}
     assert fits["paper"].r2 > 0.6
     assert fits["paper, OM in %"].r2 < 0.4

@@ -10,8 +10,8 @@ import pytest
 
 from proda.errors import FileError, ObservationError
 from proda.observations.build import build
+from proda.observations.profile_settings import from_mapping
 from proda.observations.schema import LAYER_COLUMNS, PROFILE_COLUMNS, REJECTED_COLUMNS, read_table
-from proda.observations.settings import from_mapping
 
 BOUNDS = ((0, 10), (10, 30), (30, 60), (60, 100))
 CARBON = (3.2, 1.9, 0.9, 0.4)

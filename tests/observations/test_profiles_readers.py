@@ -8,6 +8,7 @@ import pytest
 
 from proda.errors import FileError, ObservationError
 from proda.observations.build import build
+from proda.observations.profile_settings import from_mapping
 from proda.observations.readers import (
     CsvSource,
     IsradSource,
@@ -17,7 +18,6 @@ from proda.observations.readers import (
     Wosis2023Source,
 )
 from proda.observations.schema import LAYER_COLUMNS, PROFILE_COLUMNS, read_table
-from proda.observations.settings import from_mapping
 
 PARTS = ("value", "value_avg", "method", "date", "dataset_id", "profile_code", "licence")
 

@@ -72,7 +72,7 @@ def test_contradiction_gives_no_positive_density():
 
 
 def test_paper_constants_make_sense_in_g_per_kg_only():
-    """science.md 8: an organic soil of 50 % organic matter has 0.34 g cm-3, not 1.15."""
+    """An organic soil of 50 % organic matter has 0.34 g cm-3, not 1.15."""
     soc = np.array([500.0 / 1.724])
     assert CURVE.density(soc)[0] == pytest.approx(335, abs=1)
     assert CURVE.per_cent_reading().density(soc)[0] == pytest.approx(1153, abs=1)

@@ -9,11 +9,13 @@ import sys
 from proda import termination
 from proda.cli import (
     assimilate,
+    cite,
     column,
     compare,
     covariates,
     demo,
     diagnose,
+    evidence,
     export,
     forcing,
     get,
@@ -30,11 +32,13 @@ from proda.cli.console import errors
 __all__ = [
     "app",
     "assimilate",
+    "cite",
     "column",
     "compare",
     "covariates",
     "demo",
     "diagnose",
+    "evidence",
     "export",
     "forcing",
     "get",

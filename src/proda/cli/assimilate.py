@@ -11,13 +11,14 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.numbers import number, whole_number
+from proda.cli.options import option
 from proda.cli.stopping import seconds, stopped_status, why_stopped
+from proda.inference.assimilation_settings import AssimilationSettings, AssimilationWork, check
 
 if TYPE_CHECKING:
+    from proda.inference.assimilation_run import Run
     from proda.inference.batch import Control
-    from proda.inference.run import Run
     from proda.inference.runner import Progress
-    from proda.inference.settings import Settings
 
 
 @app.command(
@@ -39,36 +40,23 @@ def assimilate(
     resume: Annotated[
         Path | None, typer.Option(help="Resume this run; its settings come from its folder.")
     ] = None,
-    model: Annotated[str, typer.Option(help="Model name; see `proda models`.")] = "clm5",
-    variant: Annotated[str, typer.Option(help="default, or published.")] = "default",
-    sampler: Annotated[
-        str, typer.Option(help="tempered, adaptive-metropolis, nuts, or published.")
-    ] = "tempered",
+    model: str = option(AssimilationSettings, "model"),
+    variant: str = option(AssimilationSettings, "variant"),
+    sampler: str = option(AssimilationSettings, "sampler"),
     option: Annotated[
         list[str] | None,
         typer.Option("--option", help="NAME=VALUE of the sampler (steps and such); repeatable."),
     ] = None,
-    likelihood: Annotated[
-        str, typer.Option(help="log-normal, published-clm5, or published-compas.")
-    ] = "log-normal",
-    error_sd: Annotated[
-        str, typer.Option(help="Error of a layer in natural logarithms, or 'estimate'.")
-    ] = "0.25",
-    operator: Annotated[str, typer.Option(help="layer_mean, or mid_depth.")] = "layer_mean",
-    chains: Annotated[int, typer.Option(help="Chains per site.")] = 3,
-    draws: Annotated[int, typer.Option(help="Draws kept per chain.")] = 400,
-    seed: Annotated[int, typer.Option(help="Root of all random numbers.")] = 0,
-    sites: Annotated[
-        int | None, typer.Option(help="Only so many sites, spread over latitudes.")
-    ] = None,
+    likelihood: str = option(AssimilationSettings, "likelihood"),
+    error_sd: str = option(AssimilationSettings, "error_sd"),
+    operator: str = option(AssimilationSettings, "operator"),
+    chains: int = option(AssimilationSettings, "chains"),
+    draws: int = option(AssimilationSettings, "draws"),
+    seed: int = option(AssimilationSettings, "seed"),
+    sites: int | None = option(AssimilationWork, "sites"),
     block_size: Annotated[int | None, typer.Option(help="Sites per block.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes on this machine; by default one per core.")
-    ] = None,
-    cluster: Annotated[
-        Path | None,
-        typer.Option(help="TOML file: workers, GPUs, a Dask scheduler or a queue; see the docs."),
-    ] = None,
+    workers: int | None = option(AssimilationWork, "workers"),
+    cluster: Path | None = option(AssimilationWork, "cluster"),
     stop_after: Annotated[
         str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
     ] = None,
@@ -99,8 +87,7 @@ def assimilate(
     """
     from proda.cli.console import console
     from proda.errors import AssimilationError
-    from proda.inference.run import Run, create
-    from proda.inference.settings import check
+    from proda.inference.assimilation_run import Run, create
 
     if resume is not None:
         if profiles is not None:
@@ -189,11 +176,13 @@ def _refuse_other_settings(context: typer.Context, run: Run) -> None:
         )
 
 
-def _dry_run(settings: Settings, profiles: Path, forcing: Path, sites: int | None) -> None:
+def _dry_run(
+    settings: AssimilationSettings, profiles: Path, forcing: Path, sites: int | None
+) -> None:
     import tempfile
 
     from proda.cli.console import print_table
-    from proda.inference.run import create, predicted_bytes
+    from proda.inference.assimilation_run import create, predicted_bytes
     from proda.inference.runner import total_evaluations
 
     with tempfile.TemporaryDirectory() as empty:
@@ -282,8 +271,8 @@ def _summary(run: Run) -> None:
     import numpy as np
 
     from proda.cli.console import console, print_table
+    from proda.inference.assimilation_run import open_posterior
     from proda.inference.diagnostics.filter import Filter
-    from proda.inference.run import open_posterior
     from proda.inference.summary import SiteReason
 
     _, found = open_posterior(run.folder)

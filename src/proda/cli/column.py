@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,8 +102,9 @@ def _parameters(
 ) -> tuple[xr.Dataset, Bounds]:
     """Return parameter values and the bounds to hold them to."""
     from proda.cli.console import console
+    from proda.default_b import b_where_needed
     from proda.files import load, open_netcdf
-    from proda.simulate import MEAN_B, default_parameters
+    from proda.simulate import default_parameters
 
     if path is not None:
         with open_netcdf(path) as opened:
@@ -113,8 +115,7 @@ def _parameters(
         names = [row.name for row in model.rows if row.name in given]
         return given[names].assign(settings), "prior"
     b = settings.get("b")
-    if b is None and model.parameters["default"].isna()["b"]:
-        b = MEAN_B
+    if b is None and (b := b_where_needed(model.rows)) is not None:
         console.print(
             f"b = {b}, the mean over all vegetation (Jackson et al. 1996); "
             "change it with --set b=VALUE."
@@ -124,12 +125,12 @@ def _parameters(
 
 
 def _summary(result: xr.Dataset) -> None:
-    from proda.cli.console import console, print_table
+    from proda.cli.console import console, formatted, print_table
     from proda.models.model import Reason
     from proda.plots.columns import stock
 
     to_1m, whole = stock(result), stock(result, 0.0, 100.0)
-    reasons = result["reason"].to_numpy()
+    reasons, respired = result["reason"].to_numpy(), result["respiration"].to_numpy()
     rows = []
     for i, site in enumerate(result["site"].to_numpy()[:MAX_ROWS]):
         reason = Reason(int(reasons[i])).words
@@ -137,10 +138,10 @@ def _summary(result: xr.Dataset) -> None:
         rows.append(
             (
                 site,
-                f"{to_1m[i]:.2f}" if found else "-",
-                f"{whole[i]:.2f}" if found else "-",
+                formatted(to_1m[i] if found else math.nan, ".2f"),
+                formatted(whole[i] if found else math.nan, ".2f"),
                 f"{float(result['carbon_input'][i]):.1f}",
-                f"{float(result['respiration'][i]):.1f}" if found else "-",
+                formatted(respired[i] if found else math.nan, ".1f"),
                 reason,
             )
         )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from proda.cli.app import app
-from proda.cli.console import console, print_table, progress
+from proda.cli.console import console, formatted, print_table, progress
+from proda.cli.evidence import print_choice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,14 @@ def compare(
     sites: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE: table of `proda diagnose`.")
     ] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FOLDER: network that learnt from posteriors (places left out)."),
+    ] = None,
+    end_to_end_network: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FOLDER: network that learnt end to end (places left out)."),
+    ] = None,
     forcing: Annotated[
         Path | None, typer.Option(help="Forcing at the sites (Michaelis constants there).")
     ] = None,
@@ -66,11 +75,12 @@ def compare(
     Give the folder of a study, or the files of each model by name.
     """
     from proda.comparison import compare_models, files_of_run
-    from proda.comparison.run import covariates_of_run
+    from proda.comparison.comparison import covariates_of_run
     from proda.errors import ComparisonError
 
     named = {"maps": model, "end_to_end": end_to_end, "default": default, "summary": summary,
-             "sites": sites}  # fmt: skip
+             "sites": sites, "network": network,
+             "end_to_end_network": end_to_end_network}  # fmt: skip
     if (run is None) == (not model and not end_to_end):
         raise ComparisonError(
             "Give either the folder of a study, or --model (--end-to-end) NAME=FILE twice."
@@ -78,7 +88,7 @@ def compare(
     if run is not None:
         if any(named.values()):
             raise ComparisonError(
-                "--default, --summary and --sites go with --model or --end-to-end."
+                "--default, --summary, --sites and networks go with --model or --end-to-end."
             )
         files = files_of_run(run)
         covariates = covariates or covariates_of_run(run)
@@ -128,9 +138,10 @@ def _print(result: Comparison) -> None:
         "Agreement of the models over land",
         ["variable", "models", "state", "r", "95 %", "cells", "worth", "concordance", "bias"],
         [[r["variable"] + (" (log)" if r["scale"] == "log" else ""),
-          f"{r['first']}, {r['second']}", r["state"], _n(r["r"], ".2f"),
-          f"{_n(r['low'], '.2f')} to {_n(r['high'], '.2f')}", f"{r['n']:,}",
-          _n(r["n_effective"], ".0f"), _n(r["concordance"], ".2f"), _n(r["bias"], "+.3g")]
+          f"{r['first']}, {r['second']}", r["state"], formatted(r["r"], ".2f"),
+          f"{formatted(r['low'], '.2f')} to {formatted(r['high'], '.2f')}", f"{r['n']:,}",
+          formatted(r["n_effective"], ".0f"), formatted(r["concordance"], ".2f"),
+          formatted(r["bias"], "+.3g")]
          for _, r in table.iterrows()],
         right=(3, 4, 5, 6, 7, 8),
     )  # fmt: skip
@@ -144,11 +155,13 @@ def _print(result: Comparison) -> None:
             "Log evidence at sites, second model - first",
             ["zone", "models", "sites", "median", "95 %", "first by 3", "second by 3"],
             [[r["zone"], f"{r['first']}, {r['second']}", f"{r['sites']:,}",
-              _n(r["median"], "+.2f"), f"{_n(r['low'], '+.2f')} to {_n(r['high'], '+.2f')}",
-              _n(r["share_first_by_3"], ".0%"), _n(r["share_second_by_3"], ".0%")]
+              formatted(r["median"], "+.2f"),
+              f"{formatted(r['low'], '+.2f')} to {formatted(r['high'], '+.2f')}",
+              formatted(r["share_first_by_3"], ".0%"), formatted(r["share_second_by_3"], ".0%")]
              for _, r in rows.iterrows()],
             right=range(2, 7),
         )  # fmt: skip
+    print_choice(result.tables)
     for route, findings in result.findings.groupby("route", sort=False):
         counts = findings["verdict"].value_counts()
         print_table(
@@ -168,14 +181,10 @@ def _print_totals(table: pd.DataFrame) -> None:
     print_table(
         "Soil carbon of the globe (Pg C)",
         ["source", "state", *stocks],
-        [[source, state, *(_n(means.get(s, np.nan), ",.0f") for s in stocks)]
+        [[source, state, *(formatted(means.get(s, math.nan), ",.0f") for s in stocks)]
          for (source, state), means in wide.items()],
         right=range(2, 2 + len(stocks)),
     )  # fmt: skip
-
-
-def _n(value: float, form: str) -> str:
-    return "-" if np.isnan(value) else format(value, form)
 
 
 def _draw(result: Comparison, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -45,6 +46,11 @@ class SafeConsole(Console):
 # Names and messages are printed as they are: [mine] is no markup, and a:x:1 holds no emoji.
 console = SafeConsole(markup=False, emoji=False)
 errors = SafeConsole(stderr=True, markup=False, emoji=False)
+
+
+def formatted(value: Any, form: str) -> str:
+    """Return a number by a format; a dash where there is none (NaN)."""
+    return "-" if math.isnan(value) else format(value, form)
 
 
 def print_table(

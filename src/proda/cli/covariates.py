@@ -9,6 +9,9 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, print_table
+from proda.cli.options import option
+from proda.drivers.forcing_settings import NearestSettings
+from proda.layout import left_out_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,9 +37,7 @@ def build(
         Path | None,
         typer.Option(help="CSV or Parquet of sites; without it, every cell of the grid."),
     ] = None,
-    limit_km: Annotated[
-        float, typer.Option("--limit-km", help="Leave out sites farther from any cell's centre.")
-    ] = 100.0,
+    limit_km: float = option(NearestSettings, "limit_km"),
 ) -> None:
     """Build the table of covariates of sites, or of every land cell, by one code path.
 
@@ -55,7 +56,7 @@ def build(
     else:
         rows = read_sites(sites)
         table, nearest = covariates.at_sites(opened, rows, limit_km)
-        left_out = out.with_name(f"{out.name}.left_out.csv")
+        left_out = left_out_of(out)
         if table.empty:
             raise CovariateError(
                 f"{sites}: none of its {len(rows):,} sites is within reach: {nearest.counts()}."

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from proda.cli.app import app
-from proda.cli.console import console, print_table
-from proda.inference.diagnostics.filter import Filter
+from proda.cli.console import console, formatted, print_table
+from proda.cli.options import option
+from proda.inference.filter_settings import FilterSettings
 
 if TYPE_CHECKING:
     from proda.inference.assessment import Assessment
@@ -24,20 +24,10 @@ if TYPE_CHECKING:
 )
 def diagnose(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished `proda assimilate`.")],
-    max_gelman_rubin: Annotated[
-        float, typer.Option(help="Mean Gelman-Rubin statistic over parameters must be below.")
-    ] = Filter.max_gelman_rubin,
-    min_nse: Annotated[
-        float, typer.Option(help="Nash-Sutcliffe efficiency must be above.")
-    ] = Filter.min_nash_sutcliffe,
-    max_rhat: Annotated[
-        float | None,
-        typer.Option(help="Largest rank-normalised R-hat must be below. Without it: any."),
-    ] = None,
-    min_ess: Annotated[
-        float | None,
-        typer.Option(help="Smallest effective size must be at least this. Without it: any."),
-    ] = None,
+    max_gelman_rubin: float = option(FilterSettings, "max_gelman_rubin"),
+    min_nse: float = option(FilterSettings, "min_nse"),
+    max_rhat: float | None = option(FilterSettings, "max_rhat"),
+    min_ess: float | None = option(FilterSettings, "min_ess"),
     output: Annotated[
         Path | None,
         typer.Option(help="Write the posteriors of the kept sites, for the network (.nc, .zarr)."),
@@ -64,13 +54,16 @@ def diagnose(
     """
     from proda.errors import AssimilationError
     from proda.inference.assessment import assess
-    from proda.inference.run import open_posterior
+    from proda.inference.assimilation_run import open_posterior
     from proda.study.diagnosis import draw, write_kept, write_table
 
     if plots is None and (site is not None or land_mask is not None):
         raise AssimilationError("--site and --land-mask are for the figures: give --plots, too.")
     draws, summary = open_posterior(folder)
-    found = assess(summary, Filter(max_gelman_rubin, min_nse, max_rhat, min_ess))
+    limits = FilterSettings(
+        max_gelman_rubin=max_gelman_rubin, min_nse=min_nse, max_rhat=max_rhat, min_ess=min_ess
+    )
+    found = assess(summary, limits.build())
     _print(found)
     if table is not None:
         write_table(found, table)
@@ -107,9 +100,9 @@ def _print(found: Assessment) -> None:
     print_table(
         f"{said}Medians over the sites with a posterior",
         ["", "ESS", "R-hat", "NSE", "acceptance", "k > 0.7"],
-        [[name, _number(row["ess"], ".0f"), _number(row["rank_rhat"], ".3f"),
-          _number(row["nash_sutcliffe"], ".2f"), _number(row["acceptance"], ".2f"),
-          _number(row["pareto_k"], ".0%")] for name, row in medians.iterrows()],
+        [[name, formatted(row["ess"], ".0f"), formatted(row["rank_rhat"], ".3f"),
+          formatted(row["nash_sutcliffe"], ".2f"), formatted(row["acceptance"], ".2f"),
+          formatted(row["pareto_k"], ".0%")] for name, row in medians.iterrows()],
         right=range(1, 6),
     )  # fmt: skip
     console.print("ESS, R-hat: of the worst parameter. k > 0.7: share of sites whose PSIS-LOO is "
@@ -122,8 +115,8 @@ def _print(found: Assessment) -> None:
     print_table(
         f"{said}Measured layers: fit of the mean, share inside 50 and 90 % intervals",
         ["sites", "layers", "log R2", "RMSE", "mean 50", "90", "predicted 50", "90"],
-        [[name, f"{fit['layers']:,.0f}", _number(fit["log_r2"], ".3f"),
-          _number(fit["rmse"] / 1000.0, ".2f"), *(_number(fit[s], ".1%") for s in shown)]
+        [[name, f"{fit['layers']:,.0f}", formatted(fit["log_r2"], ".3f"),
+          formatted(fit["rmse"] / 1000.0, ".2f"), *(formatted(fit[s], ".1%") for s in shown)]
          for name, fit in fits.items()],
         right=range(1, 8),
     )  # fmt: skip
@@ -139,12 +132,8 @@ def _print(found: Assessment) -> None:
     print_table(
         f"{said}Parameters by information gain: medians over {found.sampled.sum():,} sites",
         ["parameter", "unit", "bits", "spread reduction", "R-hat"],
-        [[name, row["unit"], _number(row["information_gain"], ".3f"),
-          _number(row["spread_reduction"], ".1%"), _number(row["rank_rhat"], ".3f")]
+        [[name, row["unit"], formatted(row["information_gain"], ".3f"),
+          formatted(row["spread_reduction"], ".1%"), formatted(row["rank_rhat"], ".3f")]
          for name, row in parameter_ranking(found).iterrows()],
         right=(2, 3, 4),
     )  # fmt: skip
-
-
-def _number(value: float, form: str) -> str:
-    return "-" if np.isnan(value) else format(value, form)

@@ -12,6 +12,9 @@ import typer
 from proda.cli.app import app
 from proda.cli.console import console, print_table, progress
 from proda.cli.numbers import number, whole_number
+from proda.cli.options import option
+from proda.drivers.forcing_settings import ClimateSettings, NearestSettings
+from proda.layout import left_out_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,9 +28,6 @@ forcing_app = typer.Typer(
 app.add_typer(forcing_app, name="forcing")
 
 _Out = Annotated[Path, typer.Argument(help="Zarr store to write; replaced if it is there.")]
-_Limit = Annotated[
-    float, typer.Option("--limit-km", help="Leave out sites farther from the centre of any cell.")
-]
 
 
 @contextmanager
@@ -44,23 +44,13 @@ def _bar(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 def from_climate(
     climate: Annotated[Path, typer.Argument(help="Annual climate on lat, lon (netCDF or Zarr).")],
     out: _Out,
-    w_floor: Annotated[
-        float, typer.Option(help="Least water scalar; keeps a steady state in frozen soil.")
-    ] = 0.05,
+    w_floor: float = option(ClimateSettings, "w_floor"),
     name: Annotated[
         list[str] | None,
         typer.Option("--name", help="OURS=THEIRS, for a variable that is called otherwise."),
     ] = None,
-    rules: Annotated[
-        str, typer.Option(help="Rules of the estimate: standard, or science9 (the first version).")
-    ] = "standard",
-    drainage: Annotated[
-        Path | None,
-        typer.Option(
-            help="File on the same grid with drainage_class, from which oxygen in wet soil follows;"
-            " covariates may have it."
-        ),
-    ] = None,
+    rules: str = option(ClimateSettings, "rules"),
+    drainage: Path | None = option(ClimateSettings, "drainage"),
 ) -> None:
     """Estimate forcing from annual climate; says so in the file's attributes.
 
@@ -151,7 +141,7 @@ def at_sites(
         Path, typer.Argument(help="CSV or Parquet with site (or profile_id), latitude, longitude.")
     ],
     out: Annotated[Path, typer.Argument(help="Forcing of the sites to write (.zarr or .nc).")],
-    limit_km: _Limit = 100.0,
+    limit_km: float = option(NearestSettings, "limit_km"),
 ) -> None:
     """Take the forcing of each site's nearest usable cell; keep the distance.
 
@@ -169,7 +159,7 @@ def at_sites(
         Forcing.from_dataset(dataset)  # judged before an older file is replaced
         found = summarise(dataset)
         files.write_dataset(dataset, out)
-    left_out = out.with_name(f"{out.name}.left_out.csv")
+    left_out = left_out_of(out)
     sampling.write_left_out(nearest, left_out)
     print_sites(nearest, len(table), left_out)
     _print_summary(out, found)
@@ -190,20 +180,16 @@ def add_properties(
         Path | None,
         typer.Option(help="Layers of measured profiles (Parquet); what they measured counts."),
     ] = None,
-    limit_km: _Limit = 100.0,
+    limit_km: float = option(NearestSettings, "limit_km"),
 ) -> None:
     """Add clay, silt, pH, bulk density and coarse fragments, which some models need."""
-    import pandas as pd
-
     from proda import cf, files
     from proda.drivers import properties
     from proda.drivers.summary import summarise
-    from proda.errors import FileError
 
     layers = None
     if profiles is not None:
-        with files.reading(profiles, "table of layers", FileError, "Give layers.parquet."):
-            layers = pd.read_parquet(profiles)
+        layers = files.read_parquet(profiles)
     with console.status("Adding properties of the soil"):
         dataset = properties.add_properties(
             cf.open_grid(forcing), cf.open_grid(covariates), layers, limit_km

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from proda.cli.console import console, print_table
+from proda.cli.console import console, formatted, print_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def number(value: float, form: str = ",.0f") -> str:
-    """Format a number; a dash where there is none."""
-    if not np.isfinite(value):
-        return "-"
-    return format(value, form if abs(value) < 1e7 else ".1e")
+def carbon(value: float, form: str = ",.0f") -> str:
+    """Return a number by a format, or a short one where it is too large for a table."""
+    return formatted(value, form if not abs(value) >= 1e7 else ".1e")
 
 
 def print_reasons(counts: Mapping[str, int], members: Mapping[str, int], n: int) -> None:
@@ -42,11 +39,11 @@ def print_totals(table: pd.DataFrame) -> None:
         for label in table.xs(stock, level="stock").index.unique("map"):
             keys = [(stock, label, zone) for zone in zones]
             each = {name: [values[key] for key in keys] for name, values in columns.items()}
-            rows.append([label, *map(number, each["mean"]), f"{each['answered'][0]:.1%}"])
-            if np.isfinite(each["sd"][0]):
-                rows.append(["  sd", *map(number, each["sd"]), ""])
-                rows.append(["  5 %", *map(number, each["q05"]), ""])
-                rows.append(["  95 %", *map(number, each["q95"]), ""])
+            rows.append([label, *map(carbon, each["mean"]), f"{each['answered'][0]:.1%}"])
+            if math.isfinite(each["sd"][0]):
+                rows.append(["  sd", *map(carbon, each["sd"]), ""])
+                rows.append(["  5 %", *map(carbon, each["q05"]), ""])
+                rows.append(["  95 %", *map(carbon, each["q95"]), ""])
         print_table(f"Soil carbon, {WORDS[str(stock)]}, Pg C", ["", *_narrow(zones), "land"], rows,
                     right=range(1, len(zones) + 2))  # fmt: skip
     spread = " sd, 5 %, 95 %: of the members' totals." if table["sd"].notna().any() else ""
@@ -66,7 +63,7 @@ def print_comparison(table: pd.DataFrame, what: str = "references") -> None:
     ):
         values = table[column].to_dict()
         rows = [
-            [" / ".join(pair), *(number(values[(*pair, zone)], form) for zone in zones)]
+            [" / ".join(pair), *(carbon(values[(*pair, zone)], form) for zone in zones)]
             for pair in pairs
         ]
         print_table(f"Against {what}: {title}", ["", *_narrow(zones)], rows,

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proda.cli.app import app
+from proda.cli.options import option
+from proda.maps.map_settings import MapSettings
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from proda.maps.compute import MapResult
     from proda.maps.network import CellCovariates
-    from proda.maps.run import MapResult
     from proda.simulate import Progress
 
 _Reference = Annotated[
@@ -71,9 +73,7 @@ def map_(
     default: Annotated[
         bool, typer.Option("--default", help="The model's ad hoc parameters everywhere.")
     ] = False,
-    b: Annotated[
-        float | None, typer.Option("--b", help="With --default: CLM5's b. [0.966]")
-    ] = None,
+    b: float | None = option(MapSettings, "b", "--b"),
     plant_types: Annotated[
         Path | None, typer.Option(help="With --default: grid of plant functional types.")
     ] = None,
@@ -94,7 +94,7 @@ def map_(
     bounds: Annotated[
         str, typer.Option(help="Limits of parameters: physical, or prior.")
     ] = "physical",
-    chunk: Annotated[int, typer.Option(help="Cells computed together.")] = 4096,
+    chunk: int = option(MapSettings, "chunk"),
     workers: Annotated[
         int | None, typer.Option(help="Worker processes; without it, threads of this one.")
     ] = None,
@@ -114,7 +114,7 @@ def map_(
     from proda.cli.console import console
     from proda.cli.map_tables import print_comparison, print_reasons, print_totals
     from proda.errors import MapError
-    from proda.maps import stage
+    from proda.maps import from_files
     from proda.maps.references import against_references, beside
     from proda.maps.totals import open_map
 
@@ -138,23 +138,22 @@ def map_(
         if network is not None:
             if covariates is None:
                 raise MapError("--network needs --covariates GRID.nc: what it predicts from.")
-            made = stage.map_network(
+            made = from_files.map_network(
                 forcing, out, network=network, covariates=covariates, model=model,
                 variant=variant, draws=draws, residual=residual, missing=missing, **common,  # type: ignore[arg-type]
             )  # fmt: skip
             result, known = made.result, made.covariates
         elif constant is not None:
             _only(False, "--network, --default and --mean-of", model=model, variant=variant)
-            result = stage.map_constant(forcing, out, network=constant, **common)
+            result = from_files.map_constant(forcing, out, network=constant, **common)
         elif mean_of is not None:
-            result = stage.map_mean(forcing, out, kept=mean_of, model=model, **common)
+            result = from_files.map_mean(forcing, out, kept=mean_of, model=model, **common)
         else:
             if model is None:
                 raise MapError("--default needs --model; see `proda models`.")
-            if b is not None:
-                common["b"] = b
-            result = stage.map_default(
-                forcing, out, model=model, variant=variant or "default", plant_types=plant_types,
+            result = from_files.map_default(
+                forcing, out, model=model, variant=variant or "default", b=b,
+                plant_types=plant_types,
                 plant_type_variable=plant_type_variable, b_table=b_table, **common,
             )  # fmt: skip
     if result.chunks_reused:

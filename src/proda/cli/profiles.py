@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from proda.observations.pipeline import Report
-    from proda.observations.settings import Settings
+    from proda.observations.profile_settings import ProfileSettings
     from proda.observations.summary import Summary
 
 profiles = typer.Typer(
@@ -136,9 +136,9 @@ def summary(
 
 def _settings(
     path: Path | None, sources: list[str] | None, land_mask: Path | None, pedotransfer: str | None
-) -> Settings:
+) -> ProfileSettings:
     from proda.errors import ObservationError
-    from proda.observations.settings import from_mapping, read_settings
+    from proda.observations.profile_settings import from_mapping, read_settings
 
     changes: dict[str, Any] = {}
     if land_mask is not None:
@@ -250,34 +250,30 @@ def _draw(
     import pandas as pd
 
     mpl.use("Agg")
+    from proda.latitude import belts
     from proda.observations import zones as climate
     from proda.observations.land import open_land_mask
     from proda.observations.summary import read_build
     from proda.plots import profiles as draw
-    from proda.plots.style import save
+    from proda.plots.style import save_all
 
-    figures.mkdir(parents=True, exist_ok=True)
     names = ["profile_id", "upper_depth", "lower_depth", "soc", "soc_stock", "fine_earth_density",
              "density_origin"]  # fmt: skip
     found, sites, layers = read_build(folder, names)
     sites["group"] = sites["collection"].where(sites["collection"].notna(), sites["source"])
     land = open_land_mask(land_mask, tolerance=0.0).grid() if land_mask is not None else None
-    path = figures / "profiles_map.png"
-    save(draw.site_map(sites, land), path)
-    yield path
     lat, lon = sites["lat"].to_numpy(), sites["lon"].to_numpy()
-    zone = climate.belts(lat) if zones is None else climate.koeppen(lat, lon, zones)
+    zone = belts(lat) if zones is None else climate.koeppen(lat, lon, zones)
     by_profile = pd.Series(zone, index=sites["profile_id"])
     by_profile = by_profile[by_profile != climate.UNKNOWN]
-    path = figures / "carbon_with_depth.png"
     by = "latitude" if zones is None else "Köppen climate"
-    save(draw.carbon_with_depth(layers, by_profile, by), path)
-    yield path
+    drawn = {
+        "profiles_map": lambda: draw.site_map(sites, land),
+        "carbon_with_depth": lambda: draw.carbon_with_depth(layers, by_profile, by),
+    }
     both = layers[(layers["density_origin"] == "measured") & layers["soc"].notna()]
     if found.fits and len(both):
-        path = figures / "pedotransfer_fit.png"
-        figure = draw.pedotransfer_fit(
+        drawn["pedotransfer_fit"] = lambda: draw.pedotransfer_fit(
             both["soc"].to_numpy(), both["fine_earth_density"].to_numpy(), found.fits
         )
-        save(figure, path)
-        yield path
+    return save_all(drawn, figures)

@@ -12,6 +12,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.stopping import seconds, stopped_status, why_stopped
+from proda.layout import RunFolder
 
 FIRST = "not done yet"
 """Why a stage is done that never was (`proda.study.plan`)."""
@@ -170,7 +171,7 @@ def run_and_print(
             sys.exit(stopped_status())
         except BaseException:
             bar.stop()
-            if (folder / "study.json").is_file():
+            if RunFolder(folder).record_file.is_file():
                 errors.print(f"What is done is kept. Resume with: proda run --resume {folder}",
                              highlight=False, soft_wrap=True)  # fmt: skip
             raise
@@ -216,7 +217,7 @@ def _summary(record: Record, folder: Path, took: float) -> None:
     print_table(
         f"{record.name}: {_duration(took)} now, {_duration(whole)} in all",
         ["stage", "what came out", "time", "memory", "disk"], rows, right=(2, 3, 4))  # fmt: skip
-    report = folder / "report.html"
+    report = RunFolder(folder).report
     if report.is_file():
         console.print(f"Report: {report.resolve()}", highlight=False, soft_wrap=True)
 

@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import typer
 
 from proda.cli.app import app
-from proda.cli.console import console, errors, print_table, progress
+from proda.cli.console import console, errors, formatted, print_table, progress
+from proda.cli.options import option
 from proda.errors import LearningError
+from proda.validation_settings import END_TO_END, FROM_POSTERIORS, SPLIT, PosteriorValidation
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from proda.evaluation.train import TrainingResult
+    from proda.learning.from_posteriors import TrainingResult
     from proda.learning.train import Progress
 
 
@@ -59,7 +60,7 @@ def train(
     split: Annotated[
         str | None,
         typer.Option(
-            help="With --model: folds are 5-degree or 2-degree blocks, or random. [5-degree]"
+            help=f"With --model: folds are 5-degree or 2-degree blocks, or random. [{SPLIT}]"
         ),
     ] = None,
     global_parameter: Annotated[
@@ -98,17 +99,16 @@ def train(
         typer.Option(help="Most epochs of tuning through the soil model; 0: none."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Root of all random numbers.")] = 0,
-    folds: Annotated[int, typer.Option(help="Folds of the cross-validation; 0: none.")] = 5,
+    folds: int = option(PosteriorValidation, "folds"),
     fold_members: Annotated[
-        int | None, typer.Option(help="Networks in each fold. [4; with --model 2]")
+        int | None,
+        typer.Option(help=f"Networks in each fold. [{FROM_POSTERIORS}; with --model {END_TO_END}]"),
     ] = None,
     random_folds: Annotated[
         bool, typer.Option("--random-folds", help="Random folds, not blocks of the map.")
     ] = False,
-    trees: Annotated[int, typer.Option(help="Trees of the random forest to compare with.")] = 200,
-    curve: Annotated[
-        bool, typer.Option("--curve/--no-curve", help="Skill against the number of sites.")
-    ] = True,
+    trees: int = option(PosteriorValidation, "trees"),
+    curve: bool = option(PosteriorValidation, "curve", "--curve/--no-curve"),
     fill: Annotated[
         bool, typer.Option("--fill", help="Fill missing covariates with medians, and count them.")
     ] = False,
@@ -140,8 +140,8 @@ def train(
                                  "start_weight": start_weight}  # fmt: skip
         _end_to_end(
             covariates, network, profiles, forcing, model, variant or "default", given,
-            seed, tuple(global_parameter or ()), folds, 2 if fold_members is None else fold_members,
-            split or "5-degree", fill, residual,
+            seed, tuple(global_parameter or ()), folds,
+            END_TO_END if fold_members is None else fold_members, split or SPLIT, fill, residual,
         )  # fmt: skip
         return
     if variant or split or global_parameter or start or start_weight is not None or residual:
@@ -150,8 +150,8 @@ def train(
             "for --model only."
         )
     kept, covariates, network = _paths(inputs, 3, "KEPT COVARIATES NETWORK, or --model")
-    from proda.evaluation.train import train_network
-    from proda.learning.settings import LearningSettings, study
+    from proda.learning.from_posteriors import train_network
+    from proda.learning.learning_settings import LearningSettings, study
 
     given = {"members": members, "epochs": epochs, "tuning_epochs": tuning_epochs}
     given = {name: value for name, value in given.items() if value is not None} | {"seed": seed}
@@ -161,7 +161,7 @@ def train(
         result = train_network(
             kept, covariates, network, settings, profiles=profiles, forcing=forcing,
             assimilation=assimilation, folds=folds,
-            fold_members=4 if fold_members is None else fold_members,
+            fold_members=FROM_POSTERIORS if fold_members is None else fold_members,
             spatial=not random_folds, trees=trees, curve=curve,
             missing="median" if fill else "leave_out", progress=show.losses, on_stage=show.stage,
         )  # fmt: skip
@@ -184,8 +184,8 @@ def _end_to_end(
     given: dict[str, Any], seed: int, shared: tuple[str, ...], folds: int, fold_members: int,
     split: str, fill: bool, residual: bool,
 ) -> None:  # fmt: skip
-    from proda.evaluation.through import train_end_to_end
     from proda.learning.end_to_end_settings import EndToEndSettings
+    from proda.learning.through_model import train_end_to_end
 
     given = {name: value for name, value in given.items() if value is not None}
     settings = EndToEndSettings(**given, seed=seed, global_parameters=shared)
@@ -216,8 +216,8 @@ def print_methods(title: str, table: pd.DataFrame) -> None:
         ["method", "sites", "lost", "layers", "log R2", "log RMSE", "log bias", "by site",
          "in 90 %"],
         [[r.method, f"{r.sites:,.0f}", f"{r.lost:,.0f}", f"{r.layers:,.0f}",
-          _number(r.log_r2, ".2f"), _number(r.rmse_log, ".2f"), _number(r.bias_log, "+.2f"),
-          _number(r.site_rmse_log, ".2f"), _number(r.interval90, ".1%")]
+          formatted(r.log_r2, ".2f"), formatted(r.rmse_log, ".2f"), formatted(r.bias_log, "+.2f"),
+          formatted(r.site_rmse_log, ".2f"), formatted(r.interval90, ".1%")]
          for r in table.itertuples()],
         right=range(1, 9),
     )  # fmt: skip
@@ -255,8 +255,8 @@ def evaluate(
     The profiles should not be those that the network was trained on: its folder has the skill at
     places left out of training.
     """
-    from proda.evaluation.evaluate import evaluate_network
     from proda.files import whole_file
+    from proda.learning.evaluate import evaluate_network
 
     with console.status(f"Evaluating {network}"):
         found = evaluate_network(
@@ -285,6 +285,8 @@ class _Shown:
         self.bar.update(self.now, description=name)
 
     def losses(self, told: Progress) -> None:
+        import numpy as np
+
         kind, losses = "validation", told.validation_loss
         if not np.isfinite(losses).any():  # no site is set aside
             kind, losses = "training", told.training_loss
@@ -310,8 +312,8 @@ def _print(result: TrainingResult) -> None:
         print_table(
             f"Parameters at sites left out, {learned.ensemble.n_sites:,} sites",
             ["parameter", "correlation", "RMSE", "skill", "sites"],
-            [[r.parameter, _number(r.correlation, ".2f"), _number(r.rmse, ".3f"),
-              _number(r.skill, ".2f"), f"{r.sites:,}"] for r in own.itertuples()],
+            [[r.parameter, formatted(r.correlation, ".2f"), formatted(r.rmse, ".3f"),
+              formatted(r.skill, ".2f"), f"{r.sites:,}"] for r in own.itertuples()],
             right=(1, 2, 3, 4),
         )  # fmt: skip
         console.print(
@@ -339,9 +341,9 @@ def print_carbon(table: pd.DataFrame) -> None:
     print_table(
         "Carbon of profiles left out, all layers",
         ["method", "NSE", "RMSE", "log R2", "log RMSE", "by site", "NSE > 0", "lost"],
-        [[r.method, _number(r.nse, ".2f"), _number(r.rmse, ".1f"), _number(r.log_r2, ".2f"),
-          _number(r.rmse_log, ".2f"), _number(r.site_rmse_log, ".2f"),
-          _number(r.site_nse_positive, ".0%"), f"{r.lost:,}"]
+        [[r.method, formatted(r.nse, ".2f"), formatted(r.rmse, ".1f"), formatted(r.log_r2, ".2f"),
+          formatted(r.rmse_log, ".2f"), formatted(r.site_rmse_log, ".2f"),
+          formatted(r.site_nse_positive, ".0%"), f"{r.lost:,}"]
          for r in whole.itertuples()],
         right=range(1, 8),
     )  # fmt: skip
@@ -356,31 +358,20 @@ def print_carbon(table: pd.DataFrame) -> None:
     print_table(
         "Median over sites of the log RMSE, by depth and zone",
         ["method", *map(str, wide.columns)],
-        [[str(name), *(_number(v, ".2f") for v in row)]
+        [[str(name), *(formatted(v, ".2f") for v in row)]
          for name, row in zip(wide.index, wide.to_numpy(), strict=True)],
         right=range(1, len(wide.columns) + 1),
     )  # fmt: skip
-
-
-def _number(value: Any, form: str) -> str:
-    return "-" if np.isnan(value) else format(value, form)
 
 
 def _draw(result: TrainingResult, folder: Path) -> Iterator[Path]:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    from proda.plots.style import save
+    from proda.plots.style import save_all
     from proda.plots.training import training_figures
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, make in training_figures(result).items():
-        path, figure = folder / f"{name}.png", make()
-        save(figure, path)
-        plt.close(figure)
-        yield path
+    return save_all(training_figures(result), folder)
 
 
 @app.command(
@@ -409,7 +400,7 @@ def predict(
     ] = None,
 ) -> None:
     """Predict parameters wherever there are covariates; flag what training has not seen."""
-    from proda.evaluation.predict import predict_table
+    from proda.learning.predict import predict_table
 
     with console.status(f"Predicting with {network}"):
         found = predict_table(

@@ -1,4 +1,7 @@
-"""Where plant carbon enters the column (science: section 5; Jackson et al. 1996)."""
+"""Where plant carbon enters the column.
+
+Jackson et al. 1996; docs/theory.md#allocation-of-the-input.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from proda.forcing import FORCING_VARIABLES, N_MONTHS, SITE_PROPERTIES, Forcing
 from proda.grid import Grid
 
 REFERENCE_TEMPERATURE = 298.15
-"""Temperature at which the temperature modifier is 1, K (science: section 4)."""
+"""Temperature at which the temperature modifier is 1, K (docs/theory.md#environment)."""
 
 
 class Column(eqx.Module):

@@ -1,4 +1,7 @@
-"""How temperature, water, oxygen, nitrogen and depth slow decomposition (science: section 4)."""
+"""How temperature, water, oxygen, nitrogen and depth slow decomposition.
+
+Equations: docs/theory.md#environment.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vertical mixing by cryoturbation and bioturbation (science: section 6)."""
+"""Vertical mixing by cryoturbation and bioturbation (docs/theory.md#vertical-transport)."""
 
 from __future__ import annotations
 

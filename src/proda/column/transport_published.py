@@ -20,7 +20,7 @@ COMPAS are ratios of such fluxes, the published answers show them.
 def transport_published(
     exchange: Float[Array, " layer"], nbedrock: Int[Array, ""], grid: Grid
 ) -> Transport:
-    """Return the rates of the published scheme (science: sections 6 and 12).
+    """Return the rates of the published scheme (docs/differences.md).
 
     The interface below bedrock stays open, and each layer in bedrock uses the exchange above it
     for both neighbours, so that what one layer gives is not what the other receives. The floor of

@@ -9,9 +9,10 @@ import xarray as xr
 
 from proda.comparison.inputs import STOCK, OpenedModel, grid_of
 from proda.comparison.paper import TOTALS
+from proda.latitude import GLOBE
 from proda.maps.compare import compare
 from proda.maps.outputs import STOCKS
-from proda.maps.totals import GLOBE, land_area, totals
+from proda.maps.totals import land_area, totals
 
 _PREFIXES = {"soc_0_30": "soc_0_30", "soc_0_100": STOCK, "soc_0_200": "soc_0_200"}
 """Names of reference maps begin with the depth; the rest is their source."""

@@ -18,8 +18,8 @@ from proda.comparison.inputs import COMPONENTS, LOGARITHMIC, STOCK
 from proda.comparison.paper import CORRELATIONS, PAIR
 from proda.comparison.spatial import correlation_test
 from proda.errors import ComparisonError
-from proda.maps.compare import correlation
 from proda.maps.refits import SHARE_PREFIX
+from proda.weighted import correlation
 
 VARIABLES = (STOCK, *(name for name in COMPONENTS if name != "I"))
 """What is asked about; input is the forcing's own."""

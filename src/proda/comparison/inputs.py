@@ -51,6 +51,9 @@ class ModelFiles:
         Forcing at the sites, to have the substrates of Michaelis constants there.
     end_to_end
         Map of networks that learnt end to end. It or `maps` is needed.
+    network, end_to_end_network
+        Folders of the networks that learnt from posteriors and end to end: what they say of
+        places left out.
     """
 
     maps: str | os.PathLike[str] | None = None
@@ -59,6 +62,14 @@ class ModelFiles:
     sites: str | os.PathLike[str] | None = None
     forcing: str | os.PathLike[str] | None = None
     end_to_end: str | os.PathLike[str] | None = None
+    network: str | os.PathLike[str] | None = None
+    end_to_end_network: str | os.PathLike[str] | None = None
+
+    @property
+    def networks(self) -> dict[str, Path]:
+        """The folders of networks that are given, by the state of their maps."""
+        paths = {AFTER: self.network, END_TO_END: self.end_to_end_network}
+        return {state: Path(path) for state, path in paths.items() if path is not None}
 
     @property
     def by_state(self) -> dict[str, str | os.PathLike[str]]:
@@ -77,6 +88,8 @@ class OpenedModel:
     summary: xr.Dataset | None = None
     sites: pd.DataFrame | None = None
     forcing: xr.Dataset | None = field(default=None, repr=False)
+    networks: Mapping[str, Path] = field(default_factory=dict)
+    """Folders of networks, by the state of their maps."""
 
     @property
     def max_gelman_rubin(self) -> float:
@@ -114,11 +127,12 @@ def open_models(models: Mapping[str, ModelFiles]) -> dict[str, OpenedModel]:
             dataset = files.load(_needed(open_map(path), path), path)
             grid = dataset if grid is None else grid
             maps[state] = _aligned(dataset, grid, path)
-        summary = None if given.summary is None else _summary(given.summary)
+        summary = None if given.summary is None else read_summary(given.summary)
         opened[name] = OpenedModel(
             name, maps, summary,
             None if given.sites is None else read_site_table(given.sites),
             None if given.forcing is None else files.open_dataset(given.forcing),
+            given.networks,
         )  # fmt: skip
         _check_model(opened[name], given)
     for pair in pairs(opened):
@@ -150,7 +164,16 @@ def _aligned(dataset: xr.Dataset, grid: xr.Dataset, path: str | os.PathLike[str]
     return on_same_grid(dataset, grid)
 
 
-def _summary(path: str | os.PathLike[str]) -> xr.Dataset:
+def read_summary(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read the summary of an assimilation into memory, with its sites as text.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read.
+    ComparisonError
+        If it is no summary, or its sites have no names of their own.
+    """
     dataset = files.load(files.open_dataset(path, result=True), path)
     if lacking := [n for n in ("log_evidence", "reason", "site") if n not in dataset.variables]:
         raise ComparisonError(f"{path}: no summary of an assimilation; it lacks {lacking}.")

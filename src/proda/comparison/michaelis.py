@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from proda import weighted
 from proda.comparison.inputs import AFTER, OpenedModel
 from proda.comparison.paper import MICHAELIS_RATIO
 from proda.errors import ComparisonError
 from proda.forcing import Forcing
-from proda.maps.totals import land_area, weighted_quantile
+from proda.maps.totals import land_area
 from proda.models.model import Reason
 from proda.models.registry import load_model
 from proda.simulate import components
@@ -109,7 +110,7 @@ def _described(values: np.ndarray, weights: np.ndarray) -> dict[str, float]:
     v, w = values[fine].astype(np.float64), weights[fine]
     if not len(v):
         return {"n": 0}
-    quantiles = {f"q{100 * q:02.0f}": weighted_quantile(v, w, q) for q in QUANTILES}
+    quantiles = {f"q{100 * q:02.0f}": weighted.quantile(v, w, q) for q in QUANTILES}
     return {
         "n": len(v),
         "share_over_100": float(w[v > MICHAELIS_RATIO].sum() / w.sum()),

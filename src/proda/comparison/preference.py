@@ -14,9 +14,10 @@ import pandas as pd
 import xarray as xr
 
 from proda.comparison.inputs import OpenedModel, pairs
-from proda.inference.assessment import BANDS, MAX_PARETO_K
-from proda.inference.settings import Settings
+from proda.inference.assessment import MAX_PARETO_K
+from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.summary import SiteReason
+from proda.latitude import BANDS, bands
 
 CRITERIA = ("log_evidence", "elpd_loo", "elpd_waic")
 THRESHOLDS = (1.0, 3.0, 5.0)
@@ -40,7 +41,7 @@ def not_comparable(first: OpenedModel, second: OpenedModel) -> str:
     for model in (first, second):
         if model.summary is None:
             return f"no summary of the assimilation of {model.name} was given"
-    told = [Settings.model_validate_json(m.summary.attrs["settings"])
+    told = [AssimilationSettings.model_validate_json(m.summary.attrs["settings"])
             for m in (first, second) if m.summary is not None]  # fmt: skip
     a, b = told
     if not (a.build_likelihood().density and b.build_likelihood().density):
@@ -96,8 +97,7 @@ def site_differences(first: OpenedModel, second: OpenedModel) -> xr.Dataset:
 def climate_of(sites: xr.Dataset, covariates: pd.DataFrame | None) -> pd.DataFrame:
     """Return the groups of each site: `latitude` band and, if told, `koppen` main class (A-E)."""
     lat = sites["latitude"].to_numpy()
-    bands = [next(name for name, south in BANDS if value >= south) for value in lat]
-    groups = pd.DataFrame({"latitude": bands}, index=pd.Index(sites["site"].to_numpy()))
+    groups = pd.DataFrame({"latitude": bands(lat)}, index=pd.Index(sites["site"].to_numpy()))
     if covariates is not None and {"site", "koppen_class"} <= set(covariates):
         table = covariates.assign(site=covariates["site"].astype(str)).set_index("site")
         classes = table["koppen_class"].reindex(groups.index)

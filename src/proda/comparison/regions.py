@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from proda import weighted
 from proda.comparison.inputs import (
     COMPARED,
     DEFINED_EVERYWHERE,
@@ -18,16 +19,9 @@ from proda.comparison.inputs import (
     pairs,
     states_of,
 )
+from proda.latitude import GLOBE, ZONES, between
 from proda.maps.outputs import STOCKS
-from proda.maps.totals import (
-    GLOBE,
-    PG,
-    ZONES,
-    by_latitude,
-    ensemble_by_latitude,
-    land_area,
-    weighted_quantile,
-)
+from proda.maps.totals import PG, by_latitude, ensemble_by_latitude, land_area
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class Region:
 
     def contains(self, lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
         """Return whether points lie inside; a region may cross the date line (west > east)."""
-        rows = (lat >= self.south) & ((lat < self.north) | ((self.north == 90.0) & (lat <= 90.0)))
+        rows = between(lat, self.south, self.north)
         if self.west > self.east:
             return np.asarray(rows & ((lon >= self.west) | (lon < self.east)))
         return np.asarray(rows & (lon >= self.west) & (lon < self.east))
@@ -146,14 +140,14 @@ def _rows(
                 ("q75", 0.75),
                 ("q95", 0.95),
             )
-            row |= {n: weighted_quantile(v[here], w[here], q) for n, q in quantiles}
+            row |= {n: weighted.quantile(v[here], w[here], q) for n, q in quantiles}
             if spread is not None:
                 row["sd_members"] = float(np.average(spread[here], weights=w[here]))
             if ratio is not None:
                 logs = ratio.transpose("lat", "lon").to_numpy()
                 fine = here & np.isfinite(logs)
                 row["log_ratio"] = (
-                    weighted_quantile(logs[fine], w[fine], 0.5) if fine.any() else np.nan
+                    weighted.quantile(logs[fine], w[fine], 0.5) if fine.any() else np.nan
                 )
         if dataset is not None and head["variable"] in dataset["stock"].to_numpy().astype(str):
             low, high = _members_range(dataset, head["variable"], region)

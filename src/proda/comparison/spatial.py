@@ -20,8 +20,8 @@ from jaxtyping import Float
 from scipy import stats
 
 from proda.errors import ComparisonError
+from proda.places import great_circle_km, unit_vectors
 
-EARTH_RADIUS_KM = 6371.0072
 CLASS_KM = 100.0
 """Width of a class of distance, about two half-degree cells at the equator."""
 MOST_POINTS = 2500
@@ -44,15 +44,6 @@ class CorrelationTest:
     p: float
     low: float
     high: float
-
-
-def great_circle_km(
-    lat: Float[np.ndarray, " n"], lon: Float[np.ndarray, " n"]
-) -> Float[np.ndarray, "n n"]:
-    """Return the distances between all points (degrees), km, on a sphere."""
-    phi, lam = np.radians(lat), np.radians(lon)
-    unit = np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=1)
-    return EARTH_RADIUS_KM * np.arccos(np.clip(unit @ unit.T, -1.0, 1.0))
 
 
 def effective_size(
@@ -104,7 +95,8 @@ def effective_size(
     u, v = (_standardised(field, w) for field in (x, y))
     # Only pairs i < j: the diagonal is known.
     first, second = np.triu_indices(len(u), 1)
-    classes = (great_circle_km(lat, lon)[first, second] / class_km).astype(np.int64)
+    where = unit_vectors(lat, lon)
+    classes = (great_circle_km(where, where)[first, second] / class_km).astype(np.int64)
     pair = w[first] * w[second]
     in_class = np.bincount(classes, pair)
     share = np.where(in_class > 0, in_class, 1.0)

@@ -11,10 +11,10 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from proda.errors import ComparisonError
-from proda.maps.compare import correlation
 from proda.maps.outputs import PARAMETER_PREFIX, STOCKS
 from proda.maps.totals import land_area
 from proda.models.components import COMPONENTS
+from proda.weighted import correlation
 
 ALL, UNSEEN = "all", "unseen"
 """Cells that a table is of: all of the land, or that where no profile lies."""

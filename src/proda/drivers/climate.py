@@ -1,4 +1,7 @@
-"""Forcing estimated from annual climate, for users without CLM output (science: section 9)."""
+"""Forcing estimated from annual climate, for users without CLM output.
+
+Equations: docs/theory.md#forcing-estimated-from-climate.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ from proda.drivers.climate_input import (
     OPTIONAL,
     check_ranges,
 )
-from proda.drivers.rules import RULES, Rules
+from proda.drivers.forcing_settings import W_FLOOR
+from proda.drivers.rules import RULES, ClimateRules
 from proda.drivers.soil_physics import (
     DRAINAGE,
     FREEZING_K,
     SNOW_DAMPING,
-    W_FLOOR,
     active_layer_depth,
     air_wave,
     annual_amplitude,
@@ -50,10 +53,11 @@ def litter_inputs(
     metabolic: Float[np.ndarray, "*n"],
     structural: Float[np.ndarray, "*n"],
 ) -> Float[np.ndarray, "*n litter"]:
-    """Annual carbon input to CWD, metabolic, cellulose and lignin litter (science: section 9).
+    """Annual carbon input to CWD, metabolic, cellulose and lignin litter.
 
     Structural litter is two parts cellulose and one part lignin litter; coarse woody debris takes
-    what NPP leaves, and nothing where litter exceeds NPP. All in one unit.
+    what NPP leaves, and nothing where litter exceeds NPP. All in one unit
+    (docs/theory.md#forcing-estimated-from-climate).
     """
     woody = np.maximum(npp - metabolic - structural, 0.0)
     return np.stack([woody, metabolic, structural * (2 / 3), structural / 3], axis=-1)
@@ -64,9 +68,11 @@ def estimate_columns(
     latitude: Float[np.ndarray, " n"],
     w_floor: float = W_FLOOR,
     grid: Grid = CLM5_GRID,
-    rules: Rules = RULES["standard"],
+    rules: ClimateRules = RULES["standard"],
 ) -> dict[str, np.ndarray]:
-    """Estimate the forcing of n columns from their annual climate (science: section 9).
+    """Estimate the forcing of n columns from their annual climate.
+
+    Equations: docs/theory.md#forcing-estimated-from-climate.
 
     Parameters
     ----------
@@ -105,7 +111,7 @@ def estimate_columns(
 
 
 def _temperature(
-    climate: Mapping[str, np.ndarray], latitude: np.ndarray, rules: Rules, grid: Grid
+    climate: Mapping[str, np.ndarray], latitude: np.ndarray, rules: ClimateRules, grid: Grid
 ) -> np.ndarray:
     mean, tmax, tmin = (
         climate[n] for n in ("soil_temperature_mean", "tmax_warmest_month", "tmin_coldest_month")
@@ -117,7 +123,7 @@ def _temperature(
 
 
 def _active_layer(
-    climate: Mapping[str, np.ndarray], temperature: np.ndarray, rules: Rules, grid: Grid
+    climate: Mapping[str, np.ndarray], temperature: np.ndarray, rules: ClimateRules, grid: Grid
 ) -> np.ndarray:
     depth = active_layer_depth(temperature, grid)
     if rules.stefan_active_layer:
@@ -130,7 +136,7 @@ def _active_layer(
 
 
 def _water(
-    climate: Mapping[str, np.ndarray], temperature: np.ndarray, w_floor: float, rules: Rules
+    climate: Mapping[str, np.ndarray], temperature: np.ndarray, w_floor: float, rules: ClimateRules
 ) -> np.ndarray:
     liquid, frozen, sand, clay = (
         climate[name][:, None, None]
@@ -147,7 +153,7 @@ def _water(
     return np.where(temperature > FREEZING_K, wet, np.minimum(cold, frost))
 
 
-def _oxygen(climate: Mapping[str, np.ndarray], rules: Rules, grid: Grid) -> np.ndarray:
+def _oxygen(climate: Mapping[str, np.ndarray], rules: ClimateRules, grid: Grid) -> np.ndarray:
     drainage = climate.get(DRAINAGE_CLASS)
     if drainage is None or not rules.drainage_oxygen:
         return _given(climate, "o_scalar", 1.0)
@@ -185,7 +191,7 @@ def from_climate(
     climate: xr.Dataset,
     w_floor: float = W_FLOOR,
     source: str = "",
-    rules: Rules = RULES["standard"],
+    rules: ClimateRules = RULES["standard"],
 ) -> xr.Dataset:
     """Estimate forcing for every usable cell of a grid; lazy, block by block (Dask).
 
@@ -293,7 +299,7 @@ def _cell_area(climate: xr.Dataset, usable: np.ndarray) -> tuple[xr.DataArray | 
     return xr.DataArray(values, dims=("lat", "lon"), attrs=attrs), notes
 
 
-def _rules_in_words(small: xr.Dataset, status: np.ndarray, rules: Rules) -> str:
+def _rules_in_words(small: xr.Dataset, status: np.ndarray, rules: ClimateRules) -> str:
     """Say which rules were used, and which could not be for want of a variable."""
     name = next((k for k, v in RULES.items() if v == rules), "chosen one by one")
     words = [
@@ -346,7 +352,7 @@ def _status(climate: xr.Dataset, small: xr.Dataset) -> tuple[np.ndarray, dict[st
 
 
 def _estimate_block(
-    block: xr.Dataset, w_floor: float, rules: Rules, attrs: xr.Dataset
+    block: xr.Dataset, w_floor: float, rules: ClimateRules, attrs: xr.Dataset
 ) -> xr.Dataset:
     status = block["status"].to_numpy()
     usable = status == 0

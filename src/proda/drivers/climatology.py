@@ -36,7 +36,7 @@ class Reads:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ClimatologyPlan:
     """What to read from which file; one per climatology, shared by its blocks."""
 
     reads: tuple[tuple[Path, tuple[tuple[str, int, int], ...]], ...]
@@ -51,7 +51,7 @@ class Plan:
 
 
 def climatology_block(
-    block: xr.Dataset, plan: Plan, names: Mapping[str, str], attrs: xr.Dataset
+    block: xr.Dataset, plan: ClimatologyPlan, names: Mapping[str, str], attrs: xr.Dataset
 ) -> xr.Dataset:
     """Return forcing, `status` and `missing` of some rows of the grid.
 
@@ -113,7 +113,9 @@ def climatology_block(
     return result[list(attrs.data_vars)]
 
 
-def _monthly_means(plan: Plan, rows: slice, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+def _monthly_means(
+    plan: ClimatologyPlan, rows: slice, shape: tuple[int, int]
+) -> dict[str, np.ndarray]:
     """Mean of each calendar month over the years, (month, [layer,] lat, lon), float64.
 
     Fluxes per volume are integrated over the layers to fluxes per area.

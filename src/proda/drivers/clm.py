@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from proda.drivers import grids, litter, surface
-from proda.drivers.climatology import Plan, Reads, climatology_block
+from proda.drivers.climatology import ClimatologyPlan, Reads, climatology_block
 from proda.drivers.history import History, scan
 from proda.errors import ForcingError
 from proda.forcing import FORCING_VARIABLES, N_MONTHS
@@ -204,14 +204,14 @@ def _plan(
     years: tuple[int, int],
     w_floor: float,
     columns: np.ndarray,
-) -> Plan:
+) -> ClimatologyPlan:
     """Group what is read by file, so that each is opened once per block."""
     by_file: dict[Path, list[tuple[str, int, int]]] = {}
     for name in dict.fromkeys(needed):
         for (year, month), record in sorted(history.field(name).records.items()):
             if years[0] <= year <= years[1]:
                 by_file.setdefault(record.path, []).append((name, record.index, month - 1))
-    return Plan(
+    return ClimatologyPlan(
         reads=tuple((path, tuple(items)) for path, items in by_file.items()),
         layered=frozenset(n for n in needed if history.field(n).layered),
         recipe=recipe,

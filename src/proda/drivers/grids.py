@@ -13,9 +13,7 @@ from proda import cf, units
 from proda.errors import ForcingError, ProdaError
 from proda.forcing import FORCING_VARIABLES, LITTER, N_MONTHS
 from proda.grid import CLM5_GRID, Grid
-
-EARTH_RADIUS_KM = 6371.0072
-"""Radius of the sphere with the Earth's surface area."""
+from proda.places import EARTH_RADIUS_KM
 
 STATUS = {
     0: "usable",

@@ -92,7 +92,7 @@ def in_unit(
 
 
 @dataclass(frozen=True)
-class Record:
+class MonthInFile:
     """One month of one variable: the file and the position on its time axis."""
 
     path: Path
@@ -105,7 +105,7 @@ class Field:
 
     unit: str
     dims: tuple[str, ...]
-    records: dict[tuple[int, int], Record]
+    records: dict[tuple[int, int], MonthInFile]
     """By (year, month)."""
 
     @property
@@ -215,7 +215,7 @@ def scan(paths: Sequence[str | os.PathLike[str]], wanted: Iterable[str]) -> Hist
                             f"{name} of {MONTH_NAMES[month[1] - 1]} {month[0]} is there twice: in "
                             f"{twice.path} and in {path}. Give each month once."
                         )
-                    known.records[month] = Record(path, index)
+                    known.records[month] = MonthInFile(path, index)
     _check_stamps(starts)
     assert lat is not None  # there is at least one file
     assert lon is not None

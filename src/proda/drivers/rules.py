@@ -9,7 +9,7 @@ from proda.errors import ForcingError
 
 
 @dataclass(frozen=True)
-class Rules:
+class ClimateRules:
     """Which rules estimate the forcing; each has a source in `docs/drivers.md`.
 
     Attributes
@@ -34,8 +34,8 @@ class Rules:
 
 
 RULES = {
-    "standard": Rules(),
-    "science9": Rules(
+    "standard": ClimateRules(),
+    "science9": ClimateRules(
         winter_snow=False,
         stefan_active_layer=False,
         psi_min_mpa=PSI_MIN_MPA,
@@ -46,7 +46,7 @@ RULES = {
 """`standard` is the default; `science9` the first version, kept for comparison."""
 
 
-def rules_named(name: str) -> Rules:
+def rules_named(name: str) -> ClimateRules:
     """Return the rules of that name.
 
     Raises

@@ -13,11 +13,10 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
 from proda import files
-from proda.drivers.grids import EARTH_RADIUS_KM, standard_grid
+from proda.drivers.forcing_settings import LIMIT_KM
+from proda.drivers.grids import standard_grid
 from proda.errors import ForcingError, SiteError
-
-LIMIT_KM = 100.0
-"""A half-degree cell's centre is at most 39 km from any of its points; this adds one neighbour."""
+from proda.places import chord_km, great_circle_km, unit_vectors
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,6 @@ class Nearest:
         """How many sites were taken, and how many left out for which reason."""
         reasons = self.left_out["reason"].value_counts()
         return {"taken": len(self.sites), **{str(k): int(v) for k, v in reasons.items()}}
-
-
-def unit_vectors(
-    latitude: Float[np.ndarray, " n"], longitude: Float[np.ndarray, " n"]
-) -> Float[np.ndarray, "n 3"]:
-    """Points on the unit sphere; chords between them order as great circles do."""
-    phi, lam = np.radians(latitude), np.radians(longitude)
-    return np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=-1)
 
 
 def nearest_cells(
@@ -89,7 +80,7 @@ def nearest_cells(
     if known.any():
         tree = cKDTree(unit_vectors(lat[row], lon[column]))
         chord, index = tree.query(unit_vectors(latitude[known], longitude[known]))
-        distance[known] = 2 * EARTH_RADIUS_KM * np.arcsin(np.minimum(chord / 2, 1.0))
+        distance[known] = chord_km(chord)
         cell[known] = index
     reason[known & (distance > limit_km)] = "beyond_distance_limit"
     taken = reason == ""
@@ -215,12 +206,12 @@ def one_place(
         assert lon is not None
         here = unit_vectors(np.array([lat]), np.array([lon]))
         there = unit_vectors(forcing["latitude"].to_numpy(), forcing["longitude"].to_numpy())
-        angle = np.arccos(np.clip(there @ here[0], -1, 1))
-        column = forcing.isel(site=int(np.argmin(angle))).load()
+        away = great_circle_km(there, here[0])
+        column = forcing.isel(site=int(np.argmin(away))).load()
         place = f"site {column['site'].item()}, " + _place(
             float(column["latitude"]), float(column["longitude"])
         )
-        distance = float(angle.min() * EARTH_RADIUS_KM)
+        distance = float(away.min())
     return column.assign_attrs({**forcing.attrs, "place": place, "distance_km": distance})
 
 

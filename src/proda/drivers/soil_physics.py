@@ -1,4 +1,6 @@
-"""Soil temperature, water potential and scalars from simple rules (science: section 9).
+"""Soil temperature, water potential and scalars from simple rules.
+
+Equations: docs/theory.md#forcing-estimated-from-climate.
 
 Pure functions of arrays; each works on any leading dimensions. Depths come from the grid.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from proda.drivers.forcing_settings import W_FLOOR
 from proda.forcing import N_MONTHS
 from proda.grid import CLM5_GRID, Grid
 
@@ -38,13 +41,12 @@ PSI_MIN_MPA = -2.0
 PSI_MIN_DECOMPOSERS_MPA = -15.0
 """Potential at which microbial respiration ends in mineral soil (Manzoni et al. 2012), MPa."""
 PSI_MAX_MPA = -0.002
-W_FLOOR = 0.05
 
 
 def annual_amplitude(
     tmax_warmest: Float[np.ndarray, "*n"], tmin_coldest: Float[np.ndarray, "*n"]
 ) -> Float[np.ndarray, "*n"]:
-    """Amplitude of the annual wave of surface temperature, K (science: section 9).
+    """Amplitude of the annual wave of surface temperature, K.
 
     max(0, (tmax_warmest - tmin_coldest - 10)/2), times 0.6 where the minimum of the coldest month
     is below 0 C, which stands for snow. Both temperatures in degrees Celsius.
@@ -174,7 +176,7 @@ def soil_temperature(
 def active_layer_depth(
     temperature: Float[np.ndarray, "*n layer month"], grid: Grid = CLM5_GRID
 ) -> Float[np.ndarray, "*n"]:
-    """Deepest depth that is above 0 C in some month, m (science: section 9).
+    """Deepest depth that is above 0 C in some month, m.
 
     Temperature (K) is linear between nodes. 0 where no node ever thaws; the bottom of the grid
     (8.6 m) where the deepest node does.
@@ -240,7 +242,7 @@ def water_scalar(
     potential
         Soil water potential, MPa (not above 0); NaN stays NaN.
     floor
-        Least value. 0 is CLM's own; 0.05 (science: section 9) keeps a steady state in soil that is
+        Least value. 0 is CLM's own; 0.05 keeps a steady state in soil that is
         frozen or dry all year.
     psi_min
         Potential at which decomposition ends, MPa.

@@ -15,7 +15,7 @@ import xarray as xr
 
 from proda.errors import AssimilationError
 from proda.files import whole_netcdf
-from proda.inference.run import open_posterior
+from proda.inference.assimilation_run import open_posterior
 from proda.inference.summary import SiteReason
 from proda.models.registry import load_model
 
@@ -33,7 +33,7 @@ def to_datatree(
     Parameters
     ----------
     draws, summary
-        From :func:`proda.inference.run.open_posterior`.
+        From :func:`proda.inference.assimilation_run.open_posterior`.
     sites
         Names of the sites, in this order; by default all that have a posterior.
     thin

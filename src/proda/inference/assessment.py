@@ -11,10 +11,7 @@ import xarray as xr
 from proda.errors import AssimilationError
 from proda.inference.diagnostics.filter import Filter, Verdict
 from proda.inference.summary import SiteReason
-
-BANDS = (("60-90N", 60.0), ("45-60N", 45.0), ("23.5-45N", 23.5), ("0-23.5N", 0.0),
-         ("23.5S-0", -23.5), ("60-23.5S", -60.0), ("90-60S", -90.0))  # fmt: skip
-"""Bands of latitude with their southern end, which belongs to them (degrees north)."""
+from proda.latitude import BANDS, bands
 
 MAX_PARETO_K = 0.7
 """Above it, PSIS-LOO is not to be trusted (Vehtari et al. 2017)."""
@@ -104,7 +101,7 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
             "site": names,
             "latitude": summary["latitude"].to_numpy(),
             "longitude": summary["longitude"].to_numpy(),
-            "band": _band(summary["latitude"].to_numpy()),
+            "band": bands(summary["latitude"].to_numpy()),
             "n_layers": summary["n_layers"].to_numpy(),
             "reason": [SiteReason(int(r)).words for r in summary["reason"].to_numpy()],
             "gelman_rubin": over("gelman_rubin", "mean"),
@@ -129,10 +126,6 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
     table.insert(6, "verdict", [Verdict(int(v)).words for v in verdict])
     table.insert(7, "kept", kept)
     return Assessment(summary, limits, table)
-
-
-def _band(latitude: np.ndarray) -> list[str]:
-    return [next(name for name, south in BANDS if value >= south) for value in latitude]
 
 
 def passing(assessment: Assessment) -> pd.DataFrame:

@@ -22,8 +22,8 @@ from typing import Any
 import distributed
 
 from proda.errors import AssimilationError
+from proda.inference.assimilation_run import Block, Run
 from proda.inference.batch import Control, Stopped
-from proda.inference.run import Block, Run
 from proda.inference.runner import (
     Progress,
     at_work,

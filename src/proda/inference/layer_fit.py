@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from proda.inference.assessment import Assessment
+from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.diagnostics.fit import log_r2, rmse
 from proda.inference.diagnostics.predictive import predictive_probability
-from proda.inference.settings import Settings
 
 LEVELS = (0.5, 0.9)
 """Probabilities of the central intervals whose coverage is counted."""
@@ -18,7 +18,7 @@ def error_sd(assessment: Assessment) -> np.ndarray | None:
 
     Where it was sampled, its posterior mean. None for likelihoods without an error model.
     """
-    settings = Settings.model_validate_json(assessment.summary.attrs["settings"])
+    settings = AssimilationSettings.model_validate_json(assessment.summary.attrs["settings"])
     if not settings.build_likelihood().density:
         return None
     if settings.error_sd == "estimate":

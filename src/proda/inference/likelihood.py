@@ -1,4 +1,4 @@
-"""How well a modelled profile explains a measured one (science: section 8)."""
+"""How well a modelled profile explains a measured one (docs/theory.md#likelihoods-and-prior)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from proda.inference.assimilation_settings import SD_LOG
 from proda.parameters import Parameter
-
-SD_LOG = 0.25
-"""Standard deviation of a measured layer's error, in natural logarithms, unless estimated."""
 
 
 class Measured(eqx.Module):

@@ -1,4 +1,4 @@
-"""From modelled layers to measured ones: the observation operator (science: section 8).
+"""From modelled layers to measured ones: the observation operator (docs/theory.md#observation).
 
 Carbon between the nodes follows a monotone cubic (PCHIP, Fritsch and Carlson 1980), as in the
 study. Its value at a depth and its mean over an interval are both linear in the values and slopes
@@ -7,16 +7,12 @@ at the nodes, so one pair of matrices per site serves either; only the slopes de
 
 from __future__ import annotations
 
-from typing import Literal
-
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from proda.grid import Grid
-
-Operator = Literal["layer_mean", "mid_depth"]
-"""`layer_mean`: mean over the measured interval. `mid_depth`: value at its middle (the study's)."""
+from proda.inference.assimilation_settings import Operator
 
 
 def pchip_slopes(

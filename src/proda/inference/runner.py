@@ -21,8 +21,8 @@ import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from proda.errors import AssimilationError
+from proda.inference.assimilation_run import Block, Run
 from proda.inference.batch import Control, Stopped, pad, run_batch
-from proda.inference.run import Block, Run
 from proda.inference.sites import assemble
 from proda.inference.summary import join
 from proda.locks import locked

@@ -8,8 +8,9 @@ from jaxtyping import Bool
 
 from proda.column.column import prepare
 from proda.forcing import Forcing
+from proda.inference.assimilation_settings import Operator
 from proda.inference.likelihood import Measured
-from proda.inference.operator import Operator, weights
+from proda.inference.operator import weights
 from proda.inference.profiles import Profiles
 from proda.inference.target import Site
 

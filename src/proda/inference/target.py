@@ -63,8 +63,8 @@ class Prediction(eqx.Module):
 class Posterior(Target):
     """Parameters of a model (and of the likelihood) given the profile of one site.
 
-    Uniform priors on the ranges of the registry (science: section 8). Parameters for which there
-    is no steady state have probability 0.
+    Uniform priors on the ranges of the registry (docs/theory.md#likelihoods-and-prior). Parameters
+    for which there is no steady state have probability 0.
     """
 
     model: SoilModel

@@ -6,11 +6,11 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 
-from proda.drivers.sampling import unit_vectors
 from proda.errors import LearningError
 from proda.learning.join import TrainingSites
+from proda.places import unit_vectors
+from proda.validation_settings import TREES
 
-TREES = 200
 LEAF = 5
 """Sites in the smallest leaf of a tree; parameters of single sites are noisy."""
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from proda.errors import LearningError
 from proda.learning.archive import digest, read_archive, write_archive
-from proda.learning.settings import LearningSettings
-from proda.learning.splits import Plan
+from proda.learning.learning_settings import LearningSettings
+from proda.learning.splits import TrainingPlan
 
 Tree = TypeVar("Tree")
 
@@ -26,7 +26,9 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("proda", "jax", "equinox", "optax")}
 
 
-def fingerprint(data: dict[str, Any], plan: Plan, settings: LearningSettings) -> dict[str, Any]:
+def fingerprint(
+    data: dict[str, Any], plan: TrainingPlan, settings: LearningSettings
+) -> dict[str, Any]:
     """Describe, by name, what a checkpoint must agree with; `data` does so for the data."""
     return {
         **data,

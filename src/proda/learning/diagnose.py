@@ -12,10 +12,10 @@ from jaxtyping import Int
 from proda.errors import LearningError
 from proda.learning.ensemble import predict_members
 from proda.learning.join import TrainingSites
+from proda.learning.learning_settings import LearningSettings
 from proda.learning.parameters import train_parameters
-from proda.learning.settings import LearningSettings
 from proda.learning.skill import skill
-from proda.learning.splits import Plan, plan
+from proda.learning.splits import TrainingPlan, plan
 from proda.learning.validation import NETWORK, CrossValidation, assess
 
 
@@ -67,7 +67,7 @@ def learning_curve(
     return pd.concat(tables, ignore_index=True)
 
 
-def _stack(parts: list[tuple[int, np.ndarray, Plan]]) -> Plan:
+def _stack(parts: list[tuple[int, np.ndarray, TrainingPlan]]) -> TrainingPlan:
     """One plan of several, each drawn among the sites `kept` of its fold."""
 
     def widest(rows: list[np.ndarray]) -> np.ndarray:
@@ -83,7 +83,9 @@ def _stack(parts: list[tuple[int, np.ndarray, Plan]]) -> Plan:
             validation_rows.append(kept[sub.validation[i][sub.validation[i] >= 0]])
             fold_of.append(fold)
             member.append(number)
-    return Plan(widest(train_rows), widest(validation_rows), np.array(fold_of), np.array(member))
+    return TrainingPlan(
+        widest(train_rows), widest(validation_rows), np.array(fold_of), np.array(member)
+    )
 
 
 def permutation_importance(

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import expit, logit
 
+from proda.default_b import b_where_needed
 from proda.errors import LearningError
 from proda.learning.archive import digest
 from proda.learning.carbon_loss import MARGIN, Problem, site_weights
@@ -24,7 +25,7 @@ from proda.learning.end_to_end_loss import end_to_end_loss, initial_learners
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.layers import SiteLayers
 from proda.learning.program import keys_of, runs_of
-from proda.learning.splits import Plan
+from proda.learning.splits import TrainingPlan
 from proda.learning.train import CONSTANT, END_TO_END, Progress, Trained, train
 from proda.models.model import SoilModel
 
@@ -51,25 +52,28 @@ def problem_of(layers: SiteLayers, settings: EndToEndSettings) -> Problem:
     )  # fmt: skip
 
 
-def default_share(layers: SiteLayers, b: float) -> Float[np.ndarray, " parameter"]:
+def default_share(layers: SiteLayers, b: float | None = None) -> Float[np.ndarray, " parameter"]:
     """Return the model's defaults as shares of the prior range, held inside it.
 
     A default that depends on the site enters as its mean over sites and layers; b, where the
-    registry has none, as given.
+    registry has none, as given (None: the mean over all vegetation).
     """
     model, shares = layers.model, []
+    needed = b_where_needed(model.rows, b)
     own = jax.vmap(model.default_values)(layers.for_training().column)
     for row in model.rows:
         value = float(np.mean(np.asarray(own[row.name])))
-        if np.isnan(value):
-            value = b if row.name == "b" else 0.5 * (row.lower + row.upper)
+        if row.name == "b" and needed is not None:
+            value = needed
+        elif np.isnan(value):
+            value = 0.5 * (row.lower + row.upper)
         shares.append((value - row.lower) / (row.upper - row.lower))
     return np.clip(np.array(shares), NEAREST, 1.0 - NEAREST)
 
 
 def starts_of(
-    plan: Plan, constants: Mapping[int, np.ndarray], default: Float[np.ndarray, " parameter"],
-    settings: EndToEndSettings,
+    plan: TrainingPlan, constants: Mapping[int, np.ndarray],
+    default: Float[np.ndarray, " parameter"], settings: EndToEndSettings,
 ) -> Float[np.ndarray, "run parameter"]:  # fmt: skip
     """Return the logits at which each run starts, and to which it is drawn.
 
@@ -98,7 +102,7 @@ def starts_of(
 
 
 def fit_constants(
-    problem: Problem, start: Float[np.ndarray, " parameter"], plan: Plan,
+    problem: Problem, start: Float[np.ndarray, " parameter"], plan: TrainingPlan,
     settings: EndToEndSettings, on_progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Float[np.ndarray, "run parameter"], Trained]:  # fmt: skip
     """Fit one set of parameters to the training sites of each run; shares of the prior range."""
@@ -112,10 +116,10 @@ def fit_constants(
 
 
 def train_through(
-    inputs: Float[np.ndarray, "site input"],
+    inputs: Float[np.ndarray, "site input"] | Float[np.ndarray, "fold site input"],
     problem: Problem,
     starts: Float[np.ndarray, "run parameter"],
-    plan: Plan,
+    plan: TrainingPlan,
     settings: EndToEndSettings,
     checkpoint: str | os.PathLike[str] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -126,7 +130,8 @@ def train_through(
     Parameters
     ----------
     inputs
-        Encoded covariates and summary of the forcing, one row per site of `problem`.
+        Encoded covariates and what is made of the forcing, one row per site of `problem`; with a
+        leading axis, one entry for every fold of the plan, in ascending order.
     starts
         Logits of the parameters (as shares of the prior range) at which each run starts.
     checkpoint, on_progress
@@ -145,7 +150,9 @@ def train_through(
         )
     settings = replace(settings, batch_size=batch_size(plan, settings))
     varies = np.array([name not in settings.global_parameters for name in names])
-    loss = end_to_end_loss(inputs, problem, varies, settings)
+    each = inputs if inputs.ndim == 3 else inputs[None]
+    entry = np.searchsorted(np.unique(plan.fold), plan.fold) if len(each) > 1 else 0 * plan.fold
+    loss = end_to_end_loss(each, entry, problem, varies, settings)
     runs = runs_of(plan, starts, settings.seed)
     data = {
         "model": problem.model.name,
@@ -154,13 +161,13 @@ def train_through(
         "measured layers and forcing": digest(*map(np.asarray, jax.tree.leaves(problem.sites))),
         "start": digest(starts),
     }
-    learners = initial_learners(runs, inputs.shape[1], settings)
+    learners = initial_learners(runs, inputs.shape[-1], settings)
     return train(
         loss, learners, runs, plan, settings, data, stage, checkpoint, on_progress=on_progress
     )
 
 
-def batch_size(plan: Plan, settings: EndToEndSettings) -> int:
+def batch_size(plan: TrainingPlan, settings: EndToEndSettings) -> int:
     """Return the sites of a batch: at most `settings.batch_size`, and `STEPS` batches an epoch.
 
     Otherwise a small study would end after a few steps with networks that have learnt nothing.

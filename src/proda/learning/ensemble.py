@@ -16,8 +16,8 @@ from proda.errors import LearningError
 from proda.learning.applicability import TrainingRange, applicability
 from proda.learning.calibration import Calibration, calibrated_members, interval
 from proda.learning.features import Features, Missing
+from proda.learning.learning_settings import LearningSettings
 from proda.learning.network import Network
-from proda.learning.settings import LearningSettings
 
 BLOCK = 8192
 """Rows predicted at a time, so that memory does not grow with the table."""
@@ -43,6 +43,8 @@ class Ensemble:
     settings: LearningSettings
     n_sites: int
     history: pd.DataFrame
+    reference: dict[str, float] | None = None
+    """Parameters of the soil model's response that is among the predictors; None without one."""
 
     @property
     def members(self) -> int:

@@ -14,6 +14,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from proda.errors import LearningError
+from proda.learning.learning_settings import Categories, Scaling
 from proda.learning.predictor import (
     Category,
     Quantity,
@@ -22,7 +23,6 @@ from proda.learning.predictor import (
     fit_quantity,
     is_quantity,
 )
-from proda.learning.settings import Categories, Scaling
 
 PLACE = ("site", "row", "column", "cell", "latitude", "longitude", "lat", "lon", "cell_latitude",
          "cell_longitude", "distance_km")  # fmt: skip

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from proda.errors import LearningError
 from proda.learning.features import Features, Missing, fit_features, predictors
-from proda.learning.settings import LearningSettings
+from proda.learning.learning_settings import LearningSettings
 from proda.learning.targets import Targets, targets
 
 NO_COVARIATES = "no covariates"

@@ -18,10 +18,10 @@ from proda import files
 from proda.errors import LearningError
 from proda.forcing import Forcing
 from proda.grid import Grid
+from proda.inference.assimilation_settings import AssimilationSettings, Operator, check
 from proda.inference.likelihood import Likelihood
-from proda.inference.operator import Operator, observe, weights
+from proda.inference.operator import observe, weights
 from proda.inference.profiles import Profiles, read_profiles
-from proda.inference.settings import Settings, check
 from proda.inference.sites import assemble, usable
 from proda.inference.target import Site
 from proda.models.model import SoilModel
@@ -111,7 +111,7 @@ def _observe(
     return jax.vmap(one)(carbon, value, slope, nbedrock)
 
 
-def assimilation_settings(posterior: xr.Dataset) -> Settings:
+def assimilation_settings(posterior: xr.Dataset) -> AssimilationSettings:
     """Return how the posteriors were made; our defaults for a summary that does not say.
 
     Raises
@@ -123,7 +123,7 @@ def assimilation_settings(posterior: xr.Dataset) -> Settings:
     if told is None:
         return check(model=posterior.attrs["model"], variant=posterior.attrs["variant"])
     try:
-        return Settings.model_validate_json(str(told))
+        return AssimilationSettings.model_validate_json(str(told))
     except ValidationError as error:
         raise LearningError(
             f"The posterior summary's attribute settings cannot be read ({error.error_count()} "
@@ -135,7 +135,7 @@ def read_layers(
     sites: np.ndarray,
     profiles: str | os.PathLike[str],
     forcing: str | os.PathLike[str],
-    settings: Settings,
+    settings: AssimilationSettings,
 ) -> SiteLayers:
     """Read the measured layers and the forcing of some sites.
 

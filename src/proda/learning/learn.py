@@ -13,20 +13,20 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 
-from proda.learning import baselines
 from proda.learning.applicability import fit_range
 from proda.learning.calibration import fit_calibration
 from proda.learning.ensemble import Ensemble
 from proda.learning.features import Missing
 from proda.learning.join import TrainingSites, join
 from proda.learning.layers import SiteLayers
+from proda.learning.learning_settings import LearningSettings
 from proda.learning.parameters import train_parameters
-from proda.learning.settings import LearningSettings
 from proda.learning.splits import NO_FOLD, plan
 from proda.learning.targets import targets
 from proda.learning.train import Progress, Trained
 from proda.learning.tune import tune
 from proda.learning.validation import NETWORK, UNTUNED, CrossValidation, assess, folds_of
+from proda.validation_settings import FOLDS, FROM_POSTERIORS, TREES
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ def learn(
     posterior: xr.Dataset,
     settings: LearningSettings | None = None,
     *,
-    folds: int = 5,
-    fold_members: int = 4,
+    folds: int = FOLDS,
+    fold_members: int = FROM_POSTERIORS,
     spatial: bool = True,
     methods: Sequence[str] = (),
     default: Float[np.ndarray, "..."] | None = None,
-    trees: int = baselines.TREES,
+    trees: int = TREES,
     jobs: int = 1,
     missing: Missing = "leave_out",
     layers: Callable[[np.ndarray], SiteLayers] | None = None,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from proda.learning.settings import LearningSettings
+from proda.learning.learning_settings import LearningSettings
 
 
 class Network(eqx.Module):

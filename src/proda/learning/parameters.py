@@ -14,10 +14,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from proda.errors import LearningError
 from proda.learning.archive import digest
+from proda.learning.learning_settings import LearningSettings
 from proda.learning.network import Network, initial_networks, study_loss, weighted_loss
-from proda.learning.program import WARM_UP, Learner, Loss, Recipe, Runs, Told, runs_of
-from proda.learning.settings import LearningSettings
-from proda.learning.splits import Plan
+from proda.learning.program import WARM_UP, BatchLoss, Learner, Loss, Recipe, Runs, runs_of
+from proda.learning.splits import TrainingPlan
 from proda.learning.targets import PRIOR_VARIANCE, Targets
 from proda.learning.train import PARAMETERS, Progress, Trained, train
 
@@ -36,7 +36,7 @@ class ParameterLoss(Loss):
     def __call__(
         self, learners: Learner, rows: Int[Array, "run batch"], keys: PRNGKeyArray | None,
         runs: Runs,
-    ) -> Told:  # fmt: skip
+    ) -> BatchLoss:  # fmt: skip
         """Judge a batch of each run by its parameters; no soil model is run."""
 
         def predict(network: Network, own: Array, key: Any) -> Array:
@@ -49,7 +49,7 @@ class ParameterLoss(Loss):
             loss = jax.vmap(study_loss)(predicted, self.value[rows], valid)
         else:
             loss = self.weighted(predicted, rows, runs)
-        return Told(loss, jax.lax.stop_gradient(loss), jnp.full_like(loss, jnp.nan))
+        return BatchLoss(loss, jax.lax.stop_gradient(loss), jnp.full_like(loss, jnp.nan))
 
     def weighted(
         self, predicted: Float[Array, "run batch parameter"], rows: Int[Array, "run batch"],
@@ -94,7 +94,7 @@ def parameter_loss(
 
 
 def centres(
-    targets: Targets, plan: Plan, settings: LearningSettings
+    targets: Targets, plan: TrainingPlan, settings: LearningSettings
 ) -> Float[np.ndarray, "run parameter"]:
     """Mean of each run's training targets, each with its information, and of the prior's middle."""
     out = []
@@ -118,7 +118,7 @@ def fingerprint(inputs: np.ndarray, targets: Targets) -> dict[str, Any]:
 def train_parameters(
     inputs: Float[np.ndarray, "site input"],
     targets: Targets,
-    plan: Plan,
+    plan: TrainingPlan,
     settings: LearningSettings,
     checkpoint: str | os.PathLike[str] | None = None,
     chunk: int = 5,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from proda.errors import LearningError
-from proda.learning.settings import Scaling
+from proda.learning.learning_settings import Scaling
 
 RARE = 5
 """Classes with fewer training sites are pooled: they train the class 'unknown'."""

@@ -19,9 +19,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from proda.learning.learning_settings import Optimizer
 from proda.learning.network import Network
-from proda.learning.settings import Optimizer
-from proda.learning.splits import Plan
+from proda.learning.splits import TrainingPlan
 
 WARM_UP = 0.1
 """Share of training in which the learning rate of a one-cycle schedule rises to its peak."""
@@ -103,7 +103,7 @@ class Runs(NamedTuple):
     """Parameters at which a run starts and to which it is drawn, in the units of its loss."""
 
 
-class Told(NamedTuple):
+class BatchLoss(NamedTuple):
     """What a loss says of one batch of each run."""
 
     loss: Float[Array, " run"]
@@ -123,7 +123,7 @@ class Loss(eqx.Module):
     def __call__(
         self, learners: Learner, rows: Int[Array, "run batch"], keys: PRNGKeyArray | None,
         runs: Runs,
-    ) -> Told:  # fmt: skip
+    ) -> BatchLoss:  # fmt: skip
         """Judge a batch of each run; -1 pads `rows`. With keys as in training, else as tested.
 
         The loss of a run depends on its own learner only, so that the gradient of the sum is each
@@ -153,7 +153,7 @@ class State(NamedTuple):
     """Training loss, validation loss, share of validation sites without a steady state."""
 
 
-def keys_of(plan: Plan, seed: int) -> PRNGKeyArray:
+def keys_of(plan: TrainingPlan, seed: int) -> PRNGKeyArray:
     """Return the key of each run, from (seed, fold, member)."""
     root = jax.random.key(seed)
     return jnp.stack([
@@ -162,7 +162,7 @@ def keys_of(plan: Plan, seed: int) -> PRNGKeyArray:
     ])  # fmt: skip
 
 
-def runs_of(plan: Plan, start: Float[np.ndarray, "run parameter"], seed: int) -> Runs:
+def runs_of(plan: TrainingPlan, start: Float[np.ndarray, "run parameter"], seed: int) -> Runs:
     """Move the plan to the device and give every run its key and its start."""
     return Runs(
         keys_of(plan, seed), jnp.asarray(plan.train), jnp.asarray(plan.validation),

@@ -22,7 +22,7 @@ from proda.learning.carbon_loss import Problem
 from proda.learning.end_to_end import train_through
 from proda.learning.end_to_end_settings import EndToEndSettings, Start
 from proda.learning.network import Network
-from proda.learning.splits import Plan, blocks, padded, plan
+from proda.learning.splits import TrainingPlan, blocks, padded, plan
 from proda.learning.train import Progress
 
 
@@ -171,7 +171,7 @@ def _starts(
 def _plan(
     runs: Sequence[RefitKind], latitude: np.ndarray, longitude: np.ndarray,
     settings: EndToEndSettings,
-) -> Plan:  # fmt: skip
+) -> TrainingPlan:  # fmt: skip
     """Give every refit its own sites; a bootstrap draws blocks of those it trains on."""
     design = plan(latitude, longitude, settings.network(), members=len(runs))
     block = blocks(latitude, longitude, settings.block_degrees)
@@ -182,7 +182,7 @@ def _plan(
             rng = np.random.default_rng([settings.seed, 21, i])
             rows = draw_blocks(rows, block[rows], rng)
         train.append(rows)
-    return Plan(padded(train), design.validation, design.fold, design.member)
+    return TrainingPlan(padded(train), design.validation, design.fold, design.member)
 
 
 def draw_blocks(rows: np.ndarray, block: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -62,7 +62,7 @@ def joint_residuals(
         (`CrossValidation.predicted["network"]`).
     draws
         Posterior draws (site, chain, draw, parameter) in physical units, of a finished
-        `proda assimilate` (:func:`proda.inference.run.open_posterior`).
+        `proda assimilate` (:func:`proda.inference.assimilation_run.open_posterior`).
     members
         Residuals wanted; sites are drawn without replacement while they last.
     seed

@@ -7,6 +7,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from proda.learning.targets import Targets
+from proda.weighted import correlation_of_columns, ratio
 
 
 def skill(
@@ -48,27 +49,15 @@ def skill(
                 {
                     "method": method,
                     "parameter": targets.parameters,
-                    "r2": 1.0 - _ratio((off**2).sum(axis=0), total),
-                    "correlation": _correlation(p, targets.posterior),
+                    "r2": 1.0 - ratio((off**2).sum(axis=0), total),
+                    "correlation": correlation_of_columns(p, targets.posterior),
                     "rmse": np.sqrt((off**2).mean(axis=0)),
                     "bias": off.mean(axis=0),
-                    "skill": 1.0 - _ratio(error, base),
+                    "skill": 1.0 - ratio(error, base),
                     "skill_without_noise": 1.0
-                    - _ratio(error - noise, np.where(base - noise > 0.02 * base, base - noise, 0)),
+                    - ratio(error - noise, np.where(base - noise > 0.02 * base, base - noise, 0)),
                     "sites": (w > 0).sum(axis=0),
                 }
             )
         )
     return pd.concat(rows, ignore_index=True)
-
-
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Divide, with a ratio that is NaN, not infinite, where nothing varies."""
-    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    x, y = a - a.mean(axis=0), b - b.mean(axis=0)
-    varies = (a.max(axis=0) > a.min(axis=0)) & (b.max(axis=0) > b.min(axis=0))
-    scale = np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
-    return _ratio((x * y).sum(axis=0), np.where(varies, scale, 0.0))

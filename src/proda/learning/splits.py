@@ -8,14 +8,15 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from proda.errors import LearningError
-from proda.learning.settings import LearningSettings
+from proda.latitude import row_of
+from proda.learning.learning_settings import LearningSettings
 
 NO_FOLD = -1
 """Fold of a run that sees all sites."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """Rows of the training table for each run; a run is one member in one fold.
 
     `train` and `validation` hold row numbers, padded with -1 at the end of each row; `fold` is the
@@ -27,9 +28,11 @@ class Plan:
     fold: Int[np.ndarray, " run"]
     member: Int[np.ndarray, " run"]
 
-    def select(self, runs: np.ndarray) -> Plan:
+    def select(self, runs: np.ndarray) -> TrainingPlan:
         """Return some of the runs."""
-        return Plan(self.train[runs], self.validation[runs], self.fold[runs], self.member[runs])
+        return TrainingPlan(
+            self.train[runs], self.validation[runs], self.fold[runs], self.member[runs]
+        )
 
 
 def blocks(
@@ -44,7 +47,7 @@ def blocks(
     """
     if not (np.isfinite(longitude).all() and (np.abs(latitude) <= 90).all()):
         raise LearningError("Sites have latitudes or longitudes that are not on Earth.")
-    row = np.floor((latitude + 90.0) / degrees).astype(int)
+    row = row_of(latitude, degrees)
     column = np.floor(np.mod(longitude, 360.0) / degrees).astype(int)
     return np.unique(row * (int(360 / degrees) + 1) + column, return_inverse=True)[1]
 
@@ -102,7 +105,7 @@ def plan(
     folds: Int[np.ndarray, " site"] | None = None,
     fold_members: int = 0,
     members: int | None = None,
-) -> Plan:
+) -> TrainingPlan:
     """Draw every run's training and validation sites.
 
     Parameters
@@ -137,7 +140,7 @@ def plan(
             kept = np.sort(rng.choice(kept, kept.size))
         train.append(kept)
         validation.append(held)
-    return Plan(
+    return TrainingPlan(
         padded(train), padded(validation), np.array([f for f, _ in runs]),
         np.array([m for _, m in runs]),
     )  # fmt: skip

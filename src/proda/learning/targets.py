@@ -26,7 +26,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from proda.errors import LearningError
-from proda.learning.settings import LearningSettings
+from proda.learning.learning_settings import LearningSettings
 from proda.learning.truncated import untruncated
 
 PRIOR_VARIANCE = 1.0 / 12.0

@@ -21,10 +21,10 @@ from jaxtyping import Bool, Float, Int
 
 from proda.errors import LearningError
 from proda.learning.checkpoint import fingerprint, read_checkpoint, write_checkpoint
+from proda.learning.learning_settings import LearningSettings
 from proda.learning.network import Network
 from proda.learning.program import Learner, Loss, Runs, State, initial_state, judge_start, run_until
-from proda.learning.settings import LearningSettings
-from proda.learning.splits import Plan
+from proda.learning.splits import TrainingPlan
 
 PARAMETERS, CARBON, CONSTANT, END_TO_END = "parameters", "carbon", "constant", "end-to-end"
 """Stages of training."""
@@ -55,7 +55,7 @@ class Trained:
     networks: Network
     extra: Any
     """What the loss has learnt beside the networks, stacked along the run."""
-    plan: Plan
+    plan: TrainingPlan
     history: Float[np.ndarray, "epoch run 3"]
     """Training loss, validation loss, share of validation sites without a steady state (NaN where
     no soil model is run); NaN after a run has stopped. In tuning, row 0 is the network before it
@@ -99,7 +99,7 @@ def train(
     loss: Loss,
     learner: Learner,
     runs: Runs,
-    plan: Plan,
+    plan: TrainingPlan,
     settings: LearningSettings,
     data: dict[str, Any],
     stage: str,
@@ -162,7 +162,7 @@ def train(
     )  # fmt: skip
 
 
-def _check_finite(state: State, plan: Plan, stage: str) -> None:
+def _check_finite(state: State, plan: TrainingPlan, stage: str) -> None:
     bad = ~np.isfinite(np.asarray(state.best_loss))
     if bad.any():
         i = int(np.argmax(bad))

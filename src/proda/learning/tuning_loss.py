@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from proda.inference.likelihood import Likelihood
 from proda.inference.target import Posterior, Site
 from proda.learning.parameters import ParameterLoss
-from proda.learning.program import Learner, Loss, Recipe, Runs, Told, led, mean
+from proda.learning.program import BatchLoss, Learner, Loss, Recipe, Runs, led, mean
 from proda.models.model import Reason, SoilModel
 
 LOST = 50.0
@@ -85,7 +85,7 @@ class TuningLoss(Loss):
     def __call__(
         self, learners: Learner, rows: Int[Array, "run batch"], keys: PRNGKeyArray | None,
         runs: Runs,
-    ) -> Told:  # fmt: skip
+    ) -> BatchLoss:  # fmt: skip
         """Judge a batch of each run; nothing is dropped, so the keys have no use."""
         inputs = self.parameters.inputs
         predicted = jax.vmap(lambda net, own: net(inputs[own]))(learners.network, rows)
@@ -102,7 +102,7 @@ class TuningLoss(Loss):
         pull = self.parameters.weighted(predicted, rows, runs)
         each = carbon + self.parameter_weight * pull
         lost = mean(1.0 - found.good.reshape(n, size), rows)
-        return Told(each, jax.lax.stop_gradient(each), lost)
+        return BatchLoss(each, jax.lax.stop_gradient(each), lost)
 
     def order_key(self, key: PRNGKeyArray, epoch: Int[Array, ""]) -> PRNGKeyArray:
         """Return a key that training on parameters has not used."""

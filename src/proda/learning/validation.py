@@ -20,12 +20,13 @@ from proda.errors import LearningError
 from proda.learning import baselines
 from proda.learning.ensemble import predict_members
 from proda.learning.join import TrainingSites
+from proda.learning.learning_settings import LearningSettings
 from proda.learning.network import Network
 from proda.learning.parameters import train_parameters
-from proda.learning.settings import LearningSettings
 from proda.learning.skill import skill
 from proda.learning.splits import NO_FOLD, plan, random_folds, spatial_folds
 from proda.learning.train import Progress, Trained
+from proda.validation_settings import FROM_POSTERIORS, TREES
 
 NETWORK = "network"
 UNTUNED = "network_untuned"
@@ -111,10 +112,10 @@ def cross_validate(
     sites: TrainingSites,
     folds: Int[np.ndarray, " site"],
     settings: LearningSettings,
-    fold_members: int = 4,
+    fold_members: int = FROM_POSTERIORS,
     methods: Sequence[str] = ("mean", "nearest_site", "random_forest"),
     default: Float[np.ndarray, "..."] | None = None,
-    trees: int = baselines.TREES,
+    trees: int = TREES,
     jobs: int = 1,
     checkpoint: str | os.PathLike[str] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -154,7 +155,7 @@ def assess(
     settings: LearningSettings,
     methods: Sequence[str] = (),
     default: Float[np.ndarray, "..."] | None = None,
-    trees: int = baselines.TREES,
+    trees: int = TREES,
     jobs: int = 1,
 ) -> CrossValidation:
     """Predict every fold with the networks trained without it, and with the baselines."""

@@ -1,1 +1,4 @@
-"""Models on a grid: parameters at cells -> carbon, components, totals (science: section 10)."""
+"""Models on a grid: parameters at cells -> carbon, components, totals.
+
+Components: docs/theory.md#the-six-components.
+"""

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from proda import units
 from proda.drivers.grids import standard_grid
 from proda.errors import MapError
-from proda.maps.totals import GLOBE, PG, ZONES, in_zone
+from proda.latitude import GLOBE, ZONES, in_zone
+from proda.maps.totals import PG
+from proda.weighted import correlation
 
 _ALIGNED = 0.01
 """Centres of cells may differ by this share of a cell."""
@@ -130,14 +132,3 @@ def _row(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> dict[str, float]:
         "r_log": correlation(np.log(x[positive]), np.log(y[positive]), w[positive]),
         "cells_log": int(positive.sum()),
     }
-
-
-def correlation(
-    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"]
-) -> float:
-    """Return the weighted Pearson correlation; NaN for fewer than three or for constant values."""
-    if len(x) < 3:
-        return float("nan")
-    dx, dy = (v - np.average(v, weights=weights) for v in (x, y))
-    product = np.sqrt((weights * dx**2).sum() * (weights * dy**2).sum())
-    return float((weights * dx * dy).sum() / product) if product > 0 else float("nan")

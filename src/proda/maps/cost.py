@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from proda.errors import MapError
-from proda.maps.run import CHUNK
+from proda.maps.map_settings import CHUNK
 from proda.maps.write import BUDGET
 
 COLUMN_BYTES = 8 * (4 * 240 + 20 + 4 + 24 + 1)
@@ -50,7 +50,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Cost:
+class MapCost:
     """A prediction: seconds, bytes of memory, bytes on disk."""
 
     seconds: float
@@ -73,7 +73,7 @@ def array_bytes(land_cells: int, grid_cells: int, members: int, chunk: int = CHU
 
 def predict_cost(
     runs: Sequence[Measured], land_cells: int, grid_cells: int, members: int, chunk: int = CHUNK
-) -> Cost:
+) -> MapCost:
     """Predict a run on the machine of measured ones.
 
     Time is taken to be a + land_cells x (b + c members), fitted to the runs: a loads and compiles,
@@ -109,7 +109,7 @@ def predict_cost(
         for run in runs
     )
     nearest = min(runs, key=lambda run: abs(run.members - members))
-    return Cost(
+    return MapCost(
         seconds=seconds,
         peak_bytes=max(base, 0.0) + array_bytes(land_cells, grid_cells, members, chunk),
         disk_bytes=nearest.disk_bytes / nearest.land_cells * land_cells,

@@ -132,7 +132,7 @@ def _log_spread(
 ) -> tuple[Float[np.ndarray, "cell layer"], Float[np.ndarray, "cell layer"]]:
     """Return the mean over members with an answer (NaN: none), and the sd of ln carbon (0: one).
 
-    As `proda.evaluation.unseen.answer_of_members` has it, by which the intervals are calibrated.
+    As `proda.learning.unseen.answer_of_members` has it, by which the intervals are calibrated.
     """
     wide = counts[:, :, None]
     n = wide.sum(axis=0)

@@ -32,7 +32,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class MapPlan:
     """All that one chunk's numbers depend on; sent to workers as it is."""
 
     model: SoilModel
@@ -100,7 +100,7 @@ def most_common(reason: np.ndarray) -> np.ndarray:
 
 
 def run_settings(
-    plan: Plan, parts: list[np.ndarray], chunk: int, outside: np.ndarray | None
+    plan: MapPlan, parts: list[np.ndarray], chunk: int, outside: np.ndarray | None
 ) -> dict[str, Any]:
     """Return what tells this run from others.
 

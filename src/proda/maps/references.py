@@ -12,9 +12,10 @@ import xarray as xr
 from proda import cf, units
 from proda.drivers.grids import NOTES, standard_grid
 from proda.errors import MapError
+from proda.latitude import GLOBE, ZONES, in_zone
 from proda.maps.compare import compare, on_same_grid
 from proda.maps.outputs import STOCKS
-from proda.maps.totals import GLOBE, PG, ZONES, in_zone, land_area, totals
+from proda.maps.totals import PG, land_area, totals
 
 _DEPTHS = {"0_30": "soc_0_30", "0_100": "cSoilAbove1m", "0_200": "soc_0_200"}
 WORDS = {stock.name: stock.words for stock in STOCKS}

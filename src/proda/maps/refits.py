@@ -10,13 +10,11 @@ import xarray as xr
 
 from proda.errors import MapError
 from proda.maps.cells import LandCells
+from proda.maps.map_settings import CHUNK
 from proda.maps.members import run_members
 from proda.maps.outputs import STOCKS, state_variables
 from proda.maps.sources import ParameterSource
 from proda.models.model import Reason, SoilModel
-
-CHUNK = 4096
-"""Cells run together."""
 
 SHARE_PREFIX = "share_"
 """Beginning of the names of parameters as shares of their prior range."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from proda.default_b import b_where_needed
 from proda.errors import ParameterError
 from proda.forcing import Forcing
 from proda.models.model import SoilModel
 from proda.parameters import Bounds, as_arrays
-from proda.simulate import MEAN_B, default_parameters
+from proda.simulate import default_parameters
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """Positions in the list of land cells -> (member, cell, parameter), in the registry's order."""
@@ -108,20 +109,18 @@ class Default(ParameterSource):
     Parameters
     ----------
     b
-        Depth profile of carbon input, for all cells or one per land cell; see
-        :func:`b_by_type`. Only used where the model's registry has no default for b.
+        Depth profile of carbon input, for all cells or one per land cell (:func:`b_by_type`),
+        as :func:`proda.default_b.b_where_needed` takes it.
     """
 
-    b: float | np.ndarray = MEAN_B
+    b: float | np.ndarray | None = None
 
     def at(
         self, model: SoilModel, cells: Int[np.ndarray, " cell"], forcing: Forcing, bounds: Bounds
     ) -> tuple[list[Member], Bool[np.ndarray, "member cell"]]:
         """Take the defaults, some of which depend on the forcing of the cell."""
-        here = {row.name: row.default for row in model.rows}
-        b = None
-        if "b" in here and np.isnan(here["b"]):
-            b = self.b[cells] if isinstance(self.b, np.ndarray) else self.b
+        given = self.b[cells] if isinstance(self.b, np.ndarray) else self.b
+        b = b_where_needed(model.rows, given)
         dataset = default_parameters(model, forcing, b=b)
         member = as_arrays(
             model.rows, dataset, forcing.site, len(forcing.grid), bounds, model.shares

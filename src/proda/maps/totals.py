@@ -8,30 +8,19 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Float
 
-from proda import files
+from proda import files, weighted
 from proda.drivers.grids import cell_measures, check_axis, check_usable
 from proda.errors import ForcingError, MapError
+from proda.latitude import GLOBE, ZONES, centre_of, in_zone, row_of
 
-ZONES: dict[str, tuple[float, float]] = {
-    "boreal": (50.0, 90.0),
-    "northern temperate": (23.5, 50.0),
-    "tropics": (-23.5, 23.5),
-    "southern temperate": (-90.0, -23.5),
-}
-"""Latitudes (degrees north) of the zones: lower limit inside, upper outside (90 inside).
-
-The study speaks of boreal and tropical regions without limits; these are ours.
-"""
-GLOBE = "globe"
 _CELLS = ("cell_area", "land_fraction")
 PG = 1e-6
 """kg m-2 times km2 in Pg."""
 
 
 def open_map(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Open a map file written by :func:`proda.maps.run.write_map`.
+    """Open a map file written by :func:`proda.maps.compute.write_map`.
 
     Raises
     ------
@@ -72,16 +61,6 @@ def _check_cells(dataset: xr.Dataset, path: str) -> None:
         raise MapError(f"{path}: its cells cannot be read ({error}); copy it again.") from error
     except ForcingError as error:
         raise MapError(str(error)) from error
-
-
-def in_zone(
-    lat: Float[np.ndarray, "*n"], zone: str, zones: Mapping[str, tuple[float, float]] = ZONES
-) -> np.ndarray:
-    """Return whether latitudes lie in a zone; everything lies on the globe."""
-    if zone == GLOBE:
-        return np.ones(np.shape(lat), dtype=bool)
-    lower, upper = zones[zone]
-    return np.asarray((lat >= lower) & ((lat < upper) | ((upper == 90.0) & (lat <= 90.0))))
 
 
 def land_area(dataset: xr.Dataset) -> xr.DataArray:
@@ -130,15 +109,6 @@ def totals(dataset: xr.Dataset, zones: Mapping[str, tuple[float, float]] = ZONES
     return pd.DataFrame(rows).set_index(["zone", "stock"])
 
 
-def weighted_quantile(
-    values: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"], q: float
-) -> float:
-    """Return the smallest value that at least the share q of the weight does not exceed."""
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(reached, q * reached[-1] * (1 - 1e-12))])
-
-
 def by_latitude(values: xr.DataArray, area: xr.DataArray, width: float = 2.5) -> xr.Dataset:
     """Return the median and the 5-95 % range of a map in bands of latitude.
 
@@ -159,13 +129,13 @@ def by_latitude(values: xr.DataArray, area: xr.DataArray, width: float = 2.5) ->
     v = values.transpose("lat", "lon").to_numpy().astype(np.float64)
     a = area.transpose("lat", "lon").to_numpy()
     counts = np.isfinite(v) & (a > 0)
-    band = np.floor((lat[counts] + 90.0) / width).astype(int)
+    band = row_of(lat[counts], width)
     v, a = v[counts], a[counts]
     rows = []
     for k in np.unique(band):
         here = band == k
-        quantiles = [weighted_quantile(v[here], a[here], q) for q in (0.5, 0.05, 0.95)]
-        rows.append((-90.0 + (k + 0.5) * width, np.average(v[here], weights=a[here]), *quantiles,
+        quantiles = [weighted.quantile(v[here], a[here], q) for q in (0.5, 0.05, 0.95)]
+        rows.append((centre_of(k, width), np.average(v[here], weights=a[here]), *quantiles,
                      a[here].sum()))  # fmt: skip
     columns = np.array(rows).reshape(-1, 6).T
     unit = str(values.attrs.get("units", ""))
@@ -187,7 +157,7 @@ def ensemble_by_latitude(dataset: xr.Dataset, stock: str, width: float = 2.5) ->
     """
     carbon = dataset["member_carbon"].sel(stock=stock).transpose("realization", "lat").to_numpy()
     area = dataset["member_area"].transpose("realization", "lat").to_numpy()
-    band = np.floor((dataset["lat"].to_numpy() + 90.0) / width).astype(int)
+    band = row_of(dataset["lat"].to_numpy(), width)
     found = [k for k in np.unique(band) if (area[:, band == k].sum(axis=1) > 0).all()]
     each = np.array([
         carbon[:, band == k].sum(axis=1) / (PG * area[:, band == k].sum(axis=1)) for k in found
@@ -197,6 +167,6 @@ def ensemble_by_latitude(dataset: xr.Dataset, stock: str, width: float = 2.5) ->
     return xr.Dataset(
         {"mean": ("lat", each.mean(axis=1), attrs), "q05": ("lat", low, attrs),
          "q95": ("lat", high, attrs)},
-        coords={"lat": ("lat", -90.0 + (np.array(found) + 0.5) * width,
+        coords={"lat": ("lat", centre_of(np.array(found), width),
                         {"units": "degrees_north"})},
     )  # fmt: skip

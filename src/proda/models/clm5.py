@@ -1,4 +1,4 @@
-"""CLM5: first-order decay of 7 pools in 20 layers (P-section 2.2; science: section 7.1)."""
+"""CLM5: first-order decay of 7 pools in 20 layers (P-section 2.2; docs/theory.md#clm5)."""
 
 from __future__ import annotations
 

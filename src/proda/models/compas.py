@@ -1,6 +1,6 @@
 """COMPAS: microbes and enzymes with Michaelis-Menten kinetics, 8 pools in 20 layers.
 
-P-section 2.3; science: section 7.2.
+P-section 2.3; docs/theory.md#compas.
 """
 
 from __future__ import annotations

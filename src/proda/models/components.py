@@ -1,4 +1,4 @@
-"""The six system-level components of any model (science: section 10; P-Eq 10-14)."""
+"""The six system-level components of any model (P-Eq 10-14; docs/theory.md#the-six-components)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CORPSE: three chemistries, microbes, and protection by clay (science: section 13.5).
+"""CORPSE: three chemistries, microbes, and protection by clay (docs/theory.md#corpse).
 
 Sulman et al. 2014. The steady state has a closed form and always exists.
 """

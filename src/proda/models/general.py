@@ -1,4 +1,4 @@
-"""The steady state of any model, from its transfers alone (science: section 13.7).
+"""The steady state of any model, from its transfers alone (docs/theory.md#a-general-steady-state).
 
 A first guess holds the rates of decay where they are and solves the balance of carbon, which is
 then linear and has a positive answer; doing so again from there takes the guess closer (and gives

@@ -52,7 +52,7 @@ def litter_steady_state(
     transport: Transport,
     column: Column,
 ) -> Litter:
-    """Solve the four litter pools (science: sections 2 and 7).
+    """Solve the four litter pools (docs/theory.md#the-balance-of-carbon).
 
     Parameters
     ----------

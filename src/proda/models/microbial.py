@@ -1,6 +1,6 @@
 """Soil models with explicit microbes and enzymes: all that COMPAS and its variants share.
 
-P-section 2.3; science: section 7.2.
+P-section 2.3; docs/theory.md#compas.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class MicrobialModel(SoilModel):
     def steady_state(self, parameters: Values, column: Column) -> SteadyState:
         """Solve litter, then the soil pools of each layer in closed form (P-Eq 9).
 
-        The formulas are those of science: section 7.2, multiplied through by the turnover times,
+        The formulas are those of docs/theory.md#compas, multiplied through by the turnover times,
         and with the uptake of DOC written as a sum: U = eta_doc (u_MIC + u_SOC + u_DOC) /
         (1 - eta_doc). Only the differences that decide whether there is a steady state remain.
         """

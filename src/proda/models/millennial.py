@@ -1,4 +1,4 @@
-"""Millennial V2: pools that can be measured, aggregates and minerals (science: section 13.4).
+"""Millennial V2: pools that can be measured, aggregates and minerals (docs/theory.md#millennial).
 
 Abramoff et al. 2022. Nothing is leached; then microbes follow from the balance of carbon alone,
 and the other pools from them.

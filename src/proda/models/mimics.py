@@ -1,4 +1,4 @@
-"""MIMICS: two kinds of microbes compete for litter and soil carbon (science: section 13.3).
+"""MIMICS: two kinds of microbes compete for litter and soil carbon (docs/theory.md#mimics).
 
 Wieder et al. 2014, 2015, with the parameters of the MIMICS version in the CASA testbed. Nothing
 mixes: each layer has two unknowns, its microbes, from which all else follows.

@@ -163,7 +163,7 @@ class SoilModel(eqx.Module):
         return table(self.rows)
 
     def mixing(self, parameters: Values, column: Column) -> Transport:
-        """Return the rates of vertical mixing (science: section 6)."""
+        """Return the rates of vertical mixing (docs/theory.md#vertical-transport)."""
         g = exchange(
             parameters["cryo"], parameters["diffus"], column.exchange_cryo, column.exchange_diffus
         )
@@ -171,7 +171,10 @@ class SoilModel(eqx.Module):
         return scheme(g, column.nbedrock, column.grid)
 
     def input_shares(self, parameters: Values, column: Column) -> Float[Array, " layer"]:
-        """Return the share of the carbon input that enters each layer (science: section 5)."""
+        """Return the share of the carbon input that enters each layer.
+
+        Equation: docs/theory.md#allocation-of-the-input.
+        """
         allocate = input_shares_published if self.published else input_shares
         return allocate(parameters["b"], column)
 

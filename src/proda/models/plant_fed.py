@@ -1,4 +1,6 @@
-"""Soil models that take over from litter: what all of them share (science: section 13).
+"""Soil models that take over from litter: what all of them share.
+
+Equations: docs/theory.md#litter-that-only-hands-on.
 
 Woody debris, metabolic, cellulose and lignin litter are those of CLM5 and COMPAS, with the same
 allocation and mixing; but litter only hands on: all that it loses enters soil pools, and what is

@@ -1,4 +1,4 @@
-"""RothC-26.3 in layers: first-order decay of four soil pools that mix (science: section 13.2).
+"""RothC-26.3 in layers: first-order decay of four soil pools that mix (docs/theory.md#rothc).
 
 Coleman and Jenkinson 2014; in layers as in JULES (Burke et al. 2017), without inert carbon.
 """

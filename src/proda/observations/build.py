@@ -15,6 +15,7 @@ from proda.errors import FileError
 from proda.files import whole_file
 from proda.observations.land import open_land_mask
 from proda.observations.pipeline import Report, Work
+from proda.observations.profile_settings import ProfileSettings
 from proda.observations.schema import (
     LAYER_COLUMNS,
     PROFILE_COLUMNS,
@@ -22,7 +23,6 @@ from proda.observations.schema import (
     Column,
     parquet_writer,
 )
-from proda.observations.settings import Settings
 from proda.observations.spool import Spool
 from proda.observations.summary import Summary, checksum
 
@@ -34,7 +34,7 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
 
 
 def build(
-    settings: Settings,
+    settings: ProfileSettings,
     out: str | os.PathLike[str] | None,
     report: Report | None = None,
     n_partitions: int | None = None,

@@ -1,7 +1,8 @@
 """Bulk density from organic matter: BD = alpha + beta exp(-gamma OM) (Grigal et al. 1989).
 
-BD in g cm-3, OM = 1.724 x organic carbon (science.md 8; P-section 2.1). The paper states carbon in
-per cent, but its constants fit only with organic matter in g kg-1; `compare` shows it on any data.
+BD in g cm-3, OM = 1.724 x organic carbon (P-section 2.1; docs/theory.md#observation). The paper
+states carbon in per cent, but its constants fit only with organic matter in g kg-1; `compare` shows
+it on any data.
 """
 
 from __future__ import annotations

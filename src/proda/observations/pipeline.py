@@ -19,6 +19,7 @@ from proda.errors import ObservationError
 from proda.observations import duplicates, meeting, pedotransfer, stock
 from proda.observations.land import LandMask
 from proda.observations.notes import collecting
+from proda.observations.profile_settings import ProfileSettings
 from proda.observations.quality import Verdict, judge
 from proda.observations.readers import Part
 from proda.observations.readers.base import LAYER_FIELDS, PROFILE_FIELDS
@@ -30,7 +31,6 @@ from proda.observations.schema import (
     conform,
     write_frame,
 )
-from proda.observations.settings import Settings
 from proda.observations.spool import Spool
 from proda.observations.summary import KEPT, Count, Fit, Summary
 
@@ -44,7 +44,7 @@ _MAX_LONELY = 10_000
 class Work:
     """Reads, judges, finds duplicates, fits, writes: one method per step, called in this order."""
 
-    settings: Settings
+    settings: ProfileSettings
     land: LandMask | None
     spool: Spool
     writers: dict[str, pq.ParquetWriter]

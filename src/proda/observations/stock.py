@@ -1,4 +1,4 @@
-"""Carbon stock of a soil layer from content, density and stones (science.md 8).
+"""Carbon stock of a soil layer from content, density and stones (docs/theory.md#observation).
 
 stock = content x density of the fine earth x (1 - volume share of coarse fragments), in g m-3.
 Sources differ in what their numbers are of: stones by volume or by mass, density of the fine

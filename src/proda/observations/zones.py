@@ -1,4 +1,4 @@
-"""Climate zones of sites: Koeppen's main groups from a map, or belts of latitude without one."""
+"""Climate zones of sites: Koeppen's main groups from a map."""
 
 from __future__ import annotations
 
@@ -11,16 +11,7 @@ from proda import cf
 from proda.errors import ObservationError
 
 KOEPPEN = {"A": "A tropical", "B": "B arid", "C": "C temperate", "D": "D cold", "E": "E polar"}
-BELTS = ((23.5, "within 23.5°"), (45.0, "23.5° to 45°"), (60.0, "45° to 60°"),
-         (90.0, "beyond 60°"))  # fmt: skip
 UNKNOWN = "unknown"
-
-
-def belts(lat: np.ndarray) -> np.ndarray:
-    """Return the belt of latitude, both hemispheres together, for each latitude (degrees)."""
-    limits = [limit for limit, _ in BELTS]
-    names = np.array([name for _, name in BELTS])
-    return names[np.searchsorted(limits, np.abs(lat), side="left")]
 
 
 def koeppen(

@@ -13,7 +13,7 @@ from proda.inference.assessment import Assessment, parameter_ranking, passing
 from proda.inference.diagnostics.filter import Verdict
 from proda.inference.layer_fit import layer_fit
 from proda.plots.scatter import density_scatter
-from proda.plots.style import COLOURS, style
+from proda.plots.style import COLOURS, draw_land, style
 
 _LOOKS = {
     Verdict.KEPT: ("#0072B2", "o"),
@@ -125,9 +125,7 @@ def site_verdicts(
     with style():
         figure, axis = plt.subplots(figsize=(8, 4.8))
         if land is not None:
-            lat, lon, mask = land
-            axis.pcolormesh(lon, lat, np.where(mask, 1.0, np.nan), cmap="Greys", vmin=0, vmax=6,
-                            shading="nearest", rasterized=True)  # fmt: skip
+            draw_land(axis, *land)
         size = float(np.clip(4000.0 / len(sites), 4.0, 18.0))
         for verdict, (colour, marker) in _LOOKS.items():
             here = sites[sites["verdict"] == verdict.words]

@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from proda.comparison.comparison import Comparison
 from proda.comparison.inputs import AFTER, COMPONENTS, ROUTES, STOCK, grid_of, pairs, states_of
-from proda.comparison.run import Comparison
 from proda.maps.totals import land_area
 from proda.plots.comparison_maps import carbon_maps, component_maps, zonal_figure
 from proda.plots.comparison_sites import michaelis_figure, preference_figure
-from proda.plots.style import save
+from proda.plots.evidence import evidence_figure
+from proda.plots.style import save_all
 
 LITTER = "litter_to_soil"
 
@@ -66,6 +66,8 @@ def figures(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
             drawn[f"michaelis_{tail}{name}"] = partial(
                 michaelis_figure, at_sites, there, land_area(there)
             )
+    if (tables["evidence"]["sites"] > 0).any():
+        drawn["evidence"] = partial(evidence_figure, tables["evidence"], tables["stacking"])
     # With more than two models there is no one r of the cells.
     only = r_of_cells if len(opened) == 2 else None
     drawn["zonal"] = partial(zonal_figure, tables["zonal"], correlations=only)
@@ -82,18 +84,11 @@ def _limits(maps: Sequence[xr.Dataset]) -> tuple[float, float]:
 def draw(
     comparison: Comparison, folder: str | os.PathLike[str], endings: Sequence[str] = ("png",)
 ) -> Iterator[Path]:
-    """Draw all figures into a folder (made if absent) and yield their paths.
+    """Draw all figures into a folder (made if absent); yield their paths.
 
     Raises
     ------
     FileError
         If a file cannot be written.
     """
-    root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
-    for name, make in figures(comparison).items():
-        figure = make()
-        for ending in endings:
-            save(figure, root / f"{name}.{ending}")
-            yield root / f"{name}.{ending}"
-        plt.close(figure)
+    return save_all(figures(comparison), folder, endings)

@@ -18,7 +18,7 @@ from proda.comparison.correlations import cells
 from proda.comparison.inputs import LOGARITHMIC, holds_carbon
 from proda.maps.totals import land_area
 from proda.plots.maps import _UNITS, MOST_CELLS, _norm
-from proda.plots.style import COLOURS, SEQUENTIAL, style
+from proda.plots.style import COLOURS, SEQUENTIAL, draw_land, style
 
 STATES = {"before": "default parameters", "after": "after data assimilation",
           "end to end": "learnt end to end"}  # fmt: skip
@@ -146,8 +146,7 @@ def _map(axis: Axes, values: xr.DataArray, dataset: xr.Dataset, norm: Normalize)
     v = values.transpose("lat", "lon").isel(thinned)
     land = dataset["reason"].transpose("lat", "lon").isel(thinned).notnull()  # noqa: PD004
     lat, lon = v["lat"].to_numpy(), v["lon"].to_numpy()
-    axis.pcolormesh(lon, lat, np.where(land, 1.0, np.nan), cmap="Greys", vmin=0, vmax=5,
-                    shading="nearest", rasterized=True)  # fmt: skip
+    draw_land(axis, lat, lon, land.to_numpy(), 1 / 5)
     shown = v.to_numpy()
     if isinstance(norm, LogNorm):  # a 0 has no place on the scale: the lowest colour
         shown = np.maximum(shown, norm.vmin or 0.0)

@@ -10,7 +10,7 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 
 from proda.comparison.paper import MICHAELIS_RATIO
-from proda.plots.style import COLOURS, DIVERGING, style
+from proda.plots.style import COLOURS, DIVERGING, draw_land, style
 
 PREFIX = "michaelis_over_"
 
@@ -106,9 +106,7 @@ def preference_figure(
             1, 2, figsize=(10.5, 4.0), width_ratios=(2.6, 1), layout="constrained"
         )
         if land is not None:
-            lat, lon, mask = land
-            axis.pcolormesh(lon, lat, np.where(mask, 1.0, np.nan), cmap="Greys", vmin=0, vmax=6,
-                            shading="nearest", rasterized=True)  # fmt: skip
+            draw_land(axis, *land)
         order = np.argsort(np.abs(value))
         drawn = axis.scatter(
             sites["longitude"].to_numpy()[order], sites["latitude"].to_numpy()[order],

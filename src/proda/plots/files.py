@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import PIL.Image
 from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -45,12 +46,14 @@ def save_figure(
     title: str = "",
     drawn_by: str = "",
 ) -> FigureFile:
-    """Write STEM.png, STEM.pdf and the sidecar STEM.json into a folder, the sidecar last.
+    """Write STEM.png, STEM.pdf and the sidecar STEM.json into a folder, and close the figure.
+
+    The sidecar comes last.
 
     Parameters
     ----------
     figure
-        To save; it is not closed.
+        To save.
     folder
         Made if absent.
     stem
@@ -82,6 +85,7 @@ def save_figure(
         figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})
     with whole_file(target / f"{stem}.json") as temporary:
         temporary.write_text(described.model_dump_json(indent=1) + "\n", "utf-8")
+    plt.close(figure)
     return described
 
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from proda.errors import LearningError
 from proda.plots.style import COLOURS, SEQUENTIAL, style
+from proda.weighted import correlation_of_columns
 
 ORDER = ("default", "mean", "nearest_site", "random_forest", "network_untuned", "network",
          "network_members", "assimilated")  # fmt: skip
@@ -83,7 +84,7 @@ def parameters(held_out: xr.Dataset, method: str = "network") -> Figure:
     x, y = ((v - lower) / (upper - lower) for v in (mean, predicted))
     columns = min(6, len(names))
     height = -(-len(names) // columns)
-    found = []
+    found = correlation_of_columns(x, y)
     with style():
         figure, axes = plt.subplots(height, columns, squeeze=False, sharex=True, sharey=True,
                                     figsize=(0.8 + 1.5 * columns, 1.1 + 1.55 * height))  # fmt: skip
@@ -93,16 +94,14 @@ def parameters(held_out: xr.Dataset, method: str = "network") -> Figure:
             axis.hexbin(x[:, i], y[:, i], gridsize=25, extent=(0, 1, 0, 1), mincnt=1, bins="log",
                         cmap=SEQUENTIAL, linewidths=0.1)  # fmt: skip
             axis.plot([0, 1], [0, 1], color="black", lw=0.7)
-            r = np.corrcoef(x[:, i], y[:, i])[0, 1] if np.ptp(y[:, i]) > 0 else np.nan
-            found.append(r)
-            axis.set_title(f"{name}  r {r:.2f}", fontsize="x-small")
+            axis.set_title(f"{name}  r {found[i]:.2f}", fontsize="x-small")
             axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         figure.supxlabel("posterior mean of the site (share of the prior range, 1)",
                          fontsize="small")  # fmt: skip
         figure.supylabel("predicted (share of the prior range, 1)", fontsize="small")
         best = int(np.nanargmax(found))
         figure.suptitle(
-            f"{held_out.attrs.get('model', '')}: {int((np.array(found) > 0.5).sum())} of "
+            f"{held_out.attrs.get('model', '')}: {int((found > 0.5).sum())} of "
             f"{len(names)} parameters are predicted with r above 0.5 at {len(x):,} sites left "
             f"out, best {names[best]}", x=0.01, ha="left", fontsize="medium",
         )  # fmt: skip

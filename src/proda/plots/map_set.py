@@ -6,19 +6,17 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
 
-from proda.errors import FileError, MapError
+from proda.errors import MapError
 from proda.maps.compare import on_same_grid
 from proda.maps.outputs import LOWER, RESIDUAL, STOCKS
 from proda.maps.totals import by_latitude, land_area
 from proda.plots.latitude import latitude_figure
 from proda.plots.maps import map_figure
 from proda.plots.scatter import density_scatter
-from proda.plots.style import save
+from proda.plots.style import figure_folder, save
 
 DRAWN = ("cSoilAbove1m", "cSoil", "residence_time", "litter_to_soil", "CTE", "K", "XI", "V", "B")
 """Variables of a map that have a figure each."""
@@ -51,7 +49,7 @@ def draw_map(
     pathlib.Path
         Each figure, once it is written.
     """
-    target = _made(folder)
+    target = figure_folder(folder)
     several = dataset.sizes["realization"] > 1
     # The residual is a product of its own: a figure beside that of the model, never instead of it.
     drawn = (*DRAWN, *(name + RESIDUAL for name in DRAWN))
@@ -59,7 +57,7 @@ def draw_map(
         if name in dataset:
             path = target / f"map_{name}.png"
             shown = name + LOWER in dataset or (several and f"{name}_sd" in dataset)
-            _keep(map_figure(dataset, name, spread=shown), path)
+            save(map_figure(dataset, name, spread=shown), path)
             yield path
     yield from draw_latitudes({label: dataset}, target, references)
     for (stock, name), data in (references or {}).items():
@@ -77,7 +75,7 @@ def draw_map(
         except MapError as error:
             raise MapError(f"{name} against {label}: {error}") from error
         path = target / f"against_{name}.png"
-        _keep(figure, path)
+        save(figure, path)
         yield path
 
 
@@ -87,7 +85,7 @@ def draw_latitudes(
     references: References | None = None,
 ) -> Iterator[Path]:
     """Draw the stocks along latitude of several maps, references as dashed lines."""
-    target = _made(folder)
+    target = figure_folder(folder)
     first = next(iter(maps.values()))
     area = land_area(first)
     for stock in STOCKS:
@@ -99,19 +97,5 @@ def draw_latitudes(
                 beside[name] = by_latitude(aligned, area)
         label = f"soil carbon, {stock.words} (kg m$^{{-2}}$)"
         path = target / f"latitude_{stock.name}.png"
-        _keep(latitude_figure(curves, beside, label), path)
+        save(latitude_figure(curves, beside, label), path)
         yield path
-
-
-def _made(folder: str | os.PathLike[str]) -> Path:
-    target = Path(folder)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{target}: the folder could not be made ({error}).") from error
-    return target
-
-
-def _keep(figure: Figure, path: Path) -> None:
-    save(figure, path)
-    plt.close(figure)

@@ -12,9 +12,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator
 
 from proda.errors import MapError
+from proda.latitude import GLOBE, in_zone
 from proda.maps.outputs import LOWER, RESIDUAL, STOCKS, UPPER
-from proda.maps.totals import GLOBE, in_zone, land_area, totals
-from proda.plots.style import SEQUENTIAL, style
+from proda.maps.totals import land_area, totals
+from proda.plots.style import SEQUENTIAL, draw_land, style
 
 SPREAD, WIDTH = "magma_r", "viridis_r"
 MOST_CELLS = {"lat": 720, "lon": 1440}
@@ -139,8 +140,7 @@ def _panel(
     reason = drawn["reason"].transpose("lat", "lon").to_numpy()
     land = np.isfinite(reason)
     without = land & (reason > 0)
-    axis.pcolormesh(lon, lat, np.where(land, 1.0, np.nan), cmap="Greys", vmin=0, vmax=5,
-                    shading="nearest", rasterized=True)  # fmt: skip
+    draw_land(axis, lat, lon, land, 1 / 5)
     # A 0 has no place on a logarithmic scale: it takes the lowest colour, as the arrow says.
     shown = np.maximum(values, norm.vmin or 0.0) if isinstance(norm, LogNorm) else values
     mesh = axis.pcolormesh(lon, lat, shown, cmap=colours, norm=norm, shading="nearest",

@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from proda.errors import ObservationError
+from proda.latitude import TROPIC
 from proda.observations.pedotransfer import Pedotransfer
 from proda.observations.summary import Fit
-from proda.plots.style import COLOURS, SEQUENTIAL, style
+from proda.plots.style import COLOURS, SEQUENTIAL, draw_land, style
 
 MINIMUM_PROFILES = 20
 """A depth with fewer profiles than this shows no quantiles."""
@@ -34,15 +35,13 @@ def site_map(profiles: pd.DataFrame, land: tuple[np.ndarray, np.ndarray, np.ndar
         Latitudes, longitudes and a mask (lat, lon) drawn behind; None draws none.
     """
     cells = len(set(zip(np.floor(profiles["lat"] * 2), np.floor(profiles["lon"] * 2), strict=True)))
-    tropics = (profiles["lat"].abs() < 23.5).mean()
+    tropics = (profiles["lat"].abs() < TROPIC).mean()
     groups = profiles["group"].value_counts()
     shown = list(groups.index[: len(COLOURS) - 1])
     with style():
         figure, ax = plt.subplots(figsize=(8, 4.4))
         if land is not None:
-            lat, lon, mask = land
-            ax.pcolormesh(lon, lat, np.where(mask, 1.0, np.nan), cmap="Greys", vmin=0, vmax=6,
-                          shading="nearest", rasterized=True)  # fmt: skip
+            draw_land(ax, *land)
         for colour, name in zip(COLOURS, [*shown, None], strict=False):
             rows = profiles[
                 profiles["group"] == name if name else ~profiles["group"].isin(shown)

@@ -8,8 +8,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from proda.errors import MapError
-from proda.maps.compare import correlation
 from proda.plots.style import SEQUENTIAL, style
+from proda.weighted import correlation
 
 
 def density_scatter(

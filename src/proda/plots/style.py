@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from proda.errors import FileError
 from proda.files import whole_file
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-"""Okabe and Ito (2008): told apart with any common colour vision, and in grey."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999",
+           "#661100")  # fmt: skip
+"""Okabe and Ito (2008) and a dark brown: told apart with any common colour vision, and in grey."""
+LINES = ("-", "--", "-.", ":")
+"""Styles of lines, so that many curves need not be told apart by colour alone."""
 
 SEQUENTIAL = "viridis"
 DIVERGING = "RdBu_r"
@@ -38,6 +45,11 @@ _STYLE: dict[str, Any] = {
 }
 
 
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each name, in their order; beyond nine names colours come again."""
+    return dict(zip(names, cycle(COLOURS), strict=False))
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """Apply the common style inside a `with` block; nothing leaks into the user's settings."""
@@ -45,8 +57,28 @@ def style() -> Iterator[None]:
         yield
 
 
+def draw_land(
+    axis: Axes, lat: np.ndarray, lon: np.ndarray, land: np.ndarray, darkness: float = 1 / 6
+) -> None:
+    """Draw land in grey behind sites or a map.
+
+    Parameters
+    ----------
+    axis
+        To draw on.
+    lat, lon
+        Axes, degrees.
+    land
+        Whether a cell is land, (lat, lon).
+    darkness
+        Between 0 (white) and 1 (black).
+    """
+    axis.pcolormesh(lon, lat, np.where(land, darkness, np.nan), cmap="Greys", vmin=0, vmax=1,
+                    shading="nearest", rasterized=True)  # fmt: skip
+
+
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Save a figure, whole or not at all; the format follows the file's ending.
+    """Save a figure, whole or not at all, and close it; the format follows the file's ending.
 
     Raises
     ------
@@ -60,3 +92,49 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
         # On a busy machine: a place that hides no data is worth a second.
         warnings.filterwarnings("ignore", message='Creating legend with loc="best"')
         figure.savefig(temporary, format=ending)
+    plt.close(figure)
+
+
+def figure_folder(folder: str | os.PathLike[str]) -> Path:
+    """Make a folder for figures where it is absent, and return it.
+
+    Raises
+    ------
+    FileError
+        If it cannot be made.
+    """
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{target}: the folder could not be made ({error}).") from error
+    return target
+
+
+def save_all(
+    figures: Mapping[str, Callable[[], Figure]],
+    folder: str | os.PathLike[str],
+    endings: Sequence[str] = ("png",),
+) -> Iterator[Path]:
+    """Draw figures one after the other into a folder, and yield each file once it is written.
+
+    Parameters
+    ----------
+    figures
+        Name of the file, without ending -> function that draws it.
+    folder
+        Made if absent.
+    endings
+        Formats.
+
+    Raises
+    ------
+    FileError
+        If the folder cannot be made or a file not be written.
+    """
+    target = figure_folder(folder)
+    for name, draw in figures.items():
+        figure = draw()
+        for ending in endings:
+            save(figure, target / f"{name}.{ending}")
+            yield target / f"{name}.{ending}"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 from matplotlib.figure import Figure
 
-from proda.evaluation.train import TrainingResult
+from proda.learning.from_posteriors import TrainingResult
 from proda.plots import end_to_end, learning
 
 CAPTIONS = {

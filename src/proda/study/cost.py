@@ -9,7 +9,7 @@ from pathlib import Path
 
 from proda import files
 from proda.errors import ProdaError
-from proda.inference.run import predicted_bytes
+from proda.inference.assimilation_run import predicted_bytes
 from proda.inference.runner import processes
 from proda.learning.residuals import MEMBERS as JOINT_DRAWS
 from proda.observations.summary import read_summary

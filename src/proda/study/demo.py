@@ -7,6 +7,7 @@ from pathlib import Path
 
 from proda.errors import FileError
 from proda.files import whole_file
+from proda.layout import RunFolder
 from proda.study.twin import make_twin_world, open_twin_world
 
 SETTINGS = """\
@@ -62,7 +63,7 @@ def make_demo(folder: str | os.PathLike[str]) -> Path:
         If the folder holds something else, or cannot be written.
     """
     target = Path(folder)
-    settings = target / "study.toml"
+    settings = RunFolder(target).settings_file
     if settings.is_file():
         open_twin_world(target / "world")
         return settings

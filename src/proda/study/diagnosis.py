@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from proda.files import whole_file, write_dataset
 from proda.inference.assessment import Assessment, kept_posterior
-from proda.learning.settings import LearningSettings
+from proda.learning.learning_settings import LearningSettings
 from proda.learning.targets import targets
 from proda.models.registry import load_model
 from proda.observations.land import open_land_mask
@@ -56,7 +56,7 @@ def draw(
     found
         From :func:`proda.inference.assessment.assess`.
     draws
-        Posterior draws, from :func:`proda.inference.run.open_posterior`.
+        Posterior draws, from :func:`proda.inference.assimilation_run.open_posterior`.
     folder
         Made if absent.
     site
@@ -67,12 +67,9 @@ def draw(
     import matplotlib as mpl
 
     mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
     from proda.plots import assimilation, assimilation_marginals, assimilation_sites
-    from proda.plots.style import save
+    from proda.plots.style import save_all
 
-    folder.mkdir(parents=True, exist_ok=True)
     land = open_land_mask(land_mask, tolerance=0.0).grid() if land_mask is not None else None
     rows = load_model(found.summary.attrs["model"], found.summary.attrs["variant"]).rows
     defaults = {row.name: row.default for row in rows}
@@ -87,8 +84,4 @@ def draw(
             found, draws, site or assimilation.worst_site(found)
         ),
     }  # fmt: skip
-    for name, make in figures.items():
-        path, figure = folder / f"{name}.png", make()
-        save(figure, path)
-        plt.close(figure)
-        yield path
+    return save_all(figures, folder)

@@ -13,6 +13,7 @@ from pathlib import Path
 from proda.errors import FileError, ProdaError, StudyError
 from proda.files import whole_file
 from proda.inference.batch import Control, Stopped
+from proda.layout import RunFolder
 from proda.locks import FILES, locked
 from proda.study.folder import StudyFolder
 from proda.study.plan import Step, plan, state_of
@@ -30,8 +31,6 @@ from proda.study.stages import stages_of
 from proda.study.toml import as_toml
 from proda.study.watch import size_on_disk, watching
 
-SETTINGS = "study.toml"
-
 
 def open_study(folder: str | os.PathLike[str]) -> StudySettings:
     """Read the settings of a study from its folder.
@@ -41,7 +40,7 @@ def open_study(folder: str | os.PathLike[str]) -> StudySettings:
     StudyError
         If the folder holds no study.
     """
-    path = Path(folder) / SETTINGS
+    path = RunFolder(Path(folder)).settings_file
     if not path.is_file():
         raise StudyError(
             f"{path}: there is no such file, so no study to resume. If it stopped before it had "
@@ -121,7 +120,7 @@ def run_study(
         record = read_record(place.path)
         steps = plan(stages_of(place), record, only, start, until)
         describe(record, settings.study.name, settings.study.truth is not None)
-        with whole_file(place.path / SETTINGS) as temporary:
+        with whole_file(place.settings_file) as temporary:
             temporary.write_text(as_toml(settings), encoding="utf-8")
         write_record(place.path, record)
         context = Context(place, reporter or Reporter(), control or Control())
@@ -155,10 +154,13 @@ def _others(path: Path) -> list[str]:
     What a stop in its first moment leaves does not count: settings as this program writes them,
     and unfinished files.
     """
-    if (path / "study.json").is_file():
+    place = RunFolder(path)
+    if place.record_file.is_file():
         return []
+    settings = place.settings_file
     names = sorted(p.name for p in path.iterdir() if p.name not in FILES)
-    return [n for n in names if not (_ours(path) if n == SETTINGS else _PART.fullmatch(n))]
+    return [n for n in names
+            if not (_ours(settings) if n == settings.name else _PART.fullmatch(n))]  # fmt: skip
 
 
 _PART = re.compile(r"\.(study\.(toml|json)\..*|lock\.owner\..*)\.part")
@@ -167,7 +169,7 @@ _PART = re.compile(r"\.(study\.(toml|json)\..*|lock\.owner\..*)\.part")
 def _ours(path: Path) -> bool:
     """Whether the settings are word for word what `run_study` writes, and not a user's own."""
     try:
-        return (path / SETTINGS).read_text("utf-8") == as_toml(read_study(path / SETTINGS))
+        return path.read_text("utf-8") == as_toml(read_study(path))
     except (ProdaError, OSError, ValueError):
         return False
 

@@ -14,8 +14,10 @@ import jax
 import psutil
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from proda import faults
 from proda.errors import StudyError
 from proda.files import whole_file
+from proda.layout import RunFolder
 from proda.machine import cores
 
 FORMAT = 1
@@ -57,9 +59,9 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: int = FORMAT
-    name: str = ""
-    synthetic: bool = False
-    proda_version: str = ""
+    name: str
+    synthetic: bool
+    proda_version: str
     packages: dict[str, str] = Field(default_factory=dict)
     machine: dict[str, str | int | float] = Field(default_factory=dict)
     stages: dict[str, StageRecord] = Field(default_factory=dict)
@@ -75,15 +77,15 @@ def read_record(folder: Path) -> Record:
     StudyError
         If the file is not what this version writes.
     """
-    path = folder / "study.json"
+    path = RunFolder(folder).record_file
     if not path.is_file():
-        return Record()
+        return Record(name="", synthetic=False, proda_version="")
     try:
         record = Record.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise StudyError(
-            f"{path}: not written by this version of proda ({error.error_count()} faults); run the "
-            "study in a new folder."
+            f"{path}: damaged, or not written by this version of proda: "
+            f"{faults.say(error, Record)}. Run the study in a new folder."
         ) from error
     if record.format != FORMAT:
         raise StudyError(f"{path}: format {record.format}; this version writes {FORMAT}.")
@@ -92,7 +94,7 @@ def read_record(folder: Path) -> Record:
 
 def write_record(folder: Path, record: Record) -> None:
     """Write study.json, whole or not at all."""
-    with whole_file(folder / "study.json") as temporary:
+    with whole_file(RunFolder(folder).record_file) as temporary:
         text = json.dumps(record.model_dump(mode="json"), indent=1)
         temporary.write_text(text + "\n", encoding="utf-8")
 

@@ -10,21 +10,26 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from proda import faults
-from proda.drivers.sampling import LIMIT_KM
+from proda.drivers.forcing_settings import ClimateSettings, NearestSettings
 from proda.errors import ProdaError, StudyError
 from proda.files import read_toml
-from proda.inference import settings as inference_settings
+from proda.inference import assimilation_settings
+from proda.inference.assimilation_settings import AssimilationSettings, AssimilationWork
 from proda.inference.cluster_settings import read_cluster
-from proda.inference.diagnostics.filter import Filter
-from proda.inference.likelihood import SD_LOG
-from proda.learning.settings import LearningSettings, study
+from proda.inference.filter_settings import FilterSettings
+from proda.learning.learning_settings import LearningSettings, study
+from proda.maps.map_settings import MapSettings
 from proda.models.registry import MODELS
-from proda.observations.settings import Settings as ProfileSettings
-from proda.observations.settings import from_mapping
-from proda.study.learning import Learning, Section, with_route
+from proda.observations.profile_settings import ProfileSettings, from_mapping
+from proda.settings_table import SettingsTable, without
+from proda.study.route_settings import Learning, with_route
+from proda.validation_settings import FOLDS
+
+OF_THE_STUDY = ("model", "variant", "seed")
+"""Settings of an assimilation that the study has for all its stages."""
 
 
-class General(Section):
+class General(SettingsTable):
     """`[study]`."""
 
     name: str = Field(min_length=1, description="Title of the report.")
@@ -49,8 +54,8 @@ class General(Section):
         return models
 
 
-class Forcing(Section):
-    """`[forcing]`."""
+class ForcingFiles(SettingsTable):
+    """Where the forcing on the grid comes from."""
 
     climate: Path | None = Field(
         None, description="Annual climate on lat, lon, from which forcing is estimated."
@@ -61,19 +66,10 @@ class Forcing(Section):
     names: dict[str, str] = Field(
         default_factory=dict, description="ours = theirs, for variables that are called otherwise."
     )
-    w_floor: float = Field(
-        0.05, ge=0.0, le=1.0, description="Least water scalar, where forcing is estimated."
-    )
-    rules: Literal["standard", "science9"] = Field(
-        "standard", description="Rules of the estimate; science9 is the first version of it."
-    )
-    drainage: Path | None = Field(
-        None,
-        description="File on the grid of the climate with drainage_class, which oxygen follows.",
-    )
-    limit_km: float = Field(
-        LIMIT_KM, gt=0.0, description="Sites farther from the centre of any cell are left out."
-    )
+
+
+class Forcing(NearestSettings, ClimateSettings, ForcingFiles):
+    """`[forcing]`."""
 
     @model_validator(mode="after")
     def _one(self) -> Forcing:
@@ -86,60 +82,24 @@ class Forcing(Section):
         return self
 
 
-class Covariates(Section):
-    """`[covariates]`."""
+class CovariateFiles(SettingsTable):
+    """Where the covariates come from."""
 
     grid: Path = Field(description="Covariates on lat, lon (netCDF or Zarr).")
-    limit_km: float = Field(
-        LIMIT_KM, gt=0.0, description="Sites farther from the centre of any cell are left out."
-    )
 
 
-class Assimilation(Section):
-    """`[assimilation]`."""
-
-    likelihood: str = Field("log-normal", description="log-normal, or a published cost.")
-    error_sd: float | Literal["estimate"] = Field(
-        SD_LOG, description="Error of a layer in natural logarithms, or 'estimate'."
-    )
-    operator: Literal["layer_mean", "mid_depth"] = Field(
-        "layer_mean", description="What a layer is compared with: layer_mean, or mid_depth."
-    )
-    sampler: str = Field(
-        "tempered", description="tempered, adaptive-metropolis, nuts, or published."
-    )
-    options: dict[str, int | bool] = Field(
-        default_factory=dict, description="Options of the sampler; its own defaults otherwise."
-    )
-    chains: int = Field(3, ge=1, description="Chains per site.")
-    draws: int = Field(400, ge=4, description="Draws kept per chain.")
-    sites: int | None = Field(
-        None, ge=1, description="Only so many sites, spread over latitudes; without it: all."
-    )
-    workers: int | None = Field(
-        None, ge=1, description="Processes on this machine; without it one per core."
-    )
-    cluster: Path | None = Field(None, description="TOML file of a cluster; docs/assimilation.md.")
+class Covariates(NearestSettings, CovariateFiles):
+    """`[covariates]`."""
 
 
-class Selection(Section):
-    """`[filter]`: which sites the network learns from (P-section 2.1)."""
-
-    max_gelman_rubin: float = Field(
-        Filter.max_gelman_rubin, description="Mean Gelman-Rubin statistic below this."
-    )
-    min_nse: float = Field(
-        Filter.min_nash_sutcliffe, description="Nash-Sutcliffe efficiency above this."
-    )
-    max_rhat: float | None = Field(None, description="Largest rank-normalised R-hat below this.")
-    min_ess: float | None = Field(None, description="Smallest effective size at least this.")
-
-    def build(self) -> Filter:
-        """Return the filter."""
-        return Filter(self.max_gelman_rubin, self.min_nse, self.max_rhat, self.min_ess)
+_OfModels: Any = without(AssimilationSettings, *OF_THE_STUDY)
 
 
-class Training(Section):
+class Assimilation(AssimilationWork, _OfModels):
+    """`[assimilation]`: but for what the study says of all stages."""
+
+
+class Training(SettingsTable):
     """`[training]`."""
 
     preset: Literal["default", "study"] = Field(
@@ -148,7 +108,7 @@ class Training(Section):
     settings: dict[str, Any] = Field(
         default_factory=dict, description="Changes to the preset; docs/learning.md lists them."
     )
-    folds: int = Field(5, ge=2, description="Folds of the cross-validation.")
+    folds: int = Field(FOLDS, ge=2, description="Folds of the cross-validation.")
     curve: bool = Field(True, description="Skill with fewer sites: does the network want more?")
 
     def build(self, seed: int) -> LearningSettings:
@@ -158,27 +118,21 @@ class Training(Section):
         return study(**changes) if self.preset == "study" else ours
 
 
-class Maps(Section):
+class Maps(MapSettings):
     """`[maps]`."""
 
-    b: float | None = Field(
-        None,
-        description="Depth profile of carbon input of CLM5's default map; without it 0.966, "
-        "the mean over all vegetation.",
-    )
     default: Literal["ad_hoc", "registry"] = Field(
         "ad_hoc",
         description="Default maps: ad_hoc (the registry's values of a tuned model; else the "
         "constant calibrated on all profiles, or without end-to-end learning the mean of the "
         "accepted sites, P-section 2.5), or the registry's values of every model.",
     )
-    chunk: int = Field(4096, ge=1, description="Cells at a time; memory grows with it.")
     reference: Path | None = Field(
         None, description="Maps of soil carbon to compare with, named as docs/maps.md says."
     )
 
 
-class StudySettings(Section):
+class StudySettings(SettingsTable):
     """Everything that `proda run` can be told.
 
     `assimilation`, `filter` and `training` are of the route from posteriors.
@@ -190,11 +144,11 @@ class StudySettings(Section):
     covariates: Covariates
     learning: Learning = Field(default_factory=lambda: Learning.model_validate({}))
     assimilation: Assimilation = Field(default_factory=lambda: Assimilation.model_validate({}))
-    filter: Selection = Field(default_factory=lambda: Selection.model_validate({}))
+    filter: FilterSettings = Field(default_factory=lambda: FilterSettings.model_validate({}))
     training: Training = Field(default_factory=lambda: Training.model_validate({}))
     maps: Maps = Field(default_factory=lambda: Maps.model_validate({}))
 
-    def assimilation_of(self, model: str) -> inference_settings.Settings:
+    def assimilation_of(self, model: str) -> AssimilationSettings:
         """Return the settings of one model's data assimilation.
 
         Raises
@@ -202,13 +156,9 @@ class StudySettings(Section):
         AssimilationError
             If a name is unknown, or steps and draws do not fit each other.
         """
-        chosen = self.assimilation
-        return inference_settings.check(
-            model=model, variant=self.study.variant, sampler=chosen.sampler,
-            options=chosen.options, likelihood=chosen.likelihood, error_sd=chosen.error_sd,
-            operator=chosen.operator, chains=chosen.chains, draws=chosen.draws,
-            seed=self.study.seed,
-        )  # fmt: skip
+        shared = {name: getattr(self.study, name) for name in ("variant", "seed")}
+        own = {name: getattr(self.assimilation, name) for name in _OfModels.model_fields}
+        return assimilation_settings.check(model=model, **shared, **own)
 
     def check(self) -> None:
         """Build all that can be built of settings alone, so that faults show before any work.

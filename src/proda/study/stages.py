@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from proda.evaluation.train import training_checkpoints
+from proda.layout import chunks_of, left_out_of
+from proda.learning.from_posteriors import training_checkpoints
 from proda.models.registry import load_model
-from proda.study import inputs, models
+from proda.study import model_stages, shared_stages
 from proda.study.folder import StudyFolder
 from proda.study.stage import Stage
 
@@ -25,7 +25,7 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
         "profiles", (), chosen.model_dump(mode="json"),
         (*(p for source in chosen.source for p in source.files()),
          *([chosen.land_mask] if chosen.land_mask else [])),
-        (folder.profiles,), inputs.profiles,
+        (folder.profiles,), shared_stages.profiles,
     )  # fmt: skip
     driver = settings.forcing
     origin = driver.climate or driver.file
@@ -35,13 +35,13 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
         "forcing", ("profiles",), driver.model_dump(mode="json", include={"names", "w_floor",
                                                                          "rules", "limit_km"}),
         (origin, *([driver.drainage] if driver.drainage else [])),
-        (*written, folder.sites), inputs.forcing,
-        partial=(_left_out(folder.sites),),
+        (*written, folder.sites), shared_stages.forcing,
+        partial=(left_out_of(folder.sites),),
     )  # fmt: skip
     covariates = Stage(
         "covariates", ("profiles",), {"limit_km": settings.covariates.limit_km},
-        (settings.covariates.grid,), (folder.covariates,), inputs.covariates,
-        partial=(_left_out(folder.covariates),),
+        (settings.covariates.grid,), (folder.covariates,), shared_stages.covariates,
+        partial=(left_out_of(folder.covariates),),
     )  # fmt: skip
     stages = [profiles, forcing, covariates]
     # Stage by stage, not model by model: what is wrong with one model shows before the long work
@@ -62,10 +62,6 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
     )
 
 
-def _left_out(path: Path) -> Path:
-    return path.with_name(f"{path.name}.left_out.csv")
-
-
 def _end_to_end(folder: StudyFolder, model: str) -> Stage:
     settings, target = folder.settings, folder.end_to_end(model)
     chosen, variant = settings.learning.end_to_end, settings.study.variant
@@ -73,7 +69,7 @@ def _end_to_end(folder: StudyFolder, model: str) -> Stage:
     about |= chosen.model_dump(mode="json", include={"folds", "fold_members", "split"})
     return Stage(
         f"{model}/end-to-end", ("profiles", "forcing", "covariates"), about | {"variant": variant},
-        (), (target,), partial(models.end_to_end, model=model), resumable=True,
+        (), (target,), partial(model_stages.end_to_end, model=model), resumable=True,
         partial=training_checkpoints(target),
     )  # fmt: skip
 
@@ -84,10 +80,11 @@ def _default_map(folder: StudyFolder, model: str) -> Stage:
     about: dict[str, Any] = {"variant": settings.study.variant}
     about |= {"b": settings.maps.b} if kind.tuned else {"default": settings.maps.default}
     of = f"{model}/end-to-end" if settings.learning.through else f"{model}/filter"
-    learnt = models.learns_default(folder, model)
+    learnt = model_stages.learns_default(folder, model)
     return Stage(
         f"{model}/default-map", ("forcing", *((of,) if learnt else ())), about, (), (written,),
-        partial(models.default_map, model=model), resumable=True, partial=(_chunks(written),),
+        partial(model_stages.default_map, model=model), resumable=True,
+        partial=(chunks_of(written),),
     )  # fmt: skip
 
 
@@ -96,13 +93,9 @@ def _end_to_end_maps(folder: StudyFolder, model: str) -> Stage:
     return Stage(
         f"{model}/end-to-end-maps", ("forcing", f"{model}/end-to-end"),
         {"variant": settings.study.variant}, (settings.covariates.grid,), (written,),
-        partial(models.end_to_end_maps, model=model), resumable=True, partial=(_chunks(written),),
+        partial(model_stages.end_to_end_maps, model=model), resumable=True,
+        partial=(chunks_of(written),),
     )  # fmt: skip
-
-
-def _chunks(path: Path) -> Path:
-    """Return what an interrupted map leaves."""
-    return path.with_name(f"{path.name}.chunks")
 
 
 def _assimilation(folder: StudyFolder, model: str) -> Stage:
@@ -111,7 +104,7 @@ def _assimilation(folder: StudyFolder, model: str) -> Stage:
     return Stage(
         f"{model}/assimilation", ("profiles", "forcing"),
         about | {"sites": settings.assimilation.sites}, (), (folder.assimilation(model),),
-        partial(models.assimilation, model=model), resumable=True,
+        partial(model_stages.assimilation, model=model), resumable=True,
     )  # fmt: skip
 
 
@@ -119,7 +112,7 @@ def _filter(folder: StudyFolder, model: str) -> Stage:
     return Stage(
         f"{model}/filter", (f"{model}/assimilation",),
         folder.settings.filter.model_dump(mode="json"), (), (folder.diagnosis(model),),
-        partial(models.select, model=model),
+        partial(model_stages.select, model=model),
     )  # fmt: skip
 
 
@@ -129,7 +122,7 @@ def _training(folder: StudyFolder, model: str) -> Stage:
     about |= settings.training.model_dump(mode="json", include={"folds", "curve"})
     return Stage(
         f"{model}/training", ("profiles", "forcing", "covariates", f"{model}/filter"), about, (),
-        (folder.network(model),), partial(models.training, model=model), resumable=True,
+        (folder.network(model),), partial(model_stages.training, model=model), resumable=True,
         partial=training_checkpoints(folder.network(model)),
     )  # fmt: skip
 
@@ -140,7 +133,8 @@ def _maps(folder: StudyFolder, model: str) -> Stage:
     return Stage(
         f"{model}/maps", ("forcing", f"{model}/training"), {"variant": settings.study.variant},
         (settings.covariates.grid,), written,
-        partial(models.maps, model=model), resumable=True, partial=tuple(map(_chunks, written)),
+        partial(model_stages.maps, model=model), resumable=True,
+        partial=tuple(map(chunks_of, written)),
     )  # fmt: skip
 
 
@@ -160,7 +154,7 @@ def _comparison(folder: StudyFolder) -> Stage:
         "comparison",
         ("forcing", "covariates", *(f"{n}/{kind}" for n in names for kind in _last(folder))),
         {"route": settings.learning.route},
-        tuple(p for p in (reference, truth) if p), (folder.comparison,), inputs.comparison,
+        tuple(p for p in (reference, truth) if p), (folder.comparison,), shared_stages.comparison,
     )  # fmt: skip
 
 
@@ -170,5 +164,5 @@ def _report(folder: StudyFolder) -> Stage:
     return Stage(
         "report", ("comparison",) if len(settings.study.models) > 1 else last,
         {"name": settings.study.name},
-        (), (folder.report,), inputs.report,
+        (), (folder.report,), shared_stages.report,
     )  # fmt: skip

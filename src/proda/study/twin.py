@@ -16,7 +16,7 @@ from proda.drivers.climate_input import open_climate
 from proda.drivers.covariates import open_covariates
 from proda.errors import FileError, MapError
 from proda.maps.cells import LandCells, land_cells
-from proda.maps.run import write_map
+from proda.maps.compute import write_map
 from proda.maps.sources import Ensemble
 from proda.models.model import SoilModel
 from proda.models.registry import load_model

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy.special import expit
 
 from proda.drivers.grids import cell_area
-from proda.drivers.sampling import unit_vectors
+from proda.places import unit_vectors
 
 LAND_SHARE = 0.25
 NORTH, SOUTH = 72.0, -55.0

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from proda.errors import DiagnosticsError
+from proda.inference.filter_settings import MAX_GELMAN_RUBIN, MIN_NASH_SUTCLIFFE
 
 
 class Verdict(IntEnum):
@@ -54,8 +55,8 @@ class Filter:
         If a limit is NaN: nothing would pass it.
     """
 
-    max_gelman_rubin: float = 1.05
-    min_nash_sutcliffe: float = 0.0
+    max_gelman_rubin: float = MAX_GELMAN_RUBIN
+    min_nash_sutcliffe: float = MIN_NASH_SUTCLIFFE
     max_rank_rhat: float | None = None
     min_ess: float | None = None
 

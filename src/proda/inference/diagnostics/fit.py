@@ -122,6 +122,44 @@ def log_r2(modelled: ArrayLike, observed: ArrayLike, mask: ArrayLike) -> float:
     return float(nash_sutcliffe(log_m, log_o, everything))
 
 
+def by_site(
+    m: np.ndarray, o: np.ndarray, logs: tuple[np.ndarray, np.ndarray], own: np.ndarray,
+    ok: np.ndarray, found: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Return NSE and RMSE of logarithms of each site, of layers that stand below each other.
+
+    Parameters
+    ----------
+    m, o, logs
+        Modelled and measured carbon and their logarithms, (row,).
+    own
+        Position of each row's site.
+    ok
+        Rows with a modelled answer; the others count as the worst.
+    found
+        Sites with an answer, (site,).
+
+    Returns
+    -------
+    nse
+        Of the sites that can have one; -inf of a site without an answer.
+    rmse_log
+        Of all sites; inf without an answer.
+    """
+    n = len(found)
+    count = np.bincount(own, minlength=n)
+    mean = np.bincount(own, o, n) / count
+    about = np.bincount(own, (o - mean[own]) ** 2, n)
+    lowest, highest = np.full(n, np.inf), np.full(n, -np.inf)
+    np.minimum.at(lowest, own, o)
+    np.maximum.at(highest, own, o)
+    varies = (count > 1) & (highest > lowest)
+    off = np.bincount(own, np.where(ok, (o - m) ** 2, 0.0), n)
+    nse = np.where(found, 1.0 - off / np.where(varies, about, 1.0), -np.inf)[varies]
+    squares = np.bincount(own, np.where(ok, (logs[0] - logs[1]) ** 2, 0.0), n)
+    return nse, np.where(found, np.sqrt(squares / count), np.inf)
+
+
 def interval_coverage(
     modelled: ArrayLike, observed: ArrayLike, mask: ArrayLike, level: float
 ) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""The No-U-Turn sampler of BlackJAX (Hoffman and Gelman 2014), by gradients of the model.
+"""The No-U-Turn sampler (Hoffman and Gelman 2014) of BlackJAX (Cabezas et al. 2024).
 
 Coordinates: z = Phi^-1(u), in which the uniform prior is the standard normal. Where the gradient
-is not finite (science: CLM5 at e-folding depths under 1 cm) the density is taken as 0, which ends
+is not finite (CLM5 at e-folding depths under 1 cm) the density is taken as 0, which ends
 the trajectory there: the chain stays exact on the rest of the box.
 """
 

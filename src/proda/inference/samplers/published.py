@@ -1,4 +1,6 @@
-"""The published code's sampler, faults included, for comparison only (science: sections 8, 12).
+"""The published code's sampler, faults included, for comparison only (P-section 2.6).
+
+Equation: docs/theory.md#samplers.
 
 Simulated annealing in the form of adaptive Metropolis: a proposal is accepted with probability
 exp(-(increase of cost) log(step + 2)), so that the chain settles ever closer to the optimum and its

@@ -8,8 +8,8 @@ has the density prior x likelihood^beta_k. The hottest draws afresh from the pri
 Neighbours try to swap, even and odd pairs in turn (non-reversible: Okabe et al. 2001; Syed et al.
 2022), so what the prior finds travels to beta = 1: several modes, as COMPAS has, get their due.
 
-Each replica moves by the t-preconditioned Crank-Nicolson kernel, which is reversible with respect
-to a multivariate t fitted to its own history while it warms up:
+Each replica moves by a preconditioned Crank-Nicolson kernel (Cotter et al. 2013) in a form that is
+reversible with respect to a multivariate t fitted to its own history while it warms up:
 z' = m + sqrt(1 - s^2)(z - m) + s sqrt(g) L xi, g ~ InvGamma((d + nu)/2, (nu + |w|^2)/2),
 w = L^-1(z - m); accepted with the ratio of (target / t).
 """

@@ -10,19 +10,14 @@ import xarray as xr
 from proda import files
 from proda.comparison.inputs import AFTER
 from proda.inference.assessment import Assessment, assess
+from proda.inference.assimilation_run import open_posterior
 from proda.inference.diagnostics.filter import Filter
-from proda.inference.run import open_posterior
-from proda.study.report.folder import StudyFolder
+from proda.study.report.results import StudyResults
 
 
-def kept_path(study: StudyFolder, model: str) -> Path:
-    """Return where the filter wrote the posteriors it kept."""
-    return study.path / model / "diagnosis" / "kept.nc"
-
-
-def limits_of(study: StudyFolder, model: str) -> Filter:
+def limits_of(study: StudyResults, model: str) -> Filter:
     """Return the limits that the filter noted; those of the paper before it has run."""
-    path = kept_path(study, model)
+    path = study.kept(model)
     if not path.is_file():
         return Filter()
     with files.open_netcdf(path) as kept:
@@ -30,24 +25,24 @@ def limits_of(study: StudyFolder, model: str) -> Filter:
         return Filter(**{n: float(kept.attrs[n]) for n in names if n in kept.attrs})
 
 
-def draws_of(study: StudyFolder, model: str) -> tuple[xr.Dataset, xr.Dataset] | None:
+def draws_of(study: StudyResults, model: str) -> tuple[xr.Dataset, xr.Dataset] | None:
     """Return draws and summary of a model's assimilation.
 
     None until it is finished, and where the study does not learn from posteriors.
     """
-    folder = study.path / model / "assimilation"
-    if AFTER not in study.routes or not (folder / "summary.nc").is_file():
+    summary = study.summary(model)
+    if AFTER not in study.routes or not summary.is_file():
         return None
-    return _open(folder, (folder / "summary.nc").stat().st_mtime_ns)
+    return _open(summary, summary.stat().st_mtime_ns)
 
 
-def assessment_of(study: StudyFolder, model: str) -> Assessment | None:
+def assessment_of(study: StudyResults, model: str) -> Assessment | None:
     """Return a model's sites with their verdicts, None until its assimilation is finished."""
     opened = draws_of(study, model)
     return None if opened is None else assess(opened[1], limits_of(study, model))
 
 
 @lru_cache(maxsize=8)
-def _open(folder: Path, _changed: int) -> tuple[xr.Dataset, xr.Dataset]:
-    draws, summary = open_posterior(folder)
-    return draws, files.load(summary, folder / "summary.nc")
+def _open(path: Path, _changed: int) -> tuple[xr.Dataset, xr.Dataset]:
+    draws, summary = open_posterior(path.parent)
+    return draws, files.load(summary, path)

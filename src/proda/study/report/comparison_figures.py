@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from proda.plots.files import save_figure
@@ -34,6 +33,9 @@ PLACES: dict[str, tuple[str, str]] = {
                              "constrained by the profiles."),
     "litter_to_soil_before": ("components", "Share of litter carbon that reaches mineral soil, "
                               "with default parameters."),
+    "evidence": ("preference", "Which model the data prefer, by zone: how far each model's mean "
+                 "log density is behind the best one's, with its standard error between blocks of "
+                 "5 degrees, and the stacking weights. All models are judged by the same data."),
     "preference": ("preference", "Sites by the structure that their profile prefers."),
 }  # fmt: skip
 """By the first words of a figure's name: key of the section, and caption."""
@@ -66,4 +68,3 @@ def save_comparison_figures(
         figure = draw()
         section, caption = place_of(name)
         save_figure(figure, folder, f"comparison_{name}", caption, section)
-        plt.close(figure)

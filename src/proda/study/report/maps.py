@@ -10,20 +10,20 @@ import xarray as xr
 
 from proda import files
 from proda.comparison.inputs import AFTER, END_TO_END
-from proda.comparison.run import END_TO_END_MAPS, MAPS
+from proda.layout import DEFAULT_MAP, END_TO_END_MAP, MAP
 from proda.maps.totals import open_map
-from proda.study.report.folder import StudyFolder
+from proda.study.report.results import StudyResults
 
 STOCK = "cSoilAbove1m"
-DEFAULT = "default.nc"
-CONSTRAINED = {END_TO_END: END_TO_END_MAPS, AFTER: MAPS}
+DEFAULT = DEFAULT_MAP
+CONSTRAINED = {END_TO_END: END_TO_END_MAP, AFTER: MAP}
 """Maps whose parameters profiles constrain, by route."""
 
 _NEEDED = (STOCK, f"{STOCK}_sd", "reason", "cell_area", "land_fraction", "outside_training",
            "member_carbon", "member_area")  # fmt: skip
 
 
-def map_of(study: StudyFolder, model: str, file: str) -> xr.Dataset | None:
+def map_of(study: StudyResults, model: str, file: str) -> xr.Dataset | None:
     """Return a model's map in memory, without layers and parameters; None until it is made.
 
     Raises
@@ -44,7 +44,7 @@ def _read(path: Path, _changed: int) -> xr.Dataset:
         return files.load(opened[[n for n in _NEEDED if n in opened]], path)
 
 
-def land_of(study: StudyFolder) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def land_of(study: StudyResults) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Return latitudes, longitudes and mask (lat, lon) of the first map's land, None without."""
     for model in study.models:
         for file in (DEFAULT, *CONSTRAINED.values()):

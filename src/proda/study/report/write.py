@@ -10,8 +10,8 @@ from pathlib import Path
 from proda.files import whole_file
 from proda.plots.files import saved_figures
 from proda.study.report.blocks import Section, Table
-from proda.study.report.folder import StudyFolder, open_study
 from proda.study.report.render import render
+from proda.study.report.results import StudyResults, open_results
 from proda.study.report.sections.answer import answer
 from proda.study.report.sections.assimilation import assimilation
 from proda.study.report.sections.cost import cost
@@ -27,7 +27,7 @@ from proda.study.report.sections.sources import sources
 from proda.study.report.sections.totals import totals
 from proda.study.report.sections.truth import truth
 
-SECTIONS: tuple[Callable[[StudyFolder], Section | None], ...] = (
+SECTIONS: tuple[Callable[[StudyResults], Section | None], ...] = (
     answer, truth, findings, routes, counterparts, data, assimilation, preference, skill, totals,
     cost, settings, sources,
 )  # fmt: skip
@@ -36,8 +36,6 @@ FIGURES_OF = ("answer", "truth", "findings", "figure-2", "figure-3", "figure-4",
               "figure-s1", "figure-s2", "figure-s3", "data", "assimilation", "preference", "skill",
               "totals")  # fmt: skip
 """Keys by which the sidecar of a figure can name its place."""
-
-NAME = "report.html"
 
 
 def write_report(
@@ -62,12 +60,12 @@ def write_report(
 
     Raises
     ------
-    FileError
+    FileError, StudyError
         If the folder is no study's, or naming the file that is damaged.
     """
-    study = open_study(run)
+    study = open_results(run)
     known = FIGURES_OF if study.record.synthetic else tuple(k for k in FIGURES_OF if k != "truth")
-    last: Callable[[StudyFolder], Section | None] = partial(further, known=known)
+    last: Callable[[StudyResults], Section | None] = partial(further, known=known)
     jobs = (*SECTIONS, last)
     sections: list[Section] = []
     for done, job in enumerate(jobs):
@@ -75,9 +73,9 @@ def write_report(
             progress(done, len(jobs))
         section = job(study)
         sections += [section] if section is not None else []
-    _write_tables(study.path / "tables", sections)
+    _write_tables(study.tables, sections)
     _remove_old_figures(study)
-    target = study.path / NAME
+    target = study.report
     with whole_file(target) as temporary:
         temporary.write_text(render(study.record, sections), "utf-8")
     if progress is not None:
@@ -97,8 +95,8 @@ def _write_tables(folder: Path, sections: list[Section]) -> None:
             old.unlink()
 
 
-def _remove_old_figures(study: StudyFolder) -> None:
-    folder = study.path / "figures"
+def _remove_old_figures(study: StudyResults) -> None:
+    folder = study.figures
     for stem, described in list(saved_figures(folder)):
         if described.drawn_by == "report" and stem not in study.drawn:
             for ending in ("json", "png", "pdf"):

@@ -9,14 +9,15 @@ import pandas as pd
 
 from proda.comparison.inputs import AFTER, BEFORE, END_TO_END
 from proda.inference.assessment import Assessment
+from proda.latitude import GLOBE
 from proda.maps.compare import compare
-from proda.maps.totals import GLOBE, land_area, totals
+from proda.maps.totals import land_area, totals
 from proda.study.report.assessments import assessment_of
 from proda.study.report.blocks import Block, Items, Notice, Section, Text
-from proda.study.report.folder import StudyFolder
 from proda.study.report.maps import CONSTRAINED, DEFAULT, STOCK, map_of
 from proda.study.report.missing import not_run
-from proda.study.report.sections.findings import FILE, read_findings, tally
+from proda.study.report.results import StudyResults
+from proda.study.report.sections.findings import FINDINGS, read_findings, tally
 from proda.study.report.tables import read_csv
 
 STATES = {
@@ -33,7 +34,7 @@ _PREFERENCE = ("first", "second", "criterion", "grouping", "sites", "median", "l
                "prefer_second")  # fmt: skip
 
 
-def answer(study: StudyFolder) -> Section:
+def answer(study: StudyResults) -> Section:
     """Return the answer: convergence, totals, sites, findings, each from this run's files."""
     said: list[str] = []
     blocks: list[Block] = []
@@ -68,9 +69,9 @@ def answer(study: StudyFolder) -> Section:
     return Section("answer", "The answer", tuple(blocks))
 
 
-def _convergence(study: StudyFolder) -> list[str]:
+def _convergence(study: StudyResults) -> list[str]:
     """Quote the paper's main finding as the comparison judged it."""
-    frame = read_csv(study.path / FILE)
+    frame = read_csv(study.comparison_table(FINDINGS))
     rows = _records(frame[frame["id"] == "r_rises"]) if "id" in frame else []
     told = []
     for row in rows:
@@ -82,10 +83,10 @@ def _convergence(study: StudyFolder) -> list[str]:
 
 
 def _rows(
-    study: StudyFolder, name: str, columns: tuple[str, ...], blocks: list[Block]
+    study: StudyResults, name: str, columns: tuple[str, ...], blocks: list[Block]
 ) -> pd.DataFrame | None:
     """Return a table of the comparison, None if it is not there or is not to be quoted."""
-    path = study.path / "comparison" / f"{name}.csv"
+    path = study.comparison_table(name)
     frame = read_csv(path) if path.is_file() else pd.DataFrame()
     if frame.empty:
         return None
@@ -100,7 +101,7 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
-def _correlations(study: StudyFolder, state: str, table: pd.DataFrame | None) -> list[str]:
+def _correlations(study: StudyResults, state: str, table: pd.DataFrame | None) -> list[str]:
     """Quote the comparison; before it has run, correlate the maps."""
     file, words, number = STATES[state]
     found: list[tuple[str, str, float, str]] = []
@@ -128,7 +129,7 @@ def _correlations(study: StudyFolder, state: str, table: pd.DataFrame | None) ->
     return told
 
 
-def _totals(study: StudyFolder, state: str) -> list[str]:
+def _totals(study: StudyResults, state: str) -> list[str]:
     file, words, _ = STATES[state]
     told = []
     for model in study.models:

@@ -6,18 +6,18 @@ from proda.inference.assessment import Assessment, by_band, counts, parameter_ra
 from proda.inference.layer_fit import layer_fit
 from proda.plots import assimilation as site_plots
 from proda.plots import assimilation_sites as plots
-from proda.study.report.assessments import assessment_of, kept_path
+from proda.study.report.assessments import assessment_of
 from proda.study.report.blocks import Block, Heading, Notice, Section, Table, Text
-from proda.study.report.folder import StudyFolder
 from proda.study.report.maps import land_of
 from proda.study.report.missing import not_run
+from proda.study.report.results import StudyResults
 
 KEY = "assimilation"
 WEAK = 0.1
 """Bits; a parameter that gains less in the median site is called unconstrained."""
 
 
-def assimilation(study: StudyFolder) -> Section:
+def assimilation(study: StudyResults) -> Section:
     """Return tables and figures of every model's assimilation."""
     blocks: list[Block] = []
     for model in study.models:
@@ -26,7 +26,7 @@ def assimilation(study: StudyFolder) -> Section:
         if found is None:
             blocks.append(not_run(f"assimilation of {model.upper()}", "diagnosis of it"))
             continue
-        if not kept_path(study, model).is_file():
+        if not study.kept(model).is_file():
             blocks.append(Notice("The filter has not been run; the limits here are the paper's."))
         blocks += _tables(model, found)
         if found.sampled.any():
@@ -36,7 +36,7 @@ def assimilation(study: StudyFolder) -> Section:
     if not study.models:
         blocks.append(not_run("assimilation", "diagnosis"))
     tables = [
-        study.table(f"comparison/{name}.csv", f"comparison_{name}", title)
+        study.table(study.comparison_table(name), f"comparison_{name}", title)
         for name, title in (("fit", "Fit of the models at the sites, side by side"),
                             ("parameters", "Posteriors and defaults of the parameters"))
     ]  # fmt: skip
@@ -83,7 +83,7 @@ def _tables(model: str, found: Assessment) -> list[Block]:
     ]  # fmt: skip
 
 
-def _figures(study: StudyFolder, model: str, found: Assessment) -> list[Block]:
+def _figures(study: StudyResults, model: str, found: Assessment) -> list[Block]:
     name = model.upper()
     blocks: list[Block] = [
         study.draw(plots.site_verdicts(found, land_of(study)), f"{model}_verdicts_map",

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from proda.study.report.blocks import Block, Section, Table, Text
-from proda.study.report.folder import StudyFolder
 from proda.study.report.missing import not_run
+from proda.study.report.results import StudyResults
 
 
-def cost(study: StudyFolder) -> Section:
+def cost(study: StudyResults) -> Section:
     """Return time, memory and disk of the stages, as `proda run` measured them."""
     stages = study.record.stages
     blocks: list[Block] = []

@@ -10,9 +10,9 @@ from proda.maps.totals import by_latitude, land_area
 from proda.plots.latitude import latitude_figure
 from proda.plots.maps import map_figure
 from proda.study.report.blocks import Block
-from proda.study.report.folder import StudyFolder
 from proda.study.report.maps import CONSTRAINED, DEFAULT, STOCK, map_of
 from proda.study.report.missing import not_run
+from proda.study.report.results import StudyResults
 
 WIDEST = 200.0
 """Of the colour scale: a desert must not take the colours from all other land."""
@@ -23,7 +23,7 @@ _WORDS = {
 }
 
 
-def by_maps(study: StudyFolder, file: str, key: str) -> list[Block]:
+def by_maps(study: StudyResults, file: str, key: str) -> list[Block]:
     """Return a map of each model on a common scale and their curves along latitude.
 
     Parameters

@@ -12,21 +12,21 @@ from proda.plots.assimilation_marginals import marginals
 from proda.plots.profiles import site_map
 from proda.study.report.assessments import assessment_of, draws_of
 from proda.study.report.blocks import Block, Heading, Notice, Section
-from proda.study.report.folder import StudyFolder
 from proda.study.report.maps import CONSTRAINED, DEFAULT, land_of
 from proda.study.report.missing import not_run
+from proda.study.report.results import StudyResults
 from proda.study.report.sections.counterpart_maps import by_maps
 
 KEY = "counterparts"
 
 
-def counterparts(study: StudyFolder) -> Section:
+def counterparts(study: StudyResults) -> Section:
     """Return counterparts of P-Fig 2, 3, 4, 5, S1, S2 and S3, in this order.
 
     What a stage saved under the key of a figure is shown; what the report can draw from the files
     of earlier stages it draws where no stage did.
     """
-    figures: tuple[tuple[str, str, Callable[[StudyFolder], list[Block]]], ...] = (
+    figures: tuple[tuple[str, str, Callable[[StudyResults], list[Block]]], ...] = (
         ("figure-2", "Figure 2: soil carbon with default parameters",
          lambda s: by_maps(s, DEFAULT, "figure-2")),
         ("figure-3", "Figure 3: soil carbon after data assimilation",
@@ -46,20 +46,20 @@ def counterparts(study: StudyFolder) -> Section:
         saved = list(study.pictures(key))
         blocks += saved or draw(study)
         if key == "figure-5":
-            table = study.table("comparison/michaelis.csv", "comparison_michaelis",
+            table = study.table(study.comparison_table("michaelis"), "comparison_michaelis",
                                 "Michaelis constants over their substrates")  # fmt: skip
             blocks += [table] if table is not None else []
     return Section(KEY, "Counterparts of the paper's figures", tuple(blocks))
 
 
-def _by_comparison(study: StudyFolder) -> list[Block]:
-    if (study.path / "comparison").is_dir():
+def _by_comparison(study: StudyResults) -> list[Block]:
+    if study.comparison.is_dir():
         return [Notice("The comparison has been run, but no figure was saved for this.")]
     return [not_run("comparison", "counterpart of this figure")]
 
 
-def _site_map(study: StudyFolder) -> list[Block]:
-    folder = study.path / "profiles"
+def _site_map(study: StudyResults) -> list[Block]:
+    folder = study.profiles
     if not folder.is_dir():
         return [not_run("profiles", "map of them")]
     _, profiles, _ = read_build(folder, ["profile_id"])
@@ -72,7 +72,7 @@ def _site_map(study: StudyFolder) -> list[Block]:
     )]  # fmt: skip
 
 
-def _marginals(study: StudyFolder) -> list[Block]:
+def _marginals(study: StudyResults) -> list[Block]:
     blocks: list[Block] = []
     for model in study.models:
         found, opened = assessment_of(study, model), draws_of(study, model)

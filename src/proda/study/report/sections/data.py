@@ -10,20 +10,19 @@ from proda import files
 from proda.comparison.inputs import AFTER, END_TO_END
 from proda.errors import FileError
 from proda.inference.assessment import counts
+from proda.layout import left_out_of
 from proda.observations.summary import KEPT, Summary, read_build
 from proda.study.report.assessments import assessment_of
 from proda.study.report.blocks import Block, Notice, Section, Table, Text
-from proda.study.report.folder import StudyFolder
 from proda.study.report.missing import not_run
+from proda.study.report.results import StudyResults
 from proda.study.report.tables import read_csv
 
-LEFT_OUT = (("forcing", "sites.nc"), ("covariates", "covariates.parquet"))
 
-
-def data(study: StudyFolder) -> Section:
+def data(study: StudyResults) -> Section:
     """Return the counts of profiles and layers by reason, and of sites by stage."""
     blocks: list[Block] = []
-    folder = study.path / "profiles"
+    folder = study.profiles
     build = read_build(folder, ["profile_id"])[0] if folder.is_dir() else None
     if build is None:
         blocks.append(not_run("profiles", "table of profiles"))
@@ -53,21 +52,21 @@ def _profiles(build: Summary) -> list[Block]:
     ]  # fmt: skip
 
 
-def _sites(study: StudyFolder, build: Summary | None) -> list[Block]:
+def _sites(study: StudyResults, build: Summary | None) -> list[Block]:
     """Return how many profiles each stage lost, per model down to those learnt from."""
     shared: list[tuple[str, int]] = []
     if build is not None:
         shared.append(("usable profiles", build.total("profile", KEPT)))
     blocks: list[Block] = []
-    for stage, file in LEFT_OUT:
-        if not (study.path / file).exists():
+    for stage, path in (("forcing", study.sites), ("covariates", study.covariates)):
+        if not path.exists():
             blocks.append(not_run(stage, f"count of sites without {stage}"))
             continue
         shared += [(f"{stage}: {reason}", n) for reason, n in
-                   _reasons(study.path / f"{file}.left_out.csv").items()]  # fmt: skip
+                   _reasons(left_out_of(path)).items()]  # fmt: skip
     columns: dict[str, dict[str, int]] = {}
     for model in study.models if END_TO_END in study.routes else ():
-        folder = study.path / model / "end_to_end" / "network"
+        folder = study.end_to_end(model)
         if not (folder / "train.json").is_file():
             blocks.append(not_run(f"end-to-end training of {model.upper()}", "count of its sites"))
             continue
@@ -82,13 +81,13 @@ def _sites(study: StudyFolder, build: Summary | None) -> list[Block]:
             blocks.append(not_run(f"assimilation of {model.upper()}", "count of its sites"))
             continue
         own = dict(shared)
-        lost = _reasons(study.path / model / "assimilation" / "left_out.csv")
+        lost = _reasons(study.assimilation(model) / "left_out.csv")
         if build is not None:
             rest = own["usable profiles"] - sum(lost.values()) - len(found.sites)
             if rest < 0:
                 raise FileError(
-                    f"{study.path / model / 'assimilation'}: has more sites than "
-                    f"{study.path / 'profiles'} has usable profiles; it is of other profiles."
+                    f"{study.assimilation(model)}: has more sites than "
+                    f"{study.profiles} has usable profiles; it is of other profiles."
                 )
             own["not chosen by the study's settings"] = rest
         own["assimilated"] = len(found.sites)

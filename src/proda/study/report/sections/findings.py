@@ -7,20 +7,21 @@ import pandas as pd
 from proda.comparison.routes import side_by_side
 from proda.errors import FileError
 from proda.study.report.blocks import Block, Notice, Section, Table, Text
-from proda.study.report.folder import StudyFolder
 from proda.study.report.missing import not_run
+from proda.study.report.results import StudyResults
 
 VERDICT = ("verdict", "agrees", "agreement")
 """Names that the column with the judgement may have."""
 
-FILE = "comparison/findings.csv"
+FINDINGS = "findings"
+"""Table of the comparison."""
 
 LABELS = {"paper": "what the paper says", "run": "what this run says",
           "section": "where in the paper", "reason": "why not judged",
           "rule": "how it is judged", "holds": "does it hold?"}  # fmt: skip
 
 
-def findings(study: StudyFolder) -> Section:
+def findings(study: StudyResults) -> Section:
     """Return the findings table, with how many agree."""
     blocks: list[Block] = []
     table = read_findings(study)
@@ -34,13 +35,13 @@ def findings(study: StudyFolder) -> Section:
             blocks.insert(0, Notice("The data are synthetic: agreement with the paper, or the lack "
                                     "of it, says nothing about real soils."))  # fmt: skip
     correlations = study.table(
-        "comparison/correlations.csv", "comparison_correlations",
+        study.comparison_table("correlations"), "comparison_correlations",
         "Correlation of the models' maps over land",
         "The effective number of cells allows for neighbouring cells being alike; p-values from "
         "the plain number of cells are far too small.",
     )  # fmt: skip
     compensation = study.table(
-        "comparison/compensation.csv", "comparison_compensation",
+        study.comparison_table("compensation"), "comparison_compensation",
         "Do the models' differences in decomposition and in transfer offset each other?",
         "Correlation over land of the log ratios of K and of CTE.",
     )  # fmt: skip
@@ -49,7 +50,7 @@ def findings(study: StudyFolder) -> Section:
     return Section("findings", "Findings: the paper and this run", tuple(blocks))
 
 
-def read_findings(study: StudyFolder) -> Table | None:
+def read_findings(study: StudyResults) -> Table | None:
     """Return the findings with their columns of verdicts, None before the comparison.
 
     Judged under two routes, each finding is one row, with the verdict under each.
@@ -59,7 +60,8 @@ def read_findings(study: StudyFolder) -> Table | None:
     FileError
         If the table has no column of verdicts.
     """
-    table = study.table(FILE, "findings", "Findings of the paper in this run")
+    path = study.comparison_table(FINDINGS)
+    table = study.table(path, FINDINGS, "Findings of the paper in this run")
     if table is None:
         return None
     routes = tuple(table.frame["route"].unique()) if "route" in table.frame else ()
@@ -69,7 +71,7 @@ def read_findings(study: StudyFolder) -> Table | None:
                      verdicts=routes)  # fmt: skip
     named = [name for name in VERDICT if name in table.frame]
     if not named:
-        raise FileError(f"{study.path / FILE}: has none of the columns {', '.join(VERDICT)}.")
+        raise FileError(f"{path}: has none of the columns {', '.join(VERDICT)}.")
     frame = table.frame.drop(columns=["id", "route"], errors="ignore")
     return Table(table.stem, table.title, frame, labels=LABELS, verdicts=(named[0],))
 

@@ -6,14 +6,15 @@ from collections.abc import Collection
 
 from proda.plots.files import saved_figures
 from proda.study.report.blocks import Block, Notice, Section
-from proda.study.report.folder import StudyFolder
+from proda.study.report.results import StudyResults
 
 SHOWN = ("correlations", "regions", "totals", "references", "michaelis", "preference", "findings",
-         "truth", "compensation", "fit", "parameters")  # fmt: skip
+         "truth", "compensation", "fit", "parameters", "evidence", "stacking",
+         "skill_left_out")  # fmt: skip
 """Tables of the comparison that other sections show."""
 
 
-def further(study: StudyFolder, known: Collection[str]) -> Section | None:
+def further(study: StudyResults, known: Collection[str]) -> Section | None:
     """Return what is left over; None if nothing is.
 
     Parameters
@@ -24,16 +25,16 @@ def further(study: StudyFolder, known: Collection[str]) -> Section | None:
         Keys of figures that other sections ask for.
     """
     blocks: list[Block] = []
-    for path in sorted((study.path / "comparison").glob("*.csv")):
+    for path in sorted(study.comparison.glob("*.csv")):
         if path.stem not in SHOWN:
-            table = study.table(f"comparison/{path.name}", f"comparison_{path.stem}",
+            table = study.table(path, f"comparison_{path.stem}",
                                 f"Comparison: {path.stem.replace('_', ' ')}")  # fmt: skip
             blocks += [table] if table is not None else []
-    described = dict(saved_figures(study.path / "figures"))
+    described = dict(saved_figures(study.figures))
     for stem, figure in described.items():
         if figure.section not in known and figure.drawn_by != "report":
             blocks.append(study.picture(stem))
-    plain = [p.name for p in sorted((study.path / "figures").glob("*.png"))
+    plain = [p.name for p in sorted(study.figures.glob("*.png"))
              if p.stem not in described]  # fmt: skip
     if plain:
         blocks.append(Notice("Figures without a description, and so not shown (save them with "

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from proda.comparison.inputs import COMPONENTS, STOCK
-from proda.maps.totals import GLOBE
+from proda.latitude import GLOBE
 from proda.study.report.blocks import Block, Section, Table, Text
-from proda.study.report.folder import STATES, StudyFolder
 from proda.study.report.missing import not_run
+from proda.study.report.results import STATES, StudyResults
 from proda.study.report.sections.findings import only_one_route, read_findings
 from proda.study.report.tables import MISSING
 
@@ -22,7 +22,7 @@ EXPLAINED = (
 )
 
 
-def routes(study: StudyFolder) -> Section | None:
+def routes(study: StudyResults) -> Section | None:
     """Return correlations, components, totals and findings of both routes; None of one route."""
     if len(study.routes) < 2:
         return None
@@ -34,9 +34,9 @@ def routes(study: StudyFolder) -> Section | None:
     return Section("routes", "The two routes side by side", tuple(blocks))
 
 
-def _frame(study: StudyFolder, name: str, *columns: str) -> pd.DataFrame:
+def _frame(study: StudyResults, name: str, *columns: str) -> pd.DataFrame:
     """Return a table of the comparison, empty if it is not there or lacks states or columns."""
-    table = study.table(f"comparison/{name}.csv", "", "")
+    table = study.table(study.comparison_table(name), "", "")
     frame = pd.DataFrame() if table is None else table.frame
     return frame if {"state", *columns} <= set(frame) else pd.DataFrame()
 
@@ -50,7 +50,7 @@ def _wide(frame: pd.DataFrame, index: list[str], values: str) -> pd.DataFrame:
     return wide[list(dict.fromkeys(states))].reset_index().rename_axis(columns=None)
 
 
-def _correlations(study: StudyFolder) -> Table | None:
+def _correlations(study: StudyResults) -> Table | None:
     frame = _frame(
         study, "correlations", "first", "second", "variable", "scale", "r", "low", "high"
     )
@@ -71,7 +71,7 @@ def _interval(r: float, low: float, high: float) -> str:
     return text.replace("-", "−")
 
 
-def _components(study: StudyFolder) -> Table | None:
+def _components(study: StudyResults) -> Table | None:
     frame = _frame(study, "regions", "region", "model", "variable", "mean")
     if frame.empty:
         return None
@@ -90,7 +90,7 @@ def _components(study: StudyFolder) -> Table | None:
     )  # fmt: skip
 
 
-def _totals(study: StudyFolder) -> Table | None:
+def _totals(study: StudyResults) -> Table | None:
     frame = _frame(study, "totals", "source", "stock", "zone", "mean", "sd")
     if frame.empty:
         return None
@@ -104,7 +104,7 @@ def _totals(study: StudyFolder) -> Table | None:
     )  # fmt: skip
 
 
-def _findings(study: StudyFolder) -> list[Block]:
+def _findings(study: StudyResults) -> list[Block]:
     table = read_findings(study)
     if table is None or "holds" not in table.frame:
         return []

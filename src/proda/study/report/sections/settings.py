@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from proda.study.report.blocks import Block, Notice, Section, Table, Verbatim
-from proda.study.report.folder import StudyFolder
+from proda.study.report.results import StudyResults
 
 
-def settings(study: StudyFolder) -> Section:
+def settings(study: StudyResults) -> Section:
     """Return study.toml with its defaults, and the versions."""
     blocks: list[Block] = []
     if study.settings:

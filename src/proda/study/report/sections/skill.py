@@ -7,8 +7,8 @@ from dataclasses import replace
 from proda.comparison.inputs import AFTER, END_TO_END
 from proda.plots.training import CAPTIONS, THROUGH_CAPTIONS
 from proda.study.report.blocks import Block, Heading, Notice, Section
-from proda.study.report.folder import StudyFolder
 from proda.study.report.missing import not_run
+from proda.study.report.results import StudyResults
 
 OF_POSTERIORS = (
     ("skill_carbon", "predicted soil carbon at sites held out"),
@@ -24,7 +24,7 @@ NOTE = (
 )
 
 
-def skill(study: StudyFolder) -> Section:
+def skill(study: StudyResults) -> Section:
     """Return the cross-validation of every model's networks, by route."""
     blocks: list[Block] = []
     for model in study.models:
@@ -32,7 +32,7 @@ def skill(study: StudyFolder) -> Section:
         if END_TO_END in study.routes:
             blocks.append(_end_to_end(study, model))
         for name, words in OF_POSTERIORS if AFTER in study.routes else ():
-            table = study.table(f"{model}/network/{name}.csv", f"{model}_{name}",
+            table = study.table(study.network(model) / f"{name}.csv", f"{model}_{name}",
                                 f"{model.upper()}, from posteriors: {words}")  # fmt: skip
             blocks.append(table or not_run(f"training of {model.upper()}", f"table of {words}"))
     if not study.models:
@@ -41,7 +41,7 @@ def skill(study: StudyFolder) -> Section:
     return Section("skill", "Skill of the networks", tuple(blocks))
 
 
-def _of_other_routes(study: StudyFolder) -> set[str]:
+def _of_other_routes(study: StudyResults) -> set[str]:
     """Return the figures that a training by a route saved which the study no longer takes."""
     stems = {AFTER: [f"{m}_{name}" for m in study.models for name in CAPTIONS],
              END_TO_END: [f"{m}_end_to_end_{name}" for m in study.models
@@ -49,14 +49,14 @@ def _of_other_routes(study: StudyFolder) -> set[str]:
     return {stem for route, own in stems.items() if route not in study.routes for stem in own}
 
 
-def _end_to_end(study: StudyFolder, model: str) -> Block:
+def _end_to_end(study: StudyResults, model: str) -> Block:
     """Return methods, baselines and ceiling at places left out of training end to end."""
-    folder, name = f"{model}/end_to_end/network", f"{model.upper()}, end to end"
+    folder, name = study.end_to_end(model), f"{model.upper()}, end to end"
     words = "carbon at places left out, by every method"
-    table = study.table(f"{folder}/skill_carbon.csv", f"{model}_end_to_end_skill_carbon",
+    table = study.table(folder / "skill_carbon.csv", f"{model}_end_to_end_skill_carbon",
                         f"{name}: {words}")  # fmt: skip
     if table is not None:
         return replace(table, only=("by", "all"), note=NOTE)
-    if (study.path / folder / "train.json").is_file():
+    if (folder / "train.json").is_file():
         return Notice(f"{name}: trained without folds, so there is no table of {words}.")
     return not_run(f"end-to-end training of {model.upper()}", f"table of {words}")

@@ -14,8 +14,8 @@ from proda.errors import FileError
 from proda.observations.summary import read_build
 from proda.study.report.blocks import Block, Heading, Items, Notice, Section, Table, Text
 from proda.study.report.citation import citations
-from proda.study.report.folder import StudyFolder
 from proda.study.report.missing import not_run
+from proda.study.report.results import StudyResults
 
 READERS = {"wosis2019": "wosis-2019-september", "wosis2023": "wosis-2023-december"}
 """Readers whose data set `proda get` knows."""
@@ -24,7 +24,7 @@ WORLDCLIM = "worldclim-bio-10m"
 ATTRIBUTES = ("title", "source", "references", "comment", "sampling")
 
 
-def sources(study: StudyFolder) -> Section:
+def sources(study: StudyResults) -> Section:
     """Return sources, licences and citations, from the files' own columns and attributes."""
     blocks: list[Block] = [
         Heading("To cite"),
@@ -45,8 +45,8 @@ def sources(study: StudyFolder) -> Section:
     return Section("sources", "Data sources, licences, how to cite", tuple(blocks))
 
 
-def _profiles(study: StudyFolder, named: list[str]) -> list[Block]:
-    folder = study.path / "profiles"
+def _profiles(study: StudyResults, named: list[str]) -> list[Block]:
+    folder = study.profiles
     blocks: list[Block] = [Heading("Soil profiles")]
     if not folder.is_dir():
         return [*blocks, not_run("profiles", "list of their sources")]
@@ -62,10 +62,9 @@ def _profiles(study: StudyFolder, named: list[str]) -> list[Block]:
     )]  # fmt: skip
 
 
-def _forcing(study: StudyFolder) -> list[Block]:
+def _forcing(study: StudyResults) -> list[Block]:
     blocks: list[Block] = [Heading("Forcing")]
-    for file, words in (("forcing.zarr", "on the grid"), ("sites.nc", "at the sites")):
-        path = study.path / file
+    for path, words in ((study.forcing, "on the grid"), (study.sites, "at the sites")):
         if not path.exists():
             blocks.append(not_run(f"forcing {words}", "description of it"))
             continue
@@ -76,12 +75,12 @@ def _forcing(study: StudyFolder) -> list[Block]:
             blocks.append(Table(f"forcing_{path.stem}", f"What the forcing {words} says of itself",
                                 frame))  # fmt: skip
         else:
-            blocks.append(Notice(f"{file} does not say where it comes from."))
+            blocks.append(Notice(f"{path.name} does not say where it comes from."))
     return blocks
 
 
-def _covariates(study: StudyFolder, named: list[str]) -> list[Block]:
-    path = study.path / "covariates.parquet"
+def _covariates(study: StudyResults, named: list[str]) -> list[Block]:
+    path = study.covariates
     blocks: list[Block] = [Heading("Covariates")]
     if not path.is_file():
         return [*blocks, not_run("covariates", "list of their licences")]

@@ -9,20 +9,20 @@ import pandas as pd
 from proda.comparison.inputs import ROUTES
 from proda.maps.totals import totals as totals_of
 from proda.study.report.blocks import Block, Notice, Section, Table
-from proda.study.report.folder import StudyFolder
 from proda.study.report.maps import CONSTRAINED, DEFAULT, STOCK, map_of
 from proda.study.report.missing import not_run
+from proda.study.report.results import StudyResults
 
 MAPS = (("default", DEFAULT), *((ROUTES[s], file) for s, file in CONSTRAINED.items()))
 
 
-def totals(study: StudyFolder) -> Section:
+def totals(study: StudyResults) -> Section:
     """Return totals and regional means, with the references that the comparison read."""
     blocks: list[Block] = []
     for name, title in (("totals", "Carbon of the globe and of zones, beside reference maps"),
                         ("references", "Reference maps, cell by cell"),
                         ("regions", "Regional differences between the models")):  # fmt: skip
-        table = study.table(f"comparison/{name}.csv", f"comparison_{name}", title)
+        table = study.table(study.comparison_table(name), f"comparison_{name}", title)
         if table is not None:
             blocks.append(_first_metre(table))
         elif name == "totals":
@@ -40,7 +40,7 @@ def _first_metre(table: Table) -> Table:
     return table
 
 
-def _own(study: StudyFolder) -> list[Block]:
+def _own(study: StudyResults) -> list[Block]:
     frames = []
     for model in study.models:
         for words, file in MAPS:

@@ -11,9 +11,18 @@ import pandas as pd
 
 from proda import files
 from proda.errors import LearningError
-from proda.evaluation.calibrated import with_interval
-from proda.evaluation.carbon import default_carbon, held_out_carbon
-from proda.evaluation.through import (
+from proda.learning import carbon_baselines
+from proda.learning.archive import read_archive
+from proda.learning.boosted_residual import read_residual
+from proda.learning.calibrated import with_interval
+from proda.learning.carbon import default_carbon, held_out_carbon
+from proda.learning.carbon_sites import read_carbon_sites
+from proda.learning.conformal import Intervals
+from proda.learning.ensemble import predict_members
+from proda.learning.features import Missing
+from proda.learning.forcing_inputs import beside, forcing_inputs, needs_forcing
+from proda.learning.store import load_ensemble
+from proda.learning.through_model import (
     BASELINE_FILE,
     CONSTANT,
     DEFAULT,
@@ -22,21 +31,13 @@ from proda.evaluation.through import (
     baseline_answer,
     residual_answer,
 )
-from proda.evaluation.unseen import (
+from proda.learning.unseen import (
     COLUMNS,
     answer_of_carbon,
     answer_of_members,
     groups,
     skill_table,
 )
-from proda.learning import carbon_baselines
-from proda.learning.archive import read_archive
-from proda.learning.boosted_residual import read_residual
-from proda.learning.carbon_sites import read_carbon_sites
-from proda.learning.conformal import Intervals
-from proda.learning.ensemble import predict_members
-from proda.learning.features import Missing
-from proda.learning.store import load_ensemble
 from proda.learning.unseen_file import read_unseen
 from proda.models.registry import load_model
 
@@ -90,7 +91,11 @@ def evaluate_network(
         ensemble.model,
         ensemble.variant,
     )
-    encoded = ensemble.features.encode(sites.table, missing)
+    table = sites.table
+    if needs_forcing(names := ensemble.features.names):
+        made = forcing_inputs(names, sites.layers.forcing, model, ensemble.reference)
+        table = beside(table, made)
+    encoded = ensemble.features.encode(table, missing)
     if not encoded.usable.any():
         lacking = ", ".join(f"{name} ({n})" for name, n in encoded.missing.items())
         raise LearningError(f"{covariates}: no site has all covariates; they lack {lacking}.")

@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtr, ndtri
 
-from proda.evaluation.carbon import held_out_carbon
 from proda.inference.likelihood import LogNormal
 from proda.learning.calibration import LEVEL, Calibration
+from proda.learning.carbon import held_out_carbon
 from proda.learning.layers import SiteLayers
 from proda.learning.residuals import add_residuals
 from proda.learning.validation import NETWORK, CrossValidation

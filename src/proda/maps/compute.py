@@ -13,19 +13,18 @@ import numpy as np
 import xarray as xr
 
 from proda.errors import FileError, ParameterError
+from proda.layout import chunks_of
 from proda.maps.cells import land_cells
 from proda.maps.chunks import ChunkFolder
 from proda.maps.ensemble import QUANTILES
 from proda.maps.intervals import Extras
-from proda.maps.plan import Plan, run_settings
+from proda.maps.map_settings import CHUNK
+from proda.maps.plan import MapPlan, run_settings
 from proda.maps.sources import Ensemble, ParameterSource, Predict
 from proda.maps.write import assemble
 from proda.models.model import SoilModel
 from proda.parameters import Bounds
 from proda.simulate import Progress
-
-CHUNK = 4096
-"""Cells per chunk: 63 MB of float64 forcing and, for ten members, about 40 MB of results."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +116,13 @@ def write_map(
             "land cells."
         )
     source = parameters if isinstance(parameters, ParameterSource) else Ensemble(parameters)
-    plan = Plan(model, cells, source, bounds, tuple(quantiles), extras)
+    plan = MapPlan(model, cells, source, bounds, tuple(quantiles), extras)
     parts = cells.chunks(chunk)
     target = Path(path)
     if not target.parent.is_dir():  # said now, not after hours of work
         raise FileError(f"{target}: the folder {target.parent} does not exist; create it first.")
     folder = ChunkFolder(
-        target.with_name(target.name + ".chunks"),
+        chunks_of(target),
         run_settings(plan, parts, chunk, outside_training) | {"given": _plain(settings or {})},
     )
     state = [folder.check(i) for i in range(len(parts))]
@@ -155,7 +154,7 @@ def _plain(settings: Mapping[str, Any]) -> Any:
 
 
 def _computed(
-    plan: Plan, parts: list[np.ndarray], todo: list[int], client: Any
+    plan: MapPlan, parts: list[np.ndarray], todo: list[int], client: Any
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """Yield finished chunks as they come; only a few are in memory at a time."""
     if client is None:
@@ -179,5 +178,5 @@ def _computed(
             running.add(client.submit(compute, shared, following, parts[following], pure=False))
 
 
-def _compute(plan: Plan, i: int, cells: np.ndarray) -> tuple[int, dict[str, np.ndarray]]:
+def _compute(plan: MapPlan, i: int, cells: np.ndarray) -> tuple[int, dict[str, np.ndarray]]:
     return i, plan.compute(cells)

@@ -8,22 +8,17 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
+from pydantic import Field, create_model, field_validator
 
 from proda.errors import LearningError
-from proda.evaluation.through import Split
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.models.registry import load_model
+from proda.settings_table import SettingsTable
+from proda.validation_settings import EndToEndValidation
 
 Route = Literal["end-to-end", "posterior", "both"]
 POSTERIOR_TABLES = ("assimilation", "filter", "training")
 """Settings that only the route from posteriors uses: any of them asks for an assimilation."""
-
-
-class Section(BaseModel):
-    """A table of settings: names that are not known are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _meanings(kind: type) -> dict[str, str]:
@@ -42,22 +37,14 @@ def _trainer() -> Any:
         for field in dataclasses.fields(EndToEndSettings)
         if field.name != "seed"
     }
-    return create_model("Trainer", __base__=Section, **fields)
+    return create_model("Trainer", __base__=SettingsTable, **fields)
 
 
 _Trainer: Any = _trainer()
 
 
-class EndToEnd(_Trainer):
+class EndToEnd(EndToEndValidation, _Trainer):
     """`[learning.end_to_end]`: what `EndToEndSettings` has, and how places are left out."""
-
-    folds: int = Field(
-        5, ge=0, description="Folds left out in turn; 0: none, and so no skill and no intervals."
-    )
-    fold_members: int = Field(2, ge=1, description="Networks in each fold.")
-    split: Split = Field(
-        "5-degree", description="How sites are divided into folds: 5-degree, 2-degree or random."
-    )
 
     @field_validator("folds")
     @classmethod
@@ -100,7 +87,7 @@ class EndToEnd(_Trainer):
             )
 
 
-class Learning(Section):
+class Learning(SettingsTable):
     """`[learning]`."""
 
     route: Route = Field(

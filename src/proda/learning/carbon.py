@@ -13,19 +13,17 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from proda import simulate
+from proda.default_b import b_where_needed
 from proda.errors import LearningError
-from proda.evaluation.metrics import skill_of_rows
 from proda.files import load, open_netcdf
+from proda.latitude import BOTH_HEMISPHERES
 from proda.learning.layers import SiteLayers
+from proda.learning.metrics import skill_of_rows
 from proda.models.model import Reason
 from proda.observations.zones import KOEPPEN, UNKNOWN
-from proda.simulate import MEAN_B
 
 DEPTHS = (("0-30 cm", 0.0, 0.3), ("30-100 cm", 0.3, 1.0), ("> 100 cm", 1.0, np.inf))
 """Classes of depth, by the middle of the measured layer; the lower limit is inside."""
-
-ZONES = (("boreal", 50.0, 90.1), ("temperate", 23.5, 50.0), ("tropics", -0.1, 23.5))
-"""Zones by the absolute latitude, degrees; the lower limit is inside."""
 
 DEFAULT, ASSIMILATED, MEMBERS = "default", "assimilated", "network_members"
 """Methods that are no set of parameters per site: the model's ad hoc values, the mean profile of
@@ -92,10 +90,9 @@ def held_out_carbon(
     return Modelled(np.where(found[layers.row_site], carbon, np.nan), found)
 
 
-def default_carbon(layers: SiteLayers, b: float = MEAN_B) -> Modelled:
+def default_carbon(layers: SiteLayers, b: float | None = None) -> Modelled:
     """Carbon with the model's ad hoc parameters (P-section 2.5); `b` only where it has none."""
-    own = {row.name: row.default for row in layers.model.rows}
-    needed = b if np.isnan(own.get("b", 0.0)) else None
+    needed = b_where_needed(layers.model.rows, b)
     values = simulate.default_parameters(layers.model, layers.forcing, b=needed)
     return held_out_carbon(layers, values, DEFAULT)
 
@@ -156,7 +153,7 @@ def groups_of(layers: SiteLayers, covariates: pd.DataFrame) -> dict[str, np.ndar
     groups = {
         "all": np.full(len(middle), "all", object),
         "depth": _classes(middle, DEPTHS),
-        "zone": _classes(latitude, ZONES),
+        "zone": _classes(latitude, BOTH_HEMISPHERES),
     }
     if "koppen_class" in covariates:
         letters = covariates["koppen_class"].astype(str).str[:1]
@@ -182,12 +179,12 @@ def carbon_skill(
     Returns
     -------
     table
-        method, by, group, then the columns of :func:`proda.evaluation.metrics.skill_of_rows`.
+        method, by, group, then the columns of :func:`proda.learning.metrics.skill_of_rows`.
     """
     observed, used = layers.profiles.carbon / 1000.0, layers.used
     rows = []
     for by, names in groups.items():
-        order = [g for g, *_ in (*DEPTHS, *ZONES) if (names[used] == g).any()]
+        order = [g for g, *_ in (*DEPTHS, *BOTH_HEMISPHERES) if (names[used] == g).any()]
         present = order or sorted(set(names[used]))
         for group in present:
             here = used & (names == group)

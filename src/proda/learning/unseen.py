@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from proda.evaluation.carbon import (
+from proda.latitude import BOTH_HEMISPHERES
+from proda.learning.carbon import (
     DEPTHS,
     MEMBERS,
-    ZONES,
     Modelled,
     groups_of,
     held_out_carbon,
 )
-from proda.evaluation.metrics import skill_of_rows
 from proda.learning.carbon_sites import CarbonSites
 from proda.learning.conformal import LEAST, WARM, cold_soil
 from proda.learning.layers import SiteLayers
+from proda.learning.metrics import skill_of_rows
 
 CEILING = "ceiling"
 """What no map of half-degree cells can exceed: layers of one cell differ at equal depth."""
@@ -116,7 +116,7 @@ def skill_table(
     rows = []
     for kind, names in by.items():
         present = sorted(set(names[used]))
-        order = [g for g, *_ in (*DEPTHS, *ZONES) if g in present]
+        order = [g for g, *_ in (*DEPTHS, *BOTH_HEMISPHERES) if g in present]
         for group in order or present:
             here = used & (names == group)
             for method, answer in answers.items():

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from proda.evaluation.unseen import Answer, log_carbon
 from proda.learning.carbon_sites import CarbonSites
 from proda.learning.conformal import STOCK_DEPTHS, Intervals, cold_soil, fit_intervals
 from proda.learning.stock_intervals import fit_stock_intervals, stock_scores
+from proda.learning.unseen import Answer, log_carbon
 
 
 def with_interval(answer: Answer, intervals: Intervals, sites: CarbonSites) -> Answer:

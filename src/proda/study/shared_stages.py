@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from proda import files
+from proda.comparison.comparison import compare_models, covariates_of_run, files_of_run
 from proda.comparison.inputs import AFTER, END_TO_END, ROUTES, ModelFiles
-from proda.comparison.run import compare_models, covariates_of_run, files_of_run
 from proda.comparison.truth import truth_table
 from proda.drivers import climate as climate_driver
 from proda.drivers import covariates as covariate_driver
@@ -20,6 +19,7 @@ from proda.drivers import sampling
 from proda.drivers.climate_input import join_drainage, open_climate
 from proda.drivers.rules import rules_named
 from proda.drivers.sites import read_sites
+from proda.layout import left_out_of
 from proda.maps.outputs import STOCKS
 from proda.maps.totals import open_map
 from proda.observations.build import build
@@ -58,11 +58,11 @@ def forcing(context: Context) -> str:
             dataset, chosen.w_floor, source, rules_named(chosen.rules)
         )
         files.write_zarr(estimated, folder.forcing, context.reporter.steps("tasks"))
-    table = read_sites(folder.profiles / "profiles.parquet")
+    table = read_sites(folder.profile_table)
     grid = files.open_dataset(folder.forcing)
     dataset, nearest = sampling.forcing_at_sites(grid, table, chosen.limit_km)
     files.write_dataset(dataset, folder.sites)
-    sampling.write_left_out(nearest, folder.sites.with_name(f"{folder.sites.name}.left_out.csv"))
+    sampling.write_left_out(nearest, left_out_of(folder.sites))
     return f"{dataset.sizes['site']:,} of {len(table):,} sites"
 
 
@@ -71,11 +71,10 @@ def covariates(context: Context) -> str:
     folder = context.folder
     chosen = folder.settings.covariates
     grid = covariate_driver.open_covariates(chosen.grid)
-    rows = read_sites(folder.profiles / "profiles.parquet")
+    rows = read_sites(folder.profile_table)
     table, nearest = covariate_driver.at_sites(grid, rows, chosen.limit_km)
     covariate_driver.write_table(table, folder.covariates)
-    left_out = folder.covariates.with_name(f"{folder.covariates.name}.left_out.csv")
-    sampling.write_left_out(nearest, left_out)
+    sampling.write_left_out(nearest, left_out_of(folder.covariates))
     shares = covariate_driver.missing_shares(table, grid)
     lacking = int(np.count_nonzero(np.asarray(shares) > 0.0))
     return f"{len(table):,} sites x {len(shares)} covariates, {lacking} with gaps"
@@ -90,7 +89,7 @@ def comparison(context: Context) -> str:
         reference=place.settings.maps.reference, covariates=covariates_of_run(place.path),
         progress=context.reporter.steps("steps"),
     )  # fmt: skip
-    save_comparison_figures(figures(result), place.path / "figures")
+    save_comparison_figures(figures(result), place.figures)
     if place.settings.study.truth is not None:
         _against_truth(context)
     told = []
@@ -107,19 +106,19 @@ def _files_of_routes(place: StudyFolder) -> dict[str, ModelFiles]:
     for model in place.settings.study.models:
         there = of_run[model]
         if not learning.through:
-            there = replace(there, end_to_end=None)
+            there = replace(there, end_to_end=None, end_to_end_network=None)
         if not learning.posterior:
-            there = replace(there, maps=None, summary=None, sites=None)
+            there = replace(there, maps=None, summary=None, sites=None, network=None)
         found[model] = there
     return found
 
 
 def _remove_figures(place: StudyFolder) -> None:
     """Remove the figures of an earlier comparison, which may have had another route."""
-    for stem, _ in list(saved_figures(place.path / "figures")):
+    for stem, _ in list(saved_figures(place.figures)):
         if stem.startswith(("comparison_", "truth")):
             for ending in ("json", "png", "pdf"):
-                (place.path / "figures" / f"{stem}.{ending}").unlink(missing_ok=True)
+                (place.figures / f"{stem}.{ending}").unlink(missing_ok=True)
 
 
 def _against_truth(context: Context) -> None:
@@ -133,7 +132,7 @@ def _against_truth(context: Context) -> None:
     learning = place.settings.learning
     states = ((END_TO_END, learning.through), (AFTER, learning.posterior))
     tables = [_route_against_truth(place, world, state) for state, there in states if there]
-    with files.whole_file(place.comparison / "truth.csv") as temporary:
+    with files.whole_file(place.comparison_table("truth")) as temporary:
         pd.concat(tables).to_csv(temporary, index=False)
 
 
@@ -158,8 +157,7 @@ def _route_against_truth(place: StudyFolder, world: TwinWorld, state: str) -> pd
     )
     figure = truth_figure(maps, world.measured_model, route)
     stem = "truth_end_to_end" if state == END_TO_END else "truth"
-    save_figure(figure, place.path / "figures", stem, caption, "truth")
-    plt.close(figure)
+    save_figure(figure, place.figures, stem, caption, "truth")
     return pd.concat(tables)
 
 

@@ -19,7 +19,7 @@ from proda.observations.rules import Rules
 _PATHS = ("folder", "file", "layers_file", "profiles_file")
 
 
-class Settings(BaseModel):
+class ProfileSettings(BaseModel):
     """Everything that `proda profiles build` can be told."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -44,7 +44,7 @@ class Settings(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _names(self) -> Settings:
+    def _names(self) -> ProfileSettings:
         names = [source.name for source in self.source]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two sources are named {', '.join(twice)}; give each its own name")
@@ -59,7 +59,9 @@ class Settings(BaseModel):
         return Pedotransfer(*self.pedotransfer, name="settings")
 
 
-def from_mapping(values: Mapping[str, Any], where: str, base: Path | None = None) -> Settings:
+def from_mapping(
+    values: Mapping[str, Any], where: str, base: Path | None = None
+) -> ProfileSettings:
     """Check settings; relative paths are relative to `base`.
 
     Raises
@@ -78,12 +80,12 @@ def from_mapping(values: Mapping[str, Any], where: str, base: Path | None = None
                 if isinstance(s, Mapping) else s for s in sources
             ]  # fmt: skip
     try:
-        return Settings.model_validate(found)
+        return ProfileSettings.model_validate(found)
     except ValidationError as error:
-        raise ObservationError(f"{where}: {faults.say(error, Settings)}.") from error
+        raise ObservationError(f"{where}: {faults.say(error, ProfileSettings)}.") from error
 
 
-def read_settings(path: str | os.PathLike[str]) -> Settings:
+def read_settings(path: str | os.PathLike[str]) -> ProfileSettings:
     """Read a TOML file.
 
     Raises

@@ -27,7 +27,15 @@ from proda.comparison.inputs import (
     path_if_there,
     states_of,
 )
+from proda.comparison.left_out import left_out_choice, skill_table
 from proda.comparison.michaelis import michaelis_table, ratios_at_sites
+from proda.comparison.model_choice import (
+    Choice,
+    evidence_table,
+    joined,
+    site_scores,
+    stacking_table,
+)
 from proda.comparison.paper import PAIR
 from proda.comparison.preference import not_comparable, preference_table, site_differences
 from proda.comparison.regions import REGIONS, Region, log_ratio, region_table, zonal_table
@@ -35,6 +43,7 @@ from proda.comparison.routes import findings_by_route
 from proda.comparison.site_fit import fit_table, parameter_table
 from proda.comparison.spatial import correlation_test
 from proda.errors import ComparisonError
+from proda.layout import END_TO_END_MAP, MAP, RunFolder
 
 Progress = Callable[[int, int], None]
 """Called with the number of steps done and of all steps."""
@@ -42,11 +51,9 @@ Progress = Callable[[int, int], None]
 CLIMATE = "koppen_class"
 """The covariate that groups sites by climate."""
 
-MAPS, END_TO_END_MAPS = "maps.nc", "end_to_end/maps.nc"
-"""Maps of a model in the folder of a study, by route."""
-
 TABLES = ("correlations", "regions", "zonal", "totals", "references", "michaelis", "preference",
-          "parameters", "fit", "compensation", "findings")  # fmt: skip
+          "parameters", "fit", "compensation", "findings", "evidence", "stacking",
+          "skill_left_out")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +116,7 @@ def compare_models(
     """
     boxes = REGIONS if regions is None else {**REGIONS, **regions}
     opened = open_models(models)
-    ahead = sum(len(states_of(opened, pair)) for pair in pairs(opened)) * len(COMPARED) + 6
+    ahead = sum(len(states_of(opened, pair)) for pair in pairs(opened)) * len(COMPARED) + 7
     done = 0
 
     def step() -> None:
@@ -119,7 +126,7 @@ def compare_models(
             progress(done, ahead)
 
     known = None if reference is None else files.load(files.open_dataset(reference), reference)
-    site_table = None if covariates is None else _covariates(covariates)
+    site_table = None if covariates is None else read_climate(covariates)
     tables = {"correlations": correlation_table(opened, step)}
     tables["regions"] = region_table(opened, boxes)
     step()
@@ -134,6 +141,8 @@ def compare_models(
     tables["preference"] = preference_table(opened, sites, site_table)
     tables["parameters"], tables["fit"] = parameter_table(opened), fit_table(opened)
     step()
+    tables |= choice_tables(opened, site_table)
+    step()
     tables["compensation"] = compensation_table(opened)
     tables["findings"] = findings_by_route(tables, opened, why.get(PAIR, ""))
     step()
@@ -142,6 +151,28 @@ def compare_models(
     _write(result, Path(output))
     step()
     return result
+
+
+def choice_tables(
+    models: Mapping[str, OpenedModel], covariates: pd.DataFrame | None
+) -> dict[str, pd.DataFrame]:
+    """Return the tables that say which of all models the data prefer, by zone.
+
+    Parameters
+    ----------
+    models
+        With their summaries and networks; maps are not needed.
+    covariates
+        Of the sites, with `koppen_class`; None: zones are those of latitude.
+
+    Returns
+    -------
+    `evidence`, `stacking` (:mod:`proda.comparison.model_choice`) and `skill_left_out`
+    (:func:`proda.comparison.left_out.skill_table`).
+    """
+    choice: Choice = joined(site_scores(models, covariates), left_out_choice(models, covariates))
+    return {"evidence": evidence_table(choice), "stacking": stacking_table(choice),
+            "skill_left_out": skill_table(models)}  # fmt: skip
 
 
 def difference_maps(models: Mapping[str, OpenedModel]) -> xr.Dataset:
@@ -220,44 +251,47 @@ def files_of_run(run: str | os.PathLike[str]) -> dict[str, ModelFiles]:
     ComparisonError
         If there are fewer than two.
     """
-    root = Path(run)
+    place = RunFolder(Path(run))
     found = {
-        folder.name: ModelFiles(
-            maps=path_if_there(folder / MAPS),
-            default=path_if_there(folder / "default.nc"),
-            summary=path_if_there(folder / "assimilation" / "summary.nc"),
-            sites=path_if_there(folder / "diagnosis" / "sites.csv"),
-            forcing=path_if_there(root / "sites.nc"),
-            end_to_end=path_if_there(folder / END_TO_END_MAPS),
+        model: ModelFiles(
+            maps=path_if_there(place.map(model)),
+            default=path_if_there(place.default_map(model)),
+            summary=path_if_there(place.summary(model)),
+            sites=path_if_there(place.site_table(model)),
+            forcing=path_if_there(place.sites),
+            end_to_end=path_if_there(place.end_to_end_map(model)),
+            network=path_if_there(place.network(model)),
+            end_to_end_network=path_if_there(place.end_to_end(model)),
         )
-        for folder in sorted(root.glob("*/"))
-        if (folder / MAPS).is_file() or (folder / END_TO_END_MAPS).is_file()
+        for model in sorted(folder.name for folder in place.path.glob("*/"))
+        if place.map(model).is_file() or place.end_to_end_map(model).is_file()
     }
     if len(found) < 2:
         held = ", ".join(found) or "none"
         raise ComparisonError(
-            f"{root}: holds maps of {len(found)} models ({held}); a comparison needs two or more. "
-            f"Maps are expected as MODEL/{MAPS} or MODEL/{END_TO_END_MAPS}."
+            f"{place.path}: holds maps of {len(found)} models ({held}); a comparison needs two or "
+            f"more. Maps are expected as MODEL/{MAP} or MODEL/{END_TO_END_MAP}."
         )
     return found
 
 
 def covariates_of_run(folder: str | os.PathLike[str]) -> Path | None:
     """Return the covariates at the sites of a run folder, if they have climate classes."""
-    path = path_if_there(Path(folder) / "covariates.parquet")
+    path = path_if_there(RunFolder(Path(folder)).covariates)
     if path is None or CLIMATE not in pq.read_schema(path).names:
         return None
     return path
 
 
-def _covariates(path: str | os.PathLike[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise ComparisonError(f"{path}: not a readable Parquet table ({error}).") from error
-    if lacking := [c for c in ("site", CLIMATE) if c not in table]:
-        raise ComparisonError(f"{path}: lacks {', '.join(lacking)}; use `proda covariates build`.")
-    return table
+def read_climate(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read covariates of sites that hold their climate class.
+
+    Raises
+    ------
+    ComparisonError
+        If the table cannot be read, or lacks sites or classes.
+    """
+    return files.read_parquet(path, needed=("site", CLIMATE), kind=ComparisonError)
 
 
 def _write(result: Comparison, folder: Path) -> None:

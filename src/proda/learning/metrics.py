@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from proda.inference.diagnostics.fit import bias, log_r2, nash_sutcliffe, rmse
+from proda.inference.diagnostics.fit import bias, by_site, log_r2, nash_sutcliffe, rmse
 from proda.learning.conformal import LEAST
 
 
@@ -42,7 +42,7 @@ def skill_of_rows(
     m, o = np.where(ok, modelled, 0.0), observed
     logs = np.log(np.where(ok, np.maximum(m, LEAST), 1.0)), np.log(np.where(ok, o, 1.0))
     several = int(ok.sum()) > 1
-    nse, close = _by_site(m, o, logs, own, ok, found[position])
+    nse, close = by_site(m, o, logs, own, ok, found[position])
     nan = float("nan")
     return {
         "sites": len(position), "lost": int((~found[position]).sum()), "layers": int(ok.sum()),
@@ -55,22 +55,3 @@ def skill_of_rows(
         "site_nse_positive": float((nse > 0).mean()) if nse.size else nan,
         "site_rmse_log": float(np.median(close)) if close.size else nan,
     }  # fmt: skip
-
-
-def _by_site(
-    m: np.ndarray, o: np.ndarray, logs: tuple[np.ndarray, np.ndarray], own: np.ndarray,
-    ok: np.ndarray, found: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """NSE of the sites that can have one (-inf: lost), and RMSE of logarithms (inf: lost)."""
-    n = len(found)
-    count = np.bincount(own, minlength=n)
-    mean = np.bincount(own, o, n) / count
-    about = np.bincount(own, (o - mean[own]) ** 2, n)
-    lowest, highest = np.full(n, np.inf), np.full(n, -np.inf)
-    np.minimum.at(lowest, own, o)
-    np.maximum.at(highest, own, o)
-    varies = (count > 1) & (highest > lowest)
-    off = np.bincount(own, np.where(ok, (o - m) ** 2, 0.0), n)
-    nse = np.where(found, 1.0 - off / np.where(varies, about, 1.0), -np.inf)[varies]
-    squares = np.bincount(own, np.where(ok, (logs[0] - logs[1]) ** 2, 0.0), n)
-    return nse, np.where(found, np.sqrt(squares / count), np.inf)

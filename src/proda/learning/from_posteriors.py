@@ -17,7 +17,8 @@ import xarray as xr
 
 from proda import files
 from proda.errors import LearningError
-from proda.evaluation.carbon import (
+from proda.inference.assimilation_run import open_posterior
+from proda.learning.carbon import (
     ASSIMILATED,
     DEFAULT,
     MEMBERS,
@@ -29,21 +30,19 @@ from proda.evaluation.carbon import (
     groups_of,
     held_out_carbon,
 )
-from proda.evaluation.spread import JOINT, Spread, spread_of_carbon
-from proda.inference.run import open_posterior
-from proda.learning import baselines
 from proda.learning.checkpoint import versions
 from proda.learning.diagnose import learning_curve, permutation_importance
 from proda.learning.features import Missing
 from proda.learning.layers import SiteLayers, assimilation_settings, read_layers
 from proda.learning.learn import Learned, checkpoints_of, learn, remove_checkpoints
+from proda.learning.learning_settings import LearningSettings
 from proda.learning.residuals import joint_residuals, write_residuals
-from proda.learning.settings import LearningSettings
+from proda.learning.spread import JOINT, Spread, spread_of_carbon
 from proda.learning.store import save_ensemble
 from proda.learning.train import Progress
 from proda.learning.validation import NETWORK, CrossValidation
 from proda.places import check_dataset_sites
-from proda.simulate import MEAN_B
+from proda.validation_settings import FOLDS, FROM_POSTERIORS, TREES
 
 BASELINES = ("mean", "nearest_site", "random_forest")
 SKILL_PARAMETERS, SKILL_CARBON = "skill_parameters.csv", "skill_carbon.csv"
@@ -78,15 +77,15 @@ def train_network(
     profiles: str | os.PathLike[str] | None = None,
     forcing: str | os.PathLike[str] | None = None,
     assimilation: str | os.PathLike[str] | None = None,
-    folds: int = 5,
-    fold_members: int = 4,
+    folds: int = FOLDS,
+    fold_members: int = FROM_POSTERIORS,
     spatial: bool = True,
-    trees: int = baselines.TREES,
+    trees: int = TREES,
     jobs: int = 1,
     curve: bool = True,
     importance: int = 1,
     missing: Missing = "leave_out",
-    default_b: float = MEAN_B,
+    default_b: float | None = None,
     progress: Callable[[Progress], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> TrainingResult:
@@ -122,7 +121,8 @@ def train_network(
     missing
         "leave_out" or "median", as in :func:`proda.learning.join`.
     default_b
-        CLM5's b where its default depends on the plant functional type.
+        CLM5's b, whose default depends on the plant functional type; None: the mean over all
+        vegetation.
     progress, on_stage
         Called with the losses as training goes on, and with the name of each stage.
 
@@ -223,7 +223,7 @@ def modelled_by_method(
     validation: CrossValidation,
     layers: SiteLayers,
     assimilation: str | os.PathLike[str] | None = None,
-    default_b: float = MEAN_B,
+    default_b: float | None = None,
 ) -> dict[str, Modelled]:
     """Carbon at the measured layers by every method of a cross-validation and beyond.
 

@@ -6,18 +6,16 @@ import shutil
 import time
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-
-from proda.evaluation.through import train_end_to_end
-from proda.evaluation.train import train_network
 from proda.files import whole_folder
 from proda.inference.assessment import assess
+from proda.inference.assimilation_run import Run, create, open_posterior
 from proda.inference.cluster import work_on_cluster
 from proda.inference.cluster_settings import client_from, read_cluster
-from proda.inference.run import Run, create, open_posterior
 from proda.inference.runner import Progress, processes, total_evaluations, work
-from proda.maps.run import MapResult
-from proda.maps.stage import map_constant, map_default, map_mean, map_network
+from proda.learning.from_posteriors import train_network
+from proda.learning.through_model import train_end_to_end
+from proda.maps.compute import MapResult
+from proda.maps.from_files import map_constant, map_default, map_mean, map_network
 from proda.models.registry import load_model
 from proda.plots.files import save_figure
 from proda.plots.training import (
@@ -26,7 +24,6 @@ from proda.plots.training import (
     through_figures,
     training_figures,
 )
-from proda.simulate import MEAN_B
 from proda.study.diagnosis import draw, write_kept, write_table
 from proda.study.folder import StudyFolder
 from proda.study.stage import Context
@@ -76,10 +73,10 @@ def select(context: Context, *, model: str) -> str:
     place = context.folder
     draws, summary = open_posterior(place.assimilation(model))
     found = assess(summary, place.settings.filter.build())
-    with whole_folder(place.diagnosis(model), "kept.nc", "diagnosis") as folder:
+    with whole_folder(place.diagnosis(model), place.kept(model).name, "diagnosis") as folder:
         folder.mkdir()
-        write_table(found, folder / "sites.csv")
-        kept = write_kept(found, folder / "kept.nc")
+        write_table(found, folder / place.site_table(model).name)
+        kept = write_kept(found, folder / place.kept(model).name)
         figures = draw(found, draws, folder / "figures",
                        land_mask=place.settings.profiles.land_mask)  # fmt: skip
         for i, _ in enumerate(figures, 1):
@@ -107,10 +104,8 @@ def training(context: Context, *, model: str) -> str:
     for note in result.notes:
         context.reporter.warn(f"{model}: {note}")
     for name, make in training_figures(result).items():
-        figure = make()
-        save_figure(figure, place.path / "figures", f"{model}_{name}",
+        save_figure(make(), place.figures, f"{model}_{name}",
                     f"{model.upper()}: {CAPTIONS[name]}", "skill")  # fmt: skip
-        plt.close(figure)
     learnt = result.learned.ensemble
     return f"{learnt.members} networks on {learnt.n_sites:,} sites"
 
@@ -134,10 +129,8 @@ def end_to_end(context: Context, *, model: str) -> str:
         on_stage=stage,
     )  # fmt: skip
     for name, make in through_figures(result.ensemble.history, result.skill).items():
-        figure = make()
-        save_figure(figure, place.path / "figures", f"{model}_end_to_end_{name}",
+        save_figure(make(), place.figures, f"{model}_end_to_end_{name}",
                     f"{model.upper()}, end to end: {THROUGH_CAPTIONS[name]}", "skill")  # fmt: skip
-        plt.close(figure)
     return f"{result.ensemble.members} networks on {result.ensemble.n_sites:,} sites"
 
 
@@ -157,9 +150,10 @@ def default_map(context: Context, *, model: str) -> str:
     settings, output = place.settings, place.default_map(model)
     steps, chunk = context.reporter.steps("cells, default parameters"), settings.maps.chunk
     if not learns_default(place, model):
-        b = MEAN_B if settings.maps.b is None else settings.maps.b
-        made = map_default(place.forcing, output, model=model, variant=settings.study.variant, b=b,
-                           chunk=chunk, progress=steps)  # fmt: skip
+        made = map_default(
+            place.forcing, output, model=model, variant=settings.study.variant, b=settings.maps.b,
+            chunk=chunk, progress=steps,
+        )  # fmt: skip
         return f"{_answered(made)}, the model's own values"
     if settings.learning.through:
         made = map_constant(place.forcing, output, network=place.end_to_end(model), chunk=chunk,

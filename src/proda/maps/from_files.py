@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from proda import cf, files
+from proda.default_b import MEAN_B
 from proda.drivers.covariates import open_covariates
 from proda.drivers.grids import standard_grid
 from proda.errors import MapError
@@ -19,20 +20,21 @@ from proda.learning.archive import digest
 from proda.learning.boosted_residual import read_residual
 from proda.learning.conformal import Intervals
 from proda.learning.features import Missing
-from proda.learning.forcing_summary import needs_forcing
+from proda.learning.forcing_inputs import needs_forcing
 from proda.learning.residuals import read_residuals
 from proda.learning.store import network_checksum
 from proda.learning.unseen_file import read_unseen
 from proda.maps.cells import LandCells, land_cells
 from proda.maps.compare import positions
+from proda.maps.compute import MapResult, write_map
 from proda.maps.intervals import Extras
+from proda.maps.map_settings import CHUNK
 from proda.maps.network import CellCovariates, NetworkParameters, cell_covariates
-from proda.maps.run import CHUNK, MapResult, write_map
 from proda.maps.sources import Default, Everywhere, b_by_type
 from proda.models.registry import load_model
 from proda.parameters import Bounds
 from proda.places import check_dataset_sites
-from proda.simulate import MEAN_B, Progress
+from proda.simulate import Progress
 
 PathLike = str | os.PathLike[str]
 
@@ -89,7 +91,7 @@ def map_network(
         Cells that lack a covariate: "leave_out" counts them as `no_parameters`, "median" fills in
         the median of the training sites, and counts.
     bounds, chunk, progress, client
-        As in :func:`proda.maps.run.write_map`.
+        As in :func:`proda.maps.compute.write_map`.
 
     Raises
     ------
@@ -171,7 +173,7 @@ def map_default(
     *,
     model: str,
     variant: str = "default",
-    b: float = MEAN_B,
+    b: float | None = None,
     plant_types: PathLike | None = None,
     plant_type_variable: str | None = None,
     b_table: PathLike | None = None,
@@ -188,6 +190,7 @@ def map_default(
         As in :func:`map_network`. Some defaults lie outside the prior: `bounds` is "physical".
     b
         Depth profile of carbon input everywhere, where the registry has no default for b (CLM5).
+        None: the mean over all vegetation.
     plant_types, plant_type_variable, b_table
         Instead of `b`: a grid that holds the plant functional type of each cell (with
         `flag_meanings` by name, else by number), and a CSV table with the columns `type`, `b`.
@@ -199,8 +202,8 @@ def map_default(
     """
     kind = load_model(model, variant)
     opened = cf.open_grid(forcing)
-    given: dict[str, Any] = {"parameters": "default", "b": b}
-    b_of_cells: float | np.ndarray = b
+    b_of_cells: float | np.ndarray = MEAN_B if b is None else b
+    given: dict[str, Any] = {"parameters": "default", "b": b_of_cells}
     if plant_types is not None:
         if plant_type_variable is None or b_table is None:
             raise MapError(

@@ -4,46 +4,61 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from proda import faults
 from proda.errors import AssimilationError
-from proda.inference.likelihood import LIKELIHOODS, SD_LOG, Likelihood, LogNormal
-from proda.inference.operator import Operator
-from proda.inference.samplers.registry import SAMPLERS
-from proda.inference.samplers.sampler import Sampler
-from proda.inference.sampling import Problem
-from proda.models.model import SoilModel
-from proda.models.registry import load_model
+from proda.settings_table import SettingsTable
+
+if TYPE_CHECKING:
+    from proda.inference.likelihood import Likelihood
+    from proda.inference.samplers.sampler import Sampler
+    from proda.inference.sampling import Problem
+    from proda.models.model import SoilModel
+
+Operator = Literal["layer_mean", "mid_depth"]
+"""`layer_mean`: mean over the measured interval. `mid_depth`: value at its middle (the study's)."""
+
+SD_LOG = 0.25
+"""Standard deviation of a measured layer's error, in natural logarithms, unless estimated."""
 
 
-class Settings(BaseModel):
+class AssimilationSettings(SettingsTable):
     """What is fitted and how. Two runs with equal settings and data have equal draws."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str = "clm5"
-    variant: str = "default"
-    likelihood: str = LogNormal.name
-    error_sd: float | Literal["estimate"] = SD_LOG
-    """Standard deviation of a layer's error in natural logarithms; `estimate` samples it."""
-    operator: Operator = "layer_mean"
-    sampler: str = "tempered"
-    options: dict[str, int | bool] = Field(default_factory=dict)
-    """Options of the sampler: numbers of steps and the like; its defaults otherwise."""
-    chains: int = Field(3, ge=1)
-    draws: int = Field(400, ge=4)
-    """Draws kept of each chain; the steps between two are the thinning."""
-    seed: int = Field(0, ge=0, lt=2**32)
+    model: str = Field("clm5", description="Model name; see `proda models`.")
+    variant: str = Field("default", description="default, or published.")
+    likelihood: str = Field(
+        "log-normal", description="log-normal, published-clm5, or published-compas."
+    )
+    error_sd: float | Literal["estimate"] = Field(
+        SD_LOG, description="Error of a layer in natural logarithms, or 'estimate'."
+    )
+    operator: Operator = Field(
+        "layer_mean", description="What a layer is compared with: layer_mean, or mid_depth."
+    )
+    sampler: str = Field(
+        "tempered", description="tempered, adaptive-metropolis, nuts, or published."
+    )
+    options: dict[str, int | bool] = Field(
+        default_factory=dict, description="Options of the sampler; its own defaults otherwise."
+    )
+    chains: int = Field(3, ge=1, description="Chains per site.")
+    draws: int = Field(400, ge=4, description="Draws kept per chain.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Root of all random numbers.")
 
     def build_model(self) -> SoilModel:
         """Return the model."""
+        from proda.models.registry import load_model
+
         return load_model(self.model, self.variant)
 
     def build_likelihood(self) -> Likelihood:
         """Return the likelihood."""
+        from proda.inference.likelihood import LIKELIHOODS, LogNormal
+
         if self.likelihood not in LIKELIHOODS:
             raise AssimilationError(
                 f"likelihood = {self.likelihood!r}: there is no such likelihood; "
@@ -59,6 +74,8 @@ class Settings(BaseModel):
 
     def build_sampler(self) -> Sampler:
         """Return the sampler."""
+        from proda.inference.samplers.registry import SAMPLERS
+
         if self.sampler not in SAMPLERS:
             raise AssimilationError(
                 f"sampler = {self.sampler!r}: there is no such sampler; "
@@ -85,6 +102,8 @@ class Settings(BaseModel):
         AssimilationError
             If a name is unknown, or steps and draws do not fit each other.
         """
+        from proda.inference.sampling import Problem
+
         sampler = self.build_sampler()
         if sampler.n_kept % self.draws:
             raise AssimilationError(
@@ -100,7 +119,21 @@ class Settings(BaseModel):
         return Problem(self.build_model(), self.build_likelihood(), sampler, segment)
 
 
-def check(**values: Any) -> Settings:
+class AssimilationWork(SettingsTable):
+    """How much of an assimilation is done and where; draws of a site do not depend on it."""
+
+    sites: int | None = Field(
+        None, ge=1, description="Only so many sites, spread over latitudes; without it: all."
+    )
+    workers: int | None = Field(
+        None, ge=1, description="Processes on this machine; without it one per core."
+    )
+    cluster: Path | None = Field(
+        None, description="TOML file: workers, GPUs, a Dask scheduler or a queue; see the docs."
+    )
+
+
+def check(**values: Any) -> AssimilationSettings:
     """Return checked settings.
 
     Raises
@@ -109,9 +142,11 @@ def check(**values: Any) -> Settings:
         Naming each setting that is wrong.
     """
     try:
-        settings = Settings(**values)
+        settings = AssimilationSettings(**values)
     except ValidationError as error:
-        said = faults.say(error, Settings)
+        from proda import faults
+
+        said = faults.say(error, AssimilationSettings)
         raise AssimilationError(f"Settings of the assimilation: {said}.") from error
     settings.build()
     return settings

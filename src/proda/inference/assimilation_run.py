@@ -34,9 +34,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from proda import files
 from proda.errors import AssimilationError, FileError, ProdaError
 from proda.forcing import Forcing
+from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.sampling import Problem
-from proda.inference.settings import Settings
 from proda.inference.sites import padded_layers
 from proda.inference.summary import join
 from proda.inference.target import sampled_rows
@@ -62,7 +62,7 @@ class Description(BaseModel):
     jax: str
     platform: str
     created: str
-    settings: Settings
+    settings: AssimilationSettings
     profiles: str
     profile_tables: dict[str, str]
     """SHA-256 of the tables that the profiles come from."""
@@ -121,7 +121,7 @@ class Run:
         return checksum(self.folder / "run.json")
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> AssimilationSettings:
         """The settings as run."""
         return self.description.settings
 
@@ -136,7 +136,7 @@ class Run:
         path = self.folder / "sites.parquet"
         if not path.is_file() or checksum(path) != self.description.sites:
             raise FileError(f"{path}: absent, or not the table of this run; start it again.")
-        return pd.read_parquet(path)
+        return files.read_parquet(path)
 
     @cached_property
     def places(self) -> dict[str, str]:
@@ -442,7 +442,7 @@ def default_width(problem: Problem, n_chains: int, platform: str | None = None) 
     return max(1, lanes // (n_chains * problem.sampler.n_replicas))
 
 
-def predicted_bytes(settings: Settings, n_sites: int) -> int:
+def predicted_bytes(settings: AssimilationSettings, n_sites: int) -> int:
     """Return how much disk a run takes at most: blocks and their union lie side by side."""
     problem = settings.build()
     n = len(sampled_rows(problem.model, problem.likelihood)) + 1
@@ -451,7 +451,7 @@ def predicted_bytes(settings: Settings, n_sites: int) -> int:
 
 def create(
     folder: str | os.PathLike[str],
-    settings: Settings,
+    settings: AssimilationSettings,
     profiles: str | os.PathLike[str],
     forcing: str | os.PathLike[str],
     *,

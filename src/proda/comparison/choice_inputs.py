@@ -1,0 +1,146 @@
+"""What is needed to say which model data prefer: assimilations and networks, without any map."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from proda import files
+from proda.comparison.inputs import (
+    AFTER,
+    END_TO_END,
+    OpenedModel,
+    path_if_there,
+    read_site_table,
+    read_summary,
+)
+from proda.errors import ComparisonError, FileError
+from proda.inference.assessment import assess
+from proda.inference.diagnostics.filter import Filter
+from proda.layout import RunFolder
+from proda.learning.store import HEADER
+from proda.learning.unseen_file import UNSEEN
+
+SUMMARY = "summary.nc"
+
+
+def open_choice(
+    runs: Sequence[str], tables: Mapping[str, str | Path] | None = None
+) -> dict[str, OpenedModel]:
+    """Open what folders say of models, in alphabetical order of the models' names.
+
+    Parameters
+    ----------
+    runs
+        Folders, or NAME=FOLDER: of a study, of `proda assimilate`, or of a network of
+        `proda train`. Without a name a model is called as its files say, and what is of one model
+        is put together.
+    tables
+        By model: table of `proda diagnose`, which says the sites that passed. Without it the
+        sites of a lone assimilation are judged by the default limits; a study has its own.
+
+    Raises
+    ------
+    ComparisonError
+        If a folder is none of these, one model has two of a kind, or there are fewer than two.
+    FileError, AssimilationError
+        If a file cannot be read or lacks something.
+    """
+    found: dict[str, OpenedModel] = {}
+    for text in runs:
+        name, equals, path = text.rpartition("=")
+        for each in _opened(Path(path if equals else text), name):
+            found[each.name] = _together(found.get(each.name), each)
+    for name, table in (tables or {}).items():
+        if name not in found:
+            raise ComparisonError(f"--sites {name}: no folder given is of {name}.")
+        found[name] = replace(found[name], sites=read_site_table(table))
+    for name, model in found.items():
+        if model.summary is not None and model.sites is None:
+            judged = assess(model.summary, Filter()).sites.set_index("site")
+            found[name] = replace(model, sites=judged)
+    if len(found) < 2:
+        held = ", ".join(found) or "none"
+        raise ComparisonError(
+            f"The folders hold results of {len(found)} models ({held}); evidence compares two or "
+            "more. Two runs of one model need names: NAME=FOLDER."
+        )
+    return dict(sorted(found.items()))
+
+
+def _opened(folder: Path, name: str) -> list[OpenedModel]:
+    if (folder / SUMMARY).is_file():
+        summary = read_summary(folder / SUMMARY)
+        return [OpenedModel(name or str(summary.attrs.get("model", folder.name)), {}, summary)]
+    if (folder / HEADER).is_file():
+        state = END_TO_END if (folder / UNSEEN).is_file() else AFTER
+        return [OpenedModel(name or _model_of(folder / HEADER), {}, networks={state: folder})]
+    models = _of_study(folder)
+    if not models:
+        raise ComparisonError(
+            f"{folder}: no folder of a study, of `proda assimilate` (finished, with {SUMMARY}) or "
+            f"of a network ({HEADER})."
+        )
+    if name:
+        raise ComparisonError(f"{name}={folder}: a study's models have names; give the folder.")
+    return models
+
+
+def _of_study(folder: Path) -> list[OpenedModel]:
+    found = []
+    place = RunFolder(folder)
+    for model in sorted(own.name for own in folder.glob("*/")):
+        summary = path_if_there(place.summary(model))
+        table = path_if_there(place.site_table(model))
+        networks = {AFTER: place.network(model), END_TO_END: place.end_to_end(model)}
+        networks = {state: path for state, path in networks.items() if path.is_dir()}
+        if summary is not None or networks:
+            found.append(OpenedModel(
+                model, {}, None if summary is None else read_summary(summary),
+                None if table is None else read_site_table(table), networks=networks,
+            ))  # fmt: skip
+    return found
+
+
+def _model_of(header: Path) -> str:
+    try:
+        return str(json.loads(header.read_text(encoding="utf-8"))["model"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileError(f"{header}: damaged ({error}); copy it again or train again.") from error
+
+
+def _together(first: OpenedModel | None, second: OpenedModel) -> OpenedModel:
+    """Join what two folders hold of one model."""
+    if first is None:
+        return second
+    twice = first.summary is not None and second.summary is not None
+    if twice or set(first.networks) & set(second.networks):
+        kind = "assimilations" if twice else "networks"
+        raise ComparisonError(
+            f"Two {kind} of {first.name} were given; call them apart: NAME=FOLDER."
+        )
+    return replace(
+        first, summary=first.summary if first.summary is not None else second.summary,
+        sites=first.sites if first.sites is not None else second.sites,
+        networks={**first.networks, **second.networks},
+    )  # fmt: skip
+
+
+def write_choice(tables: Mapping[str, object], folder: str | Path) -> None:
+    """Write each table as a CSV into a folder, made if absent.
+
+    Raises
+    ------
+    ComparisonError
+        If the folder cannot be made.
+    """
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ComparisonError(f"{target}: cannot be made ({error}).") from error
+    for name, table in tables.items():
+        with files.whole_file(target / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False)  # type: ignore[attr-defined]

@@ -1,0 +1,46 @@
+"""Which sites of an assimilation are learnt from (P-section 2.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from proda.settings_table import SettingsTable
+
+if TYPE_CHECKING:
+    from proda.inference.diagnostics.filter import Filter
+
+MAX_GELMAN_RUBIN = 1.05
+"""The paper's limit of the mean Gelman-Rubin statistic."""
+MIN_NASH_SUTCLIFFE = 0.0
+"""The paper's limit of the Nash-Sutcliffe efficiency."""
+
+
+class FilterSettings(SettingsTable):
+    """Limits that a site's posterior must keep; the defaults are the paper's."""
+
+    max_gelman_rubin: float = Field(
+        MAX_GELMAN_RUBIN, description="Mean Gelman-Rubin statistic over parameters must be below."
+    )
+    min_nse: float = Field(
+        MIN_NASH_SUTCLIFFE, description="Nash-Sutcliffe efficiency must be above."
+    )
+    max_rhat: float | None = Field(
+        None, description="Largest rank-normalised R-hat must be below. Without it: any."
+    )
+    min_ess: float | None = Field(
+        None, description="Smallest effective size must be at least this. Without it: any."
+    )
+
+    def build(self) -> Filter:
+        """Return the filter.
+
+        Raises
+        ------
+        DiagnosticsError
+            If a limit is NaN.
+        """
+        from proda.inference.diagnostics.filter import Filter
+
+        return Filter(self.max_gelman_rubin, self.min_nse, self.max_rhat, self.min_ess)

@@ -1,0 +1,129 @@
+"""What a study has produced, as the report reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from proda.comparison.inputs import AFTER, END_TO_END, ROUTES
+from proda.errors import FileError
+from proda.files import parse_toml, reading
+from proda.layout import RunFolder
+from proda.plots.files import save_figure, saved_figures
+from proda.study.record import Record, read_record
+from proda.study.report.blocks import Picture, Table
+from proda.study.report.tables import read_csv
+
+_PLANNED = {"end-to-end": (END_TO_END,), "posterior": (AFTER,), "both": (END_TO_END, AFTER)}
+STATES = {"before": "default", AFTER: ROUTES[AFTER], END_TO_END: ROUTES[END_TO_END]}
+"""States of the comparison, as the report calls them."""
+
+
+@dataclass(frozen=True)
+class StudyResults(RunFolder):
+    """Paths of a study, what `proda run` noted, and what the report draws."""
+
+    record: Record
+    settings: str
+    """study.toml as it stands; empty if there is none."""
+    models: tuple[str, ...]
+    routes: tuple[str, ...] = tuple(ROUTES)
+    """How profiles constrain the models: by the settings, else by what is there; states of the
+    comparison."""
+    drawn: list[str] = field(default_factory=list)
+    """Stems of the figures drawn so far."""
+    forcing_file: Path | None = None
+    """Forcing that the settings name, instead of one that the study estimates."""
+
+    @property
+    def forcing(self) -> Path:
+        """Forcing on the grid."""
+        return self.forcing_file or super().forcing
+
+    def table(self, path: Path, stem: str, title: str, note: str = "") -> Table | None:
+        """Return a CSV of a stage, None if that stage wrote none.
+
+        States of the comparison get the words of the report.
+
+        Raises
+        ------
+        FileError
+            If it is damaged.
+        """
+        if not path.is_file():
+            return None
+        frame = read_csv(path)
+        if "state" in frame:
+            frame = frame.assign(state=frame["state"].replace(STATES))
+        return Table(stem, title, frame, note)
+
+    def picture(self, stem: str) -> Picture:
+        """Return a saved figure."""
+        described = dict(saved_figures(self.figures))[stem]
+        png = (self.figures / f"{stem}.png").read_bytes()
+        if not (png.startswith(b"\x89PNG") and b"IEND" in png[-16:]):
+            raise FileError(f"{self.path / 'figures' / stem}.png: not a whole PNG; draw it again.")
+        return Picture(stem, described.title, described.caption, png)
+
+    def pictures(self, section: str) -> Iterator[Picture]:
+        """Yield the figures that stages saved for a section."""
+        for stem, described in list(saved_figures(self.figures)):
+            if described.section == section and described.drawn_by != "report":
+                yield self.picture(stem)
+
+    def draw(self, figure: Figure, stem: str, caption: str, section: str) -> Picture:
+        """Save a figure that the report draws itself, close it, and return it."""
+        save_figure(figure, self.figures, stem, caption, section, drawn_by="report")
+        self.drawn.append(stem)
+        return self.picture(stem)
+
+
+def open_results(path: str | os.PathLike[str]) -> StudyResults:
+    """Open the folder of a study.
+
+    Its settings are read loosely, so that a report can be written where the sources of the study
+    are no longer there.
+
+    Raises
+    ------
+    FileError
+        If it is none, or study.toml is damaged.
+    StudyError
+        If study.json is damaged.
+    """
+    place = RunFolder(Path(path))
+    if not place.record_file.is_file():
+        raise FileError(f"{place.path}: no folder of a study (it holds no study.json).")
+    record = read_record(place.path)
+    text, given = _settings(place.settings_file)
+    planned = [str(name) for name in given.get("study", {}).get("models", ())]
+    routes: tuple[str, ...] = _PLANNED.get(given.get("learning", {}).get("route", ""), ())
+    written = {END_TO_END: place.from_end_to_end, AFTER: place.from_posteriors}
+    # Planned models first, also those that have no folder yet: their sections say so.
+    made = [p.name for p in sorted(place.path.iterdir()) if p.is_dir() and any(
+        file.exists() for file in (place.default_map(p.name),
+                                   *(f for paths in written.values() for f in paths(p.name))))
+    ]  # fmt: skip
+    models = tuple(dict.fromkeys([*planned, *made]))
+    # What is left of a route that the settings no longer ask for is not shown.
+    routes = routes or tuple(
+        route for route, paths in written.items()
+        if any(file.exists() for model in models for file in paths(model))
+    )  # fmt: skip
+    file = given.get("forcing", {}).get("file")
+    return StudyResults(place.path, record, text, models, routes or tuple(ROUTES),
+                        forcing_file=Path(file) if file else None)  # fmt: skip
+
+
+def _settings(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the settings as text and as values; nothing where there are none."""
+    if not path.is_file():
+        return "", {}
+    with reading(path, "file of settings"):
+        text = path.read_text("utf-8")
+        return text, parse_toml(text.encode(), str(path))

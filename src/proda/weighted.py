@@ -1,0 +1,39 @@
+"""Correlation and quantiles of values that count differently, such as cells by their land."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+
+def correlation(
+    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"]
+) -> float:
+    """Return the weighted Pearson correlation; NaN for fewer than three or for constant values."""
+    if len(x) < 3:
+        return float("nan")
+    dx, dy = (v - np.average(v, weights=weights) for v in (x, y))
+    product = np.sqrt((weights * dx**2).sum() * (weights * dy**2).sum())
+    return float((weights * dx * dy).sum() / product) if product > 0 else float("nan")
+
+
+def quantile(values: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"], q: float) -> float:
+    """Return the smallest value that at least the share q of the weight does not exceed."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(reached, q * reached[-1] * (1 - 1e-12))])
+
+
+def correlation_of_columns(
+    a: Float[np.ndarray, "row column"], b: Float[np.ndarray, "row column"]
+) -> Float[np.ndarray, " column"]:
+    """Return the Pearson correlation of each column, rows alike; NaN where one is constant."""
+    x, y = a - a.mean(axis=0), b - b.mean(axis=0)
+    varies = (a.max(axis=0) > a.min(axis=0)) & (b.max(axis=0) > b.min(axis=0))
+    scale = np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
+    return ratio((x * y).sum(axis=0), np.where(varies, scale, 0.0))
+
+
+def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Divide, with a ratio that is NaN, not infinite, where nothing varies."""
+    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
