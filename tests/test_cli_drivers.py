@@ -74,16 +74,16 @@ def test_clm(run, tmp_path):
     assert "usable 23" in out
     with pytest.raises(ForcingError, match="expected FIRST-LAST"):
         run("forcing", "from-clm", *paths, tmp_path / "f.zarr", "--years", "1901")
-    with pytest.raises(ForcingError, match="then the store to write"):
+    with pytest.raises(ForcingError, match="last the store to write"):
         run("forcing", "from-clm", *paths)
     run("forcing", "plot", tmp_path / "f.zarr", tmp_path / "a.png", "--lat", 45, "--lon", 0)
 
 
 def test_covariates(run, folder):
     out = plain(run("covariates", "build", folder / "covariates.nc", folder / "g.parquet").stdout)
-    assert "2 of 2 covariates are missing somewhere" in out
+    assert "2 of 2 covariates have missing values" in out
     assert "elevation 20.000%" in out
-    assert "Wrote 5 rows x 2 covariates" in out
+    assert "5 rows x 2 covariates" in out
     sites = pd.DataFrame({"site": ["a", "b"], "latitude": [1, 45], "longitude": [11, 100]})
     sites.to_csv(folder / "two.csv", index=False)
     out = plain(run("covariates", "build", folder / "covariates.nc", folder / "s.parquet",

@@ -1,4 +1,4 @@
-"""`proda diagnose`: which sites of a finished assimilation can be learnt from, and why not."""
+"""`proda diagnose`: which sites of a finished assimilation are fit to train on."""
 
 from __future__ import annotations
 
@@ -25,39 +25,41 @@ if TYPE_CHECKING:
 def diagnose(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished `proda assimilate`.")],
     max_gelman_rubin: Annotated[
-        float, typer.Option(help="Mean Gelman-Rubin statistic over parameters must be below.")
+        float, typer.Option(help="Upper limit of the mean Gelman-Rubin statistic over parameters.")
     ] = Filter.max_gelman_rubin,
     min_nse: Annotated[
-        float, typer.Option(help="Nash-Sutcliffe efficiency must be above.")
+        float, typer.Option(help="Lower limit of the Nash-Sutcliffe efficiency.")
     ] = Filter.min_nash_sutcliffe,
     max_rhat: Annotated[
         float | None,
-        typer.Option(help="Largest rank-normalised R-hat must be below. Without it: any."),
+        typer.Option(help="Upper limit of the largest rank-normalised R-hat. [no limit]"),
     ] = None,
     min_ess: Annotated[
         float | None,
-        typer.Option(help="Smallest effective size must be at least this. Without it: any."),
+        typer.Option(help="Minimum of the smallest effective sample size. [no limit]"),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Write the posteriors of the kept sites, for the network (.nc, .zarr)."),
+        typer.Option(help="Write the posteriors of the kept sites, to train networks on (.nc, "
+                          ".zarr)."),
     ] = None,
     table: Annotated[
         Path | None, typer.Option(help="Write one row per site, with its verdict (CSV).")
     ] = None,
     plots: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder (made if absent).")
+        Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
     ] = None,
     site: Annotated[
         str | None,
-        typer.Option(help="Site whose chains are drawn; by default the one that mixes worst."),
+        typer.Option(help="Site whose chains are drawn; by default the one with the poorest "
+                          "mixing."),
     ] = None,
     land_mask: Annotated[
         Path | None,
         typer.Option(help="File with land_fraction or land_mask: drawn behind the map of sites."),
     ] = None,
 ) -> None:  # fmt: skip
-    """Judge the sites of a finished run; write those that pass, a table, and figures.
+    """Judge the sites of a finished run; write the posteriors of those that pass.
 
     The default limits are the published ones: mean Gelman-Rubin statistic below 1.05,
     Nash-Sutcliffe efficiency above 0. An undefined statistic passes no limit that is set.
@@ -68,7 +70,7 @@ def diagnose(
     from proda.study.diagnosis import draw, write_kept, write_table
 
     if plots is None and (site is not None or land_mask is not None):
-        raise AssimilationError("--site and --land-mask are for the figures: give --plots, too.")
+        raise AssimilationError("--site and --land-mask apply to the figures; they need --plots.")
     draws, summary = open_posterior(folder)
     found = assess(summary, Filter(max_gelman_rubin, min_nse, max_rhat, min_ess))
     _print(found)
@@ -113,7 +115,7 @@ def _print(found: Assessment) -> None:
         right=range(1, 6),
     )  # fmt: skip
     console.print("ESS, R-hat: of the worst parameter. k > 0.7: share of sites whose PSIS-LOO is "
-                  "not to be trusted.", highlight=False, soft_wrap=True)  # fmt: skip
+                  "unreliable.", highlight=False, soft_wrap=True)  # fmt: skip
     fits = {
         "sampled": layer_fit(found, found.sampled),
         "kept": layer_fit(found, found.kept),
@@ -128,13 +130,15 @@ def _print(found: Assessment) -> None:
         right=range(1, 8),
     )  # fmt: skip
     console.print(
-        "RMSE: kg m-3. mean: interval of the modelled mean, which needs not hold a measured value; "
+        "RMSE: kg m-3. mean: interval of the modelled mean, which need not contain a measured "
+        "value; "
         "predicted: with the log-normal error of a measurement. These layers were fitted, so the "
-        "predicted intervals tend to hold more of them than of new ones.",
+        "predicted intervals tend to contain more of them than of new layers.",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     if left_out := int(fits["sampled"]["no_logarithm"]):
-        console.print(f"{left_out:,} layers modelled or measured as 0 count in the RMSE only.",
+        console.print(f"{left_out:,} layers with a modelled or measured value of 0 enter the "
+                      "RMSE only.",
                       highlight=False, soft_wrap=True)  # fmt: skip
     print_table(
         f"{said}Parameters by information gain: medians over {found.sampled.sum():,} sites",
