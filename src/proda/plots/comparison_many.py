@@ -88,7 +88,7 @@ def _matrix(axis: Axes, here: pd.DataFrame, variable: str, state: str) -> AxesIm
     axis.grid(visible=False)
     axis.spines[:].set_visible(False)
     log = " (log)" if (here.loc[here["variable"] == variable, "scale"] == "log").all() else ""
-    axis.set_title(f"{_short(variable)}{log}", fontsize="medium")
+    axis.set_title(f"{_words(variable)}{log}", fontsize="medium")
     return drawn
 
 
@@ -122,7 +122,7 @@ def agreement_figure(correlations: pd.DataFrame, agreement: pd.DataFrame) -> Fig
                                   ms=6, capsize=3, mec="black", mew=0.6,
                                   label=STATES[state] if x == 0 else None)  # fmt: skip
         axis.axhline(0, color="0.4", lw=0.8)
-        axis.set_xticks(range(len(shown)), [_short(v).replace(" ", "\n", 1) for v in shown])
+        axis.set_xticks(range(len(shown)), [_words(v).replace(" ", "\n") for v in shown])
         axis.set(ylabel="r of two models over land", ylim=(-1.05, 1.05))
         axis.grid(visible=False, axis="x")
         figure.legend(loc="outside lower center", ncols=len(states), fontsize="small")
@@ -135,8 +135,19 @@ def _agreement_finding(agreement: pd.DataFrame) -> str:
     n, pairs = int(own["models"].max()), int(own["pairs"].max())
     mean = own["mean_r"].to_dict()
     said = ", ".join(f"{mean[s]:.2f} {STATES[s]}" for s in STATES if s in mean)
-    return (f"Mean correlation of soil carbon of {n} models ({pairs} pairs): {said}\n"
+    return (f"Mean correlation of soil carbon of {n} models ({pairs} pairs):\n{said}\n"
             "points: pairs; bars: standard error with one model left out at a time")  # fmt: skip
+
+
+def _words(variable: str) -> str:
+    return "soil carbon, 0-100 cm" if variable == STOCK else _short(variable)
+
+
+def _shape(dataset: xr.Dataset) -> float:
+    """Return height over width of a map that shows all land, so that no room is left empty."""
+    land = dataset["reason"].transpose("lat", "lon").notnull().to_numpy()  # noqa: PD004
+    lat, lon = dataset["lat"].to_numpy(), dataset["lon"].to_numpy()
+    return float((np.ptp(lat[land.any(axis=1)]) + 6.0) / max(float(np.ptp(lon)), 1.0))
 
 
 def carbon_grid(
@@ -156,28 +167,30 @@ def carbon_grid(
     stock
         Variable of the maps.
     """
-    columns = 2 if len(maps) <= 4 else 3
+    columns = 2 if len(maps) in (2, 4) else 3
     rows = -(-len(maps) // columns)
+    wide = 5.0 if columns == 2 else 3.9
+    high = wide * _shape(next(iter(maps.values())))
     norm = _norm(np.concatenate([d[stock].to_numpy().ravel() for d in maps.values()]), limits)
     with style():
         figure, axes = plt.subplots(
-            rows, columns, figsize=(4.6 * columns + 0.8, 2.35 * rows + 0.7), squeeze=False,
-            sharex=True, sharey=True, layout="constrained",
+            rows, columns, figsize=(wide * columns + 0.9, (high + 0.45) * rows + 0.6),
+            squeeze=False, sharex=True, sharey=True, layout="constrained",
         )  # fmt: skip
         mesh, middle = None, {}
         for axis, (name, dataset) in zip(axes.ravel(), maps.items(), strict=False):
             mesh = _map(axis, dataset[stock], dataset, norm)
             middle[name] = float(np.nanmedian(dataset[stock].to_numpy()))
-            axis.set_title(f"{name.upper()}: median cell {middle[name]:.1f} kg m$^{{-2}}$",
+            axis.set_title(f"{name.upper()}: median {middle[name]:.1f} kg m$^{{-2}}$",
                            fontsize="medium")  # fmt: skip
         for axis in axes.ravel()[len(maps) :]:
             axis.set_axis_off()
         _bar(figure, mesh, axes, _label(next(iter(maps.values()))[stock]), norm, "right")
-        low, high = min(middle, key=middle.__getitem__), max(middle, key=middle.__getitem__)
+        least, most = min(middle, key=middle.__getitem__), max(middle, key=middle.__getitem__)
         figure.suptitle(
             f"Soil carbon in 0-100 cm, {STATES[state]}: the median cell holds least by "
-            f"{low.upper()} ({middle[low]:.1f} kg m$^{{-2}}$), most by {high.upper()} "
-            f"({middle[high]:.1f})", x=0.01, ha="left", fontsize="medium",
+            f"{least.upper()} ({middle[least]:.1f} kg m$^{{-2}}$), most by {most.upper()} "
+            f"({middle[most]:.1f})", x=0.01, ha="left", fontsize="medium",
         )  # fmt: skip
     return figure
 
@@ -191,10 +204,10 @@ def component_grid(
     is not drawn.
     """
     n, m = len(maps), len(variables)
+    each = 2.6 * _shape(next(iter(maps.values()))) + 0.1
     with style():
         figure, axes = plt.subplots(
-            n, m, figsize=(2.75 * m + 0.4, 1.4 * n + 1.5), squeeze=False, sharex=True, sharey=True,
-            layout="constrained",
+            n, m, figsize=(2.75 * m + 0.4, each * n + 1.4), squeeze=False, sharex=True, sharey=True, layout="constrained",
         )  # fmt: skip
         for j, variable in enumerate(variables):
             values = np.concatenate([d[variable].to_numpy().ravel() for d in maps.values()])

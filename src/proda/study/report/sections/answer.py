@@ -47,8 +47,8 @@ def answer(study: StudyFolder) -> Section:
     if table is None:
         blocks.append(not_run("comparison", "verdict on the paper's findings"))
     else:
-        said += _convergence(study)
         absent = without_pair(study)
+        said += [] if absent else _convergence(study)
         blocks += [*([Text(absent)] if absent else []), *map(Text, tally(table))]
     if len(study.models) > 2:
         said += _agreement(study, blocks)
@@ -143,8 +143,8 @@ def _evidence(study: StudyFolder, blocks: list[Block]) -> list[str]:
     for measure, rows in whole.groupby("measure", sort=False):
         best, *others = _records(rows.sort_values("mean", ascending=False))
         behind = ", ".join(
-            f"{str(r['model']).upper()} {r['difference']:.2g}"
-            + (f" ± {r['standard_error']:.2g}" if np.isfinite(r["standard_error"]) else "")
+            f"{str(r['model']).upper()} {r['difference']:.2f}"
+            + (f" ± {r['standard_error']:.2f}" if np.isfinite(r["standard_error"]) else "")
             for r in others
         )
         told.append(_minus(
