@@ -42,7 +42,7 @@ def agreement_matrices(correlations: pd.DataFrame, state: str) -> Figure:
     n = len({*here["first"], *here["second"]})
     columns = 4 if n <= 5 else 3
     rows = -(-len(shown) // columns)
-    side = max(2.3, 0.52 * n)
+    side = max(2.3, 0.56 * n)
     with style():
         figure, axes = plt.subplots(
             rows, columns, figsize=(side * columns + 1.6, (side + 0.35) * rows + 0.8),
@@ -71,7 +71,7 @@ def _matrix(axis: Axes, here: pd.DataFrame, variable: str, state: str) -> AxesIm
     n = len(r)
     upper = np.triu(np.ones((n, n), bool), 1)
     drawn = axis.imshow(np.where(upper, r, np.nan), cmap=DIVERGING, vmin=-1, vmax=1)
-    size = "small" if n <= 4 else "x-small" if n <= 6 else "xx-small"
+    size = "small" if n <= 4 else "x-small"
     for i in range(n):
         for j in range(n):
             value = float(r[i, j] if i < j else cells[i, j])
@@ -207,7 +207,8 @@ def component_grid(
     each = 2.6 * _shape(next(iter(maps.values()))) + 0.1
     with style():
         figure, axes = plt.subplots(
-            n, m, figsize=(2.75 * m + 0.4, each * n + 1.4), squeeze=False, sharex=True, sharey=True, layout="constrained",
+            n, m, figsize=(2.75 * m + 0.4, each * n + 1.4), squeeze=False, sharex=True,
+            sharey=True, layout="constrained",
         )  # fmt: skip
         for j, variable in enumerate(variables):
             values = np.concatenate([d[variable].to_numpy().ravel() for d in maps.values()])

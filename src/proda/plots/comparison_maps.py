@@ -232,7 +232,8 @@ def zonal_figure(
                 low, high = curve["q05"].to_numpy(), curve["q95"].to_numpy()
                 if not many:  # the cells of many models would hide each other
                     axis.fill_betweenx(curve["lat"], low, high, color=colour, alpha=0.15, lw=0)
-                if "members_q05" in curve and curve["members_q05"].notna().any():
+                ranged = "members_q05" in curve and curve["members_q05"].notna().any()
+                if ranged and not many:
                     axis.fill_betweenx(curve["lat"], curve["members_q05"], curve["members_q95"],
                                        color=colour, alpha=0.35, lw=0)  # fmt: skip
                 axis.plot(curve["mean"], curve["lat"], color=colour, lw=1.8,
@@ -248,15 +249,20 @@ def zonal_figure(
             least, largest = ("mean", "mean") if many else ("q05", "q95")
             positive = here[least][here[least] > 0]
             most = float(here[largest].max()) * (1.15 if many else 1.0)
-            axis.set_xlim(max(float(positive.min()) if len(positive) else 0.0, most / 2000), most)
+            fewest = max(float(positive.min()) if len(positive) else 0.0, most / 2000)
+            axis.set_xlim(fewest, most)
+            # Less than a decade has few numbers of its own.
+            axis.xaxis.set_minor_formatter("{x:g}" if most < 10.0 * fewest else "")
+            axis.tick_params(axis="x", which="minor", labelsize="x-small")
             extra = (correlations or {}).get(state)
             tail = f"\nr of cells (log) {extra:.2f}" if extra is not None else ""
             words = f"{STATES[state][0].upper()}{STATES[state][1:]}"
             said = "; ".join(finding) if not many else _spread_of_models(here)
             axis.set_title(f"{words}:\n{said}{tail}", fontsize="small")
         axes[0, 0].set_ylabel("latitude (°N)")
-        light = "" if many else "light: 5-95 % of the cells; "
-        told = f"line: mean over land; {light}dark: 5-95 % of the members' means"
+        told = "line: mean over land" + (
+            "" if many else "; light: 5-95 % of the cells; dark: 5-95 % of the members' means"
+        )
         if many:
             figure.legend(
                 *axes[0, 0].get_legend_handles_labels(), fontsize="small", ncols=5,
@@ -276,5 +282,5 @@ def _spread_of_models(here: pd.DataFrame) -> str:
         return ""
     factor = wide.max(axis=1) / wide.min(axis=1)
     lat = float(factor.idxmax())  # type: ignore[arg-type]
-    return (f"models differ by a factor of {factor.median():.1f} in the median band, of "
-            f"{factor.max():.0f} at {abs(lat):.0f}°{'N' if lat >= 0 else 'S'}")  # fmt: skip
+    return (f"models differ by a factor of {factor.median():.1f} in the median band, by up to "
+            f"{factor.max():.1f} at {abs(lat):.0f}°{'N' if lat >= 0 else 'S'}")  # fmt: skip
