@@ -337,7 +337,7 @@ def test_train_command_without_posteriors(world, tmp_path):
     with pytest.raises(LearningError, match="A residual needs folds"):
         CliRunner().invoke(app, [*words, "--residual"], catch_exceptions=False)
     for more, what in (
-        (["--assimilation", "run"], "--assimilation: not for training with --model"),
+        (["--assimilation", "run"], "--assimilation: not available with --model"),
         (["--random-folds"], "--split random"),
     ):
         with pytest.raises(LearningError, match=what):
@@ -345,7 +345,7 @@ def test_train_command_without_posteriors(world, tmp_path):
     with pytest.raises(LearningError, match="KEPT COVARIATES NETWORK"):
         CliRunner().invoke(app, words[:3], catch_exceptions=False)
     for option in (["--start", "random"], ["--start-weight", "0"]):
-        with pytest.raises(LearningError, match="--residual are for --model only"):
+        with pytest.raises(LearningError, match="--residual need --model"):
             CliRunner().invoke(app, [*words[:3], *option], catch_exceptions=False)
 
 

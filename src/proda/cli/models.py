@@ -19,7 +19,7 @@ def models(
     name: Annotated[str | None, typer.Argument(help="Model whose parameters to show.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
 ) -> None:
-    """List the models, or the pools, flows and parameters of one."""
+    """List the models, or show the pools, flows and parameters of one model."""
     from proda.cli.console import console, print_table
     from proda.models.describe import flows
     from proda.models.registry import MODELS, load_model
@@ -67,9 +67,10 @@ def models(
 
 def _pool_row(model: SoilModel, pool: str, flows: Sequence[Flow]) -> tuple[str, ...]:
     """Return name, kind, mixing, donors and receivers of a pool."""
+    kind = "soil" if pool in model.soil_pools else "litter"
     return (
         pool,
-        "soil" if pool in model.soil_pools else "litter",
+        f"{kind}, microbes" if pool in model.microbial_pools else kind,
         "yes" if pool in model.transported else "no",
         ", ".join(flow.donor for flow in flows if flow.receiver == pool),
         ", ".join(flow.receiver for flow in flows if flow.donor == pool),
