@@ -41,7 +41,7 @@ from proda.comparison.stacking import (
     stacking_weights,
 )
 from proda.errors import ComparisonError, FileError
-from proda.inference.assimilation_settings import Settings
+from proda.inference.assimilation_settings import AssimilationSettings
 from proda.plots.evidence import evidence_figure
 from tests.comparison_worlds import made_summary
 
@@ -175,7 +175,7 @@ def test_only_sites_that_pass_for_every_model_count():
 
 def test_models_that_cannot_be_compared_say_why():
     models = opened()
-    settings = Settings(model="clm5", error_sd=0.5).model_dump_json()
+    settings = AssimilationSettings(model="clm5", error_sd=0.5).model_dump_json()
     models["rothc"] = OpenedModel("rothc", {}, models["rothc"].summary.assign_attrs(
         settings=settings))  # fmt: skip
     models["third"] = OpenedModel("third", {})
