@@ -50,11 +50,11 @@ from proda.inference.sampling import Problem, advance, chain_keys, start
 from proda.inference.sites import assemble
 from proda.learning.carbon_sites import read_carbon_sites
 from proda.learning.end_to_end import default_share, problem_of
+from proda.learning.end_to_end_inputs import end_to_end_inputs
 from proda.learning.end_to_end_loss import end_to_end_loss, initial_learners
 from proda.learning.end_to_end_settings import EndToEndSettings
-from proda.learning.features import fit_features
 from proda.learning.program import initial_state, run_until, runs_of
-from proda.learning.splits import TrainingPlan, plan
+from proda.learning.splits import NO_FOLD, TrainingPlan, plan
 from proda.machine import cores
 from proda.maps.cells import land_cells
 from proda.maps.compute import write_map
@@ -389,16 +389,17 @@ def first_epoch(sites: Any, problem: Any, batch: int, visits: int, members: int)
     """Return what one epoch is called with: some networks that visit every site so many times."""
     settings = EndToEndSettings(members=members, batch_size=batch)
     network = settings.network()
-    encoded = fit_features(sites.table, network.scaling, network.categories).encode(sites.table)
+    share = default_share(sites.layers)
+    inputs = end_to_end_inputs(sites, {NO_FOLD: share}, settings).by_fold
     p = sites.layers.profiles
     design = plan(p.latitude, p.longitude, network)
     train, validation = (np.tile(rows, (1, visits)) for rows in (design.train, design.validation))
     design = TrainingPlan(train, validation, design.fold, design.member)
-    starts = np.tile(logit(default_share(sites.layers)), (members, 1))
+    starts = np.tile(logit(share), (members, 1))
     varies = np.ones(starts.shape[1], bool)
-    loss = end_to_end_loss(encoded.inputs, problem, varies, settings)
+    loss = end_to_end_loss(inputs, np.zeros(members, int), problem, varies, settings)
     runs = runs_of(design, starts, settings.seed)
-    learners = initial_learners(runs, encoded.inputs.shape[1], settings)
+    learners = initial_learners(runs, inputs.shape[-1], settings)
     return initial_state(learners, loss.recipe), loss, runs, jnp.asarray(1, jnp.int32)
 
 

@@ -590,9 +590,9 @@ def test_impossible_runs(world, tmp_path, changes, message):
             {"options": OPTIONS | {"warm_up": 12}},
             "12 steps of the warm-up are no multiple",
         ),
-        ({"chains": 0}, "chains: must be 1 or more"),
+        ({"chains": 0}, "chains: must be at least 1"),
         ({"sampler": "magic"}, "there is no such sampler"),
-        ({"colour": "red"}, "colour: there is no such setting"),
+        ({"colour": "red"}, "colour: unknown setting"),
     ],
 )
 def test_impossible_settings(changes, message):

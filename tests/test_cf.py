@@ -76,12 +76,12 @@ def test_names_of_cmip_are_understood(tmp_path):
 @pytest.mark.parametrize(
     ("name", "unit", "factor", "what"),
     [
-        ("cell_area", "m", 1.0, "'m', which is not understood"),
+        ("cell_area", "m", 1.0, "'m', which is not recognised"),
         ("cell_area", None, 1e6, "cell_area is .* Is its unit right"),
         ("cell_area", None, 1e-6, "times the size of the cells"),
         ("land_fraction", None, 100.0, "land_fraction is 50"),
-        ("land_fraction", "kg", 1.0, "'kg', which is not understood"),
-        ("npp", "g m-2", 1.0, "'g m-2', which is not understood"),
+        ("land_fraction", "kg", 1.0, "'kg', which is not recognised"),
+        ("npp", "g m-2", 1.0, "'g m-2', which is not recognised"),
     ],
 )
 def test_units_that_do_not_fit_are_refused(tmp_path, name, unit, factor, what):
@@ -233,12 +233,12 @@ def test_the_same_place_with_other_values_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("axis", "values", "what"),
     [
-        ("lat", [-75, -45, -45, 15, 45, 75], "lat holds -45 twice"),
-        ("lat", [-75, -45, 45, 15, -15, 75], "lat is not in order: 45 is followed by 15"),
+        ("lat", [-75, -45, -45, 15, 45, 75], "lat contains -45 twice"),
+        ("lat", [-75, -45, 45, 15, -15, 75], "lat is not monotonic: 45 is followed by 15"),
         ("lat", [-75, -45, np.nan, 15, 45, 75], r"lat\[2\] is nan"),
         ("lat", [-75, -45, -15, 15, 45, 105], "must lie in -90..90"),
-        ("lon", [-165, -105, -135, *LON[3:]], "lon is not in order"),
-        ("lon", [-165, -135, -135, *LON[3:]], "lon holds -135 twice"),
+        ("lon", [-165, -105, -135, *LON[3:]], "lon is not monotonic"),
+        ("lon", [-165, -135, -135, *LON[3:]], "lon contains -135 twice"),
     ],
 )
 def test_axes_that_cannot_be_are_named(tmp_path, axis, values, what):
@@ -311,7 +311,7 @@ def test_classes_however_they_are_written(values, meanings):
     [
         ({"flag_values": "a b", "flag_meanings": "x y"}, "flag_values is 'a b'"),
         ({"flag_values": [1.5, 2], "flag_meanings": "x y"}, "whole numbers"),
-        ({"flag_values": [1, 1], "flag_meanings": "x y"}, "a code is there twice"),
+        ({"flag_values": [1, 1], "flag_meanings": "x y"}, "a code appears twice"),
         ({"flag_values": [1, 2], "flag_meanings": "x"}, "2 flag_values but 1 different"),
         ({"flag_meanings": "x y"}, "no flag_values"),
         ({"flag_masks": [1, 2], "flag_meanings": "x y"}, "flag_masks"),

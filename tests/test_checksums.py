@@ -110,11 +110,11 @@ def test_exchanged_and_cut_chunks_are_named(store):
     a, b = first.read_bytes(), last.read_bytes()
     first.write_bytes(b)
     last.write_bytes(a)
-    with pytest.raises(FileError, match=r"x/c/0/0: does not fit its checksum"):
+    with pytest.raises(FileError, match=r"x/c/0/0: does not match its checksum"):
         files.open_dataset(store)
     first.write_bytes(a[:-3])
     last.write_bytes(b)
-    with pytest.raises(FileError, match=r"x/c/0/0: does not fit its checksum"):
+    with pytest.raises(FileError, match=r"x/c/0/0: does not match its checksum"):
         files.open_dataset(store)
 
 
@@ -134,11 +134,11 @@ def test_edited_metadata_and_lists_are_named(store):
     root = json.loads((store / "zarr.json").read_text())
     root["attributes"]["model"] = "compas"
     (store / "zarr.json").write_text(json.dumps(root))
-    with pytest.raises(FileError, match=r"x\.zarr/zarr\.json: does not fit its checksum"):
+    with pytest.raises(FileError, match=r"x\.zarr/zarr\.json: does not match its checksum"):
         read(store)
     del root["attributes"][ATTRIBUTE]
     (store / "zarr.json").write_text(json.dumps(root))
-    with pytest.raises(FileError, match=r"zarr\.json: does not fit its checksum"):
+    with pytest.raises(FileError, match=r"zarr\.json: does not match its checksum"):
         read(store)
 
 
@@ -241,7 +241,7 @@ def test_columns_missing_or_twice_are_named_and_right_ones_read(tmp_path):
         with pytest.raises(FileError, match="lacks the column c; it has a, b"):
             reader(tmp_path / name, ("c",))
     (tmp_path / "twice.csv").write_text("a,b,a\n1,2,3\n")
-    with pytest.raises(FileError, match="column a is there twice"):
+    with pytest.raises(FileError, match="column a appears twice"):
         files.read_csv(tmp_path / "twice.csv")
 
 
@@ -260,7 +260,7 @@ def test_a_changed_value_of_our_parquet_is_seen(tmp_path):
 
 def test_sites_twice_or_nowhere_are_named():
     site = np.array(["a", "b", "a"], object)
-    with pytest.raises(MapError, match=r"k: site a is there 2 times"):
+    with pytest.raises(MapError, match=r"k: site a appears 2 times"):
         check_dataset_sites(xr.Dataset(coords={"site": site}), "k", MapError)
     lost = {"site": ["a", "b"], "latitude": ("site", [1.0, np.nan])}
     with pytest.raises(MapError, match="site b has the latitude nan"):
@@ -270,8 +270,8 @@ def test_sites_twice_or_nowhere_are_named():
 
 @pytest.mark.parametrize(
     ("lat", "words"),
-    [([1.0, np.nan], r"lat\[1\] is nan"), ([1.0, 1.0], "lat holds 1 twice"),
-     ([0.0, 2.0, 1.0], "not in order: 2 is followed by 1")],
+    [([1.0, np.nan], r"lat\[1\] is nan"), ([1.0, 1.0], "lat contains 1 twice"),
+     ([0.0, 2.0, 1.0], "not monotonic: 2 is followed by 1")],
 )  # fmt: skip
 def test_axes_that_cannot_be_are_named(lat, words):
     with pytest.raises(MapError, match=words):
@@ -301,5 +301,5 @@ def test_a_name_too_long_or_a_folder_in_the_place_of_a_file_is_said(tmp_path):
     with pytest.raises(FileError, match="cannot be written"):
         files.write_netcdf(made(), tmp_path / ("n" * 300 + ".nc"))
     (tmp_path / "d.nc").mkdir()
-    with pytest.raises(FileError, match=r"d\.nc: a folder of this name"):
+    with pytest.raises(FileError, match=r"d\.nc: a folder with this name"):
         files.write_netcdf(made(), tmp_path / "d.nc")

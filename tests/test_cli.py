@@ -77,7 +77,7 @@ def test_set_changes_a_default():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["column"], "Name one forcing file"),
+        (["column"], "Give one forcing file"),
         (["column", "absent.nc"], "absent.nc: there is no such file"),
         (["column", "--example", "--model", "century"], "There is no model 'century'"),
         (["column", "--example", "--set", "q10"], "expected NAME=NUMBER"),

@@ -43,7 +43,7 @@ def test_run_stop_resume(run, data, tmp_path):
     assert (tmp_path / "run" / "summary.nc").is_file()
     again = run("--resume", tmp_path / "run")
     assert again.exit_code == 0
-    assert "is finished" in again.output
+    assert "is already finished" in again.output
 
 
 def test_dry_run_writes_nothing(run, data, tmp_path):

@@ -74,16 +74,16 @@ def test_clm(run, tmp_path):
     assert "usable 23" in out
     with pytest.raises(ForcingError, match="expected FIRST-LAST"):
         run("forcing", "from-clm", *paths, tmp_path / "f.zarr", "--years", "1901")
-    with pytest.raises(ForcingError, match="then the store to write"):
+    with pytest.raises(ForcingError, match="last the store to write"):
         run("forcing", "from-clm", *paths)
     run("forcing", "plot", tmp_path / "f.zarr", tmp_path / "a.png", "--lat", 45, "--lon", 0)
 
 
 def test_covariates(run, folder):
     out = plain(run("covariates", "build", folder / "covariates.nc", folder / "g.parquet").stdout)
-    assert "2 of 2 covariates are missing somewhere" in out
+    assert "2 of 2 covariates have missing values" in out
     assert "elevation 20.000%" in out
-    assert "Wrote 5 rows x 2 covariates" in out
+    assert "5 rows x 2 covariates" in out
     sites = pd.DataFrame({"site": ["a", "b"], "latitude": [1, 45], "longitude": [11, 100]})
     sites.to_csv(folder / "two.csv", index=False)
     out = plain(run("covariates", "build", folder / "covariates.nc", folder / "s.parquet",
@@ -104,7 +104,7 @@ def test_errors_exit_with_2_and_are_one_message(monkeypatch, capsys, folder):
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 2
-    assert "This is no forcing: it lacks soil_temperature" in capsys.readouterr().err
+    assert "This is not forcing: it lacks soil_temperature" in capsys.readouterr().err
 
 
 def test_names_and_messages_are_printed_as_they_are(monkeypatch, capsys, folder):
@@ -146,7 +146,7 @@ def _fail(_):
 def test_a_folder_that_is_no_store_is_left_alone(folder):
     (folder / "mine").mkdir()
     (folder / "mine" / "letter.txt").write_text("keep")
-    with pytest.raises(files.FileError, match="is no Zarr store; it is left alone"):
+    with pytest.raises(files.FileError, match="is not a Zarr store; it was not changed"):
         files.write_zarr(made_climate()[["npp"]], folder / "mine")
     assert (folder / "mine" / "letter.txt").read_text() == "keep"
     with pytest.raises(files.FileError, match="holds no zarr"):
@@ -197,7 +197,7 @@ def test_a_column_that_is_there_twice_is_named(folder):
     from proda.drivers.sites import read_sites
 
     (folder / "twice.csv").write_text("site,lat,lon,lat\na,1,2,3\n")
-    with pytest.raises(SiteError, match=r"twice\.csv: the column lat is there 2 times"):
+    with pytest.raises(SiteError, match=r"twice\.csv: the column lat appears 2 times"):
         read_sites(folder / "twice.csv")
     (folder / "other.csv").write_text("site,lat,lon,note,note\na,1,2,3,4\n")
     assert read_sites(folder / "other.csv")["latitude"].tolist() == [1.0]

@@ -175,7 +175,7 @@ def test_missing_variables_units_and_dimensions_are_named(tmp_path):
     data.to_netcdf(tmp_path / "b.nc")
     with pytest.raises(ForcingError, match="npp is in 't ha-1'"):
         open_climate(tmp_path / "b.nc")
-    with pytest.raises(ForcingError, match="has no variable XX, which was to be npp"):
+    with pytest.raises(ForcingError, match="has no variable XX, which should provide npp"):
         open_climate(tmp_path / "b.nc", {"npp": "XX"})
     data = made_climate().expand_dims(time=2)
     data["npp"] = data["npp"].assign_attrs(units="gC m-2 yr-1")
@@ -373,5 +373,5 @@ def test_a_cell_that_was_frozen_all_year_thaws_where_summers_are_warm(tmp_path):
 
 
 def test_unknown_rules_are_named():
-    with pytest.raises(ForcingError, match="no rules 'x'; there are standard, science9"):
+    with pytest.raises(ForcingError, match="Unknown rules 'x'; choose one of standard, science9"):
         rules_named("x")

@@ -452,10 +452,10 @@ def test_documented_commands_run(world, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [([], "either the folder"), (["run", "--model", "a=b"], "either the folder"),
-     (["--model", "clm5"], "NAME=FILE"), (["run", "--default", "a=b"], "go with --model"),
+     (["--model", "clm5"], "NAME=FILE"), (["run", "--default", "a=b"], "need --model"),
      (["--model", "a=b", "--model", "a=c", "-o", "x"], "given twice"),
      (["--model", "a=b", "--default", "c=d", "-o", "x"], "c has no map"),
-     (["--model", "a=b"], "where to write")],
+     (["--model", "a=b"], "the folder to write")],
 )  # fmt: skip
 def test_wrong_options(words, message):
     result = CliRunner().invoke(app, ["compare", *words])

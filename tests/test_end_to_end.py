@@ -31,17 +31,20 @@ from proda.learning.end_to_end import (
     starts_of,
     train_through,
 )
+from proda.learning.end_to_end_inputs import end_to_end_inputs
 from proda.learning.end_to_end_loss import end_to_end_loss, initial_learners
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.evaluate import evaluate_network
-from proda.learning.forcing_summary import forcing_summary, with_forcing
+from proda.learning.forcing_inputs import beside, forcing_inputs, response
+from proda.learning.forcing_summary import forcing_summary
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.predict import predict_table
 from proda.learning.program import runs_of
-from proda.learning.splits import TrainingPlan, plan
+from proda.learning.splits import NO_FOLD, TrainingPlan, plan
 from proda.learning.through_model import train_end_to_end
 from proda.learning.train import train
 from proda.learning.unseen import COLUMNS, Answer, ceiling, log_carbon, skill_table
+from proda.simulate import MEAN_B
 from tests.training_worlds import make_world
 
 SETTINGS = EndToEndSettings(
@@ -110,13 +113,83 @@ def test_intervals_hold_at_places_left_out(trained):
     assert 0.8 <= inside["boosting"] <= 0.97
 
 
+def inputs_of(sites, fold):
+    """Inputs as `train_end_to_end` makes them."""
+    p = sites.layers.profiles
+    problem, start = problem_of(sites.layers, SETTINGS), default_share(sites.layers)
+    design = plan(p.latitude, p.longitude, SETTINGS.network(), fold, 1, 1)
+    constants, _ = fit_constants(problem, start, design, SETTINGS)
+    known = dict(zip(design.fold.tolist(), constants, strict=True))
+    return end_to_end_inputs(sites, known, SETTINGS)
+
+
+def test_response_comes_from_a_constant_that_has_not_seen_the_fold(world, trained):
+    rows = pd.read_parquet(world.path("through") / "held_out.parquet")
+    sites = read_carbon_sites(
+        world.path("profiles"), world.path("sites.nc"), world.covariates, "clm5"
+    )
+    fold = rows.groupby("site", sort=False)["fold"].first().to_numpy()
+    inputs = inputs_of(sites, fold)
+    assert inputs.folds == (NO_FOLD, 0, 1)
+    for a, b in ((NO_FOLD, 0), (0, 1)):
+        assert (inputs.of(a) != inputs.of(b)).any()
+    np.testing.assert_array_equal(inputs.own(fold)[fold == 1], inputs.of(1)[fold == 1])
+    assert trained.ensemble.reference == pytest.approx(trained.constant, rel=1e-12)
+    again = load_ensemble(world.path("through"))
+    assert again.reference == trained.ensemble.reference
+    made = forcing_inputs(
+        again.features.names, sites.layers.forcing, sites.layers.model, again.reference
+    )
+    encoded = again.features.encode(beside(sites.table, made)).inputs
+    np.testing.assert_allclose(encoded, inputs.of(NO_FOLD), rtol=1e-6, atol=1e-6)
+
+
+def test_summary_of_forcing_can_take_the_place_of_the_response(world, tmp_path):
+    settings = replace(SETTINGS, forcing_inputs="summary", epochs=1, members=1, constant_epochs=1)
+    found = train_end_to_end(
+        world.path("sites.parquet"), tmp_path / "net", **world.data(), model="clm5",
+        settings=settings, folds=0, baselines=(),
+    )  # fmt: skip
+    names = found.ensemble.features.names
+    assert "forcing_log_input" in names
+    assert not any(name.startswith("response_") for name in names)
+    assert load_ensemble(tmp_path / "net").reference is None
+    skill = evaluate_network(
+        tmp_path / "net", world.path("profiles"), world.path("sites.nc"),
+        world.path("sites.parquet"),
+    ).skill.set_index("method")  # fmt: skip
+    assert np.isfinite(skill["log_r2"]["network"])
+    with pytest.raises(LearningError, match="forcing_inputs = 'none'; it is one of: response"):
+        replace(SETTINGS, forcing_inputs="none")
+
+
+def test_response_is_the_models_carbon_and_empty_without_steady_state():
+    forcing = proda.Forcing.from_dataset(proda.example_columns())
+    model = proda.load_model("compas")
+    values = {row.name: row.default for row in model.rows}
+    values["b"] = MEAN_B
+    table = response(forcing, model, values)
+    state = proda.steady_state(model, values, forcing)
+    node = forcing.grid.node
+    for i in range(len(forcing)):
+        soil = slice(0, forcing.nbedrock[i])
+        own = np.log(np.maximum(state["soil_carbon"].to_numpy()[i, soil], 10.0))
+        expected = np.interp(np.log([0.05, 0.2, 0.5, 1.0, 2.0]), np.log(node[soil]), own)
+        np.testing.assert_allclose(table.iloc[i], expected, rtol=1e-10)
+    empty = response(forcing, model, values | {"tau_enz_decay": 1e-9})
+    np.testing.assert_allclose(empty.to_numpy(), np.log(10.0))
+    with pytest.raises(LearningError, match="does not say with which parameters"):
+        forcing_inputs(["response_5cm"], forcing, model, None)
+
+
 def test_residual_is_judged_by_folds_that_it_has_not_seen(world, trained):
     rows = pd.read_parquet(world.path("through") / "held_out.parquet")
     sites = read_carbon_sites(
         world.path("profiles"), world.path("sites.nc"), world.covariates, "clm5"
     )
-    inputs = trained.ensemble.features.encode(sites.table).inputs
     site = sites.layers.row_site
+    fold = rows["fold"].to_numpy()[np.searchsorted(site, np.arange(len(sites)))]
+    inputs = inputs_of(sites, fold).own(fold)
     depth = 0.5 * (rows["upper"] + rows["lower"]).to_numpy()
     known, goal = np.log(rows["network"]).to_numpy(), np.log(rows["observed"]).to_numpy()
     rest, test = (rows["fold"] == 1).to_numpy(), (rows["fold"] == 0).to_numpy()
@@ -260,7 +333,7 @@ def test_train_command_without_posteriors(world, tmp_path):
     with pytest.raises(LearningError, match="A residual needs folds"):
         CliRunner().invoke(app, [*words, "--residual"], catch_exceptions=False)
     for more, what in (
-        (["--assimilation", "run"], "--assimilation: not for training with --model"),
+        (["--assimilation", "run"], "--assimilation: not available with --model"),
         (["--random-folds"], "--split random"),
     ):
         with pytest.raises(LearningError, match=what):
@@ -268,7 +341,7 @@ def test_train_command_without_posteriors(world, tmp_path):
     with pytest.raises(LearningError, match="KEPT COVARIATES NETWORK"):
         CliRunner().invoke(app, words[:3], catch_exceptions=False)
     for option in (["--start", "random"], ["--start-weight", "0"]):
-        with pytest.raises(LearningError, match="--residual are for --model only"):
+        with pytest.raises(LearningError, match="--residual need --model"):
             CliRunner().invoke(app, [*words[:3], *option], catch_exceptions=False)
 
 
@@ -361,7 +434,7 @@ def test_site_that_loses_its_steady_state_in_training_finds_it_again(world):
     starts = starts_of(design, {}, default_share(sites.layers, 0.966), settings)
     inputs = np.zeros((12, 1))
     inputs[3] = 1.0  # only this site is moved away from the start
-    loss = end_to_end_loss(inputs, problem, np.ones(len(names)), settings)
+    loss = end_to_end_loss(inputs[None], np.zeros(1, int), problem, np.ones(len(names)), settings)
     runs = runs_of(design, starts, settings.seed)
     learner = initial_learners(runs, 1, settings)
     last = jnp.zeros((1, 1, len(names)), jnp.float32).at[0, 0, decay].set(-12.0)
@@ -475,9 +548,9 @@ def test_summary_of_forcing_is_by_site_and_refuses_taken_names():
     total = forcing.litter_input.sum(axis=1)
     np.testing.assert_allclose(np.expm1(table["forcing_log_input"]), total)
     with pytest.raises(LearningError, match="forcing_log_input"):
-        with_forcing(table, forcing)
+        beside(table, table)
     with pytest.raises(LearningError, match="5 rows of covariates, 6 of forcing"):
-        with_forcing(pd.DataFrame({"a": np.zeros(5)}), forcing)
+        beside(pd.DataFrame({"a": np.zeros(5)}), table)
 
 
 @pytest.mark.parametrize("name", BASELINES)

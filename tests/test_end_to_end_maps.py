@@ -19,7 +19,7 @@ from proda.learning.boosted_residual import fit_residual, read_residual, write_r
 from proda.learning.conformal import Intervals
 from proda.learning.ensemble import Ensemble
 from proda.learning.features import fit_features
-from proda.learning.forcing_summary import with_forcing
+from proda.learning.forcing_inputs import beside, response
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.network import initial_network
 from proda.learning.predict import predict_table
@@ -41,6 +41,10 @@ INTERVALS = Intervals(
 )  # fmt: skip
 
 
+def made_of(forcing):
+    return response(forcing, MODEL, CONSTANT)
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A world of few cells and a network with drawn weights, which takes the forcing."""
@@ -49,9 +53,9 @@ def made(tmp_path_factory):
     files.write_zarr(from_climate(open_climate(world.climate)), folder / "forcing.zarr")
     grid = open_covariates(world.covariates)
     table, forcing = cells_of(folder, grid)
-    features = fit_features(with_forcing(table, forcing))
+    features = fit_features(beside(table, made_of(forcing)))
     settings = LearningSettings(members=2, hidden=(8,))
-    n = features.encode(with_forcing(table, forcing)).inputs.shape[1]
+    n = features.encode(beside(table, made_of(forcing))).inputs.shape[1]
     networks = jax.vmap(
         lambda key: initial_network(key, n, jax.numpy.full(len(MODEL.rows), 0.5), settings)
     )(jax.random.split(jax.random.key(0), 2))
@@ -60,10 +64,10 @@ def made(tmp_path_factory):
         (*networks.weights[:-1], last), networks.biases, settings.dropout, settings.bounded
     )
     ensemble = Ensemble(
-        networks, features, fit_range(with_forcing(table, forcing), features), None, "clm5",
+        networks, features, fit_range(beside(table, made_of(forcing)), features), None, "clm5",
         "default", tuple(CONSTANT), np.array([row.lower for row in MODEL.rows]),
         np.array([row.upper for row in MODEL.rows]), settings, len(table),
-        pd.DataFrame({"member": [0]}),
+        pd.DataFrame({"member": [0]}), CONSTANT,
     )  # fmt: skip
     rng = np.random.default_rng(2)
     m = 200
@@ -72,12 +76,12 @@ def made(tmp_path_factory):
         rng.normal(2, 1, m), rng.normal(2, 1, m),
     )  # fmt: skip
 
-    def beside(to):
+    def further(to):
         told = {"network": INTERVALS.as_dict(), "network_and_residual": INTERVALS.as_dict()}
         write_unseen(to, CONSTANT, [0.6], told)
         write_residual(to, residual)
 
-    save_ensemble(ensemble, folder / "network", beside)
+    save_ensemble(ensemble, folder / "network", further)
     save_ensemble(ensemble, folder / "other")
     return world, folder, ensemble
 
@@ -109,7 +113,7 @@ def test_prediction_on_a_grid_takes_each_cells_forcing(made):
     world, folder, ensemble = made
     found = predict_table(folder / "network", world.covariates, forcing=folder / "forcing.zarr")
     table, forcing = cells_of(folder, open_covariates(world.covariates))
-    own = ensemble.predict(with_forcing(table, forcing))
+    own = ensemble.predict(beside(table, made_of(forcing)))
     usable = found["usable"].to_numpy().astype(bool)
     np.testing.assert_array_equal(found["row"].to_numpy()[usable], table["row"])
     np.testing.assert_allclose(found["mean"].to_numpy()[usable], own["mean"], rtol=1e-12)
@@ -124,10 +128,9 @@ def test_map_takes_the_forcing_and_shows_members(mapped):
     made_map, cells, dataset = mapped
     assert made_map.covariates.covered.any()
     table = made_map.covariates.table
-    assert table["forcing_log_input"].notna().all()
     assert made_map.result.n_members == 2
-    total = cells.forcing(np.arange(len(cells))).litter_input.sum(axis=1)
-    np.testing.assert_allclose(np.expm1(table["forcing_log_input"]), total)
+    own = made_of(cells.forcing(np.arange(len(cells))))
+    np.testing.assert_allclose(table[list(own)], own, rtol=1e-12)
     assert "members as trained" in str(dataset.attrs)
 
 

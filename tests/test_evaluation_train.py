@@ -67,7 +67,7 @@ def test_folder_is_whole_and_says_how_it_was_made(world, trained):
     history = load_ensemble(folder).history
     assert set(history["stage"]) == {"parameters", "carbon"}
     assert history[history["stage"] == "carbon"]["epoch"].min() == 0
-    assert "Carbon of profiles left out" in trained[0]
+    assert "Carbon of held-out profiles" in trained[0]
     drawn = {path.name for path in world.path("figures").iterdir()}
     assert drawn == {"training.png", "parameters.png", "carbon.png", "skill.png", "importance.png"}
 

@@ -164,7 +164,7 @@ def test_damaged_networks_are_refused_by_file(tmp_path, learned):
     header.unlink()
     with pytest.raises(FileError, match="no trained network"):
         load_ensemble(folder)
-    with pytest.raises(FileError, match="is no network; it is left alone"):
+    with pytest.raises(FileError, match="is not a network; it was not changed"):
         save_ensemble(learned.ensemble, folder)
 
 

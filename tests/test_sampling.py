@@ -101,7 +101,7 @@ def test_a_site_may_be_called_na(tmp_path):
     ("text", "message"),
     [
         ("id,lat\na,1\n", "no column longitude or lon; it has id, lat"),
-        ("id,lat,lon\na,1,2\na,1,2\n", r"site a is there more than once \(1 repeated"),
+        ("id,lat,lon\na,1,2\na,1,2\n", r"site a appears more than once \(1 repeated"),
         ("id,lat,lon\na,1°N,2\n", r"latitude '1°N' of site a \(row 1\) is not a number"),
         ("id,lat,lon\n,1,2\n", "1 rows have no site name"),
     ],

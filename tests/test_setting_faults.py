@@ -30,11 +30,11 @@ SOURCE = {"reader": "tidy", "name": "a", "folder": "x"}
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"source": []}, "source: needs 1 or more, has 0"),
+        ({"source": []}, "source: needs at least 1, has 0"),
         ({}, "source is missing"),
         ({"source": 3}, "source: must be a list in [ ] (it is 3)"),
         ({"source": [SOURCE], "rules": {"min_layer": 2}}, "did you mean min_layers"),
-        ({"source": [SOURCE], "rules": {"min_layers": 0}}, "must be 1 or more (it is 0)"),
+        ({"source": [SOURCE], "rules": {"min_layers": 0}}, "must be at least 1 (it is 0)"),
         ({"source": [SOURCE], "rules": {"min_layers": "two"}}, "must be a whole number"),
         ({"source": [SOURCE], "rules": {"max_soc": float("nan")}}, "must be a finite number"),
         ({"source": [SOURCE], "rules": {"replicates": "mean"}}, "'average' or 'reject'"),
@@ -43,7 +43,7 @@ SOURCE = {"reader": "tidy", "name": "a", "folder": "x"}
             {"source": [{**SOURCE, "reader": "wosis"}]},
             "source.0: 'reader' is wosis; use one of 'tidy'",
         ),
-        ({"source": [{**SOURCE, "name": "a b"}]}, "may hold only letters"),
+        ({"source": [{**SOURCE, "name": "a b"}]}, "may contain only letters"),
     ],
 )
 def test_profiles(settings, said):

@@ -225,7 +225,7 @@ def test_command(study, whole, monkeypatch):
     assert "max_gelman_rubin = 1000000000.0" in shown.output
     until = run(study, study.parent / "short", "--until", "profiles")
     assert until.exit_code == 0, until.output
-    assert "Ended after profiles" in until.output
+    assert "Stopped after profiles" in until.output
     assert (study.parent / "short" / "profiles" / "profiles.parquet").is_file()
     assert not (study.parent / "short" / "sites.nc").exists()
     stopped = run(study, study.parent / "new", "--stop-after", "0s")
@@ -236,7 +236,7 @@ def test_command(study, whole, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Name the settings"),
+        ([], "Give the settings"),
         (["study.toml", "--only", "a", "--from", "b"], "not both"),
         (["study.toml", "--only", "a", "--until", "b"], "--only or --until"),
         (["study.toml", "--resume", "somewhere"], "name no others"),

@@ -55,10 +55,10 @@ def test_paths_are_relative_to_the_file(write):
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ("[assimilation]\nchain = 3\n", "assimilation.chain: there is no such setting; did you "
+        ("[assimilation]\nchain = 3\n", "assimilation.chain: unknown setting; did you "
                                         "mean chains"),
         ("[assimilatoin]\n", "did you mean assimilation"),
-        ("[assimilation]\nchains = 0\n", "assimilation.chains: must be 1 or more"),
+        ("[assimilation]\nchains = 0\n", "assimilation.chains: must be at least 1"),
         ("[assimilation]\nsampler = 'gibbs'\n", "there is no such sampler"),
         ("[assimilation]\ndraws = 401\n", "draws = 401 does not divide"),
         ("[assimilation]\ncluster = 'none.toml'\n", "none.toml"),
@@ -66,10 +66,10 @@ def test_paths_are_relative_to_the_file(write):
         ("[training.settings]\nepochs = 0\n", "epochs = 0; it must be above 0"),
         ("[training]\npreset = 'paper'\n", "training.preset"),
         ("[filter]\nmax_gelman_rubin = nan\n", "max_gelman_rubin is NaN"),
-        ("[learning]\nroute = 'shortcut'\n", "learning.route: is none of 'end-to-end'"),
+        ("[learning]\nroute = 'shortcut'\n", "learning.route: must be one of 'end-to-end'"),
         ("[learning.end_to_end]\nmember = 3\n", "did you mean members"),
         ("[learning.end_to_end]\nfolds = 1\n", "one fold leaves nothing to train on"),
-        ("[learning.end_to_end]\nsplit = 'halves'\n", "learning.end_to_end.split: is none of"),
+        ("[learning.end_to_end]\nsplit = 'halves'\n", "learning.end_to_end.split: must be one of"),
         ("[learning.end_to_end]\nepochs = 0\n", "end_to_end: epochs = 0; it must be above"),
         ("[learning.end_to_end]\nepochs = 'many'\n", "epochs: must be a whole number"),
         ("[learning.end_to_end]\nglobal_parameters = ['q11']\n", "no model of the study has q11"),

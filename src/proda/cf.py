@@ -59,7 +59,8 @@ def _open(target: Path) -> xr.Dataset:
     if target.is_dir():
         if not any((target / name).is_file() for name in ("zarr.json", ".zgroup", ".zmetadata")):
             raise FileError(
-                f"{target}: a folder, but no Zarr store (it holds neither zarr.json nor .zgroup)."
+                f"{target}: a folder, but not a Zarr store (it holds neither zarr.json nor "
+                ".zgroup)."
             )
         listed = (target / ".zmetadata").is_file() and not (target / ".zgroup").is_file()
         with files.reading(target, "Zarr store", FileError, advice):
@@ -346,7 +347,7 @@ def classes(attrs: Any, what: str, kind: type[ProdaError] = FileError) -> dict[i
             f"{what} has {len(codes)} flag_values but {len(set(meanings))} different flag_meanings."
         )
     if len(np.unique(codes)) != len(codes):
-        raise kind(f"{what}: a code is there twice in flag_values.")
+        raise kind(f"{what}: a code appears twice in flag_values.")
     return dict(zip((int(c) for c in codes), meanings, strict=True))
 
 

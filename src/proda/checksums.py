@@ -33,7 +33,7 @@ LIST = "checksums.json"
 ATTRIBUTE = "proda_checksums"
 """Attribute of a store: SHA-256 by array, and of the store's own metadata under the name ""."""
 _CRC_BYTES = 4
-_ADVICE = "It was damaged or changed after it was written: copy it again or make it again."
+_ADVICE = "It was damaged or changed after it was written: copy it again or create it again."
 
 
 def seal(path: str | os.PathLike[str]) -> None:
@@ -69,7 +69,7 @@ def check_seal(path: str | os.PathLike[str]) -> bool:
     if told is None:
         return False
     if _digest(target, length) != told.group(1).decode():
-        raise FileError(f"{target}: its content does not fit its checksum. {_ADVICE}")
+        raise FileError(f"{target}: its content does not match its checksum. {_ADVICE}")
     return True
 
 
@@ -149,7 +149,7 @@ def check_store(store: Path) -> bool:
     if digests is None and not lists:
         return False
     if not isinstance(digests, dict) or digests.get("") != _metadata_digest(root):
-        raise FileError(f"{store / 'zarr.json'}: does not fit its checksum. {_ADVICE}")
+        raise FileError(f"{store / 'zarr.json'}: does not match its checksum. {_ADVICE}")
     for name in sorted((arrays | lists | set(digests)) - {""}):
         _check_array(store / name, digests.get(name))
     return True
@@ -163,7 +163,7 @@ def _check_array(array: Path, digest: str | None) -> None:
     except FileNotFoundError as error:
         raise FileError(f"{array / LIST}: missing. {_ADVICE}") from error
     if hashlib.sha256(text).hexdigest() != digest:
-        raise FileError(f"{array / LIST}: does not fit its checksum. {_ADVICE}")
+        raise FileError(f"{array / LIST}: does not match its checksum. {_ADVICE}")
     told, found = json.loads(text), _found(array)
     for key in sorted(told.keys() | found.keys()):
         if key not in found:
@@ -171,4 +171,4 @@ def _check_array(array: Path, digest: str | None) -> None:
         if key not in told:
             raise FileError(f"{array / key}: does not belong to the store. {_ADVICE}")
         if told[key] != found[key]:
-            raise FileError(f"{array / key}: does not fit its checksum. {_ADVICE}")
+            raise FileError(f"{array / key}: does not match its checksum. {_ADVICE}")

@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 _WORDS: dict[str, str] = {
     "greater_than": "must be above {gt}",
-    "greater_than_equal": "must be {ge} or more",
+    "greater_than_equal": "must be at least {ge}",
     "less_than": "must be below {lt}",
-    "less_than_equal": "must be {le} or less",
+    "less_than_equal": "must be at most {le}",
     "multiple_of": "must be a multiple of {multiple_of}",
     "finite_number": "must be a finite number",
-    "too_short": "needs {min_length} or more, has {actual_length}",
-    "too_long": "may have {max_length} at most, has {actual_length}",
-    "string_too_short": "needs {min_length} or more characters",
-    "string_too_long": "may have {max_length} characters at most",
+    "too_short": "needs at least {min_length}, has {actual_length}",
+    "too_long": "may have at most {max_length}, has {actual_length}",
+    "string_too_short": "needs at least {min_length} characters",
+    "string_too_long": "may have at most {max_length} characters",
     "string_pattern_mismatch": "does not have the form {pattern}",
-    "literal_error": "is none of {expected}",
-    "enum": "is none of {expected}",
+    "literal_error": "must be one of {expected}",
+    "enum": "must be one of {expected}",
     "union_tag_invalid": "{discriminator} is {tag}; use one of {expected_tags}",
     "union_tag_not_found": "{discriminator} is missing",
     "int_from_float": "must be a whole number",
@@ -48,7 +48,7 @@ _KINDS = (
 )
 """Beginning of the kind of fault -> what is said, for values of another type."""
 _FORMS = {
-    r"^[A-Za-z0-9_.-]+$": "may hold only letters, digits, _, . and -",
+    r"^[A-Za-z0-9_.-]+$": "may contain only letters, digits, _, . and -",
     r"^[a-z]+://.+$": "must be an address such as tcp://host:8786",
 }
 """Pattern of a text -> the same in words."""
@@ -93,7 +93,7 @@ def _one(fault: dict[str, Any], kind: type[BaseModel] | None) -> str:
     if type_ == "missing":
         return "is missing"
     if type_ == "extra_forbidden":
-        return f"there is no such setting{_near(fault['loc'], kind)}"
+        return f"unknown setting{_near(fault['loc'], kind)}"
     if type_ == "string_pattern_mismatch" and context.get("pattern") in _FORMS:
         words = _FORMS[context["pattern"]]
     elif type_ in _WORDS:
@@ -118,7 +118,7 @@ def _near(location: tuple[int | str, ...], kind: type[BaseModel] | None) -> str:
     if not known:
         return ""
     near = difflib.get_close_matches(str(location[-1]), known, 1)
-    return f"; did you mean {near[0]}" if near else f"; there are {', '.join(known)}"
+    return f"; did you mean {near[0]}" if near else f"; choose one of {', '.join(known)}"
 
 
 def _names(location: tuple[int | str, ...], kind: type[BaseModel] | None) -> list[str]:

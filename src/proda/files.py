@@ -73,7 +73,7 @@ def reading(
     except IsADirectoryError as error:
         raise kind(f"{path}: this is a folder; expected a {what}.") from error
     except PermissionError as error:
-        raise kind(f"{path}: you are not permitted to read it. Check its permissions.") from error
+        raise kind(f"{path}: permission denied. Check the permissions of the file.") from error
     except RecursionError as error:
         raise kind(f"{path}: nested too deeply to be read as a {what}.") from error
     except Exception as error:
@@ -101,7 +101,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     _check_target(target)
     if target.is_dir():
-        raise FileError(f"{target}: a folder of this name is there; choose another name.")
+        raise FileError(f"{target}: a folder with this name exists; choose another name.")
     temporary = target.with_name(f".{target.name}.{_writer()}.part")
     unfinished.add(temporary)
     try:
@@ -181,7 +181,7 @@ def parse_toml(content: bytes, path: str, kind: type[ProdaError] = FileError) ->
 
 _MANGLED = re.compile(r"[A-Za-z]:(?:[\\/][^\n]*)?[\t\n\r\f\x08\x1b\0]\S")
 _BACKSLASH = (
-    " In double quotes a backslash and a letter mean another character; write a Windows path in "
+    " In double quotes a backslash starts an escape sequence; write a Windows path in "
     "single quotes, or with /: 'C:\\data\\new' or \"C:/data/new\"."
 )
 
@@ -330,7 +330,7 @@ def _check_columns(
             f"{', '.join(names[:20]) or 'none'}."
         )
     if twice := [n for n in dict.fromkeys(names) if names.count(n) > 1]:
-        raise kind(f"{path}: the column {twice[0]} is there twice.")
+        raise kind(f"{path}: the column {twice[0]} appears twice.")
 
 
 def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
@@ -465,7 +465,9 @@ def whole_folder(
     target = Path(path)
     _check_target(target)
     if target.exists() and not (target / marker).is_file():
-        raise FileError(f"{target} exists and is no {kind}; it is left alone. Choose another.")
+        raise FileError(
+            f"{target} exists and is not a {kind}; it was not changed. Choose another name."
+        )
     temporary = target.with_name(f".{target.name}.{_writer()}.part")
     retired = target.with_name(f".{target.name}.{_writer()}.old")
     unfinished.add(temporary)
@@ -592,7 +594,7 @@ def open_dataset(path: str | os.PathLike[str], result: bool = False) -> xr.Datas
     with reading(target, "Zarr store"):
         has_metadata = (target / "zarr.json").is_file()
     if not has_metadata:
-        raise FileError(f"{target}: a folder, but no Zarr store (it holds no zarr.json).")
+        raise FileError(f"{target}: a folder, but not a Zarr store (it holds no zarr.json).")
     with reading(target, "Zarr store"):
         sealed = check_store(target)
         dataset = open_lazily(target, "zarr", functools.partial(_variable, target), chunked=True,

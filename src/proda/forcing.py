@@ -303,7 +303,7 @@ def conversion(
     if given not in accepted:
         known = ", ".join(repr(u) for u in (unit, *accepted))
         raise ForcingError(
-            f"{name} is in {given!r}, which is not understood; known units: {known}."
+            f"{name} is in {given!r}, which is not recognised; known units: {known}."
         )
     return accepted[given]
 

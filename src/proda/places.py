@@ -53,8 +53,8 @@ def check_sites(
     if (count > 1).any():
         first = unique[count > 1][0]
         raise kind(
-            f"{where}: site {first} is there {int(count[unique == first][0])} times "
-            f"({int((count > 1).sum()):,} sites more than once); each must be there once."
+            f"{where}: site {first} appears {int(count[unique == first][0])} times "
+            f"({int((count > 1).sum()):,} sites more than once); each must appear once."
         )
     for what, values, limit in (
         ("latitude", latitude, 90.0), ("longitude", longitude, LONGEST_TURN)

@@ -235,13 +235,13 @@ def test_paths_are_relative_to_the_settings(tmp_path, csv_settings):
     [
         (
             ("min_layers = 2", "min_layer = 2"),
-            r"study.toml: rules.min_layer: there is no such setting; did you mean min_layers",
+            r"study.toml: rules.min_layer: unknown setting; did you mean min_layers",
         ),
-        (("min_layers = 2", "min_layers = 0"), r"rules.min_layers: must be 1 or more"),
+        (("min_layers = 2", "min_layers = 0"), r"rules.min_layers: must be at least 1"),
         (('reader = "csv"', 'reader = "wosis"'), r"source.0: .*wosis; .*'wosis2019'"),
         (('unit = "g kg-1"', 'unit = "ppm"'), r"soc: unit 'ppm' is not known"),
         (("[rules]", "[rules"), r"study.toml: cannot be read as settings"),
-        (('name = "survey"', 'name = "my survey"'), r"name: may hold only letters"),
+        (('name = "survey"', 'name = "my survey"'), r"name: may contain only letters"),
     ],
 )
 def test_wrong_settings_are_named(tmp_path, change, message):
@@ -296,7 +296,7 @@ def test_commands(tmp_path, toml, monkeypatch):
     [
         (["check"], "Give either --settings FILE or --source READER:PATH"),
         (["check", "--source", "tidy"], "give READER:PATH"),
-        (["check", "--source", "tidy:/nowhere"], "holds no profiles.parquet"),
+        (["check", "--source", "tidy:/nowhere"], "contains no profiles.parquet"),
         (["check", "--source", "csv:x.csv"], "csv need a column mapping in a settings file"),
         (["summary", "/nowhere"], "summary.json: there is no such file"),
     ],

@@ -56,15 +56,15 @@ FAULTS = [
     ("quote", line(8, 'p6\t"6.5\tnone\tf\n'), r"line 8, column 2 \(depth\): .* has 2 columns"),
     ("latin", line(8, "p6\t6.5\tcafé\tf\n").encode("latin-1"),
      r"line 8, column 3 \(note\): byte 0xe9 is not utf-8"),
-    ("zero", line(8, "p6\t6.5\tno\0ne\tf\n"), r"line 8, column 3 \(note\): holds a zero byte"),
+    ("zero", line(8, "p6\t6.5\tno\0ne\tf\n"), r"line 8, column 3 \(note\): contains a zero byte"),
     ("cut", GOOD[: GOOD.index("p40") + 6], r"line 42, column 2 \(depth\): the file ends inside"),
     ("cut in the last value", GOOD[:-1], r"line 51, column 4 \(litter\): the file ends inside"),
     ("utf-16", GOOD.encode("utf-16"), r"this is UTF-16 text .*Save it as CSV UTF-8"),
     ("delimiter", GOOD.replace("\t", ";"), r"line 1: .*no tab but 3 times semicolon: the"),
     ("column", GOOD.replace("depth", "depht"), r"line 1: the column depth is missing. It has: id"),
-    ("twice", GOOD.replace("note", "depth", 1), r"line 1: the column depth stands there twice"),
+    ("twice", GOOD.replace("note", "depth", 1), r"line 1: the column depth appears twice"),
     ("empty", "", r"line 1: the file is empty"),
-    ("zeros", b"id\t" + bytes(1000), r"line 1, column 2: holds a zero byte"),
+    ("zeros", b"id\t" + bytes(1000), r"line 1, column 2: contains a zero byte"),
 ]  # fmt: skip
 
 
@@ -90,7 +90,9 @@ def test_cut_and_damaged_gzip(tmp_path):
     )
     whole = gzip.compress(text.encode())
     assert len(read(write(tmp_path, whole, "whole.tsv.gz"))) == 5000
-    with pytest.raises(FileError, match=r"cut.tsv.gz, line \d+, column 1 \(id\): .*cut or damaged"):
+    with pytest.raises(
+        FileError, match=r"cut.tsv.gz, line \d+, column 1 \(id\): .*truncated or damaged"
+    ):
         read(write(tmp_path, whole[: len(whole) // 2], "cut.tsv.gz"))
     broken = bytearray(whole)
     broken[len(whole) // 2] ^= 255
@@ -149,7 +151,7 @@ def test_any_block_size_reads_the_same(tmp_path, values, block):
 
 @pytest.mark.parametrize("encoding", ["utf-16", "klingon"])
 def test_encodings_that_cannot_be_read(tmp_path, encoding):
-    with pytest.raises(FileError, match=rf"{encoding}.* (is not read; convert|is not known)"):
+    with pytest.raises(FileError, match=rf"{encoding}( is not supported; convert|')"):
         read(write(tmp_path, GOOD), Dialect("\t", encoding=encoding))
 
 

@@ -122,16 +122,16 @@ def as_bytes(content):
         (text().encode("utf-16"), {}, "UTF-16 text"),
         (b"PAR1....", {}, "Parquet"),
         ("\ufeff" + text(), {"encoding": "cp1252"}, "byte order mark of UTF-8"),
-        ("sep=;\n" + text(), {}, "line 1: says that the delimiter is ';'"),
+        ("sep=;\n" + text(), {}, "line 1: states that the delimiter is ';'"),
         (text(header=HEADER), {"columns": COLUMNS | {"ph": {"column": "pH"}}}, "pH is missing"),
         (text([["", "", "", "cm", "cm", "%", "g cm-3"], *rows()]), {}, "line 2, column 1"),
         (text([["id", "deg", "", "cm", "cm", "%", "g"], *rows()]), {}, "line 2, column 2 .*units"),
         (text([[*r[:3], "٠", *r[4:]] for r in rows()]), {}, "line 2, column 4 .*digits 0-9"),
         (text([[*r[:6], "<0.1"] for r in rows()]), {}, "line 2, column 7 .*limit of detection"),
         (text([[*r, ""] for r in rows()]), {}, "line 2, .*ends with a delimiter"),
-        (text(header=[*HEADER[:-1], "OC"]), {}, "OC stands there twice"),
-        (text().splitlines()[0] + "\n", {}, "holds a header but no rows"),
-        (text().splitlines()[0], {}, "holds a header but no rows"),
+        (text(header=[*HEADER[:-1], "OC"]), {}, "OC appears twice"),
+        (text().splitlines()[0] + "\n", {}, "contains a header but no rows"),
+        (text().splitlines()[0], {}, "contains a header but no rows"),
         (text().replace("\nP1,", "\n,", 1), {}, r"line 2, column 1 \(PEDON\): there is no iden"),
     ],
 )
@@ -150,7 +150,8 @@ def test_an_endless_line_does_not_fill_the_memory(tmp_path):
 def test_a_last_line_without_an_end_is_said(tmp_path):
     summary, *_ = built(tmp_path, text()[:-2])
     assert said(
-        summary, "last line has no line end. If the file was cut there, its last value '1.'"
+        summary,
+        "last line has no line ending. If the file was truncated there, its last value '1.'",
     )
 
 
@@ -216,10 +217,10 @@ def test_closed_vocabularies(tmp_path, name):
 
 
 def test_vocabularies_of_settings(tmp_path):
-    with pytest.raises(ObservationError, match=r"rules.exclude_soc_basis.0: is none of .*LOI"):
+    with pytest.raises(ObservationError, match=r"rules.exclude_soc_basis.0: must be one of .*LOI"):
         settings(tmp_path, text(), rules={"exclude_soc_basis": ["LOI"]})
     columns = COLUMNS | {"litter": {"column": "OC", "values": {"yes": "perhaps"}}}
-    with pytest.raises(ObservationError, match=r"values: 'perhaps' is none of"):
+    with pytest.raises(ObservationError, match=r"values: 'perhaps' is not one of"):
         settings(tmp_path, text(), columns)
     summary, *_ = built(tmp_path, text(), rules={"prefer": ["surveys"]})
     assert said(summary, "rules.prefer names surveys")
@@ -291,7 +292,9 @@ def test_depths_from_the_top_of_the_litter(tmp_path):
     assert profiles.soc_stock[0] == pytest.approx(STOCK)
     assert rejected.reason.tolist() == ["litter"] * 4
     assert rejected.upper_depth.tolist() == [-0.14, -0.06] * 2
-    assert said(summary, "In 2 profiles (such as survey:P1, survey:P2) depths count from the top")
+    assert said(
+        summary, "In 2 profiles (such as survey:P1, survey:P2) depths are measured from the top"
+    )
 
 
 def test_litter_that_moves_nothing(tmp_path):
@@ -299,7 +302,7 @@ def test_litter_that_moves_nothing(tmp_path):
     for content in (with_litter([(0, 8)], 0), with_litter([(-8, 0)], 0)):
         summary, _, layers, _ = built(tmp_path, content, LITTER)
         assert layers.upper_depth.tolist() == [0, 0.1, 0.3, 0.6] * 2
-        assert not said(summary, "depths count from the top")
+        assert not said(summary, "depths are measured from the top")
     table = [r for r in rows() if r[3] != "30"]
     content = text([[*r, "f"] for r in table] + [[*r, "t"] for r in rows() if r[3] == "30"],
                    [*HEADER, "LIT"])  # fmt: skip
@@ -468,9 +471,9 @@ def test_a_pool_of_other_fitting_types(tmp_path):
 @pytest.mark.parametrize(
     ("file", "column", "values", "words"),
     [
-        ("layers", "clay_pct", lambda n: pa.array([[]] * n), "holds list"),
-        ("layers", "soc_g_kg", lambda n: pa.array(["1"] * n), "holds string; expected numbers"),
-        ("profiles", "profile_id", lambda n: pa.array([{"a": 1}] * n), "holds struct"),
+        ("layers", "clay_pct", lambda n: pa.array([[]] * n), "contains list"),
+        ("layers", "soc_g_kg", lambda n: pa.array(["1"] * n), "contains string; expected numbers"),
+        ("profiles", "profile_id", lambda n: pa.array([{"a": 1}] * n), "contains struct"),
         ("profiles", "treated", lambda n: pa.array([1.0] * n), "expected true or false"),
         ("profiles", "depth_bounds", lambda n: pa.array(["guess"] * n), "'guess' is not known"),
         ("layers", "soc_basis", lambda n: pa.array(["LOI"] * n), "'LOI' is not known"),
@@ -485,12 +488,12 @@ def test_columns_of_a_pool_that_are_there_twice_or_absent(tmp_path):
     def twice(name, table):
         return table.append_column("soc_g_kg", table["soc_g_kg"]) if name == "layers" else table
 
-    with pytest.raises(FileError, match=r"layers.parquet: the column soc_g_kg stands there twice"):
+    with pytest.raises(FileError, match=r"layers.parquet: the column soc_g_kg appears twice"):
         build(pool(tmp_path, twice), None)
     with pytest.raises(FileError, match=r"profiles.parquet: lacks the column lat"):
         build(pool(tmp_path, lambda name, t: t.drop_columns("lat") if name == "profiles" else t),
               None)  # fmt: skip
-    with pytest.raises(FileError, match=r"layers.parquet: holds no rows"):
+    with pytest.raises(FileError, match=r"layers.parquet: contains no rows"):
         build(pool(tmp_path, lambda name, t: t.slice(0, 0 if name == "layers" else None)), None)
 
 

@@ -92,5 +92,5 @@ def test_koeppen_zones(tmp_path):
         np.array([40.0, 40.0, -40.0, -40.0]), np.array([-80, 80, -80, 80.0]), path
     )
     assert found.tolist() == ["A tropical", "B arid", "D cold", "unknown"]
-    with pytest.raises(ObservationError, match="holds no other"):
+    with pytest.raises(ObservationError, match="contains no other"):
         zones.koeppen(np.zeros(1), np.zeros(1), path, "other")

@@ -101,7 +101,7 @@ def test_tidy_broken_file(pool):
     with pytest.raises(FileError, match=r"layers.parquet: lacks the column upper_depth_cm"):
         collect(TidySource(name="pool", folder=pool))
     path.unlink()
-    with pytest.raises(FileError, match=r"holds no layers.parquet"):
+    with pytest.raises(FileError, match=r"contains no layers.parquet"):
         TidySource(name="pool", folder=pool).files()
 
 
@@ -176,7 +176,7 @@ def test_wosis2019_counts_what_it_cannot_use(tmp_path):
 
 def test_wosis2019_needs_a_density(tmp_path):
     source = wosis_2019(tmp_path / "w", CHEMICAL, [(2, 0, 10, {"clay": 20})])
-    with pytest.raises(FileError, match=r"layers_physical.tsv, line 1: holds no bulk density"):
+    with pytest.raises(FileError, match=r"layers_physical.tsv, line 1: contains no bulk density"):
         collect(source)
 
 
@@ -184,7 +184,9 @@ def test_wosis2019_cut_file(tmp_path):
     source = wosis_2019(tmp_path / "w", CHEMICAL, [(2, 0, 10, {"bdfiod": 1.2})])
     path = source.folder / "wosis_201909_layers_chemical.tsv"
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(FileError, match=r"layers_chemical.tsv, line 5, column \d+ \(\w+\): .*cut"):
+    with pytest.raises(
+        FileError, match=r"layers_chemical.tsv, line 5, column \d+ \(\w+\): .*truncated"
+    ):
         collect(source)
 
 

@@ -36,7 +36,7 @@ def assimilate(
     forcing: Annotated[
         Path | None, typer.Argument(help="Forcing at sites, of `proda forcing at-sites`.")
     ] = None,
-    folder: Annotated[Path | None, typer.Argument(help="Where the run is kept; new.")] = None,
+    folder: Annotated[Path | None, typer.Argument(help="New folder for the run.")] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Resume this run; its settings come from its folder.")
     ] = None,
@@ -62,28 +62,32 @@ def assimilate(
     ] = None,
     profiles_moved_to: Annotated[
         Path | None,
-        typer.Option(help="With --resume: where the profiles of the run lie now, if moved."),
+        typer.Option(
+            help="With --resume: the new place of the run's profiles, if they were moved."
+        ),
     ] = None,
     forcing_moved_to: Annotated[
         Path | None,
-        typer.Option(help="With --resume: where the forcing of the run lies now, if moved."),
+        typer.Option(help="With --resume: the new place of the run's forcing, if it was moved."),
     ] = None,
     accept_versions: Annotated[
         bool,
         typer.Option(
             "--accept-versions",
-            help="With --resume: continue a run that other versions of proda or JAX began.",
+            help="With --resume: continue a run that was started by other versions of proda or "
+            "JAX.",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and how much disk it takes.")
+        bool,
+        typer.Option("--dry-run", help="Print what would be computed, and the disk space needed."),
     ] = False,
 ) -> None:
     """Estimate a model's parameters at every profile by Markov chain Monte Carlo.
 
-    Draws, diagnostics and fitted profiles are kept in the run folder. A run that is stopped
-    (Ctrl-C, --stop-after, a crash) is continued with --resume, to the same draws. Exit status 75
-    means that it stopped in time and can be resumed.
+    Draws, diagnostics and fitted profiles are written to the run folder. A run that was stopped
+    (Ctrl-C, --stop-after, a crash) is resumed with --resume and gives the same draws. Exit status
+    75 means that the run stopped before its time limit and can be resumed.
     """
     from proda.cli.console import console
     from proda.errors import AssimilationError
@@ -92,8 +96,8 @@ def assimilate(
     if resume is not None:
         if profiles is not None:
             raise AssimilationError(
-                f"--resume {resume} uses the settings and data of that run; name no others. If the "
-                "data were moved: --profiles-moved-to, --forcing-moved-to."
+                f"--resume {resume} uses the settings and data of that run; do not give others. If "
+                "the data were moved: --profiles-moved-to, --forcing-moved-to."
             )
         run = Run(resume)
         _refuse_other_settings(context, run)
@@ -104,7 +108,7 @@ def assimilate(
                 raise AssimilationError(f"--{name.replace('_', '-')} needs --resume FOLDER.")
         if profiles is None or forcing is None or folder is None:
             raise AssimilationError(
-                "Name the profiles, the forcing and a new folder, or pass --resume FOLDER."
+                "Give the profiles, the forcing and a new folder, or pass --resume FOLDER."
             )
         settings = check(
             model=model, variant=variant, sampler=sampler, options=_options(option or []),
@@ -118,17 +122,16 @@ def assimilate(
         left_out = len((run.folder / "left_out.csv").read_text().splitlines()) - 1
         if left_out:
             console.print(
-                f"{left_out:,} profiles have no forcing and are left out: "
-                f"{run.folder / 'left_out.csv'}"
+                f"{left_out:,} profiles without forcing are left out: {run.folder / 'left_out.csv'}"
             )
     if not run.problem.sampler.exact:
         console.print(
-            f"The sampler {run.settings.sampler!r} is for comparison only: its draws are NO "
+            f"The sampler {run.settings.sampler!r} is for comparison only: its draws are NOT a "
             "posterior.",
             style="bold",
         )
     if run.complete:
-        console.print(f"{run.folder} is finished.")
+        console.print(f"{run.folder}: the run is already finished.")
     else:
         _work(run, _cores(workers), seconds(stop_after), cluster, accept_versions)
     _summary(run)
@@ -170,9 +173,9 @@ def _refuse_other_settings(context: typer.Context, run: Run) -> None:
             differ.append((f"--option {name}={wanted}", value))
     if differ:
         raise AssimilationError(
-            f"--resume {run.folder}: settings of a run that has begun cannot be changed: "
+            f"--resume {run.folder}: the settings of a run cannot be changed once it has started: "
             + "; ".join(f"{given} (the run has {value})" for given, value in differ)
-            + ". Leave them out, or start a new run in another folder."
+            + ". Remove these options, or start a new run in another folder."
         )
 
 
@@ -189,7 +192,7 @@ def _dry_run(
         run = create(Path(empty) / "run", settings, profiles, forcing, n_sites=sites)
         n = run.description.n_sites
         print_table(
-            f"What assimilating {settings.model} would take",
+            f"Predicted cost of assimilating {settings.model}",
             ["", ""],
             [
                 ("sites", f"{n:,}"),
@@ -244,7 +247,7 @@ def _work(run: Run, workers: int, limit: float | None, cluster: Path | None, acc
         except KeyboardInterrupt:
             bar.stop()
             errors.print(
-                f"What is done is kept. Resume with: proda assimilate --resume {run.folder}",
+                f"Finished work is kept. Resume with: proda assimilate --resume {run.folder}",
                 highlight=False, soft_wrap=True,
             )  # fmt: skip
             raise
@@ -298,7 +301,7 @@ def _summary(run: Run) -> None:
         (f"NSE > {limits.min_nash_sutcliffe:g}", f"{int(fitting.sum()):,}", _share(fitting)),
         ("both", f"{int((converged & fitting).sum()):,}", _share(converged & fitting)),
     ]
-    label = "" if run.problem.sampler.exact else " (NO posterior: published sampler)"
+    label = "" if run.problem.sampler.exact else " (NOT a posterior: published sampler)"
     print_table(
         f"{run.settings.model} ({run.settings.variant}) at its sites{label}",
         ["", "sites", "%"], rows, right=(1, 2),
@@ -310,7 +313,7 @@ def _summary(run: Run) -> None:
             f"{found.sizes['chain'] * run.settings.draws} draws"
         )
     console.print(f"Written: {run.folder / 'posterior.zarr'}, summary.nc")
-    console.print(f"Look closer with: proda diagnose {run.folder}")
+    console.print(f"Next step: proda diagnose {run.folder}")
 
 
 def _share(which: Any) -> str:
@@ -330,7 +333,7 @@ def _options(pairs: list[str]) -> dict[str, int | bool]:
             values[name] = whole_number(text) if truth is None else truth
         except ValueError as error:
             raise AssimilationError(
-                f"--option {pair}: expected NAME=WHOLE NUMBER, or NAME=true or false."
+                f"--option {pair}: expected NAME=INTEGER, NAME=true or NAME=false."
             ) from error
     return values
 

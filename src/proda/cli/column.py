@@ -29,7 +29,9 @@ def column(
     forcing: Annotated[
         Path | None, typer.Argument(help="Forcing at sites (netCDF or Zarr).")
     ] = None,
-    example: Annotated[bool, typer.Option("--example", help="Use six made-up columns.")] = False,
+    example: Annotated[
+        bool, typer.Option("--example", help="Use six built-in example columns.")
+    ] = False,
     model: Annotated[str, typer.Option(help="Model name; see `proda models`.")] = "clm5",
     variant: Annotated[str, typer.Option(help="default, or published.")] = "default",
     parameters: Annotated[
@@ -42,12 +44,16 @@ def column(
     components: Annotated[
         bool, typer.Option("--components", help="Add the system-level components.")
     ] = False,
-    output: Annotated[Path | None, typer.Option(help="Write the result here (netCDF).")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw it here (.png, .pdf, .svg).")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the result to this file (netCDF).")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the result to this file (.png, .pdf, .svg).")
+    ] = None,
 ) -> None:
     """Simulate the steady state of every column of a forcing file.
 
-    Parameters are the model's defaults, unless a file or `--set` gives others.
+    Parameters have the model's default values unless a file or `--set` gives others.
     """
     import proda
     from proda.cli.console import console, progress
@@ -55,7 +61,7 @@ def column(
     from proda.files import open_dataset, write_netcdf
 
     if (forcing is None) == (not example):
-        raise ForcingError("Name one forcing file, or pass --example for made-up columns.")
+        raise ForcingError("Give one forcing file, or pass --example for the built-in columns.")
     loaded = proda.load_model(model, variant)
     sites = proda.Forcing.from_dataset(
         proda.example_columns() if forcing is None else open_dataset(forcing)

@@ -34,7 +34,7 @@ def compare(
     ] = None,
     end_to_end: Annotated[
         list[str] | None,
-        typer.Option("--end-to-end", help="NAME=FILE: map of networks that learnt end to end."),
+        typer.Option("--end-to-end", help="NAME=FILE: map of networks trained end to end."),
     ] = None,
     default: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE: map with default parameters.")
@@ -67,7 +67,7 @@ def compare(
         typer.Option("--output", "-o", help="Folder to write; by default RUN/comparison."),
     ] = None,
     plots: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder (made if absent).")
+        Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
     ] = None,
 ) -> None:
     """Compare models before and after learning from profiles, and judge the paper's findings.
@@ -83,12 +83,14 @@ def compare(
              "end_to_end_network": end_to_end_network}  # fmt: skip
     if (run is None) == (not model and not end_to_end):
         raise ComparisonError(
-            "Give either the folder of a study, or --model (--end-to-end) NAME=FILE twice."
+            "Give either the folder of a study, or --model (--end-to-end) NAME=FILE for at least "
+            "two "
+            "models."
         )
     if run is not None:
         if any(named.values()):
             raise ComparisonError(
-                "--default, --summary, --sites and networks go with --model or --end-to-end."
+                "--default, --summary, --sites and networks need --model or --end-to-end."
             )
         files = files_of_run(run)
         covariates = covariates or covariates_of_run(run)
@@ -96,7 +98,7 @@ def compare(
     else:
         files = _named_files({key: value or [] for key, value in named.items()})
     if output is None:
-        raise ComparisonError("Say where to write: --output FOLDER.")
+        raise ComparisonError("Give the folder to write: --output FOLDER.")
     if forcing is not None:
         files = {name: replace(each, forcing=forcing) for name, each in files.items()}
     with progress("steps") as bar:
@@ -136,7 +138,7 @@ def _print(result: Comparison) -> None:
     table = result.tables["correlations"]
     print_table(
         "Agreement of the models over land",
-        ["variable", "models", "state", "r", "95 %", "cells", "worth", "concordance", "bias"],
+        ["variable", "models", "state", "r", "95 %", "cells", "effective", "concordance", "bias"],
         [[r["variable"] + (" (log)" if r["scale"] == "log" else ""),
           f"{r['first']}, {r['second']}", r["state"], formatted(r["r"], ".2f"),
           f"{formatted(r['low'], '.2f')} to {formatted(r['high'], '.2f')}", f"{r['n']:,}",
@@ -145,7 +147,7 @@ def _print(result: Comparison) -> None:
          for _, r in table.iterrows()],
         right=(3, 4, 5, 6, 7, 8),
     )  # fmt: skip
-    console.print("worth: number of independent cells (modified t test). bias: second - first.",
+    console.print("effective: number of independent cells (modified t test). bias: second - first.",
                   highlight=False, soft_wrap=True)  # fmt: skip
     _print_totals(result.tables["totals"])
     told = result.tables["preference"]
@@ -153,7 +155,7 @@ def _print(result: Comparison) -> None:
         rows = told[(told["criterion"] == "log_evidence") & (told["sites"] > 0)]
         print_table(
             "Log evidence at sites, second model - first",
-            ["zone", "models", "sites", "median", "95 %", "first by 3", "second by 3"],
+            ["zone", "models", "sites", "median", "95 %", "first > 3", "second > 3"],
             [[r["zone"], f"{r['first']}, {r['second']}", f"{r['sites']:,}",
               formatted(r["median"], "+.2f"),
               f"{formatted(r['low'], '+.2f')} to {formatted(r['high'], '+.2f')}",

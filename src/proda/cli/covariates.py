@@ -39,9 +39,9 @@ def build(
     ] = None,
     limit_km: float = option(NearestSettings, "limit_km"),
 ) -> None:
-    """Build the table of covariates of sites, or of every land cell, by one code path.
+    """Build the table of covariates of sites, or of every land cell.
 
-    Categories keep their meanings; nothing is filled, and the missing shares are printed.
+    Categories keep their meanings. Missing values are not filled; their shares are printed.
     """
     from proda.cli.forcing import print_sites
     from proda.drivers import covariates, sampling
@@ -59,11 +59,12 @@ def build(
         left_out = left_out_of(out)
         if table.empty:
             raise CovariateError(
-                f"{sites}: none of its {len(rows):,} sites is within reach: {nearest.counts()}."
+                f"{sites}: none of its {len(rows):,} sites is near a usable cell: "
+                f"{nearest.counts()}."
             )
     share = covariates.missing_shares(table, opened)
     lacking = [(name, f"{value:.3%}") for name, value in share.items() if value > 0]
-    title = f"{len(lacking)} of {len(share)} covariates are missing somewhere"
+    title = f"{len(lacking)} of {len(share)} covariates have missing values"
     kinds = [
         (c.name, len(c.classes or {}), table[c.name].nunique(), _most_common(table[c.name]))
         for c in opened.covariates
@@ -73,12 +74,12 @@ def build(
     if sites is not None:
         sampling.write_left_out(nearest, left_out)
         print_sites(nearest, len(rows), left_out)
-    print_table(title, ["covariate", "rows without"], lacking, right=[1])
-    print_table("Categories", ["covariate", "classes", "met here", "most common"], kinds,
+    print_table(title, ["covariate", "missing rows"], lacking, right=[1])
+    print_table("Categories", ["covariate", "classes", "present", "most common"], kinds,
                 right=[1, 2])  # fmt: skip
     if notes := str(opened.dataset.attrs.get(NOTES, "")):
         console.print(notes, style="yellow", soft_wrap=True, markup=False)
-    console.print(f"Wrote {len(table):,} rows x {len(share)} covariates to {out}")
+    console.print(f"Written: {out}, {len(table):,} rows x {len(share)} covariates")
 
 
 def _most_common(values: pd.Series) -> str:

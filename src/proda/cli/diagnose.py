@@ -1,4 +1,4 @@
-"""`proda diagnose`: which sites of a finished assimilation can be learnt from, and why not."""
+"""`proda diagnose`: which sites of a finished assimilation are fit to train on."""
 
 from __future__ import annotations
 
@@ -30,24 +30,26 @@ def diagnose(
     min_ess: float | None = option(FilterSettings, "min_ess"),
     output: Annotated[
         Path | None,
-        typer.Option(help="Write the posteriors of the kept sites, for the network (.nc, .zarr)."),
+        typer.Option(help="Write the posteriors of the kept sites, to train networks on (.nc, "
+                          ".zarr)."),
     ] = None,
     table: Annotated[
         Path | None, typer.Option(help="Write one row per site, with its verdict (CSV).")
     ] = None,
     plots: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder (made if absent).")
+        Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
     ] = None,
     site: Annotated[
         str | None,
-        typer.Option(help="Site whose chains are drawn; by default the one that mixes worst."),
+        typer.Option(help="Site whose chains are drawn; by default the one with the poorest "
+                          "mixing."),
     ] = None,
     land_mask: Annotated[
         Path | None,
         typer.Option(help="File with land_fraction or land_mask: drawn behind the map of sites."),
     ] = None,
 ) -> None:  # fmt: skip
-    """Judge the sites of a finished run; write those that pass, a table, and figures.
+    """Judge the sites of a finished run; write the posteriors of those that pass.
 
     The default limits are the published ones: mean Gelman-Rubin statistic below 1.05,
     Nash-Sutcliffe efficiency above 0. An undefined statistic passes no limit that is set.
@@ -58,7 +60,7 @@ def diagnose(
     from proda.study.diagnosis import draw, write_kept, write_table
 
     if plots is None and (site is not None or land_mask is not None):
-        raise AssimilationError("--site and --land-mask are for the figures: give --plots, too.")
+        raise AssimilationError("--site and --land-mask apply to the figures; they need --plots.")
     draws, summary = open_posterior(folder)
     limits = FilterSettings(
         max_gelman_rubin=max_gelman_rubin, min_nse=min_nse, max_rhat=max_rhat, min_ess=min_ess
@@ -106,7 +108,7 @@ def _print(found: Assessment) -> None:
         right=range(1, 6),
     )  # fmt: skip
     console.print("ESS, R-hat: of the worst parameter. k > 0.7: share of sites whose PSIS-LOO is "
-                  "not to be trusted.", highlight=False, soft_wrap=True)  # fmt: skip
+                  "unreliable.", highlight=False, soft_wrap=True)  # fmt: skip
     fits = {
         "sampled": layer_fit(found, found.sampled),
         "kept": layer_fit(found, found.kept),
@@ -121,13 +123,15 @@ def _print(found: Assessment) -> None:
         right=range(1, 8),
     )  # fmt: skip
     console.print(
-        "RMSE: kg m-3. mean: interval of the modelled mean, which needs not hold a measured value; "
+        "RMSE: kg m-3. mean: interval of the modelled mean, which need not contain a measured "
+        "value; "
         "predicted: with the log-normal error of a measurement. These layers were fitted, so the "
-        "predicted intervals tend to hold more of them than of new ones.",
+        "predicted intervals tend to contain more of them than of new layers.",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     if left_out := int(fits["sampled"]["no_logarithm"]):
-        console.print(f"{left_out:,} layers modelled or measured as 0 count in the RMSE only.",
+        console.print(f"{left_out:,} layers with a modelled or measured value of 0 enter the "
+                      "RMSE only.",
                       highlight=False, soft_wrap=True)  # fmt: skip
     print_table(
         f"{said}Parameters by information gain: medians over {found.sampled.sum():,} sites",

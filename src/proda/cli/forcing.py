@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from proda.drivers.summary import ForcingSummary
 
 forcing_app = typer.Typer(
-    no_args_is_help=True, help="Make, sample and describe the forcing of soil columns."
+    no_args_is_help=True, help="Create, sample and describe the forcing of soil columns."
 )
 app.add_typer(forcing_app, name="forcing")
 
-_Out = Annotated[Path, typer.Argument(help="Zarr store to write; replaced if it is there.")]
+_Out = Annotated[Path, typer.Argument(help="Zarr store to write; an existing one is replaced.")]
 
 
 @contextmanager
@@ -47,15 +47,15 @@ def from_climate(
     w_floor: float = option(ClimateSettings, "w_floor"),
     name: Annotated[
         list[str] | None,
-        typer.Option("--name", help="OURS=THEIRS, for a variable that is called otherwise."),
+        typer.Option("--name", help="OURS=THEIRS, for a variable with another name in the file."),
     ] = None,
     rules: str = option(ClimateSettings, "rules"),
     drainage: Path | None = option(ClimateSettings, "drainage"),
 ) -> None:
-    """Estimate forcing from annual climate; says so in the file's attributes.
+    """Estimate forcing from annual climate; the file's attributes state how.
 
     Soil temperature is an annual wave damped with depth, the water scalar follows from saturation,
-    texture and freezing, litter inputs from NPP. `docs/drivers.md` gives every rule.
+    texture and freezing, and litter inputs from NPP. `docs/drivers.md` states every rule.
     """
     from proda.drivers import climate as driver
     from proda.drivers.climate_input import join_drainage, open_climate
@@ -91,7 +91,7 @@ def from_clm(
     surface: Annotated[
         Path | None, typer.Option(help="Surface data with nbedrock or zbedrock, and sand.")
     ] = None,
-    years: Annotated[str, typer.Option(help="FIRST-LAST; all that the files hold if empty.")] = "",
+    years: Annotated[str, typer.Option(help="FIRST-LAST; by default all years in the files.")] = "",
     litter: Annotated[
         str,
         typer.Option(help="Litter inputs: auto, turnover, litterfall, npp, or a recipe (.toml)."),
@@ -100,16 +100,16 @@ def from_clm(
         str, typer.Option(help="Shares of NPP for CWD,ML,CL,LL; with --litter npp.")
     ] = "",
     w_floor: Annotated[
-        float, typer.Option(help="Least water scalar where it is made from SOILPSI.")
+        float, typer.Option(help="Minimum of the water scalar where it is derived from SOILPSI.")
     ] = 0.0,
 ) -> None:
-    """Make the monthly climatology of CLM/CESM history files (20 years in the study)."""
+    """Compute the monthly climatology of CLM/CESM history files (20 years in the study)."""
     from proda.drivers import clm
     from proda.errors import ForcingError
 
     *paths, out = history
     if not paths or out.suffix != ".zarr":
-        raise ForcingError("Give the history files and then the store to write, OUT.zarr.")
+        raise ForcingError("Give the history files, and last the store to write, OUT.zarr.")
     period = None
     if years:
         first, _, last = years.partition("-")
@@ -143,7 +143,7 @@ def at_sites(
     out: Annotated[Path, typer.Argument(help="Forcing of the sites to write (.zarr or .nc).")],
     limit_km: float = option(NearestSettings, "limit_km"),
 ) -> None:
-    """Take the forcing of each site's nearest usable cell; keep the distance.
+    """Take the forcing of each site's nearest usable cell, and record the distance.
 
     Sites without one are listed with their reason in OUT.left_out.csv.
     """
@@ -178,7 +178,9 @@ def add_properties(
     out: Annotated[Path, typer.Argument(help="Forcing to write (.zarr or .nc).")],
     profiles: Annotated[
         Path | None,
-        typer.Option(help="Layers of measured profiles (Parquet); what they measured counts."),
+        typer.Option(
+            help="Layers of measured profiles (Parquet); their measurements take precedence."
+        ),
     ] = None,
     limit_km: float = option(NearestSettings, "limit_km"),
 ) -> None:
@@ -203,7 +205,7 @@ def add_properties(
 def summary(
     forcing: Annotated[Path, typer.Argument(help="Forcing on a grid or at sites.")],
 ) -> None:
-    """Print where forcing comes from, its ranges, cells by reason, and litter totals."""
+    """Print the source of the forcing, its ranges, cells by reason, and litter totals."""
     from proda import cf
     from proda.drivers.summary import summarise
 
@@ -222,7 +224,7 @@ def plot(
     lon: Annotated[float | None, typer.Option(help="Longitude.")] = None,
     site: Annotated[str | None, typer.Option(help="Name of a site.")] = None,
 ) -> None:
-    """Draw the forcing of one place through depth and the year."""
+    """Draw the forcing of one place by depth and month."""
     from proda import cf
     from proda.drivers import sampling
     from proda.plots import style
@@ -232,15 +234,15 @@ def plot(
     column = sampling.one_place(dataset, lat, lon, site)
     style.save(forcing_at_place(column), out)
     far = column.attrs["distance_km"]
-    console.print(f"{column.attrs['place']}, {far:.1f} km from the place asked for; wrote {out}")
+    console.print(f"{column.attrs['place']}, {far:.1f} km from the requested place. Written: {out}")
 
 
 def print_sites(nearest: Nearest, n: int, left_out: Path) -> None:
     """Print how many sites were taken and left out by reason; the counts add up."""
     rows = [(reason, f"{count:,}") for reason, count in nearest.counts().items()]
-    print_table("Sites", ["what", "sites"], [*rows, ("all", f"{n:,}")], right=[1])
+    print_table("Sites", ["", "sites"], [*rows, ("all", f"{n:,}")], right=[1])
     if len(nearest.left_out):
-        console.print(f"Those left out, with reasons: {left_out}")
+        console.print(f"Sites left out, with the reason: {left_out}")
 
 
 def _write_judged(
@@ -263,7 +265,7 @@ def _print_summary(path: Path, found: ForcingSummary) -> None:
     print_table(f"{path}: {found.size}", ["attribute", "value"], rows)
     print_table(
         "Values",
-        ["variable", "unit", "least", "mean", "most", "missing"],
+        ["variable", "unit", "minimum", "mean", "maximum", "missing"],
         [
             (name, r["unit"], f"{r['min']:.4g}", f"{r['mean']:.4g}", f"{r['max']:.4g}",
              f"{r['missing']:,}")
@@ -274,7 +276,7 @@ def _print_summary(path: Path, found: ForcingSummary) -> None:
     if found.status:
         total = sum(found.status.values())
         cells = [(name, f"{count:,}") for name, count in found.status.items()]
-        print_table("Cells", ["why", "cells"], [*cells, ("all", f"{total:,}")], right=[1])
+        print_table("Cells", ["reason", "cells"], [*cells, ("all", f"{total:,}")], right=[1])
     if found.litter_total:
         pools = [(pool, f"{value:.3f}") for pool, value in found.litter_total.items()]
         total_input = sum(found.litter_total.values())

@@ -18,15 +18,15 @@ from proda.cli.console import console, errors, print_table
 )
 def get(
     name: Annotated[str, typer.Argument(help="Name in the catalogue; without it, a list.")] = "",
-    folder: Annotated[Path, typer.Option(help="Where to put the files; made if missing.")] = Path(),
+    folder: Annotated[Path, typer.Option(help="Folder for the files; created if absent.")] = Path(),
     catalogue: Annotated[
-        list[Path] | None, typer.Option(help="A catalogue of your own (TOML), added to ours.")
+        list[Path] | None, typer.Option(help="An additional catalogue (TOML).")
     ] = None,
     unpack: Annotated[bool, typer.Option("--unpack", help="Unpack zip archives too.")] = False,
 ) -> None:
-    """Download a public data set, continuing an interrupted download, and verify it.
+    """Download a public data set and verify it; an interrupted download is resumed.
 
-    Licence and citation are printed first: they are the data provider's terms for you.
+    The licence and the citation are printed first: the terms are those of the data provider.
     """
     from rich.progress import (
         BarColumn,
@@ -49,8 +49,9 @@ def get(
         return
     if name not in sources:
         raise DownloadError(
-            f"No data set {name} in the catalogue; it has {', '.join(sources)}. A table of your "
-            "own is added with --catalogue."
+            f"No data set {name} in the catalogue; choose one of {', '.join(sources)}. Add a "
+            "catalogue "
+            "of your own with --catalogue."
         )
     source = sources[name]
     terms = [("title", source.title), ("licence", source.licence), ("cite", source.citation),
@@ -80,8 +81,8 @@ def get(
         done.append((path, f"{path.stat().st_size:,}", size, checksum))
         if not remote.sha256 and not remote.size and told == [None]:
             errors.print(
-                f"{path.name}: neither the catalogue nor the server says how long it is, so that "
-                "it may have been cut short. Check it before you use it.",
+                f"{path.name}: neither the catalogue nor the server states its size, so the file "
+                "may be incomplete. Check it before you use it.",
                 style="yellow", markup=False,
             )  # fmt: skip
         if unpack and path.suffix.lower() == ".zip":
@@ -94,5 +95,5 @@ def get(
 def _unlisted_size(told: list[int | None]) -> str:
     """Say what stands behind the size of a file whose size the catalogue lacks."""
     if not told:
-        return "there already, not checked"
-    return "not known, not checked" if told[0] is None else "as the server said"
+        return "already present, not checked"
+    return "unknown, not checked" if told[0] is None else "as the server stated"

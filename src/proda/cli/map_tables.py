@@ -18,7 +18,7 @@ def carbon(value: float, form: str = ",.0f") -> str:
 
 
 def print_reasons(counts: Mapping[str, int], members: Mapping[str, int], n: int) -> None:
-    """Print why cells have an answer or none; the counts add up."""
+    """Print why cells have a result or none; the counts add up."""
     names = list(dict.fromkeys([*counts, *members]))
     rows = [[name, f"{counts.get(name, 0):,}", f"{members.get(name, 0):,}"] for name in names]
     total = ["all", f"{sum(counts.values()):,}", f"{sum(members.values()):,}"]
@@ -47,7 +47,7 @@ def print_totals(table: pd.DataFrame) -> None:
         print_table(f"Soil carbon, {WORDS[str(stock)]}, Pg C", ["", *_narrow(zones), "land"], rows,
                     right=range(1, len(zones) + 2))  # fmt: skip
     spread = " sd, 5 %, 95 %: of the members' totals." if table["sd"].notna().any() else ""
-    console.print(f"land: share of the land that a total covers.{spread}", highlight=False,
+    console.print(f"land: share of the land area that a total covers.{spread}", highlight=False,
                   soft_wrap=True)  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def print_comparison(table: pd.DataFrame, what: str = "references") -> None:
         ]
         print_table(f"Against {what}: {title}", ["", *_narrow(zones)], rows,
                     right=range(1, len(zones) + 1))  # fmt: skip
-    console.print("On the cells that both have, weighted by land.", highlight=False)
+    console.print("Over the cells that both maps have, weighted by land area.", highlight=False)
 
 
 def _narrow(zones: list[str]) -> list[str]:

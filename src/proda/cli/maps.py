@@ -25,11 +25,11 @@ _Reference = Annotated[
 ]
 _ReferenceVariable = Annotated[
     list[str] | None,
-    typer.Option(help="Of the reference: NAME, or STOCK=NAME; repeatable. Default: all whose "
-                      "name tells the depth."),
+    typer.Option(help="Variable of the reference: NAME, or STOCK=NAME; repeatable. By default all "
+                      "whose name states the depth."),
 ]  # fmt: skip
 _Plots = Annotated[
-    Path | None, typer.Option(help="Draw the figures into this folder (made if absent).")
+    Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
 ]
 
 
@@ -55,23 +55,25 @@ def map_(
     ] = None,
     draws: Annotated[
         bool,
-        typer.Option("--draws/--members", help="Members spread as far as the truth may lie, or "
-                     "the networks as trained."),
+        typer.Option("--draws/--members", help="Use calibrated draws, whose spread covers the "
+                                               "error, "
+                     "or the networks as trained."),
     ] = True,
     residual: Annotated[
         bool,
         typer.Option(
             "--residual",
-            help="Also carbon with what boosting adds to the network (`proda train --residual`): "
+            help="Also map carbon with the boosted residual added (`proda train --residual`), "
+                 "which "
             "carries no mechanism.",
         ),
     ] = False,
     missing: Annotated[
         str,
-        typer.Option(help="Cells that lack a covariate: leave_out, or median (fill and count)."),
+        typer.Option(help="Cells with a missing covariate: leave_out, or median (fill and count)."),
     ] = "leave_out",
     default: Annotated[
-        bool, typer.Option("--default", help="The model's ad hoc parameters everywhere.")
+        bool, typer.Option("--default", help="Use the model's default parameters everywhere.")
     ] = False,
     b: float | None = option(MapSettings, "b", "--b"),
     plant_types: Annotated[
@@ -84,12 +86,14 @@ def map_(
         Path | None, typer.Option(help="CSV with the columns type, b.")
     ] = None,
     mean_of: Annotated[
-        Path | None, typer.Option(help="Mean parameters of the sites `proda diagnose` kept.")
+        Path | None, typer.Option(help="Use the mean parameters of the sites that `proda "
+                                       "diagnose` kept.")
     ] = None,
     constant: Annotated[
         Path | None,
-        typer.Option(help="The constant calibrated on all profiles, of a network trained with "
-                     "--model."),
+        typer.Option(help="Use the constant that was calibrated on all profiles, of a network "
+                          "trained "
+                     "with --model."),
     ] = None,
     bounds: Annotated[
         str, typer.Option(help="Limits of parameters: physical, or prior.")
@@ -107,9 +111,9 @@ def map_(
 ) -> None:  # fmt: skip
     """Run a model on every land cell and write one CF netCDF file.
 
-    Parameters come from a network (--network), from the model's registry (--default), are the mean
-    of the accepted sites (--mean-of), or are the constant that was calibrated on all profiles
-    (--constant). An interrupted run continues when it is repeated.
+    Parameters come from a network (--network), are the model's defaults (--default), the mean of
+    the accepted sites (--mean-of), or the constant that was calibrated on all profiles
+    (--constant). Repeat the command to resume an interrupted run.
     """
     from proda.cli.console import console
     from proda.cli.map_tables import print_comparison, print_reasons, print_totals
@@ -137,7 +141,7 @@ def map_(
         common |= {"progress": step, "client": client}
         if network is not None:
             if covariates is None:
-                raise MapError("--network needs --covariates GRID.nc: what it predicts from.")
+                raise MapError("--network needs --covariates GRID.nc, from which it predicts.")
             made = from_files.map_network(
                 forcing, out, network=network, covariates=covariates, model=model,
                 variant=variant, draws=draws, residual=residual, missing=missing, **common,  # type: ignore[arg-type]
@@ -157,9 +161,9 @@ def map_(
                 plant_type_variable=plant_type_variable, b_table=b_table, **common,
             )  # fmt: skip
     if result.chunks_reused:
-        console.print(f"{result.chunks_reused} of {result.chunks} chunks were there already.")
+        console.print(f"{result.chunks_reused} of {result.chunks} chunks were already computed.")
     for why in result.chunks_redone:
-        console.print(f"Made again: {why}", style="yellow")
+        console.print(f"Computed again: {why}", style="yellow")
     print_reasons(result.cells_by_reason, result.members_by_reason, result.n_members)
     if known is not None:
         _print_covariates(known)
@@ -224,7 +228,7 @@ def _labels(paths: list[Path]) -> list[str]:
         for stem, path in zip(stems, paths, strict=True)
     ]
     if len(set(names)) < len(names):
-        raise MapError("Two of the maps have the same name; give each file once.")
+        raise MapError("Two of the maps have the same name. Give each file once.")
     return names
 
 
@@ -235,7 +239,7 @@ def _only(given: bool, option: str, **others: Any) -> None:
     if given:
         return
     if odd := [name for name, value in others.items() if value not in (None, False)]:
-        raise MapError(f"--{odd[0].replace('_', '-')} is for {option} only.")
+        raise MapError(f"--{odd[0].replace('_', '-')} needs {option}.")
 
 
 def _choice(option: str, value: str, known: tuple[str, ...]) -> None:
@@ -307,9 +311,9 @@ def _print_covariates(known: CellCovariates) -> None:
             ("outside the training range", int(known.outside_training.sum())),
         )
     ]
-    rows += [(f"lack {name}", f"{k:,}", f"{k / n:.1%}") for name, k in known.lacking.items()]
+    rows += [(f"{name} missing", f"{k:,}", f"{k / n:.1%}") for name, k in known.lacking.items()]
     rows += [(f"{name} filled", f"{k:,}", f"{k / n:.1%}") for name, k in known.filled.items()]
-    rows += [(f"{name} taken as unknown", f"{k:,}", f"{k / n:.1%}")
+    rows += [(f"{name} of unknown class", f"{k:,}", f"{k / n:.1%}")
              for name, k in known.unseen.items()]  # fmt: skip
     print_table("Covariates of the land cells", ["", "cells", "share"], rows, right=(1, 2))
     if known.outside_training.any():

@@ -19,7 +19,7 @@ def models(
     name: Annotated[str | None, typer.Argument(help="Model whose parameters to show.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
 ) -> None:
-    """List the models, or the pools, flows and parameters of one."""
+    """List the models, or show the pools, flows and parameters of one model."""
     from proda.cli.console import console, print_table
     from proda.models.describe import flows
     from proda.models.registry import MODELS, load_model

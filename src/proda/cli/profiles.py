@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 profiles = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Measured soil profiles: read, judge, tabulate.",
+    help="Read and check measured soil profiles.",
 )
 app.add_typer(profiles, name="profiles")
 
@@ -38,7 +38,7 @@ _SourceOption = Annotated[
     typer.Option(
         "--source",
         help="READER:PATH, a source with its default settings; repeat for several, the most "
-        f"trusted first. Readers: {', '.join(_FOLDER_READERS)}. Instead of --settings.",
+        f"reliable first. Readers: {', '.join(_FOLDER_READERS)}. Instead of --settings.",
     ),
 ]
 _LandOption = Annotated[
@@ -49,7 +49,9 @@ _LandOption = Annotated[
 ]
 _PedotransferOption = Annotated[
     str | None,
-    typer.Option(help="Density where it is missing: `refit` to all layers that have it, `paper`."),
+    typer.Option(
+        help="Missing bulk density: `refit` the function to all layers that have it, or `paper`."
+    ),
 ]
 
 
@@ -91,9 +93,9 @@ def check(
     land_mask: _LandOption = None,
     pedotransfer: _PedotransferOption = None,
 ) -> None:
-    """Do all that `build` does but write nothing: are the files whole, and what would be used.
+    """Do all that `build` does without writing: check the files and count what would be used.
 
-    The first fault of a file stops it, with file, line and column, and exit status 2.
+    The first error in a file stops the command, with file, line, column and exit status 2.
     """
     from proda.observations.build import build as run
 
@@ -111,12 +113,12 @@ def check(
 def summary(
     folder: Annotated[Path, typer.Argument(help="Folder that `proda profiles build` wrote.")],
     figures: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder (made if absent).")
+        Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
     ] = None,
     zones: Annotated[
         Path | None,
-        typer.Option(help="File with koppen_class: climate zones of the depth figure. "
-                     "Without it: belts of latitude."),
+        typer.Option(help="File with koppen_class, for the climate zones of the depth figure; "
+                     "by default belts of latitude."),
     ] = None,
     land_mask: Annotated[
         Path | None,
@@ -157,7 +159,8 @@ def _settings(
             raise ObservationError(f"--source {text}: give READER:PATH, such as tidy:profiles.")
         if reader not in _FOLDER_READERS:
             raise ObservationError(
-                f"--source {text}: the reader is one of {', '.join(_FOLDER_READERS)}; ncscd and "
+                f"--source {text}: expected one of the readers {', '.join(_FOLDER_READERS)}; "
+                "ncscd and "
                 "csv need a column mapping in a settings file (--settings, docs/profiles.md)."
             )
         found.append({"reader": reader, "name": reader, "folder": folder})
@@ -238,7 +241,7 @@ def _print_fits(found: Summary) -> None:
     print_table(title, ["", "alpha", "beta", "gamma"], constants, right=range(1, 4))
     columns = ["", "R2", "RMSE", "bias", "ln rms", "organic"]
     print_table("", columns, quality, right=range(1, 6))
-    console.print(f"On {n:,} layers that have both. ln rms: of estimated over measured. organic: "
+    console.print(f"Over {n:,} layers with both. ln rms: of estimated over measured. organic: "
                   f"median of that ratio in {organic_layers:,} layers above 120 g kg-1 carbon.",
                   highlight=False, soft_wrap=True)  # fmt: skip
 

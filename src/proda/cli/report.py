@@ -15,9 +15,9 @@ from proda.cli.console import console, progress
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a study, as `proda run` makes it.")],
 ) -> None:
-    """Write report.html of a study, its figures and tables, from what its stages left.
+    """Write report.html of a study, with its figures and tables, from the results of its stages.
 
-    Stages that have not been run are named in the report. Nothing is computed again.
+    Stages that have not run are named in the report. Nothing is computed again.
     """
     import matplotlib as mpl
 

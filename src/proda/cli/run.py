@@ -36,27 +36,28 @@ if TYPE_CHECKING:
 def run(
     study: Annotated[Path | None, typer.Argument(help="Settings of the study (TOML).")] = None,
     folder: Annotated[
-        Path | None, typer.Argument(help="Where everything is kept: new, or this study's.")
+        Path | None, typer.Argument(help="Folder of the study: new, or that of an earlier run.")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Resume the study in this folder, with its own settings.")
+        Path | None, typer.Option(help="Resume the study in this folder with its own settings.")
     ] = None,
     only: Annotated[
-        str | None, typer.Option(help="Do this stage only, e.g. report or clm5/training.")
+        str | None, typer.Option(help="Run only this stage, e.g. report or clm5/training.")
     ] = None,
     start: Annotated[
-        str | None, typer.Option("--from", help="Do this stage again and all that build on it.")
+        str | None,
+        typer.Option("--from", help="Run this stage again, and all stages that depend on it."),
     ] = None,
     until: Annotated[
         str | None,
-        typer.Option(help="End with this stage, e.g. training or clm5/training; resume later."),
+        typer.Option(help="Stop after this stage, e.g. training or clm5/training; resume later."),
     ] = None,
     show: Annotated[
-        bool, typer.Option("--show", help="Print all settings, defaults too, and do nothing.")
+        bool, typer.Option("--show", help="Print all settings, including defaults, and exit.")
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say what would be done, why, and at what cost."),
+        typer.Option("--dry-run", help="Print which stages would run, why, and at what cost."),
     ] = False,
     stop_after: Annotated[
         str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
@@ -67,9 +68,9 @@ def run(
     Networks learn end to end through the soil model from all profiles, from the posteriors of an
     assimilation at the profiles, or both ([learning] route).
 
-    A stage is done only where its settings, its input or a stage before it changed; the same
-    command again continues after a stop of any kind, to the same results. Exit status 75 means
-    that the study stopped in time and can be resumed.
+    A stage runs only if its settings, its input or an earlier stage changed. Repeat the command to
+    resume after any interruption; the results are the same. Exit status 75 means that the study
+    stopped before its time limit and can be resumed.
     """
     from proda.cli.console import console
     from proda.errors import StudyError
@@ -83,21 +84,21 @@ def run(
     if resume is not None:
         if study is not None:
             raise StudyError(
-                f"--resume {resume} uses the settings in that folder; name no others. To "
+                f"--resume {resume} uses the settings in that folder; do not give others. To "
                 "change settings: proda run STUDY.toml FOLDER."
             )
         from proda.study.pipeline import open_study
 
         settings, folder = open_study(resume), resume
     elif study is None:
-        raise StudyError("Name the settings of the study (TOML), or pass --resume FOLDER.")
+        raise StudyError("Give the settings of the study (TOML), or pass --resume FOLDER.")
     else:
         settings = read_study(study)
     if show:
         console.print(as_toml(settings), highlight=False, soft_wrap=True, end="")
         return
     if folder is None:
-        raise StudyError("Name the folder where the study is kept: proda run STUDY.toml FOLDER.")
+        raise StudyError("Give the folder of the study: proda run STUDY.toml FOLDER.")
     if dry_run:
         _dry_run(settings, folder, only, start, until)
         return
@@ -123,7 +124,7 @@ def _dry_run(
     asked = [costs[step.stage.name] for step in steps if step.why]
     rows.append(("all", "", _duration(sum(c.seconds for c in asked)),
                  _size(sum(c.disk for c in asked))))  # fmt: skip
-    print_table(f"What would be done in {folder}", ["stage", "why", "about", "disk"], rows,
+    print_table(f"Stages to run in {folder}", ["stage", "reason", "time", "disk"], rows,
                 right=(2, 3))  # fmt: skip
     for line in dict.fromkeys(c.basis for c in asked):
         console.print(f"Times: {line}", highlight=False, soft_wrap=True)
@@ -172,12 +173,13 @@ def run_and_print(
         except BaseException:
             bar.stop()
             if RunFolder(folder).record_file.is_file():
-                errors.print(f"What is done is kept. Resume with: proda run --resume {folder}",
+                errors.print(f"Finished work is kept. Resume with: proda run --resume {folder}",
                              highlight=False, soft_wrap=True)  # fmt: skip
             raise
     _summary(record, folder, time.monotonic() - begun)
     if until is not None:
-        console.print(f"Ended after {until}, as asked. Resume with: proda run --resume {folder}",
+        console.print(f"Stopped after {until}, as requested. Resume with: proda run --resume "
+                      f"{folder}",
                       highlight=False, soft_wrap=True)  # fmt: skip
 
 
@@ -215,8 +217,8 @@ def _summary(record: Record, folder: Path, took: float) -> None:
     ]  # fmt: skip
     whole = sum(stage.seconds for stage in record.stages.values())
     print_table(
-        f"{record.name}: {_duration(took)} now, {_duration(whole)} in all",
-        ["stage", "what came out", "time", "memory", "disk"], rows, right=(2, 3, 4))  # fmt: skip
+        f"{record.name}: {_duration(took)} in this run, {_duration(whole)} in total",
+        ["stage", "result", "time", "memory", "disk"], rows, right=(2, 3, 4))  # fmt: skip
     report = RunFolder(folder).report
     if report.is_file():
         console.print(f"Report: {report.resolve()}", highlight=False, soft_wrap=True)

@@ -12,7 +12,7 @@ STOPPED = 75
 
 def why_stopped() -> str:
     """Say why a computation stopped that was asked to."""
-    return "Stopped by SIGTERM" if termination.requested.is_set() else "Stopped as asked"
+    return "Stopped by SIGTERM" if termination.requested.is_set() else "Stopped as requested"
 
 
 def stopped_status() -> int:

@@ -33,20 +33,24 @@ def train(
         typer.Argument(
             metavar="[KEPT] COVARIATES NETWORK",
             help="Kept posteriors of `proda diagnose --output` (only without --model); covariates "
-            "of the sites (.parquet), of `proda covariates`; folder to write, where a network is "
-            "replaced.",
+            "of the sites (.parquet), of `proda covariates`; folder to write (an existing network "
+            "is replaced).",
         ),
     ],
     profiles: Annotated[
         Path | None,
-        typer.Option(help="Folder of `proda profiles build`: judge and tune by carbon."),
+        typer.Option(
+            help="Folder of `proda profiles build`, to tune and judge the networks by carbon."
+        ),
     ] = None,
     forcing: Annotated[
-        Path | None, typer.Option(help="Forcing at the sites, goes with --profiles.")
+        Path | None, typer.Option(help="Forcing at the sites; needed with --profiles.")
     ] = None,
     assimilation: Annotated[
         Path | None,
-        typer.Option(help="Folder of `proda assimilate`: the sites' own fit beside the others."),
+        typer.Option(
+            help="Folder of `proda assimilate`, to add the fit of the sites' own posteriors."
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -66,37 +70,40 @@ def train(
     global_parameter: Annotated[
         list[str] | None,
         typer.Option(
-            help="With --model: a parameter that is learnt but the same everywhere; repeatable."
+            help="With --model: a parameter that is trained but has one value everywhere; "
+            "repeatable."
         ),
     ] = None,
     start: Annotated[
         str | None,
         typer.Option(
-            help="With --model: parameters at which networks start and to which they are drawn: "
-            "the calibrated constant, the model's default, or random ones for each network "
-            "(constant, default, random). [constant]"
+            help="With --model: parameters from which networks start and towards which they are "
+            "pulled: the calibrated constant, the model's default, or random values for each "
+            "network (constant, default, random). [constant]"
         ),
     ] = None,
     start_weight: Annotated[
         float | None,
-        typer.Option(help="With --model: strength of the pull to the start; 0: none."),
+        typer.Option(help="With --model: strength of the pull towards the start; 0: none."),
     ] = None,
     residual: Annotated[
         bool,
         typer.Option(
             "--residual",
-            help="With --model: also boost what the networks leave of ln carbon at places left "
-            "out; carries no mechanism.",
+            help="With --model: also fit gradient boosting to the networks' held-out residuals "
+            "of ln "
+            "carbon; it carries no mechanism.",
         ),
     ] = False,
     preset: Annotated[
-        Literal["default", "study"], typer.Option(help="Our settings, or those of the study.")
+        Literal["default", "study"],
+        typer.Option(help="The default settings, or those of the study."),
     ] = "default",
     members: Annotated[int | None, typer.Option(help="Number of networks.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Most epochs of training.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Maximum number of epochs.")] = None,
     tuning_epochs: Annotated[
         int | None,
-        typer.Option(help="Most epochs of tuning through the soil model; 0: none."),
+        typer.Option(help="Maximum number of epochs of tuning through the soil model; 0: none."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Root of all random numbers.")] = 0,
     folds: int = option(PosteriorValidation, "folds"),
@@ -105,27 +112,29 @@ def train(
         typer.Option(help=f"Networks in each fold. [{FROM_POSTERIORS}; with --model {END_TO_END}]"),
     ] = None,
     random_folds: Annotated[
-        bool, typer.Option("--random-folds", help="Random folds, not blocks of the map.")
+        bool, typer.Option("--random-folds", help="Use random folds instead of blocks of the map.")
     ] = False,
     trees: int = option(PosteriorValidation, "trees"),
     curve: bool = option(PosteriorValidation, "curve", "--curve/--no-curve"),
     fill: Annotated[
-        bool, typer.Option("--fill", help="Fill missing covariates with medians, and count them.")
+        bool,
+        typer.Option("--fill", help="Fill missing covariates with medians, and report how many."),
     ] = False,
     plots: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder (made if absent).")
+        Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
     ] = None,
 ) -> None:
     """Train networks that predict a model's parameters from the environment, and judge them.
 
     With --profiles and --forcing the networks are then tuned through the soil model, and judged
-    by the carbon of profiles that they have not seen. An interrupted call continues when the
-    command is repeated.
+    by the carbon of held-out profiles. Repeat the command to resume an interrupted training.
 
-    With --model no posteriors are needed: the networks learn end to end through the soil model
-    from the measured carbon of all profiles.
+    With --model no posteriors are needed: the networks are trained end to end through the soil
+    model on the measured carbon of all profiles.
     """
-    wrong = "--random-folds is for posteriors; give --split random." if random_folds else None
+    wrong = (
+        "--random-folds does not apply with --model; use --split random." if random_folds else None
+    )
     if model is not None:
         kept, covariates, network = None, *_paths(inputs, 2, "COVARIATES NETWORK with --model")
         odd = {"--assimilation": assimilation is not None, "--preset": preset != "default",
@@ -133,9 +142,11 @@ def train(
                "--plots": plots is not None}  # fmt: skip
         if wrong or any(odd.values()):
             names = ", ".join(name for name, given in odd.items() if given)
-            raise LearningError(wrong or f"{names}: not for training with --model.")
+            raise LearningError(wrong or f"{names}: not available with --model.")
         if profiles is None or forcing is None:
-            raise LearningError("--model needs --profiles and --forcing: what networks learn from.")
+            raise LearningError(
+                "--model needs --profiles and --forcing, on which the networks are trained."
+            )
         given: dict[str, Any] = {"members": members, "epochs": epochs, "start": start,
                                  "start_weight": start_weight}  # fmt: skip
         _end_to_end(
@@ -146,8 +157,8 @@ def train(
         return
     if variant or split or global_parameter or start or start_weight is not None or residual:
         raise LearningError(
-            "--variant, --split, --global-parameter, --start, --start-weight and --residual are "
-            "for --model only."
+            "--variant, --split, --global-parameter, --start, --start-weight and --residual need "
+            "--model."
         )
     kept, covariates, network = _paths(inputs, 3, "KEPT COVARIATES NETWORK, or --model")
     from proda.learning.from_posteriors import train_network
@@ -201,7 +212,7 @@ def _end_to_end(
     for reason, count in result.left_out["reason"].value_counts().head(5).items():
         console.print(f"Left out: {count:,} sites, {reason}", highlight=False, soft_wrap=True)
     if result.skill is not None:
-        print_methods("Carbon of places left out", result.skill[result.skill["by"] == "all"])
+        print_methods("Carbon of held-out sites", result.skill[result.skill["by"] == "all"])
     console.print(
         f"Written: {result.folder}, {result.ensemble.members} networks for {model}, "
         f"{result.ensemble.n_sites:,} sites, {result.seconds:.0f} s",
@@ -223,8 +234,8 @@ def print_methods(title: str, table: pd.DataFrame) -> None:
     )  # fmt: skip
     console.print(
         "log: natural logarithms; by site: median over sites of their RMSE; in 90 %: share of "
-        "layers inside the 90 % interval. lost: sites without a steady state. ceiling: what layers "
-        "of one half-degree cell leave open at equal depth.",
+        "layers inside the 90 % interval. lost: sites without a steady state. ceiling: the best "
+        "possible score, given how much layers of one half-degree cell vary at equal depth.",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
 
@@ -242,18 +253,17 @@ def evaluate(
     ] = None,
     by: Annotated[
         Path | None,
-        typer.Option(
-            help="Table to write of the same by depth, zone, climate, soil temperature and source."
-        ),
+        typer.Option(help="Table to write, by depth, zone, climate, soil temperature and source."),
     ] = None,
     fill: Annotated[
-        bool, typer.Option("--fill", help="Fill missing covariates with medians, and count them.")
+        bool,
+        typer.Option("--fill", help="Fill missing covariates with medians, and report how many."),
     ] = False,
 ) -> None:
     """Compare a network, and every baseline in its folder, with any measured profiles.
 
-    The profiles should not be those that the network was trained on: its folder has the skill at
-    places left out of training.
+    The profiles should not be those that the network was trained on; the skill at held-out sites
+    is in the folder of the network.
     """
     from proda.files import whole_file
     from proda.learning.evaluate import evaluate_network
@@ -310,7 +320,7 @@ def _print(result: TrainingResult) -> None:
         own = result.skill_parameters
         own = own[own["method"] == "network"].sort_values("skill", ascending=False)
         print_table(
-            f"Parameters at sites left out, {learned.ensemble.n_sites:,} sites",
+            f"Parameters at held-out sites, {learned.ensemble.n_sites:,} sites",
             ["parameter", "correlation", "RMSE", "skill", "sites"],
             [[r.parameter, formatted(r.correlation, ".2f"), formatted(r.rmse, ".3f"),
               formatted(r.skill, ".2f"), f"{r.sites:,}"] for r in own.itertuples()],
@@ -324,7 +334,7 @@ def _print(result: TrainingResult) -> None:
         )
     if result.importance is not None:
         print_table(
-            "Covariates by importance: increase of the error when shuffled",
+            "Importance of covariates: increase in error when shuffled",
             ["covariate", "increase"],
             [[r.group, f"{r.increase:+.1%}"] for r in result.importance.head(10).itertuples()],
             right=(1,),
@@ -339,7 +349,7 @@ def print_carbon(table: pd.DataFrame) -> None:
     """Print the skill of carbon over all layers, and by depth and zone the log R2."""
     whole = table[table["by"] == "all"]
     print_table(
-        "Carbon of profiles left out, all layers",
+        "Carbon of held-out profiles, all layers",
         ["method", "NSE", "RMSE", "log R2", "log RMSE", "by site", "NSE > 0", "lost"],
         [[r.method, formatted(r.nse, ".2f"), formatted(r.rmse, ".1f"), formatted(r.log_r2, ".2f"),
           formatted(r.rmse_log, ".2f"), formatted(r.site_rmse_log, ".2f"),
@@ -349,8 +359,8 @@ def print_carbon(table: pd.DataFrame) -> None:
     )  # fmt: skip
     console.print(
         "RMSE: kg m-3; log: natural logarithms; by site: median over sites of their log RMSE; "
-        "NSE > 0: share of sites. lost: sites without a steady state. assimilated: the sites' own "
-        "fit, which has seen them.",
+        "NSE > 0: share of sites. lost: sites without a steady state. assimilated: the fit of the "
+        "sites' own posteriors, which is not held out.",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     parts = table[table["by"].isin(["depth", "zone"])]
@@ -386,20 +396,22 @@ def predict(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.nc, .zarr).")],
     draws: Annotated[
-        bool, typer.Option("--draws", help="Also members spread as far as the truth may lie.")
+        bool,
+        typer.Option("--draws", help="Also write calibrated draws, whose spread covers the error."),
     ] = False,
     fill: Annotated[
-        bool, typer.Option("--fill", help="Fill missing covariates with medians, and count them.")
+        bool,
+        typer.Option("--fill", help="Fill missing covariates with medians, and report how many."),
     ] = False,
     forcing: Annotated[
         Path | None,
         typer.Option(help="Forcing at the same places, for a network trained with --model."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Refuse a network of another model than this.")
+        str | None, typer.Option(help="Require that the network is for this model.")
     ] = None,
 ) -> None:
-    """Predict parameters wherever there are covariates; flag what training has not seen."""
+    """Predict parameters from covariates, and flag extrapolation."""
     from proda.learning.predict import predict_table
 
     with console.status(f"Predicting with {network}"):
@@ -410,9 +422,9 @@ def predict(
     usable = found["usable"].to_numpy().astype(bool)
     n = max(usable.size, 1)
     rows = [("rows", usable.size), ("predicted", int(usable.sum()))]
-    for name, what in (("flag", "outside of what training has seen"),
+    for name, what in (("flag", "outside the training data"),
                        ("outside", "a quantity outside its range"),
-                       ("unseen", "a class training did not know")):  # fmt: skip
+                       ("unseen", "a class absent from training")):  # fmt: skip
         rows.append((what, int((found[name].to_numpy()[usable] > 0).sum())))
     rows.append(("farther than 99 % of training sites",
                  int((found["distance"].to_numpy()[usable] > 1).sum())))  # fmt: skip

@@ -18,11 +18,15 @@ from proda.learning.applicability import fit_range
 from proda.learning.carbon import held_out_carbon
 from proda.learning.carbon_sites import CarbonSites, read_carbon_sites
 from proda.learning.end_to_end import default_share, fit_constants, physical, problem_of
+from proda.learning.end_to_end_inputs import (
+    EndToEndInputs,
+    end_to_end_inputs,
+    with_covariates,
+)
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.ensemble import Ensemble
-from proda.learning.features import Features, fit_features
 from proda.learning.refits import KINDS, RefitKind, Refits, remove_checkpoints, train_refits
-from proda.learning.splits import plan
+from proda.learning.splits import NO_FOLD, plan
 from proda.learning.train import Progress
 from proda.maps.cells import land_cells
 from proda.maps.network import NetworkParameters, cell_covariates
@@ -101,29 +105,27 @@ def refit_model(
     tell("reading")
     table = files.read_parquet(covariates, needed=("site",))
     sites = read_carbon_sites(profiles, forcing, table, model, variant)
-    own = settings.network()
-    features = fit_features(sites.table, own.scaling, own.categories)
-    encoded = features.encode(sites.table)
-    left_out = len(sites.left_out) + int((~encoded.usable).sum())
-    sites = sites.select(np.flatnonzero(encoded.usable))
+    sites, _ = with_covariates(sites, settings, "leave_out")
+    left_out = len(sites.left_out)
     kind, p = sites.layers.model, sites.layers.profiles
     problem = problem_of(sites.layers, settings)
     default = default_share(sites.layers)
     tell("calibrated constant")
-    one = plan(p.latitude, p.longitude, own, members=1)
+    one = plan(p.latitude, p.longitude, settings.network(), members=1)
     constant = fit_constants(problem, default, one, settings, on_progress)[0]
+    inputs = end_to_end_inputs(sites, {NO_FOLD: constant[0]}, settings)
     tell("random starts")
     random = random_starts(sites, each, settings.seed)
     tell("training")
     refits = train_refits(
-        encoded.inputs, problem, p.latitude, p.longitude,
+        inputs.of(NO_FOLD), problem, p.latitude, p.longitude,
         {"constant": constant, "default": default, "random": random}, settings, kinds, each,
         checkpoints, on_progress,
     )  # fmt: skip
     del problem
     tell("mapping")
     cells = every_nth(land_cells(cf.open_grid(grid_forcing)), every)
-    networks = _ensemble(refits, sites, features, settings)
+    networks = _ensemble(refits, sites, inputs, settings)
     known = cell_covariates(open_covariates(grid_covariates), cells, networks)
     sources = [NetworkParameters(networks, known, draws=False), Default(),
                _everywhere(constant, kind), _everywhere(random, kind)]  # fmt: skip
@@ -173,14 +175,14 @@ def random_starts(sites: CarbonSites, n: int, seed: int) -> Float[np.ndarray, "s
 
 
 def _ensemble(
-    refits: Refits, sites: CarbonSites, features: Features, settings: EndToEndSettings
+    refits: Refits, sites: CarbonSites, inputs: EndToEndInputs, settings: EndToEndSettings
 ) -> Ensemble:
     rows = sites.layers.model.rows
     return Ensemble(
-        refits.networks, features, fit_range(sites.table, features), None,
+        refits.networks, inputs.features, fit_range(inputs.table, inputs.features), None,
         sites.layers.model.name, sites.layers.model.variant, tuple(row.name for row in rows),
         np.array([row.lower for row in rows]), np.array([row.upper for row in rows]),
-        settings.network(), len(sites), pd.DataFrame(),
+        settings.network(), len(sites), pd.DataFrame(), inputs.reference,
     )  # fmt: skip
 
 

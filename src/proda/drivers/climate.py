@@ -236,7 +236,7 @@ def from_climate(
         lacking = "; ".join(f"{n} is missing in {k:,}" for n, k in missing.items())
         raise ForcingError(
             f"No cell of the climate is usable: {int((status == 1).sum()):,} of {status.size:,} "
-            f"cells are no land{', and of the others ' + lacking if lacking else ''}."
+            f"cells are not land{', and of the others ' + lacking if lacking else ''}."
         )
     check_ranges(small, status)
     if rules.drainage_oxygen and DRAINAGE_CLASS in climate:

@@ -97,16 +97,16 @@ def open_climate(
     dataset = cf.open_grid(path)
     for ours, theirs in (names or {}).items():
         if theirs not in dataset:
-            raise ForcingError(f"{path}: has no variable {theirs}, which was to be {ours}.")
+            raise ForcingError(f"{path}: has no variable {theirs}, which should provide {ours}.")
         if theirs != ours and ours in dataset.variables:
             raise ForcingError(
-                f"{path}: {theirs} was to be {ours}, but the file has a variable {ours} too."
+                f"{path}: {theirs} should provide {ours}, but the file also has a variable {ours}."
             )
         dataset = dataset.rename({theirs: ours})
     if missing := [v.name for v in CLIMATE_VARIABLES if v.name not in dataset]:
         raise ForcingError(
             f"{path}: lacks {', '.join(missing)}. It has: {', '.join(map(str, dataset.data_vars))}."
-            " Name a variable that is called otherwise with OURS=THEIRS."
+            " If a variable has another name, give it as OURS=THEIRS."
         )
     carried = ("land_mask", "land_fraction", "cell_area", "sftlf", "areacella", DRAINAGE_CLASS)
     used = [v.name for v in _inputs(dataset)] + [n for n in carried if n in dataset]
@@ -205,7 +205,7 @@ def join_drainage(climate: xr.Dataset, path: str | os.PathLike[str]) -> xr.Datas
         raise ForcingError(f"{path}: has no variable {DRAINAGE_CLASS}.")
     if DRAINAGE_CLASS in climate:
         raise ForcingError(
-            f"{path}: the climate file has {DRAINAGE_CLASS} already; give only one of them."
+            f"{path}: the climate file already has {DRAINAGE_CLASS}; give only one of them."
         )
     other = cf.load(grids.standard_grid(other[[DRAINAGE_CLASS]], str(path)), path)
     for axis in ("lat", "lon"):

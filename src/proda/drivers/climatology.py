@@ -134,7 +134,7 @@ def _monthly_means(
                 elif layered and name in fluxes:
                     values = np.tensordot(CLM5_GRID.thickness, values, axes=1)
                 if values.shape[-2:] != shape:
-                    raise ForcingError(f"{path}: {name} changed its shape while it was read.")
+                    raise ForcingError(f"{path}: {name} changed shape while it was being read.")
                 if name not in sums:
                     sums[name] = np.zeros((N_MONTHS, *values.shape))
                 sums[name][month] += values

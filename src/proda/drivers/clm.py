@@ -98,7 +98,7 @@ def from_clm(
             raise ForcingError(f"{names[ours]} has no soil layers in the history files.")
     first, last = years or history.years("TSOI")
     if last < first:
-        raise ForcingError(f"The years {first}-{last} run backwards.")
+        raise ForcingError(f"The years {first}-{last} are in reverse order.")
     history.check_complete(needed, first, last)
 
     others = [Path(surface_data)] if surface_data is not None else []
@@ -160,7 +160,7 @@ def _template(cells: xr.Dataset, rows: int) -> xr.Dataset:
     template = grids.forcing_template(cells, rows, -1)
     attrs = {
         "units": "1",
-        "long_name": "which forcing variables a cell lacks",
+        "long_name": "which forcing variables are missing in a cell",
         "flag_masks": np.array([2**i for i in range(len(FORCING_VARIABLES))], np.int16),
         "flag_meanings": " ".join(v.name for v in FORCING_VARIABLES),
     }

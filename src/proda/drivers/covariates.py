@@ -84,8 +84,9 @@ def open_covariates(path: str | os.PathLike[str]) -> CovariateGrid:
     dataset, left = _data(cf.open_grid(path))
     dataset = cf.load(standard_grid(dataset, str(path)), path)
     if left:
-        dataset = with_note(dataset, f"{path}: not covariates, as other variables refer to them or "
-                            f"they hold no numbers on the grid: {', '.join(left)}.")  # fmt: skip
+        dataset = with_note(dataset, f"{path}: not used as covariates, because other variables "
+                                     "refer to them or "
+                            f"they contain no numbers on the grid: {', '.join(left)}.")  # fmt: skip
     covariates = []
     for name in dataset.data_vars:
         if name in NOT_PREDICTORS:
@@ -109,14 +110,14 @@ def open_covariates(path: str | os.PathLike[str]) -> CovariateGrid:
             )
         )
     if not covariates:
-        raise CovariateError(f"{path}: holds no covariate.")
+        raise CovariateError(f"{path}: contains no covariate.")
     if "land_mask" in dataset:
         usable = is_land(dataset["land_mask"])
     else:
         given = [~np.isnan(dataset[c.name].to_numpy()) for c in covariates]
         usable = np.logical_or.reduce(given)
     if not usable.any():
-        what = "its land_mask is 1 nowhere" if "land_mask" in dataset else "all values are missing"
+        what = "its land_mask is nowhere 1" if "land_mask" in dataset else "all values are missing"
         raise CovariateError(f"{path}: no cell of the grid is usable: {what}.")
     return CovariateGrid(dataset, tuple(covariates), usable)
 
@@ -217,5 +218,7 @@ def missing_shares(table: pd.DataFrame, grid: CovariateGrid) -> pd.Series:
 def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Write the table as Parquet, which keeps categories, whole or not at all."""
     if Path(path).suffix != ".parquet":
-        raise CovariateError(f"{path}: covariates are written as .parquet, which keeps categories.")
+        raise CovariateError(
+            f"{path}: covariates must be written as .parquet, which preserves categories."
+        )
     files.write_parquet(table, path, index=False)

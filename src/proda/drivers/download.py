@@ -76,15 +76,15 @@ def get_file(
     if not target.parent.is_dir():
         raise DownloadError(f"The folder {target.parent} does not exist; create it first.")
     if target.is_file() and target.stat().st_size == 0:
-        raise DownloadError(f"{target} is there already, but empty. Move it away to download it.")
+        raise DownloadError(f"{target} already exists, but is empty. Move it to download it again.")
     if target.is_file() and remote.size is not None and target.stat().st_size != remote.size:
         raise DownloadError(
-            f"{target} is there already, with {target.stat().st_size:,} bytes instead of "
-            f"{remote.size:,}. Move it away to download it again."
+            f"{target} already exists, with {target.stat().st_size:,} bytes instead of "
+            f"{remote.size:,}. Move it to download it again."
         )
     if target.is_file() and remote.sha256 is not None and not _matches(target, remote.sha256):
         raise DownloadError(
-            f"{target} is there already, but its SHA-256 is not that of the table. Move it away "
+            f"{target} already exists, but its SHA-256 checksum is not the expected one. Move it "
             "to download it again."
         )
 
@@ -105,8 +105,9 @@ def get_file(
         raise
     except ValueError as error:  # Pooch's word for a wrong hash
         raise DownloadError(
-            f"{remote.url}: the SHA-256 of what came is not {remote.sha256}; it was thrown away. "
-            "Either the download was damaged (try again) or the server has another version now."
+            f"{remote.url}: checksum mismatch: the SHA-256 of the downloaded file is not "
+            f"{remote.sha256}. The file was deleted. Either the download was damaged (try again) "
+            "or the server has a new version."
         ) from error
     except OSError as error:
         raise DownloadError(f"{target} could not be written ({error}).") from error
@@ -133,7 +134,7 @@ def _download_part(
             if failures >= ATTEMPTS:
                 raise DownloadError(
                     f"{remote.url}: {error}, {failures} times in a row. {kept:,} bytes are kept; "
-                    "the same command continues from there if the server allows it."
+                    "repeat the command to resume, if the server supports it."
                 ) from error
         time.sleep(pause_s * 2 ** (failures - 1))
 
@@ -162,20 +163,20 @@ def _fetch(remote: RemoteFile, part: Path, on_bytes: OnBytes | None) -> None:
         raise DownloadError(f"{remote.url}: no secure connection ({error}).") from error
     except requests.exceptions.ConnectionError as error:
         if not _unreachable(error):
-            raise _BrokenError("the connection broke off") from error
+            raise _BrokenError("the connection was lost") from error
         raise DownloadError(
-            f"{remote.url}: the server cannot be reached. This machine seems to be offline, or a "
-            "firewall or proxy stands between. Download the file elsewhere, or set HTTPS_PROXY."
+            f"{remote.url}: the server cannot be reached. This machine may be offline, or a "
+            "firewall or proxy may block it. Download the file elsewhere, or set HTTPS_PROXY."
         ) from error
     except requests.exceptions.Timeout as error:
-        raise _BrokenError("the server stopped answering") from error
+        raise _BrokenError("the server stopped responding") from error
     except requests.exceptions.ChunkedEncodingError as error:  # also: fewer bytes than announced
-        raise _BrokenError("the answer was cut short") from error
+        raise _BrokenError("the response was incomplete") from error
     except requests.exceptions.RequestException as error:
         raise DownloadError(f"{remote.url}: {error}.") from error
     size = part.stat().st_size
     if total is not None and size < total:
-        raise _BrokenError(f"the answer was cut short ({size:,} of {total:,} bytes)")
+        raise _BrokenError(f"the response was incomplete ({size:,} of {total:,} bytes)")
     _check_size(remote, part, size, total)
     _tag_file(part).unlink(missing_ok=True)
 
@@ -216,20 +217,21 @@ def _understand(
     status = response.status_code
     if status == 416:  # nothing after what we have: it is not the file that we began
         part.unlink(missing_ok=True)
-        raise _BrokenError("the server has no such range; starting again")
+        raise _BrokenError("the server does not have this range; restarting")
     if status in (429, 500, 502, 503, 504):
-        raise _BrokenError(f"the server answered {status} {response.reason}")
+        raise _BrokenError(f"the server responded {status} {response.reason}")
     if status not in (200, 206):
         raise DownloadError(
-            f"{remote.url}: the server answered {status} {response.reason}. "
-            + ("The file is not there (any more); see the data set's home page. "
+            f"{remote.url}: the server responded {status} {response.reason}. "
+            + ("The file does not exist (any more); see the data set's home page. "
                if status in (404, 410) else "")
             + "Nothing was kept."
         )  # fmt: skip
     kind = response.headers.get("Content-Type", "")
     if kind.startswith("text/html") and not remote.name.endswith((".html", ".htm")):
         raise DownloadError(
-            f"{remote.url}: the server sent a web page instead of {remote.name} (a login or a "
+            f"{remote.url}: the server sent a web page instead of {remote.name} (such as a login "
+            "or "
             "notice); open the address in a browser."
         )
     length = response.headers.get("Content-Length")
@@ -239,7 +241,9 @@ def _understand(
     first, _, total = span.removeprefix("bytes ").partition("/")
     if first.partition("-")[0] != str(have):
         part.unlink(missing_ok=True)
-        raise _BrokenError(f"the server sent another range than asked for ({span or 'none named'})")
+        raise _BrokenError(
+            f"the server sent a different range from the one requested ({span or 'none named'})"
+        )
     return have, int(total) if _DIGITS.match(total) else remote.size
 
 
@@ -247,14 +251,14 @@ def _check_size(remote: RemoteFile, part: Path, size: int, total: int | None) ->
     if size == 0:
         part.unlink()
         _tag_file(part).unlink(missing_ok=True)
-        raise DownloadError(f"{remote.url}: the server sent an empty file; it was thrown away.")
+        raise DownloadError(f"{remote.url}: the server sent an empty file, which was deleted.")
     expected, by = (remote.size, "the table") if remote.size else (total, "the server")
     if expected is not None and size != expected:
         part.unlink()
         _tag_file(part).unlink(missing_ok=True)
         raise DownloadError(
-            f"{remote.url}: {size:,} bytes came, but {by} says {expected:,}; they were thrown "
-            "away. The server may have another version now: see the data set's home page."
+            f"{remote.url}: received {size:,} bytes, but {by} states {expected:,}; the file was "
+            "deleted. The server may have a new version: see the data set's home page."
         )
 
 
@@ -271,11 +275,11 @@ def unpack(archive: Path) -> list[Path]:
     """
     folder = archive.with_suffix("")
     if archive.suffix.lower() != ".zip":
-        raise DownloadError(f"{archive} is no zip archive.")
+        raise DownloadError(f"{archive} is not a zip archive.")
     if os.path.lexists(folder):
-        raise DownloadError(f"{folder} is there already; move it away to unpack again.")
+        raise DownloadError(f"{folder} already exists; move it to unpack again.")
     temporary = archive.with_name(f".{folder.name}.{os.getpid()}.part")
-    advice = "Delete it and get it again."
+    advice = "Delete it and download it again."
     try:
         with reading(archive, "zip archive", DownloadError, advice):
             content = zipfile.ZipFile(archive)
@@ -286,7 +290,7 @@ def unpack(archive: Path) -> list[Path]:
         only = temporary / folder.name
         whole = only if only.is_dir() and [*temporary.iterdir()] == [only] else temporary
         if os.path.lexists(folder):  # a folder that is empty would be replaced
-            raise DownloadError(f"{folder} came about meanwhile; move it away to unpack again.")
+            raise DownloadError(f"{folder} was created in the meantime; move it to unpack again.")
         whole.rename(folder)
     except OSError as error:
         raise DownloadError(f"{folder} could not be written ({error}).") from error
@@ -300,7 +304,7 @@ def _extract(
 ) -> None:
     """Unpack one member, checking its CRC; only a disk's refusal is passed on as it is."""
     what = f"{archive}, member {member.filename}"
-    advice = "Delete the archive and get it again."
+    advice = "Delete the archive and download it again."
     refused: OSError | None = None
     with reading(what, "member of a zip archive", DownloadError, advice):
         try:
@@ -314,7 +318,7 @@ def _extract(
 def _check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
     """Refuse, before anything is written, members that no archive of data has."""
     if not any(not m.is_dir() for m in members):
-        raise DownloadError(f"{archive}: holds no file.")
+        raise DownloadError(f"{archive}: contains no file.")
     seen: dict[str, str] = {}
     for member in members:
         name = member.filename
@@ -324,7 +328,7 @@ def _check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
             )
         path = name.rstrip("/").casefold()
         if path in seen and not (member.is_dir() and seen[path].endswith("/")):
-            raise DownloadError(f"{archive}: the member {name} is there twice; nothing was "
+            raise DownloadError(f"{archive}: the member {name} appears twice; nothing was "
                                 "unpacked.")  # fmt: skip
         seen[path] = name
     for path, name in seen.items():
@@ -338,13 +342,13 @@ def _check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
     free = shutil.disk_usage(archive.parent).free
     if size > free:
         raise DownloadError(
-            f"{archive}: unpacked it has {size / 1e6:,.0f} MB, but {free / 1e6:,.0f} MB are free "
+            f"{archive}: unpacked it needs {size / 1e6:,.0f} MB, but {free / 1e6:,.0f} MB are free "
             "on the disk; nothing was unpacked."
         )
     if size > BOMB_BYTES and size > BOMB_RATIO * packed:
         raise DownloadError(
-            f"{archive}: has {packed:,} bytes, which would become {size:,}; no data are packed so "
-            "well. Nothing was unpacked; if you trust it, unpack it with another program."
+            f"{archive}: its {packed:,} bytes would become {size:,}, which is not "
+            "plausible. Nothing was unpacked; if you trust it, unpack it with another program."
         )
 
 
@@ -370,7 +374,7 @@ def _odd_kind(member: zipfile.ZipInfo) -> str:
     if mode == stat.S_IFLNK:
         return "is a symbolic link"
     if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "is no plain file"
+        return "is not a regular file"
     if member.flag_bits & 1:
         return "is encrypted"
     return ""

@@ -22,7 +22,7 @@ class ClimateSettings(SettingsTable):
 
     w_floor: float = Field(
         W_FLOOR, ge=0.0, le=1.0,
-        description="Least water scalar; keeps a steady state in frozen soil.",
+        description="Minimum of the water scalar; keeps a steady state in frozen soil.",
     )  # fmt: skip
     rules: Literal["standard", "science9"] = Field(
         "standard", description="Rules of the estimate: standard, or science9 (the first version)."

@@ -102,8 +102,8 @@ def check_axis(
     if (same := np.diff(values[order]) == 0).any():
         i, j = (int(k) for k in order[int(np.argmax(same)) :][:2])
         raise kind(
-            f"{where}: the axis {name} holds {values[i]:g} twice (positions {i} and {j}); "
-            "its cells would count twice."
+            f"{where}: the axis {name} contains {values[i]:g} twice (positions {i} and {j}); "
+            "its cells would be counted twice."
         )
     steps = np.diff(values)
     down = steps < 0 if (steps > 0).sum() >= (steps < 0).sum() else steps > 0
@@ -111,7 +111,7 @@ def check_axis(
     if down.sum() > wraps or (down.any() and np.abs(steps[down]).min() <= 180):
         i = int(np.argmax(down))
         raise kind(
-            f"{where}: the axis {name} is not in order: {values[i]:g} is followed by "
+            f"{where}: the axis {name} is not monotonic: {values[i]:g} is followed by "
             f"{values[i + 1]:g}."
         )
     return values
@@ -143,7 +143,7 @@ def _without_repeats(dataset: xr.Dataset, lon: Float[np.ndarray, " lon"], where:
     if keep.all():
         return dataset
     gone = ", ".join(f"{v:g}" for v in lon[~keep])
-    note = (f"{where}: the columns at longitude {gone} repeat those 360 degrees away; they were "
+    note = (f"{where}: the columns at longitude {gone} repeat those 360 degrees away and were "
             "left out.")  # fmt: skip
     return with_note(dataset.isel(lon=np.flatnonzero(keep)), note)
 
@@ -201,7 +201,7 @@ def cell_measures(dataset: xr.Dataset, where: str) -> xr.Dataset:
         scale = units.factor(given, dimensions)
         if scale is None:
             raise ForcingError(
-                f"{where}: {name} is in {given!r}, which is not understood; expected {unit!r} or "
+                f"{where}: {name} is in {given!r}, which is not recognised; expected {unit!r} or "
                 + ("'m2'." if name == "cell_area" else "'%'.")
             )
         if scale != size:
@@ -243,12 +243,12 @@ def check_measure(data: xr.DataArray, name: str, where: str, stated: bool = True
         if ratio > 3.0 or (ratio < 0.01 and not stated):
             raise ForcingError(
                 f"{where}: {name} is {ratio:.2g} times the size of the cells on the sphere. Is its "
-                "unit right? It is taken to be km2."
+                "unit right? It is assumed to be in km2."
             )
 
 
 AREA_UNKNOWN = (
-    "The area of the cells is unknown: the centres do not tell their size, and there is no "
+    "The area of the cells is unknown: it does not follow from the centres, and there is no "
     "cell_area (km2)."
 )
 
@@ -312,8 +312,8 @@ def cell_area(
     for name, axis in (("lat", lat), ("lon", lon)):
         if len(axis) < 2:
             raise ForcingError(
-                f"The grid has only one value of {name}, which does not tell how large its cells "
-                "are: add cell_area (km2)."
+                f"The grid has only one value of {name}, which does not determine the "
+                "size of its cells: add cell_area (km2)."
             )
     edge = np.concatenate([[1.5 * lat[0] - 0.5 * lat[1]], (lat[1:] + lat[:-1]) / 2,
                            [1.5 * lat[-1] - 0.5 * lat[-2]]])  # fmt: skip
@@ -394,7 +394,7 @@ def status_attrs() -> dict[str, Any]:
     """CF attributes of `status`."""
     return {
         "units": "1",
-        "long_name": "why a cell has forcing (usable) or none",
+        "long_name": "why a cell has forcing (usable) or not",
         "flag_values": np.array(list(STATUS), dtype=np.int8),
         "flag_meanings": " ".join(STATUS.values()),
     }

@@ -86,7 +86,7 @@ def in_unit(
     theirs, ours = units.factor(given, dimensions), units.factor(unit, dimensions)
     if theirs is None or ours is None:
         raise ForcingError(
-            f"{path}: {variable.name} is in {given!r}, which is not understood; expected {unit!r}."
+            f"{path}: {variable.name} is in {given!r}, which is not recognised; expected {unit!r}."
         )
     return values if theirs == ours else values * (theirs / ours)
 
@@ -157,7 +157,7 @@ class History:
                 elif months:
                     lacking.append(f"{', '.join(MONTH_NAMES[m - 1] for m in months)} of {year}")
             if lacking:
-                more = f" and {len(lacking) - 8} further years" if len(lacking) > 8 else ""
+                more = f" and {len(lacking) - 8} more years" if len(lacking) > 8 else ""
                 raise ForcingError(
                     f"{name} lacks {'; '.join(lacking[:8])}{more}. Every month of "
                     f"{first}-{last} is needed: add the files, or choose other years."
@@ -212,7 +212,7 @@ def scan(paths: Sequence[str | os.PathLike[str]], wanted: Iterable[str]) -> Hist
                 for index, month in enumerate(months):
                     if (twice := known.records.get(month)) is not None:
                         raise ForcingError(
-                            f"{name} of {MONTH_NAMES[month[1] - 1]} {month[0]} is there twice: in "
+                            f"{name} of {MONTH_NAMES[month[1] - 1]} {month[0]} appears twice: in "
                             f"{twice.path} and in {path}. Give each month once."
                         )
                     known.records[month] = MonthInFile(path, index)
@@ -388,7 +388,6 @@ def months_of(dataset: Any, path: Path) -> tuple[list[tuple[int, int]], bool]:
         if isinstance(error, ForcingError):
             raise
         raise ForcingError(
-            f"{path}: its times are not understood ({error}; units {unit!r}, calendar "
-            f"{calendar!r})."
+            f"{path}: its times cannot be decoded ({error}; units {unit!r}, calendar {calendar!r})."
         ) from error
     return [(date.year, date.month) for date in middle], found_at_start

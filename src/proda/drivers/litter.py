@@ -88,11 +88,11 @@ def choose(kind: str, shares: Sequence[float] | None, present: Iterable[str]) ->
     """
     have = set(present)
     if shares is not None and kind not in ("auto", "npp"):
-        raise ForcingError(f"Shares of NPP were given, but litter inputs are to be {kind!r}.")
+        raise ForcingError(f"Shares of NPP were given, but the litter inputs are set to {kind!r}.")
     if kind == "npp" or (kind == "auto" and shares is not None):
         if shares is None:
             raise ForcingError(
-                "NPP alone does not say which litter pool it reaches: give the shares of "
+                "NPP alone does not determine the input of each litter pool: give the shares of "
                 f"{', '.join(LITTER)}."
             )
         return _checked("npp", from_npp(shares), have)
@@ -107,7 +107,8 @@ def choose(kind: str, shares: Sequence[float] | None, present: Iterable[str]) ->
             return name, recipe
         lacks.append(f"{name} lacks {', '.join(missing)}")
     raise ForcingError(
-        f"No way to the litter inputs: {'; '.join(lacks)}. Add these variables to the files, give "
+        f"The litter inputs cannot be computed: {'; '.join(lacks)}. Add these variables to the "
+        "files, give "
         "shares of NPP, or a recipe of your own (TOML)."
     )
 
@@ -126,7 +127,7 @@ def from_toml(path: str) -> Recipe:
         content = read_toml(path, ForcingError)
     except ForcingError as error:
         raise ForcingError(
-            f"Litter inputs {path!r}: not auto, turnover, litterfall or npp, and not a readable "
+            f"litter {path!r}: not auto, turnover, litterfall or npp, and not a readable "
             f"TOML file ({error})."
         ) from error
     if sorted(content) != sorted(LITTER):

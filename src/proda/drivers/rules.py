@@ -55,5 +55,5 @@ def rules_named(name: str) -> ClimateRules:
         If there are no such rules.
     """
     if name not in RULES:
-        raise ForcingError(f"There are no rules {name!r}; there are {', '.join(RULES)}.")
+        raise ForcingError(f"Unknown rules {name!r}; choose one of {', '.join(RULES)}.")
     return RULES[name]

@@ -126,7 +126,7 @@ def forcing_at_sites(
     lat, lon = forcing["lat"].to_numpy(), forcing["lon"].to_numpy()
     nearest = nearest_cells(lat, lon, usable, sites, limit_km)
     if len(nearest.sites) == 0:
-        raise ForcingError(f"None of {len(sites)} sites is within reach: {nearest.counts()}.")
+        raise ForcingError(f"None of {len(sites)} sites is near a usable cell: {nearest.counts()}.")
     at = {"lat": xr.DataArray(nearest.row, dims="site"),
           "lon": xr.DataArray(nearest.column, dims="site")}  # fmt: skip
     left = [n for n in ("status", "cell_area", "land_fraction") if n in forcing]
@@ -136,7 +136,7 @@ def forcing_at_sites(
         if values.dtype.kind == "f" and (lost := int(np.isnan(values.to_numpy()).sum())):
             raise ForcingError(
                 f"{where}: {name} is missing in usable cells ({lost:,} values); the store is "
-                "damaged, make it again."
+                "damaged; create it again."
             )
     names = {n: v.transpose("site", ...) for n, v in chosen.data_vars.items()}
     degrees = {"latitude": "degrees_north", "longitude": "degrees_east"}
@@ -145,9 +145,9 @@ def forcing_at_sites(
         for name, values, unit, meaning in (
             ("latitude", nearest.sites["latitude"].to_numpy(), degrees["latitude"], "site"),
             ("longitude", nearest.sites["longitude"].to_numpy(), degrees["longitude"], "site"),
-            ("cell_latitude", lat[nearest.row], degrees["latitude"], "centre of the cell taken"),
+            ("cell_latitude", lat[nearest.row], degrees["latitude"], "centre of the nearest cell"),
             ("cell_longitude", lon[nearest.column], degrees["longitude"],
-             "centre of the cell taken"),
+             "centre of the nearest cell"),
             ("distance_km", nearest.distance_km, "km", "distance from site to cell centre"),
         )
     }  # fmt: skip
@@ -197,7 +197,7 @@ def one_place(
         wanted = pd.DataFrame({"site": [0], "latitude": [lat], "longitude": [lon]})
         nearest = nearest_cells(*axes, usable, wanted, np.inf)
         if len(nearest.sites) == 0:
-            raise SiteError(f"lat {lat:g}, lon {lon:g} is no place on Earth.")
+            raise SiteError(f"lat {lat:g}, lon {lon:g} is not a place on Earth.")
         i, j = nearest.row[0], nearest.column[0]
         column = forcing.isel(lat=i, lon=j).load()
         place, distance = _place(axes[0][i], axes[1][j]), float(nearest.distance_km[0])

@@ -72,8 +72,7 @@ def _check_names(names: Sequence[object], where: str) -> None:
     for name in (*_SITE, *_LATITUDE, *_LONGITUDE):
         if (n := list(names).count(name)) > 1:
             raise SiteError(
-                f"{where}: the column {name} is there {n} times; which is meant cannot be told. "
-                "Remove or rename all but one."
+                f"{where}: the column {name} appears {n} times. Remove or rename all but one."
             )
 
 
@@ -107,7 +106,7 @@ def as_sites(table: pd.DataFrame, where: str = "sites") -> pd.DataFrame:
         raise SiteError(f"{where}: {int(sites['site'].isna().sum())} rows have no site name.")
     if (twice := sites["site"].duplicated()).any():
         raise SiteError(
-            f"{where}: site {sites['site'][twice].iloc[0]} is there more than once "
+            f"{where}: site {sites['site'][twice].iloc[0]} appears more than once "
             f"({int(twice.sum())} repeated rows); give each site one row."
         )
     return sites

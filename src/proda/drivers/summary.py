@@ -71,7 +71,7 @@ def summarise(forcing: xr.Dataset) -> ForcingSummary:
         If it is neither.
     """
     if missing := [v.name for v in FORCING_VARIABLES if v.name not in forcing]:
-        raise ForcingError(f"This is no forcing: it lacks {', '.join(missing)}.")
+        raise ForcingError(f"This is not forcing: it lacks {', '.join(missing)}.")
     on_grid = {"lat", "lon"} <= set(forcing.dims)
     if not on_grid and "site" not in forcing.dims:
         raise ForcingError("Forcing has the dimensions (lat, lon, ...) or (site, ...).")

@@ -506,7 +506,7 @@ def create(
     position = pd.Series(np.arange(len(names)), index=names)
     if position.index.has_duplicates:
         twice = position.index[position.index.duplicated()][0]
-        raise AssimilationError(f"{forcing}: site {twice} is there more than once.")
+        raise AssimilationError(f"{forcing}: site {twice} appears more than once.")
     if sites is not None:
         chosen = pd.Index(found.site).get_indexer(pd.Index(sites))
         if (chosen < 0).any():

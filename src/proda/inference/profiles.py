@@ -100,7 +100,7 @@ def from_tables(sites: pd.DataFrame, layers: pd.DataFrame, where: str = "profile
     order = pd.Series(np.arange(len(sites)), index=sites["profile_id"].to_numpy())
     if order.index.has_duplicates:
         twice = order.index[order.index.duplicated()][0]
-        raise ObservationError(f"{where}: profile {twice} is there more than once.")
+        raise ObservationError(f"{where}: profile {twice} appears more than once.")
     position = order.reindex(layers["profile_id"]).to_numpy()
     if np.isnan(position).any():
         lost = layers["profile_id"].to_numpy()[np.isnan(position)][0]

@@ -1,6 +1,6 @@
 """How far modelled profiles are from measured ones, in the form that end-to-end training needs.
 
-Student's t with 4 degrees of freedom in ln carbon: heavy tails, because some profiles cannot be
+Student's t with 10 degrees of freedom in ln carbon: heavy tails, because some profiles cannot be
 told from half-degree covariates. Its scale is estimated, one for each class of depth. A profile
 counts with the square root of its number of layers.
 """
@@ -22,7 +22,7 @@ from proda.models.model import Reason, SoilModel
 DEPTH_CLASSES = (0.0, 0.3, 1.0)
 """Upper limits of the classes of depth whose errors are estimated, by the layer's middle, m."""
 
-DEGREES = 4.0
+DEGREES = 10.0
 """Degrees of freedom of Student's t."""
 
 SCALE = 0.6

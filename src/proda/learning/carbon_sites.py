@@ -1,4 +1,4 @@
-"""Sites for end-to-end training: covariates, a summary of the forcing, and measured layers."""
+"""Sites for end-to-end training: covariates, forcing and measured layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from proda.errors import LearningError
 from proda.forcing import Forcing
 from proda.inference.assimilation_settings import check
 from proda.inference.profiles import Profiles, read_profiles
-from proda.learning.forcing_summary import with_forcing
 from proda.learning.layers import SiteLayers
 
 NO_FORCING, NO_COVARIATES, IN_BEDROCK = "no forcing", "no covariates", "all layers in bedrock"
@@ -23,7 +22,7 @@ NO_FORCING, NO_COVARIATES, IN_BEDROCK = "no forcing", "no covariates", "all laye
 class CarbonSites:
     """The same sites in the same order: inputs of the network, and what it is held against.
 
-    `table` holds the covariates and the summary of the forcing; `left_out` lists the other
+    `table` holds the covariates; `left_out` lists the other
     profiles (columns site, reason).
     """
 
@@ -102,7 +101,7 @@ def read_carbon_sites(
     layers = SiteLayers(
         settings.build_model(), settings.build_likelihood(), settings.operator, chosen, drivers
     )
-    table = with_forcing(covariates.iloc[known[here]].reset_index(drop=True), drivers)
+    table = covariates.iloc[known[here]].reset_index(drop=True)
     sites = CarbonSites(table, layers, left_out)
     count = np.bincount(layers.row_site[layers.used], minlength=len(layers))
     return sites.without(np.flatnonzero(count == 0), IN_BEDROCK)

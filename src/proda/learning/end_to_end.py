@@ -116,7 +116,7 @@ def fit_constants(
 
 
 def train_through(
-    inputs: Float[np.ndarray, "site input"],
+    inputs: Float[np.ndarray, "site input"] | Float[np.ndarray, "fold site input"],
     problem: Problem,
     starts: Float[np.ndarray, "run parameter"],
     plan: TrainingPlan,
@@ -130,7 +130,8 @@ def train_through(
     Parameters
     ----------
     inputs
-        Encoded covariates and summary of the forcing, one row per site of `problem`.
+        Encoded covariates and what is made of the forcing, one row per site of `problem`; with a
+        leading axis, one entry for every fold of the plan, in ascending order.
     starts
         Logits of the parameters (as shares of the prior range) at which each run starts.
     checkpoint, on_progress
@@ -149,7 +150,9 @@ def train_through(
         )
     settings = replace(settings, batch_size=batch_size(plan, settings))
     varies = np.array([name not in settings.global_parameters for name in names])
-    loss = end_to_end_loss(inputs, problem, varies, settings)
+    each = inputs if inputs.ndim == 3 else inputs[None]
+    entry = np.searchsorted(np.unique(plan.fold), plan.fold) if len(each) > 1 else 0 * plan.fold
+    loss = end_to_end_loss(each, entry, problem, varies, settings)
     runs = runs_of(plan, starts, settings.seed)
     data = {
         "model": problem.model.name,
@@ -158,7 +161,7 @@ def train_through(
         "measured layers and forcing": digest(*map(np.asarray, jax.tree.leaves(problem.sites))),
         "start": digest(starts),
     }
-    learners = initial_learners(runs, inputs.shape[1], settings)
+    learners = initial_learners(runs, inputs.shape[-1], settings)
     return train(
         loss, learners, runs, plan, settings, data, stage, checkpoint, on_progress=on_progress
     )

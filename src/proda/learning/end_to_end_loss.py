@@ -25,7 +25,9 @@ class EndToEndLoss(Loss):
 
     recipe: Recipe = eqx.field(static=True)
     problem: Problem
-    inputs: Float[Array, "site input"]
+    inputs: Float[Array, "entry site input"]
+    entry: Int[Array, " run"]
+    """Which of the inputs a run takes."""
     varies: Float[Array, " parameter"]
     """1 for parameters that differ between places, 0 for those that are the same everywhere."""
     input_noise: float = eqx.field(static=True)
@@ -37,7 +39,9 @@ class EndToEndLoss(Loss):
     ) -> BatchLoss:  # fmt: skip
         """Judge a batch of each run; the history shows the misfit without the pull."""
         axis, log_scale = None if keys is None else 0, learners.extra
-        logits = jax.vmap(self._logits, in_axes=(0, 0, axis))(learners.network, rows, keys)
+        logits = jax.vmap(self._logits, in_axes=(0, 0, 0, axis))(
+            learners.network, self.entry, rows, keys
+        )
         n, size, d = logits.shape
         # Padding is computed as site 0, whatever that gives, and then does not count.
         flat = jnp.maximum(rows.reshape(-1), 0)
@@ -57,8 +61,10 @@ class EndToEndLoss(Loss):
         lost = mean(1.0 - found.good.reshape(n, size), rows)
         return BatchLoss(carbon + self.start_weight * pull, jax.lax.stop_gradient(carbon), lost)
 
-    def _logits(self, network: Network, rows: Int[Array, " batch"], key: Any) -> Array:
-        x = self.inputs[rows]
+    def _logits(
+        self, network: Network, entry: Int[Array, ""], rows: Int[Array, " batch"], key: Any
+    ) -> Array:
+        x = self.inputs[entry, rows]
         if key is not None and self.input_noise > 0:
             noise = jax.random.normal(jax.random.fold_in(key, 97), x.shape, jnp.float32)
             x = x + self.input_noise * noise
@@ -72,7 +78,7 @@ class EndToEndLoss(Loss):
 
 
 def end_to_end_loss(
-    inputs: Float[np.ndarray, "site input"], problem: Problem,
+    inputs: Float[np.ndarray, "entry site input"], entry: Int[np.ndarray, " run"], problem: Problem,
     varies: Float[np.ndarray, " parameter"], settings: EndToEndSettings,
 ) -> EndToEndLoss:  # fmt: skip
     """Move the data to the device; `varies` is 1 for parameters that differ between places."""
@@ -81,8 +87,8 @@ def end_to_end_loss(
         settings.epochs, settings.patience, validation_batch=settings.batch_size,
     )  # fmt: skip
     return EndToEndLoss(
-        recipe, problem, jnp.asarray(inputs, jnp.float32), jnp.asarray(varies, jnp.float32),
-        settings.input_noise, settings.start_weight,
+        recipe, problem, jnp.asarray(inputs, jnp.float32), jnp.asarray(entry),
+        jnp.asarray(varies, jnp.float32), settings.input_noise, settings.start_weight,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from proda.errors import LearningError
+from proda.learning.forcing_inputs import ForcingInputs
 from proda.learning.learning_settings import LearningSettings
 
 Start = Literal["constant", "default", "random"]
@@ -29,6 +30,9 @@ class EndToEndSettings(LearningSettings):
 
     Parameters
     ----------
+    forcing_inputs
+        What networks know of the forcing: "response", the soil model's carbon at a few depths with
+        the calibrated constant; "summary", means of the drivers.
     input_noise
         Sd of the noise added to the inputs (which lie in -1 to 1) in training.
     floor
@@ -49,7 +53,8 @@ class EndToEndSettings(LearningSettings):
     """
 
     dropout: float = 0.2
-    input_noise: float = 0.1
+    forcing_inputs: ForcingInputs = "response"
+    input_noise: float = 0.05
     learning_rate: float = 6e-3
     weight_decay: float = 0.5
     batch_size: int = 1024
@@ -57,10 +62,10 @@ class EndToEndSettings(LearningSettings):
     patience: int | None = None
     validation_share: float = 0.0
     tuning_epochs: int = 0
-    floor: float = 0.3
+    floor: float = 0.1
     start: Start = "constant"
     start_weight: float = 2e-4
-    steepest: float = 5.0
+    steepest: float = 10.0
     lost: float = 5.0
     back: float = 0.1
     global_parameters: tuple[str, ...] = ()
@@ -80,6 +85,9 @@ class EndToEndSettings(LearningSettings):
         if self.start not in get_args(Start):
             known = ", ".join(get_args(Start))
             raise LearningError(f"start = {self.start!r}; it is one of: {known}.")
+        if self.forcing_inputs not in get_args(ForcingInputs):
+            known = ", ".join(get_args(ForcingInputs))
+            raise LearningError(f"forcing_inputs = {self.forcing_inputs!r}; it is one of: {known}.")
         for name in IDLE:
             if getattr(self, name) != getattr(EndToEndSettings, name):
                 raise LearningError(f"{name} is for training on posteriors, not end to end.")

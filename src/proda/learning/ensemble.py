@@ -43,6 +43,8 @@ class Ensemble:
     settings: LearningSettings
     n_sites: int
     history: pd.DataFrame
+    reference: dict[str, float] | None = None
+    """Parameters of the soil model's response that is among the predictors; None without one."""
 
     @property
     def members(self) -> int:

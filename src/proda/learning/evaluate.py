@@ -20,6 +20,7 @@ from proda.learning.carbon_sites import read_carbon_sites
 from proda.learning.conformal import Intervals
 from proda.learning.ensemble import predict_members
 from proda.learning.features import Missing
+from proda.learning.forcing_inputs import beside, forcing_inputs, needs_forcing
 from proda.learning.store import load_ensemble
 from proda.learning.through_model import (
     BASELINE_FILE,
@@ -90,7 +91,11 @@ def evaluate_network(
         ensemble.model,
         ensemble.variant,
     )
-    encoded = ensemble.features.encode(sites.table, missing)
+    table = sites.table
+    if needs_forcing(names := ensemble.features.names):
+        made = forcing_inputs(names, sites.layers.forcing, model, ensemble.reference)
+        table = beside(table, made)
+    encoded = ensemble.features.encode(table, missing)
     if not encoded.usable.any():
         lacking = ", ".join(f"{name} ({n})" for name, n in encoded.missing.items())
         raise LearningError(f"{covariates}: no site has all covariates; they lack {lacking}.")

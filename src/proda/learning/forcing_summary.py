@@ -1,19 +1,14 @@
 """The forcing of a column in a few numbers, as inputs of a network beside the covariates.
 
-A parameter learnt through the soil model must know what it compensates: litter that the forcing
-underestimates, or water that it holds too low. The same function serves training sites, other
-profiles and the cells of a map.
+An alternative to the response of the soil model (`forcing_inputs.py`).
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
 from proda.column.column import REFERENCE_TEMPERATURE, prepare
-from proda.errors import LearningError
 from proda.forcing import LITTER, Forcing
 
 PREFIX = "forcing_"
@@ -79,30 +74,6 @@ def forcing_summary(forcing: Forcing) -> pd.DataFrame:
         columns[f"log_{name}"] = np.log(np.asarray(exchange)[:, top] @ weight + LEAST_EXCHANGE)
     columns["bedrock"] = grid.interface[forcing.nbedrock - 1]
     return pd.DataFrame({PREFIX + name: values for name, values in columns.items()})
-
-
-def with_forcing(covariates: pd.DataFrame, forcing: Forcing) -> pd.DataFrame:
-    """Put the summary beside the covariates of the same places, row by row.
-
-    Raises
-    ------
-    LearningError
-        If a column of that name is there already, or the numbers of rows differ.
-    """
-    if taken := [str(name) for name in covariates if str(name).startswith(PREFIX)]:
-        raise LearningError(
-            f"The covariates hold {', '.join(taken)}; names that begin with {PREFIX} are those of "
-            "the summary of the forcing. Rename these columns."
-        )
-    if len(covariates) != len(forcing):
-        raise LearningError(f"{len(covariates)} rows of covariates, {len(forcing)} of forcing.")
-    summary = forcing_summary(forcing).set_index(covariates.index)
-    return pd.concat([covariates, summary], axis=1)
-
-
-def needs_forcing(names: Iterable[str]) -> bool:
-    """Whether predictors of these names hold a summary of the forcing."""
-    return any(name.startswith(PREFIX) for name in names)
 
 
 def _at(depth: float, values: np.ndarray, node: np.ndarray) -> np.ndarray:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from proda.drivers.grids import standard_grid
 from proda.errors import LearningError
 from proda.forcing import FORCING_VARIABLES, Forcing
 from proda.learning.features import Missing
-from proda.learning.forcing_summary import forcing_summary, needs_forcing
+from proda.learning.forcing_inputs import forcing_inputs, needs_forcing
 from proda.learning.store import load_ensemble
 from proda.models.registry import load_model
 
@@ -80,7 +82,10 @@ def predict_table(
                 f"{network}: this network was trained end to end and needs the forcing of the "
                 "same places beside their covariates; give it (--forcing)."
             )
-        table = _with_forcing(table, forcing)
+        make = partial(
+            forcing_inputs, ensemble.features.names, model=known, reference=ensemble.reference
+        )
+        table = _with_forcing(table, forcing, make)
     elif forcing is not None:
         raise LearningError(f"{network}: this network takes covariates only; leave out --forcing.")
     found = ensemble.predict(table, missing, draws)
@@ -107,8 +112,10 @@ def predict_table(
     return found
 
 
-def _with_forcing(table: pd.DataFrame, path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Put the summary of the forcing beside covariates of the same sites or cells.
+def _with_forcing(
+    table: pd.DataFrame, path: str | os.PathLike[str], make: Callable[[Forcing], pd.DataFrame]
+) -> pd.DataFrame:
+    """Put what `make` makes of the forcing beside covariates of the same sites or cells.
 
     Cells of a grid without forcing, and sites that the forcing does not have, lack it: they are
     not usable, and are counted.
@@ -120,11 +127,13 @@ def _with_forcing(table: pd.DataFrame, path: str | os.PathLike[str]) -> pd.DataF
             place = known.get_indexer(pd.Index(names))
             there = place >= 0
             drivers = Forcing.from_dataset(files.load(opened.isel(site=place[there]), path))
-            return _filled(table, there, forcing_summary(drivers))
-        return _on_grid(table, standard_grid(opened, str(path)), str(path))
+            return _filled(table, there, make(drivers))
+        return _on_grid(table, standard_grid(opened, str(path)), str(path), make)
 
 
-def _on_grid(table: pd.DataFrame, grid: xr.Dataset, where: str) -> pd.DataFrame:
+def _on_grid(
+    table: pd.DataFrame, grid: xr.Dataset, where: str, make: Callable[[Forcing], pd.DataFrame]
+) -> pd.DataFrame:
     """Take the forcing of each row's cell, a band of latitudes at a time."""
     if not {"cell_latitude", "cell_longitude"} <= set(table):
         raise LearningError(
@@ -145,7 +154,7 @@ def _on_grid(table: pd.DataFrame, grid: xr.Dataset, where: str) -> pd.DataFrame:
         slab = files.load(slab[[v.name for v in FORCING_VARIABLES]], where)
         place = {"lat": row[own] - band * BAND, "lon": column[own]}
         at = slab.isel({axis: xr.DataArray(value, dims="site") for axis, value in place.items()})
-        parts.append(forcing_summary(Forcing.from_dataset(at)).set_index(own))
+        parts.append(make(Forcing.from_dataset(at)).set_index(own))
     if not parts:
         raise LearningError(f"{where}: no cell of the covariates has usable forcing (status 0).")
     return _filled(table, there, pd.concat(parts).sort_index())

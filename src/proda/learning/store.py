@@ -59,7 +59,7 @@ def save_ensemble(
         "parameters": list(ensemble.parameters), "lower": ensemble.lower.tolist(),
         "upper": ensemble.upper.tolist(), "features": ensemble.features.as_dict(),
         "range_scale": ensemble.training_range.scale, "settings": ensemble.settings.as_dict(),
-        "n_sites": ensemble.n_sites, "versions": versions(),
+        "n_sites": ensemble.n_sites, "reference": ensemble.reference, "versions": versions(),
     }  # fmt: skip
     with files.whole_folder(path, HEADER, "network") as folder:
         folder.mkdir()
@@ -121,6 +121,7 @@ def load_ensemble(
         TrainingRange(arrays["range_mean"], arrays["range_whiten"], header["range_scale"]),
         calibration, header["model"], header["variant"], tuple(header["parameters"]),
         np.array(header["lower"]), np.array(header["upper"]), settings, header["n_sites"], history,
+        header.get("reference"),
     )  # fmt: skip
 
 

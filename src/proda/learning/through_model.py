@@ -41,11 +41,11 @@ from proda.learning.end_to_end import (
     starts_of,
     train_through,
 )
+from proda.learning.end_to_end_inputs import EndToEndInputs, end_to_end_inputs, with_covariates
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.ensemble import Ensemble, predict_members
-from proda.learning.features import Missing, fit_features
+from proda.learning.features import Missing
 from proda.learning.from_posteriors import training_checkpoints
-from proda.learning.join import MISSING
 from proda.learning.splits import NO_FOLD, plan, random_folds, spatial_folds
 from proda.learning.store import save_ensemble
 from proda.learning.train import Progress, Trained
@@ -150,11 +150,7 @@ def train_end_to_end(
     table = files.read_parquet(covariates, needed=("site",))
     sites = read_carbon_sites(profiles, forcing, table, model, variant)
     network_settings = settings.network()
-    features = fit_features(sites.table, network_settings.scaling, network_settings.categories)
-    encoded = features.encode(sites.table, missing)
-    if not encoded.usable.all():
-        sites = _without_covariates(sites, features.names, encoded.usable)
-    inputs = encoded.inputs
+    sites, filled = with_covariates(sites, settings, missing)
     fold = _folds(sites, folds, split, settings) if folds else None
     p = sites.layers.profiles
     design = plan(p.latitude, p.longitude, network_settings, fold, fold_members if folds else 0)
@@ -166,32 +162,33 @@ def train_end_to_end(
     constants, _ = fit_constants(problem, default, design.select(firsts), settings, progress)
     of_fold = dict(zip(design.fold[firsts].tolist(), constants, strict=True))
     starts = starts_of(design, of_fold, default, settings)
+    inputs = end_to_end_inputs(sites, of_fold, settings, missing)
     tell("training")
     checkpoint = training_checkpoints(target)[0]
-    trained = train_through(inputs, problem, starts, design, settings, checkpoint, progress)
+    trained = train_through(inputs.by_fold, problem, starts, design, settings, checkpoint, progress)
     del problem
     runs = np.flatnonzero(design.fold == NO_FOLD)
     whole = trained.select(runs)
     names = tuple(row.name for row in sites.layers.model.rows)
     ensemble = Ensemble(
-        whole.networks, features, fit_range(sites.table, features), None,
+        whole.networks, inputs.features, fit_range(inputs.table, inputs.features), None,
         sites.layers.model.name, sites.layers.model.variant, names,
         np.array([row.lower for row in sites.layers.model.rows]),
         np.array([row.upper for row in sites.layers.model.rows]), network_settings, len(sites),
-        whole.table(),
+        whole.table(), inputs.reference,
     )  # fmt: skip
     constant = physical(of_fold[NO_FOLD], sites.layers.model)
     values = dict(zip(names, constant.tolist(), strict=True))
     scale = np.exp(np.log(error_scale(whole)).mean(axis=0))
     tell("methods without a soil model")
-    fitted = [_fit(name, sites, inputs, settings) for name in baselines]
+    fitted = [_fit(name, sites, inputs.of(NO_FOLD), settings) for name in baselines]
     skill, intervals, rows, stocks, left = None, {}, None, {}, None
     if fold is not None:
         tell("places left out")
         answers = _left_out_answers(sites, inputs, fold, trained, of_fold, baselines, settings)
         if residual:
             tell("residual")
-            left, answers = _with_residual(sites, inputs, answers, fold, settings.seed)
+            left, answers = _with_residual(sites, inputs.own(fold), answers, fold, settings.seed)
         intervals = intervals_of(sites, answers, scale)
         answers, stocks = crossed(sites, answers, fold, scale)
         skill = skill_table(sites, answers, groups(sites))
@@ -208,7 +205,7 @@ def train_end_to_end(
         "stocks_left_out": stocks,
         "sites": len(sites), "left_out": len(sites.left_out),
         "left_out_by_reason": sites.left_out["reason"].value_counts().to_dict(),
-        "filled": encoded.filled, "constant_covariates": list(features.constant),
+        "filled": filled, "constant_covariates": list(inputs.features.constant),
         "seconds": round(result.seconds, 1),
     }  # fmt: skip
 
@@ -277,17 +274,6 @@ def _with_residual(
     return whole, ordered | answers
 
 
-def _without_covariates(
-    sites: CarbonSites, names: tuple[str, ...], usable: np.ndarray
-) -> CarbonSites:
-    bad = np.flatnonzero(~usable)
-    lacking = sites.table.iloc[bad][list(names)].isna()
-    reasons = [f"{MISSING} {', '.join(row.index[row])}" for _, row in lacking.iterrows()]
-    out = pd.DataFrame({"site": sites.layers.profiles.site[bad], "reason": reasons})
-    kept = sites.select(np.flatnonzero(usable))
-    return CarbonSites(kept.table, kept.layers, pd.concat([sites.left_out, out], ignore_index=True))
-
-
 def _folds(
     sites: CarbonSites, k: int, split: Split, settings: EndToEndSettings
 ) -> Int[np.ndarray, " site"]:
@@ -307,7 +293,7 @@ def _fit(name: str, sites: CarbonSites, inputs: np.ndarray, settings: EndToEndSe
 
 
 def _left_out_answers(
-    sites: CarbonSites, inputs: np.ndarray, fold: np.ndarray, trained: Trained,
+    sites: CarbonSites, all_inputs: EndToEndInputs, fold: np.ndarray, trained: Trained,
     constants: dict[int, np.ndarray], baselines: tuple[str, ...], settings: EndToEndSettings,
 ) -> dict[str, Answer]:  # fmt: skip
     """Carbon at every site by methods that have not seen its fold."""
@@ -318,6 +304,7 @@ def _left_out_answers(
     found = {name: np.zeros(len(sites), bool) for name in names}
     for f in np.unique(fold).tolist():
         test, rest = np.flatnonzero(fold == f), np.flatnonzero(fold != f)
+        inputs = all_inputs.of(f)
         own, known = sites.select(test), sites.select(rest)
         runs = np.flatnonzero(trained.plan.fold == f)
         networks = jax.tree.map(lambda leaf, runs=runs: leaf[runs], trained.networks)

@@ -20,7 +20,7 @@ from proda.learning.archive import digest
 from proda.learning.boosted_residual import read_residual
 from proda.learning.conformal import Intervals
 from proda.learning.features import Missing
-from proda.learning.forcing_summary import needs_forcing
+from proda.learning.forcing_inputs import needs_forcing
 from proda.learning.residuals import read_residuals
 from proda.learning.store import network_checksum
 from proda.learning.unseen_file import read_unseen

@@ -17,12 +17,13 @@ from proda.forcing import Forcing
 from proda.learning import Ensemble as Networks
 from proda.learning.applicability import applicability
 from proda.learning.features import Missing
-from proda.learning.forcing_summary import forcing_summary, needs_forcing
+from proda.learning.forcing_inputs import beside, forcing_inputs, needs_forcing
 from proda.learning.residuals import add_residuals
 from proda.maps.cells import LandCells
 from proda.maps.compare import positions
 from proda.maps.sources import EnsembleParameters, Member, ParameterSource
 from proda.models.model import SoilModel
+from proda.models.registry import load_model
 from proda.parameters import Bounds
 
 BLOCK = 65_536
@@ -141,9 +142,11 @@ def cell_covariates(
     row, column = place["lat"][cells.row], place["lon"][cells.column]
     table = grid.table(row, column)
     if needs_forcing(networks.features.names):
-        parts = [forcing_summary(cells.forcing(chunk)).set_index(chunk)
+        model = load_model(networks.model, networks.variant)
+        names, reference = networks.features.names, networks.reference
+        parts = [forcing_inputs(names, cells.forcing(chunk), model, reference).set_index(chunk)
                  for chunk in cells.chunks(CHUNK)]  # fmt: skip
-        table = pd.concat([table, pd.concat(parts).sort_index()], axis=1)
+        table = beside(table, pd.concat(parts).sort_index())
     usable = grid.usable[row, column]
     covered, outside = usable.copy(), np.zeros(len(cells), dtype=bool)
     lacking: Counter[str] = Counter()

@@ -2,7 +2,7 @@
 
 The tables are finished under temporary names before the first is renamed, and `summary.json`, which
 holds their checksums, is renamed last: should the machine stop in between, `summary.verify` sees
-that the files are not of one build.
+that the files are not from one build.
 """
 
 from __future__ import annotations
@@ -96,4 +96,4 @@ def build(
                 return summary
     except OSError as error:
         where = folder if folder is not None else "the temporary folder"
-        raise FileError(f"{where}: writing failed ({error}); nothing was kept.") from error
+        raise FileError(f"{where}: writing failed ({error}); nothing was written.") from error

@@ -65,9 +65,11 @@ def read_header(path: str | os.PathLike[str], dialect: Dialect) -> list[str]:
 def _header(path: Path, dialect: Dialect, is_description: Callable[[Row], bool] | None) -> Header:
     try:
         if len(codecs.encode("\n", dialect.encoding)) != 1:
-            raise FileError(f"{path}: {dialect.encoding} is not read; convert it to UTF-8 first.")
+            raise FileError(
+                f"{path}: {dialect.encoding} is not supported; convert it to UTF-8 first."
+            )
     except LookupError as error:
-        raise FileError(f"{path}: the encoding {dialect.encoding!r} is not known.") from error
+        raise FileError(f"{path}: unknown encoding {dialect.encoding!r}.") from error
     try:
         with open_bytes(path, None) as raw:
             return _first_lines(path, dialect, _texts(path, lines(raw, 1 << 20), dialect),
@@ -84,7 +86,7 @@ def _texts(path: Path, raw: Iterator[bytes], dialect: Dialect) -> Iterator[str]:
         if number == 1 and line.startswith(codecs.BOM_UTF8):
             if codecs.lookup(dialect.encoding).name not in ("utf-8", "utf-8-sig"):
                 raise FileError(
-                    f"{path}, line 1: begins with the byte order mark of UTF-8, but the settings "
+                    f"{path}, line 1: starts with the byte order mark of UTF-8, but the settings "
                     f'say {dialect.encoding}. Give encoding = "utf-8".'
                 )
             line = line.removeprefix(codecs.BOM_UTF8)
@@ -92,7 +94,8 @@ def _texts(path: Path, raw: Iterator[bytes], dialect: Dialect) -> Iterator[str]:
         if "\0" in text:
             column = text[: text.index("\0")].count(dialect.delimiter) + 1
             raise FileError(
-                f"{path}, line {number}, column {column}: holds a zero byte; the file is damaged "
+                f"{path}, line {number}, column {column}: contains a zero byte; the file is "
+                "damaged "
                 "or is not text."
             )
         yield text
@@ -110,7 +113,7 @@ def _first_lines(
     if said := re.fullmatch(r'"?sep=(.)"?\s*', text, re.IGNORECASE | re.DOTALL):
         if said[1] != dialect.delimiter:
             raise FileError(
-                f"{path}, line 1: says that the delimiter is {said[1]!r}, but it is read with "
+                f"{path}, line 1: states that the delimiter is {said[1]!r}, but it is read with "
                 f"{dialect.delimiter!r}. Give delimiter = {said[1]!r}."
             )
         text, n = next(texts, ""), 2
@@ -257,7 +260,7 @@ def _check_header(
     twice = sorted({name for name in header if name in columns and header.count(name) > 1})
     if twice:
         raise FileError(
-            f"{path}, line 1: the column {', '.join(twice)} stands there twice. Rename or delete "
+            f"{path}, line 1: the column {', '.join(twice)} appears twice. Rename or delete "
             "one of them."
         )
     if not missing:
@@ -274,7 +277,7 @@ def _check_header(
     near = [f"{own!r} for {name!r}" for name in missing for own in header
             if _plain(own) == _plain(name)]  # fmt: skip
     if near:
-        hint += f" It has {', '.join(near)}: names must be the same, capitals included."
+        hint += f" It has {', '.join(near)}: names must be the same, including case."
     raise FileError(f"{path}, line 1: the column {', '.join(missing)} is missing. {hint}")
 
 

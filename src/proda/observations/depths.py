@@ -38,7 +38,7 @@ def from_mineral_surface(layers: pd.DataFrame, tolerance: float) -> Origin:
     layers
         profile_id, upper_depth, lower_depth (m) and litter of all rows of some profiles.
     tolerance
-        Overlap that counts as rounding, m.
+        Overlap that is treated as rounding, m.
     """
     upper = layers["upper_depth"].to_numpy(float).copy()
     lower = layers["lower_depth"].to_numpy(float).copy()

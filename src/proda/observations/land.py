@@ -89,7 +89,7 @@ def open_land_mask(
     for step, values, first in ((step_lat, lat, -90), (step_lon, lon, -180)):
         if not np.allclose(values, first + step * (np.arange(values.size) + 0.5), atol=0.01 * step):
             raise ObservationError(
-                f"{path}: the grid of {name} is not regular with whole cells over the globe."
+                f"{path}: the grid of {name} is not regular, or its cells do not tile the globe."
             )
     rows, columns = math.ceil(tolerance / step_lat), math.ceil(tolerance / step_lon)
     padded = np.pad(land, ((0, 0), (columns, columns)), mode="wrap")

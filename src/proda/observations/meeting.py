@@ -24,13 +24,14 @@ def notes(profiles: Iterable[str], layers: Iterable[str]) -> list[str]:
     if pairs:
         some = "; ".join(f"{a!r} and {b!r}" for a, b in pairs[:3])
         return [
-            f"{len(pairs):,} identifiers of the tables of profiles and of layers differ only in "
-            f"form and so never meet, such as {some}. Write them alike in both tables."
+            f"{len(pairs):,} identifiers differ between the tables of profiles and of layers "
+            "only in "
+            f"form and so do not match, such as {some}. Write them identically in both tables."
         ]
     if others:
         return [
             f"Profiles without layers (such as {next(iter(by_form.values()))!r}) and layers "
-            f"without a profile (such as {others[0]!r}) are both there: do the two tables use the "
+            f"without a profile (such as {others[0]!r}) both occur: do the two tables use the "
             "same identifiers?"
         ]
     return []

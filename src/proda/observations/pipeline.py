@@ -165,7 +165,7 @@ class Work:
                 reasons = ", ".join(f"{reason} {n:,}" for reason, n in by.items())
                 said.append(f"{level.capitalize()}s left out: {reasons}.")
         said += [*self._notes_of_rows(), *self.notes]
-        said.append("Wrong units and identifiers that differ are the usual causes.")
+        said.append("The usual causes are wrong units and mismatched identifiers.")
         return " ".join(said)
 
     def _notes_of_rows(self) -> list[str]:
@@ -176,9 +176,10 @@ class Work:
             low, high = f"{min(thickness):g}", f"{max(thickness):g}"
             said = low if low == high else f"{low} to {high}"
             notes.append(
-                f"In {len(self.moved):,} profiles (such as {some}) depths count from the top of "
+                f"In {len(self.moved):,} profiles (such as {some}) depths are measured from the "
+                "top of "
                 f"the litter ({said} cm thick): its "
-                "thickness is taken off all depths, so that 0 is the surface of the mineral soil."
+                "thickness is subtracted from all depths, so that 0 is the mineral soil surface."
             )
         if self.n_upwards:
             notes.append(
@@ -187,8 +188,8 @@ class Work:
             )
         if self.n_negative:
             notes.append(
-                f"{self.n_negative:,} layers belong to profiles whose depths count down as "
-                "negative numbers; give depths as positive numbers (they are depth_inverted)."
+                f"{self.n_negative:,} layers belong to profiles whose depths are given as "
+                "negative numbers; give depths as positive numbers (reason: depth_inverted)."
             )
         if any(self.lonely.values()):
             notes += meeting.notes(self.lonely["no_layers"], self.lonely["no_profile_row"])
@@ -321,7 +322,7 @@ class Work:
             given.setdefault(row["level"], {})[row["source"]] = row["n"]
         notes = [*self._notes_of_rows(), *self.notes, *self._unknown_preferences(counts)]
         if self.land is None:
-            notes.append("No land mask was given: profiles in the sea were not looked for.")
+            notes.append("No land mask was given, so profiles in the sea were not detected.")
         if self.unmatched:
             notes.append(
                 f"{self.unmatched} values of layer properties belong to no layer with a row in "
@@ -344,8 +345,9 @@ class Work:
         unknown = [name for name in self.settings.rules.prefer if name not in known]
         if not unknown:
             return []
-        return [f"rules.prefer names {', '.join(unknown)}, which is no source and no collection "
-                f"here; there are {', '.join(sorted(known))}."]  # fmt: skip
+        return [f"rules.prefer names {', '.join(unknown)}, which is neither a source nor a "
+                "collection "
+                f"here; choose from {', '.join(sorted(known))}."]  # fmt: skip
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ class ProfileSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     source: tuple[AnySource, ...] = Field(
-        min_length=1, description="The sources, the most trusted first."
+        min_length=1, description="The sources, the most reliable first."
     )
     rules: Rules = Field(
         default_factory=lambda: Rules.model_validate({}),
@@ -37,7 +37,9 @@ class ProfileSettings(BaseModel):
         "both, the paper's, or alpha, beta (g cm-3) and gamma (kg g-1, OM in g kg-1).",
     )
     land_mask: Path | None = Field(
-        None, description="netCDF file that says where land is; without it nothing is in the sea."
+        None,
+        description="netCDF file with the land mask; without it no profile is rejected as "
+        "in the sea.",
     )
     land_mask_variable: str | None = Field(
         None, description="Its variable, positive on land; default land_fraction or land_mask."
@@ -47,7 +49,7 @@ class ProfileSettings(BaseModel):
     def _names(self) -> ProfileSettings:
         names = [source.name for source in self.source]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two sources are named {', '.join(twice)}; give each its own name")
+            raise ValueError(f"two sources are named {', '.join(twice)}; give each a unique name")
         return self
 
     def curve(self) -> Pedotransfer | None:

@@ -41,7 +41,7 @@ class _Reasons:
     def rule(self, name: str, holds: np.ndarray, detail: str = "", **values: np.ndarray) -> None:
         """Give rows without a reason this one where it holds; `detail` is a format string."""
         if name not in self._known:
-            raise AssertionError(f"{name} is not a listed reason")
+            raise AssertionError(f"{name} is not a known reason")
         rows = np.flatnonzero(self.free & holds)
         self.reason[rows] = name
         if detail:

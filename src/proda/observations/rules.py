@@ -15,7 +15,7 @@ SocBasis = Literal["organic carbon", "total carbon", "total minus inorganic carb
 
 LAYER_REASONS: dict[str, str] = {
     "no_profile_row": "no row of the profile table has this layer's profile",
-    "depth_missing": "a bound is absent or infinite",
+    "depth_missing": "a bound is missing or infinite",
     "litter": "lies on the mineral soil (negative depth, or written upwards), or the source calls "
     "it litter",
     "depth_inverted": "lower bound above the upper bound, or depths that count down as negative "
@@ -42,7 +42,7 @@ LAYER_REASONS: dict[str, str] = {
 
 PROFILE_REASONS: dict[str, str] = {
     "coordinates_conflict": "several rows with this identifier and different coordinates",
-    "coordinates_missing": "latitude or longitude absent",
+    "coordinates_missing": "latitude or longitude missing",
     "coordinates_swapped": "in the sea or out of range as given, on land when swapped",
     "coordinates_out_of_range": "latitude beyond 90 or longitude beyond 180 degrees",
     "coordinates_zero": "exactly 0 N 0 E",
@@ -67,39 +67,45 @@ class Rules(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    min_layers: int = Field(3, ge=1, description="Layers a profile needs (the study: over two).")
-    min_max_depth: float = Field(
-        0.5, ge=0, description="A profile must reach deeper than this, m (the study: 50 cm)."
+    min_layers: int = Field(
+        3, ge=1, description="Minimum number of layers of a profile (the study: more than two)."
     )
-    max_depth: float = Field(10.0, gt=0, description="Deepest plausible lower bound, m.")
+    min_max_depth: float = Field(
+        0.5, ge=0, description="A profile must extend below this depth, m (the study: 50 cm)."
+    )
+    max_depth: float = Field(10.0, gt=0, description="Maximum plausible lower bound, m.")
     max_soc: float = Field(
         600.0, gt=0, le=1000, description="Highest plausible content, g kg-1 (pure organic "
         "matter: 580)."
     )  # fmt: skip
     max_stock: float = Field(
-        3e5, gt=0, description="Highest plausible stock, g m-3; dense peat has 1e5."
+        3e5, gt=0, description="Maximum plausible stock, g m-3; dense peat has 1e5."
     )
-    min_density: float = Field(10.0, ge=0, description="Lowest plausible bulk density, kg m-3.")
+    min_density: float = Field(10.0, ge=0, description="Minimum plausible bulk density, kg m-3.")
     max_density: float = Field(
-        2300.0, gt=0, description="Highest plausible bulk density, kg m-3 (mineral grains: 2650)."
+        2300.0, gt=0, description="Maximum plausible bulk density, kg m-3 (mineral grains: 2650)."
     )
     impossible_density: Literal["reject", "estimate"] = Field(
         "reject",
         description="A layer with an impossible density is left out, or keeps its carbon and gets "
         "an estimated density.",
     )
-    overlap_tolerance: float = Field(0.005, ge=0, description="Overlap that counts as rounding, m.")
+    overlap_tolerance: float = Field(
+        0.005, ge=0, description="Overlap that is treated as rounding, m."
+    )
     replicates: Literal["average", "reject"] = Field(
         "average",
         description="Layers with equal bounds and other values are averaged, or left as an "
         "overlap, which rejects the profile.",
     )
     max_gap: float | None = Field(
-        None, ge=0, description="Longest allowed sum of gaps, m; by default any: each layer is "
+        None, ge=0, description="Maximum sum of gaps, m; by default unlimited: each layer is "
         "compared with the model on its own."
     )  # fmt: skip
     max_top_depth: float | None = Field(
-        None, ge=0, description="Deepest allowed start of the first layer, m; by default any."
+        None,
+        ge=0,
+        description="Maximum depth at which the first layer starts, m; by default unlimited.",
     )
     exclude_treated: bool = Field(True, description="Leave out plots known to be manipulated.")
     exclude_reconstructed: bool = Field(
@@ -113,10 +119,13 @@ class Rules(BaseModel):
         "a layer of unknown pH is kept."
     )  # fmt: skip
     max_location_error: float | None = Field(
-        None, gt=0, description="Largest stated location error, degrees; by default any."
+        None, gt=0, description="Maximum stated location error, degrees; by default unlimited."
     )
     coast_tolerance: float = Field(
-        0.5, ge=0, description="Points this far from land are still on it, degrees."
+        0.5,
+        ge=0,
+        description="Tolerance at the coast: points within this distance of land are "
+        "on land, degrees.",
     )
     prefer: tuple[str, ...] = Field(
         (),

@@ -87,7 +87,7 @@ class Summary(BaseModel):
                 fates = sum(c.n for c in self.counts if (c.level, c.source) == (level, source))
                 if fates != n:
                     raise ObservationError(
-                        f"{source}: {n} {level}s were read but {fates} are accounted for. "
+                        f"{source}: {n} {level}s were read, but {fates} are accounted for. "
                         "Please report this fault."
                     )
 
@@ -158,13 +158,13 @@ def verify(found: Summary, folder: str | os.PathLike[str]) -> None:
             if rows != counted:
                 raise FileError(
                     f"{folder}: {what} holds {rows:,} rows, but summary.json counts {counted:,}; "
-                    "the files are not of one build. Build again."
+                    "the files are not from one build. Build the profiles again."
                 )
     for name, expected in found.tables.items():
         if checksum(Path(folder) / name) != expected:
             raise FileError(
                 f"{folder}: {name} is not the table that was written with summary.json; the files "
-                "are not of one build, or one was changed. Build again."
+                "are not from one build, or one was changed. Build the profiles again."
             )
 
 

@@ -120,7 +120,7 @@ class Checked(io.RawIOBase):
             self._ended = True
             if text and text[-1:] not in b"\r\n":
                 if self._dialect.ends_with_newline:
-                    raise FileError("the last line is cut")
+                    raise FileError("the last line is truncated")
                 self._remember_end(text)
                 text += b"\n"
         elif text.endswith(b"\r"):  # its line feed may follow
@@ -153,8 +153,9 @@ class Checked(io.RawIOBase):
             note(f"{self._path}: {self.n_blank:,} rows without any value were skipped.")
         if self.unfinished is not None:
             note(
-                f"{self._path}: the last line has no line end. If the file was cut there, its "
-                f"last value {self.unfinished!r} is not whole: compare it with the original."
+                f"{self._path}: the last line has no line ending. If the file was truncated "
+                "there, its "
+                f"last value {self.unfinished!r} is incomplete: compare it with the original."
             )
 
 
@@ -228,7 +229,8 @@ def open_bytes(path: Path, on_bytes: Callable[[int], None] | None) -> io.Buffere
     if _HTML.match(start.removeprefix(_MARK)):
         counted.close()
         raise FileError(
-            f"{path}: this is an HTML or XML page, not delimited text (a download may have given "
+            f"{path}: this is an HTML or XML page, not delimited text (the download may have "
+            "returned "
             "an error page). Save or export the table as CSV."
         )
     if path.suffix == ".gz" or start.startswith(b"\x1f\x8b\x08"):

@@ -55,12 +55,13 @@ def diagnose(
                 _check_identifiers(path, number, fields, header, identifiers)
         if number == n_header:
             raise FileError(
-                f"{path}: holds a header but no rows below it. Was the export complete?"
+                f"{path}: contains a header but no rows. Was the export complete?"
             ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile, OSError) as broken:
         raise FileError(
-            f"{path}, line {number}, column 1 ({header[0]}): the compressed data end or break "
-            f"after this line ({broken}). The file was cut or damaged; fetch it again."
+            f"{path}, line {number}, column 1 ({header[0]}): the compressed data end or are "
+            "damaged "
+            f"after this line ({broken}). The file is truncated or damaged; copy it again."
         ) from broken
     except FileError as fault:
         raise fault if str(path) in str(fault) else FileError(f"{path}, {fault}") from fault
@@ -76,7 +77,7 @@ def _decoded_lines(
             column = text[: text.index("\0")].count(dialect.delimiter) + 1
             name = header[min(column, len(header)) - 1]
             raise FileError(
-                f"{path}, line {number}, column {column} ({name}): holds a zero byte; the file "
+                f"{path}, line {number}, column {column} ({name}): contains a zero byte; the file "
                 "is damaged or is not text."
             )
         if dialect.ends_with_newline and not text.endswith("\n"):
@@ -84,7 +85,7 @@ def _decoded_lines(
             name = header[min(column, len(header)) - 1]
             raise FileError(
                 f"{path}, line {number}, column {column} ({name}): the file ends inside this "
-                "line. It was cut; fetch it again."
+                "line. It is truncated; copy it again."
             )
         yield number, text
 
@@ -113,9 +114,9 @@ def _check_row(
 ) -> None:
     if len(fields) != len(header):
         column = min(len(fields), len(header))
-        why = "The file was cut here, or a value holds the delimiter or an unclosed quote."
+        why = "The file is truncated here, or a value contains the delimiter or an unclosed quote."
         if len(fields) == len(header) + 1 and not fields[-1].strip():
-            why = "It ends with a delimiter; end the header with one too, or remove it."
+            why = "It ends with a delimiter; add one to the header too, or remove it."
         raise FileError(
             f"{path}, line {number}, column {column} ({header[column - 1]}): the line has "
             f"{len(fields)} columns where the header has {len(header)}. {why}"
@@ -145,7 +146,7 @@ def _hint(value: str, kind: str, dialect: Dialect) -> str:
     if value.strip()[:1] in "<>" and value.strip():
         return " (a limit of detection? Give a value, or list the text under missing)"
     if not any(c.isdigit() for c in value):
-        return (". If the line holds units or explanations, delete it; if the text means no "
+        return (". If the line contains units or explanations, delete it; if the text means no "
                 "value, list it under missing")  # fmt: skip
     return ""
 

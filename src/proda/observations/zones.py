@@ -29,7 +29,7 @@ def koeppen(
     """
     with cf.open_grid(path) as dataset:
         if variable not in dataset or not {"lat", "lon"} <= set(dataset[variable].dims):
-            raise ObservationError(f"{path}: holds no {variable} on lat and lon.")
+            raise ObservationError(f"{path}: contains no {variable} on lat and lon.")
         classes = cf.load(dataset[[variable]], path)[variable]
     classes = classes.assign_coords(lon=(classes["lon"] + 180) % 360 - 180).sortby("lon")
     meanings = cf.classes(classes.attrs, f"{path}: {variable}", ObservationError)

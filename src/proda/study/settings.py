@@ -40,7 +40,7 @@ class General(SettingsTable):
     seed: int = Field(0, ge=0, lt=2**32, description="Root of all random numbers.")
     truth: Path | None = Field(
         None,
-        description="Folder of a made-up world, whose truth_MODEL.nc the report compares with: the "
+        description="Folder of a synthetic world, whose truth_MODEL.nc the report compares with: the "
         "data are synthetic.",
     )
 
@@ -109,7 +109,7 @@ class Training(SettingsTable):
         default_factory=dict, description="Changes to the preset; docs/learning.md lists them."
     )
     folds: int = Field(FOLDS, ge=2, description="Folds of the cross-validation.")
-    curve: bool = Field(True, description="Skill with fewer sites: does the network want more?")
+    curve: bool = Field(True, description="Compute the skill against the number of sites.")
 
     def build(self, seed: int) -> LearningSettings:
         """Return the settings of network and training."""

@@ -254,7 +254,7 @@ def existing(folder: Path, *names: str) -> Path:
     for name in names:
         if is_file(folder / name):
             return folder / name
-    raise FileError(f"{folder}: holds no {' or '.join(names)}.{_advice(folder)}")
+    raise FileError(f"{folder}: contains no {' or '.join(names)}.{_advice(folder)}")
 
 
 def is_file(path: Path) -> bool:
@@ -272,7 +272,7 @@ def is_file(path: Path) -> bool:
 def _advice(folder: Path) -> str:
     if any(not c.isprintable() for c in str(folder)):
         return (
-            " The path holds control characters: in double quotes, TOML reads \\t and \\n in a "
+            " The path contains control characters: in double quotes, TOML reads \\t and \\n in a "
             "Windows path as a tab and a line break. Write it in single quotes."
         )
-    return "" if folder.is_dir() else " There is no such folder."
+    return "" if folder.is_dir() else " The folder does not exist."

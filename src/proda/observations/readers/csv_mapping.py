@@ -76,14 +76,18 @@ class CsvSource(Source):
         "fine earth", description="What the bulk density refers to, for the whole table."
     )
     coarse_basis: Literal["volume", "mass"] = Field(
-        "volume", description="What the per cent of coarse fragments are of, for the whole table."
+        "volume",
+        description="Whether coarse fragments are per cent of volume or of mass, for "
+        "the whole table.",
     )
     delimiter: str = Field(
         ",", min_length=1, max_length=1, description="Field separator, one character."
     )
     decimal: Literal[".", ","] = Field(".", description="Decimal point.")
     encoding: str = Field("utf-8", description="Character encoding.")
-    missing: tuple[str, ...] = Field((), description="Texts that mean no value, such as -999.")
+    missing: tuple[str, ...] = Field(
+        (), description="Texts that mean a missing value, such as -999."
+    )
 
     @model_validator(mode="after")
     def _known(self) -> CsvSource:
@@ -118,12 +122,12 @@ class CsvSource(Source):
             return
         if name not in _VOCABULARIES:
             raise ValueError(
-                f"columns.{name}: values are for {', '.join(_VOCABULARIES)}; this column is taken "
+                f"columns.{name}: values apply to {', '.join(_VOCABULARIES)}; this column is taken "
                 "as it is"
             )
         allowed = list(dict.fromkeys(_VOCABULARIES[name].values()))
         if wrong := [v for v in mapped.values.values() if v not in allowed]:
-            raise ValueError(f"columns.{name}: values: {wrong[0]!r} is none of {allowed}")
+            raise ValueError(f"columns.{name}: values: {wrong[0]!r} is not one of {allowed}")
 
     def _factor(self, column: Column) -> float:
         unit = self.columns[column.name].unit
@@ -183,7 +187,7 @@ class CsvSource(Source):
                 raise
             raise FileError(
                 f"{error} The identifier is needed in both tables; where {self.profiles_file.name} "
-                "calls it otherwise, name it there: profile_id = { column = "
+                "has another name for it, give that name: profile_id = { column = "
                 f'"{self.columns["profile_id"].column}", profiles_column = "..." }}.'
             ) from error
 

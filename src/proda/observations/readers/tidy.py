@@ -136,9 +136,9 @@ def _batches(path: Path, columns: tuple[str, ...], on_bytes: OnBytes | None) -> 
         if missing := [name for name in columns if name not in names]:
             raise FileError(f"{path}: lacks the column {', '.join(missing)}.")
         if twice := [name for name in columns if names.count(name) > 1]:
-            raise FileError(f"{path}: the column {', '.join(twice)} stands there twice.")
+            raise FileError(f"{path}: the column {', '.join(twice)} appears twice.")
         if not file.metadata.num_rows and path.name != "dropped_organic_layers.parquet":
-            raise FileError(f"{path}: holds no rows.")
+            raise FileError(f"{path}: contains no rows.")
         for name in columns:
             _check_type(path, name, file.schema_arrow.field(name).type)
         batches = file.iter_batches(batch_size=65_536, columns=list(columns))
@@ -171,4 +171,4 @@ def _check_type(path: Path, name: str, found: pa.DataType) -> None:
     else:
         wanted, fits = "numbers", is_number
     if not fits and not pa.types.is_null(kind):
-        raise FileError(f"{path}, column {name}: holds {found}; expected {wanted}.")
+        raise FileError(f"{path}, column {name}: contains {found}; expected {wanted}.")

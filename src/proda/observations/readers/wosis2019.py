@@ -105,7 +105,7 @@ class Wosis2019Source(Source):
         densities = [d for d in DENSITIES if f"{d}_value_avg" in header]
         if not densities:
             raise FileError(
-                f"{path}, line 1: holds no bulk density; one of "
+                f"{path}, line 1: contains no bulk density; one of "
                 f"{', '.join(d + '_value_avg' for d in DENSITIES)} was expected."
             )
         texture = ("clay", "silt", "sand")

@@ -56,8 +56,8 @@ class Wosis2023Source(Source):
         path = existing(self.folder, *names)
         if path.name.startswith(_PREFIXES[1]):
             note(
-                f"{path}: this is WoSIS latest, which changes from day to day; keep the files, and "
-                "say the day of the download where you use the results."
+                f"{path}: this is WoSIS latest, which changes daily; keep the files, and "
+                "state the date of the download with the results."
             )
         return path
 

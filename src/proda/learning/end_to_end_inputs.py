@@ -1,0 +1,105 @@
+"""The inputs of networks trained end to end: covariates and what the forcing means for carbon.
+
+The response is taken with the calibrated constant, which has seen the sites that it was fitted to.
+So each fold has inputs of its own, with the constant that has not seen its sites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from proda.learning.carbon_sites import CarbonSites
+from proda.learning.end_to_end import physical
+from proda.learning.end_to_end_settings import EndToEndSettings
+from proda.learning.features import Features, Missing, fit_features
+from proda.learning.forcing_inputs import beside, response
+from proda.learning.forcing_summary import forcing_summary
+from proda.learning.join import MISSING
+from proda.learning.splits import NO_FOLD
+
+
+@dataclass(frozen=True)
+class EndToEndInputs:
+    """Inputs of every site for every fold.
+
+    `table` holds the predictors of networks that see all sites; `reference` the parameters of its
+    response in physical units, None with a summary of the forcing.
+    """
+
+    features: Features
+    table: pd.DataFrame
+    folds: tuple[int, ...]
+    by_fold: Float[np.ndarray, "fold site input"]
+    """One entry for all folds with a summary of the forcing, which no constant enters."""
+    reference: dict[str, float] | None
+
+    def of(self, fold: int) -> Float[np.ndarray, "site input"]:
+        """Return the inputs of networks that have not seen this fold."""
+        return self.by_fold[self.folds.index(fold) if len(self.by_fold) > 1 else 0]
+
+    def own(self, fold: Int[np.ndarray, " site"]) -> Float[np.ndarray, "site input"]:
+        """Return the inputs of each site by the constant that has not seen its fold."""
+        rows = np.array([self.folds.index(f) for f in fold.tolist()])
+        return self.by_fold[rows if len(self.by_fold) > 1 else 0 * rows, np.arange(len(fold))]
+
+
+def with_covariates(
+    sites: CarbonSites, settings: EndToEndSettings, missing: Missing
+) -> tuple[CarbonSites, dict[str, int]]:
+    """Leave out sites that lack a covariate, or count what is filled in on request."""
+    network = settings.network()
+    features = fit_features(sites.table, network.scaling, network.categories)
+    encoded = features.encode(sites.table, missing)
+    if encoded.usable.all():
+        return sites, encoded.filled
+    bad = np.flatnonzero(~encoded.usable)
+    lacking = sites.table.iloc[bad][list(features.names)].isna()
+    reasons = [f"{MISSING} {', '.join(row.index[row])}" for _, row in lacking.iterrows()]
+    out = pd.DataFrame({"site": sites.layers.profiles.site[bad], "reason": reasons})
+    kept = sites.select(np.flatnonzero(encoded.usable))
+    left_out = pd.concat([sites.left_out, out], ignore_index=True)
+    return CarbonSites(kept.table, kept.layers, left_out), encoded.filled
+
+
+def end_to_end_inputs(
+    sites: CarbonSites, constants: Mapping[int, np.ndarray], settings: EndToEndSettings,
+    missing: Missing = "leave_out",
+) -> EndToEndInputs:  # fmt: skip
+    """Return the inputs of sites that have all covariates.
+
+    Parameters
+    ----------
+    constants
+        Calibrated constant of every fold, `NO_FOLD` included if there are networks that see all
+        sites; shares of the prior range.
+
+    Raises
+    ------
+    LearningError
+        If a covariate has a name of the forcing's inputs.
+    """
+    network, layers = settings.network(), sites.layers
+    names = [row.name for row in layers.model.rows]
+    folds = tuple(sorted(constants))
+    first = NO_FOLD if NO_FOLD in constants else folds[0]
+    if settings.forcing_inputs == "summary":
+        table = beside(sites.table, forcing_summary(layers.forcing))
+        features = fit_features(table, network.scaling, network.categories)
+        inputs = features.encode(table, missing).inputs[None]
+        return EndToEndInputs(features, table, folds, inputs, None)
+    values = {
+        fold: dict(zip(names, physical(share, layers.model).tolist(), strict=True))
+        for fold, share in constants.items()
+    }
+    tables = {
+        fold: beside(sites.table, response(layers.forcing, layers.model, values[fold]))
+        for fold in folds
+    }
+    features = fit_features(tables[first], network.scaling, network.categories)
+    inputs = np.stack([features.encode(tables[fold], missing).inputs for fold in folds])
+    return EndToEndInputs(features, tables[first], folds, inputs, values[first])

@@ -1,0 +1,121 @@
+"""What networks trained end to end know of a place's forcing, beside its covariates.
+
+The response: the carbon that the soil model has at a few depths with one and the same set of
+parameters everywhere. A parameter learnt through the soil model must make up for what the forcing
+gets wrong; what the forcing means for carbon is all it needs for that, and a network that sees more
+of the forcing learns regions by heart (docs/theory.md#end-to-end).
+
+The summary (`forcing_summary.py`) is the other choice. Either serves training sites, other profiles
+and the cells of a map alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from proda import simulate
+from proda.errors import LearningError
+from proda.forcing import Forcing
+from proda.learning import forcing_summary
+from proda.models.model import Reason, SoilModel
+
+ForcingInputs = Literal["response", "summary"]
+"""`response`: the soil model's carbon with one set of parameters; `summary`: means of drivers."""
+
+RESPONSE = "response_"
+"""Beginning of the names of the inputs of the response."""
+
+DEPTHS = (0.05, 0.2, 0.5, 1.0, 2.0)
+"""Depths at which the response is taken, m; linear in the logarithm of depth between nodes."""
+
+LEAST = 10.0
+"""Carbon below which the response no longer follows the logarithm, g m-3."""
+
+
+def response(forcing: Forcing, model: SoilModel, values: Mapping[str, float]) -> pd.DataFrame:
+    """Return ln carbon (g m-3) at each of :data:`DEPTHS` with the same parameters everywhere.
+
+    Below bedrock the deepest soil layer stands. A column without a steady state counts as empty
+    (:data:`LEAST`), as in the scores.
+
+    Parameters
+    ----------
+    values
+        Parameters in physical units.
+    """
+    state = simulate.steady_state(model, values, forcing, bounds="physical")
+    feasible = state["reason"].to_numpy() == Reason.FEASIBLE
+    carbon = state["soil_carbon"].to_numpy()
+    layer = np.minimum(np.arange(carbon.shape[1]), forcing.nbedrock[:, None] - 1)
+    carbon = np.where(feasible[:, None], np.take_along_axis(carbon, layer, axis=1), 0.0)
+    logs = np.log(np.maximum(carbon, LEAST))
+    node = np.log(forcing.grid.node)
+    columns = {}
+    for depth in DEPTHS:
+        upper = int(np.searchsorted(node, np.log(depth), side="right")) - 1
+        share = (np.log(depth) - node[upper]) / (node[upper + 1] - node[upper])
+        columns[f"{RESPONSE}{round(100 * depth)}cm"] = (1.0 - share) * logs[
+            :, upper
+        ] + share * logs[:, upper + 1]
+    return pd.DataFrame(columns)
+
+
+def needs_forcing(names: Iterable[str]) -> bool:
+    """Whether predictors of these names hold a response or a summary of the forcing."""
+    return any(name.startswith((RESPONSE, forcing_summary.PREFIX)) for name in names)
+
+
+def forcing_inputs(
+    names: Iterable[str], forcing: Forcing, model: SoilModel,
+    reference: Mapping[str, float] | None,
+) -> pd.DataFrame:  # fmt: skip
+    """Return what predictors of these names need of the forcing, one row per column.
+
+    Parameters
+    ----------
+    names
+        Predictors of a network.
+    model, reference
+        Its soil model, and the parameters at which its response was taken.
+
+    Raises
+    ------
+    LearningError
+        If it needs a response and does not say at which parameters.
+    """
+    names = list(names)
+    parts = []
+    if any(name.startswith(RESPONSE) for name in names):
+        if reference is None:
+            raise LearningError(
+                "The network takes the response of the soil model, but does not say with which "
+                "parameters; train it again."
+            )
+        parts.append(response(forcing, model, reference))
+    if any(name.startswith(forcing_summary.PREFIX) for name in names):
+        parts.append(forcing_summary.forcing_summary(forcing))
+    return pd.concat(parts, axis=1)
+
+
+def beside(covariates: pd.DataFrame, inputs: pd.DataFrame) -> pd.DataFrame:
+    """Put inputs of :func:`forcing_inputs` beside covariates of the same places, row by row.
+
+    Raises
+    ------
+    LearningError
+        If a column of such a name is there already, or the numbers of rows differ.
+    """
+    prefixes = (RESPONSE, forcing_summary.PREFIX)
+    if taken := [str(name) for name in covariates if str(name).startswith(prefixes)]:
+        raise LearningError(
+            f"The covariates hold {', '.join(taken)}; names that begin with "
+            f"{' or '.join(prefixes)} are those of what is made of the forcing. Rename these "
+            "columns."
+        )
+    if len(covariates) != len(inputs):
+        raise LearningError(f"{len(covariates)} rows of covariates, {len(inputs)} of forcing.")
+    return pd.concat([covariates, inputs.set_index(covariates.index)], axis=1)
