@@ -123,7 +123,9 @@ class AssimilationWork(SettingsTable):
     """How much of an assimilation is done and where; draws of a site do not depend on it."""
 
     sites: int | None = Field(
-        None, ge=1, description="Use at most this many sites, spread over latitudes; without it all."
+        None,
+        ge=1,
+        description="Use at most this many sites, spread over latitudes; without it all.",
     )
     workers: int | None = Field(
         None, ge=1, description="Processes on this machine; without it one per core."

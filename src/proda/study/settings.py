@@ -40,8 +40,8 @@ class General(SettingsTable):
     seed: int = Field(0, ge=0, lt=2**32, description="Root of all random numbers.")
     truth: Path | None = Field(
         None,
-        description="Folder of a synthetic world, whose truth_MODEL.nc the report compares with: the "
-        "data are synthetic.",
+        description="Folder of a synthetic world, whose truth_MODEL.nc the report compares with: "
+        "the data are synthetic.",
     )
 
     @field_validator("models")
