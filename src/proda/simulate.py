@@ -18,7 +18,7 @@ from proda.default_b import MEAN_B
 from proda.errors import ParameterError
 from proda.forcing import N_MONTHS, Forcing
 from proda.machine import cores
-from proda.models.components import COMPONENTS, ComponentVariable
+from proda.models.components import COMPONENTS, MICROBES, ComponentVariable
 from proda.models.components import components as _components
 from proda.models.model import Reason, SoilModel
 from proda.models.transient import advance
@@ -163,13 +163,14 @@ def components(
     -------
     Dataset on (site) with `CTE` (1), `K` (yr-1), `V` (yr-1), `XI` (1), `B` (1), `I` (g m-2 yr-1),
     and `litter_to_soil` (1), `residence_time` (yr), for COMPAS `michaelis_over_DOC` and
-    `michaelis_over_mSOC` (1), and `reason`. Without a steady state only `B` and `I` have a
+    `michaelis_over_mSOC` (1), for models with microbes `microbial_share` and
+    `microbial_share_0_15` (1), and `reason`. Without a steady state only `B` and `I` have a
     meaning; the others are 0.
     """
     values = _values(model, parameters, forcing, bounds)
     result = _frame(model, forcing).drop_vars(["pool", "layer", "depth", "thickness"])
     state, found = _in_blocks(_components_block, model, values, forcing, progress)
-    known = {row.name: row for row in COMPONENTS}
+    known = {row.name: row for row in (*COMPONENTS, *MICROBES)}
     for name, value in found.items():
         row = known.get(name) or ComponentVariable(
             name, "1", f"Michaelis constant over {name.rpartition('_')[2]}", "P-Fig 5"

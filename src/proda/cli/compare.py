@@ -69,6 +69,10 @@ def compare(
     plots: Annotated[
         Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
     ] = None,
+    every_pair: Annotated[
+        bool,
+        typer.Option("--every-pair", help="Draw the figures of all pairs of more than two models."),
+    ] = False,
 ) -> None:
     """Compare models before and after learning from profiles, and judge the paper's findings.
 
@@ -110,7 +114,7 @@ def compare(
     _print(result)
     console.print(f"Written: {output}", soft_wrap=True)
     if plots is not None:
-        _draw(result, plots)
+        _draw(result, plots, every_pair)
 
 
 def _named_files(options: dict[str, list[str]]) -> dict[str, ModelFiles]:
@@ -189,11 +193,11 @@ def _print_totals(table: pd.DataFrame) -> None:
     )  # fmt: skip
 
 
-def _draw(result: Comparison, folder: Path) -> None:
+def _draw(result: Comparison, folder: Path, every_pair: bool) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
     from proda.plots.comparison import draw
 
-    for path in draw(result, folder):
+    for path in draw(result, folder, every_pair=every_pair or None):
         console.print(f"Drawn: {path}", soft_wrap=True)

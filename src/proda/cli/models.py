@@ -67,9 +67,10 @@ def models(
 
 def _pool_row(model: SoilModel, pool: str, flows: Sequence[Flow]) -> tuple[str, ...]:
     """Return name, kind, mixing, donors and receivers of a pool."""
+    kind = "soil" if pool in model.soil_pools else "litter"
     return (
         pool,
-        "soil" if pool in model.soil_pools else "litter",
+        f"{kind}, microbes" if pool in model.microbial_pools else kind,
         "yes" if pool in model.transported else "no",
         ", ".join(flow.donor for flow in flows if flow.receiver == pool),
         ", ".join(flow.receiver for flow in flows if flow.donor == pool),

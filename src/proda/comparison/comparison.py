@@ -28,6 +28,7 @@ from proda.comparison.inputs import (
     states_of,
 )
 from proda.comparison.left_out import left_out_choice, skill_table
+from proda.comparison.many import agreement_table, microbes_table, models_table
 from proda.comparison.michaelis import michaelis_table, ratios_at_sites
 from proda.comparison.model_choice import (
     Choice,
@@ -53,7 +54,7 @@ CLIMATE = "koppen_class"
 
 TABLES = ("correlations", "regions", "zonal", "totals", "references", "michaelis", "preference",
           "parameters", "fit", "compensation", "findings", "evidence", "stacking",
-          "skill_left_out")  # fmt: skip
+          "skill_left_out", "agreement", "models", "microbes")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +129,8 @@ def compare_models(
     known = None if reference is None else files.load(files.open_dataset(reference), reference)
     site_table = None if covariates is None else read_climate(covariates)
     tables = {"correlations": correlation_table(opened, step)}
+    tables["agreement"] = agreement_table(tables["correlations"])
+    tables["models"], tables["microbes"] = models_table(opened), microbes_table(opened)
     tables["regions"] = region_table(opened, boxes)
     step()
     tables["zonal"], tables["totals"] = zonal_table(opened), totals_table(opened, known)
@@ -144,7 +147,9 @@ def compare_models(
     tables |= choice_tables(opened, site_table)
     step()
     tables["compensation"] = compensation_table(opened)
-    tables["findings"] = findings_by_route(tables, opened, why.get(PAIR, ""))
+    lacking = [name.upper() for name in PAIR if name not in opened]
+    absent = f"this comparison has no {' and no '.join(lacking)}" if lacking else ""
+    tables["findings"] = findings_by_route(tables, opened, why.get(PAIR, absent))
     step()
     maps = difference_maps(opened)
     result = Comparison(tables, maps, sites, at_sites, opened)

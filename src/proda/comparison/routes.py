@@ -13,7 +13,7 @@ from proda.comparison.rules import Verdict
 
 OF_POSTERIORS = ("preference", "parameters", "fit")
 """Tables without states: they are made of the posteriors at sites."""
-WITHOUT_POSTERIORS = "needs the posteriors of both models at sites"
+WITHOUT_POSTERIORS = "needs the posteriors of CLM5 and COMPAS at sites"
 
 
 def findings_by_route(

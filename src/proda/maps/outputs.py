@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from proda.learning.boosted_residual import NO_MECHANISM
 from proda.learning.conformal import LEAST
-from proda.models.components import COMPONENTS
+from proda.models.components import COMPONENTS, MICROBES
 from proda.models.model import Reason, SoilModel
 
 
@@ -90,9 +90,9 @@ def state_variables(names: list[str]) -> list[MapVariable]:
     Parameters
     ----------
     names
-        Components that the model has, `michaelis_over_POOL` among them.
+        Components that the model has, `microbial_share` and `michaelis_over_POOL` among them.
     """
-    known = {row.name: row for row in COMPONENTS}
+    known = {row.name: row for row in (*COMPONENTS, *MICROBES)}
     rows = [CARBON]
     rows += [
         MapVariable(

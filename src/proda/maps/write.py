@@ -28,7 +28,7 @@ from proda.maps.outputs import (
     residual_variables,
     state_variables,
 )
-from proda.models.components import COMPONENTS
+from proda.models.components import COMPONENTS, MICROBES
 from proda.models.model import SoilModel
 
 BUDGET = 400e6
@@ -88,6 +88,7 @@ def assemble(
 def _fields(model: SoilModel, folder: ChunkFolder) -> list[Field]:
     shapes = {name: array.shape for name, array in folder.read(0).items()}
     components = [row.name for row in COMPONENTS]
+    components += [row.name for row in MICROBES if row.name in shapes]
     # A Michaelis constant's own variable is the shortest of the names that begin with it.
     found = sorted(n for n in shapes if n.startswith("michaelis_over_"))
     components += [n for n in found if not any(n != m and n.startswith(m + "_") for m in found)]

@@ -37,14 +37,25 @@ COMPONENTS: tuple[ComponentVariable, ...] = (
 """Every model has these; one with Michaelis constants has `michaelis_over_POOL` (P-Fig 5) too."""
 
 
+MICROBES_TOP = 0.15
+"""Depth of the soil in which microbes are mostly measured, m."""
+
+MICROBES: tuple[ComponentVariable, ...] = (
+    ComponentVariable("microbial_share", "1", "microbes, share of soil carbon", ""),
+    ComponentVariable("microbial_share_0_15", "1", "microbes, share of soil carbon in 0-15 cm", ""),
+)
+"""Models with microbial pools have these too."""
+
+
 def components(
     model: SoilModel, pools: Float[Array, "pool layer"], parameters: Values, column: Column
 ) -> dict[str, Float[Array, ""]]:
     """Return the components of one column at one state.
 
     Litter and soil count together and layers by their stock. `michaelis_over_POOL` is the
-    Michaelis constant over its substrate as the average gram of that substrate meets it. A column
-    that holds no carbon has 0 everywhere but in B and I.
+    Michaelis constant over its substrate as the average gram of that substrate meets it;
+    `microbial_share` and `microbial_share_0_15` are microbes over all soil (not litter) pools. A
+    column that holds no carbon has 0 everywhere but in B and I.
     """
     t = model.transfers(pools, parameters, column)
     stock = pools * column.grid.thickness
@@ -70,6 +81,13 @@ def components(
         "litter_to_soil": ratio(to_soil, carbon_input),
         "residence_time": ratio(stock.sum(), carbon_input),
     }
+    if model.microbial_pools:
+        microbes = sum((stock[model.pools.index(name)] for name in model.microbial_pools),
+                       jnp.zeros_like(carbon))  # fmt: skip
+        soil = model.soil_carbon(stock)
+        top = column.grid.thickness_within(0.0, MICROBES_TOP) / column.grid.thickness
+        result["microbial_share"] = ratio(microbes.sum(), soil.sum())
+        result["microbial_share_0_15"] = ratio((microbes * top).sum(), (soil * top).sum())
     for name, constant in t.michaelis.items():
         pool = model.pools.index(name)
         result[f"michaelis_over_{name}"] = ratio(

@@ -49,6 +49,7 @@ class CORPSE(PlantFedModel):
         "CWD", "ML", "CL", "LL", "Ufast", "Uslow", "Unecro", "Pfast", "Pslow", "Pnecro", "MIC",
     )  # fmt: skip
     soil_pools: ClassVar[tuple[str, ...]] = pools[4:]
+    microbial_pools: ClassVar[tuple[str, ...]] = ("MIC",)
     transported: ClassVar[tuple[str, ...]] = ("ML", "CL", "LL")
     needs: ClassVar[tuple[str, ...]] = ("clay",)
     receives: ClassVar[Mapping[str, Mapping[str, float]]] = {

@@ -39,6 +39,7 @@ class MicrobialModel(SoilModel):
 
     pools: ClassVar[tuple[str, ...]] = ("CWD", "ML", "CL", "LL", "DOC", "MIC", "ENZ", "mSOC")
     soil_pools: ClassVar[tuple[str, ...]] = ("DOC", "MIC", "ENZ", "mSOC")
+    microbial_pools: ClassVar[tuple[str, ...]] = ("MIC",)
     transported: ClassVar[tuple[str, ...]] = ("ML", "CL", "LL")
     fed_by_plants: ClassVar[tuple[str, ...]] = LITTER
     saturated_by: ClassVar[tuple[str, ...]]

@@ -60,6 +60,7 @@ class Millennial(PlantFedModel):
         "CWD", "ML", "CL", "LL", "POM", "LMWC", "AGG", "MIC", "MAOM",
     )  # fmt: skip
     soil_pools: ClassVar[tuple[str, ...]] = ("POM", "LMWC", "AGG", "MIC", "MAOM")
+    microbial_pools: ClassVar[tuple[str, ...]] = ("MIC",)
     transported: ClassVar[tuple[str, ...]] = ("ML", "CL", "LL")
     needs: ClassVar[tuple[str, ...]] = ("clay", "silt", "ph", "bulk_density")
     receives: ClassVar[Mapping[str, Mapping[str, float]]] = {}

@@ -64,6 +64,7 @@ class MIMICS(SoilModel):
         "CWD", "LITm", "LITs", "MICr", "MICK", "SOMp", "SOMc", "SOMa",
     )  # fmt: skip
     soil_pools: ClassVar[tuple[str, ...]] = ("MICr", "MICK", "SOMp", "SOMc", "SOMa")
+    microbial_pools: ClassVar[tuple[str, ...]] = ("MICr", "MICK")
     transported: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ("clay",)
     variants: ClassVar[tuple[str, ...]] = ("default",)

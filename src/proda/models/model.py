@@ -100,6 +100,8 @@ class SoilModel(eqx.Module):
     pools: ClassVar[tuple[str, ...]]
     soil_pools: ClassVar[tuple[str, ...]]
     """Pools that a measured soil profile contains."""
+    microbial_pools: ClassVar[tuple[str, ...]] = ()
+    """Soil pools that are living microbes, whose share of soil carbon can be measured."""
     transported: ClassVar[tuple[str, ...]]
     """Pools that mix vertically."""
     fed_by_plants: ClassVar[tuple[str, ...]] = ()

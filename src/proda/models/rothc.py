@@ -53,6 +53,7 @@ class RothC(PlantFedModel):
     source: ClassVar[str] = "Coleman and Jenkinson 2014; Burke et al. 2017"
     pools: ClassVar[tuple[str, ...]] = ("CWD", "ML", "CL", "LL", "DPM", "RPM", "BIO", "HUM")
     soil_pools: ClassVar[tuple[str, ...]] = ("DPM", "RPM", "BIO", "HUM")
+    microbial_pools: ClassVar[tuple[str, ...]] = ("BIO",)
     transported: ClassVar[tuple[str, ...]] = ("ML", "CL", "LL", "DPM", "RPM", "BIO", "HUM")
     needs: ClassVar[tuple[str, ...]] = ("clay",)
     receives: ClassVar[Mapping[str, Mapping[str, float]]] = {

@@ -12,8 +12,25 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from proda.comparison.comparison import Comparison
-from proda.comparison.inputs import AFTER, COMPONENTS, ROUTES, STOCK, grid_of, pairs, states_of
+from proda.comparison.inputs import (
+    AFTER,
+    COMPONENTS,
+    ROUTES,
+    STATES,
+    STOCK,
+    grid_of,
+    pairs,
+    states_of,
+)
+from proda.comparison.paper import PAIR
 from proda.maps.totals import land_area
+from proda.plots.comparison_many import (
+    agreement_figure,
+    agreement_matrices,
+    carbon_grid,
+    component_grid,
+    microbes_figure,
+)
 from proda.plots.comparison_maps import carbon_maps, component_maps, zonal_figure
 from proda.plots.comparison_sites import michaelis_figure, preference_figure
 from proda.plots.evidence import evidence_figure
@@ -22,18 +39,32 @@ from proda.plots.style import save_all
 LITTER = "litter_to_soil"
 
 
-def figures(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
+def figures(
+    comparison: Comparison, every_pair: bool | None = None
+) -> dict[str, Callable[[], Figure]]:
     """Return what can be drawn: name -> function that draws it.
 
     `carbon_STATE_A_B` (P-Fig 2, 3), `components_STATE_A_B` (P-Fig 4), `litter_to_soil_STATE_A_B`
-    (P-Fig S3), `preference_A_B` for every pair; `michaelis_MODEL` (P-Fig 5), and
-    `michaelis_end_to_end_MODEL`; `zonal`.
+    (P-Fig S3), `preference_A_B` for pairs; `michaelis_MODEL` (P-Fig 5), and
+    `michaelis_end_to_end_MODEL`; `zonal`, `evidence`, `microbes`. Of more than two models also
+    `agreement`, and for each state `agreement_STATE`, `carbon_STATE` and `components_STATE`.
+
+    Parameters
+    ----------
+    comparison
+        Result of :func:`proda.comparison.compare_models`.
+    every_pair
+        Whether to draw the figures of all pairs. By default of the paper's pair alone where there
+        are more than two models: nine models have 36 pairs.
     """
     opened, tables = comparison.models, comparison.tables
     correlations = tables["correlations"]
     drawn: dict[str, Callable[[], Figure]] = {}
     r_of_cells: dict[str, float] = {}
-    for a, b in pairs(opened):
+    many = len(opened) > 2
+    if every_pair is None:
+        every_pair = not many
+    for a, b in (pair for pair in pairs(opened) if every_pair or pair == PAIR):
         here = correlations[(correlations["first"] == a) & (correlations["second"] == b)]
         states = states_of(opened, (a, b))
         limits = _limits([opened[m].maps[s] for m in (a, b) for s in states])
@@ -68,9 +99,32 @@ def figures(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
             )
     if (tables["evidence"]["sites"] > 0).any():
         drawn["evidence"] = partial(evidence_figure, tables["evidence"], tables["stacking"])
+    if len(tables["microbes"]):
+        drawn["microbes"] = partial(microbes_figure, tables["microbes"])
+    if many:
+        drawn |= _of_many(comparison)
     # With more than two models there is no one r of the cells.
-    only = r_of_cells if len(opened) == 2 else None
+    only = None if many else r_of_cells
     drawn["zonal"] = partial(zonal_figure, tables["zonal"], correlations=only)
+    return drawn
+
+
+def _of_many(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
+    """Return the figures that show all of more than two models at once."""
+    opened, tables = comparison.models, comparison.tables
+    correlations = tables["correlations"]
+    drawn: dict[str, Callable[[], Figure]] = {
+        "agreement": partial(agreement_figure, correlations, tables["agreement"])
+    }
+    limits = _limits([dataset for model in opened.values() for dataset in model.maps.values()])
+    for state in STATES:
+        maps = {name: model.maps[state] for name, model in opened.items() if state in model.maps}
+        tail = state.replace(" ", "_")
+        if (correlations["state"] == state).any():
+            drawn[f"agreement_{tail}"] = partial(agreement_matrices, correlations, state)
+        if len(maps) > 1:
+            drawn[f"carbon_{tail}"] = partial(carbon_grid, maps, state, limits)
+            drawn[f"components_{tail}"] = partial(component_grid, maps, state)
     return drawn
 
 
@@ -82,13 +136,23 @@ def _limits(maps: Sequence[xr.Dataset]) -> tuple[float, float]:
 
 
 def draw(
-    comparison: Comparison, folder: str | os.PathLike[str], endings: Sequence[str] = ("png",)
-) -> Iterator[Path]:
-    """Draw all figures into a folder (made if absent); yield their paths.
+    comparison: Comparison, folder: str | os.PathLike[str], endings: Sequence[str] = ("png",),
+    every_pair: bool | None = None,
+) -> Iterator[Path]:  # fmt: skip
+    """Draw all figures into a folder (made if absent) and yield their paths.
+
+    Parameters
+    ----------
+    comparison, every_pair
+        As for :func:`figures`.
+    folder
+        To write to.
+    endings
+        Of the files: "png", "pdf", "svg".
 
     Raises
     ------
     FileError
         If a file cannot be written.
     """
-    return save_all(figures(comparison), folder, endings)
+    return save_all(figures(comparison, every_pair), folder, endings)

@@ -18,7 +18,7 @@ from proda.comparison.correlations import cells
 from proda.comparison.inputs import LOGARITHMIC, holds_carbon
 from proda.maps.totals import land_area
 from proda.plots.maps import _UNITS, MOST_CELLS, _norm
-from proda.plots.style import COLOURS, SEQUENTIAL, draw_land, style
+from proda.plots.style import LINES, SEQUENTIAL, colours_of, draw_land, style
 
 STATES = {"before": "default parameters", "after": "after data assimilation",
           "end to end": "learnt end to end"}  # fmt: skip
@@ -218,36 +218,68 @@ def zonal_figure(
     """
     table = zonal[zonal["variable"] == variable]
     states = [s for s in STATES if (table["state"] == s).any()]
+    colours = colours_of(sorted(map(str, table["model"].unique())))
+    many = len(colours) > 3
     with style():
         figure, axes = plt.subplots(1, len(states), figsize=(4.4 * len(states), 4.2), sharey=True,
                                     squeeze=False)  # fmt: skip
         for axis, state in zip(axes[0], states, strict=True):
             finding = []
             here = table[table["state"] == state]
-            for (name, curve), colour in zip(here.groupby("model"), COLOURS, strict=False):
-                curve = curve.sort_values("lat")
+            for k, (name, curve) in enumerate(here.groupby("model")):
+                curve, colour = curve.sort_values("lat"), colours[str(name)]
                 low, high = curve["q05"].to_numpy(), curve["q95"].to_numpy()
-                axis.fill_betweenx(curve["lat"], low, high, color=colour, alpha=0.15, lw=0)
-                if "members_q05" in curve and curve["members_q05"].notna().any():
+                if not many:  # the cells of many models would hide each other
+                    axis.fill_betweenx(curve["lat"], low, high, color=colour, alpha=0.15, lw=0)
+                ranged = "members_q05" in curve and curve["members_q05"].notna().any()
+                if ranged and not many:
                     axis.fill_betweenx(curve["lat"], curve["members_q05"], curve["members_q95"],
                                        color=colour, alpha=0.35, lw=0)  # fmt: skip
-                axis.plot(
-                    curve["mean"], curve["lat"], color=colour, lw=1.8, label=str(name).upper()
-                )
+                axis.plot(curve["mean"], curve["lat"], color=colour, lw=1.8,
+                          ls=LINES[k % len(LINES)] if many else "-",
+                          label=str(name).upper())  # fmt: skip
                 top = curve.iloc[int(np.nanargmax(curve["mean"]))]
                 side = "N" if top["lat"] >= 0 else "S"
+                if many:
+                    continue
                 finding.append(f"{str(name).upper()} highest at {abs(top['lat']):.0f}°{side}")
             axis.set(xlabel=label, xscale="log")
             axis.xaxis.set_major_formatter("{x:g}")
-            positive = here["q05"][here["q05"] > 0]
-            most = float(here["q95"].max())
-            axis.set_xlim(max(float(positive.min()) if len(positive) else 0.0, most / 2000), most)
+            least, largest = ("mean", "mean") if many else ("q05", "q95")
+            positive = here[least][here[least] > 0]
+            most = float(here[largest].max()) * (1.15 if many else 1.0)
+            fewest = max(float(positive.min()) if len(positive) else 0.0, most / 2000)
+            axis.set_xlim(fewest, most)
+            # Less than a decade has few numbers of its own.
+            axis.xaxis.set_minor_formatter("{x:g}" if most < 10.0 * fewest else "")
+            axis.tick_params(axis="x", which="minor", labelsize="x-small")
             extra = (correlations or {}).get(state)
             tail = f"\nr of cells (log) {extra:.2f}" if extra is not None else ""
-            axis.set_title(f"{STATES[state].capitalize()}:\n{'; '.join(finding)}{tail}",
-                           fontsize="small")  # fmt: skip
+            words = f"{STATES[state][0].upper()}{STATES[state][1:]}"
+            said = "; ".join(finding) if not many else _spread_of_models(here)
+            axis.set_title(f"{words}:\n{said}{tail}", fontsize="small")
         axes[0, 0].set_ylabel("latitude (°N)")
-        axes[0, 0].legend(fontsize="small")
-        figure.supxlabel("line: mean over land; light: 5-95 % of the cells; dark: 5-95 % of the "
-                         "members' means", fontsize="small")  # fmt: skip
+        told = "line: mean over land" + (
+            "" if many else "; light: 5-95 % of the cells; dark: 5-95 % of the members' means"
+        )
+        if many:
+            figure.legend(
+                *axes[0, 0].get_legend_handles_labels(), fontsize="small", ncols=5,
+                loc="outside lower center", title=told, title_fontsize="small",
+            )  # fmt: skip
+        else:
+            axes[0, 0].legend(fontsize="small")
+            figure.supxlabel(told, fontsize="small")
     return figure
+
+
+def _spread_of_models(here: pd.DataFrame) -> str:
+    """Say where the models' means along latitude are furthest apart."""
+    wide = here.pivot_table(index="lat", columns="model", values="mean")
+    wide = wide[(wide > 0).all(axis=1)]
+    if wide.empty:
+        return ""
+    factor = wide.max(axis=1) / wide.min(axis=1)
+    lat = float(factor.idxmax())  # type: ignore[arg-type]
+    return (f"models differ by a factor of {factor.median():.1f} in the median band, by up to "
+            f"{factor.max():.1f} at {abs(lat):.0f}°{'N' if lat >= 0 else 'S'}")  # fmt: skip

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import SymmetricalLogLocator
 
 from proda.errors import ComparisonError
 from proda.plots.style import colours_of, style
@@ -82,9 +83,13 @@ def _differences(
     labels = [f"{'all' if g == 'all' else zone} ({n:,})" for g, zone, n in heads]
     axis.set_yticks(range(len(heads)), labels)
     axis.set_ylim(len(heads) - 0.5, -0.5)
-    # Most models lie within a few; one that is far behind must not hide them.
-    axis.set_xscale("symlog", linthresh=1.0)
-    axis.xaxis.set_major_formatter("{x:g}")
+    away = rows["difference"].abs()
+    if away.max() > 20.0 * away[away > 0].quantile(0.25):
+        # One model that is far behind must not hide how the others differ.
+        axis.set_xscale("symlog", linthresh=max(float(away[away > 0].median()), 1e-3))
+        axis.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1.0, subs=[1, 3]))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("")
     axis.grid(visible=False, axis="y")
 
 
@@ -116,4 +121,4 @@ def _finding(told: pd.DataFrame) -> str:
         gap, error = -second["difference"], second["standard_error"]
         sure = "" if gap > 2.0 * error else ", within two standard errors of the next"
         parts.append(f"{measure}: {str(best['model']).upper()} first{sure}")
-    return "Which model the data prefer. " + "; ".join(parts)
+    return "Which model the data prefer\n" + "\n".join(parts)

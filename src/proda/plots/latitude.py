@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -9,7 +10,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from proda.plots.style import COLOURS, style
+from proda.plots.style import LINES, colours_of, style
 
 
 def latitude_figure(
@@ -34,12 +35,17 @@ def latitude_figure(
     with style():
         figure, axis = plt.subplots(figsize=(6.4, 4.6))
         finding = []
-        for (name, curve), colour in zip(models.items(), COLOURS, strict=False):
+        many = len(models) > 3
+        for k, ((name, curve), colour) in enumerate(
+            zip(models.items(), colours_of(models).values(), strict=True)
+        ):
             middle = _middle(curve)
             lat = curve["lat"].to_numpy()
             low = np.maximum(curve["q05"].to_numpy(), 1e-9)  # 0 lies below any logarithmic axis
-            axis.fill_between(lat, low, curve["q95"], color=colour, alpha=0.18, lw=0)
-            axis.plot(lat, _positive(middle), color=colour, lw=1.8, label=name)
+            if not many:  # the bands of many models would hide each other
+                axis.fill_between(lat, low, curve["q95"], color=colour, alpha=0.18, lw=0)
+            axis.plot(lat, _positive(middle), color=colour, lw=1.8, label=name,
+                      ls=LINES[k % len(LINES)] if many else "-")  # fmt: skip
             top = int(np.nanargmax(middle))
             finding.append(f"{name} highest at {abs(lat[top]):.0f}°{'N' if lat[top] >= 0 else 'S'}")
         looks = (("#000000", "--"), ("#777777", "-."), ("#000000", ":"))
@@ -48,15 +54,24 @@ def latitude_figure(
                 curve["lat"], _positive(_middle(curve)), line, color=colour, lw=1.4, label=name
             )
         axis.set(xlabel="latitude (°N)", ylabel=label, yscale="log")
-        highest = max(float(np.nanmax(c["q95"])) for c in models.values())
+        top_of = _middle if many else (lambda c: c["q95"])
+        highest = max(float(np.nanmax(top_of(c))) for c in models.values())
         lowest = min(float(np.nanmin(_positive(_middle(c)))) for c in models.values())
         axis.set_ylim(max(lowest / 2, highest / 2000), 1.3 * highest)
         axis.yaxis.set_major_formatter("{x:g}")
         what = "members" if "median" not in next(iter(models.values())) else "cells"
         figure.legend(loc="outside lower center", ncols=4, fontsize="small",
-                      title=f"bands: 5-95 % of the {what}", title_fontsize="small")  # fmt: skip
-        axis.set_title(title or "; ".join(finding))
+                      title=None if many else f"bands: 5-95 % of the {what}",
+                      title_fontsize="small")  # fmt: skip
+        axis.set_title(title or ("; ".join(finding) if not many else _highest(finding)))
     return figure
+
+
+def _highest(finding: list[str]) -> str:
+    """Count where the models are highest: nine names do not fit a title."""
+    places = Counter(said.rpartition(" ")[2] for said in finding)
+    said = ", ".join(f"{n} at {place}" for place, n in places.most_common(4))
+    return f"Of {len(finding)} models, highest: {said}"
 
 
 def _middle(curve: xr.Dataset) -> np.ndarray:

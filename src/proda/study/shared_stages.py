@@ -124,8 +124,8 @@ def _remove_figures(place: StudyFolder) -> None:
 def _against_truth(context: Context) -> None:
     """Compare the maps of each route with the truth, where the world is made up.
 
-    Profiles were measured on the truth of one model. The other's parameters and components have no
-    truth here; its carbon has: that of the world.
+    Profiles were measured on the truth of one model. The parameters and components of other models
+    have no truth here; their carbon has: that of the world.
     """
     place = context.folder
     world = open_twin_world(place.settings.study.truth or "")
@@ -153,7 +153,7 @@ def _route_against_truth(place: StudyFolder, world: TwinWorld, state: str) -> pd
     caption = (
         f"Every land cell: what the study recovers {route}, with the 5-95 % range of {range_of} "
         f"(grey), against the truth (line: equal). The world is {world.measured_model.upper()}'s; "
-        "the other model is wrong by construction, and only its carbon can be compared."
+        "every other model is wrong by construction, and only its carbon can be compared."
     )
     figure = truth_figure(maps, world.measured_model, route)
     stem = "truth_end_to_end" if state == END_TO_END else "truth"

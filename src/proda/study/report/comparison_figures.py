@@ -33,6 +33,16 @@ PLACES: dict[str, tuple[str, str]] = {
                              "constrained by the profiles."),
     "litter_to_soil_before": ("components", "Share of litter carbon that reaches mineral soil, "
                               "with default parameters."),
+    "agreement": ("findings", "Do all models agree more once profiles constrain them? Each point "
+                  "is the correlation of two models' maps over land; large marks are means of all "
+                  "pairs."),
+    "agreement_before": ("findings", "Correlation of every two models with default parameters."),
+    "agreement_after": ("findings", "Correlation of every two models whose parameters were learnt "
+                        "from posteriors at sites."),
+    "agreement_end_to_end": ("findings", "Correlation of every two models learnt end to end."),
+    "microbes": ("totals", "Living microbes as a share of soil carbon in 0-15 cm, by model and "
+                 "route, and as measured: 2,666 samples, mostly of the top 10 cm and half of them "
+                 "of cropland (Xu, Thornton and Post 2013)."),
     "evidence": ("preference", "Which model the data prefer, by zone: how far each model's mean "
                  "log density is behind the best one's, with its standard error between blocks of "
                  "5 degrees, and the stacking weights. All models are judged by the same data."),
@@ -41,11 +51,29 @@ PLACES: dict[str, tuple[str, str]] = {
 """By the first words of a figure's name: key of the section, and caption."""
 
 
+_ALL_CARBON, _ALL_COMPONENTS = (
+    "Organic carbon in 0-100 cm {}, by all models, on one scale.",
+    "Components {}, by all models (rows); each component (column) has one scale.",
+)
+GRIDS: dict[str, tuple[str, str]] = {
+    f"{kind}_{state}": (place, words.format(how))
+    for kind, words, places in (("carbon", _ALL_CARBON, ("figure-2", "figure-3", "figure-3")),
+                                ("components", _ALL_COMPONENTS,
+                                 ("components", "figure-4", "figure-4")))
+    for state, how, place in zip(("before", "after", "end_to_end"),
+                                 ("with default parameters", "constrained by the profiles",
+                                  "learnt end to end from all profiles"), places, strict=True)
+}  # fmt: skip
+"""Figures of more than two models at once, by their whole name."""
+
+
 def place_of(name: str) -> tuple[str, str]:
     """Return section and caption of a figure of the comparison, by its name.
 
     A name that is not known gets the section `comparison`, which the report shows last.
     """
+    if name in GRIDS:
+        return GRIDS[name]
     fitting = [start for start in PLACES if name == start or name.startswith(f"{start}_")]
     if not fitting:
         return "comparison", name.replace("_", " ")

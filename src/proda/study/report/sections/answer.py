@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from proda.comparison.inputs import AFTER, BEFORE, END_TO_END
+from proda.comparison.paper import PAIR
 from proda.inference.assessment import Assessment
 from proda.latitude import GLOBE
 from proda.maps.compare import compare
@@ -17,7 +18,7 @@ from proda.study.report.blocks import Block, Items, Notice, Section, Text
 from proda.study.report.maps import CONSTRAINED, DEFAULT, STOCK, map_of
 from proda.study.report.missing import not_run
 from proda.study.report.results import StudyResults
-from proda.study.report.sections.findings import FINDINGS, read_findings, tally
+from proda.study.report.sections.findings import FINDINGS, read_findings, tally, without_pair
 from proda.study.report.tables import read_csv
 
 STATES = {
@@ -30,6 +31,10 @@ STATES = {
 CRITERIA = {"log_evidence": "log evidence", "elpd_loo": "predictive density (PSIS-LOO)",
             "elpd_waic": "predictive density (WAIC)"}  # fmt: skip
 _CORRELATION = ("first", "second", "state", "variable", "r", "low", "high", "n_effective")
+_AGREEMENT = ("variable", "state", "models", "pairs", "mean_r", "low", "high", "change",
+              "change_error", "share_rising")  # fmt: skip
+_EVIDENCE = ("measure", "grouping", "model", "sites", "mean", "difference", "standard_error",
+             "share_preferred")  # fmt: skip
 _PREFERENCE = ("first", "second", "criterion", "grouping", "sites", "median", "low", "high",
                "prefer_second")  # fmt: skip
 
@@ -43,13 +48,18 @@ def answer(study: StudyResults) -> Section:
     if table is None:
         blocks.append(not_run("comparison", "verdict on the paper's findings"))
     else:
-        said += _convergence(study)
-        blocks += [Text(sentence) for sentence in tally(table)]
+        absent = without_pair(study)
+        said += [] if absent else _convergence(study)
+        blocks += [*([Text(absent)] if absent else []), *map(Text, tally(table))]
+    if len(study.models) > 2:
+        said += _agreement(study, blocks)
     correlations = _rows(study, "correlations", _CORRELATION, blocks)
     for state in states:
         said += _correlations(study, state, correlations) + _totals(study, state)
     preference = _rows(study, "preference", _PREFERENCE, blocks)
-    if preference is not None:
+    if len(study.models) > 2:
+        said += _evidence(study, blocks)
+    elif preference is not None:
         said += _preference(preference)
     for model in study.models if AFTER in study.routes else ():
         found = assessment_of(study, model)
@@ -101,6 +111,51 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
+def _agreement(study: StudyResults, blocks: list[Block]) -> list[str]:
+    """Say whether all of more than two models agree more on carbon than before."""
+    table = _rows(study, "agreement", _AGREEMENT, blocks)
+    if table is None:
+        return []
+    told = []
+    for row in _records(table[table["variable"] == STOCK]):
+        if row["state"] not in STATES or not row["pairs"]:
+            continue
+        change = ""
+        if np.isfinite(row["change"]):
+            error = (f" ± {row['change_error']:.2f}" if np.isfinite(row["change_error"])
+                     else "")  # fmt: skip
+            change = (f"; {row['change']:+.2f}{error} against default parameters, and it rises for "
+                      f"{row['share_rising']:.0%} of the pairs")  # fmt: skip
+        told.append(_minus(
+            f"{STATES[row['state']][1].capitalize()}, the maps of soil carbon (0-100 cm, "
+            f"logarithms) of {row['models']} models correlate with r = {row['mean_r']:.2f} on the "
+            f"mean of {row['pairs']} pairs ({row['low']:.2f} to {row['high']:.2f}){change}."
+        ))  # fmt: skip
+    return told
+
+
+def _evidence(study: StudyResults, blocks: list[Block]) -> list[str]:
+    """Say which of more than two models the data prefer, measure by measure."""
+    table = _rows(study, "evidence", _EVIDENCE, blocks)
+    if table is None:
+        return []
+    told = []
+    whole = table[(table["grouping"] == "all") & (table["sites"] > 0)]
+    for measure, rows in whole.groupby("measure", sort=False):
+        best, *others = _records(rows.sort_values("mean", ascending=False))
+        behind = ", ".join(
+            f"{str(r['model']).upper()} {r['difference']:.2f}"
+            + (f" ± {r['standard_error']:.2f}" if np.isfinite(r["standard_error"]) else "")
+            for r in others
+        )
+        told.append(_minus(
+            f"By {measure} ({best['sites']:,} sites that all models share), "
+            f"{str(best['model']).upper()} is best on average and at {best['share_preferred']:.0%} "
+            f"of the sites; mean difference to it, with standard error: {behind}."
+        ))  # fmt: skip
+    return told
+
+
 def _correlations(study: StudyResults, state: str, table: pd.DataFrame | None) -> list[str]:
     """Quote the comparison; before it has run, correlate the maps."""
     file, words, number = STATES[state]
@@ -108,6 +163,8 @@ def _correlations(study: StudyResults, state: str, table: pd.DataFrame | None) -
     if table is not None:
         chosen = table[(table["variable"] == STOCK) & (table["state"] == state)]
         for row in _records(chosen):
+            if len(study.models) > 2 and (row["first"], row["second"]) != PAIR:
+                continue  # the mean of the pairs is said; all are in the table
             interval = (f"95 % interval {row['low']:.2f} to {row['high']:.2f}"
                         if np.isfinite(row["low"]) else "no interval")  # fmt: skip
             interval = f" ({interval}, for {row['n_effective']:.0f} effective cells)"

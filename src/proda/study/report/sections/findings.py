@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from proda.comparison.paper import PAIR
 from proda.comparison.routes import side_by_side
 from proda.errors import FileError
 from proda.study.report.blocks import Block, Notice, Section, Table, Text
@@ -29,11 +30,20 @@ def findings(study: StudyResults) -> Section:
         blocks.append(not_run("comparison", "table of findings"))
     else:
         blocks += [Text("Each row is judged by the rule it names, from the numbers of this run."),
+                   *([Text(lacking)] if (lacking := without_pair(study)) else []),
                    *([Text(only_one_route(table))] if "holds" in table.frame else []),
                    table]  # fmt: skip
         if study.record.synthetic:
             blocks.insert(0, Notice("The data are synthetic: agreement with the paper, or the lack "
                                     "of it, says nothing about real soils."))  # fmt: skip
+    agreement = study.table(
+        study.comparison_table("agreement"), "comparison_agreement",
+        "Agreement of all models: mean correlation of the pairs over land",
+        "Spread (sd, low, high) between pairs; the standard error leaves out one model at a time, "
+        "because pairs share models. Changes are from default parameters, over the same pairs.",
+    )  # fmt: skip
+    if agreement is not None and len(study.models) < 3:
+        agreement = None  # the one pair's numbers stand in the next table
     correlations = study.table(
         study.comparison_table("correlations"), "comparison_correlations",
         "Correlation of the models' maps over land",
@@ -45,9 +55,19 @@ def findings(study: StudyResults) -> Section:
         "Do the models' differences in decomposition and in transfer offset each other?",
         "Correlation over land of the log ratios of K and of CTE.",
     )  # fmt: skip
-    blocks += [t for t in (correlations, compensation) if t is not None]
+    blocks += [t for t in (agreement, correlations, compensation) if t is not None]
     blocks += study.pictures("findings")
     return Section("findings", "Findings: the paper and this run", tuple(blocks))
+
+
+def without_pair(study: StudyResults) -> str:
+    """Say which of the paper's models the study lacks, and what follows; "" if it has both."""
+    lacking = [name.upper() for name in PAIR if name not in study.models]
+    if not lacking or not study.models:
+        return ""
+    return (f"The paper compares CLM5 and COMPAS. This study has no {' and no '.join(lacking)}: "
+            "findings on it, and on both together, cannot be judged. The other models are compared "
+            "by the tables of agreement, evidence and carbon.")  # fmt: skip
 
 
 def read_findings(study: StudyResults) -> Table | None:

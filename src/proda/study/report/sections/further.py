@@ -10,7 +10,7 @@ from proda.study.report.results import StudyResults
 
 SHOWN = ("correlations", "regions", "totals", "references", "michaelis", "preference", "findings",
          "truth", "compensation", "fit", "parameters", "evidence", "stacking",
-         "skill_left_out")  # fmt: skip
+         "skill_left_out", "agreement", "models", "microbes")  # fmt: skip
 """Tables of the comparison that other sections show."""
 
 

@@ -27,8 +27,35 @@ def totals(study: StudyResults) -> Section:
             blocks.append(_first_metre(table))
         elif name == "totals":
             blocks += _own(study)
-    blocks += study.pictures("totals")
+    blocks += _of_all_models(study) + list(study.pictures("totals"))
     return Section("totals", "Totals and regions", tuple(blocks))
+
+
+def _of_all_models(study: StudyResults) -> list[Block]:
+    """Return carbon, depths and components of all models in one table, and microbial shares."""
+    blocks: list[Block] = []
+    models = study.table(
+        study.comparison_table("models"), "comparison_models",
+        "All models: carbon, its depths, components",
+        "Carbon of the globe in Pg, with the members' standard deviation; shares of the whole "
+        "column; means of the components over land that holds carbon, with the units of the maps.",
+    )  # fmt: skip
+    if models is not None:
+        blocks.append(models)
+    microbes = study.table(
+        study.comparison_table("microbes"), "comparison_microbes",
+        "Living microbes, share of soil carbon",
+        "Median, 5 and 95 % over land. CLM5 has no microbial pool; RothC's is its biomass. "
+        "Measured: microbial over soil organic carbon of 2,666 samples, mostly of the top 10 cm "
+        "and half of them of cropland (Xu, Thornton and Post 2013, Global Ecology and "
+        "Biogeography 22, 737-749).",
+    )  # fmt: skip
+    if microbes is not None and len(microbes.frame):
+        shares = ["median", "q05", "q95"]
+        named = {n: f"share {n}" for n in shares}
+        labels = {"share median": "median", "share q05": "5 %", "share q95": "95 %"}
+        blocks.append(replace(microbes, frame=microbes.frame.rename(columns=named), labels=labels))
+    return blocks
 
 
 def _first_metre(table: Table) -> Table:
