@@ -47,6 +47,7 @@ from proda.inference.cluster_settings import client_from, read_cluster
 from proda.inference.diagnostics.filter import Filter
 from proda.inference.profiles import read_profiles
 from proda.inference.runner import AssimilationProgress, total_evaluations, work
+from proda.layout import RunFolder
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.evaluate import Evaluation, evaluate_network
 from proda.learning.features import Missing
@@ -781,7 +782,7 @@ def compare(
     table: PathLike | None = None
     if not isinstance(models, Mapping):
         found = files_of_run(models)
-        target, table = output or Path(models) / "comparison", covariates_of_run(models)
+        target, table = output or RunFolder(Path(models)).comparison, covariates_of_run(models)
     else:
         found = dict(models)
         if output is None:
