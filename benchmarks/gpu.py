@@ -59,7 +59,7 @@ from proda.machine import cores
 from proda.maps.cells import land_cells
 from proda.maps.compute import write_map
 from proda.maps.members import _block, run_members
-from proda.maps.sources import Ensemble
+from proda.maps.sources import EnsembleParameters
 from proda.models.model import SoilModel
 from proda.simulate import CPU_BLOCK
 
@@ -451,7 +451,7 @@ def maps(report: Report, models: list[str], store: str, members: int) -> None:
         model = proda.load_model(name)
         predict = parameters(model, members)
         with report.part(what="map, one chunk", model=name):
-            values, _ = Ensemble(predict).at(model, chunk, drivers, "physical")
+            values, _ = EnsembleParameters(predict).at(model, chunk, drivers, "physical")
             took = seconds(lambda m=model, v=values: run_members(m, v, drivers), least=2.0)
             n = len(chunk) * members
             report.row(what="map, one chunk", model=name, cells=len(chunk), members=members,

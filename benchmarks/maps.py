@@ -32,7 +32,7 @@ import proda
 from proda import files
 from proda.maps.compare import compare
 from proda.maps.compute import write_map
-from proda.maps.cost import Measured, predict_cost
+from proda.maps.cost import MeasuredRun, predict_cost
 from proda.maps.sources import Default, Predict
 from proda.maps.totals import land_area, open_map, totals
 
@@ -128,10 +128,10 @@ def against_reference(store: str, reference: str) -> None:
           f"{between['r_log'].round(3).to_string()}")  # fmt: skip
 
 
-def measured(found: dict, forcing_bytes: float) -> Measured:
+def measured(found: dict, forcing_bytes: float) -> MeasuredRun:
     names = ("land_cells", "grid_cells", "members", "seconds", "peak_bytes")
     disk = found["chunk_bytes"] + found["file_bytes"] + forcing_bytes
-    return Measured(**{n: found[n] for n in names}, disk_bytes=disk)
+    return MeasuredRun(**{n: found[n] for n in names}, disk_bytes=disk)
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from proda.inference.batch import Control, Stopped
 from proda.inference.cluster import work_on_cluster
 from proda.inference.cluster_settings import check_cluster, client_from
 from proda.inference.profiles import read_profiles
-from proda.inference.runner import Progress, one_thread_flags, total_evaluations, work
+from proda.inference.runner import AssimilationProgress, one_thread_flags, total_evaluations, work
 from tests.assimilation_worlds import (
     N_CALLS,
     N_SITES,
@@ -67,7 +67,7 @@ def world(tmp_path_factory) -> World:
     run = create(folder / "run", SETTINGS, profiles, forcing, width=WIDTH, block_size=WIDTH)
     assert [len(block.sites) for block in run.blocks] == [WIDTH, N_SITES - WIDTH]
     counted = []
-    work(run, progress=Progress(evaluations=counted.append))
+    work(run, progress=AssimilationProgress(evaluations=counted.append))
     assert sum(counted) == total_evaluations(run)
     return World(folder, profiles, forcing, *draws_of(run.folder))
 
@@ -83,14 +83,14 @@ def stop_after(run: Run, calls: int, checkpoint_every: float = math.inf) -> list
             control.stop.set()
 
     with pytest.raises(Stopped):
-        work(run, control, Progress(evaluations=advanced, warn=warnings.append))
+        work(run, control, AssimilationProgress(evaluations=advanced, warn=warnings.append))
     return warnings
 
 
 def go_on(run: Run, **options) -> list[str]:
     """Work to the end as a new process would; return the warnings."""
     warnings: list[str] = []
-    work(Run(run.folder), progress=Progress(warn=warnings.append), **options)
+    work(Run(run.folder), progress=AssimilationProgress(warn=warnings.append), **options)
     return warnings
 
 
@@ -152,7 +152,7 @@ def test_stop_and_go_on(world, tmp_path, calls, block_size):
     with pytest.raises(FileError, match=r"0 of|1 of"):
         open_posterior(run.folder)
     counted: list[int] = []
-    work(Run(run.folder), progress=Progress(evaluations=counted.append))
+    work(Run(run.folder), progress=AssimilationProgress(evaluations=counted.append))
     assert sum(counted) == total_evaluations(run)
     assert sum(n > 0 for n in counted) <= 2 * N_CALLS - calls + 2  # nothing is done twice
     world.check(run)
@@ -162,7 +162,7 @@ def test_stop_after_every_call(world, tmp_path):
     run = world.run(tmp_path / "run")
     sessions = 0
     while not run.complete:
-        control, progress = Control(), Progress()
+        control, progress = Control(), AssimilationProgress()
         resumed = [path.stat().st_size for path in checkpoints(run)]
         told = []
 
@@ -198,9 +198,9 @@ _SCRIPT = """
 import sys
 from proda.inference.batch import Control
 from proda.inference.assimilation_run import Run
-from proda.inference.runner import Progress, work
+from proda.inference.runner import AssimilationProgress, work
 
-progress = Progress(evaluations=lambda n: print(n, flush=True))
+progress = AssimilationProgress(evaluations=lambda n: print(n, flush=True))
 work(Run(sys.argv[1]), Control(checkpoint_every=0.0), progress)
 """
 
@@ -227,7 +227,11 @@ def test_killed_at_some_point(world, tmp_path):
 def test_two_processes(world, tmp_path):
     run = world.run(tmp_path / "run", block_size=2)
     counted, sites = [], []
-    work(run, progress=Progress(evaluations=counted.append, sites_done=sites.append), workers=2)
+    work(
+        run,
+        progress=AssimilationProgress(evaluations=counted.append, sites_done=sites.append),
+        workers=2,
+    )
     assert (sum(counted), sum(sites)) == (total_evaluations(run), N_SITES)
     world.check(run)
 
@@ -249,20 +253,22 @@ def test_one_cluster_worker(world, tmp_path):
     with cluster(1) as client:
         client.wait_for_workers(1, 120)
         with pytest.raises(Stopped):
-            work_on_cluster(run, client, control, Progress(evaluations=advanced))
+            work_on_cluster(run, client, control, AssimilationProgress(evaluations=advanced))
         assert not run.complete
         assert not list((run.folder / "blocks").glob("stop-*"))
         damaged = checkpoints(run)
         for path in damaged:
             damage(path, 0.5)
         counted, sites = [], []
-        progress = Progress(sites.append, counted.append, warnings.append)
+        progress = AssimilationProgress(sites.append, counted.append, warnings.append)
         again = Run(run.folder)
         work_on_cluster(again, client, progress=progress)
 
         interrupted = world.run(tmp_path / "interrupted", block_size=2)
         with pytest.raises(KeyboardInterrupt):
-            work_on_cluster(interrupted, client, progress=Progress(evaluations=interrupt))
+            work_on_cluster(
+                interrupted, client, progress=AssimilationProgress(evaluations=interrupt)
+            )
         assert not list((interrupted.folder / "blocks").glob("stop-*"))
         assert not any(client.processing().values())
         work_on_cluster(interrupted, client)
@@ -297,7 +303,9 @@ def test_two_cluster_workers_one_of_which_dies(world, tmp_path):
                 killed.append(processes[busy[0]])
                 os.kill(killed[0], signal.SIGKILL)
 
-        work_on_cluster(run, client, Control(checkpoint_every=0.0), Progress(evaluations=kill))
+        work_on_cluster(
+            run, client, Control(checkpoint_every=0.0), AssimilationProgress(evaluations=kill)
+        )
     assert killed
     world.check(run)
 

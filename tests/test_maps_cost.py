@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proda.errors import MapError
-from proda.maps.cost import Measured, array_bytes, predict_cost
+from proda.maps.cost import MeasuredRun, array_bytes, predict_cost
 
 
 def measured(start, cell, column, land, members, base=8e8):
     seconds = start + land * (cell + column * members)
     peak = base + array_bytes(land, 4 * land, members)
-    return Measured(land, 4 * land, members, seconds, peak, 1000.0 * land)
+    return MeasuredRun(land, 4 * land, members, seconds, peak, 1000.0 * land)
 
 
 @settings(max_examples=30, deadline=None)

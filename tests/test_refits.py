@@ -26,7 +26,7 @@ from proda.learning.network import Network
 from proda.learning.refits import KINDS, draw_blocks, kinds_named, train_refits
 from proda.maps.cells import land_cells
 from proda.maps.refits import every_nth, member_fields
-from proda.maps.sources import Ensemble
+from proda.maps.sources import EnsembleParameters
 from proda.observations.build import build
 from proda.observations.profile_settings import from_mapping
 from proda.study.twin import make_twin_world
@@ -177,7 +177,7 @@ def test_a_sample_of_cells_has_the_numbers_of_the_whole(world):
     some = every_nth(whole, 2)
     assert 0 < len(some) < len(whole)
     values = np.array([[0.4 * row.lower + 0.6 * row.upper for row in model.rows]])
-    source = Ensemble(lambda chosen: np.repeat(values[:, None], len(chosen), axis=1))
+    source = EnsembleParameters(lambda chosen: np.repeat(values[:, None], len(chosen), axis=1))
     all_cells, few = (
         member_fields(model, [source], c, ["CTE", "cSoilAbove1m"]) for c in (whole, some)
     )

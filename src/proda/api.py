@@ -46,7 +46,8 @@ from proda.inference.batch import Control
 from proda.inference.cluster_settings import client_from, read_cluster
 from proda.inference.diagnostics.filter import Filter
 from proda.inference.profiles import read_profiles
-from proda.inference.runner import Progress, total_evaluations, work
+from proda.inference.runner import AssimilationProgress, total_evaluations, work
+from proda.layout import RunFolder
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.evaluate import Evaluation, evaluate_network
 from proda.learning.features import Missing
@@ -781,7 +782,7 @@ def compare(
     table: PathLike | None = None
     if not isinstance(models, Mapping):
         found = files_of_run(models)
-        target, table = output or Path(models) / "comparison", covariates_of_run(models)
+        target, table = output or RunFolder(Path(models)).comparison, covariates_of_run(models)
     else:
         found = dict(models)
         if output is None:
@@ -927,7 +928,9 @@ def _run(
     return run
 
 
-def _evaluations(run: Run, progress: Report | None, warn: Callable[[str], None] | None) -> Progress:
+def _evaluations(
+    run: Run, progress: Report | None, warn: Callable[[str], None] | None
+) -> AssimilationProgress:
     done, total = [0], total_evaluations(run)
 
     def evaluated(n: int) -> None:
@@ -935,7 +938,7 @@ def _evaluations(run: Run, progress: Report | None, warn: Callable[[str], None] 
         if progress is not None:
             progress(done[0], total, "model evaluations")
 
-    return Progress(evaluations=evaluated, warn=warn or (lambda _: None))
+    return AssimilationProgress(evaluations=evaluated, warn=warn or (lambda _: None))
 
 
 def _epochs(progress: Report | None) -> Callable[[Any], None] | None:

@@ -19,6 +19,7 @@ import pandas as pd
 from proda import cf, files
 from proda.errors import FileError, ProdaError
 from proda.inference.samplers.registry import SAMPLERS
+from proda.layout import RunFolder
 from proda.models.registry import load_model
 from proda.observations.readers import AnySource
 from proda.references import STUDY, Reference, bibliography, cited
@@ -148,11 +149,12 @@ def _found(folder: Path) -> Iterator[tuple[str, str, str]]:
     for path in _files(folder, "summary.json"):
         for source in files.read_json(path)["settings"]["source"]:
             yield from _of_reader(source)
-    for name in ("forcing.zarr", "sites.nc"):
-        if (folder / name).exists():
-            yield from _of_forcing(folder / name)
-    if (folder / "covariates.parquet").is_file():
-        yield from _of_covariates(folder / "covariates.parquet")
+    place = RunFolder(folder)
+    for path in (place.forcing, place.sites):
+        if path.exists():
+            yield from _of_forcing(path)
+    if place.covariates.is_file():
+        yield from _of_covariates(place.covariates)
 
 
 def _files(folder: Path, name: str) -> list[Path]:

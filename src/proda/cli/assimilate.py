@@ -18,7 +18,7 @@ from proda.inference.assimilation_settings import AssimilationSettings, Assimila
 if TYPE_CHECKING:
     from proda.inference.assimilation_run import Run
     from proda.inference.batch import Control
-    from proda.inference.runner import Progress
+    from proda.inference.runner import AssimilationProgress
 
 
 @app.command(
@@ -209,7 +209,7 @@ def _work(run: Run, workers: int, limit: float | None, cluster: Path | None, acc
 
     from proda.cli.console import console, errors, progress
     from proda.inference.batch import Control, Stopped
-    from proda.inference.runner import Progress, total_evaluations, work
+    from proda.inference.runner import AssimilationProgress, total_evaluations, work
 
     control = Control(deadline=time.time() + limit) if limit is not None else Control()
     total = total_evaluations(run)
@@ -231,7 +231,7 @@ def _work(run: Run, workers: int, limit: float | None, cluster: Path | None, acc
             errors.print(text, style="yellow", highlight=False, soft_wrap=True)
 
         try:
-            told = Progress(finished, evaluated, warn)
+            told = AssimilationProgress(finished, evaluated, warn)
             if cluster is None:
                 work(run, control, told, workers, accept_versions=accept)
             else:
@@ -256,7 +256,9 @@ def _work(run: Run, workers: int, limit: float | None, cluster: Path | None, acc
     console.print(f"{minutes:.1f} minutes, {rate / 1e6:.2f} million model evaluations per second")
 
 
-def _on_cluster(run: Run, cluster: Path, control: Control, told: Progress, accept: bool) -> None:
+def _on_cluster(
+    run: Run, cluster: Path, control: Control, told: AssimilationProgress, accept: bool
+) -> None:
     from proda.inference.cluster import work_on_cluster
     from proda.inference.cluster_settings import client_from, read_cluster
 

@@ -12,6 +12,7 @@ import typer
 from proda.cli.app import app
 from proda.cli.console import console, formatted, print_table, progress
 from proda.cli.evidence import print_choice
+from proda.layout import RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +99,7 @@ def compare(
             )
         files = files_of_run(run)
         covariates = covariates or covariates_of_run(run)
-        output = output or run / "comparison"
+        output = output or RunFolder(run).comparison
     else:
         files = _named_files({key: value or [] for key, value in named.items()})
     if output is None:

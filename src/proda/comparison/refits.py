@@ -31,8 +31,7 @@ from proda.learning.train import Progress
 from proda.maps.cells import land_cells
 from proda.maps.network import NetworkParameters, cell_covariates
 from proda.maps.refits import every_nth, member_fields
-from proda.maps.sources import Default
-from proda.maps.sources import Ensemble as Given
+from proda.maps.sources import Default, EnsembleParameters
 from proda.models.model import SoilModel
 
 PathLike = str | os.PathLike[str]
@@ -187,7 +186,9 @@ def _ensemble(
     )  # fmt: skip
 
 
-def _everywhere(shares: Float[np.ndarray, "member parameter"], model: SoilModel) -> Given:
+def _everywhere(
+    shares: Float[np.ndarray, "member parameter"], model: SoilModel
+) -> EnsembleParameters:
     """Return constants as members that have the same values at every cell."""
     values = physical(shares, model)
-    return Given(lambda chosen: np.repeat(values[:, None], len(chosen), axis=1))
+    return EnsembleParameters(lambda chosen: np.repeat(values[:, None], len(chosen), axis=1))

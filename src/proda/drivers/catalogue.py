@@ -29,7 +29,7 @@ class RemoteFile(BaseModel):
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
 
 
-class Source(BaseModel):
+class DataSource(BaseModel):
     """A public data set: what it is, its terms, its files."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,7 +50,7 @@ class Source(BaseModel):
         return files
 
 
-def catalogue(further: Iterable[str | os.PathLike[str]] = ()) -> dict[str, Source]:
+def catalogue(further: Iterable[str | os.PathLike[str]] = ()) -> dict[str, DataSource]:
     """Read the table shipped with the package, that of $PRODA_CATALOGUE, and `further` ones.
 
     A later table's data set replaces an earlier one of the same name.
@@ -76,13 +76,13 @@ def catalogue(further: Iterable[str | os.PathLike[str]] = ()) -> dict[str, Sourc
     return sources
 
 
-def _read(text: str, where: str) -> dict[str, Source]:
+def _read(text: str, where: str) -> dict[str, DataSource]:
     content = parse_toml(text.encode(), where, DownloadError)
     sources = {}
     for name, entry in content.items():
         try:
-            sources[name] = Source.model_validate(entry)
+            sources[name] = DataSource.model_validate(entry)
         except ValidationError as error:
-            said = faults.say(error, Source, name)
+            said = faults.say(error, DataSource, name)
             raise DownloadError(f"{where}: [{name}] is not understood: {said}.") from error
     return sources

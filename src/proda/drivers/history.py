@@ -100,7 +100,7 @@ class MonthInFile:
 
 
 @dataclass(frozen=True)
-class Field:
+class HistoryField:
     """A variable as the files describe it."""
 
     unit: str
@@ -121,9 +121,9 @@ class History:
     paths: tuple[Path, ...]
     lat: np.ndarray
     lon: np.ndarray
-    fields: dict[str, Field]
+    fields: dict[str, HistoryField]
 
-    def field(self, name: str) -> Field:
+    def field(self, name: str) -> HistoryField:
         """Return a variable's description, or name what is missing."""
         if name not in self.fields:
             instead = " (or SOILPSI)" if name == "W_SCALAR" else ""
@@ -184,7 +184,7 @@ def scan(paths: Sequence[str | os.PathLike[str]], wanted: Iterable[str]) -> Hist
     if not paths:
         raise ForcingError("No history files were given.")
     names = list(wanted)
-    fields: dict[str, Field] = {}
+    fields: dict[str, HistoryField] = {}
     lat = lon = None
     starts: dict[tuple[int, int], Path] = {}
     for path in [Path(p) for p in paths]:
@@ -274,7 +274,9 @@ def grid_of(dataset: Any, path: Path) -> tuple[np.ndarray, np.ndarray]:
     return axes[0], axes[1]
 
 
-def _describe(variable: Any, name: str, path: Path, grid: tuple[np.ndarray, np.ndarray]) -> Field:
+def _describe(
+    variable: Any, name: str, path: Path, grid: tuple[np.ndarray, np.ndarray]
+) -> HistoryField:
     dims = variable.dimensions
     shape = dict(zip(dims, variable.shape, strict=True))
     lat = next((d for d in _LAT if d in dims), None)
@@ -296,7 +298,7 @@ def _describe(variable: Any, name: str, path: Path, grid: tuple[np.ndarray, np.n
     _check_methods(variable, name, path)
     if others:
         check_layers(variable.group(), others[0], shape[others[0]], name, path)
-    return Field(str(getattr(variable, "units", "")).strip(), dims[1:], {})
+    return HistoryField(str(getattr(variable, "units", "")).strip(), dims[1:], {})
 
 
 def _check_methods(variable: Any, name: str, path: Path) -> None:

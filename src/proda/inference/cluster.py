@@ -25,7 +25,7 @@ from proda.errors import AssimilationError
 from proda.inference.assimilation_run import Block, Run
 from proda.inference.batch import Control, Stopped
 from proda.inference.runner import (
-    Progress,
+    AssimilationProgress,
     at_work,
     blocks_left,
     check_platform,
@@ -43,7 +43,7 @@ def work_on_cluster(
     run: Run,
     client: distributed.Client,
     control: Control | None = None,
-    progress: Progress | None = None,
+    progress: AssimilationProgress | None = None,
     *,
     accept_versions: bool = False,
 ) -> None:
@@ -82,7 +82,7 @@ def work_on_cluster(
     with at_work(run, accept_versions) as unfinished:
         if not unfinished:
             return
-        progress, control = progress or Progress(), control or Control()
+        progress, control = progress or AssimilationProgress(), control or Control()
         check_threads(client.nthreads())
         left = blocks_left(run, progress)
         if left:
@@ -113,7 +113,7 @@ class _Session:
     run: Run
     client: distributed.Client
     control: Control
-    progress: Progress
+    progress: AssimilationProgress
     token: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     events: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
     """What futures and workers tell: a future that is done, or a message."""

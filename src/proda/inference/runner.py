@@ -37,7 +37,7 @@ _POLL = 0.5
 
 
 @dataclass
-class Progress:
+class AssimilationProgress:
     """Whom a run tells what it does."""
 
     sites_done: Callable[[int], None] = lambda _: None
@@ -111,7 +111,7 @@ def run_block(run: Run, block: Block, control: Control) -> None:
     run.write_block(block.number, join(parts))
 
 
-def blocks_left(run: Run, progress: Progress) -> list[Block]:
+def blocks_left(run: Run, progress: AssimilationProgress) -> list[Block]:
     """Return the blocks that are still to do; tell of the others."""
     left = []
     for block in run.blocks:
@@ -129,7 +129,7 @@ def blocks_left(run: Run, progress: Progress) -> list[Block]:
 def work(
     run: Run,
     control: Control | None = None,
-    progress: Progress | None = None,
+    progress: AssimilationProgress | None = None,
     workers: int = 1,
     *,
     accept_versions: bool = False,
@@ -162,7 +162,7 @@ def work(
     """
     with at_work(run, accept_versions) as unfinished:
         if unfinished:
-            _work(run, control, progress or Progress(), workers)
+            _work(run, control, progress or AssimilationProgress(), workers)
 
 
 @contextmanager
@@ -191,7 +191,7 @@ def at_work(run: Run, accept_versions: bool = False) -> Iterator[bool]:
         run.assemble()
 
 
-def _work(run: Run, control: Control | None, progress: Progress, workers: int) -> None:
+def _work(run: Run, control: Control | None, progress: AssimilationProgress, workers: int) -> None:
     check_platform(run)
     control = replace(control or Control(), advanced=progress.evaluations, warn=progress.warn)
     left = blocks_left(run, progress)
@@ -277,7 +277,7 @@ def _environment(**values: str) -> Iterator[None]:
 
 
 def _in_processes(
-    run: Run, left: list[Block], control: Control, progress: Progress, workers: int
+    run: Run, left: list[Block], control: Control, progress: AssimilationProgress, workers: int
 ) -> None:
     context = multiprocessing.get_context("spawn")
     stop, counter, messages = context.Event(), context.Value("q", 0), context.SimpleQueue()

@@ -20,7 +20,7 @@ from proda.maps.ensemble import QUANTILES
 from proda.maps.intervals import Extras
 from proda.maps.map_settings import CHUNK
 from proda.maps.plan import MapPlan, run_settings
-from proda.maps.sources import Ensemble, ParameterSource, Predict
+from proda.maps.sources import EnsembleParameters, ParameterSource, Predict
 from proda.maps.write import assemble
 from proda.models.model import SoilModel
 from proda.parameters import Bounds
@@ -74,8 +74,8 @@ def write_map(
         On the grid, as `proda forcing` writes it; open it with
         :func:`proda.files.open_dataset`, so that only a chunk is in memory at a time.
     parameters
-        A source (:class:`~proda.maps.sources.Default`, `Everywhere`, `Ensemble`), or a function
-        of positions in the list of land cells that returns (member, cell, parameter).
+        A source (:class:`~proda.maps.sources.Default`, `Everywhere`, `EnsembleParameters`), or a
+        function of positions in the list of land cells that returns (member, cell, parameter).
     path
         The netCDF file; an older one stays as it was until the new one is whole.
     outside_training
@@ -115,7 +115,9 @@ def write_map(
             f"outside_training has the shape {outside_training.shape}; there are {len(cells):,} "
             "land cells."
         )
-    source = parameters if isinstance(parameters, ParameterSource) else Ensemble(parameters)
+    source = (
+        parameters if isinstance(parameters, ParameterSource) else EnsembleParameters(parameters)
+    )
     plan = MapPlan(model, cells, source, bounds, tuple(quantiles), extras)
     parts = cells.chunks(chunk)
     target = Path(path)

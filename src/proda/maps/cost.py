@@ -23,7 +23,7 @@ LAND_BYTES = 8 * 4
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRun:
     """A run that was made.
 
     Parameters
@@ -72,7 +72,7 @@ def array_bytes(land_cells: int, grid_cells: int, members: int, chunk: int = CHU
 
 
 def predict_cost(
-    runs: Sequence[Measured], land_cells: int, grid_cells: int, members: int, chunk: int = CHUNK
+    runs: Sequence[MeasuredRun], land_cells: int, grid_cells: int, members: int, chunk: int = CHUNK
 ) -> MapCost:
     """Predict a run on the machine of measured ones.
 
@@ -120,7 +120,7 @@ def _terms(land_cells: int, members: int) -> np.ndarray:
     return np.array([1.0, land_cells, float(land_cells) * members])
 
 
-def _fit(runs: Sequence[Measured]) -> np.ndarray:
+def _fit(runs: Sequence[MeasuredRun]) -> np.ndarray:
     """Return non-negative seconds per run, per cell and per column, by relative least squares."""
     matrix = np.array([_terms(run.land_cells, run.members) / run.seconds for run in runs])
     if len({(run.land_cells, run.members) for run in runs}) < 3:

@@ -21,7 +21,7 @@ from proda.learning.forcing_inputs import beside, forcing_inputs, needs_forcing
 from proda.learning.residuals import add_residuals
 from proda.maps.cells import LandCells
 from proda.maps.compare import positions
-from proda.maps.sources import Ensemble, Member, ParameterSource
+from proda.maps.sources import EnsembleParameters, Member, ParameterSource
 from proda.models.model import SoilModel
 from proda.models.registry import load_model
 from proda.parameters import Bounds
@@ -90,7 +90,7 @@ class NetworkParameters(ParameterSource):
             where = [[row.name for row in model.rows].index(name) for name in parts]
             inside &= ~(values[:, :, where].sum(axis=2) > 1.0)
         values[~inside] = np.nan
-        return Ensemble(lambda _: values).at(model, cells, forcing, bounds)
+        return EnsembleParameters(lambda _: values).at(model, cells, forcing, bounds)
 
     def inputs(
         self, cells: Int[np.ndarray, " cell"]

@@ -34,7 +34,7 @@ class ParameterSource(abc.ABC):
 
 
 @dataclass(frozen=True)
-class Ensemble(ParameterSource):
+class EnsembleParameters(ParameterSource):
     """Parameters of several members, in physical units.
 
     Parameters

@@ -20,7 +20,7 @@ from proda.observations import duplicates, meeting, pedotransfer, stock
 from proda.observations.land import LandMask
 from proda.observations.notes import collecting
 from proda.observations.profile_settings import ProfileSettings
-from proda.observations.quality import Verdict, judge
+from proda.observations.quality import ProfileVerdict, judge
 from proda.observations.readers import Part
 from proda.observations.readers.base import LAYER_FIELDS, PROFILE_FIELDS
 from proda.observations.schema import (
@@ -145,7 +145,7 @@ class Work:
         self.spool.put("kept_profiles", k, pa.Table.from_pandas(kept, preserve_index=False))
         self.spool.put("kept_layers", k, pa.Table.from_pandas(kept_layers, preserve_index=False))
 
-    def _remember(self, verdict: Verdict) -> None:
+    def _remember(self, verdict: ProfileVerdict) -> None:
         """Count what is said in the notes at the end."""
         self.moved |= {str(name): float(t) for name, t in verdict.origin.moved.items()}
         self.n_upwards += int(verdict.origin.upwards.sum())

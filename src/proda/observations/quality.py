@@ -14,7 +14,7 @@ from proda.observations.rules import LAYER_REASONS, PROFILE_REASONS, Rules
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ProfileVerdict:
     """Profiles and layers with the columns `reason` (None: kept) and `detail`.
 
     A layer that was not left out itself but whose profile is has the profile's reason, and `by` =
@@ -51,7 +51,7 @@ class _Reasons:
 
 def judge(
     profiles: pd.DataFrame, layers: pd.DataFrame, rules: Rules, land: LandMask | None
-) -> Verdict:
+) -> ProfileVerdict:
     """Apply all rules but that of duplicates, which needs all profiles of all sources.
 
     Parameters
@@ -80,7 +80,7 @@ def judge(
     falls = kept & fallen
     layers.loc[falls, "reason"] = profiles["reason"].to_numpy()[code[falls]]
     layers["by"] = np.where(falls, "profile", "layer")
-    return Verdict(profiles, layers.drop(columns="negative"), origin)
+    return ProfileVerdict(profiles, layers.drop(columns="negative"), origin)
 
 
 def _merge_rows(profiles: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:

@@ -11,7 +11,7 @@ from proda.inference.assessment import assess
 from proda.inference.assimilation_run import Run, create, open_posterior
 from proda.inference.cluster import work_on_cluster
 from proda.inference.cluster_settings import client_from, read_cluster
-from proda.inference.runner import Progress, processes, total_evaluations, work
+from proda.inference.runner import AssimilationProgress, processes, total_evaluations, work
 from proda.learning.from_posteriors import train_network
 from proda.learning.through_model import train_end_to_end
 from proda.maps.compute import MapResult
@@ -57,7 +57,7 @@ def assimilation(context: Context, *, model: str) -> str:
     def finished(n: int) -> None:
         sites[0] += n
 
-    told = Progress(sites_done=finished, evaluations=evaluated, warn=reporter.warn)
+    told = AssimilationProgress(sites_done=finished, evaluations=evaluated, warn=reporter.warn)
     if run.complete:
         pass
     elif chosen.cluster is not None:

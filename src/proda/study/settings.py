@@ -41,8 +41,7 @@ class General(SettingsTable):
     truth: Path | None = Field(
         None,
         description="Folder of a synthetic world, whose truth_MODEL.nc the report compares with: "
-        "the "
-        "data are synthetic.",
+        "the data are synthetic.",
     )
 
     @field_validator("models")

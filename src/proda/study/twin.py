@@ -17,7 +17,7 @@ from proda.drivers.covariates import open_covariates
 from proda.errors import FileError, MapError
 from proda.maps.cells import LandCells, land_cells
 from proda.maps.compute import write_map
-from proda.maps.sources import Ensemble
+from proda.maps.sources import EnsembleParameters
 from proda.models.model import SoilModel
 from proda.models.registry import load_model
 from proda.study.twin_climate import twin_climate
@@ -168,7 +168,7 @@ def _write_truth(
 ) -> bool:
     """Write the map of the truth; return whether every cell has a steady state."""
     result = write_map(
-        model, forcing, Ensemble(lambda cells: values[None, cells]), path, bounds="prior",
+        model, forcing, EnsembleParameters(lambda cells: values[None, cells]), path, bounds="prior",
         settings={"parameters": "the truth of a made-up world", "values": float(values.sum())},
     )  # fmt: skip
     return result.cells_by_reason.get("feasible", 0) == n

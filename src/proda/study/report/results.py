@@ -65,9 +65,10 @@ class StudyResults(RunFolder):
     def picture(self, stem: str) -> Picture:
         """Return a saved figure."""
         described = dict(saved_figures(self.figures))[stem]
-        png = (self.figures / f"{stem}.png").read_bytes()
+        path = self.figures / f"{stem}.png"
+        png = path.read_bytes()
         if not (png.startswith(b"\x89PNG") and b"IEND" in png[-16:]):
-            raise FileError(f"{self.path / 'figures' / stem}.png: not a whole PNG; draw it again.")
+            raise FileError(f"{path}: not a whole PNG; draw it again.")
         return Picture(stem, described.title, described.caption, png)
 
     def pictures(self, section: str) -> Iterator[Picture]:
