@@ -31,6 +31,13 @@ def totals(study: StudyResults) -> Section:
     return Section("totals", "Totals and regions", tuple(blocks))
 
 
+_DEPTH_LABELS = {
+    "carbon_0_100": "carbon, 0-100 cm", "carbon": "carbon, whole column",
+    "share_0_30": "share in 0-30 cm", "share_30_100": "share in 30-100 cm",
+    "share_100_200": "share in 100-200 cm", "share_below_200": "share below 200 cm",
+}  # fmt: skip
+
+
 def _of_all_models(study: StudyResults) -> list[Block]:
     """Return carbon, depths and components of all models in one table, and microbial shares."""
     blocks: list[Block] = []
@@ -41,7 +48,7 @@ def _of_all_models(study: StudyResults) -> list[Block]:
         "column; means of the components over land that holds carbon, with the units of the maps.",
     )  # fmt: skip
     if models is not None:
-        blocks.append(models)
+        blocks.append(replace(models, labels=_DEPTH_LABELS))
     microbes = study.table(
         study.comparison_table("microbes"), "comparison_microbes",
         "Living microbes, share of soil carbon",
