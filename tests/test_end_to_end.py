@@ -305,7 +305,7 @@ def test_global_parameters_are_learnt_but_the_same_everywhere(small):
     assert (last[:, q10] == 0).all()
     assert bias[q10] != 0
     assert (last[:, tau] != 0).any()
-    with pytest.raises(LearningError, match="global_parameters: q11 not known"):
+    with pytest.raises(LearningError, match="global_parameters: q11 unknown"):
         train_through(
             inputs, problem, starts, design, replace(settings, global_parameters=("q11",))
         )
@@ -406,9 +406,9 @@ def test_random_starts_are_where_members_begin(small):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"start": "middle"}, "start = 'middle'; it is one of: constant, default, random"),
-        ({"loss": "study"}, "loss is for training on posteriors"),
-        ({"tuning_epochs": 3}, "tuning_epochs is for training on posteriors"),
+        ({"start": "middle"}, "start = 'middle'; choose one of constant, default, random"),
+        ({"loss": "study"}, "loss applies to training on posteriors"),
+        ({"tuning_epochs": 3}, "tuning_epochs applies to training on posteriors"),
         ({"start_weight": -1.0}, "start_weight = -1.0; it must not be negative"),
         ({"floor": 0.0}, "floor = 0.0; it must be above 0"),
         ({"epochs": 0}, "epochs = 0; it must be above 0"),
