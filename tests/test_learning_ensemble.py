@@ -162,7 +162,7 @@ def test_damaged_networks_are_refused_by_file(tmp_path, learned):
     with pytest.raises(FileError, match=r"network\.json: not a readable"):
         load_ensemble(folder)
     header.unlink()
-    with pytest.raises(FileError, match="no trained network"):
+    with pytest.raises(FileError, match="not a trained network"):
         load_ensemble(folder)
     with pytest.raises(FileError, match="is not a network; it was not changed"):
         save_ensemble(learned.ensemble, folder)
