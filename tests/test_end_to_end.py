@@ -222,7 +222,7 @@ def test_evaluate_lists_what_it_leaves_out(world, trained):
 def test_evaluate_refuses_other_sites_and_damaged_files(world, trained, tmp_path):
     other = tmp_path / "other.parquet"
     world.covariates.assign(site=[f"x{i}" for i in range(len(world.covariates))]).to_parquet(other)
-    with pytest.raises(LearningError, match="names of the sites the same"):
+    with pytest.raises(LearningError, match="names of the sites match"):
         evaluate_network(world.path("through"), *data(world)[:2], other)
     broken = tmp_path / "broken"
     shutil.copytree(world.path("through"), broken)

@@ -93,7 +93,7 @@ def read_carbon_sites(
             raise LearningError(
                 f"None of the {len(found)} profiles of {profiles} has forcing and covariates "
                 f"({int((driven >= 0).sum())} have forcing, {int((known >= 0).sum())} covariates); "
-                f"do the names of the sites match? (first profile: {found.site[0]!r})"
+                f"do the names of the sites match? (first profile: {str(found.site[0])!r})"
             )
         drivers = Forcing.from_dataset(files.load(opened.isel(site=driven[here]), forcing))
     left_out = pd.DataFrame({"site": found.site[reason != ""], "reason": reason[reason != ""]})

@@ -141,8 +141,7 @@ class Features:
             if is_quantity(table[category.name]):
                 raise LearningError(
                     f"{category.name} is a category, but the table contains numbers; give the "
-                    "names "
-                    "of the classes."
+                    "names of the classes."
                 )
 
     def input_groups(self) -> dict[str, slice]:

@@ -170,8 +170,7 @@ def read_layers(
         raise LearningError(
             f"{sites[int(np.argmin(count))]}: all its measured layers lie in bedrock "
             f"({int((count == 0).sum())} such sites); these are not the forcing and profiles "
-            "from which "
-            "the posteriors were estimated."
+            "from which the posteriors were estimated."
         )
     return layers
 

@@ -187,8 +187,7 @@ def _checked(
     if not m.shape == o.shape == used.shape or o.ndim == 0:
         raise DiagnosticsError(
             f"modelled {m.shape}, observed {o.shape} and mask {used.shape} must have the same "
-            "shape, "
-            "(..., observation)"
+            "shape, (..., observation)"
         )
     return m, o, used
 
