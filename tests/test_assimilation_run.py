@@ -273,7 +273,7 @@ def test_one_cluster_worker(world, tmp_path):
         assert not any(client.processing().values())
         work_on_cluster(interrupted, client)
 
-        with pytest.raises(AssimilationError, match=r"Worker .* begun on a gpu"):
+        with pytest.raises(AssimilationError, match=r"Worker .* started on a gpu"):
             work_on_cluster(world.run(tmp_path / "gpu", platform="gpu"), client)
         changed = world.run(tmp_path / "changed")
         assert changed.identity
@@ -354,9 +354,9 @@ def other(world) -> Run:
             replaced(b"proda checkpoint 1", b"proda checkpoint 2"),
             "not a checkpoint of this version",
         ),
-        (replaced(b'"calls": 5', b'"calls": 4'), "calls does not fit"),
-        (replaced(b'"calls": 5', b'"calls": 7'), "calls does not fit"),
-        (replaced(b'"calls"', b'"cells"'), "calls does not fit"),
+        (replaced(b'"calls": 5', b'"calls": 4'), "calls does not match"),
+        (replaced(b'"calls": 5', b'"calls": 7'), "calls does not match"),
+        (replaced(b'"calls"', b'"cells"'), "calls does not match"),
         (replaced(b'"fingerprint"', b'"fingerprinu"'), "fingerprint differs"),
         (replaced(b'{"', b'z"'), "header is damaged"),
     ],
@@ -486,7 +486,7 @@ def test_too_small_a_disk_is_seen_before(world, tmp_path, monkeypatch):
 
 def test_another_platform(world, tmp_path):
     run = world.run(tmp_path / "run", platform="gpu")
-    with pytest.raises(AssimilationError, match="begun on a gpu, and this is a cpu"):
+    with pytest.raises(AssimilationError, match="started on a gpu, and this is a cpu"):
         work(run)
 
 
@@ -517,7 +517,7 @@ def test_profiles_built_since(world, tmp_path):
     stop_after(run, 1)
     shutil.rmtree(tmp_path / "p")
     write_profiles(tmp_path / "p", factor=1.1)
-    with pytest.raises(AssimilationError, match="built anew since this run began"):
+    with pytest.raises(AssimilationError, match="rebuilt since this run started"):
         work(Run(run.folder))
 
 
@@ -528,7 +528,7 @@ def test_forcing_changed_since(world, tmp_path):
     stop_after(run, 2)
     with xr.open_dataset(world.forcing) as before:
         before.assign(sand=before["sand"] + 1.0).to_netcdf(forcing)
-    with pytest.raises(AssimilationError, match="forcing has changed since this run began"):
+    with pytest.raises(AssimilationError, match="forcing has changed since this run started"):
         go_on(run)
 
 
@@ -558,7 +558,7 @@ def test_forcing_of_some(world, tmp_path):
         ({"n_sites": 0}, "n_sites = 0"),
         ({"width": 0}, "width 0"),
         ({"block_size": 0}, "block size 0"),
-        ({"sites": ["survey:0", "nowhere"]}, "1 of the sites asked for .* nowhere"),
+        ({"sites": ["survey:0", "nowhere"]}, "1 of the requested sites .* nowhere"),
     ],
 )
 def test_impossible_runs(world, tmp_path, changes, message):
@@ -575,10 +575,10 @@ def test_impossible_runs(world, tmp_path, changes, message):
         ({"draws": 6}, "draws = 6 does not divide the 20 steps"),
         (
             {"options": OPTIONS | {"warm_up": 12}},
-            "12 steps of the warm-up are no multiple",
+            "12 warm-up steps are not a multiple",
         ),
         ({"chains": 0}, "chains: must be at least 1"),
-        ({"sampler": "magic"}, "there is no such sampler"),
+        ({"sampler": "magic"}, "unknown sampler"),
         ({"colour": "red"}, "colour: unknown setting"),
     ],
 )
@@ -590,11 +590,11 @@ def test_impossible_settings(changes, message):
 
 def test_a_folder_that_holds_a_run(world, tmp_path):
     run = world.run(tmp_path / "run")
-    with pytest.raises(AssimilationError, match="holds a run already"):
+    with pytest.raises(AssimilationError, match="already contains a run"):
         world.run(tmp_path / "run")
     stop_after(run, 1)
     (run.folder / "run.json").unlink()
-    with pytest.raises(AssimilationError, match=r"no run\.json, but holds blocks/00000-0"):
+    with pytest.raises(AssimilationError, match=r"no run\.json, but contains blocks/00000-0"):
         world.run(tmp_path / "run")
 
 

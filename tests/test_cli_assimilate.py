@@ -55,13 +55,13 @@ def test_dry_run_writes_nothing(run, data, tmp_path):
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        (["--option", "warm_up"], "expected NAME=WHOLE NUMBER"),
+        (["--option", "warm_up"], "expected NAME=INTEGER"),
         (["--option", "haste=1"], "no option 'haste'"),
         (["--error-sd", "small"], "expected a number above 0, or 'estimate'"),
         (["--stop-after", "soon"], "expected a time such as"),
         (["--workers", "0"], "expected 1 or more"),
         (["--model", "century"], "no model 'century'"),
-        (["--sampler", "gibbs"], "there are tempered"),
+        (["--sampler", "gibbs"], "choose one of tempered"),
     ],
 )
 def test_wrong_options_are_named(run, data, tmp_path, extra, message):
@@ -72,5 +72,5 @@ def test_wrong_options_are_named(run, data, tmp_path, extra, message):
 
 def test_resume_takes_no_data(run, data, tmp_path):
     result = run(*data, "--resume", tmp_path)
-    assert "name no others" in str(result.exception)
+    assert "do not give others" in str(result.exception)
     assert "pass --resume" in str(run(data[0]).exception)

@@ -197,7 +197,7 @@ def test_a_gap_between_years_is_named(tmp_path, folder):
 
 def test_a_month_twice_names_both_files(tmp_path, history, folder):
     made.write_month(tmp_path / "again.nc", [(1901, 5)])
-    with pytest.raises(ForcingError, match=r"May 1901 is there twice.*1901-05\.nc.*again\.nc"):
+    with pytest.raises(ForcingError, match=r"May 1901 appears twice.*1901-05\.nc.*again\.nc"):
         clm.from_clm([*history, tmp_path / "again.nc"], folder / "surface.nc")
 
 

@@ -117,7 +117,7 @@ def test_workers_see_their_environment():
         assert all(worker.startswith("tls://127.0.0.1:") for worker in client.nthreads())
         for plain in (address, address.replace("tls", "tcp")):
             with dask.config.set({"distributed.comm.timeouts.connect": "2s"}):
-                with pytest.raises(AssimilationError, match=r"wants credentials|no scheduler"):
+                with pytest.raises(AssimilationError, match=r"requires credentials|no scheduler"):
                     with client_from(check_cluster({"scheduler": {"address": plain}})):
                         pass
         with pytest.raises(ValueError, match="No clients found"):

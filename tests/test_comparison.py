@@ -417,7 +417,7 @@ def test_wrong_input_is_said(world, tmp_path):
         )
     with pytest.raises(ComparisonError, match="holds maps of 0 models"):
         files_of_run(tmp_path)
-    with pytest.raises(MapError, match="no map made by proda"):
+    with pytest.raises(MapError, match="not a proda map"):
         compare_models({**given, "clm5": ModelFiles(folder / "reference.nc")}, tmp_path)
     small = made_map("compas", (1.0, 1, 1), 1).isel(lat=slice(0, 5))
     files.write_netcdf(small, tmp_path / "small.nc")

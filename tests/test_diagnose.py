@@ -230,7 +230,7 @@ def test_unfinished_run(tmp_path):
 
 
 def test_figure_options_without_figures(tmp_path):
-    with pytest.raises(AssimilationError, match="give --plots"):
+    with pytest.raises(AssimilationError, match="need --plots"):
         run(tmp_path, "--site", "s0")
 
 

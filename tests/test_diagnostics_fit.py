@@ -87,7 +87,7 @@ def test_coverage_by_hand():
 
 def test_shapes_must_match():
     for measure in PER_SITE:
-        with pytest.raises(DiagnosticsError, match="one shape"):
+        with pytest.raises(DiagnosticsError, match="the same shape"):
             measure(MODELLED, OBSERVED[:2], MASK)
     with pytest.raises(DiagnosticsError, match="sample"):
         interval_coverage(np.zeros(3), np.zeros(3), np.ones(3, dtype=bool), 0.9)

@@ -163,7 +163,7 @@ def test_summary_of_forcing_can_take_the_place_of_the_response(world, tmp_path):
         world.path("sites.parquet"),
     ).skill.set_index("method")  # fmt: skip
     assert np.isfinite(skill["log_r2"]["network"])
-    with pytest.raises(LearningError, match="forcing_inputs = 'none'; it is one of: response"):
+    with pytest.raises(LearningError, match="forcing_inputs = 'none'; choose one of response"):
         replace(SETTINGS, forcing_inputs="none")
 
 
@@ -299,7 +299,7 @@ def test_evaluate_lists_what_it_leaves_out(world, trained):
 def test_evaluate_refuses_other_sites_and_damaged_files(world, trained, tmp_path):
     other = tmp_path / "other.parquet"
     world.covariates.assign(site=[f"x{i}" for i in range(len(world.covariates))]).to_parquet(other)
-    with pytest.raises(LearningError, match="names of the sites the same"):
+    with pytest.raises(LearningError, match="names of the sites match"):
         evaluate_network(world.path("through"), *data(world)[:2], other)
     broken = tmp_path / "broken"
     shutil.copytree(world.path("through"), broken)
@@ -382,7 +382,7 @@ def test_global_parameters_are_learnt_but_the_same_everywhere(small):
     assert (last[:, q10] == 0).all()
     assert bias[q10] != 0
     assert (last[:, tau] != 0).any()
-    with pytest.raises(LearningError, match="global_parameters: q11 not known"):
+    with pytest.raises(LearningError, match="global_parameters: q11 unknown"):
         train_through(
             inputs, problem, starts, design, replace(settings, global_parameters=("q11",))
         )
@@ -483,9 +483,9 @@ def test_random_starts_are_where_members_begin(small):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"start": "middle"}, "start = 'middle'; it is one of: constant, default, random"),
-        ({"loss": "study"}, "loss is for training on posteriors"),
-        ({"tuning_epochs": 3}, "tuning_epochs is for training on posteriors"),
+        ({"start": "middle"}, "start = 'middle'; choose one of constant, default, random"),
+        ({"loss": "study"}, "loss applies to training on posteriors"),
+        ({"tuning_epochs": 3}, "tuning_epochs applies to training on posteriors"),
         ({"start_weight": -1.0}, "start_weight = -1.0; it must not be negative"),
         ({"floor": 0.0}, "floor = 0.0; it must be above 0"),
         ({"epochs": 0}, "epochs = 0; it must be above 0"),

@@ -213,7 +213,7 @@ def test_residual_is_a_variable_of_its_own_and_says_what_it_is(made, mapped):
 
 def test_map_without_a_residual_in_its_network_refuses_it(made):
     world, folder, _ = made
-    with pytest.raises(MapError, match="holds no boosted residual"):
+    with pytest.raises(MapError, match="contains no boosted residual"):
         map_network(
             folder / "forcing.zarr", folder / "no.nc", network=folder / "other",
             covariates=world.covariates, residual=True,
@@ -226,5 +226,5 @@ def test_map_of_the_calibrated_constant(made):
         folder / "forcing.zarr", folder / "constant.nc", network=folder / "network"
     )
     assert result.n_members == 1
-    with pytest.raises(MapError, match="holds no calibrated constant"):
+    with pytest.raises(MapError, match="contains no calibrated constant"):
         map_constant(folder / "forcing.zarr", folder / "no.nc", network=folder / "other")

@@ -90,7 +90,7 @@ def test_chosen_sites_come_in_the_order_asked_for_with_their_layers(run):
 @pytest.mark.parametrize(
     ("sites", "thin", "message"),
     [
-        (["s0", "s99"], 1, "1 of the sites are not of this run, s99"),
+        (["s0", "s99"], 1, "1 of the sites are not part of this run, such as s99"),
         (["s5"], 1, "s5 has no posterior: no start"),
         (None, 0, "thin = 0"),
     ],
@@ -181,7 +181,7 @@ def test_cf_attributes_are_complete(map_file, tmp_path):
 
 
 def test_wrong_requests_are_named(map_file, tmp_path):
-    with pytest.raises(MapError, match="K is not for ILAMB"):
+    with pytest.raises(MapError, match="K is not available for ILAMB"):
         write_ilamb(map_file, tmp_path / "m", ["K"])
     with pytest.raises(MapError, match="years 2000 to 1999"):
         write_ilamb(map_file, tmp_path / "m", years=(2000, 1999))

@@ -103,7 +103,7 @@ def test_moved_data_are_named_and_can_be_found(data, tmp_path):
 def test_another_file_in_the_new_place_is_refused(run, tmp_path):
     other = write_forcing(tmp_path / "other.nc", [f"survey:{i}" for i in (1, 0, 2, 3, 4, 5)])
     found = resume(run, "--forcing-moved-to", other)
-    assert "the forcing has changed since this run began" in str(found.exception)
+    assert "the forcing has changed since this run started" in str(found.exception)
     assert not (run.folder / "places.json").exists()
 
 

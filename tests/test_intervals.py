@@ -172,7 +172,7 @@ def test_residual_comes_back_from_its_file_or_is_refused(tmp_path):
     with pytest.raises(LearningError, match="fitted for 3 inputs, the network has 2"):
         again.predict(inputs[:, :2], site, depth, known)
     write_archive(tmp_path / "residual.npz", {"kind": "baselines"}, one.arrays)
-    with pytest.raises(FileError, match="holds no boosted residual"):
+    with pytest.raises(FileError, match="contains no boosted residual"):
         read_residual(tmp_path)
     (tmp_path / "residual.npz").write_bytes(b"PK")
     with pytest.raises(FileError, match=r"residual\.npz"):

@@ -104,7 +104,7 @@ def test_a_row_does_not_depend_on_the_others_and_missing_ones_are_told(world, le
     assert part["usable"].to_numpy().tolist() == [False, True]
     assert np.isnan(part["mean"][0]).all()
     np.testing.assert_allclose(part["mean"][1], alone["mean"][1])
-    assert "1 of 2 rows left out, they lack: clay (1)" in part.attrs["report"]
+    assert "1 of 2 rows left out for missing covariates: clay (1)" in part.attrs["report"]
     assert learned.ensemble.predict(some, missing="median")["usable"].all()
     nothing = learned.ensemble.predict(some.iloc[:1], draws=True)
     assert np.isnan(nothing["draws"]).all()
@@ -162,7 +162,7 @@ def test_damaged_networks_are_refused_by_file(tmp_path, learned):
     with pytest.raises(FileError, match=r"network\.json: not a readable"):
         load_ensemble(folder)
     header.unlink()
-    with pytest.raises(FileError, match="no trained network"):
+    with pytest.raises(FileError, match="not a trained network"):
         load_ensemble(folder)
     with pytest.raises(FileError, match="is not a network; it was not changed"):
         save_ensemble(learned.ensemble, folder)
@@ -219,7 +219,7 @@ def test_importance_finds_what_matters(learned):
         learned.validation, {"climate": ["temperature", "rain"], "clay": ["clay"]}, repeats=1
     )
     assert grouped["group"][0] == "climate"
-    with pytest.raises(LearningError, match="no predictors: moon"):
+    with pytest.raises(LearningError, match="not predictors: moon"):
         permutation_importance(learned.validation, {"x": ["moon"]})
 
 

@@ -258,7 +258,10 @@ def test_damaged_chunk_is_named_and_made_again(tmp_path, fault):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"chunk": 8}, r"chunk-00000\.npz was made with other settings \(chunk: 9 then, 8 now\)"),
+        (
+            {"chunk": 8},
+            r"00000\.npz was written with other settings \(chunk: 9 before, 8 now\)",
+        ),
         ({"bounds": "prior"}, "bounds: physical then, prior now"),
         ({"settings": {"network": "b"}}, "given: .* then, .*'b'"),
         ({"quantiles": (0.1, 0.9)}, "quantiles"),

@@ -233,7 +233,7 @@ def test_default_and_mean_maps(made, tmp_path):
     pd.DataFrame({"type": names[1:], "b": 0.95}).to_csv(tmp_path / "few.csv", index=False)
     with pytest.raises(ParameterError, match=f"no plant functional type .*{names[0]}"):
         map_default(store, tmp_path / "x.nc", model="clm5", **types, b_table=tmp_path / "few.csv")
-    with pytest.raises(MapError, match="need the variable"):
+    with pytest.raises(MapError, match="need the name of their variable"):
         map_default(store, tmp_path / "x.nc", model="clm5", plant_types=tmp_path / "types.nc")
     map_mean(store, tmp_path / "mean.nc", kept=folder / "kept.nc")
     posterior = xr.load_dataset(folder / "kept.nc")
@@ -308,9 +308,9 @@ def test_references_are_summed_with_the_maps_own_weights(made):
     assert row["r_log"] == pytest.approx(1.0)
     with pytest.raises(MapError, match="has no variable nowhere"):
         reference_maps(truth, ["nowhere"])
-    with pytest.raises(MapError, match="cannot be told from its name; give STOCK=residence_time"):
+    with pytest.raises(MapError, match="does not follow from its name; give STOCK=residence_time"):
         reference_maps(truth, ["residence_time"])
-    with pytest.raises(MapError, match="named by its depth"):
+    with pytest.raises(MapError, match="states its depth"):
         reference_maps(truth[["residence_time"]])
 
 

@@ -175,17 +175,17 @@ def test_faulty_tables_are_named():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"sampler": "gibbs"}, "there are tempered"),
+        ({"sampler": "gibbs"}, "choose one of tempered"),
         ({"options": {"speed": 3}}, "no option 'speed'; it has warm_up"),
         ({"options": {"warm_up": True}}, "expected int"),
         ({"options": {"replicas": 1}}, "too small"),
         ({"draws": 7}, "does not divide"),
-        ({"likelihood": "normal"}, "there are log-normal"),
-        ({"error_sd": -1.0}, "expected more than 0"),
+        ({"likelihood": "normal"}, "choose one of log-normal"),
+        ({"error_sd": -1.0}, "expected a value above 0"),
         ({"error_sd": "guess"}, "error_sd"),
         ({"chains": 0}, "chains"),
         ({"colour": 1}, "colour"),
-        ({"draws": 400, "options": {"warm_up": 4001}}, "no multiple"),
+        ({"draws": 400, "options": {"warm_up": 4001}}, "not a multiple"),
     ],
 )
 def test_wrong_settings_are_named(wrong, message):

@@ -237,7 +237,7 @@ def test_command(study, whole, monkeypatch):
         ([], "Give the settings"),
         (["study.toml", "--only", "a", "--from", "b"], "not both"),
         (["study.toml", "--only", "a", "--until", "b"], "--only or --until"),
-        (["study.toml", "--resume", "somewhere"], "name no others"),
+        (["study.toml", "--resume", "somewhere"], "do not give others"),
         (["--resume", "nowhere"], "no study to resume"),
     ],
 )

@@ -89,8 +89,7 @@ def compare(
     if (run is None) == (not model and not end_to_end):
         raise ComparisonError(
             "Give either the folder of a study, or --model (--end-to-end) NAME=FILE for at least "
-            "two "
-            "models."
+            "two models."
         )
     if run is not None:
         if any(named.values()):

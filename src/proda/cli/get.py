@@ -50,8 +50,7 @@ def get(
     if name not in sources:
         raise DownloadError(
             f"No data set {name} in the catalogue; choose one of {', '.join(sources)}. Add a "
-            "catalogue "
-            "of your own with --catalogue."
+            "catalogue of your own with --catalogue."
         )
     source = sources[name]
     terms = [("title", source.title), ("licence", source.licence), ("cite", source.citation),

@@ -56,16 +56,14 @@ def map_(
     draws: Annotated[
         bool,
         typer.Option("--draws/--members", help="Use calibrated draws, whose spread covers the "
-                                               "error, "
-                     "or the networks as trained."),
+                                               "error, or the networks as trained."),
     ] = True,
     residual: Annotated[
         bool,
         typer.Option(
             "--residual",
             help="Also map carbon with the boosted residual added (`proda train --residual`), "
-                 "which "
-            "carries no mechanism.",
+                 "which carries no mechanism.",
         ),
     ] = False,
     missing: Annotated[
@@ -92,8 +90,7 @@ def map_(
     constant: Annotated[
         Path | None,
         typer.Option(help="Use the constant that was calibrated on all profiles, of a network "
-                          "trained "
-                     "with --model."),
+                          "trained with --model."),
     ] = None,
     bounds: Annotated[
         str, typer.Option(help="Limits of parameters: physical, or prior.")

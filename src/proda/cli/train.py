@@ -91,8 +91,7 @@ def train(
         typer.Option(
             "--residual",
             help="With --model: also fit gradient boosting to the networks' held-out residuals "
-            "of ln "
-            "carbon; it carries no mechanism.",
+            "of ln carbon; it carries no mechanism.",
         ),
     ] = False,
     preset: Annotated[

@@ -231,8 +231,7 @@ def _understand(
     if kind.startswith("text/html") and not remote.name.endswith((".html", ".htm")):
         raise DownloadError(
             f"{remote.url}: the server sent a web page instead of {remote.name} (such as a login "
-            "or "
-            "notice); open the address in a browser."
+            "or notice); open the address in a browser."
         )
     length = response.headers.get("Content-Length")
     if status == 200:

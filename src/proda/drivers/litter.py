@@ -108,8 +108,7 @@ def choose(kind: str, shares: Sequence[float] | None, present: Iterable[str]) ->
         lacks.append(f"{name} lacks {', '.join(missing)}")
     raise ForcingError(
         f"The litter inputs cannot be computed: {'; '.join(lacks)}. Add these variables to the "
-        "files, give "
-        "shares of NPP, or a recipe of your own (TOML)."
+        "files, give shares of NPP, or a recipe of your own (TOML)."
     )
 
 

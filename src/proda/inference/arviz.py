@@ -154,7 +154,8 @@ def _positions(names: np.ndarray, sites: Sequence[str]) -> np.ndarray:
     where = {name: i for i, name in enumerate(names)}
     if unknown := [s for s in sites if s not in where]:
         raise AssimilationError(
-            f"{len(unknown)} of the sites are not of this run, {unknown[0]} for one; its sites are "
+            f"{len(unknown)} of the sites are not part of this run, such as {unknown[0]}; its "
+            "sites are "
             f"named like {names[0]}."
         )
     return np.array([where[s] for s in sites], int)

@@ -77,14 +77,16 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
               "posterior_sd", "row_site", "row_quantile", "lower", "upper")  # fmt: skip
     if lacking := [n for n in needed if n not in summary.variables]:
         raise AssimilationError(
-            f"The summary of the run lacks {', '.join(lacking)}; was it written by another version?"
+            f"The summary of the run lacks {', '.join(lacking)}; it may have been written by "
+            "another version."
         )
     names = pd.Index(summary["site"].to_numpy().astype(str))
     lost = ~pd.Index(summary["row_site"].to_numpy().astype(str)).isin(names)
     if names.has_duplicates or lost.any():
         first = [*names[names.duplicated()], *summary["row_site"].to_numpy()[lost]][0]
         raise AssimilationError(
-            f"{first}: the summary of the run has this site twice, or only its layers. Run it anew."
+            f"{first}: the summary of the run contains this site twice, or only its layers. "
+            "Start a new run."
         )
     sampled = (summary["reason"] == SiteReason.SAMPLED).to_numpy()
 
@@ -228,8 +230,8 @@ def kept_posterior(assessment: Assessment) -> xr.Dataset:
     """
     if not assessment.kept.any():
         raise AssimilationError(
-            f"None of the {len(assessment.sites)} sites is kept, so there is nothing to learn "
-            f"from ({', '.join(f'{n} {why}' for why, n in counts(assessment).items())}). Run "
+            f"None of the {len(assessment.sites)} sites is kept, so there is nothing to train "
+            f"on ({', '.join(f'{n} {why}' for why, n in counts(assessment).items())}). Run "
             "longer chains, or relax the limits."
         )
     summary = assessment.summary

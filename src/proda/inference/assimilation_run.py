@@ -102,7 +102,7 @@ class Run:
         if not path.is_file():
             raise FileError(
                 f"{path}: there is no such file; `proda assimilate` writes it. If a run stopped "
-                "before it had begun, start it again with `proda assimilate PROFILES FORCING "
+                "before it started, start it again with `proda assimilate PROFILES FORCING "
                 f"{self.folder}`."
             )
         try:
@@ -145,7 +145,7 @@ class Run:
         places = {name: str(getattr(self.description, name)) for name in _SOURCES}
         if not path.is_file():
             return places
-        with files.reading(path, "JSON file", advice="Remove it, and name the places again."):
+        with files.reading(path, "JSON file", advice="Remove it, and give the places again."):
             moved = json.loads(path.read_text(encoding="utf-8"))
             places |= {name: str(Path(moved[name])) for name in _SOURCES if name in moved}
         return places
@@ -170,8 +170,8 @@ class Run:
             return
         if "forcing" in given and self.description.forcing_files is None:
             raise AssimilationError(
-                f"{self.folder}: this run holds no checksum of its forcing, so that another place "
-                "cannot be checked. Move the forcing back, or start a new run."
+                f"{self.folder}: this run holds no checksum of its forcing, so a new place "
+                "cannot be verified. Move the forcing back, or start a new run."
             )
         before = self.places
         self.__dict__["places"] = before | given
@@ -199,8 +199,8 @@ class Run:
         place = Path(self._present("profiles"))
         if read_summary(place).tables != self.description.profile_tables:
             raise AssimilationError(
-                f"{place}: the profiles were built anew since this run began; "
-                "its sites would mix old and new. Start a new run."
+                f"{place}: the profiles were rebuilt since this run started; "
+                "its sites would mix old and new data. Start a new run."
             )
 
     @cached_property
@@ -224,8 +224,8 @@ class Run:
         before = self.description.forcing_files
         if before is not None and _content(place) != before:
             raise AssimilationError(
-                f"{place}: the forcing has changed since this run began; its "
-                "sites would mix old and new. Start a new run."
+                f"{place}: the forcing has changed since this run started; its "
+                "sites would mix old and new data. Start a new run."
             )
 
     def _present(self, name: str) -> str:
@@ -233,8 +233,9 @@ class Run:
         place = self.places[name]
         if not Path(place).exists():
             raise FileError(
-                f"{place}: the {name} of this run ({self.folder}) should be there, and there is no "
-                "such file or folder. If it was moved, name the new place: `proda assimilate "
+                f"{place}: the {name} of this run ({self.folder}) should be at this place, but "
+                "there is no "
+                "such file or folder. If it was moved, give the new place: `proda assimilate "
                 f"--resume {self.folder} --{name}-moved-to PLACE`."
             )
         return place
@@ -265,8 +266,10 @@ class Run:
         then, now = (", ".join(f"{k} {v}" for k, v in x.items()) for x in (begun, here))
         if not accept:
             raise AssimilationError(
-                f"{self.folder} was begun with {then}, and this is {now}: their draws may differ, "
-                "and the run would hold both. Install the versions that it was begun with, start a "
+                f"{self.folder} was started with {then}, and this is {now}: their draws may "
+                "differ, "
+                "and the run would mix both. Install the versions that it was started with, "
+                "start a "
                 "new run (in a study: `proda run --resume STUDY --from MODEL/assimilation`), or "
                 f"pass --accept-versions to `proda assimilate --resume {self.folder}`."
             )
@@ -314,20 +317,20 @@ class Run:
         manifest = path.with_suffix(".json")
         if not manifest.is_file():
             if path.is_file():
-                return False, f"{path}: has no manifest beside it. This block is done again."
+                return False, f"{path}: has no manifest beside it. This block is computed again."
             return False, None
         try:
             found = json.loads(manifest.read_text(encoding="utf-8"))
             expected, run = found["sha256"], found["run"]
             identity = found.get("description", self.identity)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return False, f"{manifest}: damaged. This block is done again."
+            return False, f"{manifest}: damaged. This block is computed again."
         if run != self.description.sites or identity != self.identity:
-            return False, f"{manifest}: of another run. This block is done again."
+            return False, f"{manifest}: of another run. This block is computed again."
         if not path.is_file():
-            return False, f"{path}: missing. This block is done again."
+            return False, f"{path}: missing. This block is computed again."
         if checksum(path) != expected:
-            return False, f"{path}: cut short or damaged. This block is done again."
+            return False, f"{path}: cut short or damaged. This block is computed again."
         return True, None
 
     @property
@@ -346,7 +349,7 @@ class Run:
         for block in self.blocks:
             done, fault = self.is_done(block.number)
             if not done:
-                raise FileError(fault or f"{self.block_path(block.number)}: not done yet.")
+                raise FileError(fault or f"{self.block_path(block.number)}: not computed yet.")
         drawn = ["posterior", "log_likelihood"]
         parts = [
             xr.open_dataset(self.block_path(b.number), chunks={}, decode_timedelta=False)
@@ -512,7 +515,7 @@ def create(
         if (chosen < 0).any():
             lost = [s for s, i in zip(sites, chosen, strict=True) if i < 0]
             raise AssimilationError(
-                f"{len(lost)} of the sites asked for are not among the profiles of {profiles}: "
+                f"{len(lost)} of the requested sites are not among the profiles of {profiles}: "
                 f"{', '.join(lost[:5])}{', ...' if len(lost) > 5 else ''}."
             )
         index = np.unique(chosen)
@@ -548,7 +551,7 @@ def create(
     try:
         (target / "blocks").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(f"{target}: cannot be made ({error}).") from error
+        raise FileError(f"{target}: cannot be created ({error}).") from error
     about = Description(
         proda=version("proda"),
         jax=jax.__version__,
@@ -574,11 +577,12 @@ def _refuse_a_run(target: Path) -> None:
     """Refuse a folder that holds a run, or what is left of one."""
     if (target / "run.json").exists():
         raise AssimilationError(
-            f"{target} holds a run already. Pass --resume to resume it, or choose another folder."
+            f"{target} already contains a run. Pass --resume to resume it, or choose another "
+            "folder."
         )
     if left := _left_by_another_run(target):
         raise AssimilationError(
-            f"{target} has no run.json, but holds {left} of another run; remove it, or choose "
+            f"{target} has no run.json, but contains {left} of another run; remove it, or choose "
             "another folder."
         )
 

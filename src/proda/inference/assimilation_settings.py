@@ -61,15 +61,15 @@ class AssimilationSettings(SettingsTable):
 
         if self.likelihood not in LIKELIHOODS:
             raise AssimilationError(
-                f"likelihood = {self.likelihood!r}: there is no such likelihood; "
-                f"there are {', '.join(LIKELIHOODS)}."
+                f"likelihood = {self.likelihood!r}: unknown likelihood; "
+                f"choose one of {', '.join(LIKELIHOODS)}."
             )
         if self.likelihood != LogNormal.name:
             return LIKELIHOODS[self.likelihood]()
         if self.error_sd == "estimate":
             return LogNormal(None)
         if not (math.isfinite(self.error_sd) and self.error_sd > 0.0):
-            raise AssimilationError(f"error_sd = {self.error_sd}: expected more than 0.")
+            raise AssimilationError(f"error_sd = {self.error_sd}: expected a value above 0.")
         return LogNormal(float(self.error_sd))
 
     def build_sampler(self) -> Sampler:
@@ -78,8 +78,7 @@ class AssimilationSettings(SettingsTable):
 
         if self.sampler not in SAMPLERS:
             raise AssimilationError(
-                f"sampler = {self.sampler!r}: there is no such sampler; "
-                f"there are {', '.join(SAMPLERS)}."
+                f"sampler = {self.sampler!r}: unknown sampler; choose one of {', '.join(SAMPLERS)}."
             )
         kind = SAMPLERS[self.sampler]
         known = {f.name: f.type for f in fields(kind)}
@@ -107,14 +106,15 @@ class AssimilationSettings(SettingsTable):
         sampler = self.build_sampler()
         if sampler.n_kept % self.draws:
             raise AssimilationError(
-                f"draws = {self.draws} does not divide the {sampler.n_kept} steps that are kept; "
-                "choose a number that does."
+                f"draws = {self.draws} does not divide the {sampler.n_kept} kept steps; "
+                "choose a divisor."
             )
         segment = sampler.n_kept // self.draws
         if sampler.n_warm_up % segment:
             raise AssimilationError(
-                f"The {sampler.n_warm_up} steps of the warm-up are no multiple of the {segment} "
-                f"between two kept draws ({sampler.n_kept} / {self.draws}); change one of them."
+                f"The {sampler.n_warm_up} warm-up steps are not a multiple of the {segment} "
+                f"steps between two kept draws ({sampler.n_kept} / {self.draws}); change one of "
+                "them."
             )
         return Problem(self.build_model(), self.build_likelihood(), sampler, segment)
 

@@ -137,9 +137,9 @@ def run_batch(
             done = int(np.asarray(state.n_steps).flat[0]) // (per_call * problem.segment)
             if header.get("calls") != done:
                 done, draws, state = 0, [], None
-                raise FileError(f"{path}: its header is damaged (calls does not fit the draws).")
+                raise FileError(f"{path}: its header is damaged (calls does not match the draws).")
         except FileError as error:
-            control.warn(f"{error} This batch starts again.")
+            control.warn(f"{error} This batch is computed again.")
     if state is None:
         state = _strongly_typed(start(problem, sites, keys))
     evaluations = per_call * problem.segment * len(profiles) * n_chains * problem.sampler.n_replicas

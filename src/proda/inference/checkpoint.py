@@ -64,7 +64,7 @@ def read(path: str | os.PathLike[str], expected: dict[str, Any]) -> tuple[dict[s
     except (ValueError, TypeError, RecursionError) as error:
         raise FileError(f"{path}: its header is damaged.") from error
     if hashlib.sha256(payload).hexdigest() != header.get("sha256"):
-        raise FileError(f"{path}: cut short or damaged (its checksum does not fit).")
+        raise FileError(f"{path}: cut short or damaged (checksum mismatch).")
     for name, value in expected.items():
         if header.get(name) != value:
             raise FileError(f"{path}: of another run ({name} differs).")

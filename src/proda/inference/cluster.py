@@ -201,8 +201,8 @@ class _Session:
                 self._submit(block)  # its workers died, but it gets on
                 return False
             raise AssimilationError(
-                f"{self.run.folder}: block {block.number} killed every worker that it was given to "
-                f"(out of memory, or beyond the time of its job?): {error}. What was done is "
+                f"{self.run.folder}: block {block.number} killed every worker it ran on "
+                f"(out of memory, or over the time limit of its job?): {error}. Finished work is "
                 "kept; give workers more memory or time, and resume with "
                 f"`proda assimilate --resume {self.run.folder}`."
             ) from error
@@ -219,7 +219,7 @@ class _Session:
 
     def _lost(self) -> AssimilationError:
         return AssimilationError(
-            f"{self.run.folder}: the connection to the scheduler was lost. What was done is kept; "
+            f"{self.run.folder}: the connection to the scheduler was lost. Finished work is kept; "
             f"resume with `proda assimilate --resume {self.run.folder}`."
         )
 
@@ -325,13 +325,13 @@ def _open(folder: str, identity: str, address: str) -> Run:
     if identity not in _opened:
         if not (Path(folder) / "run.json").is_file():
             raise AssimilationError(
-                f"Worker {address} on {node()} does not see {folder}; put the run into a folder "
+                f"Worker {address} on {node()} does not see {folder}; put the run in a folder "
                 "that all workers see under the same path."
             )
         run = Run(folder)
         if run.identity != identity:
             raise AssimilationError(
-                f"Worker {address} on {node()} sees another run in {folder}; put the run into a "
+                f"Worker {address} on {node()} sees another run in {folder}; put the run in a "
                 "folder that all workers share."
             )
         try:

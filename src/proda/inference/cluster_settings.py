@@ -78,7 +78,7 @@ class Local(BaseModel):
         if self.gpus is not None and self.workers is not None:
             raise ValueError("give workers or gpus, not both; there is one process per GPU")
         if self.gpus == ():
-            raise ValueError("gpus is empty; name at least one")
+            raise ValueError("gpus is empty; give at least one")
         return self
 
 
@@ -141,7 +141,9 @@ class JobQueue(BaseModel):
         if self.jobs is not None and bounds != (None, None):
             raise ValueError("give either jobs, or minimum_jobs and maximum_jobs")
         if self.maximum_jobs is not None and (self.minimum_jobs or 0) > self.maximum_jobs:
-            raise ValueError(f"minimum_jobs, maximum_jobs = {bounds}: the first is the larger")
+            raise ValueError(
+                f"minimum_jobs, maximum_jobs = {bounds}: the first is larger than the second"
+            )
         return self
 
     def arguments(self) -> dict[str, Any]:
@@ -275,12 +277,13 @@ def client_from(settings: ClusterSettings) -> Iterator[distributed.Client]:
             if not str(target).startswith("tls://"):
                 raise
             raise AssimilationError(
-                f"scheduler.address = {target}: this scheduler wants credentials. Name their files "
+                f"scheduler.address = {target}: this scheduler requires credentials. Name their "
+                "files "
                 "in dask's configuration (distributed.comm.tls.ca-file, client.cert, client.key)."
             ) from error
         except (OSError, ValueError) as error:
             raise AssimilationError(
-                f"scheduler.address = {target}: no scheduler answers there ({error})."
+                f"scheduler.address = {target}: no scheduler responds at this address ({error})."
             ) from error
         yield client
 
@@ -315,7 +318,7 @@ def credentials() -> distributed.Security:
     program = shutil.which("openssl")
     if program is None:
         raise AssimilationError(
-            "cluster: its connections are encrypted, which needs the package cryptography; install "
+            "cluster: its encrypted connections need the package cryptography; install "
             "it with `pip install cryptography`. For a [jobqueue], `encryption = false` does "
             "without it, where nobody else can reach its network."
         )
@@ -324,7 +327,9 @@ def credentials() -> distributed.Security:
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     parts = re.findall(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----\n", made.stdout, re.DOTALL)
     if made.returncode or len(parts) != 2:
-        raise AssimilationError(f"cluster: openssl made no credentials ({made.stderr.strip()}).")
+        raise AssimilationError(
+            f"cluster: openssl could not create credentials ({made.stderr.strip()})."
+        )
     key, certificate = sorted(parts, key=lambda part: "CERTIFICATE" in part)
     return distributed.Security(
         require_encryption=True, tls_ca_file=certificate,

@@ -96,7 +96,7 @@ def read_profiles(folder: str | os.PathLike[str]) -> Profiles:
 def from_tables(sites: pd.DataFrame, layers: pd.DataFrame, where: str = "profiles") -> Profiles:
     """Return Profiles from a table of sites (profile_id, lat, lon) and one of their layers."""
     if len(sites) == 0:
-        raise ObservationError(f"{where}: no profile was kept; there is nothing to assimilate.")
+        raise ObservationError(f"{where}: no profile was kept, so there is nothing to assimilate.")
     order = pd.Series(np.arange(len(sites)), index=sites["profile_id"].to_numpy())
     if order.index.has_duplicates:
         twice = order.index[order.index.duplicated()][0]
@@ -104,7 +104,7 @@ def from_tables(sites: pd.DataFrame, layers: pd.DataFrame, where: str = "profile
     position = order.reindex(layers["profile_id"]).to_numpy()
     if np.isnan(position).any():
         lost = layers["profile_id"].to_numpy()[np.isnan(position)][0]
-        raise ObservationError(f"{where}: layers of {lost}, which is not among the profiles.")
+        raise ObservationError(f"{where}: layers of {lost}, which are not among the profiles.")
     layers = layers.assign(position=position.astype(int)).sort_values(
         ["position", "upper_depth"], kind="stable"
     )

@@ -75,8 +75,9 @@ def check_platform(run: Run) -> None:
     here = jax.default_backend()
     if here != run.description.platform:
         raise AssimilationError(
-            f"{run.folder} was begun on a {run.description.platform}, and this is a {here}: their "
-            "draws differ in rounding, and a run holds one kind only. Go on there, or start a new "
+            f"{run.folder} was started on a {run.description.platform}, and this is a {here}: "
+            "their "
+            "draws differ in rounding, and a run cannot mix them. Resume it there, or start a new "
             "run here."
         )
 
@@ -319,7 +320,8 @@ def _in_processes(
                     progress.sites_done(len(tasks[task].sites))
         except BrokenProcessPool as error:
             raise AssimilationError(
-                f"{run.folder}: a worker process died (killed, or out of memory). What it had done "
+                f"{run.folder}: a worker process died (killed, or out of memory). Its finished "
+                "work "
                 f"is kept; resume with `proda assimilate --resume {run.folder}`."
             ) from error
         except BaseException:

@@ -55,13 +55,13 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
     """
     if not Path(path).is_file():
         raise FileError(f"{path}: there is no such file.")
-    what = "file of proda's networks"
+    what = "proda network file"
     arrays = files.read_npz(path, what)
     with files.reading(path, what, advice="Copy it again or train again."):
         header = json.loads(str(arrays.pop(_HEADER)))
     if not isinstance(header, dict) or header.get("checksum") != _checksum(arrays):
         raise FileError(
-            f"{path}: its checksum does not fit its content; copy it again or train again."
+            f"{path}: its checksum does not match its content; copy it again or train again."
         )
     return header, arrays
 

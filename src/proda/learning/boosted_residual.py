@@ -140,7 +140,7 @@ def read_residual(network: str | os.PathLike[str]) -> BoostedResidual | None:
         return None
     header, arrays = read_archive(path)
     if header.get("kind") != KIND or not isinstance(header.get("n_inputs"), int):
-        raise FileError(f"{path}: holds no boosted residual; copy it again or train again.")
+        raise FileError(f"{path}: contains no boosted residual; copy it again or train again.")
     return BoostedResidual(arrays, header["n_inputs"])
 
 

@@ -135,7 +135,7 @@ def assimilated_carbon(layers: SiteLayers, run: str | os.PathLike[str]) -> Model
         first = joined["row_site"].to_numpy()[int(np.argmax(absent))]
         raise LearningError(
             f"{path}: lacks {int(absent.sum())} of the {len(mine)} measured layers (first: of "
-            f"{first}); it is not the run that these posteriors come from."
+            f"{first}); it is not the run from which these posteriors come."
         )
     carbon = joined["row_modelled"].to_numpy() / 1000.0
     bad = np.bincount(layers.row_site, ~np.isfinite(carbon) & layers.used, len(layers)) > 0

@@ -85,7 +85,7 @@ def fit_baseline(
         return Baseline(name, fit_trees(table, goal, weight, seed))
     if name == PLAIN:
         return Baseline(name, _fit_plain(table, goal, weight, hidden, seed))
-    raise LearningError(f"Unknown baseline: {name}; known: {', '.join(BASELINES)}.")
+    raise LearningError(f"Unknown baseline: {name}; choose from {', '.join(BASELINES)}.")
 
 
 def layer_weights(site: Int[np.ndarray, " row"]) -> Float[np.ndarray, " row"]:

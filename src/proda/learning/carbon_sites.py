@@ -92,7 +92,7 @@ def read_carbon_sites(
             raise LearningError(
                 f"None of the {len(found)} profiles of {profiles} has forcing and covariates "
                 f"({int((driven >= 0).sum())} have forcing, {int((known >= 0).sum())} covariates); "
-                f"are the names of the sites the same? (first profile: {found.site[0]!r})"
+                f"do the names of the sites match? (first profile: {str(found.site[0])!r})"
             )
         drivers = Forcing.from_dataset(files.load(opened.isel(site=driven[here]), forcing))
     left_out = pd.DataFrame({"site": found.site[reason != ""], "reason": reason[reason != ""]})
@@ -110,5 +110,5 @@ def read_carbon_sites(
 def _index(names: np.ndarray, where: str) -> pd.Index:
     index = pd.Index(names.astype(str))
     if index.has_duplicates:
-        raise LearningError(f"{where}: site {index[index.duplicated()][0]} is there twice.")
+        raise LearningError(f"{where}: site {index[index.duplicated()][0]} appears twice.")
     return index

@@ -63,8 +63,8 @@ def read_checkpoint(path: str | os.PathLike[str], like: Tree, fingerprint: dict[
     if header.get("kind") != "checkpoint" or other:
         what = ", ".join(other) or "a file of another kind"
         raise LearningError(
-            f"{path}: this checkpoint does not belong to this training; different: {what}. "
-            "Remove it, or train with what it was made with."
+            f"{path}: this checkpoint belongs to another training; different: {what}. "
+            "Remove it, or train with the data and settings it was written with."
         )
     leaves, form = jax.tree.flatten(like)
     read = [jnp.asarray(arrays[f"leaf_{i:03d}"]) for i in range(len(leaves))]

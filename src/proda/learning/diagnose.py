@@ -44,7 +44,7 @@ def learning_curve(
     goal = sites.targets
     most = min(int((folds != f).sum()) for f in np.unique(folds))
     if bad := [n for n in sizes if not 2 <= n <= most]:
-        raise LearningError(f"Sizes {bad}: each fold leaves 2 to {most} sites to train on.")
+        raise LearningError(f"Sizes {bad}: each fold has 2 to {most} training sites.")
     order = np.random.default_rng([settings.seed, 5]).permutation(goal.sites.size)
     tables = []
     for size in sizes:
@@ -122,7 +122,7 @@ def permutation_importance(
     columns = sites.features.input_groups()
     groups = {name: [name] for name in columns} if groups is None else groups
     if bad := sorted({n for names in groups.values() for n in names} - set(columns)):
-        raise LearningError(f"These are no predictors: {', '.join(bad)}.")
+        raise LearningError(f"These are not predictors: {', '.join(bad)}.")
     goal = sites.targets
     parts = [(np.flatnonzero(result.folds == f), result.networks(int(f)))
              for f in np.unique(result.folds)]  # fmt: skip

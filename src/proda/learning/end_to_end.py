@@ -146,7 +146,7 @@ def train_through(
     names = [row.name for row in problem.model.rows]
     if unknown := sorted(set(settings.global_parameters) - set(names)):
         raise LearningError(
-            f"global_parameters: {', '.join(unknown)} not known; the model has {', '.join(names)}."
+            f"global_parameters: {', '.join(unknown)} unknown; the model has {', '.join(names)}."
         )
     settings = replace(settings, batch_size=batch_size(plan, settings))
     varies = np.array([name not in settings.global_parameters for name in names])

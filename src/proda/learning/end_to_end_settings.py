@@ -84,13 +84,15 @@ class EndToEndSettings(LearningSettings):
                 raise LearningError(f"{name} = {getattr(self, name)}; it must not be negative.")
         if self.start not in get_args(Start):
             known = ", ".join(get_args(Start))
-            raise LearningError(f"start = {self.start!r}; it is one of: {known}.")
+            raise LearningError(f"start = {self.start!r}; choose one of {known}.")
         if self.forcing_inputs not in get_args(ForcingInputs):
             known = ", ".join(get_args(ForcingInputs))
-            raise LearningError(f"forcing_inputs = {self.forcing_inputs!r}; it is one of: {known}.")
+            raise LearningError(f"forcing_inputs = {self.forcing_inputs!r}; choose one of {known}.")
         for name in IDLE:
             if getattr(self, name) != getattr(EndToEndSettings, name):
-                raise LearningError(f"{name} is for training on posteriors, not end to end.")
+                raise LearningError(
+                    f"{name} applies to training on posteriors only, not to end-to-end training."
+                )
 
     def network(self) -> LearningSettings:
         """Return the settings of `LearningSettings` alone, as an ensemble keeps them."""

@@ -98,7 +98,7 @@ def evaluate_network(
     encoded = ensemble.features.encode(table, missing)
     if not encoded.usable.any():
         lacking = ", ".join(f"{name} ({n})" for name, n in encoded.missing.items())
-        raise LearningError(f"{covariates}: no site has all covariates; they lack {lacking}.")
+        raise LearningError(f"{covariates}: no site has all covariates; missing: {lacking}.")
     bad = np.flatnonzero(~encoded.usable)
     sites = sites.without(bad, "lacks covariates")
     told = read_unseen(network)

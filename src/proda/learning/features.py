@@ -52,13 +52,15 @@ class Encoded:
         if not self.usable.all():
             names = ", ".join(f"{k} ({n})" for k, n in self.missing.items())
             left = int((~self.usable).sum())
-            lines.append(f"{left} of {self.usable.size} rows left out, they lack: {names}")
+            lines.append(
+                f"{left} of {self.usable.size} rows left out for missing covariates: {names}"
+            )
         if self.filled:
             names = ", ".join(f"{k} ({n})" for k, n in self.filled.items())
-            lines.append(f"filled with the training median on request: {names}")
+            lines.append(f"filled with the training median, as requested: {names}")
         for name, classes in self.unseen.items():
             what = ", ".join(f"{k} ({n})" for k, n in classes.items())
-            lines.append(f"{name}: classes not known from training, taken as unknown: {what}")
+            lines.append(f"{name}: classes absent from training, treated as unknown: {what}")
         return lines
 
 
@@ -125,19 +127,21 @@ class Features:
     def _check(self, table: pd.DataFrame) -> None:
         if lost := [n for n in self.names if n not in table]:
             raise LearningError(
-                f"The covariates lack {', '.join(lost)}, which the network was trained with."
+                f"The covariates lack {', '.join(lost)}, with which the network was trained."
             )
         for quantity in self.quantities:
             if not is_quantity(table[quantity.name]):
-                raise LearningError(f"{quantity.name} is a quantity, but the table holds classes.")
+                raise LearningError(
+                    f"{quantity.name} is a quantity, but the table contains classes."
+                )
             values = table[quantity.name].to_numpy(dtype=np.float64)
             if np.isinf(values).any():
                 raise LearningError(f"{quantity.name} is infinite in {np.isinf(values).sum()} rows")
         for category in self.categories:
             if is_quantity(table[category.name]):
                 raise LearningError(
-                    f"{category.name} is a category, but the table holds numbers; give the names "
-                    "of the classes."
+                    f"{category.name} is a category, but the table contains numbers; give the "
+                    "names of the classes."
                 )
 
     def input_groups(self) -> dict[str, slice]:

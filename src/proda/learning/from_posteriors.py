@@ -141,9 +141,9 @@ def train_network(
     settings = LearningSettings() if settings is None else settings
     target = Path(network)
     if (profiles is None) != (forcing is None):
-        raise LearningError("Give the profiles and the forcing at sites together, or neither.")
+        raise LearningError("Give both the profiles and the forcing at sites, or neither.")
     if assimilation is not None and profiles is None:
-        raise LearningError("The fit of the assimilation needs profiles and forcing beside it.")
+        raise LearningError("The fit of the assimilation also needs profiles and forcing.")
     tell("reading")
     posterior, table = _read(kept), files.read_parquet(covariates, needed=("site",))
     notes = []
@@ -157,7 +157,7 @@ def train_network(
         notes.append("no profiles and forcing: neither tuned through the soil model nor judged by "
                      "carbon")  # fmt: skip
     if str(posterior.attrs.get("is_posterior", "yes")) != "yes":
-        notes.append(f"the draws behind the targets are no posterior: "
+        notes.append(f"the draws behind the targets are not a posterior: "
                      f"{posterior.attrs['is_posterior']}")  # fmt: skip
     checkpoint = training_checkpoints(target)[0]
     tell("training")

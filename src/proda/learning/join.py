@@ -68,14 +68,14 @@ def join(
         raise LearningError("The covariates lack the column site.")
     names = covariates["site"].astype(str)
     if (double := names[names.duplicated()]).size:
-        raise LearningError(f"The covariates hold site {double.iloc[0]} more than once.")
+        raise LearningError(f"The covariates contain site {double.iloc[0]} more than once.")
     goal = targets(posterior, settings)
     place = pd.Index(names).get_indexer(pd.Index(goal.sites))
     have = np.flatnonzero(place >= 0)
     if have.size == 0:
         raise LearningError(
-            f"None of the {goal.sites.size} sites with a posterior has covariates; are the names "
-            f"of the sites the same? ({goal.sites[0]!r} against {names.iloc[0]!r})"
+            f"None of the {goal.sites.size} sites with a posterior has covariates; do the names "
+            f"of the sites match? ({goal.sites[0]!r} against {names.iloc[0]!r})"
         )
     out = pd.DataFrame({"site": goal.sites[place < 0], "reason": NO_COVARIATES})
     table = covariates.iloc[place[have]].reset_index(drop=True)

@@ -127,7 +127,7 @@ def assimilation_settings(posterior: xr.Dataset) -> AssimilationSettings:
     except ValidationError as error:
         raise LearningError(
             f"The posterior summary's attribute settings cannot be read ({error.error_count()} "
-            "faults); make the summary again with `proda diagnose`."
+            "faults); write the summary again with `proda diagnose`."
         ) from error
 
 
@@ -169,8 +169,8 @@ def read_layers(
     if (count == 0).any():
         raise LearningError(
             f"{sites[int(np.argmin(count))]}: all its measured layers lie in bedrock "
-            f"({int((count == 0).sum())} such sites); these are not the forcing and profiles that "
-            "the posteriors were made with."
+            f"({int((count == 0).sum())} such sites); these are not the forcing and profiles "
+            "from which the posteriors were estimated."
         )
     return layers
 
@@ -178,12 +178,13 @@ def read_layers(
 def _positions(sites: np.ndarray, names: np.ndarray, where: str) -> Int[np.ndarray, " site"]:
     index = pd.Index(names)
     if index.has_duplicates:
-        raise LearningError(f"{where}: site {index[index.duplicated()][0]} is there twice.")
+        raise LearningError(f"{where}: site {index[index.duplicated()][0]} appears twice.")
     place = index.get_indexer(pd.Index(sites.astype(str)))
     if (place < 0).any():
         raise LearningError(
             f"{where}: {int((place < 0).sum())} of the {len(sites)} sites with a posterior are "
-            f"not there (first: {sites[int(np.argmin(place))]}). Give what the posteriors were "
-            "made with."
+            f"missing (first: {sites[int(np.argmin(place))]}). Give the data from which the "
+            "posteriors were "
+            "estimated."
         )
     return place

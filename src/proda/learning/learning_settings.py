@@ -106,7 +106,7 @@ class LearningSettings:
         for name, kind in choices.items():
             if getattr(self, name) not in get_args(kind):
                 known = ", ".join(get_args(kind))
-                raise LearningError(f"{name} = {getattr(self, name)!r}; it is one of: {known}.")
+                raise LearningError(f"{name} = {getattr(self, name)!r}; choose one of {known}.")
         if not self.hidden or any(width < 1 for width in self.hidden):
             raise LearningError(f"hidden = {self.hidden}; give at least one width above 0.")
         if not 0 <= self.dropout < 1:

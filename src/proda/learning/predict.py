@@ -80,14 +80,14 @@ def predict_table(
         if forcing is None:
             raise LearningError(
                 f"{network}: this network was trained end to end and needs the forcing of the "
-                "same places beside their covariates; give it (--forcing)."
+                "same places in addition to their covariates; give it (--forcing)."
             )
         make = partial(
             forcing_inputs, ensemble.features.names, model=known, reference=ensemble.reference
         )
         table = _with_forcing(table, forcing, make)
     elif forcing is not None:
-        raise LearningError(f"{network}: this network takes covariates only; leave out --forcing.")
+        raise LearningError(f"{network}: this network uses covariates only; leave out --forcing.")
     found = ensemble.predict(table, missing, draws)
     place: dict[str, Any] = {}
     for name, columns in (("latitude", ("latitude", "cell_latitude")),
@@ -137,7 +137,7 @@ def _on_grid(
     """Take the forcing of each row's cell, a band of latitudes at a time."""
     if not {"cell_latitude", "cell_longitude"} <= set(table):
         raise LearningError(
-            f"{where}: forcing on a grid needs covariates on the same grid; these are a table."
+            f"{where}: forcing on a grid needs covariates on the same grid, not a table."
         )
     row, column = (
         _nearest(grid[axis].to_numpy(), table[name].to_numpy(float), where)

@@ -106,8 +106,8 @@ def fit_category(name: str, column: pd.Series) -> Category:
     """
     if (different := len(column.unique())) > max(20, len(column) // 2):
         raise LearningError(
-            f"{name} has {different} different values at {len(column)} sites: a name, not a class. "
-            "Leave the column out."
+            f"{name} has {different} different values at {len(column)} sites: this is a name, "
+            "not a class. Leave the column out."
         )
     if isinstance(column.dtype, pd.CategoricalDtype):
         classes = tuple(str(c) for c in column.cat.categories)

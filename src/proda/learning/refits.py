@@ -74,7 +74,7 @@ def kinds_named(names: Sequence[str]) -> tuple[RefitKind, ...]:
     known = {kind.name: kind for kind in KINDS}
     if unknown := [name for name in names if name not in known]:
         raise LearningError(
-            f"Kinds of refits not known: {', '.join(unknown)}; known: {', '.join(known)}."
+            f"Unknown kinds of refits: {', '.join(unknown)}; choose from {', '.join(known)}."
         )
     return tuple(known[name] for name in names)
 

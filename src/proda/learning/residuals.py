@@ -83,7 +83,7 @@ def joint_residuals(
     if strange := [str(s) for s in goal.sites if str(s) not in place]:
         raise LearningError(
             f"The posterior draws lack {len(strange):,} of {goal.sites.size:,} training sites, "
-            f"the first {strange[0]}; are they of the same assimilation?"
+            f"the first {strange[0]}; they may be from another assimilation."
         )
     rng = np.random.default_rng([seed, 6])
     n = goal.sites.size
@@ -139,13 +139,13 @@ def read_residuals(
         return None
     found = files.load(files.open_netcdf(path, result=True), path)
     if "residual" not in found:
-        raise LearningError(f"{path}: holds no residuals; make it again.")
+        raise LearningError(f"{path}: contains no residuals; train again.")
     of = (found.attrs.get("model"), found.attrs.get("variant"))
     names = tuple(str(n) for n in found["parameter"].to_numpy())
     if of != (model, variant) or names != parameters:
         raise LearningError(
             f"{path}: of {of[0]} ({of[1]}) or other parameters; the network is for {model} "
-            f"({variant}). Make it again."
+            f"({variant}). Train again."
         )
     values = found["residual"].transpose("member", "parameter").to_numpy().astype(np.float64)
     return values, hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()

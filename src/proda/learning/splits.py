@@ -129,7 +129,7 @@ def plan(
     if folds is not None:
         runs += [(int(f), m) for f in np.unique(folds) for m in range(fold_members)]
     if not runs:
-        raise LearningError("There is no network to train: 0 members and 0 members in each fold.")
+        raise LearningError("There is no network to train: members and fold members are both 0.")
     block = blocks(latitude, longitude, settings.block_degrees)
     train, validation = [], []
     for fold, member in runs:

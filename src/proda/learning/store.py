@@ -101,12 +101,12 @@ def load_ensemble(
     _check_purpose(folder, header, model, variant, rows)
     if lost := [name for name in header.get("files", ()) if not (folder / name).is_file()]:
         raise FileError(
-            f"{folder / lost[0]}: missing; it was written with the network. Copy the folder again "
+            f"{folder / lost[0]}: missing; it belongs to the network. Copy the folder again "
             "or train again."
         )
     inner, arrays = read_archive(folder / WEIGHTS)
     if inner["checksum"] != header["weights"]:
-        raise FileError(f"{folder / WEIGHTS}: does not belong to {HEADER} beside it.")
+        raise FileError(f"{folder / WEIGHTS}: does not belong to the {HEADER} beside it.")
     history = _history(folder, header)
     settings = LearningSettings.from_dict(header["settings"])
     layers = len(settings.hidden) + 1
@@ -128,7 +128,7 @@ def load_ensemble(
 def _header(folder: Path) -> dict[str, Any]:
     where = folder / HEADER
     if not where.is_file():
-        raise FileError(f"{where}: there is no such file; {folder} is no trained network.")
+        raise FileError(f"{where}: there is no such file; {folder} is not a trained network.")
     header = files.read_json(where, "description of a network",
                              advice="Copy it again or train again.")  # fmt: skip
     found = header.get("format") if isinstance(header, dict) else None
@@ -171,7 +171,7 @@ def _check_purpose(
     if header["parameters"] != names:
         odd = sorted(set(header["parameters"]) ^ set(names)) or ["their order"]
         raise LearningError(
-            f"{folder}: this network predicts other parameters than the model has; different: "
+            f"{folder}: the parameters of this network are not those of the model; different: "
             f"{', '.join(odd)}. Train again."
         )
     for row, low, high in zip(rows, header["lower"], header["upper"], strict=True):

@@ -152,7 +152,7 @@ def _check_form(posterior: xr.Dataset) -> None:
     sites, count = np.unique(posterior["site"].to_numpy().astype(str), return_counts=True)
     if (count > 1).any():
         raise LearningError(
-            f"The posterior summary holds site {sites[count > 1][0]} more than once."
+            f"The posterior summary contains site {sites[count > 1][0]} more than once."
         )
 
 

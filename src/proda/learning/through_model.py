@@ -138,12 +138,12 @@ def train_end_to_end(
     tell = on_stage or (lambda _: None)
     settings = EndToEndSettings() if settings is None else settings
     if split not in get_args(Split):
-        raise LearningError(f"split = {split!r}; it is one of: {', '.join(get_args(Split))}.")
+        raise LearningError(f"split = {split!r}; choose one of {', '.join(get_args(Split))}.")
     if unknown := sorted(set(baselines) - set(BASELINES)):
         raise LearningError(f"Unknown baseline: {', '.join(unknown)}; known: "
                             f"{', '.join(BASELINES)}.")  # fmt: skip
     if residual and not folds:
-        raise LearningError("A residual needs folds: it is fitted to places left out of training; "
+        raise LearningError("A residual needs folds: it is fitted at held-out sites; "
                             f"folds = {folds}.")  # fmt: skip
     tell("reading")
     target = Path(network)

@@ -68,13 +68,13 @@ class ChunkFolder:
             differ = [k for k in every if settings.get(k) != self.settings.get(k)]
             differences = _differences(settings, self.settings, differ)
             raise FileError(
-                f"{path} was made with other settings ({differences}). Delete the folder "
+                f"{path} was written with other settings ({differences}). Delete the folder "
                 f"{self.folder} to start again, or write to another file."
             )
         if not path.is_file():
             return f"{path.name} is missing"
         if hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
-            return f"{path.name} is damaged: its checksum is wrong"
+            return f"{path.name} is damaged: checksum mismatch"
         return ""
 
     def read(self, i: int, names: list[str] | None = None) -> dict[str, np.ndarray]:
@@ -97,4 +97,4 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any], names: list[st
         text = str(value)
         return text if len(text) <= 24 else text[:12] + "..."
 
-    return "; ".join(f"{n}: {short(then.get(n))} then, {short(now.get(n))} now" for n in names)
+    return "; ".join(f"{n}: {short(then.get(n))} before, {short(now.get(n))} now" for n in names)

@@ -56,14 +56,14 @@ def positions(
         i = int(off.argmax())
         raise MapError(
             f"The {what} is on another grid: no cell at {axis} {ours[i]:g} (nearest "
-            f"{theirs[nearest[i]]:g}). Bring it to the map's grid first."
+            f"{theirs[nearest[i]]:g}). Regrid it to the map's grid first."
         )
     if len(ours) > 1 and len(theirs) > 1:
         spacing = np.abs(np.diff(theirs)).min()
         if abs(spacing - step) > _ALIGNED * step:
             raise MapError(
                 f"The {what} is on another grid: its cells are {spacing:g} degrees apart along "
-                f"{axis}, those of the map {step:g}. Bring it to the map's grid first."
+                f"{axis}, those of the map {step:g}. Regrid it to the map's grid first."
             )
     return nearest
 
@@ -109,7 +109,7 @@ def compare(
     lat = np.broadcast_to(predicted["lat"].to_numpy()[:, None], x.shape)
     both = np.isfinite(x) & np.isfinite(y) & (w > 0)
     if not both.any():
-        raise MapError("The two maps have no cell in common.")
+        raise MapError("The two maps have no common cell.")
     rows = []
     for zone in (GLOBE, *zones):
         here = both & in_zone(lat, zone, zones)

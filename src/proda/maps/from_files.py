@@ -151,7 +151,7 @@ def _extras(
     boosted = read_residual(network) if residual else None
     if residual and boosted is None:
         raise MapError(
-            f"{network}: holds no boosted residual; train it with `proda train --model ... "
+            f"{network}: contains no boosted residual; train it with `proda train --model ... "
             "--residual`."
         )
     if told is None:
@@ -207,7 +207,7 @@ def map_default(
     if plant_types is not None:
         if plant_type_variable is None or b_table is None:
             raise MapError(
-                "Plant types need the variable that holds them and a table of b (type, b)."
+                "Plant types need the name of their variable and a table of b (type, b)."
             )
         types = _plant_types(plant_types, plant_type_variable, land_cells(opened))
         b_of_cells = b_by_type(types, _b_table(b_table, types))
@@ -250,14 +250,15 @@ def map_mean(
     posterior = files.load(files.open_dataset(kept, result=True), kept)
     if "posterior_mean" not in posterior or "model" not in posterior.attrs:
         raise MapError(
-            f"{kept}: no posteriors of sites; expected what `proda diagnose --output` writes."
+            f"{kept}: contains no posteriors of sites; expected the output of `proda diagnose "
+            "--output`."
         )
     if model is not None and posterior.attrs["model"] != model:
-        raise MapError(f"{kept}: of the model {posterior.attrs['model']}, not {model}.")
+        raise MapError(f"{kept}: for the model {posterior.attrs['model']}, not {model}.")
     check_dataset_sites(posterior, kept, MapError)
     kind = load_model(posterior.attrs["model"], posterior.attrs.get("variant", "default"))
     if posterior.sizes["site"] == 0:
-        raise MapError(f"{kept}: holds no site.")
+        raise MapError(f"{kept}: contains no site.")
     mean = posterior["posterior_mean"].mean("site")
     there = [str(name) for name in mean["parameter"].to_numpy()]
     if lost := [row.name for row in kind.rows if row.name not in there]:
@@ -298,7 +299,7 @@ def map_constant(
     told = read_unseen(network)
     if told is None:
         raise MapError(
-            f"{network}: holds no calibrated constant; only networks trained end to end "
+            f"{network}: contains no calibrated constant; only networks trained end to end "
             "(`proda train --model`) do."
         )
     kind = load_model(trained.model, trained.variant)
@@ -343,5 +344,5 @@ def _b_table(path: PathLike, types: np.ndarray) -> dict[Any, float]:
         kinds = table["type"].astype(int if types.dtype.kind == "i" else str)
         values = table["b"].astype(float)
     if kinds.duplicated().any():
-        raise MapError(f"{path}: type {kinds[kinds.duplicated()].iloc[0]} is there twice.")
+        raise MapError(f"{path}: type {kinds[kinds.duplicated()].iloc[0]} appears twice.")
     return dict(zip(kinds.tolist(), values.tolist(), strict=True))

@@ -67,13 +67,17 @@ def write_ilamb(
         If the map cannot be read or a file not written.
     """
     if unknown := [name for name in variables if name not in VARIABLES]:
-        raise MapError(f"{unknown[0]} is not for ILAMB; there are {', '.join(VARIABLES)}.")
+        raise MapError(
+            f"{unknown[0]} is not available for ILAMB; choose from {', '.join(VARIABLES)}."
+        )
     first, last = years
     if not 1 <= first <= last <= 9999:
-        raise MapError(f"years {first} to {last}: expected a first year and one not before it.")
+        raise MapError(
+            f"years {first} to {last}: expected a first year that is not after the last."
+        )
     source = open_map(map_file)
     if lacking := [n for n in (*variables, "cell_area", "land_fraction") if n not in source]:
-        raise MapError(f"{map_file}: lacks {', '.join(lacking)}; it is not a map of proda.")
+        raise MapError(f"{map_file}: lacks {', '.join(lacking)}; it is not a proda map.")
     source = source.sortby(["lat", "lon"])
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)

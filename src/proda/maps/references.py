@@ -51,13 +51,13 @@ def reference_maps(
             raise MapError(f"{where}: has no variable {name}. It has: {', '.join(on_grid)}.")
         if stock not in WORDS:
             raise MapError(
-                f"{where}: which depth {name} is of cannot be told from its name; give "
+                f"{where}: the depth of {name} does not follow from its name; give "
                 f"STOCK={name}, with STOCK one of {', '.join(WORDS)}."
             )
         found[stock, name] = _judged(dataset, name, where)
     if not found:
         raise MapError(
-            f"{where}: no variable is named by its depth (0_30, 0_100, 0_200, cSoil); name one "
+            f"{where}: no variable name states its depth (0_30, 0_100, 0_200, cSoil); name one "
             f"as STOCK=NAME. It has: {', '.join(on_grid) or 'none on (lat, lon)'}."
         )
     return found

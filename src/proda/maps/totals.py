@@ -32,7 +32,7 @@ def open_map(path: str | os.PathLike[str]) -> xr.Dataset:
     dataset = files.open_netcdf(path, result=True)
     needed = ("lat", "lon", "reason", "member_carbon", "cell_area", "land_fraction")
     if missing := [n for n in needed if n not in dataset.variables]:
-        raise MapError(f"{path}: no map made by proda; it lacks {', '.join(missing)}.")
+        raise MapError(f"{path}: not a proda map; it lacks {', '.join(missing)}.")
     _check_cells(dataset, str(path))
     return dataset
 
@@ -50,7 +50,7 @@ def _check_cells(dataset: xr.Dataset, path: str) -> None:
             raise MapError(f"{path}: the map has no axis {name}; the file is damaged.")
         check_axis(dataset[name], name, path, MapError)
     if (np.abs(dataset["lat"].to_numpy()) > 90).any():
-        raise MapError(f"{path}: the axis lat leaves -90..90; the file is damaged.")
+        raise MapError(f"{path}: the axis lat exceeds -90..90; the file is damaged.")
     try:
         cells = cell_measures(dataset[[n for n in _CELLS if n in dataset]], path)
         land = dataset["reason"].notnull().transpose("lat", "lon").to_numpy()  # noqa: PD004

@@ -95,8 +95,7 @@ def _texts(path: Path, raw: Iterator[bytes], dialect: Dialect) -> Iterator[str]:
             column = text[: text.index("\0")].count(dialect.delimiter) + 1
             raise FileError(
                 f"{path}, line {number}, column {column}: contains a zero byte; the file is "
-                "damaged "
-                "or is not text."
+                "damaged or is not text."
             )
         yield text
 

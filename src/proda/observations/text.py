@@ -230,8 +230,7 @@ def open_bytes(path: Path, on_bytes: Callable[[int], None] | None) -> io.Buffere
         counted.close()
         raise FileError(
             f"{path}: this is an HTML or XML page, not delimited text (the download may have "
-            "returned "
-            "an error page). Save or export the table as CSV."
+            "returned an error page). Save or export the table as CSV."
         )
     if path.suffix == ".gz" or start.startswith(b"\x1f\x8b\x08"):
         return gzip.GzipFile(fileobj=counted)

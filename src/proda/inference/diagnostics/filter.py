@@ -63,7 +63,7 @@ class Filter:
     def __post_init__(self) -> None:
         for name, limit in vars(self).items():
             if limit is not None and math.isnan(limit):
-                raise DiagnosticsError(f"{name} is NaN, and no site would pass; give a number")
+                raise DiagnosticsError(f"{name} is NaN, so no site would pass; give a number")
 
     def apply(
         self,

@@ -224,8 +224,8 @@ def _checked(
     used = np.asarray(mask, dtype=bool)
     if not m.shape == o.shape == used.shape or o.ndim == 0:
         raise DiagnosticsError(
-            f"modelled {m.shape}, observed {o.shape} and mask {used.shape} must have one shape, "
-            "(..., observation)"
+            f"modelled {m.shape}, observed {o.shape} and mask {used.shape} must have the same "
+            "shape, (..., observation)"
         )
     return m, o, used
 
