@@ -39,7 +39,9 @@ def assimilate(
     resume: Annotated[
         Path | None, typer.Option(help="Resume this run; its settings come from its folder.")
     ] = None,
-    model: Annotated[str, typer.Option(help="Model name; see `proda models`.")] = "clm5",
+    model: Annotated[
+        str, typer.Option(help="Model by name (see `proda models`), or FILE.py:Class.")
+    ] = "clm5",
     variant: Annotated[str, typer.Option(help="default, or published.")] = "default",
     sampler: Annotated[
         str, typer.Option(help="tempered, adaptive-metropolis, nuts, or published.")

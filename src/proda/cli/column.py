@@ -29,7 +29,9 @@ def column(
         Path | None, typer.Argument(help="Forcing at sites (netCDF or Zarr).")
     ] = None,
     example: Annotated[bool, typer.Option("--example", help="Use six made-up columns.")] = False,
-    model: Annotated[str, typer.Option(help="Model name; see `proda models`.")] = "clm5",
+    model: Annotated[
+        str, typer.Option(help="Model by name (see `proda models`), or FILE.py:Class.")
+    ] = "clm5",
     variant: Annotated[str, typer.Option(help="default, or published.")] = "default",
     parameters: Annotated[
         Path | None,

@@ -16,38 +16,47 @@ if TYPE_CHECKING:
 
 @app.command(epilog="Examples: `proda models` · `proda models clm5` · `proda models compas --csv`")
 def models(
-    name: Annotated[str | None, typer.Argument(help="Model whose parameters to show.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Model to show: a name, or FILE.py:Class.")
+    ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
 ) -> None:
     """List the models, or the pools, flows and parameters of one."""
-    from proda.cli.console import console, print_table
+    from proda.cli.console import console, errors, print_table
     from proda.models.describe import flows
-    from proda.models.registry import MODELS, load_model
+    from proda.models.outside import provenance
+    from proda.models.registry import MODELS, installed_models, load_model
 
     if name is None:
+        added, faults = installed_models()
         print_table(
             "Models",
             ["name", "model", "pools", "parameters", "variants"],
             [
                 (m.name, m.title, len(m.pools), len(m.rows), ", ".join(m.variants))
-                for m in MODELS.values()
+                for m in [*MODELS.values(), *added.values()]
             ],
             right=(2, 3),
         )
+        for fault in faults:
+            errors.print(fault, soft_wrap=True)
         return
-    table = load_model(name).parameters
+    model = load_model(name)
+    table = model.parameters
     shown = ["name", "unit", "lower", "upper", "default", "component", "meaning"]
     if csv:
         typer.echo(table.to_csv(index=False), nl=False)
         return
-    model = load_model(name)
     found = flows(model)
     print_table(
         model.title,
         ["pool", "kind", "mixes", "receives from", "gives to"],
         [_pool_row(model, pool, found) for pool in model.pools],
     )
-    console.print(f"Source: {model.source}. Equations: docs/theory.md.")
+    equations = "" if provenance(model) else " Equations: docs/theory.md."
+    console.print(f"Source: {model.source}.{equations}")
+    for what, told in provenance(model).items():
+        console.print(f"{what}: {told}", soft_wrap=True)
     if model.needs:
         console.print(f"Needs of the soil: {', '.join(model.needs)}.")
     print_table(

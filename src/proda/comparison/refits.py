@@ -30,6 +30,7 @@ from proda.maps.refits import every_nth, member_fields
 from proda.maps.sources import Default
 from proda.maps.sources import Ensemble as Given
 from proda.models.model import SoilModel
+from proda.models.outside import provenance
 from proda.simulate import MEAN_B
 
 PathLike = str | os.PathLike[str]
@@ -182,7 +183,7 @@ def _ensemble(
         refits.networks, features, fit_range(sites.table, features), None,
         sites.layers.model.name, sites.layers.model.variant, tuple(row.name for row in rows),
         np.array([row.lower for row in rows]), np.array([row.upper for row in rows]),
-        settings.network(), len(sites), pd.DataFrame(),
+        settings.network(), len(sites), pd.DataFrame(), provenance(sites.layers.model),
     )  # fmt: skip
 
 

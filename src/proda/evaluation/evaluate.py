@@ -38,7 +38,7 @@ from proda.learning.ensemble import predict_members
 from proda.learning.features import Missing
 from proda.learning.store import load_ensemble
 from proda.learning.unseen_file import read_unseen
-from proda.models.registry import load_model
+from proda.models.outside import SOURCE
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ def evaluate_network(
         Naming what is absent, damaged or does not fit.
     """
     ensemble = load_ensemble(network)
-    model = load_model(ensemble.model, ensemble.variant)
+    model = ensemble.soil_model(str(network))
     load_ensemble(network, rows=model.rows)  # refuses another set of parameters or prior ranges
     sites = read_carbon_sites(
         profiles,
         forcing,
         files.read_parquet(covariates, needed=("site",)),
-        ensemble.model,
+        ensemble.origin.get(SOURCE, ensemble.model),
         ensemble.variant,
     )
     encoded = ensemble.features.encode(sites.table, missing)

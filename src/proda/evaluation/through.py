@@ -58,6 +58,7 @@ from proda.learning.splits import NO_FOLD, plan, random_folds, spatial_folds
 from proda.learning.store import save_ensemble
 from proda.learning.train import Progress, Trained
 from proda.learning.unseen_file import write_unseen
+from proda.models.outside import provenance
 from proda.simulate import MEAN_B
 
 Split = Literal["5-degree", "2-degree", "random"]
@@ -179,7 +180,7 @@ def train_end_to_end(
         sites.layers.model.name, sites.layers.model.variant, names,
         np.array([row.lower for row in sites.layers.model.rows]),
         np.array([row.upper for row in sites.layers.model.rows]), network_settings, len(sites),
-        whole.table(),
+        whole.table(), provenance(sites.layers.model),
     )  # fmt: skip
     constant = physical(of_fold[NO_FOLD], sites.layers.model)
     values = dict(zip(names, constant.tolist(), strict=True))
@@ -200,7 +201,8 @@ def train_end_to_end(
     result = ThroughResult(target, ensemble, values, skill, sites.left_out,
                            time.monotonic() - begun)  # fmt: skip
     header = {
-        "route": "end-to-end", "model": model, "variant": variant,
+        "route": "end-to-end", "model": sites.layers.model.name, "variant": variant,
+        **provenance(sites.layers.model),
         "created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions(),
         "inputs": {"covariates": str(covariates), "profiles": str(profiles),
                    "forcing": str(forcing)},

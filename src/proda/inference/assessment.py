@@ -11,6 +11,7 @@ import xarray as xr
 from proda.errors import AssimilationError
 from proda.inference.diagnostics.filter import Filter, Verdict
 from proda.inference.summary import SiteReason
+from proda.models.outside import ORIGIN
 
 BANDS = (("60-90N", 60.0), ("45-60N", 45.0), ("23.5-45N", 23.5), ("0-23.5N", 0.0),
          ("23.5S-0", -23.5), ("60-23.5S", -60.0), ("90-60S", -90.0))  # fmt: skip
@@ -244,7 +245,8 @@ def kept_posterior(assessment: Assessment) -> xr.Dataset:
     kept = summary[["posterior_mean", "posterior_sd"]].isel(site=assessment.kept, parameter=own)
     kept = kept[["posterior_mean", "posterior_sd"]].transpose("site", "parameter")
     limits = {k: v for k, v in asdict(assessment.limits).items() if v is not None}
-    names = ("model", "variant", "proda_version", "settings", "forcing", "profiles", "is_posterior")
+    names = ("model", "variant", *ORIGIN, "proda_version", "settings", "forcing", "profiles",
+             "is_posterior")  # fmt: skip
     return kept.assign_attrs(
         {n: summary.attrs[n] for n in names if n in summary.attrs} | limits
         | {"title": f"{assessment.kept.sum()} of {len(assessment.sites)} sites that pass"}

@@ -6,7 +6,14 @@ import math
 from dataclasses import fields
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from proda import faults
 from proda.errors import AssimilationError
@@ -16,7 +23,8 @@ from proda.inference.samplers.registry import SAMPLERS
 from proda.inference.samplers.sampler import Sampler
 from proda.inference.sampling import Problem
 from proda.models.model import SoilModel
-from proda.models.registry import load_model
+from proda.models.outside import CHECKSUM, SOURCE, provenance
+from proda.models.registry import MODELS, load_model, load_recorded
 
 
 class Settings(BaseModel):
@@ -26,6 +34,10 @@ class Settings(BaseModel):
 
     model: str = "clm5"
     variant: str = "default"
+    model_source: str = ""
+    """Where the class of a model from outside the package is; empty for ours."""
+    model_checksum: str = ""
+    """SHA-256 of its file."""
     likelihood: str = LogNormal.name
     error_sd: float | Literal["estimate"] = SD_LOG
     """Standard deviation of a layer's error in natural logarithms; `estimate` samples it."""
@@ -38,9 +50,21 @@ class Settings(BaseModel):
     """Draws kept of each chain; the steps between two are the thinning."""
     seed: int = Field(0, ge=0, lt=2**32)
 
-    def build_model(self) -> SoilModel:
-        """Return the model."""
-        return load_model(self.model, self.variant)
+    @model_serializer(mode="wrap")
+    def _without_origin(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out where a model came from if it is one of ours."""
+        values = serialize(self)
+        return {k: v for k, v in values.items() if v != "" or k not in (SOURCE, CHECKSUM)}
+
+    def build_model(self, made: str = "the assimilation") -> SoilModel:
+        """Return the model.
+
+        Raises
+        ------
+        ModelError
+            If there is none, or its file is another one than when `made` was made.
+        """
+        return load_recorded(self.model_dump(), made)
 
     def build_likelihood(self) -> Likelihood:
         """Return the likelihood."""
@@ -77,8 +101,13 @@ class Settings(BaseModel):
                 raise AssimilationError(f"options: {name} = {value} is too small.")
         return kind(**self.options)
 
-    def build(self) -> Problem:
+    def build(self, made: str = "the assimilation") -> Problem:
         """Return the problem that the compiled program solves.
+
+        Parameters
+        ----------
+        made
+            What has these settings, for the message if the file of a model has changed.
 
         Raises
         ------
@@ -97,7 +126,7 @@ class Settings(BaseModel):
                 f"The {sampler.n_warm_up} steps of the warm-up are no multiple of the {segment} "
                 f"between two kept draws ({sampler.n_kept} / {self.draws}); change one of them."
             )
-        return Problem(self.build_model(), self.build_likelihood(), sampler, segment)
+        return Problem(self.build_model(made), self.build_likelihood(), sampler, segment)
 
 
 def check(**values: Any) -> Settings:
@@ -107,7 +136,13 @@ def check(**values: Any) -> Settings:
     ------
     AssimilationError
         Naming each setting that is wrong.
+    ModelError
+        If there is no such model.
     """
+    given = str(values.get("model", "clm5"))
+    if given not in MODELS and SOURCE not in values:
+        model = load_model(given, str(values.get("variant", "default")))
+        values |= {"model": model.name, **provenance(model)}
     try:
         settings = Settings(**values)
     except ValidationError as error:

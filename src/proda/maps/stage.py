@@ -29,7 +29,7 @@ from proda.maps.intervals import Extras
 from proda.maps.network import CellCovariates, NetworkParameters, cell_covariates
 from proda.maps.run import CHUNK, MapResult, write_map
 from proda.maps.sources import Default, Everywhere, b_by_type
-from proda.models.registry import load_model
+from proda.models.registry import load_model, load_recorded, model_name
 from proda.parameters import Bounds
 from proda.places import check_dataset_sites
 from proda.simulate import MEAN_B, Progress
@@ -106,7 +106,7 @@ def map_network(
     in the cell (`_lower`, `_upper`).
     """
     networks = load_ensemble(network, model, variant)
-    kind = load_model(networks.model, networks.variant)
+    kind = networks.soil_model(str(network))
     networks = load_ensemble(network, kind.name, kind.variant, kind.rows)
     opened = cf.open_grid(forcing)
     cells = land_cells(opened)
@@ -249,10 +249,10 @@ def map_mean(
         raise MapError(
             f"{kept}: no posteriors of sites; expected what `proda diagnose --output` writes."
         )
-    if model is not None and posterior.attrs["model"] != model:
+    if model is not None and posterior.attrs["model"] != model_name(model):
         raise MapError(f"{kept}: of the model {posterior.attrs['model']}, not {model}.")
     check_dataset_sites(posterior, kept, MapError)
-    kind = load_model(posterior.attrs["model"], posterior.attrs.get("variant", "default"))
+    kind = load_recorded(posterior.attrs, str(kept))
     if posterior.sizes["site"] == 0:
         raise MapError(f"{kept}: holds no site.")
     mean = posterior["posterior_mean"].mean("site")
@@ -298,7 +298,7 @@ def map_constant(
             f"{network}: holds no calibrated constant; only networks trained end to end "
             "(`proda train --model`) do."
         )
-    kind = load_model(trained.model, trained.variant)
+    kind = trained.soil_model(str(network))
     values = told["constant"]
     return write_map(
         kind, files.open_dataset(forcing), Everywhere(values), output, bounds=bounds, chunk=chunk,

@@ -14,6 +14,8 @@ from proda.errors import FileError, ProdaError, StudyError
 from proda.files import whole_file
 from proda.inference.batch import Control, Stopped
 from proda.locks import FILES, locked
+from proda.models.outside import provenance
+from proda.models.registry import model_class
 from proda.study.folder import StudyFolder
 from proda.study.plan import Step, plan, state_of
 from proda.study.record import (
@@ -120,7 +122,10 @@ def run_study(
         _claim(place.path)
         record = read_record(place.path)
         steps = plan(stages_of(place), record, only, start, until)
-        describe(record, settings.study.name, settings.study.truth is not None)
+        study = settings.study
+        told = {n: provenance(model_class(study.reference(n))) for n in study.models}
+        outside = {name: attributes for name, attributes in told.items() if attributes}
+        describe(record, study.name, study.truth is not None, outside)
         with whole_file(place.path / SETTINGS) as temporary:
             temporary.write_text(as_toml(settings), encoding="utf-8")
         write_record(place.path, record)

@@ -7,21 +7,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from proda import faults
 from proda.drivers.sampling import LIMIT_KM
-from proda.errors import ProdaError, StudyError
+from proda.errors import ModelError, ProdaError, StudyError
 from proda.files import read_toml
 from proda.inference import settings as inference_settings
 from proda.inference.cluster_settings import read_cluster
 from proda.inference.diagnostics.filter import Filter
 from proda.inference.likelihood import SD_LOG
 from proda.learning.settings import LearningSettings, study
-from proda.models.registry import MODELS
+from proda.models.outside import absolute, is_reference
+from proda.models.registry import MODELS, installed, model_class
 from proda.observations.settings import Settings as ProfileSettings
 from proda.observations.settings import from_mapping
 from proda.study.learning import Learning, Section, with_route
+
+
+def _named_by(reference: str) -> str:
+    """Return the name of a model; what is wrong with it is told as of a setting."""
+    try:
+        return model_class(reference).name
+    except ModelError as error:
+        raise ValueError(str(error).rstrip(".")) from error
 
 
 class General(Section):
@@ -29,7 +38,14 @@ class General(Section):
 
     name: str = Field(min_length=1, description="Title of the report.")
     models: tuple[str, ...] = Field(
-        ("clm5", "compas"), min_length=1, description="Models to confront with the profiles."
+        ("clm5", "compas"),
+        min_length=1,
+        description="Models to confront with the profiles: by name, or path/to/file.py:Class.",
+    )
+    sources: dict[str, str] = Field(
+        default_factory=dict,
+        description="Where the classes of models from outside the package are, by name; taken from "
+        "models.",
     )
     variant: str = Field("default", description="Variant of the models: default, or published.")
     seed: int = Field(0, ge=0, lt=2**32, description="Root of all random numbers.")
@@ -39,14 +55,45 @@ class General(Section):
         "data are synthetic.",
     )
 
-    @field_validator("models")
+    @model_validator(mode="before")
     @classmethod
-    def _known(cls, models: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := [name for name in models if name not in MODELS]:
-            raise ValueError(f"no model {', '.join(unknown)}; there are {', '.join(MODELS)}")
-        if len(set(models)) < len(models):
+    def _named(cls, given: Any) -> Any:
+        """Name models that are named by their place, and keep the place among the sources."""
+        models = given.get("models") if isinstance(given, dict) else None
+        sources = given.get("sources", {}) if isinstance(given, dict) else None
+        if not (isinstance(models, list | tuple) and isinstance(sources, dict)):
+            return given
+        names, found = [], dict(sources)
+        for model in models:
+            name = model
+            if isinstance(model, str) and is_reference(model):
+                name = _named_by(model)
+                if found.get(name, model) != model:
+                    raise ValueError(f"two models have the name {name}: {found[name]} and {model}")
+                if name in names:
+                    raise ValueError(f"a model is named twice: {name}")
+                if name not in MODELS:
+                    found[name] = model
+            names.append(name)
+        return {**given, "models": names, "sources": found}
+
+    @model_validator(mode="after")
+    def _known(self) -> General:
+        if len(set(self.models)) < len(self.models):
             raise ValueError("a model is named twice")
-        return models
+        if odd := [name for name in self.sources if name not in self.models]:
+            raise ValueError(f"sources names {', '.join(odd)}, which is not among the models")
+        known = [*MODELS, *installed(), *self.sources]
+        if unknown := [name for name in self.models if name not in known]:
+            raise ValueError(f"no model {', '.join(unknown)}; there are {', '.join(known)}")
+        for name in self.models:
+            if (found := _named_by(self.reference(name))) != name:
+                raise ValueError(f"the model {self.reference(name)} is called {found}, not {name}")
+        return self
+
+    def reference(self, model: str) -> str:
+        """Return what `load_model` takes for a model of the study."""
+        return self.sources.get(model, model)
 
 
 class Forcing(Section):
@@ -204,7 +251,7 @@ class StudySettings(Section):
         """
         chosen = self.assimilation
         return inference_settings.check(
-            model=model, variant=self.study.variant, sampler=chosen.sampler,
+            model=self.study.reference(model), variant=self.study.variant, sampler=chosen.sampler,
             options=chosen.options, likelihood=chosen.likelihood, error_sd=chosen.error_sd,
             operator=chosen.operator, chains=chosen.chains, draws=chosen.draws,
             seed=self.study.seed,
@@ -222,7 +269,8 @@ class StudySettings(Section):
             self.assimilation_of(model)
         self.filter.build()
         self.training.build(self.study.seed)
-        self.learning.end_to_end.check(self.study.models, self.study.variant)
+        references = tuple(self.study.reference(model) for model in self.study.models)
+        self.learning.end_to_end.check(references, self.study.variant)
         if self.assimilation.cluster is not None:
             read_cluster(self.assimilation.cluster)
 
@@ -248,6 +296,8 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
                 value = found[section].get(name)
                 if "Path" in str(field.annotation) and isinstance(value, str):
                     found[section][name] = (base / value).resolve()
+        if isinstance(found.get("study"), dict):
+            _place_models(found["study"], base)
         settings = StudySettings.model_validate(found)
         settings.check()
     except ValidationError as error:
@@ -257,6 +307,16 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
     except ProdaError as error:
         raise StudyError(str(error) if where in str(error) else f"{where}: {error}") from error
     return settings
+
+
+def _place_models(study: dict[str, Any], base: Path) -> None:
+    """Give the files of models their full path."""
+    if isinstance(models := study.get("models"), list | tuple):
+        study["models"] = [absolute(m, base) if isinstance(m, str) else m for m in models]
+    if isinstance(sources := study.get("sources"), dict):
+        study["sources"] = {
+            name: absolute(m, base) if isinstance(m, str) else m for name, m in sources.items()
+        }
 
 
 def read_study(path: str | os.PathLike[str]) -> StudySettings:

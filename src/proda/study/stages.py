@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from proda.evaluation.train import training_checkpoints
-from proda.models.registry import load_model
+from proda.models.outside import ORIGIN, origin_of
+from proda.models.registry import load_model, model_class
 from proda.study import inputs, models
 from proda.study.folder import StudyFolder
 from proda.study.stage import Stage
@@ -66,27 +67,34 @@ def _left_out(path: Path) -> Path:
     return path.with_name(f"{path.name}.left_out.csv")
 
 
+def _model_file(folder: StudyFolder, model: str) -> tuple[Path, ...]:
+    """Return the file of a model from outside the package: what its results depend on."""
+    origin = origin_of(model_class(folder.settings.study.reference(model)))
+    return (Path(origin.file),) if origin is not None and origin.file else ()
+
+
 def _end_to_end(folder: StudyFolder, model: str) -> Stage:
     settings, target = folder.settings, folder.end_to_end(model)
     chosen, variant = settings.learning.end_to_end, settings.study.variant
-    about = chosen.build(settings.study.seed, model, variant).as_dict()
+    about = chosen.build(settings.study.seed, settings.study.reference(model), variant).as_dict()
     about |= chosen.model_dump(mode="json", include={"folds", "fold_members", "split"})
     return Stage(
         f"{model}/end-to-end", ("profiles", "forcing", "covariates"), about | {"variant": variant},
-        (), (target,), partial(models.end_to_end, model=model), resumable=True,
-        partial=training_checkpoints(target),
+        _model_file(folder, model), (target,), partial(models.end_to_end, model=model),
+        resumable=True, partial=training_checkpoints(target),
     )  # fmt: skip
 
 
 def _default_map(folder: StudyFolder, model: str) -> Stage:
     settings, written = folder.settings, folder.default_map(model)
-    kind = load_model(model, settings.study.variant)
+    kind = load_model(settings.study.reference(model), settings.study.variant)
     about: dict[str, Any] = {"variant": settings.study.variant}
     about |= {"b": settings.maps.b} if kind.tuned else {"default": settings.maps.default}
     of = f"{model}/end-to-end" if settings.learning.through else f"{model}/filter"
     learnt = models.learns_default(folder, model)
     return Stage(
-        f"{model}/default-map", ("forcing", *((of,) if learnt else ())), about, (), (written,),
+        f"{model}/default-map", ("forcing", *((of,) if learnt else ())), about,
+        _model_file(folder, model), (written,),
         partial(models.default_map, model=model), resumable=True, partial=(_chunks(written),),
     )  # fmt: skip
 
@@ -95,7 +103,8 @@ def _end_to_end_maps(folder: StudyFolder, model: str) -> Stage:
     settings, written = folder.settings, folder.end_to_end_map(model)
     return Stage(
         f"{model}/end-to-end-maps", ("forcing", f"{model}/end-to-end"),
-        {"variant": settings.study.variant}, (settings.covariates.grid,), (written,),
+        {"variant": settings.study.variant},
+        (settings.covariates.grid, *_model_file(folder, model)), (written,),
         partial(models.end_to_end_maps, model=model), resumable=True, partial=(_chunks(written),),
     )  # fmt: skip
 
@@ -108,9 +117,12 @@ def _chunks(path: Path) -> Path:
 def _assimilation(folder: StudyFolder, model: str) -> Stage:
     settings = folder.settings
     about = settings.assimilation_of(model).model_dump(mode="json")
+    # The file itself is read, and so told of by name.
+    about = {name: value for name, value in about.items() if name not in ORIGIN}
     return Stage(
         f"{model}/assimilation", ("profiles", "forcing"),
-        about | {"sites": settings.assimilation.sites}, (), (folder.assimilation(model),),
+        about | {"sites": settings.assimilation.sites}, _model_file(folder, model),
+        (folder.assimilation(model),),
         partial(models.assimilation, model=model), resumable=True,
     )  # fmt: skip
 
@@ -128,8 +140,9 @@ def _training(folder: StudyFolder, model: str) -> Stage:
     about: dict[str, Any] = settings.training.build(settings.study.seed).as_dict()
     about |= settings.training.model_dump(mode="json", include={"folds", "curve"})
     return Stage(
-        f"{model}/training", ("profiles", "forcing", "covariates", f"{model}/filter"), about, (),
-        (folder.network(model),), partial(models.training, model=model), resumable=True,
+        f"{model}/training", ("profiles", "forcing", "covariates", f"{model}/filter"), about,
+        _model_file(folder, model), (folder.network(model),),
+        partial(models.training, model=model), resumable=True,
         partial=training_checkpoints(folder.network(model)),
     )  # fmt: skip
 
@@ -139,7 +152,7 @@ def _maps(folder: StudyFolder, model: str) -> Stage:
     written = (folder.map(model), folder.spread(model))
     return Stage(
         f"{model}/maps", ("forcing", f"{model}/training"), {"variant": settings.study.variant},
-        (settings.covariates.grid,), written,
+        (settings.covariates.grid, *_model_file(folder, model)), written,
         partial(models.maps, model=model), resumable=True, partial=tuple(map(_chunks, written)),
     )  # fmt: skip
 

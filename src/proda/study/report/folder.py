@@ -51,6 +51,7 @@ class Record(BaseModel):
     proda_version: str
     packages: dict[str, str] = {}
     machine: dict[str, Any] = {}
+    models: dict[str, dict[str, str]] = {}
     stages: dict[str, Stage] = {}
 
 
