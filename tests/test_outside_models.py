@@ -16,6 +16,7 @@ import proda
 from proda import cli
 from proda.cli import app
 from proda.errors import AssimilationError, ModelError
+from proda.evaluation import contract
 from proda.inference.run import Run, create
 from proda.inference.settings import check
 from proda.models import registry
@@ -196,3 +197,58 @@ def test_an_assimilation_goes_on_with_the_same_file_only(file, tmp_path, capsys,
     assert "model_source" not in check(model="clm5").model_dump_json()
     with pytest.raises((AssimilationError, ModelError)):
         check(model="twopool")
+
+
+BREAKS = {
+    "carbon is made": (
+        ("return general_steady_state(self, parameters, column)",
+         "s = general_steady_state(self, parameters, column)\n"
+         "        return __import__('equinox').tree_at(lambda s: s.respiration, s, "
+         "s.respiration * (1 + 1e-9))"),
+        "carbon is conserved, defaults",
+    ),
+    "a derivative is lost": (
+        ('rate = 1.0 / jnp.stack([p["tau_fast"], p["tau_slow"]])',
+         'rate = 1.0 / jnp.stack([__import__("jax").lax.stop_gradient(p["tau_fast"]), '
+         'p["tau_slow"]])'),
+        "gradient equals finite differences",
+    ),
+    "a row without source": (('"turnover of fast carbon", US', '"turnover of fast carbon"'),
+                             "parameter table is complete"),
+    "a property that is not declared": (
+        ("shares = self.input_shares(p, column)\n",
+         'shares = self.input_shares(p, column)\n        column.site_property("clay")\n'),
+        "properties of the soil",
+    ),
+    "an exception": (("        p = parameters\n", "        p = parameters\n        1 / 0\n"),
+                     "steady state at the defaults"),
+    "input of its own": (("litter = column", "litter = 1.01 * column"),
+                         "plants' carbon enters, defaults"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BREAKS)
+def test_the_check_finds_what_is_wrong_with_a_model(file, fault):
+    (old, new), name = BREAKS[fault]
+    assert TWO_POOL.count(old) == 1
+    file.write_text(TWO_POOL.replace(old, new))
+    model = proda.load_model(f"{file}:TwoPool")
+    checks = []
+    for done in contract.run_checks(model, calibration=False):
+        checks.append(done)
+        if not done.holds and done.name == name:
+            break
+    assert name in [c.name for c in checks if not c.holds], checks
+
+
+def test_a_failed_check_is_a_row_of_the_table_and_exit_status_1(file, monkeypatch):
+    some = [contract.Check("a", True, "1", "1"), contract.Check("b", False, "2", "1")]
+    monkeypatch.setattr(contract, "run_checks", lambda model, calibration: iter(some))
+    result = CliRunner().invoke(app, ["models", f"{file}:TwoPool", "--check"])
+    assert result.exit_code == 1
+    assert "1 of 2 checks fail" in result.output
+    some.pop()
+    assert CliRunner().invoke(app, ["models", f"{file}:TwoPool", "--check"]).exit_code == 0
+    for words in (["--check"], [f"{file}:TwoPool", "--quick"]):
+        result = CliRunner().invoke(app, ["models", *words])
+        assert isinstance(result.exception, ModelError)

@@ -8,25 +8,45 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proda.cli.app import app
+from proda.errors import ModelError
 
 if TYPE_CHECKING:
     from proda.models.describe import Flow
     from proda.models.model import SoilModel
 
 
-@app.command(epilog="Examples: `proda models` · `proda models clm5` · `proda models compas --csv`")
+@app.command(
+    epilog="Examples: `proda models` · `proda models clm5` · `proda models compas --csv` · "
+    "`proda models my_model.py:MyModel --check`"
+)
 def models(
     name: Annotated[
         str | None, typer.Argument(help="Model to show: a name, or FILE.py:Class.")
     ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Check that the model does what every model must: conservation, signs, gradient, "
+            "transient run, components, calibration. Exit status 1 if it does not.",
+        ),
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="With --check: leave out the calibration.")
+    ] = False,
 ) -> None:
-    """List the models, or the pools, flows and parameters of one."""
+    """List the models, or the pools, flows and parameters of one; or check one."""
     from proda.cli.console import console, errors, print_table
     from proda.models.describe import flows
     from proda.models.outside import provenance
     from proda.models.registry import MODELS, installed_models, load_model
 
+    if check or quick:
+        if name is None or not check or csv:
+            raise ModelError("--check needs the name of a model, and goes with --quick only.")
+        _check(load_model(name), calibration=not quick)
+        return
     if name is None:
         added, faults = installed_models()
         print_table(
@@ -72,6 +92,27 @@ def models(
         "Components: A transfer, CUE carbon use efficiency, K decomposition, xi environment, "
         "V transport, B input allocation. nan: the default depends on the site."
     )
+
+
+def _check(model: SoilModel, calibration: bool) -> None:
+    """Print what holds of a model; exit with 1 if something does not."""
+    from proda.cli.console import console, print_table
+    from proda.evaluation.contract import run_checks
+
+    checks = []
+    with console.status("") as status:
+        for check in run_checks(model, calibration):
+            checks.append(check)
+            status.update(f"{len(checks)} checks done; the last: {check.name}")
+    print_table(
+        f"What holds of {model.name}",
+        ["check", "holds", "found", "needed"],
+        [(c.name, "yes" if c.holds else "NO", c.found, c.needed) for c in checks],
+    )
+    if failing := [c.name for c in checks if not c.holds]:
+        console.print(f"{len(failing)} of {len(checks)} checks fail.")
+        raise typer.Exit(1)
+    console.print(f"All {len(checks)} checks hold.")
 
 
 def _pool_row(model: SoilModel, pool: str, flows: Sequence[Flow]) -> tuple[str, ...]:
