@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,16 +33,25 @@ def models(
             "transient run, components, calibration. Exit status 1 if it does not.",
         ),
     ] = False,
+    diagram: Annotated[
+        Path | None,
+        typer.Option(help="Draw pools and flows of the model to this file (.png, .pdf, .svg)."),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="With --check: leave out the calibration.")
     ] = False,
 ) -> None:
-    """List the models, or the pools, flows and parameters of one; or check one."""
+    """List the models, or the pools, flows and parameters of one; check or draw one."""
     from proda.cli.console import console, errors, print_table
     from proda.models.describe import flows
     from proda.models.outside import provenance
     from proda.models.registry import MODELS, installed_models, load_model
 
+    if diagram is not None:
+        if name is None or check or quick or csv:
+            raise ModelError("--diagram needs the name of a model, and goes with no other option.")
+        _draw(load_model(name), diagram)
+        return
     if check or quick:
         if name is None or not check or csv:
             raise ModelError("--check needs the name of a model, and goes with --quick only.")
@@ -92,6 +102,23 @@ def models(
         "Components: A transfer, CUE carbon use efficiency, K decomposition, xi environment, "
         "V transport, B input allocation. nan: the default depends on the site."
     )
+
+
+def _draw(model: SoilModel, path: Path) -> None:
+    """Draw a model's pools and flows."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from proda.cli.console import console
+    from proda.plots.model_diagram import draw_model
+    from proda.plots.style import save
+
+    figure = draw_model(model)
+    save(figure, path)
+    plt.close(figure)
+    console.print(f"Written: {path}", highlight=False, soft_wrap=True)
 
 
 def _check(model: SoilModel, calibration: bool) -> None:
