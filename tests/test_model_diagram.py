@@ -47,7 +47,8 @@ def test_no_text_covers_another_or_leaves_the_figure(name, monkeypatch):
     figure = draw_model(model)
     renderer = figure.canvas.get_renderer()
     (axis,) = figure.axes
-    boxes = {text: text.get_window_extent(renderer) for text in axis.texts}
+    boxes = {t: t.get_window_extent(renderer) for t in [*axis.texts, *figure.texts]}
+    assert figure.get_suptitle() == model.title
     words = [text.get_text() for text in axis.texts]
     assert set(model.pools) <= set(words)
     arrows = [patch for patch in axis.patches if isinstance(patch, FancyArrowPatch)]

@@ -32,22 +32,25 @@ end_to_end = { members = 1, hidden = [8], epochs = 1, constant_epochs = 1, folds
 pytestmark = pytest.mark.xdist_group("study")
 
 
-def settings_with(models: str) -> str:
+def settings_with(models: str, route: str = "both") -> str:
     text = SETTINGS[: SETTINGS.index("[learning")] + SETTINGS[SETTINGS.index("[assimilation") :]
     text = text.replace("draws = 100", "draws = 4\nworkers = 1").replace(
         "warm_up = 2000, kept = 4000", "warm_up = 15, kept = 20, replicas = 3"
     )
     text, changed = re.subn(r"^\[study\]$", f"[study]\nmodels = {models}", text, flags=re.MULTILINE)
     assert changed == 1
-    return text + LEAST
+    end = LEAST if route == "both" else LEAST[LEAST.index("[learning]") :]
+    text = text if route == "both" else text[: text.index("[assimilation")]
+    return text + end.replace('route = "both"', f'route = "{route}"')
 
 
-def test_a_study_with_a_model_from_a_file_runs_through(tmp_path):
+@pytest.mark.parametrize("route", ["end-to-end", pytest.param("both", marks=pytest.mark.long)])
+def test_a_study_with_a_model_from_a_file_runs_through(tmp_path, route):
     make_twin_world(tmp_path / "world", n_sites=24, resolution=15.0)
     model = tmp_path / "two_pool.py"
     model.write_text(TWO_POOL)
     path = tmp_path / "study.toml"
-    path.write_text(settings_with('["clm5", "two_pool.py:TwoPool"]'))
+    path.write_text(settings_with('["clm5", "two_pool.py:TwoPool"]', route))
     settings = read_study(path)
     assert settings.study.models == ("clm5", "two_pool")
     assert settings.study.sources == {"two_pool": f"{model}:TwoPool"}
@@ -58,20 +61,23 @@ def test_a_study_with_a_model_from_a_file_runs_through(tmp_path):
     record = json.loads((folder / "study.json").read_text())
     assert record["models"] == {"two_pool": told}
     assert all(stage["status"] == "done" for stage in record["stages"].values())
-    for name in ("assimilation/summary.nc", "assimilation/posterior.zarr", "diagnosis/kept.nc",
-                 "default.nc", "maps.nc", "end_to_end/maps.nc"):  # fmt: skip
+    posterior = ["assimilation/summary.nc", "assimilation/posterior.zarr", "diagnosis/kept.nc",
+                 "maps.nc"] if route == "both" else []  # fmt: skip
+    for name in ("default.nc", "end_to_end/maps.nc", *posterior):
         with open_dataset(folder / "two_pool" / name) as opened:
             assert {k: opened.attrs[k] for k in told} == told, name
             assert opened.attrs["model"] == "two_pool"
-    for network in ("network", "end_to_end/network"):
+    networks = ["end_to_end/network", *(["network"] if route == "both" else [])]
+    for network in networks:
         assert load_ensemble(folder / "two_pool" / network).origin == told
         assert json.loads((folder / "two_pool" / network / "train.json").read_text())[
             CHECKSUM
         ] == sha(model)  # fmt: skip
-    assert not load_ensemble(folder / "clm5" / "network").origin
+    assert not load_ensemble(folder / "clm5" / "end_to_end" / "network").origin
     report = (folder / "report.html").read_text()
     assert sha(model) in report
     assert "TWO_POOL" in report
+    assert (folder / "figures" / "two_pool_pools_and_flows.png").is_file()
 
     again = open_study(folder)
     assert again.study == settings.study
@@ -80,7 +86,8 @@ def test_a_study_with_a_model_from_a_file_runs_through(tmp_path):
     model.write_text(TWO_POOL + "\n")
     steps, _ = plan_study(open_study(folder), folder)
     why = {step.stage.name: step.why for step in steps if step.why}
-    assert why["two_pool/assimilation"] == f"changed: file {model}"
+    if route == "both":
+        assert why["two_pool/assimilation"] == f"changed: file {model}"
     assert why["two_pool/end-to-end"] == f"changed: file {model}"
     assert "comparison" in why
     assert not [name for name in why if name.startswith(("clm5", "forcing"))]

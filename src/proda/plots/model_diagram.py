@@ -78,8 +78,10 @@ def draw_model(model: SoilModel) -> Figure:
                    and f.donor != f.receiver]  # fmt: skip
         paths = {flow: _draw_transfer(axis, boxes, flow, told[flow]) for flow in between}
         _label(axis, boxes, paths, told)
-        axis.text(-reach_x + 0.2, reach_y + 0.25, model.title, fontsize=10, weight="bold",
-                  va="center")  # fmt: skip
+        figure.suptitle(
+            model.title, x=0.1 / reach_x, y=1.0 - 0.35 / (2.0 * reach_y + 1.5), ha="left",
+            va="center", fontsize=10, weight="bold",
+        )  # fmt: skip
         _legend(axis, model, reach_x, -reach_y - 0.2, bool(shares))
     return figure
 
