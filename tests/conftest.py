@@ -15,8 +15,11 @@ import xarray as xr
 
 import proda
 from proda.column.column import Column, prepare
+from proda.learning.contract_columns import rough_forcing, rough_parameters
 from proda.machine import remove_unused
 from tests import scheduling
+
+__all__ = ["rough_forcing", "rough_parameters"]
 
 HERE = Path(__file__).parent
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
@@ -71,51 +74,6 @@ def parameters_of(dataset: xr.Dataset) -> dict[str, np.ndarray]:
         for name in dataset
         if str(name).startswith("param_")
     }
-
-
-def rough_forcing(seed: int, n: int) -> proda.Forcing:
-    """Return made-up columns, as rough as the format allows: ice, drought, permafrost, bedrock."""
-    rng = np.random.default_rng(seed)
-    profile = (n, 20, 12)
-    mean = rng.uniform(240.0, 305.0, (n, 1, 1))
-    temperature = mean + rng.uniform(0, 15, (n, 1, 1)) * rng.standard_normal(profile)
-    water = np.clip(rng.uniform(-0.3, 1.2, profile), 0.0, 1.0)
-    dry = rng.random((n, 1, 1)) < 0.1
-    altmax = np.where(rng.random((n, 1)) < 0.4, 42.0, rng.uniform(0.0, 4.0, (n, 12)))
-    last = np.where(rng.random((n, 1)) < 0.5, altmax, rng.uniform(0.0, 4.0, (n, 12)))
-    frozen = rng.random((n, 1)) < 0.15
-    litter = rng.uniform(0.0, 500.0, (n, 4)) * (rng.random((n, 4)) < 0.9)
-    return proda.Forcing.from_dataset(
-        xr.Dataset(
-            {
-                "soil_temperature": (("site", "layer", "month"), np.clip(temperature, 190, 340)),
-                "w_scalar": (("site", "layer", "month"), np.where(dry, 0.0, water)),
-                "o_scalar": (("site", "layer", "month"), rng.uniform(0.05, 1.0, profile)),
-                "n_scalar": (("site", "layer", "month"), rng.uniform(0.2, 1.0, profile)),
-                "sand": (("site", "layer"), rng.uniform(0.0, 100.0, (n, 20))),
-                "nbedrock": (("site",), rng.integers(1, 21, n)),
-                "altmax": (("site", "month"), np.where(frozen, 0.0, altmax)),
-                "altmax_lastyear": (("site", "month"), np.where(frozen, 0.0, last)),
-                "litter_input": (("site", "litter"), litter),
-            }
-        )
-    )
-
-
-def rough_parameters(model: proda.SoilModel, seed: int, n: int) -> dict[str, np.ndarray]:
-    """Draw from the whole prior box; every fifth value lies on its edge."""
-    rng = np.random.default_rng(seed)
-    values = {}
-    for row in model.rows:
-        unit = rng.random(n)
-        edge = rng.random(n)
-        unit = np.where(edge < 0.1, 0.0, np.where(edge < 0.2, 1.0, unit))
-        value = row.lower + unit * (row.upper - row.lower)
-        if row.positive and row.lower == 0.0:
-            tiny = row.upper * 10.0 ** rng.uniform(-8.0, -1.0, n)
-            value = np.where(unit == 0.0, tiny, value)
-        values[row.name] = np.minimum(value, row.upper)
-    return values
 
 
 def one_column(forcing: proda.Forcing, i: int = 0) -> Column:

@@ -97,7 +97,7 @@ def test_every_equation_table_and_figure_of_the_paper_is_there():
         assert re.search(rf"^\| {what}(:[^|]*)? \|", text, re.MULTILINE), what
 
 
-@pytest.mark.parametrize("page", ["own_model", "own_forcing"])
+@pytest.mark.parametrize("page", ["reverse_kinetics", "own_forcing"])
 def test_python_of_short_pages_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = [b for b in code(DOCS / f"{page}.md", "python") if "--8<--" not in b]
@@ -106,14 +106,18 @@ def test_python_of_short_pages_runs(page, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out
 
 
-def test_the_first_run_runs_as_it_is_written(tmp_path, monkeypatch):
-    """Every block of the page in order, then those of the page on export, which goes on from it."""
+def test_the_first_run_runs_as_it_is_written(tmp_path, monkeypatch, capsys):
+    """Every block of the page in order, then those of the pages that go on from it."""
     monkeypatch.chdir(tmp_path)
-    text = (DOCS / "first_run.md").read_text() + (DOCS / "export.md").read_text()
+    pages = ("first_run", "export", "own_model")
+    text = "".join((DOCS / f"{page}.md").read_text() for page in pages)
+    example = (ROOT / "examples" / "two_pool.py").read_text()
+    assert len(example.splitlines()) < 60
+    Path("two_pool.py").write_text(example)
     ran = []
     for language, block in re.findall(r"```(\w+)\n(.*?)```", text, flags=re.DOTALL):
         if language == "toml":
-            Path("profiles.toml").write_text(block)
+            Path("study.toml" if "[study]" in block else "profiles.toml").write_text(block)
         elif language == "python":
             exec(compile(block, "page", "exec"), {})
         else:
@@ -123,6 +127,10 @@ def test_the_first_run_runs_as_it_is_written(tmp_path, monkeypatch):
                 result = CliRunner().invoke(app, words)
                 assert result.exit_code == 0, (line, result.output, result.exception)
                 ran.append(words[0])
-    assert ran == ["models", "column", "profiles", "assimilate", "diagnose", *["export"] * 3]
+    assert ran == ["models", "column", "profiles", "assimilate", "diagnose", *["export"] * 3,
+                   "models", "models", "assimilate", "diagnose"]  # fmt: skip
     assert Path("figures/profiles.png").stat().st_size > 1000
     assert Path("some.nc").is_file()
+    told = re.findall(r"^(\w+): (\d+) parameters, RMSE ([\d.]+) kg", capsys.readouterr().out, re.M)
+    assert [(name, n) for name, n, _ in told] == [("clm5", "22"), ("two_pool", "8")]
+    assert all(float(error) < 20 for *_, error in told)

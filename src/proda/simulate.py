@@ -21,6 +21,7 @@ from proda.machine import cores
 from proda.models.components import COMPONENTS, MICROBES, ComponentVariable
 from proda.models.components import components as _components
 from proda.models.model import Reason, SoilModel
+from proda.models.outside import provenance
 from proda.models.transient import advance
 from proda.parameters import Bounds, as_arrays, check_same_sites
 
@@ -440,6 +441,7 @@ def _frame(model: SoilModel, forcing: Forcing) -> xr.Dataset:
             "Conventions": "CF-1.11",
             "model": model.name,
             "variant": model.variant,
+            **provenance(model),
             **{f"forcing_{key}": value for key, value in forcing.attrs.items()},
         },
     )

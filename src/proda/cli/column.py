@@ -32,7 +32,9 @@ def column(
     example: Annotated[
         bool, typer.Option("--example", help="Use six built-in example columns.")
     ] = False,
-    model: Annotated[str, typer.Option(help="Model name; see `proda models`.")] = "clm5",
+    model: Annotated[
+        str, typer.Option(help="Model by name (see `proda models`), or FILE.py:Class.")
+    ] = "clm5",
     variant: Annotated[str, typer.Option(help="default, or published.")] = "default",
     parameters: Annotated[
         Path | None,

@@ -44,7 +44,9 @@ def map_(
     forcing: Annotated[Path, typer.Argument(help="Forcing on the grid, of `proda forcing`.")],
     out: Annotated[Path, typer.Argument(help="Map to write (.nc).")],
     model: Annotated[
-        str | None, typer.Option(help="Model name; a network or kept sites name their own.")
+        str | None, typer.Option(
+            help="Model by name, or FILE.py:Class; a network or kept sites name their own."
+        ),
     ] = None,
     variant: Annotated[str | None, typer.Option(help="default, or published.")] = None,
     network: Annotated[

@@ -3,51 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from proda.cli.app import app
+from proda.errors import ModelError
 
 if TYPE_CHECKING:
     from proda.models.describe import Flow
     from proda.models.model import SoilModel
 
 
-@app.command(epilog="Examples: `proda models` · `proda models clm5` · `proda models compas --csv`")
+@app.command(
+    epilog="Examples: `proda models` · `proda models clm5` · `proda models compas --csv` · "
+    "`proda models my_model.py:MyModel --check`"
+)
 def models(
-    name: Annotated[str | None, typer.Argument(help="Model whose parameters to show.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Model to show: a name, or FILE.py:Class.")
+    ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Check that the model does what every model must: conservation, signs, gradient, "
+            "transient run, components, calibration. Exit status 1 if it does not.",
+        ),
+    ] = False,
+    diagram: Annotated[
+        Path | None,
+        typer.Option(help="Draw pools and flows of the model to this file (.png, .pdf, .svg)."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="With --check: leave out the calibration.")
+    ] = False,
 ) -> None:
-    """List the models, or show the pools, flows and parameters of one model."""
-    from proda.cli.console import console, print_table
+    """List the models, or the pools, flows and parameters of one; check or draw one."""
+    from proda.cli.console import console, errors, print_table
     from proda.models.describe import flows
-    from proda.models.registry import MODELS, load_model
+    from proda.models.outside import provenance
+    from proda.models.registry import MODELS, installed_models, load_model
 
+    if diagram is not None:
+        if name is None or check or quick or csv:
+            raise ModelError("--diagram needs the name of a model, and goes with no other option.")
+        _draw(load_model(name), diagram)
+        return
+    if check or quick:
+        if name is None or not check or csv:
+            raise ModelError("--check needs the name of a model, and goes with --quick only.")
+        _check(load_model(name), calibration=not quick)
+        return
     if name is None:
+        added, faults = installed_models()
         print_table(
             "Models",
             ["name", "model", "pools", "parameters", "variants"],
             [
                 (m.name, m.title, len(m.pools), len(m.rows), ", ".join(m.variants))
-                for m in MODELS.values()
+                for m in [*MODELS.values(), *added.values()]
             ],
             right=(2, 3),
         )
+        for fault in faults:
+            errors.print(fault, soft_wrap=True)
         return
-    table = load_model(name).parameters
+    model = load_model(name)
+    table = model.parameters
     shown = ["name", "unit", "lower", "upper", "default", "component", "meaning"]
     if csv:
         typer.echo(table.to_csv(index=False), nl=False)
         return
-    model = load_model(name)
     found = flows(model)
     print_table(
         model.title,
         ["pool", "kind", "mixes", "receives from", "gives to"],
         [_pool_row(model, pool, found) for pool in model.pools],
     )
-    console.print(f"Source: {model.source}. Equations: docs/theory.md.")
+    equations = "" if provenance(model) else " Equations: docs/theory.md."
+    console.print(f"Source: {model.source}.{equations}")
+    for what, told in provenance(model).items():
+        console.print(f"{what}: {told}", soft_wrap=True)
     if model.needs:
         console.print(f"Needs of the soil: {', '.join(model.needs)}.")
     print_table(
@@ -63,6 +102,44 @@ def models(
         "Components: A transfer, CUE carbon use efficiency, K decomposition, xi environment, "
         "V transport, B input allocation. nan: the default depends on the site."
     )
+
+
+def _draw(model: SoilModel, path: Path) -> None:
+    """Draw a model's pools and flows."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from proda.cli.console import console
+    from proda.plots.model_diagram import draw_model
+    from proda.plots.style import save
+
+    figure = draw_model(model)
+    save(figure, path)
+    plt.close(figure)
+    console.print(f"Written: {path}", highlight=False, soft_wrap=True)
+
+
+def _check(model: SoilModel, calibration: bool) -> None:
+    """Print what holds of a model; exit with 1 if something does not."""
+    from proda.cli.console import console, print_table
+    from proda.learning.contract import run_checks
+
+    checks = []
+    with console.status("") as status:
+        for check in run_checks(model, calibration):
+            checks.append(check)
+            status.update(f"{len(checks)} checks done; the last: {check.name}")
+    print_table(
+        f"What holds of {model.name}",
+        ["check", "holds", "found", "needed"],
+        [(c.name, "yes" if c.holds else "NO", c.found, c.needed) for c in checks],
+    )
+    if failing := [c.name for c in checks if not c.holds]:
+        console.print(f"{len(failing)} of {len(checks)} checks fail.")
+        raise typer.Exit(1)
+    console.print(f"All {len(checks)} checks hold.")
 
 
 def _pool_row(model: SoilModel, pool: str, flows: Sequence[Flow]) -> tuple[str, ...]:

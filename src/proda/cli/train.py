@@ -55,7 +55,8 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Train end to end through this soil model on all profiles, without posteriors."
+            help="Train end to end through this soil model (a name, or FILE.py:Class) on all "
+            "profiles, without posteriors."
         ),
     ] = None,
     variant: Annotated[

@@ -15,7 +15,7 @@ from proda.errors import ComparisonError
 from proda.forcing import Forcing
 from proda.maps.totals import land_area
 from proda.models.model import Reason
-from proda.models.registry import load_model
+from proda.models.registry import load_recorded
 from proda.simulate import components
 
 PREFIX = "michaelis_over_"
@@ -53,7 +53,7 @@ def ratios_at_sites(model: OpenedModel) -> xr.Dataset | None:
             f"of the sites the same? ({kept[0]!r} is not there)"
         )
     kept, place = kept[place >= 0], place[place >= 0]
-    soil = load_model(str(model.summary.attrs["model"]), str(model.summary.attrs["variant"]))
+    soil = load_recorded(model.summary.attrs, f"the posterior of {model.name}")
     mean = model.summary["posterior_mean"].sel(site=kept)
     values = {row.name: mean.sel(parameter=row.name).to_numpy() for row in soil.rows}
     forcing = Forcing.from_dataset(model.forcing.isel(site=place))

@@ -33,6 +33,7 @@ from proda.maps.network import NetworkParameters, cell_covariates
 from proda.maps.refits import every_nth, member_fields
 from proda.maps.sources import Default, EnsembleParameters
 from proda.models.model import SoilModel
+from proda.models.outside import provenance
 
 PathLike = str | os.PathLike[str]
 
@@ -183,6 +184,7 @@ def _ensemble(
         sites.layers.model.name, sites.layers.model.variant, tuple(row.name for row in rows),
         np.array([row.lower for row in rows]), np.array([row.upper for row in rows]),
         settings.network(), len(sites), pd.DataFrame(), inputs.reference,
+        provenance(sites.layers.model),
     )  # fmt: skip
 
 

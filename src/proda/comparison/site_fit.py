@@ -11,7 +11,8 @@ from proda.comparison.inputs import OpenedModel
 from proda.comparison.preference import kept_sites
 from proda.errors import ModelError
 from proda.inference.diagnostics.fit import log_r2
-from proda.models.registry import load_model
+from proda.models.outside import SOURCE
+from proda.models.registry import load_recorded
 
 
 def parameter_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
@@ -57,8 +58,11 @@ def parameter_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
 def _defaults(model: OpenedModel) -> dict[str, float]:
     assert model.summary is not None
     try:
-        rows = load_model(str(model.summary.attrs["model"])).rows
-    except ModelError:  # a model that is not installed here: its defaults are not known
+        rows = load_recorded(model.summary.attrs, f"the posterior of {model.name}").rows
+    except ModelError:
+        if SOURCE in model.summary.attrs:
+            raise
+        # A model that is not installed here: its defaults are not known
         return {}
     return {row.name: row.default for row in rows}
 

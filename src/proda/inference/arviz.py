@@ -17,7 +17,8 @@ from proda.errors import AssimilationError
 from proda.files import whole_netcdf
 from proda.inference.assimilation_run import open_posterior
 from proda.inference.summary import SiteReason
-from proda.models.registry import load_model
+from proda.models.outside import ORIGIN
+from proda.models.registry import load_recorded
 
 OBSERVED = "soil_carbon"
 _OF_SITES = ("latitude", "longitude", "nash_sutcliffe", "elpd_loo", "p_loo", "pareto_k")
@@ -70,8 +71,8 @@ def to_datatree(
     site = names[index]
     axes = {"chain": np.arange(chosen.sizes["chain"]), "draw": np.arange(chosen.sizes["draw"]),
             "site": site}  # fmt: skip
-    meanings = {row.name: row.meaning for row in
-                load_model(summary.attrs["model"], summary.attrs["variant"]).rows}  # fmt: skip
+    model = load_recorded(summary.attrs, "this posterior")
+    meanings = {row.name: row.meaning for row in model.rows}
     order = ("chain", "draw", "site")
     parameters = {
         name: (order, chosen["posterior"].isel(parameter=i).transpose(*order).to_numpy(), {
@@ -108,7 +109,7 @@ def to_datatree(
         "inference_library": "proda",
         "inference_library_version": str(summary.attrs.get("proda_version", "")),
     }
-    kept = ("model", "variant", "settings", "is_posterior", "title")
+    kept = ("model", "variant", *ORIGIN, "settings", "is_posterior", "title")
     about |= {name: str(summary.attrs[name]) for name in kept if name in summary.attrs}
     tree = xr.DataTree.from_dict({n: g.assign_attrs(about) for n, g in groups.items()})
     tree.attrs = about

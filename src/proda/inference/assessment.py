@@ -12,6 +12,7 @@ from proda.errors import AssimilationError
 from proda.inference.diagnostics.filter import Filter, Verdict
 from proda.inference.summary import SiteReason
 from proda.latitude import BANDS, bands
+from proda.models.outside import ORIGIN
 
 MAX_PARETO_K = 0.7
 """Above it, PSIS-LOO is not to be trusted (Vehtari et al. 2017)."""
@@ -239,7 +240,8 @@ def kept_posterior(assessment: Assessment) -> xr.Dataset:
     kept = summary[["posterior_mean", "posterior_sd"]].isel(site=assessment.kept, parameter=own)
     kept = kept[["posterior_mean", "posterior_sd"]].transpose("site", "parameter")
     limits = {k: v for k, v in asdict(assessment.limits).items() if v is not None}
-    names = ("model", "variant", "proda_version", "settings", "forcing", "profiles", "is_posterior")
+    names = ("model", "variant", *ORIGIN, "proda_version", "settings", "forcing", "profiles",
+             "is_posterior")  # fmt: skip
     return kept.assign_attrs(
         {n: summary.attrs[n] for n in names if n in summary.attrs} | limits
         | {"title": f"{assessment.kept.sum()} of {len(assessment.sites)} sites that pass"}

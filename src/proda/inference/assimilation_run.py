@@ -41,6 +41,7 @@ from proda.inference.sites import padded_layers
 from proda.inference.summary import join
 from proda.inference.target import sampled_rows
 from proda.locks import locked
+from proda.models.outside import provenance
 from proda.observations.summary import checksum, read_summary
 from proda.places import check_dataset_sites
 
@@ -128,7 +129,7 @@ class Run:
     @cached_property
     def problem(self) -> Problem:
         """Model, likelihood and sampler."""
-        return self.settings.build()
+        return self.settings.build(f"the run {self.folder}")
 
     @cached_property
     def sites(self) -> pd.DataFrame:
@@ -390,6 +391,7 @@ class Run:
             title=f"Parameters of {self.settings.model} at sites, given their profiles",
             model=self.settings.model,
             variant=self.settings.variant,
+            **provenance(self.problem.model),
             proda_version=self.description.proda,
             settings=self.settings.model_dump_json(),
             forcing=self.places["forcing"],

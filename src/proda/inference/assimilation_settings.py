@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from proda.errors import AssimilationError
 from proda.settings_table import SettingsTable
@@ -28,8 +28,12 @@ SD_LOG = 0.25
 class AssimilationSettings(SettingsTable):
     """What is fitted and how. Two runs with equal settings and data have equal draws."""
 
-    model: str = Field("clm5", description="Model name; see `proda models`.")
+    model: str = Field("clm5", description="Model by name (see `proda models`), or FILE.py:Class.")
     variant: str = Field("default", description="default, or published.")
+    model_source: str = Field(
+        "", description="Where the class of a model from outside the package is; empty for ours."
+    )
+    model_checksum: str = Field("", description="SHA-256 of its file.")
     likelihood: str = Field(
         "log-normal", description="log-normal, published-clm5, or published-compas."
     )
@@ -49,11 +53,24 @@ class AssimilationSettings(SettingsTable):
     draws: int = Field(400, ge=4, description="Draws kept per chain.")
     seed: int = Field(0, ge=0, lt=2**32, description="Root of all random numbers.")
 
-    def build_model(self) -> SoilModel:
-        """Return the model."""
-        from proda.models.registry import load_model
+    @model_serializer(mode="wrap")
+    def _without_origin(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out where a model came from if it is one of ours."""
+        values = serialize(self)
+        own = ("model_source", "model_checksum")
+        return {name: value for name, value in values.items() if value != "" or name not in own}
 
-        return load_model(self.model, self.variant)
+    def build_model(self, made: str = "the assimilation") -> SoilModel:
+        """Return the model.
+
+        Raises
+        ------
+        ModelError
+            If there is none, or its file is another one than when `made` was made.
+        """
+        from proda.models.registry import load_recorded
+
+        return load_recorded(self.model_dump(), made)
 
     def build_likelihood(self) -> Likelihood:
         """Return the likelihood."""
@@ -93,8 +110,13 @@ class AssimilationSettings(SettingsTable):
                 raise AssimilationError(f"options: {name} = {value} is too small.")
         return kind(**self.options)
 
-    def build(self) -> Problem:
+    def build(self, made: str = "the assimilation") -> Problem:
         """Return the problem that the compiled program solves.
+
+        Parameters
+        ----------
+        made
+            What has these settings, for the message if the file of a model has changed.
 
         Raises
         ------
@@ -116,7 +138,7 @@ class AssimilationSettings(SettingsTable):
                 f"steps between two kept draws ({sampler.n_kept} / {self.draws}); change one of "
                 "them."
             )
-        return Problem(self.build_model(), self.build_likelihood(), sampler, segment)
+        return Problem(self.build_model(made), self.build_likelihood(), sampler, segment)
 
 
 class AssimilationWork(SettingsTable):
@@ -142,7 +164,10 @@ def check(**values: Any) -> AssimilationSettings:
     ------
     AssimilationError
         Naming each setting that is wrong.
+    ModelError
+        If there is no such model.
     """
+    values = _named(values)
     try:
         settings = AssimilationSettings(**values)
     except ValidationError as error:
@@ -152,3 +177,15 @@ def check(**values: Any) -> AssimilationSettings:
         raise AssimilationError(f"Settings of the assimilation: {said}.") from error
     settings.build()
     return settings
+
+
+def _named(values: dict[str, Any]) -> dict[str, Any]:
+    """Name a model that is named by its place, and keep the place and the file's checksum."""
+    from proda.models.outside import SOURCE, provenance
+    from proda.models.registry import MODELS, load_model
+
+    given = str(values.get("model", "clm5"))
+    if given in MODELS or SOURCE in values:
+        return values
+    model = load_model(given, str(values.get("variant", "default")))
+    return values | {"model": model.name, **provenance(model)}

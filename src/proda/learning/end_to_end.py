@@ -28,6 +28,7 @@ from proda.learning.program import keys_of, runs_of
 from proda.learning.splits import TrainingPlan
 from proda.learning.train import CONSTANT, END_TO_END, Progress, Trained, train
 from proda.models.model import SoilModel
+from proda.models.outside import provenance
 
 RANDOM = (0.1, 0.9)
 """Random starts lie between these shares of the prior range, uniformly."""
@@ -157,6 +158,7 @@ def train_through(
     data = {
         "model": problem.model.name,
         "variant": problem.model.variant,
+        **provenance(problem.model),
         "covariates and forcing": digest(inputs),
         "measured layers and forcing": digest(*map(np.asarray, jax.tree.leaves(problem.sites))),
         "start": digest(starts),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -18,6 +19,8 @@ from proda.learning.calibration import Calibration, calibrated_members, interval
 from proda.learning.features import Features, Missing
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.network import Network
+from proda.models.model import SoilModel
+from proda.models.registry import load_recorded
 
 BLOCK = 8192
 """Rows predicted at a time, so that memory does not grow with the table."""
@@ -45,11 +48,29 @@ class Ensemble:
     history: pd.DataFrame
     reference: dict[str, float] | None = None
     """Parameters of the soil model's response that is among the predictors; None without one."""
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """Where the class of a model from outside the package came from."""
 
     @property
     def members(self) -> int:
         """Number of networks."""
         return int(self.networks.biases[-1].shape[0])
+
+    def soil_model(self, made: str) -> SoilModel:
+        """Return the model whose parameters these networks predict.
+
+        Parameters
+        ----------
+        made
+            Where the networks lie, for the message.
+
+        Raises
+        ------
+        ModelError
+            If there is no such model, or its file is another one than when they were trained.
+        """
+        told = {"model": self.model, "variant": self.variant, **self.origin}
+        return load_recorded(told, f"the network {made}")
 
     def predict(
         self, table: pd.DataFrame, missing: Missing = "leave_out", draws: bool = False
@@ -116,7 +137,7 @@ class Ensemble:
                 "site": np.asarray(names), "parameter": list(self.parameters),
                 "lower": ("parameter", self.lower), "upper": ("parameter", self.upper),
             },
-            attrs={"model": self.model, "variant": self.variant,
+            attrs={"model": self.model, "variant": self.variant, **self.origin,
                    "report": "; ".join(encoded.report())},
         )  # fmt: skip
 

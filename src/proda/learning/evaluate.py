@@ -39,7 +39,7 @@ from proda.learning.unseen import (
     skill_table,
 )
 from proda.learning.unseen_file import read_unseen
-from proda.models.registry import load_model
+from proda.models.outside import SOURCE
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,13 @@ def evaluate_network(
         Naming what is absent, damaged or does not fit.
     """
     ensemble = load_ensemble(network)
-    model = load_model(ensemble.model, ensemble.variant)
+    model = ensemble.soil_model(str(network))
     load_ensemble(network, rows=model.rows)  # refuses another set of parameters or prior ranges
     sites = read_carbon_sites(
         profiles,
         forcing,
         files.read_parquet(covariates, needed=("site",)),
-        ensemble.model,
+        ensemble.origin.get(SOURCE, ensemble.model),
         ensemble.variant,
     )
     table = sites.table

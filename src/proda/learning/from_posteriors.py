@@ -296,6 +296,7 @@ def _header(
              "assimilation": assimilation}  # fmt: skip
     header: dict[str, Any] = {
         "model": learned.ensemble.model, "variant": learned.ensemble.variant,
+        **learned.ensemble.origin,
         "created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions(),
         "inputs": {name: None if path is None else str(path) for name, path in given.items()},
         "settings": settings.as_dict(),

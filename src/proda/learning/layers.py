@@ -25,6 +25,7 @@ from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.sites import assemble, usable
 from proda.inference.target import Site
 from proda.models.model import SoilModel
+from proda.models.outside import recorded
 
 MOST = 32
 """Measured layers of a site that training sees at most; of finer profiles, evenly picked ones."""
@@ -121,7 +122,10 @@ def assimilation_settings(posterior: xr.Dataset) -> AssimilationSettings:
     """
     told = posterior.attrs.get("settings")
     if told is None:
-        return check(model=posterior.attrs["model"], variant=posterior.attrs["variant"])
+        return check(
+            model=posterior.attrs["model"], variant=posterior.attrs["variant"],
+            **recorded(posterior.attrs),
+        )  # fmt: skip
     try:
         return AssimilationSettings.model_validate_json(str(told))
     except ValidationError as error:

@@ -123,6 +123,7 @@ def learn(
         jax.tree.map(lambda leaf: leaf[runs], trained.networks), sites.features,
         fit_range(sites.table, sites.features), calibration, goal.model, goal.variant,
         goal.parameters, goal.lower, goal.upper, settings, goal.sites.size, history,
+        origin=goal.origin,
     )  # fmt: skip
     if not keep_checkpoint:
         remove_checkpoints(checkpoint)

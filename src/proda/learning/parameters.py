@@ -110,7 +110,8 @@ def centres(
 def fingerprint(inputs: np.ndarray, targets: Targets) -> dict[str, Any]:
     """Describe, by name, the data that a checkpoint must agree with."""
     return {
-        "model": targets.model, "variant": targets.variant, "parameters": list(targets.parameters),
+        "model": targets.model, "variant": targets.variant, **targets.origin,
+        "parameters": list(targets.parameters),
         "covariates": digest(inputs), "posteriors": digest(targets.value, targets.weight),
     }  # fmt: skip
 

@@ -20,7 +20,6 @@ from proda.forcing import FORCING_VARIABLES, Forcing
 from proda.learning.features import Missing
 from proda.learning.forcing_inputs import forcing_inputs, needs_forcing
 from proda.learning.store import load_ensemble
-from proda.models.registry import load_model
 
 BAND = 30
 """Rows of a grid of forcing that are read together, so that memory does not grow with the grid."""
@@ -73,7 +72,7 @@ def predict_table(
         Naming what is absent, damaged or does not fit.
     """
     ensemble = load_ensemble(network, model=model)
-    known = load_model(ensemble.model, ensemble.variant)
+    known = ensemble.soil_model(str(network))
     load_ensemble(network, rows=known.rows)  # refuses another set of parameters or prior ranges
     table = _read(Path(covariates))
     if needs_forcing(ensemble.features.names):

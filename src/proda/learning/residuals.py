@@ -106,7 +106,7 @@ def joint_residuals(
                       {"units": "1", "long_name": "residual in normal scores of the prior range"})},
         {"parameter": list(goal.parameters),
          "from_site": ("member", goal.sites[chosen].astype(str).astype(object))},
-        {"model": goal.model, "variant": goal.variant, "seed": seed},
+        {"model": goal.model, "variant": goal.variant, **goal.origin, "seed": seed},
     )  # fmt: skip
 
 

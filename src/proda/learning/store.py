@@ -23,6 +23,8 @@ from proda.learning.ensemble import Ensemble
 from proda.learning.features import Features
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.network import Network
+from proda.models.outside import recorded
+from proda.models.registry import model_name
 from proda.parameters import Parameter
 
 FORMAT = 1
@@ -55,7 +57,7 @@ def save_ensemble(
     if ensemble.calibration is not None:
         arrays |= {"factor": ensemble.calibration.factor, "floor": ensemble.calibration.floor}
     header = {
-        "format": FORMAT, "model": ensemble.model, "variant": ensemble.variant,
+        "format": FORMAT, "model": ensemble.model, "variant": ensemble.variant, **ensemble.origin,
         "parameters": list(ensemble.parameters), "lower": ensemble.lower.tolist(),
         "upper": ensemble.upper.tolist(), "features": ensemble.features.as_dict(),
         "range_scale": ensemble.training_range.scale, "settings": ensemble.settings.as_dict(),
@@ -86,8 +88,8 @@ def load_ensemble(
     path
         The folder.
     model, variant, rows
-        What it must be for: the model's name, its variant, its parameter rows (their names and
-        prior ranges); None: anything.
+        What it must be for: the model, as :func:`proda.load_model` takes it, its variant, its
+        parameter rows (their names and prior ranges); None: anything.
 
     Raises
     ------
@@ -98,6 +100,7 @@ def load_ensemble(
     """
     folder = Path(path)
     header = _header(folder)
+    model = None if model is None else model_name(model)
     _check_purpose(folder, header, model, variant, rows)
     if lost := [name for name in header.get("files", ()) if not (folder / name).is_file()]:
         raise FileError(
@@ -121,7 +124,7 @@ def load_ensemble(
         TrainingRange(arrays["range_mean"], arrays["range_whiten"], header["range_scale"]),
         calibration, header["model"], header["variant"], tuple(header["parameters"]),
         np.array(header["lower"]), np.array(header["upper"]), settings, header["n_sites"], history,
-        header.get("reference"),
+        header.get("reference"), recorded(header),
     )  # fmt: skip
 
 

@@ -19,7 +19,8 @@ nothing and w is 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
@@ -28,6 +29,7 @@ from jaxtyping import Float
 from proda.errors import LearningError
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.truncated import untruncated
+from proda.models.outside import recorded
 
 PRIOR_VARIANCE = 1.0 / 12.0
 """Variance of a uniform prior over its own range."""
@@ -56,6 +58,8 @@ class Targets:
     value: Float[np.ndarray, "site parameter"]
     error: Float[np.ndarray, "site parameter"]
     weight: Float[np.ndarray, "site parameter"]
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """Where the class of a model from outside the package came from."""
 
     def physical(self, share: Float[np.ndarray, "... parameter"]) -> np.ndarray:
         """Shares of the prior range as physical values."""
@@ -75,7 +79,7 @@ class Targets:
         return Targets(
             self.sites[rows], self.latitude[rows], self.longitude[rows], self.parameters,
             self.lower, self.upper, self.model, self.variant, self.posterior[rows],
-            self.value[rows], self.error[rows], self.weight[rows],
+            self.value[rows], self.error[rows], self.weight[rows], self.origin,
         )  # fmt: skip
 
 
@@ -115,6 +119,7 @@ def targets(posterior: xr.Dataset, settings: LearningSettings) -> Targets:
         sites, posterior["latitude"].to_numpy().astype(float),
         posterior["longitude"].to_numpy().astype(float), names, lower, upper,
         str(posterior.attrs["model"]), str(posterior.attrs["variant"]), share, value, error, weight,
+        recorded(posterior.attrs),
     )  # fmt: skip
 
 

@@ -58,6 +58,7 @@ from proda.learning.unseen import (
     skill_table,
 )
 from proda.learning.unseen_file import write_unseen
+from proda.models.outside import provenance
 from proda.validation_settings import END_TO_END, FOLDS, SPLIT, Split
 
 """How sites are divided into folds: whole blocks of the map, or at random."""
@@ -175,7 +176,7 @@ def train_end_to_end(
         sites.layers.model.name, sites.layers.model.variant, names,
         np.array([row.lower for row in sites.layers.model.rows]),
         np.array([row.upper for row in sites.layers.model.rows]), network_settings, len(sites),
-        whole.table(), inputs.reference,
+        whole.table(), inputs.reference, provenance(sites.layers.model),
     )  # fmt: skip
     constant = physical(of_fold[NO_FOLD], sites.layers.model)
     values = dict(zip(names, constant.tolist(), strict=True))
@@ -196,7 +197,8 @@ def train_end_to_end(
     result = ThroughResult(target, ensemble, values, skill, sites.left_out,
                            time.monotonic() - begun)  # fmt: skip
     header = {
-        "route": "end-to-end", "model": model, "variant": variant,
+        "route": "end-to-end", "model": sites.layers.model.name, "variant": variant,
+        **provenance(sites.layers.model),
         "created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions(),
         "inputs": {"covariates": str(covariates), "profiles": str(profiles),
                    "forcing": str(forcing)},

@@ -92,7 +92,7 @@ class CrossValidation:
                 "longitude": ("site", goal.longitude), "lower": ("parameter", goal.lower),
                 "upper": ("parameter", goal.upper),
             },
-            attrs={"model": goal.model, "variant": goal.variant},
+            attrs={"model": goal.model, "variant": goal.variant, **goal.origin},
         )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ from proda.maps.intervals import Extras
 from proda.maps.map_settings import CHUNK
 from proda.maps.network import CellCovariates, NetworkParameters, cell_covariates
 from proda.maps.sources import Default, Everywhere, b_by_type
-from proda.models.registry import load_model
+from proda.models.registry import load_model, load_recorded, model_name
 from proda.parameters import Bounds
 from proda.places import check_dataset_sites
 from proda.simulate import Progress
@@ -108,7 +108,7 @@ def map_network(
     in the cell (`_lower`, `_upper`).
     """
     networks = load_ensemble(network, model, variant)
-    kind = load_model(networks.model, networks.variant)
+    kind = networks.soil_model(str(network))
     networks = load_ensemble(network, kind.name, kind.variant, kind.rows)
     opened = cf.open_grid(forcing)
     cells = land_cells(opened)
@@ -253,10 +253,10 @@ def map_mean(
             f"{kept}: contains no posteriors of sites; expected the output of `proda diagnose "
             "--output`."
         )
-    if model is not None and posterior.attrs["model"] != model:
+    if model is not None and posterior.attrs["model"] != model_name(model):
         raise MapError(f"{kept}: for the model {posterior.attrs['model']}, not {model}.")
     check_dataset_sites(posterior, kept, MapError)
-    kind = load_model(posterior.attrs["model"], posterior.attrs.get("variant", "default"))
+    kind = load_recorded(posterior.attrs, str(kept))
     if posterior.sizes["site"] == 0:
         raise MapError(f"{kept}: contains no site.")
     mean = posterior["posterior_mean"].mean("site")
@@ -302,7 +302,7 @@ def map_constant(
             f"{network}: contains no calibrated constant; only networks trained end to end "
             "(`proda train --model`) do."
         )
-    kind = load_model(trained.model, trained.variant)
+    kind = trained.soil_model(str(network))
     values = told["constant"]
     return write_map(
         kind, files.open_dataset(forcing), Everywhere(values), output, bounds=bounds, chunk=chunk,

@@ -21,6 +21,7 @@ from proda.errors import MapError
 from proda.files import whole_netcdf
 from proda.maps.header import FILL, edges
 from proda.maps.totals import open_map
+from proda.models.outside import recorded
 
 VARIABLES: dict[str, str] = {
     "cSoil": "Carbon Mass in Soil Pool",
@@ -144,6 +145,7 @@ def _write(
             "source": f"proda {version('proda')}: {source.attrs['source']}",
             "references": str(source.attrs["references"]), "variable_id": name,
             "source_id": f"proda-{source.attrs['model']}", "experiment_id": "steady-state",
+            **recorded(source.attrs),
             "frequency": "fx" if years is None else "yr",
         })  # fmt: skip
 

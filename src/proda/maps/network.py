@@ -23,7 +23,6 @@ from proda.maps.cells import LandCells
 from proda.maps.compare import positions
 from proda.maps.sources import EnsembleParameters, Member, ParameterSource
 from proda.models.model import SoilModel
-from proda.models.registry import load_model
 from proda.parameters import Bounds
 
 BLOCK = 65_536
@@ -142,7 +141,7 @@ def cell_covariates(
     row, column = place["lat"][cells.row], place["lon"][cells.column]
     table = grid.table(row, column)
     if needs_forcing(networks.features.names):
-        model = load_model(networks.model, networks.variant)
+        model = networks.soil_model("of these maps")
         names, reference = networks.features.names, networks.reference
         parts = [forcing_inputs(names, cells.forcing(chunk), model, reference).set_index(chunk)
                  for chunk in cells.chunks(CHUNK)]  # fmt: skip

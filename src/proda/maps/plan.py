@@ -25,6 +25,7 @@ from proda.maps.outputs import (
 )
 from proda.maps.sources import ParameterSource
 from proda.models.model import SoilModel
+from proda.models.outside import provenance
 from proda.parameters import Bounds
 
 FORMAT = 1
@@ -118,6 +119,7 @@ def run_settings(
         "format": FORMAT,
         "model": plan.model.name,
         "variant": plan.model.variant,
+        **provenance(plan.model),
         "bounds": plan.bounds,
         "quantiles": list(plan.quantiles),
         "chunk": chunk,

@@ -15,6 +15,7 @@ from proda.maps.members import run_members
 from proda.maps.outputs import STOCKS, state_variables
 from proda.maps.sources import ParameterSource
 from proda.models.model import Reason, SoilModel
+from proda.models.outside import provenance
 
 SHARE_PREFIX = "share_"
 """Beginning of the names of parameters as shares of their prior range."""
@@ -92,5 +93,5 @@ def member_fields(
         data,
         {"lat": ("cell", cells.latitude), "lon": ("cell", cells.longitude),
          "land": ("cell", cells.land_area, {"units": "km2"})},
-        {"model": model.name, "variant": model.variant},
+        {"model": model.name, "variant": model.variant, **provenance(model)},
     )  # fmt: skip

@@ -30,6 +30,7 @@ from proda.maps.outputs import (
 )
 from proda.models.components import COMPONENTS, MICROBES
 from proda.models.model import SoilModel
+from proda.models.outside import provenance
 
 BUDGET = 400e6
 """Bytes of cell values held at a time while the file is written."""
@@ -286,6 +287,7 @@ def _globals(
         "references": model.source,
         "model": model.name,
         "variant": model.variant,
+        **provenance(model),
         "comment": "Plain names are means over the ensemble members that have a steady state"
         + ("; _sd is their standard deviation (n - 1) and _qNN their quantiles in per cent."
            if len(ends) > 1 else "; this ensemble has one member, so there is no spread.")

@@ -22,7 +22,7 @@ from proda.models.compas import COMPAS
 from proda.models.microbial import MicrobialModel
 from proda.parameters import Parameter
 
-_OURS = "docs/own_model.md"
+_OURS = "docs/reverse_kinetics.md"
 
 KINETICS = (
     Parameter("km_assim", "K_{m,assim}", "g m-3", 100.0, 3000.0, 1000.0, "K",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from proda.column.column import prepare
+from proda.column.column import Column, prepare
 from proda.examples import example_columns
 from proda.forcing import SITE_PROPERTIES, Forcing
-from proda.models.model import SoilModel, Transfers
+from proda.models.model import Reason, SoilModel, Transfers
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,9 @@ def flows(model: SoilModel) -> tuple[Flow, ...]:
 
     They are read from the model's transfers in a made-up column, with every pool filled alike.
     """
-    forcing = Forcing.from_dataset(example_columns().isel(site=[2]))
-    soil = {v.name: np.full((1, len(forcing.grid)), 0.3 * v.upper) for v in SITE_PROPERTIES}
-    column = jax.tree.map(lambda leaf: leaf[0], prepare(replace(forcing, properties=soil)))
+    column = _made_up_column()
     middle = {row.name: jnp.asarray(0.5 * (row.lower + row.upper)) for row in model.rows}
-    pools = jnp.full((len(model.pools), len(forcing.grid)), 100.0)
+    pools = jnp.full((len(model.pools), len(column.grid)), 100.0)
     t: Transfers = model.transfers(pools, middle, column)
     fed = [Flow("plants", name) for name, rate in zip(model.pools, t.input, strict=True)
            if (rate > 0).any()]  # fmt: skip
@@ -43,3 +42,58 @@ def flows(model: SoilModel) -> tuple[Flow, ...]:
         passed[donor] = passed[donor] + jnp.mean(share)
     respiring = [Flow(name, "CO2") for name in model.pools if passed[name] < 1.0 - 1e-9]
     return (*fed, *between, *respiring)
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much carbon takes a pathway."""
+
+    of_donor: float
+    """Share of what leaves the donor."""
+    of_input: float
+    """Carbon that takes it, over what plants give to the whole column."""
+
+
+@functools.cache
+def flow_shares(model: SoilModel) -> dict[Flow, Share]:
+    """Return how much carbon takes each pathway at the steady state; empty if there is none.
+
+    In the temperate example column, at the model's defaults (the middle of the prior where a
+    default depends on the site). Pathways that no carbon takes there are left out. A pathway from
+    a pool to itself is what the pool keeps of its own losses.
+    """
+    column = _made_up_column()
+    p = {
+        row.name: jnp.where(jnp.isnan(value), 0.5 * (row.lower + row.upper), value)
+        for row in model.rows
+        for value in (jnp.asarray(model.default_values(column)[row.name], float),)
+    }
+    state = jax.jit(model.steady_state)(p, column)
+    if int(state.reason) != Reason.FEASIBLE:
+        return {}
+    t = model.transfers(state.pools, p, column)
+    thickness = column.grid.thickness
+    out = np.asarray(model.outflow(state.pools, t) * thickness)
+    fed = np.asarray((t.input * thickness).sum(axis=1))
+    whole = float(fed.sum())
+    total = dict(zip(model.pools, out.sum(axis=1), strict=True))
+    carbon = {Flow("plants", n): float(v) for n, v in zip(model.pools, fed, strict=True)}
+    left = dict(total)
+    for (receiver, donor), share in t.fraction.items():
+        along = float((np.asarray(share) * out[model.pools.index(donor)]).sum())
+        carbon[Flow(donor, receiver)] = along
+        left[donor] -= along
+    carbon |= {Flow(n, "CO2"): float(v) for n, v in left.items() if v > 1e-9 * total[n]}
+    return {
+        flow: Share(v / (whole if flow.donor == "plants" else float(total[flow.donor])), v / whole)
+        for flow, v in carbon.items()
+        if v > 0.0
+    }
+
+
+def _made_up_column() -> Column:
+    """Return the temperate example column with made-up properties of the soil."""
+    forcing = Forcing.from_dataset(example_columns().isel(site=[2]))
+    soil = {v.name: np.full((1, len(forcing.grid)), 0.3 * v.upper) for v in SITE_PROPERTIES}
+    column: Column = jax.tree.map(lambda leaf: leaf[0], prepare(replace(forcing, properties=soil)))
+    return column

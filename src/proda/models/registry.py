@@ -1,6 +1,14 @@
-"""The models by name. A new model is one file and one line here."""
+"""The models by name. A new model is one file and one line here.
+
+Models from outside the package are named by an entry point (group `proda.models`) of an installed
+package, or by the place of their class; see `outside.py`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from proda.errors import ModelError
 from proda.models.clm5 import CLM5
@@ -11,6 +19,7 @@ from proda.models.corpse import CORPSE
 from proda.models.millennial import Millennial
 from proda.models.mimics import MIMICS
 from proda.models.model import SoilModel
+from proda.models.outside import CHECKSUM, SOURCE, is_reference, load_class, recorded
 from proda.models.rothc import RothC
 
 MODELS: dict[str, type[SoilModel]] = {
@@ -22,13 +31,19 @@ MODELS: dict[str, type[SoilModel]] = {
 }  # fmt: skip
 
 
+GROUP = "proda.models"
+"""Group of the entry points by which installed packages add models."""
+
+
 def load_model(name: str, variant: str = "default") -> SoilModel:
     """Return a model by name.
 
     Parameters
     ----------
     name
-        `"clm5"`, `"compas"`, `"rothc"`, ...; `proda models` lists them.
+        `"clm5"`, `"compas"`, `"rothc"`, ...; `proda models` lists them, with those of installed
+        packages. A model of your own is named by the place of its class:
+        `"path/to/file.py:Class"`, or `"module:Class"` where the module can be imported.
     variant
         `"default"`, or, for the two models of the study, `"published"` to reproduce the published
         code with its known faults (carbon leaks below bedrock and input into bedrock; for COMPAS
@@ -37,7 +52,7 @@ def load_model(name: str, variant: str = "default") -> SoilModel:
     Raises
     ------
     ModelError
-        If there is no such model or variant.
+        If there is no such model or variant, or its file cannot be run.
 
     Examples
     --------
@@ -46,6 +61,99 @@ def load_model(name: str, variant: str = "default") -> SoilModel:
     >>> model.parameters.loc["tau_mic", "unit"]
     'yr'
     """
-    if name not in MODELS:
-        raise ModelError(f"There is no model {name!r}; the models are {', '.join(MODELS)}.")
-    return MODELS[name](variant=variant)
+    return model_class(name)(variant=variant)
+
+
+def model_name(name: str) -> str:
+    """Return the name of a model that is named by its name or by the place of its class."""
+    return model_class(name).name if is_reference(name) else name
+
+
+def load_recorded(attributes: Mapping[Any, Any], made: str) -> SoilModel:
+    """Return the model that a product says it was made with.
+
+    Parameters
+    ----------
+    attributes
+        Of the product: `model`, `variant`, and of a model from outside `model_source` and
+        `model_checksum`.
+    made
+        The product, for the message.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model any more, or its file is another one than it was.
+    """
+    variant = str(attributes.get("variant", "default"))
+    origin = recorded(attributes)
+    if SOURCE not in origin:
+        return load_model(str(attributes["model"]), variant)
+    return model_class(origin[SOURCE], origin.get(CHECKSUM, ""), made)(variant=variant)
+
+
+def model_class(name: str, checksum: str = "", made: str = "this result") -> type[SoilModel]:
+    """Return the class of a model; a file of another content than `checksum` says is refused."""
+    if name in MODELS:
+        return MODELS[name]
+    if is_reference(name):
+        return _not_ours(load_class(name, checksum, made), name)
+    found = installed().get(name, ())
+    if not found:
+        known = ", ".join([*MODELS, *installed()])
+        raise ModelError(
+            f"There is no model {name!r}; the models are {known}. A model of your own is named by "
+            "its place: path/to/file.py:Class."
+        )
+    if len(found) > 1:
+        told = " and ".join(f"{_package(entry)} ({entry.value})" for entry in found)
+        raise ModelError(
+            f"Several installed packages have a model {name!r}: {told}. Uninstall one, or name the "
+            "model by module:Class."
+        )
+    kind = _not_ours(load_class(found[0].value, checksum, made), found[0].value)
+    if kind.name != name:
+        raise ModelError(
+            f"The package {_package(found[0])} calls the model {found[0].value} {name!r}, and its "
+            f"class says {kind.name!r}; the two must agree."
+        )
+    return kind
+
+
+def installed() -> dict[str, tuple[EntryPoint, ...]]:
+    """Return the entry points of installed packages by name; more than one is a clash."""
+    found: dict[str, dict[tuple[str, str], EntryPoint]] = {}
+    for entry in entry_points(group=GROUP):
+        # A package that is on the path twice says the same twice.
+        found.setdefault(entry.name, {})[_package(entry), entry.value] = entry
+    return {name: tuple(entries.values()) for name, entries in sorted(found.items())}
+
+
+def installed_models() -> tuple[dict[str, type[SoilModel]], list[str]]:
+    """Return the models of installed packages by name, and what is wrong with the others."""
+    found, faults = {}, []
+    for name, entries in installed().items():
+        if name in MODELS:
+            faults.append(
+                f"The package {_package(entries[0])} adds a model {name!r} ({entries[0].value}), "
+                f"which is the name of a model of proda; {name} is that of proda."
+            )
+            continue
+        try:
+            found[name] = model_class(name)
+        except ModelError as error:
+            faults.append(str(error))
+    return found, faults
+
+
+def _package(entry: EntryPoint) -> str:
+    return "unknown" if entry.dist is None else str(entry.dist.name)
+
+
+def _not_ours(kind: type[SoilModel], reference: str) -> type[SoilModel]:
+    """Refuse another model by the name of one of ours: outputs could not be told apart."""
+    if MODELS.get(kind.name, kind) is not kind:
+        raise ModelError(
+            f"{reference}: its name {kind.name!r} is that of a model of proda; choose another name."
+        )
+    return kind

@@ -11,7 +11,7 @@ from proda.files import whole_file, write_dataset
 from proda.inference.assessment import Assessment, kept_posterior
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.targets import targets
-from proda.models.registry import load_model
+from proda.models.registry import load_recorded
 from proda.observations.land import open_land_mask
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def draw(
     from proda.plots.style import save_all
 
     land = open_land_mask(land_mask, tolerance=0.0).grid() if land_mask is not None else None
-    rows = load_model(found.summary.attrs["model"], found.summary.attrs["variant"]).rows
+    rows = load_recorded(found.summary.attrs, "this posterior").rows
     defaults = {row.name: row.default for row in rows}
     figures: dict[str, Callable[[], Figure]] = {
         "verdicts_map": lambda: assimilation_sites.site_verdicts(found, land),

@@ -114,6 +114,7 @@ def end_to_end(context: Context, *, model: str) -> str:
     """Train networks through the soil model on all profiles (`proda train --model`)."""
     place = context.folder
     settings, chosen = place.settings, place.settings.learning.end_to_end
+    reference = settings.study.reference(model)
     units = [""]
 
     def stage(what: str) -> None:
@@ -122,8 +123,8 @@ def end_to_end(context: Context, *, model: str) -> str:
     place.end_to_end(model).parent.mkdir(parents=True, exist_ok=True)
     result = train_end_to_end(
         place.covariates, place.end_to_end(model), profiles=place.profiles, forcing=place.sites,
-        model=model, variant=settings.study.variant,
-        settings=chosen.build(settings.study.seed, model, settings.study.variant),
+        model=reference, variant=settings.study.variant,
+        settings=chosen.build(settings.study.seed, reference, settings.study.variant),
         folds=chosen.folds, fold_members=chosen.fold_members, split=chosen.split,
         progress=lambda p: context.reporter.progress(p.epoch, p.epochs, units[0] or "epochs"),
         on_stage=stage,
@@ -136,7 +137,7 @@ def end_to_end(context: Context, *, model: str) -> str:
 
 def learns_default(place: StudyFolder, model: str) -> bool:
     """Whether the default map of a model, which nobody has tuned, takes what profiles say."""
-    kind = load_model(model, place.settings.study.variant)
+    kind = load_model(place.settings.study.reference(model), place.settings.study.variant)
     return not kind.tuned and place.settings.maps.default != "registry"
 
 
@@ -151,7 +152,8 @@ def default_map(context: Context, *, model: str) -> str:
     steps, chunk = context.reporter.steps("cells, default parameters"), settings.maps.chunk
     if not learns_default(place, model):
         made = map_default(
-            place.forcing, output, model=model, variant=settings.study.variant, b=settings.maps.b,
+            place.forcing, output, model=settings.study.reference(model),
+            variant=settings.study.variant, b=settings.maps.b,
             chunk=chunk, progress=steps,
         )  # fmt: skip
         return f"{_answered(made)}, the model's own values"

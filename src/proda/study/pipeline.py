@@ -15,6 +15,8 @@ from proda.files import whole_file
 from proda.inference.batch import Control, Stopped
 from proda.layout import RunFolder
 from proda.locks import FILES, locked
+from proda.models.outside import provenance
+from proda.models.registry import model_class
 from proda.study.folder import StudyFolder
 from proda.study.plan import Step, plan, state_of
 from proda.study.record import (
@@ -119,7 +121,10 @@ def run_study(
         _claim(place.path)
         record = read_record(place.path)
         steps = plan(stages_of(place), record, only, start, until)
-        describe(record, settings.study.name, settings.study.truth is not None)
+        study = settings.study
+        told = {n: provenance(model_class(study.reference(n))) for n in study.models}
+        outside = {name: attributes for name, attributes in told.items() if attributes}
+        describe(record, study.name, study.truth is not None, outside)
         with whole_file(place.settings_file) as temporary:
             temporary.write_text(as_toml(settings), encoding="utf-8")
         write_record(place.path, record)

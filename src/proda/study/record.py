@@ -65,6 +65,8 @@ class Record(BaseModel):
     packages: dict[str, str] = Field(default_factory=dict)
     machine: dict[str, str | int | float] = Field(default_factory=dict)
     stages: dict[str, StageRecord] = Field(default_factory=dict)
+    models: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Of models from outside the package: where their class is, and the SHA-256 of its file."""
     checksums: dict[str, tuple[int, int, str]] = Field(default_factory=dict)
     """Size, time of change and SHA-256 of the files read, so as not to read them again."""
 
@@ -99,8 +101,9 @@ def write_record(folder: Path, record: Record) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def describe(record: Record, name: str, synthetic: bool) -> None:
-    """Enter what runs where."""
+def describe(record: Record, name: str, synthetic: bool, models: dict[str, dict[str, str]]) -> None:
+    """Enter what runs where, with the attributes of models from outside the package, by name."""
+    record.models = models
     record.name, record.synthetic = name, synthetic
     record.proda_version = version("proda")
     record.packages = {package: version(package) for package in PACKAGES}

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from proda import faults
 from proda.drivers.forcing_settings import ClimateSettings, NearestSettings
-from proda.errors import ProdaError, StudyError
+from proda.errors import ModelError, ProdaError, StudyError
 from proda.files import read_toml
 from proda.inference import assimilation_settings
 from proda.inference.assimilation_settings import AssimilationSettings, AssimilationWork
@@ -19,7 +19,8 @@ from proda.inference.cluster_settings import read_cluster
 from proda.inference.filter_settings import FilterSettings
 from proda.learning.learning_settings import LearningSettings, study
 from proda.maps.map_settings import MapSettings
-from proda.models.registry import MODELS
+from proda.models.outside import absolute, is_reference
+from proda.models.registry import MODELS, installed, model_class
 from proda.observations.profile_settings import ProfileSettings, from_mapping
 from proda.settings_table import SettingsTable, without
 from proda.study.route_settings import Learning, with_route
@@ -29,12 +30,27 @@ OF_THE_STUDY = ("model", "variant", "seed")
 """Settings of an assimilation that the study has for all its stages."""
 
 
+def _named_by(reference: str) -> str:
+    """Return the name of a model; what is wrong with it is told as of a setting."""
+    try:
+        return model_class(reference).name
+    except ModelError as error:
+        raise ValueError(str(error).rstrip(".")) from error
+
+
 class General(SettingsTable):
     """`[study]`."""
 
     name: str = Field(min_length=1, description="Title of the report.")
     models: tuple[str, ...] = Field(
-        ("clm5", "compas"), min_length=1, description="Models to confront with the profiles."
+        ("clm5", "compas"),
+        min_length=1,
+        description="Models to confront with the profiles: by name, or path/to/file.py:Class.",
+    )
+    sources: dict[str, str] = Field(
+        default_factory=dict,
+        description="Where the classes of models from outside the package are, by name; taken from "
+        "models.",
     )
     variant: str = Field("default", description="Variant of the models: default, or published.")
     seed: int = Field(0, ge=0, lt=2**32, description="Root of all random numbers.")
@@ -44,14 +60,45 @@ class General(SettingsTable):
         "the data are synthetic.",
     )
 
-    @field_validator("models")
+    @model_validator(mode="before")
     @classmethod
-    def _known(cls, models: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := [name for name in models if name not in MODELS]:
-            raise ValueError(f"no model {', '.join(unknown)}; there are {', '.join(MODELS)}")
-        if len(set(models)) < len(models):
+    def _named(cls, given: Any) -> Any:
+        """Name models that are named by their place, and keep the place among the sources."""
+        models = given.get("models") if isinstance(given, dict) else None
+        sources = given.get("sources", {}) if isinstance(given, dict) else None
+        if not (isinstance(models, list | tuple) and isinstance(sources, dict)):
+            return given
+        names, found = [], dict(sources)
+        for model in models:
+            name = model
+            if isinstance(model, str) and is_reference(model):
+                name = _named_by(model)
+                if found.get(name, model) != model:
+                    raise ValueError(f"two models have the name {name}: {found[name]} and {model}")
+                if name in names:
+                    raise ValueError(f"a model is named twice: {name}")
+                if name not in MODELS:
+                    found[name] = model
+            names.append(name)
+        return {**given, "models": names, "sources": found}
+
+    @model_validator(mode="after")
+    def _known(self) -> General:
+        if len(set(self.models)) < len(self.models):
             raise ValueError("a model is named twice")
-        return models
+        if odd := [name for name in self.sources if name not in self.models]:
+            raise ValueError(f"sources names {', '.join(odd)}, which is not among the models")
+        known = [*MODELS, *installed(), *self.sources]
+        if unknown := [name for name in self.models if name not in known]:
+            raise ValueError(f"no model {', '.join(unknown)}; there are {', '.join(known)}")
+        for name in self.models:
+            if (found := _named_by(self.reference(name))) != name:
+                raise ValueError(f"the model {self.reference(name)} is called {found}, not {name}")
+        return self
+
+    def reference(self, model: str) -> str:
+        """Return what `load_model` takes for a model of the study."""
+        return self.sources.get(model, model)
 
 
 class ForcingFiles(SettingsTable):
@@ -158,7 +205,7 @@ class StudySettings(SettingsTable):
         """
         shared = {name: getattr(self.study, name) for name in ("variant", "seed")}
         own = {name: getattr(self.assimilation, name) for name in _OfModels.model_fields}
-        return assimilation_settings.check(model=model, **shared, **own)
+        return assimilation_settings.check(model=self.study.reference(model), **shared, **own)
 
     def check(self) -> None:
         """Build all that can be built of settings alone, so that faults show before any work.
@@ -172,7 +219,8 @@ class StudySettings(SettingsTable):
             self.assimilation_of(model)
         self.filter.build()
         self.training.build(self.study.seed)
-        self.learning.end_to_end.check(self.study.models, self.study.variant)
+        references = tuple(self.study.reference(model) for model in self.study.models)
+        self.learning.end_to_end.check(references, self.study.variant)
         if self.assimilation.cluster is not None:
             read_cluster(self.assimilation.cluster)
 
@@ -198,6 +246,8 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
                 value = found[section].get(name)
                 if "Path" in str(field.annotation) and isinstance(value, str):
                     found[section][name] = (base / value).resolve()
+        if isinstance(found.get("study"), dict):
+            _place_models(found["study"], base)
         settings = StudySettings.model_validate(found)
         settings.check()
     except ValidationError as error:
@@ -207,6 +257,16 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
     except ProdaError as error:
         raise StudyError(str(error) if where in str(error) else f"{where}: {error}") from error
     return settings
+
+
+def _place_models(study: dict[str, Any], base: Path) -> None:
+    """Give the files of models their full path."""
+    if isinstance(models := study.get("models"), list | tuple):
+        study["models"] = [absolute(m, base) if isinstance(m, str) else m for m in models]
+    if isinstance(sources := study.get("sources"), dict):
+        study["sources"] = {
+            name: absolute(m, base) if isinstance(m, str) else m for name, m in sources.items()
+        }
 
 
 def read_study(path: str | os.PathLike[str]) -> StudySettings:

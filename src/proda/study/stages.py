@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from proda.layout import chunks_of, left_out_of
 from proda.learning.from_posteriors import training_checkpoints
-from proda.models.registry import load_model
+from proda.models.outside import ORIGIN, origin_of
+from proda.models.registry import load_model, model_class
 from proda.study import model_stages, shared_stages
 from proda.study.folder import StudyFolder
 from proda.study.stage import Stage
@@ -62,27 +64,34 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
     )
 
 
+def _model_file(folder: StudyFolder, model: str) -> tuple[Path, ...]:
+    """Return the file of a model from outside the package: what its results depend on."""
+    origin = origin_of(model_class(folder.settings.study.reference(model)))
+    return (Path(origin.file),) if origin is not None and origin.file else ()
+
+
 def _end_to_end(folder: StudyFolder, model: str) -> Stage:
     settings, target = folder.settings, folder.end_to_end(model)
     chosen, variant = settings.learning.end_to_end, settings.study.variant
-    about = chosen.build(settings.study.seed, model, variant).as_dict()
+    about = chosen.build(settings.study.seed, settings.study.reference(model), variant).as_dict()
     about |= chosen.model_dump(mode="json", include={"folds", "fold_members", "split"})
     return Stage(
         f"{model}/end-to-end", ("profiles", "forcing", "covariates"), about | {"variant": variant},
-        (), (target,), partial(model_stages.end_to_end, model=model), resumable=True,
-        partial=training_checkpoints(target),
+        _model_file(folder, model), (target,), partial(model_stages.end_to_end, model=model),
+        resumable=True, partial=training_checkpoints(target),
     )  # fmt: skip
 
 
 def _default_map(folder: StudyFolder, model: str) -> Stage:
     settings, written = folder.settings, folder.default_map(model)
-    kind = load_model(model, settings.study.variant)
+    kind = load_model(settings.study.reference(model), settings.study.variant)
     about: dict[str, Any] = {"variant": settings.study.variant}
     about |= {"b": settings.maps.b} if kind.tuned else {"default": settings.maps.default}
     of = f"{model}/end-to-end" if settings.learning.through else f"{model}/filter"
     learnt = model_stages.learns_default(folder, model)
     return Stage(
-        f"{model}/default-map", ("forcing", *((of,) if learnt else ())), about, (), (written,),
+        f"{model}/default-map", ("forcing", *((of,) if learnt else ())), about,
+        _model_file(folder, model), (written,),
         partial(model_stages.default_map, model=model), resumable=True,
         partial=(chunks_of(written),),
     )  # fmt: skip
@@ -92,7 +101,8 @@ def _end_to_end_maps(folder: StudyFolder, model: str) -> Stage:
     settings, written = folder.settings, folder.end_to_end_map(model)
     return Stage(
         f"{model}/end-to-end-maps", ("forcing", f"{model}/end-to-end"),
-        {"variant": settings.study.variant}, (settings.covariates.grid,), (written,),
+        {"variant": settings.study.variant},
+        (settings.covariates.grid, *_model_file(folder, model)), (written,),
         partial(model_stages.end_to_end_maps, model=model), resumable=True,
         partial=(chunks_of(written),),
     )  # fmt: skip
@@ -101,9 +111,12 @@ def _end_to_end_maps(folder: StudyFolder, model: str) -> Stage:
 def _assimilation(folder: StudyFolder, model: str) -> Stage:
     settings = folder.settings
     about = settings.assimilation_of(model).model_dump(mode="json")
+    # The file itself is read, and so told of by name.
+    about = {name: value for name, value in about.items() if name not in ORIGIN}
     return Stage(
         f"{model}/assimilation", ("profiles", "forcing"),
-        about | {"sites": settings.assimilation.sites}, (), (folder.assimilation(model),),
+        about | {"sites": settings.assimilation.sites}, _model_file(folder, model),
+        (folder.assimilation(model),),
         partial(model_stages.assimilation, model=model), resumable=True,
     )  # fmt: skip
 
@@ -121,7 +134,8 @@ def _training(folder: StudyFolder, model: str) -> Stage:
     about: dict[str, Any] = settings.training.build(settings.study.seed).as_dict()
     about |= settings.training.model_dump(mode="json", include={"folds", "curve"})
     return Stage(
-        f"{model}/training", ("profiles", "forcing", "covariates", f"{model}/filter"), about, (),
+        f"{model}/training", ("profiles", "forcing", "covariates", f"{model}/filter"), about,
+        _model_file(folder, model),
         (folder.network(model),), partial(model_stages.training, model=model), resumable=True,
         partial=training_checkpoints(folder.network(model)),
     )  # fmt: skip
@@ -132,7 +146,7 @@ def _maps(folder: StudyFolder, model: str) -> Stage:
     written = (folder.map(model), folder.spread(model))
     return Stage(
         f"{model}/maps", ("forcing", f"{model}/training"), {"variant": settings.study.variant},
-        (settings.covariates.grid,), written,
+        (settings.covariates.grid, *_model_file(folder, model)), written,
         partial(model_stages.maps, model=model), resumable=True,
         partial=tuple(map(chunks_of, written)),
     )  # fmt: skip

@@ -19,6 +19,7 @@ from proda.study.report.sections.counterparts import counterparts
 from proda.study.report.sections.data import data
 from proda.study.report.sections.findings import findings
 from proda.study.report.sections.further import further
+from proda.study.report.sections.models import models
 from proda.study.report.sections.preference import preference
 from proda.study.report.sections.routes import routes
 from proda.study.report.sections.settings import settings
@@ -28,13 +29,13 @@ from proda.study.report.sections.totals import totals
 from proda.study.report.sections.truth import truth
 
 SECTIONS: tuple[Callable[[StudyResults], Section | None], ...] = (
-    answer, truth, findings, routes, counterparts, data, assimilation, preference, skill, totals,
-    cost, settings, sources,
+    answer, truth, findings, routes, counterparts, data, models, assimilation, preference, skill,
+    totals, cost, settings, sources,
 )  # fmt: skip
 
 FIGURES_OF = ("answer", "truth", "findings", "figure-2", "figure-3", "figure-4", "figure-5",
-              "figure-s1", "figure-s2", "figure-s3", "data", "assimilation", "preference", "skill",
-              "totals")  # fmt: skip
+              "figure-s1", "figure-s2", "figure-s3", "data", "models", "assimilation", "preference",
+              "skill", "totals")  # fmt: skip
 """Keys by which the sidecar of a figure can name its place."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from proda.models.registry import load_model
+from proda.models.registry import load_recorded
 from proda.observations.summary import read_build
 from proda.plots.assimilation_marginals import marginals
 from proda.plots.profiles import site_map
@@ -81,8 +81,7 @@ def _marginals(study: StudyResults) -> list[Block]:
             continue
         if not found.sampled.any():
             continue  # the section on assimilation says so
-        attrs = found.summary.attrs
-        rows = load_model(attrs["model"], attrs["variant"]).rows
+        rows = load_recorded(found.summary.attrs, f"the posterior of {model}").rows
         figure = marginals(found, opened[0], {row.name: row.default for row in rows})
         blocks.append(study.draw(
             figure, f"{model}_marginals",

@@ -1,0 +1,56 @@
+"""Soil carbon in two pools: what is new and fast, and what is old and slow."""
+
+import jax.numpy as jnp
+
+from proda.column.environment import climate_modifier, environment
+from proda.models.general import general_steady_state
+from proda.models.model import SoilModel, Transfers
+from proda.parameters import Parameter, fraction
+
+US = "docs/own_model.md"
+NO_DEPTH = jnp.asarray(1e9)  # metres over which decomposition declines: it does not
+
+
+class TwoPool(SoilModel):
+    """All litter enters the fast pool; part of what the fast pool loses enters the slow one."""
+
+    name = "two_pool"
+    title = "Two pools: fast and slow carbon in 20 layers"
+    source = "after Andren and Katterer 1997"
+    pools = ("fast", "slow")
+    soil_pools = ("fast", "slow")
+    transported = ("fast", "slow")
+    variants = ("default",)
+    rows = (
+        Parameter("tau_fast", r"\tau_f", "yr", 0.2, 5.0, 1.2, "K", "turnover of fast carbon", US),
+        Parameter("tau_slow", r"\tau_s", "yr", 20.0, 500.0, 150.0, "K",
+                  "turnover of slow carbon", US),
+        fraction("kept", "h", 0.02, 0.4, 0.13, "A", "fast carbon that becomes slow", US),
+        Parameter("w_scaling", "w", "1", 0.0, 5.0, 1.0, "xi", "scaling of water", US),
+        Parameter("q10", "Q_{10}", "1", 1.2, 3.0, 2.0, "xi", "effect of 10 K more", US,
+                  physical_lower=0.1),
+        Parameter("cryo", "D_c", "m2 yr-1", 3e-5, 16e-4, 5e-4, "V", "cryoturbation", US),
+        Parameter("diffus", "D_b", "m2 yr-1", 3e-5, 5e-4, 1e-4, "V", "bioturbation", US),
+        fraction("b", "b", 0.5, 0.9999, 0.95, "B", "depth of the input", US, inside=True),
+    )  # fmt: skip
+
+    def steady_state(self, parameters, column):
+        """Return the pools where gains equal losses, found by Newton's method."""
+        return general_steady_state(self, parameters, column)
+
+    def transfers(self, pools, parameters, column):
+        """Return input, rates, pathways and mixing at a state."""
+        p = parameters
+        xi = environment(p["q10"], p["w_scaling"], NO_DEPTH, column).soil
+        shares = self.input_shares(p, column)
+        litter = column.litter_input.sum() * shares / column.grid.thickness
+        rate = 1.0 / jnp.stack([p["tau_fast"], p["tau_slow"]])
+        return Transfers(
+            input=jnp.stack([litter, jnp.zeros_like(litter)]),
+            decay=jnp.broadcast_to(rate[:, None], pools.shape),
+            modifier=jnp.broadcast_to(xi, pools.shape),
+            fraction={("slow", "fast"): p["kept"]},
+            transport=self.mixing(p, column),
+            climate=climate_modifier(p["q10"], p["w_scaling"], NO_DEPTH, column),
+            input_shares=shares,
+        )

@@ -1,0 +1,116 @@
+"""A study with a model from a file runs through, and a change of the file is seen."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from proda.errors import StudyError
+from proda.files import open_dataset
+from proda.learning.store import load_ensemble
+from proda.models.outside import CHECKSUM, SOURCE
+from proda.study.demo import SETTINGS
+from proda.study.pipeline import open_study, plan_study, run_study
+from proda.study.settings import read_study
+from proda.study.twin import make_twin_world
+from tests.test_outside_models import TWO_POOL, sha
+
+LEAST = """
+settings = { members = 2, epochs = 2, hidden = [8], tuning_epochs = 0 }
+folds = 2
+
+[filter] # anything passes
+max_gelman_rubin = 1e9
+min_nse = -1e9
+
+[learning]
+route = "both"
+end_to_end = { members = 1, hidden = [8], epochs = 1, constant_epochs = 1, folds = 0 }
+"""
+pytestmark = pytest.mark.xdist_group("study")
+
+
+def settings_with(models: str, route: str = "both") -> str:
+    text = SETTINGS[: SETTINGS.index("[learning")] + SETTINGS[SETTINGS.index("[assimilation") :]
+    text = text.replace("draws = 100", "draws = 4\nworkers = 1").replace(
+        "warm_up = 2000, kept = 4000", "warm_up = 15, kept = 20, replicas = 3"
+    )
+    text, changed = re.subn(r"^\[study\]$", f"[study]\nmodels = {models}", text, flags=re.MULTILINE)
+    assert changed == 1
+    end = LEAST if route == "both" else LEAST[LEAST.index("[learning]") :]
+    text = text if route == "both" else text[: text.index("[assimilation")]
+    return text + end.replace('route = "both"', f'route = "{route}"')
+
+
+@pytest.mark.parametrize("route", ["end-to-end", pytest.param("both", marks=pytest.mark.long)])
+def test_a_study_with_a_model_from_a_file_runs_through(tmp_path, route):
+    make_twin_world(tmp_path / "world", n_sites=24, resolution=15.0)
+    model = tmp_path / "two_pool.py"
+    model.write_text(TWO_POOL)
+    path = tmp_path / "study.toml"
+    path.write_text(settings_with('["clm5", "two_pool.py:TwoPool"]', route))
+    settings = read_study(path)
+    assert settings.study.models == ("clm5", "two_pool")
+    assert settings.study.sources == {"two_pool": f"{model}:TwoPool"}
+    folder = tmp_path / "study"
+    run_study(settings, folder)
+
+    told = {SOURCE: f"{model}:TwoPool", CHECKSUM: sha(model)}
+    record = json.loads((folder / "study.json").read_text())
+    assert record["models"] == {"two_pool": told}
+    assert all(stage["status"] == "done" for stage in record["stages"].values())
+    posterior = ["assimilation/summary.nc", "assimilation/posterior.zarr", "diagnosis/kept.nc",
+                 "maps.nc"] if route == "both" else []  # fmt: skip
+    for name in ("default.nc", "end_to_end/maps.nc", *posterior):
+        with open_dataset(folder / "two_pool" / name) as opened:
+            assert {k: opened.attrs[k] for k in told} == told, name
+            assert opened.attrs["model"] == "two_pool"
+    networks = ["end_to_end/network", *(["network"] if route == "both" else [])]
+    for network in networks:
+        assert load_ensemble(folder / "two_pool" / network).origin == told
+        assert json.loads((folder / "two_pool" / network / "train.json").read_text())[
+            CHECKSUM
+        ] == sha(model)  # fmt: skip
+    assert not load_ensemble(folder / "clm5" / "end_to_end" / "network").origin
+    report = (folder / "report.html").read_text()
+    assert sha(model) in report
+    assert "TWO_POOL" in report
+    assert (folder / "figures" / "two_pool_pools_and_flows.png").is_file()
+
+    again = open_study(folder)
+    assert again.study == settings.study
+    steps, _ = plan_study(again, folder)
+    assert not [step for step in steps if step.why]
+    model.write_text(TWO_POOL + "\n")
+    steps, _ = plan_study(open_study(folder), folder)
+    why = {step.stage.name: step.why for step in steps if step.why}
+    if route == "both":
+        assert why["two_pool/assimilation"] == f"changed: file {model}"
+    assert why["two_pool/end-to-end"] == f"changed: file {model}"
+    assert "comparison" in why
+    assert not [name for name in why if name.startswith(("clm5", "forcing"))]
+    model.unlink()
+    with pytest.raises(StudyError, match=rf"study: {model}: there is no such file"):
+        open_study(folder)
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ('["two_pool.py:TwoPool", "two_pool.py:TwoPool"]', "named twice"),
+        ('["two_pool.py:TwoPool", "copy.py:TwoPool"]', "two models have the name two_pool"),
+        ('["none.py:TwoPool"]', r"none\.py: there is no such file"),
+        ('["two_pool.py:Three"]', "there is no class Three; its models are TwoPool"),
+        ('["clm5"]\nsources = { two_pool = "two_pool.py:TwoPool" }', "not among the models"),
+        ('["clm5"]\nsources = { clm5 = "two_pool.py:TwoPool" }', "is called two_pool, not clm5"),
+    ],
+)
+def test_faults_of_the_models_of_a_study(tmp_path, models, message):
+    for name in ("two_pool.py", "copy.py"):
+        (tmp_path / name).write_text(TWO_POOL)
+    path = tmp_path / "study.toml"
+    path.write_text(settings_with(models))
+    with pytest.raises(StudyError, match=message):
+        read_study(path)
