@@ -382,7 +382,7 @@ def test_written_again_without_what_is_gone(tmp_path):
     save_figure(figure, folder / "figures", "odd", "Of no section.", "elsewhere")
     figure.savefig(folder / "figures" / "bare.png")
     first = page_of(write_report(folder))
-    assert len(first.all("img")) == 4
+    assert len(first.all("img")) == 5
     assert (folder / "tables" / "totals_of_maps.csv").is_file()
     assert "Of no section." in first.sections["further"]
     assert "bare.png" in first.sections["further"]
