@@ -1,7 +1,7 @@
 """Keep what a study of real data found: docs/real_study.md and its figures (no rows of the data).
 
 proda run examples/real.toml real
-python -m benchmarks.study_results real
+python -m benchmarks.study_results real 'What was run.'
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
 
 from benchmarks.report import machine
+from proda.layout import RunFolder
 
 DOCS = Path(__file__).parents[1] / "docs"
 NOTES = Path(__file__).parent / "results" / "real_study_notes.md"
@@ -23,6 +25,8 @@ FIGURES = {
     "comparison_carbon_after": "Soil carbon to 1 m constrained by the profiles",
     "comparison_zonal": "Soil carbon along latitude",
     "comparison_components_after": "Components constrained by the profiles",
+    "comparison_carbon_end_to_end": "Soil carbon to 1 m, learnt end to end",
+    "comparison_components_end_to_end": "Components, learnt end to end",
     "comparison_michaelis": "Michaelis constants over their substrates",
 }
 METHODS = ["default", "mean", "nearest_site", "random_forest", "network_untuned", "network",
@@ -44,19 +48,53 @@ def table(frame: pd.DataFrame, digits: int = 2) -> list[str]:
             *("| " + " | ".join(row) + " |" for row in rows), ""]  # fmt: skip
 
 
+def from_posteriors(run: Path, models: list[str]) -> list[str]:
+    """Skill of networks that learnt from posteriors."""
+    text = ["Networks that learnt from posteriors, cross-validation in 5 folds of blocks of 5 "
+            "degrees; log: natural logarithms; site: medians over sites. `assimilated` has seen the "
+            "profiles.", ""]  # fmt: skip
+    for model in models:
+        folder = RunFolder(run).network(model)
+        skill = pd.read_csv(folder / "skill_carbon.csv")
+        skill = skill[(skill["by"] == "all") & skill["method"].isin(METHODS)]
+        header = json.loads((folder / "train.json").read_text())
+        text += [f"{model.upper()}:", "", *table(skill[[
+            "method", "lost", "log_r2", "rmse_log", "nse", "rmse", "bias", "site_nse",
+            "site_nse_positive", "site_rmse_log"]])]  # fmt: skip
+        text += ["90 % intervals of carbon, measurement error included, hold of the layers left "
+                 "out: " + "; ".join(f"{kind} {found['coverage']:.1%}" for kind, found in
+                                     header["spread_of_carbon"].items()) + ".", ""]  # fmt: skip
+    return text
+
+
+def end_to_end(run: Path, models: list[str]) -> list[str]:
+    """Skill of networks that learnt end to end, and of every rival."""
+    text = ["Networks that learnt end to end, and what a user could take instead; log: natural "
+            "logarithms; site: medians over sites.", ""]  # fmt: skip
+    columns = ["method", "by", "group", "layers", "lost", "log_r2", "rmse_log", "bias_log",
+               "site_rmse_log", "interval90"]  # fmt: skip
+    for model in models:
+        skill = pd.read_csv(RunFolder(run).end_to_end(model) / "skill_carbon.csv")
+        whole = skill["by"] == "all"
+        parts = (skill["method"] == "network") & skill["by"].isin(("depth", "soil", "zone"))
+        text += [f"{model.upper()}:", "", *table(skill.loc[whole | parts, columns], 3)]
+    return text
+
+
 def main() -> None:
-    run = Path(sys.argv[1])
-    record = json.loads((run / "study.json").read_text())
-    models = [p.parent.name for p in sorted(run.glob("*/maps.nc"))]
-    read = {p.stem: pd.read_csv(p) for p in (run / "comparison").glob("*.csv")
+    run, title = Path(sys.argv[1]), sys.argv[2]
+    place = RunFolder(run)
+    record = json.loads(place.record_file.read_text())
+    names = sorted(p.name for p in run.glob("*/") if place.default_map(p.name).is_file())
+    assimilated = [m for m in names if (place.network(m) / "skill_carbon.csv").is_file()]
+    learnt = [m for m in names if (place.end_to_end(m) / "skill_carbon.csv").is_file()]
+    read = {p.stem: pd.read_csv(p) for p in place.comparison.glob("*.csv")
             if p.stat().st_size > 2}  # fmt: skip
     whole = sum(s["seconds"] for s in record["stages"].values())
     text = [
-        "# A real study", "",
-        "What `examples/real.toml` found: CLM5 and COMPAS at 2,050 of 20,130 measured profiles, "
-        "forcing estimated from climate, half-degree maps. Aggregated results only.", "",
-        "    proda run examples/real.toml real", "    python -m benchmarks.study_results real", "",
-        machine(), f"The stages took {whole / 60:.0f} minutes in all.", "",
+        "# A real study", "", title + " Aggregated results only.", "",
+        f"    python -m benchmarks.study_results RUN '{title}'", "",
+        f"{date.today()}; {machine()}", f"The stages took {whole / 60:.0f} minutes in all.", "",
         "## Cost", "",
         *table(pd.DataFrame([
             {"stage": n, "what came out": s["note"], "s": s["seconds"],
@@ -77,43 +115,34 @@ def main() -> None:
     text += [*table(globe[["source", "state", "stock", "mean", "sd", "q05", "q95"]], 0)]
     if "references" in read:
         beside = read["references"]
-        beside = beside[(beside["stock"] == "cSoilAbove1m") & (beside["state"] == "after")]
-        text += ["Beside reference maps, 0-100 cm after assimilation (bias in kg m-2):", "",
-                 *table(beside[["source", "model", "zone", "total", "reference_total", "bias",
-                                "r_log"]])]  # fmt: skip
-    text += ["## Carbon of profiles left out", "",
-             "Cross-validation in 5 folds of blocks of 5 degrees; log: natural logarithms; site: "
-             "medians over sites. `assimilated` has seen the profiles.", ""]  # fmt: skip
-    for model in models:
-        skill = pd.read_csv(run / model / "network" / "skill_carbon.csv")
-        skill = skill[(skill["by"] == "all") & skill["method"].isin(METHODS)]
-        header = json.loads((run / model / "network" / "train.json").read_text())
-        text += [f"{model.upper()}:", "", *table(skill[[
-            "method", "lost", "log_r2", "rmse_log", "nse", "rmse", "bias", "site_nse",
-            "site_nse_positive", "site_rmse_log"]])]  # fmt: skip
-        text += ["90 % intervals of carbon, measurement error included, hold of the layers left "
-                 "out: " + "; ".join(f"{kind} {found['coverage']:.1%}" for kind, found in
-                                     header["spread_of_carbon"].items()) + ".", ""]  # fmt: skip
-    text += ["End to end, every method at places left out:", ""]
-    for model in models:
-        path = run / model / "end_to_end" / "network" / "skill_carbon.csv"
-        if path.is_file():
-            skill = pd.read_csv(path)
-            text += [f"{model.upper()}:", "", *table(skill[skill["by"] == "all"][[
-                "method", "lost", "log_r2", "rmse_log", "bias_log", "site_rmse_log",
-                "interval90"]])]  # fmt: skip
-    prefer = read["preference"]
-    prefer = prefer[(prefer["criterion"] == "log_evidence") & (prefer["sites"] > 0)]
-    text += [
-        "## Which structure do profiles prefer?", "",
-        "Log evidence of the second model less that of the first, by site.", "",
-        *table(prefer[["first", "second", "zone", "sites", "median", "low", "high",
-                       "share_first_by_3", "share_second_by_3"]]),
-        "## Michaelis constants over substrate", "",
-        *table(read["michaelis"][["model", "state", "where", "substrate", "n", "share_over_100",
-                                  "q05", "q50", "q95"]]),
-        "## Findings of the paper", "",
-    ]  # fmt: skip
+        beside = beside[(beside["stock"] == "cSoilAbove1m") & (beside["state"] != "before")]
+        text += ["Beside reference maps, 0-100 cm, learnt from profiles (bias in kg m-2):", "",
+                 *table(beside[["source", "model", "state", "zone", "total", "reference_total",
+                                "bias", "r_log"]])]  # fmt: skip
+    text += ["## Carbon of profiles left out", ""]
+    text += from_posteriors(run, assimilated) if assimilated else []
+    text += end_to_end(run, learnt) if learnt else []
+    for name, head, columns in (
+        ("preference", "Which structure do profiles prefer? Log evidence of the second model less "
+         "that of the first, by site",
+         ["first", "second", "zone", "sites", "median", "low", "high", "share_first_by_3",
+          "share_second_by_3"]),
+        ("evidence", "Log densities of the same data by every model, all sites", None),
+        ("stacking", "Stacking weights, all sites", None),
+        ("microbes", "Microbes, share of soil carbon", None),
+        ("michaelis", "Michaelis constants over substrate",
+         ["model", "state", "where", "substrate", "n", "share_over_100", "q05", "q50", "q95"]),
+    ):  # fmt: skip
+        if name not in read or read[name].empty:
+            continue
+        own = read[name]
+        if name == "preference":
+            own = own[(own["criterion"] == "log_evidence") & (own["sites"] > 0)]
+        if name in ("evidence", "stacking"):
+            own = own[own["grouping"] == "all"]
+        if len(own):
+            text += [f"## {head}", "", *table(own if columns is None else own[columns])]
+    text += ["## Findings of the paper", ""]
     findings = read["findings"].fillna("")
     for route, own in findings.groupby("route", sort=False):
         counts = own["verdict"].value_counts()
@@ -125,7 +154,7 @@ def main() -> None:
             target = DOCS / "images" / f"real_{path.name}"
             shutil.copyfile(path, target)
             text += [f"![{title}](images/{target.name})", ""]
-    if NOTES.is_file():
+    if assimilated and NOTES.is_file():
         text += [NOTES.read_text()]
     (DOCS / "real_study.md").write_text("\n".join(text).rstrip() + "\n", encoding="utf-8")
 

@@ -572,7 +572,7 @@ def test_impossible_runs(world, tmp_path, changes, message):
         ({"options": OPTIONS | {"colour": 3}}, "tempered has no option 'colour'; it has warm_up"),
         ({"options": OPTIONS | {"replicas": 1}}, "replicas = 1 is too small"),
         ({"options": OPTIONS | {"kept": True}}, "kept = True; expected int"),
-        ({"draws": 6}, "draws = 6 does not divide the 20 steps"),
+        ({"draws": 6}, "draws = 6 does not divide the 20 kept steps"),
         (
             {"options": OPTIONS | {"warm_up": 12}},
             "12 warm-up steps are not a multiple",

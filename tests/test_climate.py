@@ -333,7 +333,7 @@ def test_drainage_of_another_file_gives_the_same(tmp_path):
     xr.testing.assert_identical(
         climate.from_climate(joined).compute()["o_scalar"], estimate(both)["o_scalar"]
     )
-    with pytest.raises(ForcingError, match="has drainage_class already"):
+    with pytest.raises(ForcingError, match="already has drainage_class"):
         join_drainage(open_climate(both), tmp_path / "d.nc")
     data.isel(lat=[0, 1])[["drainage_class"]].to_netcdf(tmp_path / "f.nc")
     with pytest.raises(ForcingError, match="its lat differs from that of the climate"):

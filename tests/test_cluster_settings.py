@@ -46,7 +46,10 @@ JOBS = {"system": "slurm", "memory": "1GB", "jobs": 2}
         ("[jobqueue]\nsystem = 'slurmm'\njobs = 1", r"jobqueue\.system: .*'slurm'"),
         ("[jobqueue]\nsystem = 'slurm'", "jobqueue: .*give either jobs, or maximum_jobs"),
         ("[jobqueue]\nsystem = 'slurm'\njobs = 1\nminimum_jobs = 1", "jobqueue: .*either"),
-        ("[jobqueue]\nsystem='slurm'\nminimum_jobs=3\nmaximum_jobs=2", "jobqueue: .*the larger"),
+        (
+            "[jobqueue]\nsystem='slurm'\nminimum_jobs=3\nmaximum_jobs=2",
+            "jobqueue: .*first is larger",
+        ),
         ("[jobqueue]\nsystem='slurm'\njobs=1\ncores=8", "jobqueue: .*cores = 8, processes = 1"),
     ],
 )

@@ -117,7 +117,9 @@ def test_without_profiles_nothing_is_tuned_and_that_is_said(world, trained):
     assert result.skill_carbon is None
     assert "neither tuned" in " ".join(result.notes)
     assert study().tuning_epochs == 0
-    with pytest.raises(LearningError, match="together"):
+    with pytest.raises(
+        LearningError, match="both the profiles and the forcing at sites, or neither"
+    ):
         again(world, "bare", forcing=None)
 
 

@@ -241,7 +241,7 @@ def test_default_and_mean_maps(made, tmp_path):
         there = found["param_q10"].to_numpy()
         expected = float(posterior["posterior_mean"].sel(parameter="q10").mean())
         np.testing.assert_allclose(there[np.isfinite(there)], expected, rtol=1e-6)
-    with pytest.raises(MapError, match="of the model clm5, not compas"):
+    with pytest.raises(MapError, match="for the model clm5, not compas"):
         map_mean(store, tmp_path / "x.nc", kept=folder / "kept.nc", model="compas")
     with pytest.raises(MapError, match="no posteriors of sites"):
         map_mean(store, tmp_path / "x.nc", kept=world.covariates)

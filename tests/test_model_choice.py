@@ -42,6 +42,7 @@ from proda.comparison.stacking import (
 )
 from proda.errors import ComparisonError, FileError
 from proda.inference.assimilation_settings import AssimilationSettings
+from proda.learning.carbon_loss import DEGREES
 from proda.plots.evidence import evidence_figure
 from tests.comparison_worlds import made_summary
 
@@ -217,10 +218,10 @@ def test_stacking_of_scores_gains_over_the_best_model():
 
 def test_the_scale_is_the_most_likely_one():
     rng = np.random.default_rng(6)
-    off, weight = 0.7 * stats.t.rvs(4, size=400, random_state=rng), rng.random(400)
+    off, weight = 0.7 * stats.t.rvs(DEGREES, size=400, random_state=rng), rng.random(400)
 
     def loss(log_scale):
-        density = stats.t.logpdf(off / np.exp(log_scale), 4) - log_scale
+        density = stats.t.logpdf(off / np.exp(log_scale), DEGREES) - log_scale
         return -np.average(density, weights=weight)
 
     best = optimize.minimize_scalar(loss, (-2.0, 1.0), tol=1e-10).x
@@ -233,9 +234,9 @@ def test_no_layer_is_judged_by_a_scale_that_it_made():
     group = np.array([0, 1, 2, 2])
     found = cross_density(off, depth, group, np.ones(4))
     scale = student_scale(off[:2], np.ones(2))
-    assert found[2] == pytest.approx(stats.t.logpdf(3.0 / scale, 4) - np.log(scale))
+    assert found[2] == pytest.approx(stats.t.logpdf(3.0 / scale, DEGREES) - np.log(scale))
     # Nobody else measured this depth: all other layers count.
-    assert found[3] == pytest.approx(stats.t.logpdf(0.2 / scale, 4) - np.log(scale))
+    assert found[3] == pytest.approx(stats.t.logpdf(0.2 / scale, DEGREES) - np.log(scale))
 
 
 def made_network(folder: Path, model: str, error: float, places=True, shift=0.0) -> Path:

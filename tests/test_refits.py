@@ -111,7 +111,10 @@ def test_a_drawn_block_comes_with_all_its_rows(block, seed):
 
 
 def test_refits_refuse_kinds_and_starts_that_are_not_there(calls):
-    with pytest.raises(LearningError, match="not known: other seed; known: other seeds, start at"):
+    with pytest.raises(
+        LearningError,
+        match="refits: other seed; choose from other seeds, start at",
+    ):
         kinds_named(["other seed"])
     lat, lon = places()
     given = (np.zeros((N, 2)), None, lat, lon)

@@ -108,7 +108,7 @@ def test_page_needs_nothing_else(page, study):
 def test_figures_are_whole_and_described(page, study):
     images = page.all("img")
     drawn = dict(saved_figures(study / "figures"))
-    assert len(images) == len(drawn) == 13
+    assert len(images) == len(drawn) == 15
     assert {i["alt"] for i in images} == {f.title for f in drawn.values()}
     for image in images:
         data = base64.b64decode(image["src"].split(",")[1])
@@ -456,7 +456,7 @@ def test_in_a_browser(study, tmp_path):
         pytest.skip("chromium and chromedriver are not installed")
     found = tool.examine(study / "report.html")
     assert tool.faults(found) == []
-    assert found["390"]["images"] == 13
+    assert found["390"]["images"] == 15
     spoilt = (study / "report.html").read_text().replace("<main>", (
         '<main><img alt="x" src="http://127.0.0.1:9/x.png"><p style="width:2000px">wide</p>'
     ))  # fmt: skip

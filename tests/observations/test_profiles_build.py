@@ -151,7 +151,7 @@ def test_a_row_without_identifier_is_refused(csv_settings):
 
 def test_a_folder_that_cannot_be_made(tmp_path, csv_settings):
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(FileError, match=r"writing failed .*nothing was kept"):
+    with pytest.raises(FileError, match=r"writing failed .*nothing was written"):
         build(csv_settings(LINES), tmp_path / "out")
 
 

@@ -58,7 +58,7 @@ class EndToEndSettings(LearningSettings):
     learning_rate: float = 6e-3
     weight_decay: float = 0.5
     batch_size: int = 1024
-    epochs: int = 12
+    epochs: int = 24
     patience: int | None = None
     validation_share: float = 0.0
     tuning_epochs: int = 0
