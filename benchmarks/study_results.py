@@ -51,8 +51,8 @@ def table(frame: pd.DataFrame, digits: int = 2) -> list[str]:
 def from_posteriors(run: Path, models: list[str]) -> list[str]:
     """Skill of networks that learnt from posteriors."""
     text = ["Networks that learnt from posteriors, cross-validation in 5 folds of blocks of 5 "
-            "degrees; log: natural logarithms; site: medians over sites. `assimilated` has seen the "
-            "profiles.", ""]  # fmt: skip
+            "degrees; log: natural logarithms; site: medians over sites. `assimilated` has seen "
+            "the profiles.", ""]  # fmt: skip
     for model in models:
         folder = RunFolder(run).network(model)
         skill = pd.read_csv(folder / "skill_carbon.csv")
