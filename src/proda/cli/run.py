@@ -158,12 +158,15 @@ def run_and_print(
         def told(done: float, total: float, unit: str) -> None:
             bar.update(task, completed=done, total=total, description=f"{now[0]} ({unit})")
 
+        def part(what: str) -> None:
+            bar.reset(task, description=f"{now[0]} ({what})", total=None)
+
         def warn(text: str) -> None:
             errors.print(text, style="yellow", highlight=False, soft_wrap=True)
 
         try:
             record = run_study(settings, folder, only=only, start=start, until=until,
-                               control=control, reporter=Reporter(told, warn),
+                               control=control, reporter=Reporter(told, warn, part),
                                begin=begin)  # fmt: skip
         except Stopped:
             bar.stop()

@@ -92,6 +92,7 @@ def training(context: Context, *, model: str) -> str:
 
     def stage(what: str) -> None:
         units[0] = what
+        context.reporter.part(what)
 
     result = train_network(
         place.kept(model), place.covariates, place.network(model),
@@ -119,6 +120,7 @@ def end_to_end(context: Context, *, model: str) -> str:
 
     def stage(what: str) -> None:
         units[0] = what
+        context.reporter.part(what)
 
     place.end_to_end(model).parent.mkdir(parents=True, exist_ok=True)
     result = train_end_to_end(

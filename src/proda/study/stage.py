@@ -19,6 +19,8 @@ class Reporter:
     """Called with what is done, how much there is, and in which unit."""
     warn: Callable[[str], None] = lambda _: None
     """Called with what the user should look at."""
+    part: Callable[[str], None] = lambda _: None
+    """Called with what a stage begins that is not counted."""
 
     def steps(self, unit: str) -> Callable[[float, float], None]:
         """Return a callback of two numbers that counts in a unit."""
