@@ -101,6 +101,14 @@ def _wide(table: pd.DataFrame) -> list[str]:
     ]  # fmt: skip
 
 
+def _validation(trained: xr.Dataset) -> str:
+    loss, lost = trained["validation_loss"], trained["lost"]
+    if not np.isfinite(loss).any():
+        return "no validation sites."
+    return (f"validation loss {float(loss.min()):.3f} to {float(loss.max()):.3f}, at most "
+            f"{float(lost.max()):.1%} of the validation sites without a steady state.")  # fmt: skip
+
+
 def report(given: argparse.Namespace, found: dict[str, xr.Dataset]) -> None:
     """Write tables, figure and report."""
     first, second = found.values()
@@ -120,9 +128,7 @@ def report(given: argparse.Namespace, found: dict[str, xr.Dataset]) -> None:
         lines.append(
             f"{model}: {trained.sizes['refit']} refits of {data.attrs['sites']:,} sites, "
             f"{data.sizes['cell']:,} cells, {float(data.attrs.get('seconds', np.nan)):.0f} s; "
-            f"validation loss {float(trained['validation_loss'].min()):.3f} to "
-            f"{float(trained['validation_loss'].max()):.3f}, at most "
-            f"{float(trained['lost'].max()):.1%} of the validation sites without a steady state. "
+            f"{_validation(trained)} "
             f"Settings: {data.attrs['settings']}."
         )  # fmt: skip
         lines.append("")
