@@ -29,7 +29,6 @@ min_nse = -1e9
 route = "both"
 end_to_end = { members = 1, hidden = [8], epochs = 1, constant_epochs = 1, folds = 0 }
 """
-pytestmark = pytest.mark.xdist_group("study")
 
 
 def settings_with(models: str, route: str = "both") -> str:

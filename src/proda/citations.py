@@ -19,7 +19,7 @@ import pandas as pd
 from proda import cf, files
 from proda.errors import FileError, ProdaError
 from proda.inference.samplers.registry import SAMPLERS
-from proda.layout import RunFolder
+from proda.layout import TRAINING, RunFolder
 from proda.models.registry import load_model
 from proda.observations.readers import AnySource
 from proda.references import STUDY, Reference, bibliography, cited
@@ -143,7 +143,7 @@ def _found(folder: Path) -> Iterator[tuple[str, str, str]]:
         settings = files.read_json(path)["settings"]
         yield from _of_model(settings["model"], settings["variant"])
         yield from _of_sampler(settings["sampler"])
-    for path in _files(folder, "train.json"):
+    for path in _files(folder, TRAINING):
         about = files.read_json(path)
         yield from _of_model(about["model"], about["variant"])
     for path in _files(folder, "summary.json"):

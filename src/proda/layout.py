@@ -7,6 +7,10 @@ from pathlib import Path
 
 DEFAULT_MAP = "default.nc"
 """Map with default parameters, in the folder of a model."""
+SUMMARY = "summary.nc"
+"""Summary of an assimilation, in its folder: there once the assimilation is complete."""
+TRAINING = "train.json"
+"""How networks were trained, in their folder."""
 MAP = "maps.nc"
 """Map with the parameters of the networks that learnt from posteriors."""
 END_TO_END_MAP = "end_to_end/maps.nc"
@@ -76,7 +80,7 @@ class RunFolder:
 
     def summary(self, model: str) -> Path:
         """Statistics of the assimilated sites; written when the assimilation is finished."""
-        return self.assimilation(model) / "summary.nc"
+        return self.assimilation(model) / SUMMARY
 
     def diagnosis(self, model: str) -> Path:
         """Folder of what `proda diagnose` writes."""

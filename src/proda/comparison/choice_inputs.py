@@ -19,11 +19,9 @@ from proda.comparison.inputs import (
 from proda.errors import ComparisonError, FileError
 from proda.inference.assessment import assess
 from proda.inference.diagnostics.filter import Filter
-from proda.layout import RunFolder
+from proda.layout import SUMMARY, RunFolder
 from proda.learning.store import HEADER
 from proda.learning.unseen_file import UNSEEN
-
-SUMMARY = "summary.nc"
 
 
 def open_choice(

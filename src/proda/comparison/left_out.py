@@ -19,13 +19,13 @@ from scipy import stats
 
 from proda import files
 from proda.comparison.inputs import END_TO_END, ROUTES, OpenedModel
-from proda.comparison.model_choice import DEPTHS, Choice, Scores, blocks_of
+from proda.comparison.model_choice import Choice, Scores, blocks_of
 from proda.comparison.preference import climate_of
 from proda.comparison.stacking import groups_of_blocks
 from proda.errors import ComparisonError
 from proda.learning import from_posteriors as of_posteriors
 from proda.learning import through_model as through
-from proda.learning.carbon import ASSIMILATED, MEMBERS
+from proda.learning.carbon import ASSIMILATED, MEMBERS, depth_names
 from proda.learning.carbon_baselines import BASELINES
 from proda.learning.carbon_loss import DEGREES
 from proda.learning.conformal import LEAST, depth_classes
@@ -232,15 +232,12 @@ def _places(site: pd.Series, table: pd.DataFrame, places: pd.DataFrame | None) -
 def _groups(
     place: pd.DataFrame, depth: np.ndarray, covariates: pd.DataFrame | None
 ) -> pd.DataFrame:
-    names = np.full(len(depth), "unknown", object)
-    for name, low, high in DEPTHS:
-        names[(depth >= low) & (depth < high)] = name
     if np.isfinite(place["latitude"]).all():
         sites = place.set_index("site").to_xarray()
         groups = climate_of(sites, covariates).reset_index(drop=True)
     else:
         groups = pd.DataFrame(index=place.index)
-    return groups.assign(depth=names)
+    return groups.assign(depth=depth_names(depth))
 
 
 def skill_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from proda.comparison.preference import ALL, climate_of, kept_sites, not_compara
 from proda.comparison.stacking import groups_of_blocks, jackknife_error, stacking_weights
 from proda.inference.assessment import MAX_PARETO_K
 from proda.latitude import BANDS
+from proda.learning.carbon import DEPTHS
 from proda.learning.splits import blocks
 
 LOG_EVIDENCE, PSIS_LOO = "log evidence", "PSIS-LOO"
@@ -26,8 +27,6 @@ BLOCK = 5.0
 """Sites of one block of this many degrees count as one in standard errors."""
 FEWEST = 10
 """Sites that a zone needs for stacking weights of its own."""
-DEPTHS = (("0-30 cm", 0.0, 0.3), ("30-100 cm", 0.3, 1.0), ("> 100 cm", 1.0, np.inf))
-"""Classes of depth, by the middle of the layer, m."""
 
 EVIDENCE_COLUMNS = (
     "measure", "model", "grouping", "zone", "sites", "total", "mean", "difference",

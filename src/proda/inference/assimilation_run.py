@@ -40,6 +40,7 @@ from proda.inference.sampling import Problem
 from proda.inference.sites import padded_layers
 from proda.inference.summary import join
 from proda.inference.target import sampled_rows
+from proda.layout import SUMMARY
 from proda.locks import locked
 from proda.models.outside import provenance
 from proda.observations.summary import checksum, read_summary
@@ -337,7 +338,7 @@ class Run:
     @property
     def complete(self) -> bool:
         """Whether the results of all sites are there."""
-        return (self.folder / "summary.nc").is_file()
+        return (self.folder / SUMMARY).is_file()
 
     def assemble(self) -> None:
         """Join all blocks to posterior.zarr and summary.nc, then remove them.
@@ -370,7 +371,7 @@ class Run:
         finally:
             for part in parts:
                 part.close()
-        files.write_netcdf(self._described(join(rest)), self.folder / "summary.nc")
+        files.write_netcdf(self._described(join(rest)), self.folder / SUMMARY)
         self.remove_blocks()
 
     def remove_blocks(self) -> None:
@@ -613,7 +614,7 @@ def _left_by_another_run(folder: Path) -> str | None:
     """Return a result in a folder without run.json: it would pass for one of a new run."""
     blocks = folder / "blocks"
     inside = sorted(blocks.iterdir()) if blocks.is_dir() else []
-    found = [p for p in (folder / "summary.nc", folder / "posterior.zarr", *inside) if p.exists()]
+    found = [p for p in (folder / SUMMARY, folder / "posterior.zarr", *inside) if p.exists()]
     return found[0].relative_to(folder).as_posix() if found else None
 
 
@@ -652,7 +653,7 @@ def open_posterior(folder: str | os.PathLike[str]) -> tuple[xr.Dataset, xr.Datas
             f"{run.folder}: {done} of {len(run.blocks)} blocks are done; resume with "
             f"`proda assimilate --resume {run.folder}`."
         )
-    path = run.folder / "summary.nc"
+    path = run.folder / SUMMARY
     with files.open_netcdf(path, result=True) as opened:
         summary = files.load(opened, path)
     check_dataset_sites(summary, path, AssimilationError)

@@ -56,9 +56,10 @@ class AssimilationSettings(SettingsTable):
     @model_serializer(mode="wrap")
     def _without_origin(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out where a model came from if it is one of ours."""
+        from proda.models.outside import CHECKSUM, SOURCE
+
         values = serialize(self)
-        own = ("model_source", "model_checksum")
-        return {name: value for name, value in values.items() if value != "" or name not in own}
+        return {k: v for k, v in values.items() if v != "" or k not in (SOURCE, CHECKSUM)}
 
     def build_model(self, made: str = "the assimilation") -> SoilModel:
         """Return the model.

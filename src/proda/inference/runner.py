@@ -25,6 +25,7 @@ from proda.inference.assimilation_run import Block, Run
 from proda.inference.batch import Control, Stopped, pad, run_batch
 from proda.inference.sites import assemble
 from proda.inference.summary import join
+from proda.layout import SUMMARY
 from proda.locks import locked
 from proda.machine import cores, private_cache, remove_unused
 from proda.termination import between_steps, end_with_parent, watch
@@ -182,7 +183,7 @@ def at_work(run: Run, accept_versions: bool = False) -> Iterator[bool]:
         yield False
         return
     with locked(run.folder, "run", AssimilationError):
-        if (run.folder / "summary.nc").is_file():  # made by the process that held it until now
+        if (run.folder / SUMMARY).is_file():  # made by the process that held it until now
             yield False
             return
         run.check_versions(accept=accept_versions)
@@ -321,8 +322,7 @@ def _in_processes(
         except BrokenProcessPool as error:
             raise AssimilationError(
                 f"{run.folder}: a worker process died (killed, or out of memory). Its finished "
-                "work "
-                f"is kept; resume with `proda assimilate --resume {run.folder}`."
+                f"work is kept; resume with `proda assimilate --resume {run.folder}`."
             ) from error
         except BaseException:
             # Every process writes its checkpoint before the pool closes.

@@ -17,6 +17,7 @@ from proda.default_b import b_where_needed
 from proda.errors import LearningError
 from proda.files import load, open_netcdf
 from proda.latitude import BOTH_HEMISPHERES
+from proda.layout import SUMMARY
 from proda.learning.layers import SiteLayers
 from proda.learning.metrics import skill_of_rows
 from proda.models.model import Reason
@@ -118,7 +119,7 @@ def assimilated_carbon(layers: SiteLayers, run: str | os.PathLike[str]) -> Model
     LearningError
         If the run has not these sites with these layers.
     """
-    path = Path(run) / "summary.nc"
+    path = Path(run) / SUMMARY
     with open_netcdf(path, result=True) as opened:
         summary = load(opened[["row_site", "row_upper", "row_lower", "row_modelled"]], path)
     table = pd.DataFrame({name: summary[name].to_numpy() for name in summary.data_vars})
@@ -152,7 +153,7 @@ def groups_of(layers: SiteLayers, covariates: pd.DataFrame) -> dict[str, np.ndar
     middle, latitude = 0.5 * (p.upper + p.lower), np.abs(p.latitude)[layers.row_site]
     groups = {
         "all": np.full(len(middle), "all", object),
-        "depth": _classes(middle, DEPTHS),
+        "depth": depth_names(middle),
         "zone": _classes(latitude, BOTH_HEMISPHERES),
     }
     if "koppen_class" in covariates:
@@ -194,6 +195,11 @@ def carbon_skill(
                 )
                 rows.append({"method": method, "by": by, "group": group, **found})
     return pd.DataFrame(rows)
+
+
+def depth_names(middle: Float[np.ndarray, " row"]) -> np.ndarray:
+    """Return the name of the class of depth (:data:`DEPTHS`) of each layer's middle, m."""
+    return _classes(middle, DEPTHS)
 
 
 def _classes(values: np.ndarray, classes: tuple[tuple[str, float, float], ...]) -> np.ndarray:

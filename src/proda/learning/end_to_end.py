@@ -183,6 +183,12 @@ def error_scale(trained: Trained) -> Float[np.ndarray, "run depth_class"]:
     return np.exp(trained.extra.astype(float))
 
 
+def named(share: Float[np.ndarray, " parameter"], model: SoilModel) -> dict[str, float]:
+    """Return one set of shares of the prior range in physical units, by parameter."""
+    values = physical(share, model).tolist()
+    return {row.name: value for row, value in zip(model.rows, values, strict=True)}
+
+
 def physical(
     share: Float[np.ndarray, "... parameter"], model: SoilModel
 ) -> Float[np.ndarray, "... parameter"]:

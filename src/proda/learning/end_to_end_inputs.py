@@ -14,7 +14,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from proda.learning.carbon_sites import CarbonSites
-from proda.learning.end_to_end import physical
+from proda.learning.end_to_end import named
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.features import Features, Missing, fit_features
 from proda.learning.forcing_inputs import beside, response
@@ -40,12 +40,15 @@ class EndToEndInputs:
 
     def of(self, fold: int) -> Float[np.ndarray, "site input"]:
         """Return the inputs of networks that have not seen this fold."""
-        return self.by_fold[self.folds.index(fold) if len(self.by_fold) > 1 else 0]
+        return self.by_fold[self._entry(fold)]
 
     def own(self, fold: Int[np.ndarray, " site"]) -> Float[np.ndarray, "site input"]:
         """Return the inputs of each site by the constant that has not seen its fold."""
-        rows = np.array([self.folds.index(f) for f in fold.tolist()])
-        return self.by_fold[rows if len(self.by_fold) > 1 else 0 * rows, np.arange(len(fold))]
+        entry = np.array([self._entry(f) for f in fold.tolist()])
+        return self.by_fold[entry, np.arange(len(fold))]
+
+    def _entry(self, fold: int) -> int:
+        return self.folds.index(fold) if len(self.by_fold) > 1 else 0
 
 
 def with_covariates(
@@ -84,7 +87,6 @@ def end_to_end_inputs(
         If a covariate has a name of the forcing's inputs.
     """
     network, layers = settings.network(), sites.layers
-    names = [row.name for row in layers.model.rows]
     folds = tuple(sorted(constants))
     first = NO_FOLD if NO_FOLD in constants else folds[0]
     if settings.forcing_inputs == "summary":
@@ -92,10 +94,7 @@ def end_to_end_inputs(
         features = fit_features(table, network.scaling, network.categories)
         inputs = features.encode(table, missing).inputs[None]
         return EndToEndInputs(features, table, folds, inputs, None)
-    values = {
-        fold: dict(zip(names, physical(share, layers.model).tolist(), strict=True))
-        for fold, share in constants.items()
-    }
+    values = {fold: named(share, layers.model) for fold, share in constants.items()}
     tables = {
         fold: beside(sites.table, response(layers.forcing, layers.model, values[fold]))
         for fold in folds

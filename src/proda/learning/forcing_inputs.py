@@ -54,14 +54,10 @@ def response(forcing: Forcing, model: SoilModel, values: Mapping[str, float]) ->
     carbon = np.where(feasible[:, None], np.take_along_axis(carbon, layer, axis=1), 0.0)
     logs = np.log(np.maximum(carbon, LEAST))
     node = np.log(forcing.grid.node)
-    columns = {}
-    for depth in DEPTHS:
-        upper = int(np.searchsorted(node, np.log(depth), side="right")) - 1
-        share = (np.log(depth) - node[upper]) / (node[upper + 1] - node[upper])
-        columns[f"{RESPONSE}{round(100 * depth)}cm"] = (1.0 - share) * logs[
-            :, upper
-        ] + share * logs[:, upper + 1]
-    return pd.DataFrame(columns)
+    return pd.DataFrame({
+        f"{RESPONSE}{round(100 * depth)}cm": forcing_summary.at_depth(np.log(depth), logs, node)
+        for depth in DEPTHS
+    })  # fmt: skip
 
 
 def needs_forcing(names: Iterable[str]) -> bool:

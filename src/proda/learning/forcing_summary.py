@@ -60,8 +60,8 @@ def forcing_summary(forcing: Forcing) -> pd.DataFrame:
     water = (forcing.w_scalar * forcing.o_scalar).mean(axis=2)
     for depth in DEPTHS:
         label = f"{round(100 * depth)}cm"
-        columns[f"temperature_{label}"] = _at(depth, warmth, grid.node)
-        columns[f"water_{label}"] = _at(depth, water, grid.node)
+        columns[f"temperature_{label}"] = at_depth(depth, warmth, grid.node)
+        columns[f"water_{label}"] = at_depth(depth, water, grid.node)
     top = grid.interface <= EXCHANGE_DEPTH
     weight = grid.thickness[top] / grid.thickness[top].sum()
     columns["oxygen"] = forcing.o_scalar.mean(axis=2)[:, top] @ weight
@@ -76,8 +76,8 @@ def forcing_summary(forcing: Forcing) -> pd.DataFrame:
     return pd.DataFrame({PREFIX + name: values for name, values in columns.items()})
 
 
-def _at(depth: float, values: np.ndarray, node: np.ndarray) -> np.ndarray:
-    """Return values (site, layer) at a depth, linear between the nodes."""
+def at_depth(depth: float, values: np.ndarray, node: np.ndarray) -> np.ndarray:
+    """Return values (site, layer) at a depth, linear between the nodes; any measure of depth."""
     upper = int(np.searchsorted(node, depth, side="right")) - 1
     share = (depth - node[upper]) / (node[upper + 1] - node[upper])
     return np.asarray((1.0 - share) * values[:, upper] + share * values[:, upper + 1])

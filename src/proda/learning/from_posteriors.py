@@ -18,6 +18,7 @@ import xarray as xr
 from proda import files
 from proda.errors import LearningError
 from proda.inference.assimilation_run import open_posterior
+from proda.layout import TRAINING
 from proda.learning.carbon import (
     ASSIMILATED,
     DEFAULT,
@@ -46,7 +47,7 @@ from proda.validation_settings import FOLDS, FROM_POSTERIORS, TREES
 
 BASELINES = ("mean", "nearest_site", "random_forest")
 SKILL_PARAMETERS, SKILL_CARBON = "skill_parameters.csv", "skill_carbon.csv"
-IMPORTANCE, CURVE, HELD_OUT, TRAIN = "importance.csv", "curve.csv", "held_out.nc", "train.json"
+IMPORTANCE, CURVE, HELD_OUT = "importance.csv", "curve.csv", "held_out.nc"
 CURVE_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
 """Sizes of the learning curve, as shares of what the smallest fold leaves to train on."""
 
@@ -330,4 +331,4 @@ def _write(result: TrainingResult, header: dict[str, Any], folder: Path) -> None
         files.write_netcdf(result.held_out, folder / HELD_OUT)
     if result.residuals is not None:
         write_residuals(result.residuals, folder)
-    (folder / TRAIN).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
+    (folder / TRAINING).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")

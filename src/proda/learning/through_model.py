@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 
 from proda import files
 from proda.errors import LearningError
+from proda.layout import TRAINING
 from proda.learning import carbon_baselines
 from proda.learning.applicability import fit_range
 from proda.learning.archive import write_archive
@@ -36,6 +37,7 @@ from proda.learning.end_to_end import (
     default_share,
     error_scale,
     fit_constants,
+    named,
     physical,
     problem_of,
     starts_of,
@@ -66,7 +68,7 @@ from proda.validation_settings import END_TO_END, FOLDS, SPLIT, Split
 NETWORK, CONSTANT, DEFAULT = "network", "constant", "default"
 RESIDUAL = "network_and_residual"
 """The network's carbon, and gradient boosting of what it leaves."""
-BASELINE_FILE, TRAIN = "baselines.npz", "train.json"
+BASELINE_FILE = "baselines.npz"
 SKILL, HELD_OUT, LEFT_OUT = "skill_carbon.csv", "held_out.parquet", "left_out.csv"
 
 
@@ -178,8 +180,7 @@ def train_end_to_end(
         np.array([row.upper for row in sites.layers.model.rows]), network_settings, len(sites),
         whole.table(), inputs.reference, provenance(sites.layers.model),
     )  # fmt: skip
-    constant = physical(of_fold[NO_FOLD], sites.layers.model)
-    values = dict(zip(names, constant.tolist(), strict=True))
+    values = named(of_fold[NO_FOLD], sites.layers.model)
     scale = np.exp(np.log(error_scale(whole)).mean(axis=0))
     tell("methods without a soil model")
     fitted = [_fit(name, sites, inputs.of(NO_FOLD), settings) for name in baselines]
@@ -214,7 +215,7 @@ def train_end_to_end(
     def beside(folder: Path) -> None:
         write_unseen(folder, values, scale.tolist(),
                      {name: one.as_dict() for name, one in intervals.items()})  # fmt: skip
-        (folder / TRAIN).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
+        (folder / TRAINING).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
         write_archive(folder / BASELINE_FILE, {"kind": "baselines"},
                       carbon_baselines.as_arrays(fitted))  # fmt: skip
         if left is not None:

@@ -60,8 +60,7 @@ def diagnose(
     except (EOFError, zlib.error, gzip.BadGzipFile, OSError) as broken:
         raise FileError(
             f"{path}, line {number}, column 1 ({header[0]}): the compressed data end or are "
-            "damaged "
-            f"after this line ({broken}). The file is truncated or damaged; copy it again."
+            f"damaged after this line ({broken}). The file is truncated or damaged; copy it again."
         ) from broken
     except FileError as fault:
         raise fault if str(path) in str(fault) else FileError(f"{path}, {fault}") from fault

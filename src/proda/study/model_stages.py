@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from proda.files import whole_folder
@@ -14,6 +15,7 @@ from proda.inference.cluster_settings import client_from, read_cluster
 from proda.inference.runner import AssimilationProgress, processes, total_evaluations, work
 from proda.learning.from_posteriors import train_network
 from proda.learning.through_model import train_end_to_end
+from proda.learning.train import Progress
 from proda.maps.compute import MapResult
 from proda.maps.from_files import map_constant, map_default, map_mean, map_network
 from proda.models.registry import load_model
@@ -84,23 +86,29 @@ def select(context: Context, *, model: str) -> str:
     return f"{kept.sizes['site']:,} of {len(found.sites):,} sites are kept"
 
 
+def _follow(context: Context) -> tuple[Callable[[Progress], None], Callable[[str], None]]:
+    """Return what a training tells its epochs to, and what it tells the parts it begins to."""
+    unit = "epochs"
+
+    def stage(what: str) -> None:
+        nonlocal unit
+        unit = what
+        context.reporter.part(what)
+
+    return lambda p: context.reporter.progress(p.epoch, p.epochs, unit), stage
+
+
 def training(context: Context, *, model: str) -> str:
     """Train, cross-validate and keep a network (`proda train`)."""
     place = context.folder
     settings = place.settings
-    units = [""]
-
-    def stage(what: str) -> None:
-        units[0] = what
-        context.reporter.part(what)
-
+    progress, stage = _follow(context)
     result = train_network(
         place.kept(model), place.covariates, place.network(model),
         settings.training.build(settings.study.seed),
         profiles=place.profiles, forcing=place.sites, assimilation=place.assimilation(model),
         folds=settings.training.folds, curve=settings.training.curve, jobs=processes(),
-        progress=lambda p: context.reporter.progress(p.epoch, p.epochs, units[0] or "epochs"),
-        on_stage=stage,
+        progress=progress, on_stage=stage,
     )  # fmt: skip
     for note in result.notes:
         context.reporter.warn(f"{model}: {note}")
@@ -116,20 +124,14 @@ def end_to_end(context: Context, *, model: str) -> str:
     place = context.folder
     settings, chosen = place.settings, place.settings.learning.end_to_end
     reference = settings.study.reference(model)
-    units = [""]
-
-    def stage(what: str) -> None:
-        units[0] = what
-        context.reporter.part(what)
-
+    progress, stage = _follow(context)
     place.end_to_end(model).parent.mkdir(parents=True, exist_ok=True)
     result = train_end_to_end(
         place.covariates, place.end_to_end(model), profiles=place.profiles, forcing=place.sites,
         model=reference, variant=settings.study.variant,
         settings=chosen.build(settings.study.seed, reference, settings.study.variant),
         folds=chosen.folds, fold_members=chosen.fold_members, split=chosen.split,
-        progress=lambda p: context.reporter.progress(p.epoch, p.epochs, units[0] or "epochs"),
-        on_stage=stage,
+        progress=progress, on_stage=stage,
     )  # fmt: skip
     for name, make in through_figures(result.ensemble.history, result.skill).items():
         save_figure(make(), place.figures, f"{model}_end_to_end_{name}",

@@ -10,7 +10,7 @@ from proda import files
 from proda.comparison.inputs import AFTER, END_TO_END
 from proda.errors import FileError
 from proda.inference.assessment import counts
-from proda.layout import left_out_of
+from proda.layout import TRAINING, left_out_of
 from proda.observations.summary import KEPT, Summary, read_build
 from proda.study.report.assessments import assessment_of
 from proda.study.report.blocks import Block, Notice, Section, Table, Text
@@ -67,13 +67,13 @@ def _sites(study: StudyResults, build: Summary | None) -> list[Block]:
     columns: dict[str, dict[str, int]] = {}
     for model in study.models if END_TO_END in study.routes else ():
         folder = study.end_to_end(model)
-        if not (folder / "train.json").is_file():
+        if not (folder / TRAINING).is_file():
             blocks.append(not_run(f"end-to-end training of {model.upper()}", "count of its sites"))
             continue
         columns[f"{model.upper()}, end to end"] = {
             **dict(shared[:1] if build is not None else ()),
             **{f"end to end: {why}": n for why, n in _reasons(folder / "left_out.csv").items()},
-            "learnt from end to end": _learnt(folder / "train.json"),
+            "learnt from end to end": _learnt(folder / TRAINING),
         }  # fmt: skip
     for model in study.models if AFTER in study.routes else ():
         found = assessment_of(study, model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from proda.comparison.inputs import AFTER, END_TO_END
+from proda.layout import TRAINING
 from proda.plots.training import CAPTIONS, THROUGH_CAPTIONS
 from proda.study.report.blocks import Block, Heading, Notice, Section
 from proda.study.report.missing import not_run
@@ -57,6 +58,6 @@ def _end_to_end(study: StudyResults, model: str) -> Block:
                         f"{name}: {words}")  # fmt: skip
     if table is not None:
         return replace(table, only=("by", "all"), note=NOTE)
-    if (folder / "train.json").is_file():
+    if (folder / TRAINING).is_file():
         return Notice(f"{name}: trained without folds, so there is no table of {words}.")
     return not_run(f"end-to-end training of {model.upper()}", f"table of {words}")
