@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +19,10 @@ from jaxtyping import Float, Int
 
 from proda import files
 from proda.errors import LearningError
-from proda.layout import TRAINING
+from proda.layout import TRAINING, training_of
 from proda.learning import carbon_baselines
 from proda.learning.applicability import fit_range
-from proda.learning.archive import write_archive
+from proda.learning.archive import versions, write_archive
 from proda.learning.boosted_residual import (
     BoostedResidual,
     crossed_residual,
@@ -32,7 +33,6 @@ from proda.learning.calibrated import crossed, intervals_of
 from proda.learning.carbon import default_carbon, held_out_carbon
 from proda.learning.carbon_baselines import BASELINES, Baseline, fit_baseline
 from proda.learning.carbon_sites import CarbonSites, read_carbon_sites
-from proda.learning.checkpoint import versions
 from proda.learning.end_to_end import (
     default_share,
     error_scale,
@@ -47,7 +47,6 @@ from proda.learning.end_to_end_inputs import EndToEndInputs, end_to_end_inputs, 
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.ensemble import Ensemble, predict_members
 from proda.learning.features import Missing
-from proda.learning.from_posteriors import training_checkpoints
 from proda.learning.splits import NO_FOLD, plan, random_folds, spatial_folds
 from proda.learning.store import save_ensemble
 from proda.learning.train import Progress, Trained
@@ -106,7 +105,7 @@ def train_end_to_end(
 ) -> ThroughResult:
     """Train networks through the soil model on all profiles, and judge them by places left out.
 
-    An interrupted call resumes from its checkpoint, a hidden file beside `network`, when it is
+    An interrupted call resumes from its checkpoint, a hidden folder beside `network`, when it is
     repeated with the same data and settings.
 
     Parameters
@@ -167,7 +166,7 @@ def train_end_to_end(
     starts = starts_of(design, of_fold, default, settings)
     inputs = end_to_end_inputs(sites, of_fold, settings, missing)
     tell("training")
-    checkpoint = training_checkpoints(target)[0]
+    checkpoint = training_of(target)
     trained = train_through(inputs.by_fold, problem, starts, design, settings, checkpoint, progress)
     del problem
     runs = np.flatnonzero(design.fold == NO_FOLD)
@@ -227,7 +226,7 @@ def train_end_to_end(
 
     tell("writing")
     save_ensemble(ensemble, target, beside)
-    checkpoint.unlink(missing_ok=True)
+    shutil.rmtree(checkpoint, ignore_errors=True)
     return result
 
 
