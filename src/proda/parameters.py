@@ -68,14 +68,34 @@ class Parameter:
         return self.physical_lower, self.physical_upper
 
 
-def fraction(name: str, symbol: str, lower: float, upper: float, default: float,
-             component: Component, meaning: str, source: str, *, layered: bool = False,
-             inside: bool = False) -> Parameter:  # fmt: skip
+def fraction(
+    name: str,
+    symbol: str,
+    lower: float,
+    upper: float,
+    default: float,
+    component: Component,
+    meaning: str,
+    source: str,
+    *,
+    layered: bool = False,
+    inside: bool = False,
+) -> Parameter:
     """Return the row of a unitless share, which has no meaning outside 0-1."""
     return Parameter(
-        name, symbol, "1", lower, upper, default, component, meaning, source,
-        physical_upper=1.0, layered=layered, inside=inside,
-    )  # fmt: skip
+        name,
+        symbol,
+        "1",
+        lower,
+        upper,
+        default,
+        component,
+        meaning,
+        source,
+        physical_upper=1.0,
+        layered=layered,
+        inside=inside,
+    )
 
 
 def table(rows: Iterable[Parameter]) -> pd.DataFrame:
