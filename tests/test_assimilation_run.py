@@ -47,8 +47,13 @@ class World:
     summary: xr.Dataset
 
     def run(self, folder: Path, **changes) -> Run:
-        given = {"settings": SETTINGS, "profiles": self.profiles, "forcing": self.forcing,
-                 "width": WIDTH, "block_size": WIDTH} | changes  # fmt: skip
+        given = {
+            "settings": SETTINGS,
+            "profiles": self.profiles,
+            "forcing": self.forcing,
+            "width": WIDTH,
+            "block_size": WIDTH,
+        } | changes
         return create(folder, **given)
 
     def check(self, run: Run) -> None:
@@ -159,8 +164,10 @@ def test_killed_at_some_point(world, tmp_path):
     run = world.run(tmp_path / "run", block_size=1)
     with subprocess.Popen(
         [sys.executable, "-c", _SCRIPT, str(run.folder)],
-        env=os.environ | {"XLA_FLAGS": one_thread_flags()}, stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+        env=os.environ | {"XLA_FLAGS": one_thread_flags()},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdout is not None
         while process.stdout.readline() not in ("3\n", ""):
             pass

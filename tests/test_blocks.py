@@ -179,9 +179,12 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_or_interrupted_it_resumes_bit_for_bit(tmp_path, how):
     with subprocess.Popen(
-        [sys.executable, "-c", _SCRIPT, str(tmp_path)], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1],
-    ) as process:  # fmt: skip
+        [sys.executable, "-c", _SCRIPT, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline().strip().isdigit()
         process.send_signal(how)

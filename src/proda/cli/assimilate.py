@@ -110,10 +110,17 @@ def assimilate(
                 "Give the profiles, the forcing and a new folder, or pass --resume FOLDER."
             )
         settings = check(
-            model=model, variant=variant, sampler=sampler, options=_options(option or []),
-            likelihood=likelihood, error_sd=_error_sd(error_sd), operator=operator, chains=chains,
-            draws=draws, seed=seed,
-        )  # fmt: skip
+            model=model,
+            variant=variant,
+            sampler=sampler,
+            options=_options(option or []),
+            likelihood=likelihood,
+            error_sd=_error_sd(error_sd),
+            operator=operator,
+            chains=chains,
+            draws=draws,
+            seed=seed,
+        )
         if dry_run:
             _dry_run(settings, profiles, forcing, sites)
             return
@@ -155,9 +162,17 @@ def _refuse_other_settings(context: typer.Context, run: Run) -> None:
     settings, about, asked = run.settings, run.description, context.params
     held: dict[str, Any] = {
         name: getattr(settings, name)
-        for name in ("model", "variant", "sampler", "likelihood", "operator", "chains", "draws",
-                     "seed")
-    } | {"sites": about.n_sites, "block_size": about.block_size, "dry_run": False}  # fmt: skip
+        for name in (
+            "model",
+            "variant",
+            "sampler",
+            "likelihood",
+            "operator",
+            "chains",
+            "draws",
+            "seed",
+        )
+    } | {"sites": about.n_sites, "block_size": about.block_size, "dry_run": False}
     differ = [
         (f"--{name.replace('_', '-')} {asked[name]}", value)
         for name, value in held.items()
@@ -238,8 +253,9 @@ def _work(
             console.print(
                 f"Stopped as requested, {n_done[0]:,} of {run.description.n_sites:,} sites done. "
                 f"{again}",
-                highlight=False, soft_wrap=True,
-            )  # fmt: skip
+                highlight=False,
+                soft_wrap=True,
+            )
             sys.exit(STOPPED)
         except KeyboardInterrupt:
             bar.stop()
@@ -281,8 +297,10 @@ def _summary(run: Run) -> None:
     label = "" if run.problem.sampler.exact else " (NOT a posterior: published sampler)"
     print_table(
         f"{run.settings.model} ({run.settings.variant}) at its sites{label}",
-        ["", "sites", "%"], rows, right=(1, 2),
-    )  # fmt: skip
+        ["", "sites", "%"],
+        rows,
+        right=(1, 2),
+    )
     smallest = found["ess_bulk"].min("parameter").to_numpy()
     if np.isfinite(smallest).any():
         console.print(

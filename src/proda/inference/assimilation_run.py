@@ -312,10 +312,14 @@ class Run:
             for number in self.blocks
         ]
         try:
-            draws = xr.concat([p[drawn] for p in parts], dim="site", join="exact",
-                              coords="minimal", compat="override")  # fmt: skip
-            chunks = {"site": self.description.block_size, "chain": -1, "draw": -1,
-                      "parameter": -1}  # fmt: skip
+            draws = xr.concat(
+                [p[drawn] for p in parts],
+                dim="site",
+                join="exact",
+                coords="minimal",
+                compat="override",
+            )
+            chunks = {"site": self.description.block_size, "chain": -1, "draw": -1, "parameter": -1}
             # In this process, even where a client of a cluster is Dask's default.
             with dask.config.set(scheduler="threads"):
                 files.write_zarr(
@@ -347,9 +351,10 @@ class Run:
             settings=self.settings.model_dump_json(),
             forcing=self.places["forcing"],
             profiles=self.places["profiles"],
-            is_posterior="yes" if exact else
-            "NO: annealed draws of the published sampler, for comparison only",
-        )  # fmt: skip
+            is_posterior="yes"
+            if exact
+            else "NO: annealed draws of the published sampler, for comparison only",
+        )
         if others := self.other_versions:
             dataset.attrs["also_run_with"] = json.dumps(others)
         for name, (unit, meaning) in _MEANING.items():

@@ -57,8 +57,9 @@ def run_batch(
         )
         state = _strongly_typed(state)
         if not warming:
-            draws.append((np.asarray(new.u), np.asarray(new.log_likelihood),
-                          np.asarray(new.acceptance)))  # fmt: skip
+            draws.append(
+                (np.asarray(new.u), np.asarray(new.log_likelihood), np.asarray(new.acceptance))
+            )
         # Not call upon call without waiting: Ctrl-C is heeded in between.
         jax.block_until_ready(state)  # type: ignore[no-untyped-call]
     u, log_likelihood, acceptance = (np.concatenate(parts) for parts in zip(*draws, strict=True))

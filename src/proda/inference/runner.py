@@ -103,10 +103,13 @@ class AssimilationJob(Job):
             prepared = assemble(profiles, run.forcing_of(index), run.settings.operator)
             parts.append(
                 run_batch(
-                    run.problem, run.settings.seed, run.settings.chains, profiles,
+                    run.problem,
+                    run.settings.seed,
+                    run.settings.chains,
+                    profiles,
                     pad(prepared, width),
                 )
-            )  # fmt: skip
+            )
         found = join(parts)
         run.store.write(number, lambda path: files.write_netcdf(found, path))
 

@@ -74,9 +74,14 @@ class Trained:
         """Return some of the runs."""
         networks, extra = jax.tree.map(lambda leaf: leaf[runs], (self.networks, self.extra))
         return Trained(
-            networks, extra, self.plan.select(runs), self.history[:, runs], self.best_epoch[runs],
-            self.best_loss[runs], self.stage,
-        )  # fmt: skip
+            networks,
+            extra,
+            self.plan.select(runs),
+            self.history[:, runs],
+            self.best_epoch[runs],
+            self.best_loss[runs],
+            self.stage,
+        )
 
     def table(self) -> pd.DataFrame:
         """Losses as a table: member, stage, epoch, training_loss, validation_loss, kept, lost.
@@ -88,12 +93,13 @@ class Trained:
         for run, member in enumerate(self.plan.member):
             ran = np.flatnonzero(np.isfinite(self.history[:, run, :2]).any(axis=1))
             columns = {
-                "member": int(member), "stage": self.stage,
+                "member": int(member),
+                "stage": self.stage,
                 "epoch": ran + (self.stage != CARBON),
                 "training_loss": self.history[ran, run, 0],
                 "validation_loss": self.history[ran, run, 1],
                 "kept": ran == self.best_epoch[run],
-            }  # fmt: skip
+            }
             if self.stage != PARAMETERS:
                 columns["lost"] = self.history[ran, run, 2]
             parts.append(pd.DataFrame(columns))
@@ -159,14 +165,25 @@ def train(
         if on_progress is not None:
             last = np.asarray(state.history)[int(state.epoch) - 1]
             on_progress(
-                Progress(int(state.epoch) - recipe.from_start, recipe.epochs, last[:, 0],
-                         last[:, 1], np.asarray(state.stopped), stage)
-            )  # fmt: skip
+                Progress(
+                    int(state.epoch) - recipe.from_start,
+                    recipe.epochs,
+                    last[:, 0],
+                    last[:, 1],
+                    np.asarray(state.stopped),
+                    stage,
+                )
+            )
     best = jax.tree.map(np.asarray, state.best)
     return Trained(
-        best.network, best.extra, plan, np.asarray(state.history)[: int(state.epoch)],
-        np.asarray(state.best_epoch), np.asarray(state.best_loss), stage,
-    )  # fmt: skip
+        best.network,
+        best.extra,
+        plan,
+        np.asarray(state.history)[: int(state.epoch)],
+        np.asarray(state.best_epoch),
+        np.asarray(state.best_loss),
+        stage,
+    )
 
 
 def _identity(
@@ -175,12 +192,13 @@ def _identity(
     """Return what a checkpoint must agree with, by name."""
     return {
         **data,
-        "training and validation sites": digest(plan.train, plan.validation, plan.fold,
-                                                plan.member),
+        "training and validation sites": digest(
+            plan.train, plan.validation, plan.fold, plan.member
+        ),
         "form of the checkpoint": FORM,
         "versions": versions(),
         **{f"setting {name}": value for name, value in settings.as_dict().items()},
-    }  # fmt: skip
+    }
 
 
 def _write_latest(store: BlockStore, state: State) -> None:

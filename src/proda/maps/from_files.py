@@ -216,9 +216,16 @@ def map_default(
     elif plant_type_variable is not None or b_table is not None:
         raise MapError("A table of b by plant type needs a grid of plant types.")
     return write_map(
-        kind, opened, Default(b_of_cells), output, bounds=bounds, chunk=chunk, settings=given,
-        progress=progress, executor=executor,
-    )  # fmt: skip
+        kind,
+        opened,
+        Default(b_of_cells),
+        output,
+        bounds=bounds,
+        chunk=chunk,
+        settings=given,
+        progress=progress,
+        executor=executor,
+    )
 
 
 def map_mean(
@@ -266,10 +273,16 @@ def map_mean(
         raise MapError(f"{kept}: lacks the parameters {', '.join(lost)}.")
     values = {row.name: float(mean.sel(parameter=row.name)) for row in kind.rows}
     return write_map(
-        kind, cf.open_grid(forcing), Everywhere(values), output, bounds=bounds, chunk=chunk,
+        kind,
+        cf.open_grid(forcing),
+        Everywhere(values),
+        output,
+        bounds=bounds,
+        chunk=chunk,
         settings={"parameters": f"mean of {posterior.sizes['site']} sites", "values": values},
-        progress=progress, executor=executor,
-    )  # fmt: skip
+        progress=progress,
+        executor=executor,
+    )
 
 
 def map_constant(
@@ -306,11 +319,19 @@ def map_constant(
     kind = trained.soil_model(str(network))
     values = told["constant"]
     return write_map(
-        kind, files.open_dataset(forcing), Everywhere(values), output, bounds=bounds, chunk=chunk,
-        settings={"parameters": f"constant calibrated on {trained.n_sites} profiles",
-                  "values": values},
-        progress=progress, executor=executor,
-    )  # fmt: skip
+        kind,
+        files.open_dataset(forcing),
+        Everywhere(values),
+        output,
+        bounds=bounds,
+        chunk=chunk,
+        settings={
+            "parameters": f"constant calibrated on {trained.n_sites} profiles",
+            "values": values,
+        },
+        progress=progress,
+        executor=executor,
+    )
 
 
 def _plant_types(path: PathLike, variable: str, cells: LandCells) -> np.ndarray:
