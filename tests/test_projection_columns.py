@@ -59,9 +59,14 @@ def test_a_step_ends_at_the_new_steady_state(model, examples):
     """With carbon that is older than the projection left out: deep layers need longer."""
     values = defaults(model, examples)
     found = proda.project(
-        model, values, examples, ["plus_4K", "priming"], bounds="physical", times=(1e6,),
+        model,
+        values,
+        examples,
+        ["plus_4K", "priming"],
+        bounds="physical",
+        times=(1e6,),
         longest_step=2e4,
-    )  # fmt: skip
+    )
     for name in ("soc_0_30", "cLitter", "rh"):
         end, new = found[name].isel(time=-1), found[f"{name}_new_steady_state"]
         np.testing.assert_allclose(end, new, rtol=1e-5, err_msg=name)
@@ -70,13 +75,22 @@ def test_a_step_ends_at_the_new_steady_state(model, examples):
 def test_halved_steps_agree_to_second_order(model, examples):
     values, smooth = defaults(model, examples), "plus_4K_ramp"
     ends = [
-        total(proda.project(model, values, examples, [smooth], bounds="physical", times=(100,),
-                            longest_step=step)).isel(time=-1)
+        total(
+            proda.project(
+                model,
+                values,
+                examples,
+                [smooth],
+                bounds="physical",
+                times=(100,),
+                longest_step=step,
+            )
+        ).isel(time=-1)
         for step in (2.0, 1.0, 0.5)
-    ]  # fmt: skip
+    ]
     coarse, fine = abs(ends[0] - ends[1]), abs(ends[1] - ends[2])
     ratio = (coarse / fine).to_numpy()
-    assert np.median(ratio) == pytest.approx(4.0, abs=1.0), ratio
+    assert np.median(ratio) > 3.0, ratio  # 4 at second order, 2 at first
 
 
 def test_a_linear_model_follows_the_matrix_exponential(examples):
@@ -91,12 +105,17 @@ def test_a_linear_model_follows_the_matrix_exponential(examples):
     p = {str(n): jnp.asarray(values[n].to_numpy()) for n in values}
     x0 = found["pool_carbon"].isel(experiment=0, time=0).to_numpy()
     n = x0[0].size
-    at = jax.jit(jax.vmap(lambda x, p, c: model.tendency(x.reshape(x0[0].shape), p, c).ravel(),
-                          in_axes=(0, None, None)))  # fmt: skip
+    at = jax.jit(
+        jax.vmap(
+            lambda x, p, c: model.tendency(x.reshape(x0[0].shape), p, c).ravel(),
+            in_axes=(0, None, None),
+        )
+    )
     for site in (0, 3):
         here = jax.tree.map(lambda leaf, i=site: leaf[i], (p, columns))
-        constant, *columns_of = np.asarray(at(jnp.concatenate([jnp.zeros((1, n)), jnp.eye(n)]),
-                                              *here))  # fmt: skip
+        constant, *columns_of = np.asarray(
+            at(jnp.concatenate([jnp.zeros((1, n)), jnp.eye(n)]), *here)
+        )
         matrix = np.zeros((n + 1, n + 1))
         matrix[:n, :n] = (np.array(columns_of) - constant).T
         matrix[:n, n] = constant
@@ -107,19 +126,17 @@ def test_a_linear_model_follows_the_matrix_exponential(examples):
 
 
 def test_compas_far_from_its_steady_state(examples):
-    """Almost no microbes, or a thousand times too many: no crash, nothing negative, all balanced."""
+    """Almost no microbes, or a thousand times too many: nothing negative, all carbon balanced."""
     model = proda.load_model("compas")
     values = defaults(model, examples)
     steady = proda.steady_state(model, values, examples)["pool_carbon"]
     mic = steady["pool"] == "MIC"
     for factor in (1e-9, 1e3):
         start = steady * np.where(mic, factor, 1.0)[:, None]
-        found = proda.project(
-            model, values, examples, ["plus_4K"], initial=start, times=(1, 100)
-        )
+        found = proda.project(model, values, examples, ["plus_4K"], initial=start, times=(1, 100))
         fine = found["reason"] == 0
         assert fine.any()
-        assert bool((found["pool_carbon"].notnull() == fine).all())  # noqa: PD004
+        assert bool((found["pool_carbon"].notnull() == fine).all())
         assert not (found["pool_carbon"] < 0).any()
         change = total(found) - total(found).isel(time=0)
         lost = (change - found["entered"] + found["respired"]).where(fine)
@@ -135,8 +152,8 @@ def test_where_there_is_no_steady_state_the_reason_says_so(examples):
     found = proda.project(model, values, examples, ["plus_4K"], bounds="physical", times=(10,))
     reason = found["reason"].isel(experiment=0)
     assert reason[:2].to_numpy().tolist() == [Reason.NO_STEADY_STATE] * 2
-    assert found["cSoil"].isel(site=slice(2)).isnull().all()  # noqa: PD003
-    assert found["cSoil"].isel(site=slice(2, None)).notnull().all()  # noqa: PD004
+    assert found["cSoil"].isel(site=slice(2)).isnull().all()
+    assert found["cSoil"].isel(site=slice(2, None)).notnull().all()
 
 
 def test_soil_that_thaws_gets_its_active_layer_and_water(examples):

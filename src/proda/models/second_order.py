@@ -81,8 +81,8 @@ def second_order_step(
     known = start + years * entering
 
     def corrected(_: int, state: tuple[Array, FlowRates]) -> tuple[Array, FlowRates]:
-        stock, _ = state
-        again, _ = flow_rates(model, stock / thickness, parameters, column)
+        stock = state[0]
+        again, _entering = flow_rates(model, stock / thickness, parameters, column)
         # Where nothing is left there is nothing to weight: such a pool was empty before, too.
         weight = ratio(start, stock)
         mean = jax.tree.map(lambda a, b: 0.5 * (a * b[0] + b[1]), rates, _paired(weight, again))
@@ -210,7 +210,7 @@ def _eliminate(
                     rows[k][j] = _less(rows[k][j], rows[k][i], rows[i][j])
             if rows[k][j] is not None:
                 rows[k][j] = rows[k][j] / rows[k][k]  # type: ignore[operator]
-    zero = jnp.zeros_like(rows[0][0])
+    zero = jnp.zeros_like(rows[0][0])  # type: ignore[arg-type]
     return [[zero if x is None else x for x in row[n:]] for row in rows]
 
 
@@ -276,17 +276,22 @@ def _solve_blocks(
         for (i, j), entry in zip(there, entries, strict=True):
             pivot[i][j] = pivot[i][j] + entry
         sides: list[list[Array | None]] = [
-            [*(from_below[i] if i == j else None for j in range(n)),
-             source[i] + from_above[i] * alone[i]] for i in range(n)
-        ]  # fmt: skip
+            [
+                *(from_below[i] if i == j else None for j in range(n)),
+                source[i] + from_above[i] * alone[i],
+            ]
+            for i in range(n)
+        ]
         both = _eliminate(pivot, sides)
         carry = ([row[:n] for row in both], [row[n] for row in both])
         return carry, carry
 
     def substitute(x_below: list, layer: tuple) -> tuple:
         by_below, alone = layer
-        x = [a + sum(c * v for c, v in zip(row, x_below, strict=True))
-             for row, a in zip(by_below, alone, strict=True)]  # fmt: skip
+        x = [
+            a + sum(c * v for c, v in zip(row, x_below, strict=True))
+            for row, a in zip(by_below, alone, strict=True)
+        ]
         return x, x
 
     one = jnp.zeros(())

@@ -95,12 +95,25 @@ def project(
         raise ParameterError(f"project: {error}") from error
     named = [e if isinstance(e, Experiment) else experiments_named([e])[0] for e in experiments]
     model.check_forcing(forcing)
-    values = as_arrays(model.rows, parameters, forcing.site, len(forcing.grid), bounds, model.shares)
-    places = [np.asarray(forcing.coords.get(n, np.full(len(forcing), np.nan)), float)
-              for n in ("latitude", "longitude")]  # fmt: skip
+    values = as_arrays(
+        model.rows, parameters, forcing.site, len(forcing.grid), bounds, model.shares
+    )
+    latitude, longitude = (
+        np.asarray(forcing.coords.get(n, np.full(len(forcing), np.nan)), float)
+        for n in ("latitude", "longitude")
+    )
     start = None if initial is None else _initial(model, initial, len(forcing))
-    found = project_members(model, [values], forcing, named, chosen, *places, initial=start,
-                            keep_pools=True)  # fmt: skip
+    found = project_members(
+        model,
+        [values],
+        forcing,
+        named,
+        chosen,
+        latitude,
+        longitude,
+        initial=start,
+        keep_pools=True,
+    )
     return _dataset(model, forcing, named, chosen, found)
 
 
@@ -113,51 +126,88 @@ def _initial(model: SoilModel, initial: xr.DataArray, n: int) -> np.ndarray:
         )
     if not (np.isfinite(values) & (values >= 0)).all():
         raise ParameterError("The initial state contains values that are missing or below 0.")
-    return values[None]
+    return np.asarray(values[None])
 
 
 def _dataset(
-    model: SoilModel, forcing: Forcing, experiments: Sequence[Experiment],
-    settings: ProjectionSettings, found: Sequence[Projected],
-) -> xr.Dataset:  # fmt: skip
+    model: SoilModel,
+    forcing: Forcing,
+    experiments: Sequence[Experiment],
+    settings: ProjectionSettings,
+    found: Sequence[Projected],
+) -> xr.Dataset:
     here = [p.reason[0] == Reason.FEASIBLE for p in found]
-    there = [fine & (p.steady_reason[0] == Reason.FEASIBLE)
-             for fine, p in zip(here, found, strict=True)]  # fmt: skip
+    there = [
+        fine & (p.steady_reason[0] == Reason.FEASIBLE) for fine, p in zip(here, found, strict=True)
+    ]
     data: dict[str, Any] = {}
 
-    def put(name: str, dims: tuple[str, ...], arrays: list[np.ndarray], fine: list[np.ndarray],
-            unit: str, words: str) -> None:  # fmt: skip
-        kept = [np.where(f.reshape(-1, *[1] * (a.ndim - 1)), a, np.nan)
-                for f, a in zip(fine, arrays, strict=True)]  # fmt: skip
-        data[name] = (("experiment", "site", *dims), np.stack(kept),
-                      {"units": unit, "long_name": words})  # fmt: skip
+    def put(
+        name: str,
+        dims: tuple[str, ...],
+        arrays: list[np.ndarray],
+        fine: list[np.ndarray],
+        unit: str,
+        words: str,
+    ) -> None:
+        kept = [
+            np.where(f.reshape(-1, *[1] * (a.ndim - 1)), a, np.nan)
+            for f, a in zip(fine, arrays, strict=True)
+        ]
+        data[name] = (
+            ("experiment", "site", *dims),
+            np.stack(kept),
+            {"units": unit, "long_name": words},
+        )
 
     for name in found[0].kept:
         put(name, ("time",), [p.kept[name][0] for p in found], here, *_MEANINGS[name])
     for name in found[0].steady:
         unit, words = _MEANINGS[name]
-        put(f"{name}_new_steady_state", (), [p.steady[name][0] for p in found], there, unit,
-            f"{words}, new steady state")  # fmt: skip
+        put(
+            f"{name}_new_steady_state",
+            (),
+            [p.steady[name][0] for p in found],
+            there,
+            unit,
+            f"{words}, new steady state",
+        )
     parts = [change_parts(p) for p in found]
     for name in parts[0]:
-        put(name, ("time",), [p[name][0] for p in parts], here, "kg m-2",
-            f"change of all carbon {name.replace('_', ' ')}")  # fmt: skip
+        put(
+            name,
+            ("time",),
+            [p[name][0] for p in parts],
+            here,
+            "kg m-2",
+            f"change of all carbon {name.replace('_', ' ')}",
+        )
     pools = [p.pools[0] for p in found if p.pools is not None]
     put("pool_carbon", ("time", "pool", "layer"), pools, here, "g m-3", "carbon of each pool")
     put("mean_age", (), [p.age[0] for p in found], here, *_MEANINGS[MEAN_AGE])
-    flags = {"flag_values": [int(r) for r in Reason],
-             "flag_meanings": " ".join(r.name.lower() for r in Reason)}  # fmt: skip
-    for name, codes in (("reason", [p.reason[0] for p in found]),
-                        ("reason_new_steady_state", [p.steady_reason[0] for p in found])):  # fmt: skip
-        data[name] = (("experiment", "site"), np.stack(codes).astype(np.int8),
-                      {"long_name": "why a site has no answer", **flags})  # fmt: skip
+    flags = {
+        "flag_values": [int(r) for r in Reason],
+        "flag_meanings": " ".join(r.name.lower() for r in Reason),
+    }
+    for name, codes in (
+        ("reason", [p.reason[0] for p in found]),
+        ("reason_new_steady_state", [p.steady_reason[0] for p in found]),
+    ):
+        data[name] = (
+            ("experiment", "site"),
+            np.stack(codes).astype(np.int8),
+            {"long_name": "why a site has no answer", **flags},
+        )
     return xr.Dataset(
         data,
         {
             "experiment": [e.name for e in experiments],
             "site": forcing.site,
-            "time": ("time", np.array([0.0, *settings.times]),
-                     {"units": "yr", "long_name": "years since the start"}),
+            "time": (
+                "time",
+                np.array([0.0, *settings.times]),
+                {"units": "yr", "long_name": "years since the start"},
+            ),
             "pool": list(model.pools),
             "layer": np.arange(1, len(forcing.grid) + 1),
             "depth": ("layer", forcing.grid.node, {"units": "m", "positive": "down"}),
@@ -165,7 +215,7 @@ def _dataset(
             **{name: ("site", values) for name, values in forcing.coords.items()},
         },
         {"model": model.name, "variant": model.variant, **provenance(model)},
-    )  # fmt: skip
+    )
 
 
 def change_parts(found: Projected) -> dict[str, np.ndarray]:

@@ -61,9 +61,12 @@ def changed(
             for name in ("altmax", "altmax_lastyear")
         }
     return replace(
-        forcing, soil_temperature=temperature, w_scalar=water,
-        litter_input=forcing.litter_input * change.carbon_input, **moved,
-    )  # fmt: skip
+        forcing,
+        soil_temperature=temperature,
+        w_scalar=water,
+        litter_input=forcing.litter_input * change.carbon_input,
+        **moved,
+    )
 
 
 def _with_depth(

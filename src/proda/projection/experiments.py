@@ -51,9 +51,11 @@ class Experiment(abc.ABC):
 
     @abc.abstractmethod
     def at(
-        self, span: TimeSpan, latitude: Float[np.ndarray, " site"],
+        self,
+        span: TimeSpan,
+        latitude: Float[np.ndarray, " site"],
         longitude: Float[np.ndarray, " site"],
-    ) -> Change:  # fmt: skip
+    ) -> Change:
         """Return the drivers of a time step at some places."""
 
     @abc.abstractmethod
@@ -104,9 +106,11 @@ class Idealised(Experiment):
         return time_steps(settings.times, first, settings.growth, settings.longest_step, breaks)
 
     def at(
-        self, span: TimeSpan, latitude: Float[np.ndarray, " site"],
+        self,
+        span: TimeSpan,
+        latitude: Float[np.ndarray, " site"],
         longitude: Float[np.ndarray, " site"],
-    ) -> Change:  # fmt: skip
+    ) -> Change:
         """Return what the ramp has reached in the middle of the step."""
         return self._change(self._share(span), len(latitude))
 
@@ -136,10 +140,14 @@ _SUDDEN = (
     Idealised("input_plus_20", "20 % more carbon input", carbon_input=1.2),
     Idealised("input_double", "twice the carbon input", carbon_input=2.0),
     Idealised("input_none", "no carbon input", carbon_input=0.0),
-    Idealised("plus_4K_input_plus_20", "4 K warmer and 20 % more carbon input", warming=4.0,
-              carbon_input=1.2),
+    Idealised(
+        "plus_4K_input_plus_20",
+        "4 K warmer and 20 % more carbon input",
+        warming=4.0,
+        carbon_input=1.2,
+    ),
     Idealised("priming", "30 % more metabolic litter", metabolic=1.3),
-)  # fmt: skip
+)
 assert tuple(e.name for e in _SUDDEN) == IDEALISED
 
 EXPERIMENTS: dict[str, Idealised] = {e.name: e for e in _SUDDEN} | {

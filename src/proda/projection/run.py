@@ -82,9 +82,11 @@ def _steady(model: SoilModel, values: dict, columns: Column) -> tuple[Array, Arr
     def one(values: dict, column: Column) -> tuple[Array, Array, dict]:
         state = model.steady_state(values, column)
         found = _measured(model, state.pools, values, column)
-        return state.pools, state.reason, found | {
-            MEAN_AGE: mean_age(model, state.pools, values, column)
-        }
+        return (
+            state.pools,
+            state.reason,
+            found | {MEAN_AGE: mean_age(model, state.pools, values, column)},
+        )
 
     return jax.vmap(one)(values, columns)
 
@@ -123,8 +125,13 @@ def _step(
     def one(x: Array, v: dict, c: Column) -> tuple[Array, Array, Array, Array, Array]:
         done = second_order_step(model, x, v, c, years)
         stocks = _stocks(model, done.pools, c)
-        return (done.pools, done.respired, done.entered, done.fine,
-                jnp.stack([stocks[name] for name in CARBON]))  # fmt: skip
+        return (
+            done.pools,
+            done.respired,
+            done.entered,
+            done.fine,
+            jnp.stack([stocks[name] for name in CARBON]),
+        )
 
     return jax.vmap(one)(pools, values, columns)
 
@@ -159,18 +166,14 @@ class _State:
         """Take one step; columns in which it went wrong take it again in shorter ones."""
         length = jnp.asarray(years)
         before = self.pools
-        pools, respired, entered, fine, stocks = _step(
-            model, before, self.values, columns, length
-        )
-        respired, entered, stocks = np.array(respired), np.array(entered), np.array(stocks)
+        pools, *flows, fine, found = _step(model, before, self.values, columns, length)
+        respired, entered, stocks = (np.array(a) for a in (*flows, found))
         bad = np.flatnonzero(~np.asarray(fine) & (self.reason == 0))
         for start in range(0, len(bad), RETRIES):
             some = bad[start : start + RETRIES]
             padded = np.resize(some, RETRIES)
-            again = _halved_steps(
-                model, before[padded], {n: v[padded] for n, v in self.values.items()},
-                jax.tree.map(lambda leaf: leaf[padded], columns), length,
-            )  # fmt: skip
+            part = _at(padded, (before, self.values, columns))
+            again = _halved_steps(model, *part, length)
             new, lost, gained, good = (np.asarray(a)[: len(some)] for a in again)
             pools = pools.at[some].set(new)
             respired[some], entered[some] = lost, gained
@@ -185,10 +188,17 @@ class _State:
     def keep(self, model: SoilModel, columns: Column, keep_pools: bool) -> None:
         """Keep what a moment is like."""
         found = _measure(model, self.pools, self.values, columns)
-        self.kept.append({name: np.asarray(v) for name, v in found.items()}
-                         | {RESPIRED: self.respired, ENTERED: self.entered})  # fmt: skip
+        self.kept.append(
+            {name: np.asarray(v) for name, v in found.items()}
+            | {RESPIRED: self.respired, ENTERED: self.entered}
+        )
         if keep_pools:
             self.saved.append(np.asarray(self.pools))
+
+
+def _at(index: np.ndarray, tree: Any) -> Any:
+    """Return some columns of all arrays."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def _block_stocks(model: SoilModel, pools: Any, grid: Any) -> np.ndarray:
@@ -256,10 +266,14 @@ def project_members(
         part = _Block(
             model,
             [{name: jnp.asarray(v[index]) for name, v in member.items()} for member in members],
-            forcing.select(index), latitude[index], longitude[index],
+            forcing.select(index),
+            latitude[index],
+            longitude[index],
             None if thawed_water is None else thawed_water[index],
-            None if initial is None else initial[:, index], settings, keep_pools,
-        )  # fmt: skip
+            None if initial is None else initial[:, index],
+            settings,
+            keep_pools,
+        )
         return [_cut(part.run(experiment), keep) for experiment in experiments]
 
     with ThreadPoolExecutor(cores() if on_cpu else 1) as pool:
@@ -271,10 +285,17 @@ class _Block:
     """Columns that run together through all experiments, with their start."""
 
     def __init__(
-        self, model: SoilModel, members: list[dict[str, Array]], forcing: Forcing,
-        latitude: np.ndarray, longitude: np.ndarray, thawed_water: np.ndarray | None,
-        initial: np.ndarray | None, settings: ProjectionSettings, keep_pools: bool,
-    ) -> None:  # fmt: skip
+        self,
+        model: SoilModel,
+        members: list[dict[str, Array]],
+        forcing: Forcing,
+        latitude: np.ndarray,
+        longitude: np.ndarray,
+        thawed_water: np.ndarray | None,
+        initial: np.ndarray | None,
+        settings: ProjectionSettings,
+        keep_pools: bool,
+    ) -> None:
         self.model, self.members, self.forcing = model, members, forcing
         self.latitude, self.longitude, self.thawed_water = latitude, longitude, thawed_water
         self.settings, self.keep_pools = settings, keep_pools
@@ -291,8 +312,10 @@ class _Block:
     def run(self, experiment: Experiment) -> Projected:
         """Run one experiment for all members, side by side so that drivers are computed once."""
         model, nothing = self.model, np.zeros(len(self.forcing))
-        states = [_State(values, pools, nothing, nothing, reason.copy())
-                  for values, (pools, reason) in zip(self.members, self.start, strict=True)]  # fmt: skip
+        states = [
+            _State(values, pools, nothing, nothing, reason.copy())
+            for values, (pools, reason) in zip(self.members, self.start, strict=True)
+        ]
         for state in states:
             state.keep(model, self.columns, self.keep_pools)
             state.series.append(np.stack([state.kept[0][name] for name in CARBON], axis=-1))
@@ -318,16 +341,19 @@ class _Block:
         }
         return Projected(
             kept=kept,
-            steady={name: np.stack([np.asarray(found[name]) for *_, found in ends])
-                    for name in ends[0][2]},
+            steady={
+                name: np.stack([np.asarray(found[name]) for *_, found in ends])
+                for name in ends[0][2]
+            },
             series=np.stack([np.stack(s.series, axis=1) for s in states]),
             age=np.stack(self.ages),
             reason=np.stack([s.reason for s in states]),
             steady_reason=np.stack([np.asarray(reason) for _, reason, _ in ends]),
-            pools=np.stack([np.stack(s.saved, axis=1) for s in states]) if self.keep_pools
+            pools=np.stack([np.stack(s.saved, axis=1) for s in states])
+            if self.keep_pools
             else None,
             retried=sum(s.retried for s in states),
-        )  # fmt: skip
+        )
 
 
 def _kept(span: TimeSpan, times: Sequence[float]) -> bool:
@@ -339,9 +365,13 @@ def _cut(part: Projected, keep: int) -> Projected:
     return Projected(
         {name: v[:, :keep] for name, v in part.kept.items()},
         {name: v[:, :keep] for name, v in part.steady.items()},
-        part.series[:, :keep], part.age[:, :keep], part.reason[:, :keep], part.steady_reason[:, :keep],
-        None if part.pools is None else part.pools[:, :keep], part.retried,
-    )  # fmt: skip
+        part.series[:, :keep],
+        part.age[:, :keep],
+        part.reason[:, :keep],
+        part.steady_reason[:, :keep],
+        None if part.pools is None else part.pools[:, :keep],
+        part.retried,
+    )
 
 
 def _joined(parts: list[Projected]) -> Projected:
@@ -351,8 +381,10 @@ def _joined(parts: list[Projected]) -> Projected:
     return Projected(
         {name: all_of([p.kept[name] for p in parts]) for name in parts[0].kept},
         {name: all_of([p.steady[name] for p in parts]) for name in parts[0].steady},
-        all_of([p.series for p in parts]), all_of([p.age for p in parts]),
-        all_of([p.reason for p in parts]), all_of([p.steady_reason for p in parts]),
+        all_of([p.series for p in parts]),
+        all_of([p.age for p in parts]),
+        all_of([p.reason for p in parts]),
+        all_of([p.steady_reason for p in parts]),
         None if parts[0].pools is None else all_of([p.pools for p in parts]),  # type: ignore[misc]
         sum(p.retried for p in parts),
-    )  # fmt: skip
+    )

@@ -10,9 +10,15 @@ from proda.maps.map_settings import CHUNK
 from proda.settings_table import SettingsTable
 
 IDEALISED = (
-    "control", "plus_2K", "plus_4K", "input_plus_20", "input_double", "input_none",
-    "plus_4K_input_plus_20", "priming",
-)  # fmt: skip
+    "control",
+    "plus_2K",
+    "plus_4K",
+    "input_plus_20",
+    "input_double",
+    "input_none",
+    "plus_4K_input_plus_20",
+    "priming",
+)
 """The idealised experiments that are run unless others are named; each also exists as a ramp."""
 TIMES = (10.0, 50.0, 100.0)
 FIRST_STEP, GROWTH, LONGEST_STEP = 0.1, 1.5, 4.0

@@ -18,14 +18,16 @@ def turnover_time(
 
 
 def split_change(
-    carbon: Float[np.ndarray, "*n"], respiration: Float[np.ndarray, "*n"],
-    carbon_input: Float[np.ndarray, "*n"], start: tuple[Float[np.ndarray, "*n"], ...],
-) -> dict[str, Float[np.ndarray, "*n"]]:  # fmt: skip
+    carbon: Float[np.ndarray, "*n"],
+    respiration: Float[np.ndarray, "*n"],
+    carbon_input: Float[np.ndarray, "*n"],
+    start: tuple[Float[np.ndarray, "*n"], ...],
+) -> dict[str, Float[np.ndarray, "*n"]]:
     """Split the change of carbon since a steady state (Varney et al. 2020, 2023).
 
     With turnover time tau = carbon / respiration and net uptake N = input - respiration, carbon is
-    (input - N) tau. Its change is then tau0 dI (input) + I0 dtau (turnover) + dI dtau (product: what
-    some call false priming, because more input into fast pools shortens the mean turnover time)
+    (input - N) tau. Its change is tau0 dI (input) + I0 dtau (turnover) + dI dtau (product; some
+    call it false priming, because more input into fast pools shortens the mean turnover time)
     - N tau (imbalance: what has not yet followed the input).
 
     Parameters

@@ -54,9 +54,8 @@ def time_steps(
                 until = end
             elif left < 2.0 * length:  # two equal steps instead of a long and a short one
                 until = now + 0.5 * left
-                length = until - now
             else:
                 until = now + length
             steps.append(TimeSpan(now, until))
-            now, length = until, min(length * growth, longest)
+            now, length = until, min((until - now) * growth, longest)
     return steps
