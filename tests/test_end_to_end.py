@@ -363,12 +363,8 @@ def test_predict_needs_the_forcing_and_takes_it(world, trained):
     assert found["usable"].to_numpy().all()
     ensemble = load_ensemble(world.path("through"))
     forcing = proda.Forcing.from_dataset(xr.load_dataset(world.path("sites.nc")))
-    same = ensemble.predict(
-        beside(
-            world.covariates,
-            response(forcing, proda.load_model("clm5"), ensemble.reference),
-        )
-    )
+    made = ensemble.made_of_forcing(world.covariates, forcing, proda.load_model("clm5"))
+    same = ensemble.predict(beside(world.covariates, made))
     np.testing.assert_array_equal(found["mean"], same["mean"])
 
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-import jax
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
@@ -45,12 +44,14 @@ from proda.learning.end_to_end import (
 )
 from proda.learning.end_to_end_inputs import EndToEndInputs, end_to_end_inputs, with_covariates
 from proda.learning.end_to_end_settings import EndToEndSettings
-from proda.learning.ensemble import Ensemble, predict_members
+from proda.learning.ensemble import Ensemble
+from proda.learning.families import Family, correcting_runs
 from proda.learning.features import Missing
 from proda.learning.from_posteriors import training_checkpoints
+from proda.learning.inverted_inputs import inverted_inputs
 from proda.learning.splits import NO_FOLD, plan, random_folds, spatial_folds
 from proda.learning.store import save_ensemble
-from proda.learning.train import Progress, Trained
+from proda.learning.train import Progress
 from proda.learning.unseen import (
     Answer,
     answer_of_carbon,
@@ -159,6 +160,7 @@ def train_end_to_end(
     fold = _folds(sites, folds, split, settings) if folds else None
     p = sites.layers.profiles
     design = plan(p.latitude, p.longitude, network_settings, fold, fold_members if folds else 0)
+    correcting = correcting_runs(design, settings)
     tell("preparing")
     problem = problem_of(sites.layers, settings)
     firsts = np.array([int(np.flatnonzero(design.fold == f)[0]) for f in np.unique(design.fold)])
@@ -166,17 +168,47 @@ def train_end_to_end(
     default = default_share(sites.layers)
     constants, _ = fit_constants(problem, default, design.select(firsts), settings, progress)
     of_fold = dict(zip(design.fold[firsts].tolist(), constants, strict=True))
-    starts = starts_of(design, of_fold, default, settings)
     inputs = end_to_end_inputs(sites, of_fold, settings, missing)
     tell("training")
-    checkpoint = training_checkpoints(target)[0]
-    trained = train_through(inputs.by_fold, problem, starts, design, settings, checkpoint, progress)
+    checkpoints = training_checkpoints(target)
+    seeing = design.select(np.flatnonzero(~correcting))
+    trained = train_through(
+        inputs.by_fold,
+        problem,
+        starts_of(seeing, of_fold, default, settings),
+        seeing,
+        settings,
+        checkpoints[0],
+        progress,
+    )
+    families = [Family(trained, lambda fold: (inputs.of(fold), None))]
+    further = None
+    if correcting.any():
+        tell("inversion of boosted carbon")
+        # two folds would leave nothing to learn from beside a fold and a group
+        group = fold if fold is not None and folds > 2 else _folds(sites, FOLDS, split, settings)
+        own_fold = np.full(len(sites), NO_FOLD - 1) if fold is None else fold
+        further = inverted_inputs(sites, inputs, of_fold, own_fold, group, settings)
+        tell("training on the inversion")
+        own = design.select(np.flatnonzero(correcting))
+        corrected = train_through(
+            further.by_fold,
+            problem,
+            further.start[np.searchsorted(further.folds, own.fold)],
+            own,
+            settings.inverted(),
+            checkpoints[1],
+            progress,
+            offset=further.offset,
+        )
+        families.append(Family(corrected, further.of))
     del problem
-    runs = np.flatnonzero(design.fold == NO_FOLD)
-    whole = trained.select(runs)
+    wholes = [
+        one.trained.select(np.flatnonzero(one.trained.plan.fold == NO_FOLD)) for one in families
+    ]
     names = tuple(row.name for row in sites.layers.model.rows)
     ensemble = Ensemble(
-        whole.networks,
+        wholes[0].networks,
         inputs.features,
         fit_range(inputs.table, inputs.features),
         None,
@@ -187,18 +219,20 @@ def train_end_to_end(
         np.array([row.upper for row in sites.layers.model.rows]),
         network_settings,
         len(sites),
-        whole.table(),
+        pd.concat([whole.table() for whole in wholes], ignore_index=True),
         inputs.reference,
         provenance(sites.layers.model),
+        None if further is None else further.members(wholes[1].networks),
     )
     values = named(of_fold[NO_FOLD], sites.layers.model)
-    scale = np.exp(np.log(error_scale(whole)).mean(axis=0))
+    scales = np.concatenate([error_scale(whole) for whole in wholes])
+    scale = np.exp(np.log(scales).mean(axis=0))
     tell("methods without a soil model")
     fitted = [_fit(name, sites, inputs.of(NO_FOLD), settings) for name in baselines]
     skill, intervals, rows, stocks, left = None, {}, None, {}, None
     if fold is not None:
         tell("places left out")
-        answers = _left_out_answers(sites, inputs, fold, trained, of_fold, baselines, settings)
+        answers = _left_out_answers(sites, inputs, fold, families, of_fold, baselines, settings)
         if residual:
             tell("residual")
             left, answers = _with_residual(sites, inputs.own(fold), answers, fold, settings.seed)
@@ -249,7 +283,8 @@ def train_end_to_end(
 
     tell("writing")
     save_ensemble(ensemble, target, beside)
-    checkpoint.unlink(missing_ok=True)
+    for checkpoint in checkpoints:
+        checkpoint.unlink(missing_ok=True)
     return result
 
 
@@ -323,7 +358,7 @@ def _left_out_answers(
     sites: CarbonSites,
     all_inputs: EndToEndInputs,
     fold: np.ndarray,
-    trained: Trained,
+    families: list[Family],
     constants: dict[int, np.ndarray],
     baselines: tuple[str, ...],
     settings: EndToEndSettings,
@@ -338,9 +373,8 @@ def _left_out_answers(
         test, rest = np.flatnonzero(fold == f), np.flatnonzero(fold != f)
         inputs = all_inputs.of(f)
         own, known = sites.select(test), sites.select(rest)
-        runs = np.flatnonzero(trained.plan.fold == f)
-        networks = jax.tree.map(lambda leaf, runs=runs: leaf[runs], trained.networks)
-        members = physical(predict_members(networks, inputs[test]), layers.model)
+        shares = np.concatenate([one.shares(f, test) for one in families])
+        members = physical(shares, layers.model)
         one = np.tile(physical(constants[f], layers.model), (len(test), 1))
         answers = {
             NETWORK: answer_of_members(own.layers, members),
