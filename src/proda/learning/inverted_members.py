@@ -69,7 +69,7 @@ class InvertedMembers:
         names = logit_names(parameters)
         if lacking := [name for name in names if name not in table]:
             raise LearningError(
-                f"The table lacks {', '.join(lacking)}; add what `Ensemble.made_of_forcing` returns."
+                f"The table lacks {', '.join(lacking)}; add `Ensemble.made_of_forcing`."
             )
         logits = table[names].to_numpy(dtype=np.float64)
         return self.features.encode(table).inputs, logits - self.start
