@@ -24,12 +24,12 @@ from proda.learning.archive import write_archive
 from proda.learning.boosted_residual import (
     BoostedResidual,
     crossed_residual,
-    fit_residual,
+    fit_share,
     write_residual,
 )
 from proda.learning.calibrated import crossed, intervals_of
 from proda.learning.carbon import default_carbon, held_out_carbon
-from proda.learning.carbon_baselines import BASELINES, Baseline, fit_baseline
+from proda.learning.carbon_baselines import BASELINES, BOOSTING, Baseline, fit_baseline
 from proda.learning.carbon_sites import CarbonSites, read_carbon_sites
 from proda.learning.checkpoint import versions
 from proda.learning.end_to_end import (
@@ -128,8 +128,8 @@ def train_end_to_end(
     baselines
         Methods without a soil model to compare with.
     residual
-        Also fit gradient boosting to what the networks leave at places left out: a product of its
-        own, which carries no mechanism. It needs folds.
+        Also keep a product that carries no mechanism: the network's carbon and a share of what
+        boosting expects beyond it. It needs folds, at which the share is found.
     missing
         Sites that lack a covariate: "leave_out" lists them, "median" fills them in.
 
@@ -151,6 +151,8 @@ def train_end_to_end(
         raise LearningError(
             f"A residual needs folds: it is fitted at held-out sites; folds = {folds}."
         )
+    if residual and BOOSTING not in baselines:
+        raise LearningError(f"A residual is a share of the baseline {BOOSTING}; name it, too.")
     tell("reading")
     target = Path(network)
     table = files.read_parquet(covariates, needed=("site",))
@@ -235,7 +237,9 @@ def train_end_to_end(
         answers = _left_out_answers(sites, inputs, fold, families, of_fold, baselines, settings)
         if residual:
             tell("residual")
-            left, answers = _with_residual(sites, inputs.own(fold), answers, fold, settings.seed)
+            trees = fitted[baselines.index(BOOSTING)]
+            n_inputs = inputs.by_fold.shape[2]
+            left, answers = _with_residual(sites, answers, fold, trees, n_inputs)
         intervals = intervals_of(sites, answers, scale)
         answers, stocks = crossed(sites, answers, fold, scale)
         skill = skill_table(sites, answers, groups(sites))
@@ -320,20 +324,21 @@ def _added(network: Answer, residual: np.ndarray) -> Answer:
 
 
 def _with_residual(
-    sites: CarbonSites, inputs: np.ndarray, answers: dict[str, Answer], fold: np.ndarray, seed: int
+    sites: CarbonSites,
+    answers: dict[str, Answer],
+    fold: np.ndarray,
+    boosting: Baseline,
+    inputs: int,
 ) -> tuple[BoostedResidual, dict[str, Answer]]:
-    """Fit the residual to all layers left out, and judge it by folds that it has not seen.
-
-    Both see predictions of networks that have not seen the layer's fold. Those of the other folds'
-    networks have seen it: the trees of a fold learn from them, but from none of its layers.
-    """
-    site, depth, carbon = layer_table(sites)
-    known, goal = least_log(answers[NETWORK]), np.log(carbon / 1000.0)
-    added = crossed_residual(inputs, site, depth, known, goal, fold, sites.layers.used, seed)
-    use = sites.layers.used & np.isfinite(known)
-    whole = fit_residual(inputs, site[use], depth[use], known[use], goal[use], seed)
+    """Find the share of boosting at all layers left out, and judge it by folds it has not seen."""
+    site, _, carbon = layer_table(sites)
+    known, expected = least_log(answers[NETWORK]), least_log(answers[BOOSTING])
+    goal, used = np.log(carbon / 1000.0), sites.layers.used
+    added = crossed_residual(known, expected, goal, site, fold[site], used)
+    use = used & np.isfinite(known)
+    share = fit_share(known[use], expected[use], goal[use], site[use])
     ordered = {NETWORK: answers[NETWORK], RESIDUAL: _added(answers[NETWORK], added)}
-    return whole, ordered | answers
+    return BoostedResidual(share, boosting, inputs), ordered | answers
 
 
 def _folds(
