@@ -32,6 +32,7 @@ import numpy as np
 
 import proda
 from proda.column.column import prepare
+from proda.learning.contract_columns import with_properties
 from proda.models.model import SoilModel
 from proda.simulate import CPU_BLOCK, GPU_BLOCK
 
@@ -47,7 +48,7 @@ def sample(model: SoilModel, n: int) -> tuple[dict, Any]:
     dataset["soil_temperature"] += rng.normal(0.0, 3.0, shape)
     dataset["w_scalar"] = dataset["w_scalar"] * rng.uniform(0.5, 1.0, shape)
     dataset["nbedrock"] = ("site", rng.integers(5, 21, n))
-    forcing = proda.Forcing.from_dataset(dataset.assign_coords(site=np.arange(n)))
+    forcing = with_properties(proda.Forcing.from_dataset(dataset.assign_coords(site=np.arange(n))))
     span = {row.name: (row.lower + 0.02 * (row.upper - row.lower), row.upper) for row in model.rows}
     values = {name: jnp.asarray(rng.uniform(*limits, n)) for name, limits in span.items()}
     return values, prepare(forcing)
