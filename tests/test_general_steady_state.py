@@ -126,8 +126,10 @@ def test_no_root_is_said_and_leaves_finite_derivatives():
 
 def by_number(matrix):
     """Lay a batch of matrices out as the solvers want them: one array per number."""
-    return [[jnp.asarray(matrix[:, i, j]) for j in range(matrix.shape[2])]
-            for i in range(matrix.shape[1])]  # fmt: skip
+    return [
+        [jnp.asarray(matrix[:, i, j]) for j in range(matrix.shape[2])]
+        for i in range(matrix.shape[1])
+    ]
 
 
 def test_small_systems_are_solved_with_pivoting():
@@ -157,5 +159,7 @@ def test_layers_that_mix_are_solved_like_one_large_matrix():
             dense[k, :, k + 1] = -np.diag(below[k])
     expected = np.linalg.solve(dense.reshape(layers * n, -1), right.ravel()).reshape(layers, n)
     above[0] = below[-1] = 0.0
-    found = solve_layers(by_number(blocks), *(list(jnp.asarray(a.T)) for a in (above, below, right)))
+    found = solve_layers(
+        by_number(blocks), *(list(jnp.asarray(a.T)) for a in (above, below, right))
+    )
     np.testing.assert_allclose(np.array(found).T, expected, rtol=1e-10)

@@ -29,9 +29,12 @@ def in_chunks(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def many(size: int, batched: list[Any], *arguments: Any) -> tuple[Any, Any]:
         arguments = jax.tree.map(
-            lambda leaf, is_batched: leaf if is_batched else jnp.broadcast_to(leaf, (size, *leaf.shape)),
-            arguments, tuple(batched),
-        )  # fmt: skip
+            lambda leaf, is_batched: (
+                leaf if is_batched else jnp.broadcast_to(leaf, (size, *leaf.shape))
+            ),
+            arguments,
+            tuple(batched),
+        )
         if jax.default_backend() != "cpu" or size <= WIDTH:
             result = jax.vmap(function)(*arguments)
         else:

@@ -40,8 +40,10 @@ def solve_small(
         for i in range(k + 1, n):
             larger = jnp.abs(rows[i][k]) > jnp.abs(rows[k][k])
             for j in range(k, n + m):
-                rows[k][j], rows[i][j] = (jnp.where(larger, rows[i][j], rows[k][j]),
-                                          jnp.where(larger, rows[k][j], rows[i][j]))  # fmt: skip
+                rows[k][j], rows[i][j] = (
+                    jnp.where(larger, rows[i][j], rows[k][j]),
+                    jnp.where(larger, rows[k][j], rows[i][j]),
+                )
         for i in range(k + 1, n):
             factor = ratio(rows[i][k], rows[k][k])
             for j in range(k + 1, n + m):
@@ -89,9 +91,7 @@ def solve_layers(
 
     zero = jnp.zeros_like(right[0][0])
     start = ([[zero for _ in here] for _ in here], [zero for _ in here])
-    layers = (
-        [list(row) for row in blocks], list(from_above), list(from_below), list(right)
-    )  # fmt: skip
+    layers = ([list(row) for row in blocks], list(from_above), list(from_below), list(right))
     _, factors = jax.lax.scan(eliminate, start, layers, reverse=True)
     _, x = jax.lax.scan(substitute, [zero for _ in here], factors)
     return x

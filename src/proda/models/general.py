@@ -63,9 +63,12 @@ def find_pools(model: SoilModel, parameters: Values, column: Column) -> Root:
         return Mixing(model.mixing(p, column), moving, column.grid)
 
     root = find_root(
-        local, (p, column, plants), start[rows], mixing if any(moving) else None,
+        local,
+        (p, column, plants),
+        start[rows],
+        mixing if any(moving) else None,
         Improvement(held, ROUNDS),
-    )  # fmt: skip
+    )
     return Root(pools_of(root.amounts, plants), root.converged, root.iterations)
 
 
@@ -120,13 +123,16 @@ def _at_held_rates(
         "rate": [[rate.get((i, j)) for j in n] for i in n],
         "chains": ChainRates(
             loss=[a + b for a, b in zip(lost, leak, strict=True)],
-            up=up, down_above=down_above, source=[entering * thickness for entering in source],
+            up=up,
+            down_above=down_above,
+            source=[entering * thickness for entering in source],
         ),
-    }  # fmt: skip
+    }
 
     def rates(at: dict) -> LayerRates:
-        return LayerRates([[0.0 if r is None else r for r in row] for row in at["rate"]],
-                          at["chains"])  # fmt: skip
+        return LayerRates(
+            [[0.0 if r is None else r for r in row] for row in at["rate"]], at["chains"]
+        )
 
     return jnp.stack(solve_coupled_chains(layers, rates)) / thickness
 
