@@ -1,7 +1,7 @@
 """Loops of many columns at once, in chunks: only the columns of a chunk wait for each other.
 
-A loop over a batch runs until the last column of the batch is done. Where columns need from three to
-sixty rounds, a batch of 512 nearly always waits for one that needs sixty.
+A loop over a batch runs until the last column of the batch is done. Where columns need from three
+to thirty rounds, a batch of 512 nearly always waits for one that needs thirty.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.extend.core import Jaxpr, Var
+from jax.extend.core import Var
 
 
 def hoist(
@@ -45,8 +45,8 @@ def hoist(
             unknown.update(equation.outvars)
     read = [v for equation in late for v in equation.invars] + whole.outvars
     needed = list(dict.fromkeys(v for v in read if isinstance(v, Var) and v not in unknown))
-    first = Jaxpr(whole.constvars, fixed, needed, early)
-    second = Jaxpr([], [*needed, *inputs], whole.outvars, late)
+    first = whole.replace(invars=fixed, outvars=needed, eqns=early)
+    second = whole.replace(constvars=[], invars=[*needed, *inputs], eqns=late)
 
     def rest(x: Any, given: list[Any]) -> Any:
         outputs = jax.core.eval_jaxpr(second, [], *given, *jax.tree.leaves(x))

@@ -63,7 +63,7 @@ class Mixing(NamedTuple):
 
 
 class Improvement(NamedTuple):
-    """A cheap map that takes a guess nearer to the root, from farther than Newton's method would."""
+    """A cheap map that takes a guess nearer to the root, from far away too."""
 
     better: Callable[[Array, Any], Array]
     """The next amounts from amounts and `theta`."""
@@ -114,7 +114,9 @@ def find_root(
     def search(start: Array, known: list, begun: list, transport: Transport | None) -> tuple:
         if improvement is not None and better is not None:
             start = _improved(lambda x: better(x, begun), start, improvement.rounds)
-        mixed = None if between is None else between._replace(transport=transport)
+        mixed = between
+        if between is not None and transport is not None:
+            mixed = between._replace(transport=transport)
         return _newton(lambda x: inside(x, known), mixed, start)
 
     transport = None if between is None else between.transport

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -22,8 +21,9 @@ from proda.column.ratio import ratio
 from proda.column.tridiagonal import ChainRates, solve_chains
 from proda.models.model import Reason, SoilModel, SteadyState, Transfers, Values
 
-ROUNDS = 4
-"""How often the rates are held, at most, before Newton's method takes over."""
+ROUNDS, MIXED_ROUNDS = 8, 100
+"""How often the rates are held, at most, before Newton's method takes over. Where layers act on each
+other Newton's method fails far from the root, and a state spreads from layer to layer."""
 YEARS = 1.0
 """The first rates are those at which each pool holds this many years of input, in all layers."""
 
@@ -67,7 +67,7 @@ def find_pools(model: SoilModel, parameters: Values, column: Column) -> Root:
         (p, column, plants),
         start[rows],
         mixing if any(moving) else None,
-        Improvement(held, ROUNDS),
+        Improvement(held, MIXED_ROUNDS if any(moving) else ROUNDS),
     )
     return Root(pools_of(root.amounts, plants), root.converged, root.iterations)
 

@@ -48,7 +48,7 @@ class Constants(NamedTuple):
     desorption_clay: float
     """Exponent by which clay (0-1) slows desorption."""
     protection: float
-    """Effect of texture on the half-saturation constant of available carbon where there is no clay."""
+    """Factor by which K of available carbon is divided where there is no clay."""
 
 
 TESTBED = Constants(1.25e-7, 0.15625, (0.0, 0.0, 0.0), (0.6, 1.3), 4.5, 3.0)
