@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from proda.api import sample_forcing as sample_forcing
     from proda.api import train as train
     from proda.api import train_end_to_end as train_end_to_end
+    from proda.blocks.executor import Stopped as Stopped
     from proda.citations import Citations as Citations
     from proda.citations import cite as cite
     from proda.comparison.comparison import Comparison as Comparison
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from proda.inference.assessment import Assessment as Assessment
     from proda.inference.assessment import kept_posterior as kept_posterior
     from proda.inference.assimilation_settings import AssimilationSettings as AssimilationSettings
-    from proda.inference.batch import Stopped as Stopped
     from proda.inference.diagnostics.filter import Filter as Filter
     from proda.learning.end_to_end_settings import EndToEndSettings as EndToEndSettings
     from proda.learning.evaluate import Evaluation as Evaluation
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from proda.models.model import SoilModel as SoilModel
     from proda.models.registry import load_model as load_model
     from proda.observations.profile_settings import ProfileSettings as ProfileSettings
+    from proda.projection.columns import project as project
     from proda.simulate import components as components
     from proda.simulate import default_parameters as default_parameters
     from proda.simulate import integrate as integrate
@@ -94,7 +95,7 @@ _HOME = {
     "SampledCovariates": "proda.api",
     "SampledForcing": "proda.api",
     "SoilModel": "proda.models.model",
-    "Stopped": "proda.inference.batch",
+    "Stopped": "proda.blocks.executor",
     "SyntheticWorld": "proda.study.twin:TwinWorld",
     "TrainingResult": "proda.learning.from_posteriors",
     "assimilate": "proda.api",
@@ -115,6 +116,7 @@ _HOME = {
     "open_assimilation": "proda.api",
     "open_profiles": "proda.api",
     "predict": "proda.api",
+    "project": "proda.projection.columns",
     "sample_covariates": "proda.api",
     "sample_forcing": "proda.api",
     "steady_state": "proda.simulate",
@@ -176,6 +178,7 @@ __all__ = [
     "open_assimilation",
     "open_profiles",
     "predict",
+    "project",
     "sample_covariates",
     "sample_forcing",
     "steady_state",
