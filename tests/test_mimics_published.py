@@ -1,7 +1,7 @@
 """MIMICS with the constants of its 2015 version against steady states that its authors report.
 
-Total carbon (litter and soil, 30 cm) at sites of the LTER network, from their own integrations of the
-reverse Michaelis-Menten equations: repository piersond/MIMICS_STODE, Misc/LTER_MIMSOC_R_vs_Py.csv
+Total carbon (litter and soil, 30 cm) at sites of the LTER network, from their own integrations of
+the reverse Michaelis-Menten equations: repository piersond/MIMICS_STODE, Misc/LTER_MIMSOC_R_vs_Py.csv
 with Data/LTER_SITE_1.csv and MIMICS_stode.py (commit edd62ff), after Wieder et al. 2015. Their
 Python integration has six digits at the sites below; at the others it was stopped before the end (R
 and Python differ there by 1 to 11 %).
@@ -31,11 +31,27 @@ SITES = {  # litter (twice the carbon), g m-2 yr-1; temperature, C; clay, %; tot
     "CWT": (1460.0, 12.5, 17.0, 6.583435),
 }
 VALUES = {
-    **{"v_slope": 0.063, "v_int": 5.47, "k_slope": 0.025, "k_int": 3.19, "beta": 1.0},
-    **{"cue_rm": 0.55, "cue_rs": 0.25, "cue_km": 0.75, "cue_ks": 0.35},
-    **{"death_r": 2 * 5.2e-4, "death_k": 2 * 2.4e-4, "desorption": 1.5e-5},
-    **{"phys_r": 0.3, "phys_k": 0.2, "chem_r": 0.1, "chem_k": 0.3, "fi_m": 0.05, "fi_s": 0.05},
-    **{"w_scaling": 1.0, "tau_cwd": 3.33, "b": 0.9},
+    "v_slope": 0.063,
+    "v_int": 5.47,
+    "k_slope": 0.025,
+    "k_int": 3.19,
+    "beta": 1.0,
+    "cue_rm": 0.55,
+    "cue_rs": 0.25,
+    "cue_km": 0.75,
+    "cue_ks": 0.35,
+    "death_r": 2 * 5.2e-4,
+    "death_k": 2 * 2.4e-4,
+    "desorption": 1.5e-5,
+    "phys_r": 0.3,
+    "phys_k": 0.2,
+    "chem_r": 0.1,
+    "chem_k": 0.3,
+    "fi_m": 0.05,
+    "fi_s": 0.05,
+    "w_scaling": 1.0,
+    "tau_cwd": 3.33,
+    "b": 0.9,
 }
 
 

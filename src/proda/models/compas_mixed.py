@@ -1,9 +1,9 @@
 """COMPAS whose soil pools mix with depth as its litter does, and as CLM5's soil pools do.
 
 Published COMPAS mixes litter only: carbon enters a layer of soil as litter or not at all, and soil
-below the roots is empty. That is a second difference from CLM5 beside the kinetics. This variant of
-ours takes it away: equations, parameters and rates of mixing are COMPAS's, and DOC, microbes, enzyme
-and mineral SOC mix too (docs/theory.md#compas-with-mixed-soil).
+below the roots is empty. That is a second difference from CLM5, besides the kinetics. This variant
+of ours removes it: equations, parameters and rates of mixing are COMPAS's, and DOC, microbes,
+enzyme and mineral SOC mix too (docs/theory.md#compas-with-mixed-soil).
 
 Layers act on each other then, and there is no closed form: the steady state is the general one.
 """

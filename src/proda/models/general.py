@@ -22,8 +22,8 @@ from proda.column.tridiagonal import ChainRates, solve_chains
 from proda.models.model import Reason, SoilModel, SteadyState, Transfers, Values
 
 ROUNDS, MIXED_ROUNDS = 8, 100
-"""How often the rates are held, at most, before Newton's method takes over. Where layers act on each
-other Newton's method fails far from the root, and a state spreads from layer to layer."""
+"""How often the rates are held, at most, before Newton's method takes over. Where layers act on
+each other Newton's method fails far from the root, and a state spreads from layer to layer."""
 YEARS = 1.0
 """The first rates are those at which each pool holds this many years of input, in all layers."""
 
