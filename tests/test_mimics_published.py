@@ -1,10 +1,10 @@
 """MIMICS with the constants of its 2015 version against steady states that its authors report.
 
 Total carbon (litter and soil, 30 cm) at sites of the LTER network, from their own integrations of
-the reverse Michaelis-Menten equations: repository piersond/MIMICS_STODE, Misc/LTER_MIMSOC_R_vs_Py.csv
-with Data/LTER_SITE_1.csv and MIMICS_stode.py (commit edd62ff), after Wieder et al. 2015. Their
-Python integration has six digits at the sites below; at the others it was stopped before the end (R
-and Python differ there by 1 to 11 %).
+the reverse Michaelis-Menten equations (repository piersond/MIMICS_STODE, commit edd62ff:
+Misc/LTER_MIMSOC_R_vs_Py.csv with Data/LTER_SITE_1.csv and MIMICS_stode.py), after Wieder et al.
+2015. Their Python integration has six digits at the sites below; at others it was stopped before
+the end, and differs from their R integration by up to 10 %.
 """
 
 from __future__ import annotations
