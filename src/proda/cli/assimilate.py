@@ -246,11 +246,11 @@ def _work(run: Run, workers: int, limit: float | None, cluster: Path | None, acc
             errors.print(text, style="yellow", highlight=False, soft_wrap=True)
 
         try:
-            told = AssimilationProgress(finished, evaluated, warn)
+            progress_of = AssimilationProgress(finished, evaluated, warn)
             if cluster is None:
-                work(run, control, told, workers, accept_versions=accept)
+                work(run, control, progress_of, workers, accept_versions=accept)
             else:
-                _on_cluster(run, cluster, control, told, accept)
+                _on_cluster(run, cluster, control, progress_of, accept)
         except Stopped:
             bar.stop()
             console.print(
@@ -274,13 +274,13 @@ def _work(run: Run, workers: int, limit: float | None, cluster: Path | None, acc
 
 
 def _on_cluster(
-    run: Run, cluster: Path, control: Control, told: AssimilationProgress, accept: bool
+    run: Run, cluster: Path, control: Control, progress_of: AssimilationProgress, accept: bool
 ) -> None:
     from proda.inference.cluster import work_on_cluster
     from proda.inference.cluster_settings import client_from, read_cluster
 
     with client_from(read_cluster(cluster)) as client:
-        work_on_cluster(run, client, control, told, accept_versions=accept)
+        work_on_cluster(run, client, control, progress_of, accept_versions=accept)
 
 
 def _label(run: Run, done: int, rate: float) -> str:

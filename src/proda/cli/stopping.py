@@ -7,7 +7,7 @@ from proda.cli.numbers import number
 from proda.errors import ProdaError
 
 STOPPED = 75
-"""Exit status of a run that was stopped and can go on (EX_TEMPFAIL of sysexits.h)."""
+"""Exit status of a run that was stopped and can be resumed (EX_TEMPFAIL of sysexits.h)."""
 
 
 def why_stopped() -> str:

@@ -21,7 +21,7 @@ def write_report(
 ) -> Path:
     """Write report.html of a study, with its figures (figures/) and tables (tables/).
 
-    A stage that has not been run has a sentence that says so. What stages saved is read anew, so
+    A stage that has not been run has a sentence that says so. What stages saved is read again, so
     the report can be written again at any time. Tables and figures of an earlier report that no
     longer belong to it are removed.
 

@@ -104,16 +104,16 @@ def tally(table: Table) -> list[str]:
 
     One sentence for each route, and one on those that hold under one route only.
     """
-    told = []
+    sentences = []
     for column in table.verdicts:
         tones = pd.Series([tone(v) for v in table.frame[column]], dtype=str)
         count = {name: int((tones == name).sum()) for name in ("yes", "no", "open")}
         route = f" {column}" if len(table.verdicts) > 1 else ""
-        told.append(
+        sentences.append(
             f"Of {len(tones)} findings of the paper, this run{route} agrees with {count['yes']} "
             f"and does not agree with {count['no']}; {count['open']} could not be judged."
         )
-    return [*told, *([only_one_route(table)] if "holds" in table.frame else [])]
+    return [*sentences, *([only_one_route(table)] if "holds" in table.frame else [])]
 
 
 def only_one_route(table: Table) -> str:

@@ -77,9 +77,11 @@ def _forcing(study: StudyResults) -> list[Block]:
             blocks.append(not_run(f"forcing {words}", "description of it"))
             continue
         with files.open_dataset(path) as dataset:
-            told = {n: str(dataset.attrs[n]) for n in ATTRIBUTES if n in dataset.attrs}
-        if told:
-            frame = pd.DataFrame({"attribute": list(told), "value": list(told.values())})
+            attributes = {n: str(dataset.attrs[n]) for n in ATTRIBUTES if n in dataset.attrs}
+        if attributes:
+            frame = pd.DataFrame(
+                {"attribute": list(attributes), "value": list(attributes.values())}
+            )
             blocks.append(
                 Table(f"forcing_{path.stem}", f"What the forcing {words} says of itself", frame)
             )
