@@ -9,6 +9,7 @@ import sys
 from proda import termination
 from proda.cli import (
     assimilate,
+    attribute,
     cite,
     column,
     compare,
@@ -32,6 +33,7 @@ from proda.cli.console import errors
 __all__ = [
     "app",
     "assimilate",
+    "attribute",
     "cite",
     "column",
     "compare",

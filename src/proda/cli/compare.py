@@ -109,6 +109,7 @@ def compare(
         task = bar.add_task("Comparing", total=None)
         result = compare_models(
             files, output, reference=reference, covariates=covariates,
+            attribution=None if run is None else RunFolder(run).attribution,
             progress=lambda done, ahead: bar.update(task, completed=done, total=ahead),
         )  # fmt: skip
     _print(result)

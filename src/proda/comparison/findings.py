@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from proda.comparison import site_rules as at_sites
+from proda.comparison.attributed import converged_shape_pattern, transport_matters_little
 from proda.comparison.evidence import Evidence, NotJudged
 from proda.comparison.paper import TOTALS
 from proda.comparison.rules import (
@@ -240,8 +241,13 @@ def _discussion() -> list[Finding]:
                   "optimised", "none", at_sites.parameter_values(m))
           for m, n in ((CLM5, "1.41"), (COMPAS, "1.37"))),
         Finding("transport_matters_little", "4.1, 4.3", "transport and input allocation "
-                "matter less for global carbon at steady state", "none",
-                beyond_this_run("needs maps with one component replaced (Tao et al. 2023b)")),
+                "matter less for global carbon at steady state", "for both models, each of V and B "
+                "changes less carbon than each of CTE, K and XI, replaced one at a time and by "
+                "Shapley values; undecided if the two differ", transport_matters_little),
+        *(Finding(f"components_shape_{m}", "4.1, 5", f"{WORDS[m]}: the components that converge "
+                  "(CTE, K, XI) make the pattern of carbon", "together they add more than V, B and "
+                  "I to the variance of ln carbon over land (Shapley)", converged_shape_pattern(m))
+          for m in (CLM5, COMPAS)),
         Finding("future", "4.3", "whether the models agree on future change is open", "none",
                 beyond_this_run("needs transient runs under climate change")),
         Finding("compas_harder", "2.1", "fewer sites converge with COMPAS (59,476 against 66,935 "
