@@ -14,13 +14,11 @@ from proda import files
 from proda.attribution.difference import Difference, attribute_difference
 from proda.attribution.inputs import AttributedMap, PathLike, SiteFiles, open_attributed
 from proda.attribution.members import at_sites
-from proda.attribution.single import STEPS, Job, Single, attribute_one, job_of
+from proda.attribution.single import SAMPLE, STEPS, Job, Single, attribute_one, job_of
 from proda.errors import MapError
 from proda.layout import ATTRIBUTION_MAPS
 
 TABLES = ("importance", "coalitions", "zones", "differences", "swaps")
-SAMPLE = 10_000
-"""Cells on which every member is run for the spread; of the profiles half as many."""
 Progress = Callable[[int, int], None]
 """Called with the number of steps done and of all steps."""
 
@@ -96,10 +94,13 @@ def attribute_maps(
     for given in maps:
         opened = open_attributed(given, forcing)
         job = job_of(
-            opened, sites=None if sites is None else at_sites(given, opened.model, sites),
-            covariates=None if given.network is None else covariates, sample=sample,
-            input_variation=input_variation, seed=seed,
-        )  # fmt: skip
+            opened,
+            sites=None if sites is None else at_sites(given, opened.model, sites),
+            covariates=None if given.network is None else covariates,
+            sample=sample,
+            input_variation=input_variation,
+            seed=seed,
+        )
         singles.append(attribute_one(job, step))
         jobs.append(job)
     differences: list[Difference] = []
@@ -126,8 +127,14 @@ def _joined(jobs: list[Job], singles: list[Single], differences: list[Difference
     names = pd.Index([f"{j.opened.files.name}, {j.opened.files.route}" for j in jobs], name="map")
     grid = xr.concat([s.maps for s in singles], names)
     if differences:
-        pairs = pd.Index([f"{d.table['second'].iloc[0]} - {d.table['first'].iloc[0]}, "
-                          f"{d.table['route'].iloc[0]}" for d in differences], name="pair")  # fmt: skip
+        pairs = pd.Index(
+            [
+                f"{d.table['second'].iloc[0]} - {d.table['first'].iloc[0]}, "
+                f"{d.table['route'].iloc[0]}"
+                for d in differences
+            ],
+            name="pair",
+        )
         grid = xr.merge([grid, xr.concat([d.maps for d in differences], pairs)])
     grid = grid.assign_attrs(Conventions="CF-1.11", title="Attribution of maps to components")
     grid["lat"].attrs = {"units": "degrees_north", "standard_name": "latitude"}
@@ -144,4 +151,3 @@ def _write(result: Attribution, folder: Path) -> None:
         with files.whole_file(folder / f"{name}.csv") as temporary:
             result.tables[name].to_csv(temporary, index=False)
     files.write_netcdf(result.maps, folder / ATTRIBUTION_MAPS)
-

@@ -98,15 +98,17 @@ def run_coalitions(
         part = forcing.select(index)
         values = {
             name: jnp.asarray(np.stack([replaced[name][index], array[index]], axis=1))
-            if of.get(name) in players else jnp.asarray(array[index])
+            if of.get(name) in players
+            else jnp.asarray(array[index])
             for name, array in own.items()
-        }  # fmt: skip
+        }
         litter = np.asarray(part.litter_input)
         if INPUT in players:
             assert replaced_input is not None
             litter = np.stack([replaced_input[index], litter], axis=1)
-        carbon, reason = (np.asarray(a)[:keep]
-                          for a in run(model, values, jnp.asarray(litter), prepare(part)))  # fmt: skip
+        carbon, reason = (
+            np.asarray(a)[:keep] for a in run(model, values, jnp.asarray(litter), prepare(part))
+        )
         return carbon if reduce is None else reduce(carbon), reason == 0
 
     with ThreadPoolExecutor(cores() if jax.default_backend() == "cpu" else 1) as pool:

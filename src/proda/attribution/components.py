@@ -50,6 +50,7 @@ def shared_parameters(first: SoilModel, second: SoilModel) -> Mapping[str, str]:
     a, b = components_of(first), components_of(second)
     units = {row.name: row.unit for row in second.rows}
     return {
-        row.name: a[row.name] for row in first.rows
+        row.name: a[row.name]
+        for row in first.rows
         if a[row.name] in SHARED and b.get(row.name) == a[row.name] and units[row.name] == row.unit
-    }  # fmt: skip
+    }

@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from proda.attribution.coalitions import run_coalitions
 from proda.attribution.components import SHARED, STRUCTURE, shared_parameters
-from proda.attribution.measures import PG, STOCK, UNITS, Maps, maps_of
+from proda.attribution.measures import STOCK, UNITS, Maps, maps_of
 from proda.attribution.members import members_at_cells, thinned
 from proda.attribution.shapley import shapley_values
 from proda.attribution.single import Job, coalition_table, stock_of
@@ -53,21 +53,32 @@ def attribute_difference(first: Job, second: Job) -> Difference:
     forcing = first.forcing.select(pairs[0])
     cells = first.opened.cells
     area = cells.land_area[pairs[0]]
-    own = [{name: v[index] for name, v in job.opened.own.items()}
-           for job, index in zip((first, second), pairs, strict=True)]  # fmt: skip
+    own = [
+        {name: v[index] for name, v in job.opened.own.items()}
+        for job, index in zip((first, second), pairs, strict=True)
+    ]
     swapped = swap_parameters(first, second, own[0], own[1], forcing, area)
     factors = maps_of(*_of_files(first, second, pairs[0]), area)
     spread = _spread(first, second, pairs)
     rows, grids = [], {}
-    for way, players, maps in ((PARAMETERS, OF_PARAMETERS, swapped),
-                               (FACTORS, OF_FACTORS, factors)):  # fmt: skip
+    for way, players, maps in (
+        (PARAMETERS, OF_PARAMETERS, swapped),
+        (FACTORS, OF_FACTORS, factors),
+    ):
         for measure, values in parts_of(maps).items():
-            rows += [{**head, "way": way, "component": player, "measure": measure,
-                      "value": float(values[i]),
-                      **_named(spread.get((way, measure)), i),
-                      "unit": UNITS[STOCK] if measure == STOCK else "1",
-                      "share_common": maps.share_common}
-                     for i, player in enumerate(players)]  # fmt: skip
+            rows += [
+                {
+                    **head,
+                    "way": way,
+                    "component": player,
+                    "measure": measure,
+                    "value": float(values[i]),
+                    **_named(spread.get((way, measure)), i, float(values[i])),
+                    "unit": UNITS[STOCK] if measure == STOCK else "1",
+                    "share_common": maps.share_common,
+                }
+                for i, player in enumerate(players)
+            ]
         array = np.full((len(area), len(players)), np.nan)
         array[maps.common] = maps.log_parts().T
         whole = np.full((len(cells), len(players)), np.nan)
@@ -77,10 +88,15 @@ def attribute_difference(first: Job, second: Job) -> Difference:
             np.moveaxis(cells.on_grid(whole.astype(np.float32)), -1, 0),
             {"units": "1", "long_name": "Shapley value of ln(second / first), 0-100 cm"},
         )
-    coords = {"lat": cells.lat, "lon": cells.lon, f"{PARAMETERS}_player": list(OF_PARAMETERS),
-              f"{FACTORS}_player": list(OF_FACTORS)}  # fmt: skip
-    table = coalition_table({**head, "way": PARAMETERS}, {STOCK: swapped.worth()[STOCK]},
-                            OF_PARAMETERS)  # fmt: skip
+    coords = {
+        "lat": cells.lat,
+        "lon": cells.lon,
+        f"{PARAMETERS}_player": list(OF_PARAMETERS),
+        f"{FACTORS}_player": list(OF_FACTORS),
+    }
+    table = coalition_table(
+        {**head, "way": PARAMETERS}, {STOCK: swapped.worth()[STOCK]}, OF_PARAMETERS
+    )
     return Difference(pd.DataFrame(rows), table, xr.Dataset(grids, coords=coords))
 
 
@@ -97,14 +113,20 @@ def parts_of(maps: Maps) -> dict[str, Float[np.ndarray, " player"]]:
     centred = ratio - ratio @ share
     variance = float((centred**2) @ share)
     pattern = ((parts - (parts @ share)[:, None]) * centred) @ share
-    return {STOCK: shapley_values(maps.worth()[STOCK]),
-            PATTERN: pattern / variance if variance > 0 else np.full(len(parts), np.nan)}  # fmt: skip
+    return {
+        STOCK: shapley_values(maps.worth()[STOCK]),
+        PATTERN: pattern / variance if variance > 0 else np.full(len(parts), np.nan),
+    }
 
 
 def swap_parameters(
-    first: Job, second: Job, of_first: Mapping[str, np.ndarray],
-    of_second: Mapping[str, np.ndarray], forcing: Forcing, area: np.ndarray,
-) -> Maps:  # fmt: skip
+    first: Job,
+    second: Job,
+    of_first: Mapping[str, np.ndarray],
+    of_second: Mapping[str, np.ndarray],
+    forcing: Forcing,
+    area: np.ndarray,
+) -> Maps:
     """Run both models with either's parameters of the components that they share.
 
     Coalitions hold what is taken from the second model; the last player is the structure.
@@ -130,10 +152,13 @@ def product_of(
     """
     a, b = (_factors(each) for each in (first, second))
     n = len(OF_FACTORS)
-    return np.stack([
-        np.prod([(b if (c >> i) & 1 else a)[name] for i, name in enumerate(OF_FACTORS)], axis=0)
-        for c in range(1 << n)
-    ])  # fmt: skip
+    with np.errstate(invalid="ignore"):  # where there is no carbon the product means nothing
+        return np.stack(
+            [
+                np.prod([(b if (c >> i) & 1 else a)[f] for i, f in enumerate(OF_FACTORS)], axis=0)
+                for c in range(1 << n)
+            ]
+        )
 
 
 def _factors(maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -142,10 +167,13 @@ def _factors(maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         column = maps["residence_time"] * maps["I"] / 1000.0  # kg m-2, litter and soil
         rate = (1.0 - maps["CTE"]) * maps["K"] * maps["XI"]
         return {
-            "CTE": 1.0 / (1.0 - maps["CTE"]), "K": 1.0 / maps["K"], "XI": 1.0 / maps["XI"],
-            "I": maps["I"] / 1000.0, "arrangement": rate * maps["residence_time"],
+            "CTE": 1.0 / (1.0 - maps["CTE"]),
+            "K": 1.0 / maps["K"],
+            "XI": 1.0 / maps["XI"],
+            "I": maps["I"] / 1000.0,
+            "arrangement": rate * maps["residence_time"],
             "depth": maps["cSoilAbove1m"] / column,
-        }  # fmt: skip
+        }
 
 
 _NAMES = ("CTE", "K", "XI", "I", "residence_time", "cSoilAbove1m")
@@ -155,8 +183,13 @@ def _of_files(first: Job, second: Job, index: np.ndarray) -> tuple[np.ndarray, n
     """Return the mixtures of the two map files at common cells, and where they mean something."""
     cells = first.opened.cells
     place = cells.row[index], cells.column[index]
-    both = [{n: job.opened.dataset[n].transpose("lat", "lon").to_numpy()[place].astype(float)
-             for n in _NAMES} for job in (first, second)]  # fmt: skip
+    both = [
+        {
+            n: job.opened.dataset[n].transpose("lat", "lon").to_numpy()[place].astype(float)
+            for n in _NAMES
+        }
+        for job in (first, second)
+    ]
     stock = product_of(*both)
     fine = np.isfinite(stock)
     return np.where(fine, stock, 0.0), fine
@@ -182,31 +215,35 @@ def _spread(
     forcing = first.forcing.select(index[0])
     area = first.opened.cells.land_area[index[0]]
     whole = first.opened.cells.land_area[pairs[0]].sum()
-    members = [members_at_cells(job.opened, job.covariates or "", i)
-               for job, i in zip(jobs, index, strict=True)]  # fmt: skip
+    members = [
+        members_at_cells(job.opened, job.covariates or "", i)
+        for job, i in zip(jobs, index, strict=True)
+    ]
     n = min(map(len, members))
     if n < 2:
         return {}
     found: dict[tuple[str, str], list[np.ndarray]] = {}
-    runs = [run_members(job.model, each[:n], forcing)
-            for job, each in zip(jobs, members, strict=True)]  # fmt: skip
+    runs = [
+        run_members(job.model, each[:n], forcing) for job, each in zip(jobs, members, strict=True)
+    ]
     for k in range(n):
         swapped = swap_parameters(first, second, members[0][k], members[1][k], forcing, area)
         values: list[dict[str, Any]] = [{v: run[v][k] for v in _NAMES} for run in runs]
         stock = product_of(*values)
         fine = np.isfinite(stock) & np.all([run["reason"][k] == 0 for run in runs], axis=0)
-        for way, maps in ((PARAMETERS, swapped),
-                          (FACTORS, maps_of(np.where(fine, stock, 0.0), fine, area))):  # fmt: skip
+        for way, maps in (
+            (PARAMETERS, swapped),
+            (FACTORS, maps_of(np.where(fine, stock, 0.0), fine, area)),
+        ):
             for measure, parts in parts_of(maps).items():
                 scale = whole / area.sum() if measure == STOCK else 1.0
                 found.setdefault((way, measure), []).append(parts * scale)
     return {key: np.stack(each) for key, each in found.items()}
 
 
-def _named(each: np.ndarray | None, i: int) -> dict[str, float]:
+def _named(each: np.ndarray | None, i: int, value: float) -> dict[str, float]:
+    """Return sd and 5-95 % of the members about the value."""
     if each is None:
         return {"sd": np.nan, "q05": np.nan, "q95": np.nan}
-    low, high = np.quantile(each[:, i], [0.05, 0.95])
-    return {"sd": float(each[:, i].std(ddof=1)), "q05": float(low), "q95": float(high)}
-
-
+    low, high = np.quantile(each[:, i], [0.05, 0.95]) - each[:, i].mean()
+    return {"sd": float(each[:, i].std(ddof=1)), "q05": value + low, "q95": value + high}

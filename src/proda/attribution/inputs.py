@@ -92,16 +92,24 @@ def maps_of_run(folder: PathLike) -> list[AttributedMap]:
     models = sorted(p.name for p in place.path.glob("*/"))
     for model in models:
         if place.end_to_end_map(model).is_file():
-            found.append(AttributedMap(
-                model, place.end_to_end_map(model), place.end_to_end(model), route=END_TO_END
-            ))  # fmt: skip
+            found.append(
+                AttributedMap(
+                    model, place.end_to_end_map(model), place.end_to_end(model), route=END_TO_END
+                )
+            )
     for model in models:
         if place.map(model).is_file():
             through = place.end_to_end(model)
-            found.append(AttributedMap(
-                model, place.map(model), place.network(model), place.kept(model),
-                through if through.is_dir() else None, POSTERIOR,
-            ))  # fmt: skip
+            found.append(
+                AttributedMap(
+                    model,
+                    place.map(model),
+                    place.network(model),
+                    place.kept(model),
+                    through if through.is_dir() else None,
+                    POSTERIOR,
+                )
+            )
     if not found:
         raise MapError(f"{place.path}: contains no map of a network; run `proda run` first.")
     return found
@@ -148,9 +156,11 @@ def open_attributed(given: AttributedMap, forcing: PathLike) -> Opened:
     dataset = open_map(given.maps)
     model = load_recorded(dataset.attrs, str(given.maps))
     cells = land_cells(cf.open_grid(forcing))
-    if not all(np.allclose(dataset[a].to_numpy(), b, atol=1e-6)
-               for a, b in (("lat", cells.lat), ("lon", cells.lon))
-               if dataset[a].size == b.size) or dataset.sizes["lat"] != len(cells.lat):  # fmt: skip
+    if not all(
+        np.allclose(dataset[a].to_numpy(), b, atol=1e-6)
+        for a, b in (("lat", cells.lat), ("lon", cells.lon))
+        if dataset[a].size == b.size
+    ) or dataset.sizes["lat"] != len(cells.lat):
         raise MapError(f"{given.maps}: lies on another grid than the forcing {forcing}.")
     lacking = [r.name for r in model.rows if PARAMETER_PREFIX + r.name not in dataset]
     if lacking:
@@ -176,9 +186,16 @@ def _values(dataset: xr.Dataset, name: str) -> np.ndarray:
 def select(cells: LandCells, index: np.ndarray) -> LandCells:
     """Return some of the land cells, by position in the list."""
     return LandCells(
-        cells.dataset, cells.lat, cells.lon, cells.row[index], cells.column[index], cells.status,
-        cells.area, cells.land_fraction, cells.land_fraction_given,
-    )  # fmt: skip
+        cells.dataset,
+        cells.lat,
+        cells.lon,
+        cells.row[index],
+        cells.column[index],
+        cells.status,
+        cells.area,
+        cells.land_fraction,
+        cells.land_fraction_given,
+    )
 
 
 def replacement(given: AttributedMap, model: SoilModel) -> tuple[dict[str, float], str]:
@@ -208,8 +225,9 @@ def mean_of_sites(kept: PathLike, model: SoilModel) -> dict[str, float]:
         lost = "posterior_mean" not in opened or not opened.sizes.get("site")
         mean = None if lost else files.load(opened[["posterior_mean"]], kept)["posterior_mean"]
     if mean is None or not {r.name for r in model.rows} <= set(mean["parameter"].to_numpy()):
-        raise MapError(f"{kept}: contains no posteriors of sites of {model.name}; expected the "
-                       "output of `proda diagnose --output`.")  # fmt: skip
+        raise MapError(
+            f"{kept}: contains no posteriors of sites of {model.name}; expected the "
+            "output of `proda diagnose --output`."
+        )
     values = mean.mean("site")
     return {row.name: float(values.sel(parameter=row.name)) for row in model.rows}
-

@@ -60,9 +60,10 @@ class Maps:
 
 
 def maps_of(
-    stock: Float[np.ndarray, "coalition cell"], fine: Bool[np.ndarray, "coalition cell"],
+    stock: Float[np.ndarray, "coalition cell"],
+    fine: Bool[np.ndarray, "coalition cell"],
     area: Float[np.ndarray, " cell"],
-) -> Maps:  # fmt: skip
+) -> Maps:
     """Keep the cells in which every coalition has a steady state that holds carbon."""
     common = fine.all(axis=0) & (stock > 0.0).all(axis=0) & (area > 0)
     return Maps(stock[:, common], area[common], common)
@@ -78,9 +79,10 @@ def log_variance(
 
 
 def skill_of_coalitions(
-    layers: SiteLayers, carbon: Float[np.ndarray, "coalition site layer"],
+    layers: SiteLayers,
+    carbon: Float[np.ndarray, "coalition site layer"],
     fine: Bool[np.ndarray, "coalition site"],
-) -> tuple[dict[str, Float[np.ndarray, " coalition"]], int]:  # fmt: skip
+) -> tuple[dict[str, Float[np.ndarray, " coalition"]], int]:
     """Return log R2 and NSE of every coalition over the measured layers, and how many sites.
 
     Sites count at which every coalition has a steady state. Layers modelled below `LEAST` enter the

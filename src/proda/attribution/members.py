@@ -86,13 +86,17 @@ def at_sites(given: AttributedMap, model: SoilModel, sites: SiteFiles) -> AtSite
         )
         place = pd.Index(table["site"].astype(str)).get_indexer(names)
         each = (
-            predicted["parameters"].sel(parameter=rows)
-            .transpose("member", "site", "parameter").to_numpy()[:, place]
-        )  # fmt: skip
+            predicted["parameters"]
+            .sel(parameter=rows)
+            .transpose("member", "site", "parameter")
+            .to_numpy()[:, place]
+        )
         values = each.mean(axis=0)
     known = np.flatnonzero(np.isfinite(values).all(axis=1))
     own = {name: values[known, j] for j, name in enumerate(rows)}
     return AtSites(
-        layers.select(known), own, None if each is None else each[:, known],
+        layers.select(known),
+        own,
+        None if each is None else each[:, known],
         LEFT_OUT if kept.is_file() else SEEN,
-    )  # fmt: skip
+    )

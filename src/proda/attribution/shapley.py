@@ -42,8 +42,9 @@ def shapley_values(
     parts = []
     for player in range(n):
         without = coalition[(coalition >> player) & 1 == 0]
-        weight = np.array([factorial(k) * factorial(n - k - 1) / factorial(n)
-                           for k in size[without].tolist()])  # fmt: skip
+        weight = np.array(
+            [factorial(k) * factorial(n - k - 1) / factorial(n) for k in size[without].tolist()]
+        )
         added = values[without | (1 << player)] - values[without]
         parts.append(np.tensordot(weight, added, axes=1))
     return np.stack(parts) if parts else np.zeros((0, *values.shape[1:]))

@@ -33,6 +33,8 @@ from proda.grid import CLM5_GRID
 from proda.latitude import GLOBE, ZONES, in_zone
 from proda.models.model import SoilModel
 
+SAMPLE = 5_000
+"""Cells on which every member is run for the spread; of the profiles half as many."""
 SHAPLEY, ONE_AT_A_TIME = "shapley", "published"
 MEAN_OF_PREDICTIONS = "the mean of the networks' predictions at the profiles"
 
@@ -58,7 +60,7 @@ class Job:
     mean_litter: np.ndarray
     sites: AtSites | None = None
     covariates: PathLike | None = None
-    sample: int = 10_000
+    sample: int = SAMPLE
     input_variation: float | None = None
     """Standard deviation over mean of the input, for the published method; None leaves it out."""
     seed: int = 0
@@ -92,9 +94,15 @@ def coalition_maps(
     """Run all coalitions of the six components at some cells."""
     litter = np.asarray(forcing.litter_input)
     stock, fine = run_coalitions(
-        job.model, COMPONENTS, components_of(job.model), everywhere(job.opened.replaced, own), own,
-        forcing, levelled(litter, job.mean_litter), stock_of,
-    )  # fmt: skip
+        job.model,
+        COMPONENTS,
+        components_of(job.model),
+        everywhere(job.opened.replaced, own),
+        own,
+        forcing,
+        levelled(litter, job.mean_litter),
+        stock_of,
+    )
     return maps_of(stock, fine, area)
 
 
@@ -116,16 +124,19 @@ def attribute_one(job: Job, step: Callable[[], None] = lambda: None) -> Single:
     step()
     rows = [
         _row(job, SHAPLEY, component, measure, values[i], spread.get(measure, {}).get(i))
-        for measure, values in importance.items() for i, component in enumerate(COMPONENTS)
-    ]  # fmt: skip
+        for measure, values in importance.items()
+        for i, component in enumerate(COMPONENTS)
+    ]
     rows += _published(job)
     step()
     table = _with_share(pd.DataFrame(rows))
     head = {"model": opened.files.name, "route": opened.files.route}
     return Single(
-        table.assign(share_common=maps.share_common), coalition_table(head, worth),
-        _zones(head, job, maps), _gridded(job, maps),
-    )  # fmt: skip
+        table.assign(share_common=maps.share_common),
+        coalition_table(head, worth),
+        _zones(head, job, maps),
+        _gridded(job, maps),
+    )
 
 
 STEPS = 4
@@ -136,16 +147,22 @@ def _at_sites(at: AtSites, job: Job, own: Mapping[str, np.ndarray]) -> dict[str,
     """Return the skill of every coalition at the measured profiles."""
     forcing = at.layers.forcing
     carbon, fine = run_coalitions(
-        job.model, COMPONENTS, components_of(job.model), everywhere(job.opened.replaced, own), own,
-        forcing, levelled(np.asarray(forcing.litter_input), job.mean_litter),
-    )  # fmt: skip
+        job.model,
+        COMPONENTS,
+        components_of(job.model),
+        everywhere(job.opened.replaced, own),
+        own,
+        forcing,
+        levelled(np.asarray(forcing.litter_input), job.mean_litter),
+    )
     return skill_of_coalitions(at.layers, carbon, fine)[0]
 
 
 def _spread(job: Job, area: float) -> dict[str, dict[int, tuple[float, float, float]]]:
-    """Return sd, 5 and 95 % over the members, by measure and component.
+    """Return sd, and 5 and 95 % as deviations from the mean, over the members.
 
-    Members run on a sample of the cells and profiles; carbon is brought to the land of all cells.
+    By measure and component. Members run on a sample of the cells and profiles; carbon is brought
+    to the land of all cells.
     """
     if job.covariates is None or job.opened.files.network is None:
         return {}
@@ -174,24 +191,37 @@ def _spread(job: Job, area: float) -> dict[str, dict[int, tuple[float, float, fl
 def _quantiles(
     each: Float[np.ndarray, "member player"],
 ) -> dict[int, tuple[float, float, float]]:
-    low, high = np.quantile(each, [0.05, 0.95], axis=0)
+    low, high = np.quantile(each, [0.05, 0.95], axis=0) - each.mean(axis=0)
     sd = each.std(axis=0, ddof=1)
     return {i: (float(sd[i]), float(low[i]), float(high[i])) for i in range(each.shape[1])}
 
 
 def _row(
-    job: Job, method: str, component: str, measure: str, value: float,
-    spread: tuple[float, float, float] | None = None, replaced_by: str = "",
-) -> dict[str, Any]:  # fmt: skip
+    job: Job,
+    method: str,
+    component: str,
+    measure: str,
+    value: float,
+    spread: tuple[float, float, float] | None = None,
+    replaced_by: str = "",
+) -> dict[str, Any]:
     sd, low, high = spread or (np.nan, np.nan, np.nan)
     at = job.sites if measure in (LOG_R2, NSE) else None
     given = job.opened.files
     return {
-        "model": given.name, "route": given.route, "method": method, "component": component,
-        "measure": measure, "value": float(value), "sd": sd, "q05": low, "q95": high,
-        "unit": UNITS[measure], "replaced_by": replaced_by or job.opened.replaced_by,
+        "model": given.name,
+        "route": given.route,
+        "method": method,
+        "component": component,
+        "measure": measure,
+        "value": float(value),
+        "sd": sd,
+        "q05": float(value + low),
+        "q95": float(value + high),
+        "unit": UNITS[measure],
+        "replaced_by": replaced_by or job.opened.replaced_by,
         "places": "land" if at is None else at.places,
-    }  # fmt: skip
+    }
 
 
 def _with_share(table: pd.DataFrame) -> pd.DataFrame:
@@ -202,9 +232,10 @@ def _with_share(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def coalition_table(
-    head: Mapping[str, str], worth: Mapping[str, np.ndarray],
+    head: Mapping[str, str],
+    worth: Mapping[str, np.ndarray],
     players: tuple[str, ...] = COMPONENTS,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Return what every coalition is worth, one row each; a player's column says if it is in."""
     n = len(next(iter(worth.values())))
     inside = {p: (np.arange(n) >> i) & 1 == 1 for i, p in enumerate(players)}
@@ -216,11 +247,17 @@ def _zones(head: Mapping[str, str], job: Job, maps: Maps) -> pd.DataFrame:
     lat = job.opened.cells.latitude[maps.common]
     parts = maps.parts() * maps.area * PG
     rows = [
-        {**head, "zone": zone, "component": component, "value": float(parts[i][inside].sum()),
-         "unit": UNITS[STOCK]}
-        for zone in (GLOBE, *ZONES) for inside in (in_zone(lat, zone),)
+        {
+            **head,
+            "zone": zone,
+            "component": component,
+            "value": float(parts[i][inside].sum()),
+            "unit": UNITS[STOCK],
+        }
+        for zone in (GLOBE, *ZONES)
+        for inside in (in_zone(lat, zone),)
         for i, component in enumerate(COMPONENTS)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -229,9 +266,12 @@ def _gridded(job: Job, maps: Maps) -> xr.Dataset:
     parts = np.full((len(maps.common), len(COMPONENTS)), np.nan)
     parts[maps.common] = maps.log_parts().T
     cells = job.opened.cells
-    attrs = {"units": "1", "long_name": "Shapley value of ln soil carbon in 0-100 cm",
-             "comment": "The components add up to ln of the map's stock over the stock with all of "
-             "them replaced."}  # fmt: skip
+    attrs = {
+        "units": "1",
+        "long_name": "Shapley value of ln soil carbon in 0-100 cm",
+        "comment": "The components add up to ln of the map's stock over the stock with all of "
+        "them replaced.",
+    }
     on_grid = np.moveaxis(cells.on_grid(parts.astype(np.float32)), -1, 0)
     return xr.Dataset(
         {"shapley": (("component", "lat", "lon"), on_grid, attrs)},
@@ -251,27 +291,36 @@ def _published(job: Job) -> list[dict[str, Any]]:
     def stocks(own: Mapping[str, np.ndarray], forcing: Forcing, keep: bool) -> Any:
         """Return the whole model's carbon and that with each component replaced."""
         constant = everywhere(values, own)
-        runs = [dict(own), *({n: constant[n] if groups[n] == name else v for n, v in own.items()}
-                             for name in names)]  # fmt: skip
+        runs = [
+            dict(own),
+            *(
+                {n: constant[n] if groups[n] == name else v for n, v in own.items()}
+                for name in names
+            ),
+        ]
         drivers = [forcing] * len(runs)
         if job.input_variation is not None:
             runs.append(dict(own))
             drivers.append(_shaken(forcing, job.input_variation, job.seed))
-        found = [run_coalitions(job.model, (), {}, {}, run, one, None, None if keep else stock_of)
-                 for run, one in zip(runs, drivers, strict=True)]  # fmt: skip
+        found = [
+            run_coalitions(job.model, (), {}, {}, run, one, None, None if keep else stock_of)
+            for run, one in zip(runs, drivers, strict=True)
+        ]
         return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
 
     maps = maps_of(*stocks(job.opened.own, job.forcing, False), area)
     played = [*names, *(["I"] if job.input_variation is not None else [])]
     changed = (np.abs(maps.stock[1:] - maps.stock[0]) @ maps.area) * PG
-    rows = [_row(job, ONE_AT_A_TIME, name, STOCK, changed[i], None, by)
-            for i, name in enumerate(played)]  # fmt: skip
+    rows = [
+        _row(job, ONE_AT_A_TIME, name, STOCK, changed[i], None, by) for i, name in enumerate(played)
+    ]
     if job.sites is not None:
         at = job.sites
         skill, _ = skill_of_coalitions(at.layers, *stocks(at.own, at.layers.forcing, True))
         lost = skill[NSE][0] - skill[NSE][1:]
-        rows += [_row(job, ONE_AT_A_TIME, name, NSE, lost[i], None, by)
-                 for i, name in enumerate(played)]  # fmt: skip
+        rows += [
+            _row(job, ONE_AT_A_TIME, name, NSE, lost[i], None, by) for i, name in enumerate(played)
+        ]
     return rows
 
 

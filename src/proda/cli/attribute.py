@@ -45,7 +45,7 @@ def attribute(
     ] = None,
     sample: Annotated[
         int, typer.Option(min=10, help="Cells on which every member is run for the spread.")
-    ] = 10_000,
+    ] = 5_000,
     input_variation: Annotated[
         float | None,
         typer.Option(
@@ -67,7 +67,12 @@ def attribute(
     component makes their maps differ.
     """
     from proda.attribution import attribute_maps
-    from proda.attribution.inputs import covariates_grid_of_run, forcing_of_run, run_of, sites_of_run
+    from proda.attribution.inputs import (
+        covariates_grid_of_run,
+        forcing_of_run,
+        run_of,
+        sites_of_run,
+    )
     from proda.errors import MapError
 
     folder = maps[0] if maps[0].is_dir() else run_of(maps[0])
@@ -85,11 +90,15 @@ def attribute(
     with progress("steps") as bar:
         task = bar.add_task("Attributing", total=None)
         result = attribute_maps(
-            found, output, forcing=forcing, covariates=covariates,
-            sites=None if folder is None else sites_of_run(folder), sample=sample,
+            found,
+            output,
+            forcing=forcing,
+            covariates=covariates,
+            sites=None if folder is None else sites_of_run(folder),
+            sample=sample,
             input_variation=input_variation,
             progress=lambda done, ahead: bar.update(task, completed=done, total=ahead),
-        )  # fmt: skip
+        )
     print_attribution(result)
     console.print(f"Written: {output}", soft_wrap=True)
     if plots is not None:
@@ -118,10 +127,14 @@ def _found(
                 name = str(opened.attrs.get("model", path.stem))
             found.append(of_run.get(path.resolve(), AttributedMap(name, path)))
     if odd := sorted((set(network) | set(kept)) - {m.name for m in found}):
-        raise MapError(f"No map of {', '.join(odd)} is given; there are maps of "
-                       f"{', '.join(m.name for m in found)}.")  # fmt: skip
-    return [replace(m, network=network.get(m.name, m.network), kept=kept.get(m.name, m.kept))
-            for m in found]  # fmt: skip
+        raise MapError(
+            f"No map of {', '.join(odd)} is given; there are maps of "
+            f"{', '.join(m.name for m in found)}."
+        )
+    return [
+        replace(m, network=network.get(m.name, m.network), kept=kept.get(m.name, m.kept))
+        for m in found
+    ]
 
 
 def _named(pairs: list[str] | None) -> dict[str, Path]:
@@ -142,51 +155,56 @@ def print_attribution(result: Attribution) -> None:
     for (model, route), rows in table.groupby(["model", "route"], sort=False):
         _print_one(f"{str(model).upper()}, {route}", rows)
     told = result.tables["differences"]
-    for (first, second, route), rows in (
-        told.groupby(["first", "second", "route"], sort=False) if len(told) else ()
-    ):
+    pairs = told.groupby(["first", "second", "route"], sort=False) if len(told) else ()
+    for (first, second, route), rows in pairs:
         print_table(
             f"{second} - {first}, {route}: parts of the difference",
             ["swapped", "component", "carbon (Pg)", "members", "pattern"],
-            [[way, component, formatted(each.loc["stock", "value"], "+,.0f"),
-              _range(each.loc["stock"], "+,.0f"), formatted(each.loc["pattern", "value"], "+.2f")]
-             for (way, component), part in rows.groupby(["way", "component"], sort=False)
-             for each in (part.set_index("measure"),)],
+            [
+                [way, component, *_cells(part, {"stock": "+,.0f"}), *_cells(part, PATTERN)[:1]]
+                for (way, component), part in rows.groupby(["way", "component"], sort=False)
+            ],
             right=(2, 3, 4),
-        )  # fmt: skip
+        )
+
+
+FORMS = {"stock": "+,.0f", "moved": ",.0f", "variance": "+.3f", "log_r2": "+.3f"}
+PATTERN = {"pattern": "+.2f"}
+
+
+def _cells(rows: pd.DataFrame, forms: dict[str, str]) -> list[str]:
+    """Return value and range of each measure of one component."""
+    found = []
+    for measure, form in forms.items():
+        row = rows[rows["measure"] == measure].iloc[0]
+        low, high = (formatted(row[end], form) for end in ("q05", "q95"))
+        found += [formatted(row["value"], form), "" if low == "-" else f"{low} to {high}"]
+    return found
 
 
 def _print_one(title: str, rows: pd.DataFrame) -> None:
-    forms = {"stock": "+,.0f", "moved": ",.0f", "variance": "+.3f", "log_r2": "+.3f"}
     own = rows[rows["method"] == "shapley"]
-    measures = [m for m in forms if (own["measure"] == m).any()]
-    share = rows["share_common"].iloc[0]
+    forms = {m: form for m, form in FORMS.items() if (own["measure"] == m).any()}
     print_table(
-        f"{title}: Shapley values ({share:.1%} of the cells)",
-        ["component", *(column for m in measures for column in (m, "members"))],
-        [[component, *(cell for m in measures for cell in (
-            formatted(part.loc[m, "value"], forms[m]), _range(part.loc[m], forms[m])))]
-         for component, each in own.groupby("component", sort=False)
-         for part in (each.set_index("measure"),)],
-        right=range(1, 1 + 2 * len(measures)),
-    )  # fmt: skip
+        f"{title}: Shapley values ({rows['share_common'].iloc[0]:.1%} of the cells)",
+        ["component", *(column for m in forms for column in (m, "members"))],
+        [[str(name), *_cells(part, forms)] for name, part in own.groupby("component", sort=False)],
+        right=range(1, 1 + 2 * len(forms)),
+    )
     published = rows[rows["method"] == "published"]
-    if len(published):
-        wide = published.pivot_table(index="component", columns="measure", values="value",
-                                     sort=False)  # fmt: skip
+    words = {"stock": "carbon changed (Pg)", "nse": "loss of NSE"}
+    there = [m for m in words if (published["measure"] == m).any()]
+    if there:
+        forms = {m: ",.0f" if m == "stock" else "+.3f" for m in there}
         print_table(
             f"{title}: published, one component replaced at a time",
-            ["component", *({"stock": "carbon changed (Pg)", "nse": "loss of NSE"}[c]
-                            for c in wide)],
-            [[str(name), *(formatted(row[c], ",.0f" if c == "stock" else "+.3f") for c in wide)]
-             for name, row in wide.iterrows()],
-            right=range(1, 1 + len(wide.columns)),
-        )  # fmt: skip
-
-
-def _range(row: pd.Series, form: str) -> str:
-    low, high = formatted(row["q05"], form), formatted(row["q95"], form)
-    return f"{low} to {high}" if row["q05"] == row["q05"] else ""
+            ["component", *(words[m] for m in there)],
+            [
+                [str(name), *_cells(part, forms)[::2]]
+                for name, part in published.groupby("component", sort=False)
+            ],
+            right=range(1, 1 + len(there)),
+        )
 
 
 def _draw(result: Attribution, folder: Path) -> None:

@@ -53,9 +53,25 @@ Progress = Callable[[int, int], None]
 CLIMATE = "koppen_class"
 """The covariate that groups sites by climate."""
 
-TABLES = ("correlations", "regions", "zonal", "totals", "references", "michaelis", "preference",
-          "parameters", "fit", "compensation", "findings", "evidence", "stacking",
-          "skill_left_out", "agreement", "models", "microbes")  # fmt: skip
+TABLES = (
+    "correlations",
+    "regions",
+    "zonal",
+    "totals",
+    "references",
+    "michaelis",
+    "preference",
+    "parameters",
+    "fit",
+    "compensation",
+    "findings",
+    "evidence",
+    "stacking",
+    "skill_left_out",
+    "agreement",
+    "models",
+    "microbes",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +170,7 @@ def compare_models(
     lacking = [name.upper() for name in PAIR if name not in opened]
     absent = f"this comparison has no {' and no '.join(lacking)}" if lacking else ""
     known_parts = {} if attribution is None else read_importance(attribution)
-    tables["findings"] = findings_by_route({**tables, **known_parts}, opened,
-                                           why.get(PAIR, absent))  # fmt: skip
+    tables["findings"] = findings_by_route({**tables, **known_parts}, opened, why.get(PAIR, absent))
     step()
     maps = difference_maps(opened)
     result = Comparison(tables, maps, sites, at_sites, opened)
@@ -182,8 +197,11 @@ def choice_tables(
     (:func:`proda.comparison.left_out.skill_table`).
     """
     choice: Choice = joined(site_scores(models, covariates), left_out_choice(models, covariates))
-    return {"evidence": evidence_table(choice), "stacking": stacking_table(choice),
-            "skill_left_out": skill_table(models)}  # fmt: skip
+    return {
+        "evidence": evidence_table(choice),
+        "stacking": stacking_table(choice),
+        "skill_left_out": skill_table(models),
+    }
 
 
 def difference_maps(models: Mapping[str, OpenedModel]) -> xr.Dataset:
@@ -207,19 +225,25 @@ def difference_maps(models: Mapping[str, OpenedModel]) -> xr.Dataset:
             ", ensemble mean"
         )
         data[f"{variable}_difference"] = (
-            ("pair", "state", "lat", "lon"), difference,
+            ("pair", "state", "lat", "lon"),
+            difference,
             {"units": units, "long_name": f"{words}: second model minus first"},
-        )  # fmt: skip
+        )
         data[f"{variable}_log_ratio"] = (
-            ("pair", "state", "lat", "lon"), ratio,
+            ("pair", "state", "lat", "lon"),
+            ratio,
             {"units": "1", "long_name": f"{words}: ln(second model / first)"},
-        )  # fmt: skip
+        )
     return xr.Dataset(
         data,
-        coords={"pair": [f"{b} - {a}" for a, b in names], "state": list(states),
-                "lat": first["lat"], "lon": first["lon"]},
+        coords={
+            "pair": [f"{b} - {a}" for a, b in names],
+            "state": list(states),
+            "lat": first["lat"],
+            "lon": first["lon"],
+        },
         attrs={"Conventions": "CF-1.11", "title": f"Comparison of {', '.join(models)}"},
-    )  # fmt: skip
+    )
 
 
 def compensation_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
@@ -244,8 +268,9 @@ def site_dataset(sites: Mapping[tuple[str, str], xr.Dataset]) -> xr.Dataset:
     """Join the pairs' differences at sites on (pair, site); NaN where a pair lacks a site."""
     if not sites:
         return xr.Dataset()
-    parts = [d.drop_attrs(deep=False).expand_dims(pair=[f"{b} - {a}"])
-             for (a, b), d in sites.items()]  # fmt: skip
+    parts = [
+        d.drop_attrs(deep=False).expand_dims(pair=[f"{b} - {a}"]) for (a, b), d in sites.items()
+    ]
     coords = pd.concat([d[["latitude", "longitude"]].to_dataframe() for d in sites.values()])
     coords = coords[~coords.index.duplicated()][["latitude", "longitude"]]
     bare = [p.drop_vars(["latitude", "longitude"]) for p in parts]

@@ -84,11 +84,18 @@ def correlation_table(
                 log = variable in LOGARITHMIC
                 maps = [models[m].maps[state][variable] for m in (first, second)]
                 (x, y, lat, lon, w), lost = cells(maps[0], maps[1], land, log)
-                rows.append({
-                    "first": first, "second": second, "state": state, "variable": variable,
-                    "scale": "log" if log else "linear", "without_logarithm": lost,
-                    **_tested(x, y, lat, lon, w), **agreement(x, y, w),
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "first": first,
+                        "second": second,
+                        "state": state,
+                        "variable": variable,
+                        "scale": "log" if log else "linear",
+                        "without_logarithm": lost,
+                        **_tested(x, y, lat, lon, w),
+                        **agreement(x, y, w),
+                    }
+                )
                 if on_row is not None:
                     on_row()
     return pd.DataFrame(rows)

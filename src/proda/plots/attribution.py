@@ -19,8 +19,12 @@ from proda.attribution.single import ONE_AT_A_TIME, SHAPLEY
 from proda.plots.maps import MOST_CELLS
 from proda.plots.style import DIVERGING, colours_of, draw_land, style
 
-LABELS = {STOCK: "stock of 0-100 cm (Pg)", VARIANCE: "variance of ln stock over land",
-          LOG_R2: "log R$^2$ at profiles", PATTERN: "share of the variance of the log ratio"}  # fmt: skip
+LABELS = {
+    STOCK: "stock of 0-100 cm (Pg)",
+    VARIANCE: "variance of ln stock over land",
+    LOG_R2: "log R$^2$ at profiles",
+    PATTERN: "share of the variance of the log ratio",
+}
 
 
 def figures(result: Attribution) -> dict[str, Callable[[], Figure]]:
@@ -43,8 +47,9 @@ def components_figure(importance: pd.DataFrame) -> Figure:
     """Draw the Shapley values of every map's components, and the published importance."""
     own = importance[importance["method"] == SHAPLEY]
     measures = [m for m in (STOCK, VARIANCE, LOG_R2) if (own["measure"] == m).any()]
-    published = importance[(importance["method"] == ONE_AT_A_TIME)
-                           & (importance["measure"] == STOCK)]  # fmt: skip
+    published = importance[
+        (importance["method"] == ONE_AT_A_TIME) & (importance["measure"] == STOCK)
+    ]
     panels = len(measures) + bool(len(published))
     with style():
         figure, axes = plt.subplots(1, panels, figsize=(3.3 * panels, 3.6), squeeze=False)
@@ -53,8 +58,9 @@ def components_figure(importance: pd.DataFrame) -> Figure:
             axis.set_title(LABELS[measure], fontsize="small")
         if len(published):
             _bars(axes[0, -1], published)
-            axes[0, -1].set_title("published: one at a time,\ncarbon changed (Pg)",
-                                  fontsize="small")  # fmt: skip
+            axes[0, -1].set_title(
+                "published: one at a time,\ncarbon changed (Pg)", fontsize="small"
+            )
         axes[0, 0].legend(fontsize="small")
         figure.suptitle(_finding(own), x=0.01, ha="left", fontsize="medium")
     return figure
@@ -65,7 +71,7 @@ def _finding(own: pd.DataFrame) -> str:
     said = []
     rows = own[own["measure"] == VARIANCE]
     for (model, route), each in rows.groupby(["model", "route"], sort=False):
-        top = each.loc[each["value"].abs().idxmax()]
+        top = each.iloc[int(each["value"].abs().argmax())]
         said.append(f"{str(model).upper()} ({route}) {top['component']} {top['value']:+.2f}")
     return "Component that changes the variance of ln carbon most: " + "; ".join(said)
 
@@ -102,22 +108,37 @@ def map_figure(maps: xr.Dataset, name: str) -> Figure:
         figure, axes = plt.subplots(2, 3, figsize=(11.0, 5.0))
         for axis, component, field, size in zip(axes.flat, COMPONENTS, array, mean, strict=True):
             draw_land(axis, lat, lon, known)
-            mesh = axis.pcolormesh(lon, lat, field, cmap=DIVERGING, vmin=-top, vmax=top,
-                                   shading="nearest", rasterized=True)  # fmt: skip
+            mesh = axis.pcolormesh(
+                lon,
+                lat,
+                field,
+                cmap=DIVERGING,
+                vmin=-top,
+                vmax=top,
+                shading="nearest",
+                rasterized=True,
+            )
             axis.set_title(f"{component}: mean absolute {size:.2f}", fontsize="small")
             axis.set(xticks=[], yticks=[])
         bar = figure.colorbar(mesh, ax=axes, shrink=0.8, extend="both")
         bar.set_label("part of ln carbon in 0-100 cm")
         largest = COMPONENTS[int(np.argmax(mean))]
-        figure.suptitle(f"{name[0].upper()}{name[1:]}: {largest} changes carbon most from place to "
-                        "place", x=0.01, ha="left", fontsize="medium")  # fmt: skip
+        figure.suptitle(
+            f"{name[0].upper()}{name[1:]}: {largest} changes carbon most from place to place",
+            x=0.01,
+            ha="left",
+            fontsize="medium",
+        )
     return figure
 
 
 def difference_figure(differences: pd.DataFrame) -> Figure:
     """Draw which components make the second model's map differ from the first's."""
-    pairs = list(dict.fromkeys(zip(differences["first"], differences["second"],
-                                   differences["route"], strict=True)))  # fmt: skip
+    pairs = list(
+        dict.fromkeys(
+            zip(differences["first"], differences["second"], differences["route"], strict=True)
+        )
+    )
     ways = [(w, m) for w in dict.fromkeys(differences["way"]) for m in (STOCK, PATTERN)]
     with style():
         figure, axes = plt.subplots(1, len(ways), figsize=(3.3 * len(ways), 3.8), squeeze=False)
@@ -128,10 +149,18 @@ def difference_figure(differences: pd.DataFrame) -> Figure:
             axis.set_title(f"{way} swapped:\n{LABELS[measure]}", fontsize="small")
         axes[0, 0].legend(fontsize="small")
         first, second, route = pairs[0]
-        rows = differences[(differences["first"] == first) & (differences["second"] == second)
-                           & (differences["route"] == route)
-                           & (differences["measure"] == STOCK)]  # fmt: skip
+        rows = differences[
+            (differences["first"] == first)
+            & (differences["second"] == second)
+            & (differences["route"] == route)
+            & (differences["measure"] == STOCK)
+        ]
         total = rows.groupby("way", sort=False)["value"].sum().iloc[0]
-        figure.suptitle(f"{second.upper()} - {first.upper()}, {route}: {total:+,.0f} Pg in 0-100 cm, "
-                        "by component", x=0.01, ha="left", fontsize="medium")  # fmt: skip
+        figure.suptitle(
+            f"{second.upper()} - {first.upper()}, {route}: {total:+,.0f} Pg in 0-100 cm, "
+            "by component",
+            x=0.01,
+            ha="left",
+            fontsize="medium",
+        )
     return figure

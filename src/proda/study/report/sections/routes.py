@@ -58,10 +58,11 @@ def _correlations(study: StudyResults) -> Table | None:
         return None
     said = [_interval(*map(float, row)) for row in frame[["r", "low", "high"]].to_numpy()]
     return Table(
-        "routes_correlations", "Correlation of the models over land, by route",
+        "routes_correlations",
+        "Correlation of the models over land, by route",
         _wide(frame.assign(said=said), ["first", "second", "variable", "scale"], "said"),
         "r and its 95 % interval, which allows for neighbouring cells being alike.",
-    )  # fmt: skip
+    )
 
 
 def _interval(r: float, low: float, high: float) -> str:
@@ -81,13 +82,17 @@ def _components(study: StudyResults) -> Table | None:
     if own.empty:
         return None
     order = {name: i for i, name in enumerate(own["variable"].unique())}
-    own = own.sort_values(["variable", "model"], key=lambda s: s.map(order) if s.name == "variable"
-                          else s, kind="stable")  # fmt: skip
+    own = own.sort_values(
+        ["variable", "model"],
+        key=lambda s: s.map(order) if s.name == "variable" else s,
+        kind="stable",
+    )
     return Table(
-        "routes_components", "Components of the models by route: means over land",
+        "routes_components",
+        "Components of the models by route: means over land",
         _wide(own, ["variable", "model"], "mean"),
         "Weighted by land that holds carbon; units as in the maps.",
-    )  # fmt: skip
+    )
 
 
 def _totals(study: StudyResults) -> Table | None:
@@ -95,13 +100,16 @@ def _totals(study: StudyResults) -> Table | None:
     if frame.empty:
         return None
     own = frame[(frame["stock"] == STOCK) & (frame["zone"] == GLOBE)]
-    said = [f"{mean:,.0f}" + (f" ± {sd:,.0f}" if np.isfinite(sd) else "")
-            for mean, sd in own[["mean", "sd"]].to_numpy(np.float64)]  # fmt: skip
+    said = [
+        f"{mean:,.0f}" + (f" ± {sd:,.0f}" if np.isfinite(sd) else "")
+        for mean, sd in own[["mean", "sd"]].to_numpy(np.float64)
+    ]
     return Table(
-        "routes_totals", "Carbon in 0-100 cm of the globe by route, Pg",
+        "routes_totals",
+        "Carbon in 0-100 cm of the globe by route, Pg",
         _wide(own.assign(said=said), ["source"], "said"),
         "± standard deviation of the members. Numbers of the paper stand where they belong.",
-    )  # fmt: skip
+    )
 
 
 def _findings(study: StudyResults) -> list[Block]:
@@ -111,7 +119,11 @@ def _findings(study: StudyResults) -> list[Block]:
     differ = table.frame[table.frame["holds"].str.startswith("only ")]
     return [
         Text(only_one_route(table)),
-        Table("routes_findings", "Findings of the paper that hold under one route only",
-              differ.drop(columns=["section", "rule"]), labels=table.labels,
-              verdicts=table.verdicts),
-    ]  # fmt: skip
+        Table(
+            "routes_findings",
+            "Findings of the paper that hold under one route only",
+            differ.drop(columns=["section", "rule"]),
+            labels=table.labels,
+            verdicts=table.verdicts,
+        ),
+    ]
