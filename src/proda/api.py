@@ -23,7 +23,7 @@ import pandas as pd
 import xarray as xr
 
 from proda import cf, files
-from proda.attribution.attribute import SAMPLE, Attribution, attribute_maps
+from proda.attribution.attribute import Attribution, attribute_maps
 from proda.attribution.inputs import (
     AttributedMap,
     SiteFiles,
@@ -32,6 +32,7 @@ from proda.attribution.inputs import (
     maps_of_run,
     sites_of_run,
 )
+from proda.attribution.single import SAMPLE
 from proda.comparison.comparison import Comparison, compare_models, covariates_of_run, files_of_run
 from proda.comparison.inputs import ModelFiles
 from proda.drivers import climate as climate_rules

@@ -88,7 +88,7 @@ def skill_of_coalitions(
     Sites count at which every coalition has a steady state. Layers modelled below `LEAST` enter the
     logarithm as that.
     """
-    common = fine.all(axis=0)
+    common = np.asarray(fine.all(axis=0))
     here = layers.used & common[layers.row_site]
     observed = layers.profiles.carbon / 1000.0
     logs, squares = [], []

@@ -288,7 +288,9 @@ def _published(job: Job) -> list[dict[str, Any]]:
     names = [g for g in PUBLISHED if g in groups.values()]
     area = job.opened.cells.land_area
 
-    def stocks(own: Mapping[str, np.ndarray], forcing: Forcing, keep: bool) -> Any:
+    def stocks(
+        own: Mapping[str, np.ndarray], forcing: Forcing, keep: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the whole model's carbon and that with each component replaced."""
         constant = everywhere(values, own)
         runs = [
@@ -308,7 +310,8 @@ def _published(job: Job) -> list[dict[str, Any]]:
         ]
         return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
 
-    maps = maps_of(*stocks(job.opened.own, job.forcing, False), area)
+    stock, fine = stocks(job.opened.own, job.forcing, False)
+    maps = maps_of(stock, fine, area)
     played = [*names, *(["I"] if job.input_variation is not None else [])]
     changed = (np.abs(maps.stock[1:] - maps.stock[0]) @ maps.area) * PG
     rows = [
@@ -316,7 +319,8 @@ def _published(job: Job) -> list[dict[str, Any]]:
     ]
     if job.sites is not None:
         at = job.sites
-        skill, _ = skill_of_coalitions(at.layers, *stocks(at.own, at.layers.forcing, True))
+        carbon, fine = stocks(at.own, at.layers.forcing, True)
+        skill, _ = skill_of_coalitions(at.layers, carbon, fine)
         lost = skill[NSE][0] - skill[NSE][1:]
         rows += [
             _row(job, ONE_AT_A_TIME, name, NSE, lost[i], None, by) for i, name in enumerate(played)

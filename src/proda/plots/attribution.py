@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -33,7 +34,7 @@ def figures(result: Attribution) -> dict[str, Callable[[], Figure]]:
         "components": lambda: components_figure(result.tables["importance"])
     }
     for name in map(str, result.maps["map"].to_numpy()):
-        made[f"map_{_stem(name)}"] = lambda name=name: map_figure(result.maps, name)
+        made[f"map_{_stem(name)}"] = partial(map_figure, result.maps, name)
     if len(result.tables["differences"]):
         made["difference"] = lambda: difference_figure(result.tables["differences"])
     return made

@@ -42,6 +42,9 @@ options = { warm_up = 2000, kept = 4000 }
 
 [training]
 curve = false
+
+[attribution] # it takes longer than all maps of this small world
+compute = false
 """
 
 

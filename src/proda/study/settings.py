@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from proda import faults
+from proda.attribution.single import SAMPLE
 from proda.drivers.forcing_settings import ClimateSettings, NearestSettings
 from proda.errors import ModelError, ProdaError, StudyError
 from proda.files import read_toml
@@ -179,6 +180,21 @@ class Maps(MapSettings):
     )
 
 
+class AttributionSettings(SettingsTable):
+    """`[attribution]`."""
+
+    compute: bool = Field(True, description="Say which component makes each map what it is.")
+    sample: int = Field(
+        SAMPLE, ge=10, description="Cells on which every member is run for the spread."
+    )
+    input_variation: float | None = Field(
+        None,
+        ge=0.0,
+        description="Sd over mean of the carbon input, by which the published method perturbs it; "
+        "without it that method leaves the input out.",
+    )
+
+
 class StudySettings(SettingsTable):
     """Everything that `proda run` can be told.
 
@@ -194,6 +210,9 @@ class StudySettings(SettingsTable):
     filter: FilterSettings = Field(default_factory=lambda: FilterSettings.model_validate({}))
     training: Training = Field(default_factory=lambda: Training.model_validate({}))
     maps: Maps = Field(default_factory=lambda: Maps.model_validate({}))
+    attribution: AttributionSettings = Field(
+        default_factory=lambda: AttributionSettings.model_validate({})
+    )
 
     def assimilation_of(self, model: str) -> AssimilationSettings:
         """Return the settings of one model's data assimilation.

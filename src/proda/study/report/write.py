@@ -14,6 +14,7 @@ from proda.study.report.render import render
 from proda.study.report.results import StudyResults, open_results
 from proda.study.report.sections.answer import answer
 from proda.study.report.sections.assimilation import assimilation
+from proda.study.report.sections.attribution import attribution
 from proda.study.report.sections.cost import cost
 from proda.study.report.sections.counterparts import counterparts
 from proda.study.report.sections.data import data
@@ -40,6 +41,7 @@ SECTIONS: tuple[Callable[[StudyResults], Section | None], ...] = (
     preference,
     skill,
     totals,
+    attribution,
     cost,
     settings,
     sources,
@@ -62,6 +64,7 @@ FIGURES_OF = (
     "preference",
     "skill",
     "totals",
+    "attribution",
 )
 """Keys by which the sidecar of a figure can name its place."""
 
