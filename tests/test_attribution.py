@@ -28,8 +28,6 @@ from proda.learning.unseen_file import write_unseen
 from proda.maps.compute import write_map
 from tests.map_grids import small_grid
 
-MIDDLE = {"clm5": {}, "compas": {}}
-
 
 def constant_of(model):
     """Parameters near the defaults, inside the prior."""
@@ -168,12 +166,17 @@ def world(tmp_path_factory):
     return folder, result
 
 
+def shapley(table, model, measure):
+    """Rows of one map's Shapley values of one measure."""
+    own = table[(table["model"] == model) & (table["method"] == "shapley")]
+    return own[own["measure"] == measure]
+
+
 def test_the_component_that_varies_alone_has_all(world):
     table = world[1].tables["importance"]
     for model, varied in (("clm5", "K"), ("compas", "XI")):
         for measure in ("stock", "variance", "moved"):
-            own = table[(table["model"] == model) & (table["measure"] == measure)]
-            own = own.set_index("component")["value"]
+            own = shapley(table, model, measure).set_index("component")["value"]
             assert own.drop(varied).abs().max() < 1e-9 * abs(own[varied]), (model, measure)
     assert table["sd"].isna().all()  # no network, no members
 
@@ -186,7 +189,7 @@ def test_parts_add_up_to_the_map(world):
         for name in ("clm5", "compas"):
             worth = coalitions[coalitions["model"] == name]
             for measure in ("stock", "variance"):
-                own = table[(table["model"] == name) & (table["measure"] == measure)]
+                own = shapley(table, name, measure)
                 change = worth[measure].iloc[-1] - worth[measure].iloc[0]
                 np.testing.assert_allclose(own["value"].sum(), change, rtol=1e-9, atol=1e-14)
                 np.testing.assert_allclose(own["share"].sum(), 1.0, rtol=1e-6)

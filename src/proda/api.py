@@ -894,9 +894,7 @@ def compare(
             target,
             reference=reference,
             covariates=table,
-            attribution=None
-            if isinstance(models, Mapping)
-            else RunFolder(Path(models)).attribution,
+            attribution=parts,
             progress=None
             if progress is None
             else (lambda done, total: progress(done, total, "steps")),

@@ -12,7 +12,13 @@ import xarray as xr
 from jaxtyping import Float
 
 from proda.attribution.coalitions import levelled, mean_input, run_coalitions
-from proda.attribution.components import COMPONENTS, PUBLISHED, components_of, published_groups
+from proda.attribution.components import (
+    COMPONENTS,
+    INPUT,
+    PUBLISHED,
+    components_of,
+    published_groups,
+)
 from proda.attribution.inputs import MEAN_OF_SITES, Opened, PathLike, mean_of_sites
 from proda.attribution.measures import (
     DEPTH,
@@ -36,6 +42,8 @@ from proda.models.model import SoilModel
 SAMPLE = 5_000
 """Cells on which every member is run for the spread; of the profiles half as many."""
 SHAPLEY, ONE_AT_A_TIME = "shapley", "published"
+GIVEN_INPUT = "shapley, input as it is"
+"""The game of the five components that are parameters: half of the same runs."""
 MEAN_OF_PREDICTIONS = "the mean of the networks' predictions at the profiles"
 
 
@@ -126,6 +134,12 @@ def attribute_one(job: Job, step: Callable[[], None] = lambda: None) -> Single:
         _row(job, SHAPLEY, component, measure, values[i], spread.get(measure, {}).get(i))
         for measure, values in importance.items()
         for i, component in enumerate(COMPONENTS)
+    ]
+    half = 1 << COMPONENTS.index(INPUT)  # the input has the highest bit
+    rows += [
+        _row(job, GIVEN_INPUT, component, measure, value)
+        for measure, values in worth.items()
+        for component, value in zip(COMPONENTS, shapley_values(values[half:]), strict=False)
     ]
     rows += _published(job)
     step()
@@ -226,7 +240,7 @@ def _row(
 
 def _with_share(table: pd.DataFrame) -> pd.DataFrame:
     """Add each component's share of the sum, of Shapley values that add up to something."""
-    additive = (table["method"] == SHAPLEY) & (table["measure"] != MOVED)
+    additive = (table["method"] != ONE_AT_A_TIME) & (table["measure"] != MOVED)
     total = table.groupby(["method", "measure"])["value"].transform("sum")
     return table.assign(share=np.where(additive, table["value"] / total, np.nan))
 
