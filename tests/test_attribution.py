@@ -177,7 +177,8 @@ def test_the_component_that_varies_alone_has_all(world):
     for model, varied in (("clm5", "K"), ("compas", "XI")):
         for measure in ("stock", "variance", "moved"):
             own = shapley(table, model, measure).set_index("component")["value"]
-            assert own.drop(varied).abs().max() < 1e-9 * abs(own[varied]), (model, measure)
+            # Maps hold single precision.
+            assert own.drop(varied).abs().max() < 1e-5 * abs(own[varied]), (model, measure)
     assert table["sd"].isna().all()  # no network, no members
 
 
