@@ -94,6 +94,21 @@ def test_coalitions_are_the_model_itself(name):
         np.testing.assert_array_equal(fine[coalition], state["reason"].to_numpy() == 0)
 
 
+def test_a_component_without_parameters_changes_nothing():
+    model = proda.load_model("clm5")
+    forcing = proda.Forcing.from_dataset(proda.example_columns())
+    own = {k: np.full(len(forcing), v) for k, v in constant_of(model).items()}
+    replaced = own | {"q10": 1.1 * own["q10"]}
+    carbon, fine = run_coalitions(
+        model, ("V", "XI", "B"), {"q10": "XI"}, replaced, own, forcing, None
+    )
+    assert carbon.shape[0] == fine.shape[0] == 8
+    parts = shapley_values(carbon)
+    assert (parts[0] == 0).all()
+    assert (parts[2] == 0).all()
+    assert (parts[1] != 0).any()
+
+
 def test_input_is_levelled_to_one_total():
     litter = np.array([[1.0, 1.0, 2.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
     mean = np.array([1.0, 2.0, 3.0, 4.0])

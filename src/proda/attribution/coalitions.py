@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from proda.attribution.components import INPUT
 from proda.column.column import Column, prepare
@@ -90,7 +90,9 @@ def run_coalitions(
         as a stock; None keeps all layers.
     """
     n = len(forcing)
-    run = _Coalitions(tuple(players), tuple(sorted((k, v) for k, v in of.items() if v in players)))
+    # A player without parameters (a model may lack transport) changes nothing: it is not run.
+    active = tuple(p for p in players if p == INPUT or p in of.values())
+    run = _Coalitions(active, tuple(sorted((k, v) for k, v in of.items() if v in active)))
 
     def block(start: int) -> tuple[np.ndarray, np.ndarray]:
         index = block_of(start, BLOCK, n)
@@ -114,7 +116,15 @@ def run_coalitions(
     with ThreadPoolExecutor(cores() if jax.default_backend() == "cpu" else 1) as pool:
         parts = list(pool.map(block, range(0, n, BLOCK)))
     found, fine = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return np.moveaxis(found, 1, 0), fine.T
+    place = _without_idle(players, active)
+    return np.moveaxis(found, 1, 0)[place], fine.T[place]
+
+
+def _without_idle(players: Sequence[str], active: Sequence[str]) -> Int[np.ndarray, " coalition"]:
+    """Return the coalition of the active players in each coalition of all players."""
+    coalition = np.arange(1 << len(players))
+    bits = [(coalition >> players.index(p)) & 1 for p in active]
+    return np.asarray(sum((b << i for i, b in enumerate(bits)), np.zeros_like(coalition)))
 
 
 def mean_input(litter: Litter, area: Float[np.ndarray, " site"]) -> Float[np.ndarray, " litter"]:

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 
 from proda import files
 from proda.errors import LearningError
-from proda.layout import TRAINING
+from proda.layout import HELD_OUT_PARAMETERS, TRAINING
 from proda.learning import carbon_baselines
 from proda.learning.applicability import fit_range
 from proda.learning.archive import write_archive
@@ -196,6 +196,7 @@ def train_end_to_end(
     tell("methods without a soil model")
     fitted = [_fit(name, sites, inputs.of(NO_FOLD), settings) for name in baselines]
     skill, intervals, rows, stocks, left = None, {}, None, {}, None
+    unseen: pd.DataFrame | None = None
     if fold is not None:
         tell("places left out")
         answers = _left_out_answers(sites, inputs, fold, trained, of_fold, baselines, settings)
@@ -206,6 +207,7 @@ def train_end_to_end(
         answers, stocks = crossed(sites, answers, fold, scale)
         skill = skill_table(sites, answers, groups(sites))
         rows = _rows(sites, answers, fold)
+        unseen = _unseen_parameters(sites, inputs, fold, trained)
     result = ThroughResult(
         target, ensemble, values, skill, sites.left_out, time.monotonic() - begun
     )
@@ -246,6 +248,8 @@ def train_end_to_end(
         if skill is not None and rows is not None:
             skill.to_csv(folder / SKILL, index=False)
             rows.to_parquet(folder / HELD_OUT, index=False)
+        if unseen is not None:
+            unseen.to_parquet(folder / HELD_OUT_PARAMETERS, index=False)
 
     tell("writing")
     save_ensemble(ensemble, target, beside)
@@ -356,6 +360,21 @@ def _left_out_answers(
             found[name][test] = answer.found
     out = {name: Answer(carbon[name], found[name], spread[name]) for name in names}
     return out | {DEFAULT: answer_of_carbon(default_carbon(layers))}
+
+
+def _unseen_parameters(
+    sites: CarbonSites, all_inputs: EndToEndInputs, fold: np.ndarray, trained: Trained
+) -> pd.DataFrame:
+    """Return the parameters of every site by networks that have not seen it: their mean."""
+    model = sites.layers.model
+    values = np.full((len(sites), len(model.rows)), np.nan)
+    for f in np.unique(fold).tolist():
+        test, runs = np.flatnonzero(fold == f), np.flatnonzero(trained.plan.fold == f)
+        networks = jax.tree.map(lambda leaf, runs=runs: leaf[runs], trained.networks)
+        members = physical(predict_members(networks, all_inputs.of(f)[test]), model)
+        values[test] = members.mean(axis=0)
+    columns = {row.name: values[:, j] for j, row in enumerate(model.rows)}
+    return pd.DataFrame({"site": sites.layers.profiles.site, "fold": fold, **columns})
 
 
 def _rows(sites: CarbonSites, answers: dict[str, Answer], fold: np.ndarray) -> pd.DataFrame:

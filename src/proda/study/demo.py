@@ -28,6 +28,9 @@ climate = "world/climate.nc"
 [covariates]
 grid = "world/covariates.nc"
 
+[attribution] # it takes longer than all maps of this small world
+compute = false
+
 [learning.end_to_end] # fewer networks, in smaller steps for few sites
 members = 4
 epochs = 60
@@ -42,9 +45,6 @@ options = { warm_up = 2000, kept = 4000 }
 
 [training]
 curve = false
-
-[attribution] # it takes longer than all maps of this small world
-compute = false
 """
 
 

@@ -91,7 +91,7 @@ def attribution(context: Context) -> str:
     wanted = {ROUTES[END_TO_END]: learning.through, ROUTES[AFTER]: learning.posterior}
     # Maps of other models and routes may be left of earlier settings.
     maps = [
-        each
+        each if learning.through else replace(each, constant=None)
         for each in maps_of_run(place.path)
         if each.name in settings.study.models and wanted[each.route]
     ]
