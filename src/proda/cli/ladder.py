@@ -79,15 +79,13 @@ def ladder(
             bar.stop()
             console.print(f"{why_stopped()}. Repeat the command to resume.", soft_wrap=True)
             sys.exit(stopped_status())
-    names = [c for c in result.findings if c[:1].isdigit() and not c.endswith(", numbers")]
+    names = [str(c) for c in result.findings if f"{c}, numbers" in result.findings]
     marks = {"agrees": "yes", "disagrees": "no"}
+    rows = result.findings.to_dict("records")
     print_table(
         "Findings of the paper by rung",
-        ["finding", *(n.partition("_")[0] for n in names), "holds"],
-        [
-            [row["id"], *(marks.get(row[n], "-") for n in names), row["holds"]]
-            for _, row in result.findings.iterrows()
-        ],
+        ["finding", *(name.partition("_")[0] for name in names), "holds"],
+        [[row["id"], *(marks.get(row[n], "-") for n in names), row["holds"]] for row in rows],
     )
     for name in names:
         index, _, _ = name.partition("_")

@@ -18,9 +18,8 @@ from proda.learning.calibrated import with_interval
 from proda.learning.carbon import default_carbon, held_out_carbon
 from proda.learning.carbon_sites import read_carbon_sites
 from proda.learning.conformal import Intervals
-from proda.learning.ensemble import predict_members
 from proda.learning.features import Missing
-from proda.learning.forcing_inputs import beside, forcing_inputs, needs_forcing
+from proda.learning.forcing_inputs import beside, needs_forcing
 from proda.learning.store import load_ensemble
 from proda.learning.through_model import (
     BASELINE_FILE,
@@ -92,19 +91,17 @@ def evaluate_network(
         ensemble.variant,
     )
     table = sites.table
-    if needs_forcing(names := ensemble.features.names):
-        made = forcing_inputs(names, sites.layers.forcing, model, ensemble.reference)
+    if needs_forcing(ensemble.features.names):
+        made = ensemble.made_of_forcing(table, sites.layers.forcing, model, missing)
         table = beside(table, made)
-    encoded = ensemble.features.encode(table, missing)
+    share, encoded = ensemble.shares(table, missing)
     if not encoded.usable.any():
         lacking = ", ".join(f"{name} ({n})" for name, n in encoded.missing.items())
         raise LearningError(f"{covariates}: no site has all covariates; missing: {lacking}.")
     bad = np.flatnonzero(~encoded.usable)
     sites = sites.without(bad, "lacks covariates")
     told = read_unseen(network)
-    members = ensemble.lower + predict_members(ensemble.networks, encoded.inputs) * (
-        ensemble.upper - ensemble.lower
-    )
+    members = ensemble.lower + share * (ensemble.upper - ensemble.lower)
     answers = {NETWORK: answer_of_members(sites.layers, members)}
     if (residual := read_residual(network)) is not None:
         answers[RESIDUAL] = residual_answer(answers[NETWORK], sites, residual, encoded.inputs)
