@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from proda.attribution.attribute import Attribution as Attribution
     from proda.attribution.inputs import AttributedMap as AttributedMap
     from proda.attribution.inputs import SiteFiles as SiteFiles
+    from proda.blocks.executor import Stopped as Stopped
     from proda.citations import Citations as Citations
     from proda.citations import cite as cite
     from proda.comparison.comparison import Comparison as Comparison
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from proda.inference.assessment import Assessment as Assessment
     from proda.inference.assessment import kept_posterior as kept_posterior
     from proda.inference.assimilation_settings import AssimilationSettings as AssimilationSettings
-    from proda.inference.batch import Stopped as Stopped
     from proda.inference.diagnostics.filter import Filter as Filter
     from proda.learning.end_to_end_settings import EndToEndSettings as EndToEndSettings
     from proda.learning.evaluate import Evaluation as Evaluation
@@ -102,7 +102,7 @@ _HOME = {
     "SampledForcing": "proda.api",
     "SiteFiles": "proda.attribution.inputs",
     "SoilModel": "proda.models.model",
-    "Stopped": "proda.inference.batch",
+    "Stopped": "proda.blocks.executor",
     "SyntheticWorld": "proda.study.twin:TwinWorld",
     "TrainingResult": "proda.learning.from_posteriors",
     "assimilate": "proda.api",

@@ -43,7 +43,7 @@ def ladder(
     shares with the one before what the correction does not change. A table has every finding of
     the paper under every rung. Repeat the command to resume after any interruption.
     """
-    from proda.inference.batch import Control, Stopped
+    from proda.blocks.executor import Control, Stopped
     from proda.study.ladder import FINDINGS, published_amounts, run_ladder
     from proda.study.methods import CORRECTIONS
     from proda.study.stage import Reporter

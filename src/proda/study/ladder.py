@@ -15,9 +15,9 @@ from typing import Any
 
 import pandas as pd
 
+from proda.blocks.executor import Control
 from proda.errors import StudyError
 from proda.files import read_csv, read_toml, whole_file
-from proda.inference.batch import Control
 from proda.layout import RunFolder
 from proda.locks import FILES
 from proda.study.methods import CORRECTIONS, Key, rung
