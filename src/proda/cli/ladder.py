@@ -11,7 +11,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, print_table, progress
-from proda.cli.stopping import seconds, stopped_status, why_stopped
+from proda.cli.stopping import STOPPED, seconds
 
 if TYPE_CHECKING:
     from proda.study.plan import Step
@@ -77,8 +77,8 @@ def ladder(
             )
         except Stopped:
             bar.stop()
-            console.print(f"{why_stopped()}. Repeat the command to resume.", soft_wrap=True)
-            sys.exit(stopped_status())
+            console.print("Stopped as requested. Repeat the command to resume.", soft_wrap=True)
+            sys.exit(STOPPED)
     names = [str(c) for c in result.findings if f"{c}, numbers" in result.findings]
     marks = {"agrees": "yes", "disagrees": "no"}
     rows = result.findings.to_dict("records")
