@@ -1,7 +1,7 @@
 """Downloads that go on where they broke off, and are kept only if they are whole.
 
-Pooch knows what is there already and checks checksums; this adds resuming (HTTP Range), the size,
-and messages that say what to do.
+Pooch knows what is there already and checks checksums; this adds what it lacks: resuming (HTTP
+Range), the size, and messages that say what to do.
 """
 
 from __future__ import annotations

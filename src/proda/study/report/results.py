@@ -128,15 +128,14 @@ def open_results(path: str | os.PathLike[str]) -> StudyResults:
         if any(file.exists() for model in models for file in paths(model))
     )
     file = given.get("forcing", {}).get("file")
-    # Settings of older studies do not know of it.
-    attributed = bool(given.get("attribution", {}).get("compute", False))
+    unattributed = given.get("attribution", {}).get("compute") is False
     return StudyResults(
         place.path,
         record,
         text,
         models,
         routes or tuple(ROUTES),
-        without_attribution=not attributed,
+        without_attribution=unattributed,
         forcing_file=Path(file) if file else None,
     )
 
