@@ -87,7 +87,7 @@ def run_study(
     reporter: Reporter | None = None,
     begin: Callable[[Step], None] | None = None,
 ) -> Record:
-    """Run a study, or go on with it.
+    """Run a study, or resume it.
 
     Parameters
     ----------
@@ -98,11 +98,11 @@ def run_study(
     only, start
         Do only one stage; or one and all that depend on it. In any case, changed or not.
     until
-        End with this stage; a later run goes on.
+        End with this stage; a later run resumes it.
     control
         When to stop.
     reporter
-        Told what goes on.
+        Called with the progress.
     begin
         Called with each step that is to be done, before it is.
 
@@ -114,7 +114,7 @@ def run_study(
     Raises
     ------
     Stopped
-        If asked to stop; run it again to go on.
+        If asked to stop; run it again to resume.
     StudyError
         If the folder holds something else, or another process works in it.
     ProdaError
@@ -127,8 +127,8 @@ def run_study(
         record = read_record(place.path)
         steps = plan(stages_of(place), record, only, start, until)
         study = settings.study
-        told = {n: provenance(model_class(study.reference(n))) for n in study.models}
-        outside = {name: attributes for name, attributes in told.items() if attributes}
+        noted = {n: provenance(model_class(study.reference(n))) for n in study.models}
+        outside = {name: attributes for name, attributes in noted.items() if attributes}
         by_method = LABEL if study.method == PUBLISHED else ""
         named = f"{study.name} ({by_method})" if by_method else study.name
         describe(record, named, study.truth is not None, outside)
@@ -228,7 +228,7 @@ def _timed(entry: StageRecord, folder: Path, record: Record) -> Iterator[None]:
         with watching() as peak:
             yield
     finally:
-        # Also of a try that did not end well: its time counts when it is gone on with.
+        # Also of a try that failed: its time counts when it is resumed.
         entry.seconds = earlier + time.monotonic() - begun
         entry.peak_memory_bytes = max(entry.peak_memory_bytes, peak.memory)
         write_record(folder, record)

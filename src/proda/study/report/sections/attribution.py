@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from proda.study.report.blocks import Block, Heading, Section, Table, Text
-from proda.study.report.missing import not_run
+from proda.study.report.blocks import Block, Heading, Table, Text
 from proda.study.report.results import StudyResults
 
 _EXPLAINED = (
@@ -36,8 +35,8 @@ _LABELS = {
 }
 
 
-def attribution(study: StudyResults) -> Section | None:
-    """Return Shapley values of components and of differences; None where it is not asked for."""
+def attribution(study: StudyResults) -> list[Block]:
+    """Return Shapley values of components and of differences; nothing before they are there."""
     importance = study.table(
         study.attribution / "importance.csv",
         "attribution_importance",
@@ -47,7 +46,7 @@ def attribution(study: StudyResults) -> Section | None:
         "networks. moved: sum of the absolute values of all cells.",
     )
     if importance is None:
-        return None if study.without_attribution else _absent()
+        return []
     blocks: list[Block] = [Text(_EXPLAINED), replace(importance, labels=_LABELS)]
     zones = study.table(
         study.attribution / "zones.csv", "attribution_zones", "Carbon of each component by zone"
@@ -66,13 +65,7 @@ def attribution(study: StudyResults) -> Section | None:
             Text(_DIFFERENCES),
             replace(differences, labels=_LABELS),
         ]
-    blocks += study.pictures("attribution")
-    return Section("attribution", "Which component matters", tuple(blocks))
-
-
-def _absent() -> Section:
-    missing = not_run("attribution", "attribution of the maps to components")
-    return Section("attribution", "Which component matters", (missing,))
+    return blocks
 
 
 def _by_zone(table: Table) -> Table:
