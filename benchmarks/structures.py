@@ -11,22 +11,27 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict, replace
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 import proda
 from proda import files
+from proda.column.column import Column, prepare
 from proda.comparison.choice_inputs import open_choice
 from proda.comparison.model_choice import evidence_table, site_scores, stacking_table
 from proda.comparison.preference import preference_table, site_differences
 from proda.comparison.spatial import correlation_test, difference_of_correlations
 from proda.default_b import MEAN_B
 from proda.inference.summary import SiteReason
+from proda.models.components import components
+from proda.models.model import SoilModel
 
 COMPARED = ("carbon_0_100", "CTE", "K", "XI", "B", "V", "residence_time")
 LOGARITHMIC = ("carbon_0_100", "residence_time", "K", "V")
@@ -35,51 +40,51 @@ TOP = 1.0
 """Carbon above this depth is compared, m."""
 
 
-def answers(name: str, parameters: Any, forcing: proda.Forcing) -> pd.DataFrame:
-    """Return carbon and components at every site, NaN where there is no steady state."""
-    model = proda.load_model(name)
-    found = proda.components(model, parameters, forcing, bounds="physical")
-    state = proda.steady_state(model, parameters, forcing, bounds="physical")
-    grid = forcing.grid
-    inside = np.clip(TOP - grid.interface[:-1], 0.0, grid.thickness)
-    table = pd.DataFrame(
-        {key: found[key].to_numpy() for key in (*COMPARED[1:], MICROBES) if key in found},
-        index=pd.Index(forcing.site.astype(str), name="site"),
-    )
-    table["carbon_0_100"] = state["soil_carbon"].to_numpy() @ inside
-    table["reason"] = found["reason"].to_numpy()
-    return table.where(table["reason"] == 0)
+def answers(model: SoilModel) -> Any:
+    """Return a compiled function of parameters and columns: carbon above 1 m and components."""
+
+    def one(values: dict, column: Column) -> dict:
+        state = model.steady_state(values, column)
+        grid = column.grid
+        inside = jnp.clip(TOP - (grid.interface - grid.thickness), 0.0, grid.thickness)
+        found = components(model, state.pools, values, column)
+        found = {name: found[name] for name in (*COMPARED[1:], MICROBES) if name in found}
+        found["carbon_0_100"] = (state.soil_carbon * inside).sum()
+        return {name: jnp.where(state.reason == 0, value, jnp.nan) for name, value in found.items()}
+
+    return jax.jit(jax.vmap(one))
 
 
 def before_and_after(name: str, run: Path, forcing: xr.Dataset, most: int) -> pd.DataFrame:
-    """Return what a model says of its sites, by default and after assimilation."""
+    """Return what a model says of its sites, by default and as a mean over posterior draws."""
     summary = files.load(files.open_dataset(run / "summary.nc", result=True), run / "summary.nc")
     summary = summary.isel(site=(summary["reason"] == int(SiteReason.SAMPLED)).to_numpy())
-    wanted = set(forcing["site"].to_numpy().astype(str))
+    wanted = set(forcing["site"].to_numpy())
     sites = [s for s in summary["site"].to_numpy().astype(str) if s in wanted][:most]
     drivers = proda.Forcing.from_dataset(forcing.sel(site=sites))
-    model = proda.load_model(name)
+    model, columns = proda.load_model(name), prepare(drivers)
+    solve, index = answers(model), pd.Index(sites, name="site")
     b = {"b": MEAN_B} if name == "clm5" else {}
-    tables = [answers(name, proda.default_parameters(model, drivers, **b), drivers)]
-    draws = files.open_dataset(run / "posterior.zarr", result=True)
-    draws = draws["posterior"].sel(site=sites).load()
-    every = [
-        answers(
-            name, {row.name: one.sel(parameter=row.name).to_numpy() for row in model.rows}, drivers
-        )
-        for one in (
-            draws.isel(chain=i, draw=j)
-            for i in range(draws.sizes["chain"])
-            for j in range(draws.sizes["draw"])
-        )
-    ]
-    mean = pd.DataFrame(
-        {key: np.mean([table[key] for table in every], axis=0) for key in every[0]},
-        index=every[0].index,
+    default = proda.default_parameters(model, drivers, **b)
+    before = solve(
+        {row.name: jnp.asarray(default[row.name].to_numpy()) for row in model.rows}, columns
     )
-    return pd.concat([tables[0].assign(state="before"), mean.assign(state="after")]).assign(
-        model=name
-    )
+    draws = files.open_dataset(run / "posterior.zarr", result=True)["posterior"]
+    draws = draws.assign_coords(site=draws["site"].to_numpy().astype(str)).sel(site=sites).load()
+    sums: dict[str, np.ndarray] = {}
+    n_chains, n_draws = draws.sizes["chain"], draws.sizes["draw"]
+    for i, j in product(range(n_chains), range(n_draws)):
+        one = draws.isel(chain=i, draw=j).astype(float)
+        values = {
+            row.name: jnp.asarray(one.sel(parameter=row.name).to_numpy()) for row in model.rows
+        }
+        for key, value in solve(values, columns).items():
+            sums[key] = sums.get(key, 0.0) + np.asarray(value)
+    after = {key: value / (n_chains * n_draws) for key, value in sums.items()}
+    parts = {"before": jax.tree.map(np.asarray, before), "after": after}
+    return pd.concat(
+        [pd.DataFrame(part, index=index).assign(state=state) for state, part in parts.items()]
+    ).assign(model=name)
 
 
 def pairs(table: pd.DataFrame, place: pd.DataFrame) -> pd.DataFrame:
