@@ -21,6 +21,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from proda.errors import FileError
 
 _LINE = "\nproda sha256 {}\n"
@@ -34,6 +36,44 @@ ATTRIBUTE = "proda_checksums"
 """Attribute of a store: SHA-256 by array, and of the store's own metadata under the name ""."""
 _CRC_BYTES = 4
 _ADVICE = "It was damaged or changed after it was written: copy it again or create it again."
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    return _digest(Path(path), Path(path).stat().st_size)
+
+
+def tree_digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file, or of all files of a folder and their names.
+
+    Raises
+    ------
+    OSError
+        If one cannot be read.
+    """
+    top = Path(path)
+    if top.is_file():
+        return file_digest(top)
+    total = hashlib.sha256()
+    for file in sorted(p for p in top.rglob("*") if p.is_file()):
+        total.update(f"{file.relative_to(top).as_posix()} {file_digest(file)}\n".encode())
+    return total.hexdigest()
+
+
+def digest(*arrays: np.ndarray) -> str:
+    """Return the SHA-256 of arrays: their types, shapes and bytes."""
+    total = hashlib.sha256()
+    for array in arrays:
+        array = np.ascontiguousarray(array)
+        total.update(f"{array.dtype.str}{array.shape}".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
 
 
 def seal(path: str | os.PathLike[str]) -> None:
@@ -65,10 +105,10 @@ def check_seal(path: str | os.PathLike[str]) -> bool:
         return False
     with target.open("rb") as file:
         file.seek(length)
-        told = _PATTERN.fullmatch(file.read(_LENGTH))
-    if told is None:
+        header = _PATTERN.fullmatch(file.read(_LENGTH))
+    if header is None:
         return False
-    if _digest(target, length) != told.group(1).decode():
+    if _digest(target, length) != header.group(1).decode():
         raise FileError(f"{target}: its content does not match its checksum. {_ADVICE}")
     return True
 
@@ -164,11 +204,11 @@ def _check_array(array: Path, digest: str | None) -> None:
         raise FileError(f"{array / LIST}: missing. {_ADVICE}") from error
     if hashlib.sha256(text).hexdigest() != digest:
         raise FileError(f"{array / LIST}: does not match its checksum. {_ADVICE}")
-    told, found = json.loads(text), _found(array)
-    for key in sorted(told.keys() | found.keys()):
+    stored, found = json.loads(text), _found(array)
+    for key in sorted(stored.keys() | found.keys()):
         if key not in found:
             raise FileError(f"{array / key}: missing. {_ADVICE}")
-        if key not in told:
+        if key not in stored:
             raise FileError(f"{array / key}: does not belong to the store. {_ADVICE}")
-        if told[key] != found[key]:
+        if stored[key] != found[key]:
             raise FileError(f"{array / key}: does not match its checksum. {_ADVICE}")

@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from proda.blocks.executor import executor_of, processes
 from proda.files import whole_folder
 from proda.inference.assessment import assess
 from proda.inference.assimilation_run import Run, create, open_posterior
-from proda.inference.cluster import work_on_cluster
-from proda.inference.cluster_settings import client_from, read_cluster
-from proda.inference.runner import AssimilationProgress, processes, total_evaluations, work
+from proda.inference.runner import evaluations_per_site, total_evaluations, work
 from proda.learning.from_posteriors import train_network
 from proda.learning.through_model import train_end_to_end
 from proda.learning.train import Progress
@@ -20,19 +19,20 @@ from proda.maps.compute import MapResult
 from proda.maps.from_files import map_constant, map_default, map_mean, map_network
 from proda.models.registry import load_model
 from proda.plots.files import save_figure
+from proda.plots.style import save_all
 from proda.plots.training import (
     CAPTIONS,
     THROUGH_CAPTIONS,
     through_figures,
     training_figures,
 )
-from proda.study.diagnosis import draw, write_kept, write_table
+from proda.study.diagnosis import figures_of, write_kept, write_table
 from proda.study.folder import StudyFolder
 from proda.study.stage import Context
 
 
 def assimilation(context: Context, *, model: str) -> str:
-    """Estimate a model's parameters at every profile, or go on with it (`proda assimilate`)."""
+    """Estimate a model's parameters at every profile, or resume it (`proda assimilate`)."""
     place, reporter = context.folder, context.reporter
     chosen = place.settings.assimilation
     folder = place.assimilation(model)
@@ -52,30 +52,17 @@ def assimilation(context: Context, *, model: str) -> str:
             place.sites,
             n_sites=chosen.sites,
         )
-    total, n_sites = total_evaluations(run), run.description.n_sites
-    done, sites, begun = [0], [0], time.monotonic()
+    each, begun, first = evaluations_per_site(run), time.monotonic(), [-1]
 
-    def evaluated(n: int) -> None:
-        done[0] += n
-        rate = done[0] / max(time.monotonic() - begun, 1e-9)
-        reporter.progress(
-            done[0],
-            total,
-            f"model evaluations, {sites[0]:,} of {n_sites:,} sites done, {rate / 1e6:.2f} M/s",
-        )
+    def finished(done: int, total: int) -> None:
+        first[0] = done if first[0] < 0 else first[0]
+        rate = (done - first[0]) * each / max(time.monotonic() - begun, 1e-9)
+        reporter.progress(done, total, f"sites, {rate / 1e6:.2f} million evaluations per second")
 
-    def finished(n: int) -> None:
-        sites[0] += n
-
-    told = AssimilationProgress(sites_done=finished, evaluations=evaluated, warn=reporter.warn)
-    if run.complete:
-        pass
-    elif chosen.cluster is not None:
-        with client_from(read_cluster(chosen.cluster)) as client:
-            work_on_cluster(run, client, context.control, told)
-    else:
-        work(run, context.control, told, chosen.workers or processes())
-    return f"{run.description.n_sites:,} sites, {total:,} model evaluations"
+    if not run.complete:
+        with executor_of(chosen.workers, chosen.cluster, control=context.control) as executor:
+            work(run, executor, progress=finished, warn=reporter.warn)
+    return f"{run.description.n_sites:,} sites, {total_evaluations(run):,} model evaluations"
 
 
 def select(context: Context, *, model: str) -> str:
@@ -87,11 +74,9 @@ def select(context: Context, *, model: str) -> str:
         folder.mkdir()
         write_table(found, folder / place.site_table(model).name)
         kept = write_kept(found, folder / place.kept(model).name)
-        figures = draw(
-            found, draws, folder / "figures", land_mask=place.settings.profiles.land_mask
-        )
-        for i, _ in enumerate(figures, 1):
-            context.reporter.progress(i, 7, "figures")
+        figures = figures_of(found, draws, land_mask=place.settings.profiles.land_mask)
+        for i, _ in enumerate(save_all(figures, folder / "figures"), 1):
+            context.reporter.progress(i, len(figures), "figures")
     return f"{kept.sizes['site']:,} of {len(found.sites):,} sites are kept"
 
 

@@ -10,12 +10,12 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from proda import faults
+from proda.blocks.cluster_settings import read_cluster
 from proda.drivers.forcing_settings import ClimateSettings, NearestSettings
 from proda.errors import ModelError, ProdaError, StudyError
 from proda.files import read_toml
 from proda.inference import assimilation_settings
 from proda.inference.assimilation_settings import AssimilationSettings, AssimilationWork
-from proda.inference.cluster_settings import read_cluster
 from proda.inference.filter_settings import FilterSettings
 from proda.learning.learning_settings import LearningSettings, study
 from proda.maps.map_settings import MapSettings
@@ -31,7 +31,7 @@ OF_THE_STUDY = ("model", "variant", "seed")
 
 
 def _named_by(reference: str) -> str:
-    """Return the name of a model; what is wrong with it is told as of a setting."""
+    """Return the name of a model; an error names the setting."""
     try:
         return model_class(reference).name
     except ModelError as error:
@@ -180,7 +180,7 @@ class Maps(MapSettings):
 
 
 class StudySettings(SettingsTable):
-    """Everything that `proda run` can be told.
+    """All settings of `proda run`.
 
     `assimilation`, `filter` and `training` are of the route from posteriors.
     """
