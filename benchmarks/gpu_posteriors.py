@@ -26,11 +26,11 @@ import numpy as np
 import xarray as xr
 
 from proda import files
+from proda.blocks.executor import ONE_THREAD
 from proda.forcing import Forcing
 from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.batch import _strongly_typed, calls, pad
 from proda.inference.profiles import Profiles, read_profiles
-from proda.inference.runner import ONE_THREAD
 from proda.inference.sampling import advance, chain_keys, start
 from proda.inference.sites import PADDED, assemble, padded_layers
 from proda.inference.summary import summarise

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ def main() -> None:
     thinned = run._described(whole[drawn]).chunk({"site": 512})
     files.write_zarr(thinned, given.folder / "posterior.zarr")
     files.write_netcdf(run._described(whole.drop_vars([*drawn, "draw"])), given.folder / SUMMARY)
-    run.remove_blocks()
+    shutil.rmtree(given.folder / "blocks", ignore_errors=True)
     print(f"{given.folder}: {model}, {whole.sizes['site']} sites")
 
 
