@@ -24,7 +24,7 @@ from proda.comparison.preference import climate_of
 from proda.comparison.stacking import groups_of_blocks
 from proda.errors import ComparisonError
 from proda.learning import from_posteriors as of_posteriors
-from proda.learning import through_model as through
+from proda.learning import places_left_out as through
 from proda.learning.carbon import ASSIMILATED, MEMBERS, depth_names
 from proda.learning.carbon_baselines import BASELINES
 from proda.learning.carbon_loss import DEGREES

@@ -20,9 +20,7 @@ from proda.learning.carbon_sites import read_carbon_sites
 from proda.learning.conformal import Intervals
 from proda.learning.features import Missing
 from proda.learning.forcing_inputs import beside, needs_forcing
-from proda.learning.store import load_ensemble
-from proda.learning.through_model import (
-    BASELINE_FILE,
+from proda.learning.places_left_out import (
     CONSTANT,
     DEFAULT,
     NETWORK,
@@ -30,6 +28,8 @@ from proda.learning.through_model import (
     baseline_answer,
     residual_answer,
 )
+from proda.learning.store import load_ensemble
+from proda.learning.through_model import BASELINE_FILE
 from proda.learning.unseen import (
     COLUMNS,
     answer_of_carbon,
