@@ -92,7 +92,7 @@ def correlation_table(
                         "variable": variable,
                         "scale": "log" if log else "linear",
                         "without_logarithm": lost,
-                        **_tested(x, y, lat, lon, w),
+                        **tested(x, y, lat, lon, w),
                         **agreement(x, y, w),
                     }
                 )
@@ -101,9 +101,10 @@ def correlation_table(
     return pd.DataFrame(rows)
 
 
-def _tested(
+def tested(
     x: np.ndarray, y: np.ndarray, lat: np.ndarray, lon: np.ndarray, w: np.ndarray
 ) -> dict[str, float]:
+    """Return r of values at places, weighted, with its test; NaN where one of them is constant."""
     if len(x) < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
         nan = float("nan")
         test, once = CorrelationTest(nan, len(x), nan, nan, nan, nan, nan), nan

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -25,6 +25,13 @@ from proda.maps.write import assemble
 from proda.models.model import SoilModel
 from proda.parameters import Bounds
 from proda.simulate import Progress
+
+
+class Plan(Protocol):
+    """What chunks are computed from."""
+
+    def compute(self, cells: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the arrays of the chunk of some cells."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,7 @@ def write_map(
     state = [folder.check(i) for i in range(len(parts))]
     todo = [i for i, why in enumerate(state) if why]
     done = len(cells) - sum(len(parts[i]) for i in todo)
-    for i, arrays in _computed(plan, parts, todo, client):
+    for i, arrays in computed(plan, parts, todo, client):
         folder.write(i, arrays)
         done += len(parts[i])
         if progress is not None:
@@ -155,8 +162,8 @@ def _plain(settings: Mapping[str, Any]) -> Any:
         raise ParameterError(f"settings cannot be written as JSON: {error}.") from error
 
 
-def _computed(
-    plan: MapPlan, parts: list[np.ndarray], todo: list[int], client: Any
+def computed(
+    plan: Plan, parts: list[np.ndarray], todo: list[int], client: Any
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """Yield finished chunks as they come; only a few are in memory at a time."""
     if client is None:
@@ -182,5 +189,5 @@ def _computed(
             running.add(client.submit(compute, shared, following, parts[following], pure=False))
 
 
-def _compute(plan: MapPlan, i: int, cells: np.ndarray) -> tuple[int, dict[str, np.ndarray]]:
+def _compute(plan: Plan, i: int, cells: np.ndarray) -> tuple[int, dict[str, np.ndarray]]:
     return i, plan.compute(cells)
