@@ -106,8 +106,13 @@ def agreement_table(opened: Mapping[str, Mapping[str, xr.Dataset]]) -> pd.DataFr
         for moment in moments([d for pair in both for d in pair]):
             land = _common_land([d for pair in both for d in pair], moment)
             for state, pair in zip(states, both, strict=True):
-                told = {"first": first, "second": second, "state": state,
-                        "experiment": moment.experiment, "years": moment.words}
+                told = {
+                    "first": first,
+                    "second": second,
+                    "state": state,
+                    "experiment": moment.experiment,
+                    "years": moment.words,
+                }
                 rows.append(told | _compared(pair, moment, land))
     return pd.DataFrame(rows)
 
@@ -184,11 +189,20 @@ def _totals(dataset: xr.Dataset) -> list[dict[str, object]]:
                 start, end = (series[:, inside, k].sum(axis=1) for k in (0, step))
                 change = end - start
                 low, high = np.quantile(change, [0.05, 0.95]) if len(change) > 1 else (np.nan,) * 2
-                rows.append({
-                    "experiment": experiment, "years": float(at), "region": region,
-                    "carbon": start.mean(), "change": change.mean(), "q05": low, "q95": high,
-                    "per_cent": 100.0 * change.mean() / start.mean() if start.mean() > 0 else 0.0,
-                })
+                rows.append(
+                    {
+                        "experiment": experiment,
+                        "years": float(at),
+                        "region": region,
+                        "carbon": start.mean(),
+                        "change": change.mean(),
+                        "q05": low,
+                        "q95": high,
+                        "per_cent": 100.0 * change.mean() / start.mean()
+                        if start.mean() > 0
+                        else 0.0,
+                    }
+                )
     return rows
 
 
@@ -217,9 +231,8 @@ def split_table(opened: Mapping[str, Mapping[str, xr.Dataset]]) -> pd.DataFrame:
                     if at == 0.0:
                         continue
                     parts = {
-                        name: PG * np.nansum(
-                            dataset[name].isel(experiment=i, time=j).to_numpy() * land
-                        )
+                        name: PG
+                        * np.nansum(dataset[name].isel(experiment=i, time=j).to_numpy() * land)
                         for name in PARTS
                     }
                     told = {"model": model, "state": state, "experiment": experiment, "years": at}

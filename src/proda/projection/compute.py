@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from proda.blocks.executor import Executor, Job
+from proda.blocks.store import BlockStore
 from proda.errors import FileError, MapError, ModelError
 from proda.layout import chunks_of
 from proda.maps.cells import LandCells
-from proda.maps.chunks import ChunkFolder
-from proda.maps.compute import computed
 from proda.maps.outputs import REASONS
 from proda.maps.plan import run_settings
 from proda.maps.sources import ParameterSource
@@ -43,6 +43,24 @@ class ProjectionResult:
     chunks_redone: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class ProjectionJob(Job):
+    """The chunks of a projection: what they are computed from, which cells, where they go."""
+
+    plan: ProjectionPlan
+    parts: list[np.ndarray]
+    store: BlockStore
+
+    @property
+    def name(self) -> str:
+        """The folder of the chunks."""
+        return str(self.store.folder)
+
+    def compute(self, number: int) -> None:
+        """Compute a chunk and write it."""
+        self.store.write_arrays(number, self.plan.compute(self.parts[number]))
+
+
 def write_projection(
     model: SoilModel,
     cells: LandCells,
@@ -55,7 +73,7 @@ def write_projection(
     bounds: Bounds = "physical",
     given: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
-    client: Any = None,
+    executor: Executor | None = None,
 ) -> ProjectionResult:
     """Project a model on land cells and write one CF netCDF file.
 
@@ -76,8 +94,8 @@ def write_projection(
         What else tells this run from others; plain JSON.
     progress
         Called with (cells done, cells).
-    client
-        A `distributed.Client`: chunks are then computed by its workers.
+    executor
+        Where chunks are computed, and until when; by default in this process, to the end.
 
     Raises
     ------
@@ -99,17 +117,19 @@ def write_projection(
     parts = cells.chunks(settings.chunk)
     told = run_settings(plan, parts, settings.chunk, None)
     told["members"] = min(told["members"], settings.members or told["members"])
-    store = ChunkFolder(
+    store = BlockStore(
         chunks_of(path), told | {"projection": identity(plan), "given": dict(given or {})}
     )
-    state = [store.check(i) for i in range(len(parts))]
-    todo = [i for i, why in enumerate(state) if why]
+    todo, faults = store.missing(range(len(parts)))
     done = len(cells) - sum(len(parts[i]) for i in todo)
-    for i, arrays in computed(plan, parts, todo, client):
-        store.write(i, arrays)
+
+    def finished(i: int) -> None:
+        nonlocal done
         done += len(parts[i])
         if progress is not None:
             progress(done, len(cells))
+
+    (executor or Executor()).run(ProjectionJob(plan, parts, store), todo, finished)
     assemble(plan, store, len(parts), path)
     counts, retried = _count(store, len(parts), names)
     store.remove()
@@ -120,12 +140,12 @@ def write_projection(
         retried,
         len(parts),
         len(parts) - len(todo),
-        [why for why in state if why not in ("", "absent")],
+        faults,
     )
 
 
 def _count(
-    store: ChunkFolder, n_chunks: int, names: Sequence[str]
+    store: BlockStore, n_chunks: int, names: Sequence[str]
 ) -> tuple[dict[str, dict[str, int]], int]:
     counts: dict[str, dict[str, int]] = {name: {} for name in names}
     retried = 0

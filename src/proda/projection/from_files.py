@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from proda import cf
+from proda.blocks.executor import Executor
 from proda.default_b import MEAN_B
 from proda.errors import MapError
 from proda.maps.cells import LandCells, land_cells
@@ -46,7 +46,7 @@ def project_files(
     b: float | None = None,
     thawed: Thawed | None = None,
     progress: Progress | None = None,
-    client: Any = None,
+    executor: Executor | None = None,
 ) -> ProjectionResult:
     """Project a model on the land cells of a grid and write one file.
 
@@ -66,7 +66,7 @@ def project_files(
         Constant of a network that was trained end to end.
     model, variant
         What the parameters must be for; None: whatever they are for.
-    thawed, progress, client
+    thawed, progress, executor
         As for :func:`proda.projection.compute.write_projection`.
 
     Raises
@@ -110,5 +110,5 @@ def project_files(
         thawed=thawed,
         given=told,
         progress=progress,
-        client=client,
+        executor=executor,
     )

@@ -11,9 +11,9 @@ from typing import Any
 import netCDF4
 import numpy as np
 
+from proda.blocks.store import BlockStore
 from proda.files import whole_netcdf
 from proda.maps.cells import LandCells
-from proda.maps.chunks import ChunkFolder
 from proda.maps.header import FILL, attributes, write_axes
 from proda.maps.outputs import REASONS, MapVariable
 from proda.maps.write import filled, gather
@@ -52,7 +52,7 @@ class _Field:
         return self.row.name + self.end
 
 
-def assemble(plan: ProjectionPlan, store: ChunkFolder, n_chunks: int, target: Path) -> None:
+def assemble(plan: ProjectionPlan, store: BlockStore, n_chunks: int, target: Path) -> None:
     """Write the projection, whole or not at all; one variable is in memory at a time."""
     n_members = int(store.settings["members"])
     grid = sampled_grid(plan.cells, plan.settings.every)
@@ -122,7 +122,7 @@ def _write_time(file: netCDF4.Dataset, plan: ProjectionPlan) -> None:
             variable[i] = value
 
 
-def _fields(store: ChunkFolder, first: str) -> Iterator[_Field]:
+def _fields(store: BlockStore, first: str) -> Iterator[_Field]:
     there = {name.partition("|")[2] for name in store.read(0) if name.startswith(f"{first}|")}
     moments, once = ("experiment", "time", "lat", "lon"), ("experiment", "lat", "lon")
     for rows, dims in (
@@ -155,7 +155,7 @@ def _create(
 def _write_field(
     file: netCDF4.Dataset,
     grid: LandCells,
-    store: ChunkFolder,
+    store: BlockStore,
     n_chunks: int,
     names: Sequence[str],
     field: _Field,
@@ -178,7 +178,7 @@ def _write_field(
 def _write_reasons(
     file: netCDF4.Dataset,
     grid: LandCells,
-    store: ChunkFolder,
+    store: BlockStore,
     n_chunks: int,
     names: Sequence[str],
     n_members: int,
@@ -211,7 +211,7 @@ def _write_reasons(
 def _whole(
     variable: netCDF4.Variable,
     grid: LandCells,
-    store: ChunkFolder,
+    store: BlockStore,
     n_chunks: int,
     names: Sequence[str],
     what: str,
@@ -227,7 +227,7 @@ def _whole(
 def _write_regions(
     file: netCDF4.Dataset,
     grid: LandCells,
-    store: ChunkFolder,
+    store: BlockStore,
     n_chunks: int,
     plan: ProjectionPlan,
     n_members: int,
@@ -277,7 +277,7 @@ def _write_regions(
     variable.long_name = "position of each cell's region on the dimension region, from 0"
 
 
-def _globals(plan: ProjectionPlan, store: ChunkFolder) -> dict[str, Any]:
+def _globals(plan: ProjectionPlan, store: BlockStore) -> dict[str, Any]:
     model = plan.model
     sample = plan.settings.every
     return {
