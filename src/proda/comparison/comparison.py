@@ -70,6 +70,7 @@ TABLES = (
     "agreement",
     "models",
     "microbes",
+    "projections",
 )
 
 
@@ -101,6 +102,7 @@ def compare_models(
     reference: str | os.PathLike[str] | None = None,
     covariates: str | os.PathLike[str] | None = None,
     regions: Mapping[str, Region] | None = None,
+    projections: pd.DataFrame | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare two or more models with each other and with the paper, in every state they have.
@@ -121,6 +123,9 @@ def compare_models(
         Table of sites with `koppen_class` (`proda covariates build`), to group sites by climate.
     regions
         Added to :data:`~proda.comparison.regions.REGIONS`; those of the same name are replaced.
+    projections
+        How projections of the models agree (:func:`proda.comparison.projections.agreement_table`),
+        for the finding on future change.
     progress
         Called after every step.
 
@@ -163,6 +168,7 @@ def compare_models(
     tables |= choice_tables(opened, site_table)
     step()
     tables["compensation"] = compensation_table(opened)
+    tables["projections"] = pd.DataFrame() if projections is None else projections
     lacking = [name.upper() for name in PAIR if name not in opened]
     absent = f"this comparison has no {' and no '.join(lacking)}" if lacking else ""
     tables["findings"] = findings_by_route(tables, opened, why.get(PAIR, absent))

@@ -13,6 +13,7 @@ import pandas as pd
 from proda.comparison import site_rules as at_sites
 from proda.comparison.evidence import Evidence, NotJudged
 from proda.comparison.paper import TOTALS
+from proda.comparison.projections import OPEN_QUESTION
 from proda.comparison.rules import (
     CLM5,
     COMPAS,
@@ -30,6 +31,7 @@ from proda.comparison.rules import (
     correlation_rises,
     michaelis_large,
     no_agreement,
+    projections_converge,
     region_above_region,
     region_among_highest,
     region_mean,
@@ -459,9 +461,11 @@ def _discussion() -> list[Finding]:
         Finding(
             "future",
             "4.3",
-            "whether the models agree on future change is open",
-            "none",
-            beyond_this_run("needs transient runs under climate change"),
+            "whether the models also converge in predicted change is an open question (judged: "
+            "they do)",
+            "4 K warmer: the 95 % interval of the rise of r between their changes, from default to "
+            "constrained parameters, lies above 0; undecided if it contains 0",
+            projections_converge(OPEN_QUESTION),
         ),
         Finding(
             "compas_harder",

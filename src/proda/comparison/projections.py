@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,18 +14,19 @@ import xarray as xr
 
 from proda import files
 from proda.comparison.correlations import tested
+from proda.comparison.inputs import AFTER, BEFORE, END_TO_END
+from proda.comparison.published_responses import constraints_table
 from proda.errors import ComparisonError
 from proda.latitude import GLOBE, ZONES
 from proda.maps.totals import PG
 from proda.projection.outputs import CHANGE, NEW, STOCK
 from proda.projection.split import PARTS
 
-DEFAULT, CONSTRAINED = "default", "constrained"
-STATES = (DEFAULT, CONSTRAINED)
+STATES = (BEFORE, AFTER, END_TO_END)
+"""Default parameters, and parameters constrained by either route, as in the comparison of maps."""
 NEW_STEADY_STATE = "new steady state"
-TODAY = "today"
 Files = Mapping[str, Mapping[str, str | os.PathLike[str]]]
-"""Model -> state (default, constrained) -> file of `proda project`."""
+"""Model -> state -> file of `proda project`."""
 
 
 def open_projection(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -220,21 +222,89 @@ def split_table(opened: Mapping[str, Mapping[str, xr.Dataset]]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per model, state, experiment and time, with the parts and their sum `change`.
+        One row per model, state, experiment and time, with the parts, their sum `change`, and
+        `carbon` at the start.
     """
     rows = []
     for model, states in opened.items():
         for state, dataset in states.items():
-            land = np.nan_to_num(np.asarray(dataset["cell_area"] * dataset["land_fraction"]))
-            for i, experiment in enumerate(map(str, dataset["experiment"].to_numpy())):
-                for j, at in enumerate(dataset["years"].to_numpy()):
-                    if at == 0.0:
-                        continue
-                    parts = {
-                        name: PG
-                        * np.nansum(dataset[name].isel(experiment=i, time=j).to_numpy() * land)
-                        for name in PARTS
-                    }
-                    told = {"model": model, "state": state, "experiment": experiment, "years": at}
-                    rows.append(told | parts | {"change": sum(parts.values())})
+            rows += [{"model": model, "state": state, **row} for row in _split(dataset)]
     return pd.DataFrame(rows)
+
+
+def _split(dataset: xr.Dataset) -> list[dict[str, object]]:
+    land = np.nan_to_num(np.asarray(dataset["cell_area"] * dataset["land_fraction"]))
+
+    def total(values: xr.DataArray) -> float:
+        return float(PG * np.nansum(values.transpose("lat", "lon").to_numpy() * land))
+
+    rows: list[dict[str, object]] = []
+    for i, experiment in enumerate(map(str, dataset["experiment"].to_numpy())):
+        here = dataset.isel(experiment=i)
+        start = total((here["cSoil"] + here["cLitter"]).isel(time=0))
+        for j, at in enumerate(dataset["years"].to_numpy()):
+            if at > 0.0:
+                parts = {name: total(here[name].isel(time=j)) for name in PARTS}
+                told = {"experiment": experiment, "years": float(at)}
+                rows.append(told | parts | {"change": sum(parts.values()), "carbon": start})
+    return rows
+
+
+TABLES = ("agreement", "totals", "split", "constraints")
+"""Tables of the comparison of projections."""
+OPEN_QUESTION = "plus_4K"
+"""Experiment by which it is judged whether models that agree today agree tomorrow."""
+
+
+@dataclass(frozen=True, eq=False)
+class Projections:
+    """Projections of several models beside each other: the files, opened, and tables by name."""
+
+    opened: Mapping[str, Mapping[str, xr.Dataset]]
+    tables: dict[str, pd.DataFrame]
+
+
+def compare_projections(given: Files, output: str | os.PathLike[str]) -> Projections:
+    """Compare projections and write one CSV per table into a folder.
+
+    Parameters
+    ----------
+    given
+        Model -> state -> file.
+    output
+        Made if absent.
+
+    Raises
+    ------
+    FileError, ComparisonError
+        If a file cannot be read, is not a projection, or is on another grid than the first.
+    """
+    opened = {
+        model: {state: open_projection(path) for state, path in states.items()}
+        for model, states in given.items()
+    }
+    _check_grids(given, opened)
+    tables = {
+        "agreement": agreement_table(opened),
+        "totals": totals_table(opened),
+        "split": split_table(opened),
+    }
+    tables["constraints"] = constraints_table(tables["totals"], tables["split"])
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        with files.whole_file(folder / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False)
+    return Projections(opened, tables)
+
+
+def _check_grids(given: Files, opened: Mapping[str, Mapping[str, xr.Dataset]]) -> None:
+    every = [(given[m][s], d) for m, states in opened.items() for s, d in states.items()]
+    first_path, first = every[0]
+    for path, dataset in every[1:]:
+        for axis in ("lat", "lon"):
+            if not np.array_equal(dataset[axis].to_numpy(), first[axis].to_numpy()):
+                raise ComparisonError(
+                    f"{path}: its axis {axis} differs from that of {first_path}. Project both on "
+                    "the same forcing, with the same setting `every`."
+                )

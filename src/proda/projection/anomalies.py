@@ -1,4 +1,4 @@
-"""A user's own anomalies as experiments: fields by year and month, or global warming x a pattern."""
+"""A user's own anomalies: fields by year and month, or global warming times a pattern."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from proda.projection.settings import ProjectionSettings
 from proda.projection.steps import TimeSpan, time_steps
 
 WARMING = ("soil_temperature", "tsl", "tas")
-"""Names of an anomaly of temperature (K); the first that is there counts. tsl and tas are CMIP's."""
+"""Names of an anomaly of temperature (K), of which the first counts; CMIP has tsl and tas."""
 INPUT = ("carbon_input", "npp")
 """Names of the carbon input, as a multiple of today's."""
 WATER = ("w_scalar",)
@@ -239,7 +239,7 @@ def _by_year(dataset: xr.Dataset, path: Path) -> xr.Dataset:
         raise ForcingError(f"{path}: the axis time holds neither years nor whole years of months.")
     index = pd.MultiIndex.from_arrays([years, months], names=("year", "month"))
     coords = xr.Coordinates.from_pandas_multiindex(index, "time")
-    return dataset.drop_vars("time").assign_coords(coords).unstack("time")
+    return dataset.drop_vars("time").assign_coords(coords).unstack("time")  # noqa: PD010
 
 
 def _axes(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:

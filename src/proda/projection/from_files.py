@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
-from proda import cf
+from pydantic import ValidationError
+
+from proda import cf, faults
 from proda.blocks.executor import Executor
 from proda.default_b import MEAN_B
-from proda.errors import MapError
+from proda.errors import MapError, ParameterError
 from proda.maps.cells import LandCells, land_cells
 from proda.maps.from_files import constant_source, mean_source, network_source
 from proda.maps.refits import every_nth
@@ -22,6 +25,20 @@ from proda.projection.settings import ProjectionSettings
 from proda.simulate import Progress
 
 PathLike = str | os.PathLike[str]
+
+
+def projection_settings(**given: Any) -> ProjectionSettings:
+    """Return settings; what is wrong with them is named.
+
+    Raises
+    ------
+    ParameterError
+        Naming the setting and what it must be.
+    """
+    try:
+        return ProjectionSettings.model_validate(given)
+    except ValidationError as error:
+        raise ParameterError(f"project: {faults.say(error, ProjectionSettings)}.") from error
 
 
 def sample_of(forcing: PathLike, settings: ProjectionSettings) -> LandCells:

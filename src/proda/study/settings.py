@@ -22,6 +22,8 @@ from proda.maps.map_settings import MapSettings
 from proda.models.outside import absolute, is_reference
 from proda.models.registry import MODELS, installed, model_class
 from proda.observations.profile_settings import ProfileSettings, from_mapping
+from proda.projection.experiments import experiments_named
+from proda.projection.settings import ProjectionSettings
 from proda.settings_table import SettingsTable, without
 from proda.study.route_settings import Learning, with_route
 from proda.validation_settings import FOLDS
@@ -179,6 +181,14 @@ class Maps(MapSettings):
     )
 
 
+class Projection(ProjectionSettings):
+    """`[projection]`."""
+
+    run: bool = Field(
+        False, description="Project the maps of the study into a changed climate (proda project)."
+    )
+
+
 class StudySettings(SettingsTable):
     """Everything that `proda run` can be told.
 
@@ -194,6 +204,7 @@ class StudySettings(SettingsTable):
     filter: FilterSettings = Field(default_factory=lambda: FilterSettings.model_validate({}))
     training: Training = Field(default_factory=lambda: Training.model_validate({}))
     maps: Maps = Field(default_factory=lambda: Maps.model_validate({}))
+    projection: Projection = Field(default_factory=lambda: Projection.model_validate({}))
 
     def assimilation_of(self, model: str) -> AssimilationSettings:
         """Return the settings of one model's data assimilation.
@@ -223,6 +234,12 @@ class StudySettings(SettingsTable):
         self.learning.end_to_end.check(references, self.study.variant)
         if self.assimilation.cluster is not None:
             read_cluster(self.assimilation.cluster)
+        experiments_named(self.projection.experiments)
+        if self.projection.run and self.study.variant == "published":
+            raise StudyError(
+                "projection.run: the published variant loses carbon below bedrock and cannot be "
+                'projected; set run = false, or variant = "default".'
+            )
 
 
 def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
@@ -245,6 +262,7 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
             ("covariates", Covariates),
             ("assimilation", Assimilation),
             ("maps", Maps),
+            ("projection", Projection),
         ):
             if not isinstance(found.get(section), dict):
                 continue
@@ -252,6 +270,8 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
                 value = found[section].get(name)
                 if "Path" in str(field.annotation) and isinstance(value, str):
                     found[section][name] = (base / value).resolve()
+                elif "Path" in str(field.annotation) and isinstance(value, list):
+                    found[section][name] = [(base / v).resolve() for v in value]
         if isinstance(found.get("study"), dict):
             _place_models(found["study"], base)
         settings = StudySettings.model_validate(found)

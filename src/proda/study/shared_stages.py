@@ -90,6 +90,7 @@ def comparison(context: Context) -> str:
         place.comparison,
         reference=place.settings.maps.reference,
         covariates=covariates_of_run(place.path),
+        projections=_projections(place),
         progress=context.reporter.steps("steps"),
     )
     save_comparison_figures(figures(result), place.figures)
@@ -100,6 +101,12 @@ def comparison(context: Context) -> str:
         counts = own["verdict"].value_counts()
         told.append(f"{route}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}")
     return "; ".join(told)
+
+
+def _projections(place: StudyFolder) -> pd.DataFrame | None:
+    """Return how projections agree, where the study makes them."""
+    table = place.projections_table("agreement")
+    return pd.read_csv(table) if place.settings.projection.run and table.is_file() else None
 
 
 def _files_of_routes(place: StudyFolder) -> dict[str, ModelFiles]:

@@ -21,6 +21,7 @@ from proda.study.report.sections.findings import findings
 from proda.study.report.sections.further import further
 from proda.study.report.sections.models import models
 from proda.study.report.sections.preference import preference
+from proda.study.report.sections.projections import projections
 from proda.study.report.sections.routes import routes
 from proda.study.report.sections.settings import settings
 from proda.study.report.sections.skill import skill
@@ -40,6 +41,7 @@ SECTIONS: tuple[Callable[[StudyResults], Section | None], ...] = (
     preference,
     skill,
     totals,
+    projections,
     cost,
     settings,
     sources,
@@ -62,6 +64,7 @@ FIGURES_OF = (
     "preference",
     "skill",
     "totals",
+    "projections",
 )
 """Keys by which the sidecar of a figure can name its place."""
 

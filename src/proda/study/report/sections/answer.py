@@ -19,6 +19,7 @@ from proda.study.report.maps import CONSTRAINED, DEFAULT, STOCK, map_of
 from proda.study.report.missing import not_run
 from proda.study.report.results import StudyResults
 from proda.study.report.sections.findings import FINDINGS, read_findings, tally, without_pair
+from proda.study.report.sections.projections import agreement_in_words
 from proda.study.report.tables import read_csv
 
 STATES = {
@@ -86,6 +87,7 @@ def answer(study: StudyResults) -> Section:
     correlations = _rows(study, "correlations", _CORRELATION, blocks)
     for state in states:
         said += _correlations(study, state, correlations) + _totals(study, state)
+    said += agreement_in_words(study)
     preference = _rows(study, "preference", _PREFERENCE, blocks)
     if len(study.models) > 2:
         said += _evidence(study, blocks)
