@@ -14,7 +14,7 @@ from proda.projection.settings import ProjectionSettings
 
 @app.command(
     epilog="Examples:\n\n"
-    "`proda project forcing.zarr clm5_plus.nc --network network --covariates covariates_grid.nc`\n\n"
+    "`proda project forcing.zarr clm5_plus.nc --network network --covariates covariates.nc`\n\n"
     "`proda project forcing.zarr default.nc --default clm5 --experiment plus_4K --time 50`",
 )
 def project(

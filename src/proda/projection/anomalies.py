@@ -228,9 +228,9 @@ def _by_year(dataset: xr.Dataset, path: Path) -> xr.Dataset:
     """Turn a time axis of years or of months into year (and month)."""
     n = dataset.sizes["time"]
     try:
-        months = dataset["time"].dt.month.to_numpy()
-        years = dataset["time"].dt.year.to_numpy()
-    except (AttributeError, TypeError) as error:
+        dates = xr.decode_cf(dataset[["time"]])["time"].dt
+        months, years = dates.month.to_numpy(), dates.year.to_numpy()
+    except (AttributeError, TypeError, ValueError) as error:
         raise ForcingError(f"{path}: the axis time holds no dates; use year and month.") from error
     if len(np.unique(years)) == n:
         return dataset.rename({"time": "year"})

@@ -12,7 +12,7 @@ from proda.forcing import Forcing
 from proda.latitude import in_zone
 from proda.maps.cells import LandCells
 from proda.maps.ensemble import QUANTILES, summarise
-from proda.maps.outputs import NO_PARAMETERS
+from proda.maps.outputs import LIMIT, NO_PARAMETERS, TOO_LARGE
 from proda.maps.plan import most_common
 from proda.maps.sources import ParameterSource
 from proda.maps.totals import PG
@@ -80,37 +80,46 @@ class ProjectionPlan:
         result: dict[str, np.ndarray] = {"cells": cells, "region": region}
         for experiment, projected in zip(self.experiments, found, strict=True):
             arrays = self._summary(projected, known)
-            arrays |= _by_region(projected, known, region, self.cells.land_area[cells])
+            fine = arrays.pop("fine")
+            arrays |= _by_region(projected, fine, region, self.cells.land_area[cells])
             result |= {f"{experiment.name}|{name}": array for name, array in arrays.items()}
         return result
 
     def _summary(self, projected: Projected, known: np.ndarray) -> dict[str, np.ndarray]:
-        reason = np.where(known, projected.reason, NO_PARAMETERS)
-        new = np.where(reason == 0, projected.steady_reason, reason)
+        state, change, steady, parts = _variables(projected)
+        age = {MEAN_AGE: projected.age}
+        reason = _judged(np.where(known, projected.reason, NO_PARAMETERS), state | parts | age)
+        new = _judged(np.where(reason == 0, projected.steady_reason, reason), steady)
+        fine = reason == 0
         result: dict[str, np.ndarray] = {
             "reason": most_common(reason),
             f"reason{NEW}": most_common(new),
-            "answered": (reason == 0).sum(axis=0).astype(np.int32),
+            "answered": fine.sum(axis=0).astype(np.int32),
             f"answered{NEW}": (new == 0).sum(axis=0).astype(np.int32),
             "retried": np.array([projected.retried]),
         }
-        state, change, steady, parts = _variables(projected)
-        fine = reason == 0
-        for name, values in (state | parts).items():
+        for name, values in (state | parts | age).items():
             result[name] = _mean(values, fine)
         for name, values in change.items():
             self._add(result, name, values, fine)
         result[GAINING] = _mean((change[CHANGE + STOCK] > 0.0).astype(float), fine)
         for name, values in steady.items():
             self._add(result, name, values, new == 0)
-        result[MEAN_AGE] = _mean(projected.age, fine)
-        return result
+        return result | {"fine": fine}
 
     def _add(
         self, result: dict[str, np.ndarray], name: str, values: np.ndarray, counts: np.ndarray
     ) -> None:
         for end, array in summarise(values, counts, self.quantiles).items():
             result[name + end] = array.astype(np.float32)
+
+
+def _judged(reason: np.ndarray, variables: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the reasons, with members whose numbers the file could not hold told apart."""
+    large = np.zeros(reason.shape, dtype=bool)
+    for values in variables.values():
+        large |= (np.abs(values) >= LIMIT).reshape(*reason.shape, -1).any(axis=-1)
+    return np.where((reason == 0) & large, TOO_LARGE, reason)
 
 
 def _mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -151,10 +160,9 @@ def region_of(forcing: Forcing, latitude: np.ndarray) -> np.ndarray:
 
 
 def _by_region(
-    projected: Projected, known: np.ndarray, region: np.ndarray, land: np.ndarray
+    projected: Projected, fine: np.ndarray, region: np.ndarray, land: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Sum the carbon of each member at the end of each step over the land of each region, Pg."""
-    fine = known & (projected.reason == 0)
     which = np.arange(len(REGIONS))[:, None] == region
     area = which[None] * (land * fine)[:, None, :]  # (member, region, cell), km2
     series = np.where(fine[..., None, None], projected.series, 0.0)

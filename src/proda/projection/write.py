@@ -54,7 +54,7 @@ class _Field:
 
 def assemble(plan: ProjectionPlan, store: BlockStore, n_chunks: int, target: Path) -> None:
     """Write the projection, whole or not at all; one variable is in memory at a time."""
-    n_members = int(store.settings["members"])
+    n_members = int(store.identity["members"])
     grid = sampled_grid(plan.cells, plan.settings.every)
     names = [e.name for e in plan.experiments]
     with (
@@ -297,5 +297,5 @@ def _globals(plan: ProjectionPlan, store: BlockStore) -> dict[str, Any]:
             if sample > 1
             else ""
         ),
-        "settings": json.dumps(dict(store.settings)),
+        "settings": json.dumps(dict(store.identity)),
     }
