@@ -174,9 +174,9 @@ def _print(result: Comparison) -> None:
         soft_wrap=True,
     )
     _print_totals(result.tables["totals"])
-    told = result.tables["preference"]
-    if len(told):
-        rows = told[(told["criterion"] == "log_evidence") & (told["sites"] > 0)]
+    preference = result.tables["preference"]
+    if len(preference):
+        rows = preference[(preference["criterion"] == "log_evidence") & (preference["sites"] > 0)]
         print_table(
             "Log evidence at sites, second model - first",
             ["zone", "models", "sites", "median", "95 %", "first > 3", "second > 3"],

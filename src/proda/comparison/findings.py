@@ -428,7 +428,7 @@ def _discussion() -> list[Finding]:
             "parameters of components that converge are "
             "better constrained than those of transport and allocation",
             "for both models, the "
-            "best told parameter of each of CTE, K, XI gains more information than any of V, B",
+            "best constrained parameter of CTE, K and XI each gains more than any of V, B",
             at_sites.constrained_components_converge,
         ),
         *(

@@ -131,7 +131,7 @@ def _said(result: Projections) -> str:
         f"({row['per_cent']:+.0f} %)"
         for row in rows.to_dict("records")
     ]
-    return f"4 K warmer: {'; '.join(parts)}" if parts else ""
+    return "4 K warmer: " + ";\n".join(parts) if parts else ""
 
 
 def change_maps(result: Projections) -> Figure:
@@ -212,4 +212,4 @@ def _agree(last: pd.DataFrame) -> str:
         f"{WORDS[row['state']]}: today r = {row['r_today']:.2f}, 4 K r = {row['r']:.2f}"
         for row in rows
     ]
-    return "; ".join(parts)
+    return "\n".join(parts)

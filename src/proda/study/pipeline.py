@@ -82,7 +82,7 @@ def run_study(
     reporter: Reporter | None = None,
     begin: Callable[[Step], None] | None = None,
 ) -> Record:
-    """Run a study, or go on with it.
+    """Run a study, or resume it.
 
     Parameters
     ----------
@@ -93,11 +93,11 @@ def run_study(
     only, start
         Do only one stage; or one and all that depend on it. In any case, changed or not.
     until
-        End with this stage; a later run goes on.
+        End with this stage; a later run resumes it.
     control
         When to stop.
     reporter
-        Told what goes on.
+        Called with the progress.
     begin
         Called with each step that is to be done, before it is.
 
@@ -109,7 +109,7 @@ def run_study(
     Raises
     ------
     Stopped
-        If asked to stop; run it again to go on.
+        If asked to stop; run it again to resume.
     StudyError
         If the folder holds something else, or another process works in it.
     ProdaError
@@ -122,8 +122,8 @@ def run_study(
         record = read_record(place.path)
         steps = plan(stages_of(place), record, only, start, until)
         study = settings.study
-        told = {n: provenance(model_class(study.reference(n))) for n in study.models}
-        outside = {name: attributes for name, attributes in told.items() if attributes}
+        noted = {n: provenance(model_class(study.reference(n))) for n in study.models}
+        outside = {name: attributes for name, attributes in noted.items() if attributes}
         describe(record, study.name, study.truth is not None, outside)
         with whole_file(place.settings_file) as temporary:
             temporary.write_text(as_toml(settings), encoding="utf-8")
@@ -219,7 +219,7 @@ def _timed(entry: StageRecord, folder: Path, record: Record) -> Iterator[None]:
         with watching() as peak:
             yield
     finally:
-        # Also of a try that did not end well: its time counts when it is gone on with.
+        # Also of a try that failed: its time counts when it is resumed.
         entry.seconds = earlier + time.monotonic() - begun
         entry.peak_memory_bytes = max(entry.peak_memory_bytes, peak.memory)
         write_record(folder, record)

@@ -33,7 +33,7 @@ OF_THE_STUDY = ("model", "variant", "seed")
 
 
 def _named_by(reference: str) -> str:
-    """Return the name of a model; what is wrong with it is told as of a setting."""
+    """Return the name of a model; an error names the setting."""
     try:
         return model_class(reference).name
     except ModelError as error:
@@ -190,7 +190,7 @@ class Projection(ProjectionSettings):
 
 
 class StudySettings(SettingsTable):
-    """Everything that `proda run` can be told.
+    """All settings of `proda run`.
 
     `assimilation`, `filter` and `training` are of the route from posteriors.
     """

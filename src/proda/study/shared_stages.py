@@ -96,11 +96,11 @@ def comparison(context: Context) -> str:
     save_comparison_figures(figures(result), place.figures)
     if place.settings.study.truth is not None:
         _against_truth(context)
-    told = []
+    parts = []
     for route, own in result.findings.groupby("route", sort=False):
         counts = own["verdict"].value_counts()
-        told.append(f"{route}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}")
-    return "; ".join(told)
+        parts.append(f"{route}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}")
+    return "; ".join(parts)
 
 
 def _projections(place: StudyFolder) -> pd.DataFrame | None:
@@ -132,7 +132,7 @@ def _remove_figures(place: StudyFolder) -> None:
 
 
 def _against_truth(context: Context) -> None:
-    """Compare the maps of each route with the truth, where the world is made up.
+    """Compare the maps of each route with the truth, where the world is synthetic.
 
     Profiles were measured on the truth of one model. The parameters and components of other models
     have no truth here; their carbon has: that of the world.

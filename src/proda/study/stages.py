@@ -137,7 +137,7 @@ def _end_to_end_maps(folder: StudyFolder, model: str) -> Stage:
 def _assimilation(folder: StudyFolder, model: str) -> Stage:
     settings = folder.settings
     about = settings.assimilation_of(model).model_dump(mode="json")
-    # The file itself is read, and so told of by name.
+    # The file itself is among what the stage reads.
     about = {name: value for name, value in about.items() if name not in ORIGIN}
     return Stage(
         f"{model}/assimilation",

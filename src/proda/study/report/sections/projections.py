@@ -7,11 +7,10 @@ import pandas as pd
 
 from proda.comparison.projections import OPEN_QUESTION, TABLES
 from proda.projection.write import WITHOUT
-from proda.study.report.blocks import Block, Section, Text
+from proda.study.report.blocks import Block, Text
 from proda.study.report.results import STATES, StudyResults
 from proda.study.report.tables import read_csv
 
-KEY = "projections"
 TITLES = {
     "agreement": "Agreement of the changes between models, by experiment",
     "totals": "Projected change of soil carbon (0-100 cm, Pg) by region",
@@ -20,17 +19,14 @@ TITLES = {
 }
 
 
-def projections(study: StudyResults) -> Section | None:
-    """Return tables and figures of the projections; None where the study made none."""
-    if not study.projections.is_dir():
-        return None
+def projections(study: StudyResults) -> list[Block]:
+    """Return what models agree on today and tomorrow, and the tables of the projections."""
     blocks: list[Block] = [Text(sentence) for sentence in agreement_in_words(study)]
     blocks.append(Text(WITHOUT))
-    blocks += study.pictures(KEY)
     for name in TABLES:
         table = study.table(study.projections_table(name), f"projections_{name}", TITLES[name])
         blocks += [table] if table is not None and len(table.frame) else []
-    return Section(KEY, "Projections: do models that agree today agree tomorrow?", tuple(blocks))
+    return blocks
 
 
 def agreement_in_words(study: StudyResults) -> list[str]:
