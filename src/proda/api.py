@@ -23,7 +23,13 @@ import xarray as xr
 
 from proda import cf, files
 from proda.blocks.executor import executor_of
-from proda.comparison.comparison import Comparison, compare_models, covariates_of_run, files_of_run
+from proda.comparison.comparison import (
+    Comparison,
+    compare_models,
+    covariates_of_run,
+    files_of_run,
+    projections_of_run,
+)
 from proda.comparison.inputs import ModelFiles
 from proda.drivers import climate as climate_rules
 from proda.drivers import covariates as grids
@@ -807,6 +813,7 @@ def compare(
             target,
             reference=reference,
             covariates=table,
+            projections=None if isinstance(models, Mapping) else projections_of_run(models),
             progress=None
             if progress is None
             else (lambda done, total: progress(done, total, "steps")),

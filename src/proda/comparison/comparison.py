@@ -70,7 +70,6 @@ TABLES = (
     "agreement",
     "models",
     "microbes",
-    "projections",
 )
 
 
@@ -318,6 +317,12 @@ def covariates_of_run(folder: str | os.PathLike[str]) -> Path | None:
     if path is None or CLIMATE not in pq.read_schema(path).names:
         return None
     return path
+
+
+def projections_of_run(folder: str | os.PathLike[str]) -> pd.DataFrame | None:
+    """Return how the projections of a run folder agree, if there are any."""
+    path = path_if_there(RunFolder(Path(folder)).projections_table("agreement"))
+    return None if path is None else pd.read_csv(path)
 
 
 def read_climate(path: str | os.PathLike[str]) -> pd.DataFrame:

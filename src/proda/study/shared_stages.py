@@ -10,7 +10,12 @@ import pandas as pd
 import xarray as xr
 
 from proda import files
-from proda.comparison.comparison import compare_models, covariates_of_run, files_of_run
+from proda.comparison.comparison import (
+    compare_models,
+    covariates_of_run,
+    files_of_run,
+    projections_of_run,
+)
 from proda.comparison.inputs import AFTER, END_TO_END, ROUTES, ModelFiles
 from proda.comparison.truth import truth_table
 from proda.drivers import climate as climate_driver
@@ -90,7 +95,7 @@ def comparison(context: Context) -> str:
         place.comparison,
         reference=place.settings.maps.reference,
         covariates=covariates_of_run(place.path),
-        projections=_projections(place),
+        projections=projections_of_run(place.path) if place.settings.projection.run else None,
         progress=context.reporter.steps("steps"),
     )
     save_comparison_figures(figures(result), place.figures)
@@ -101,12 +106,6 @@ def comparison(context: Context) -> str:
         counts = own["verdict"].value_counts()
         parts.append(f"{route}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}")
     return "; ".join(parts)
-
-
-def _projections(place: StudyFolder) -> pd.DataFrame | None:
-    """Return how projections agree, where the study makes them."""
-    table = place.projections_table("agreement")
-    return pd.read_csv(table) if place.settings.projection.run and table.is_file() else None
 
 
 def _files_of_routes(place: StudyFolder) -> dict[str, ModelFiles]:
