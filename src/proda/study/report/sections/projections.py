@@ -49,9 +49,6 @@ def agreement_in_words(study: StudyResults) -> list[str]:
                 f"years of 4 K r = {row['r']:.2f}{ends}, same sign on {row['same_sign']:.0%} of "
                 "the land"
             )
-        told.append(
-            f"Do {first.upper()} and {second.upper()} agree tomorrow? {'; '.join(parts)}.".replace(
-                "= -", "= −"
-            )
-        )
+        names = " and ".join(str(name).upper() for name in (first, second))
+        told.append(f"Do {names} agree tomorrow? {'; '.join(parts)}.".replace("= -", "= −"))
     return told
