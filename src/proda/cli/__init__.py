@@ -9,6 +9,7 @@ import sys
 from proda import termination
 from proda.cli import (
     assimilate,
+    attribute,
     cite,
     column,
     compare,
@@ -19,6 +20,7 @@ from proda.cli import (
     export,
     forcing,
     get,
+    ladder,
     maps,
     models,
     profiles,
@@ -33,6 +35,7 @@ from proda.cli.console import errors
 __all__ = [
     "app",
     "assimilate",
+    "attribute",
     "cite",
     "column",
     "compare",
@@ -43,6 +46,7 @@ __all__ = [
     "export",
     "forcing",
     "get",
+    "ladder",
     "main",
     "maps",
     "models",

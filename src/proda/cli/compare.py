@@ -119,6 +119,7 @@ def compare(
             reference=reference,
             covariates=covariates,
             projections=None if run is None else projections_of_run(run),
+            attribution=None if run is None else RunFolder(run).attribution,
             progress=lambda done, ahead: bar.update(task, completed=done, total=ahead),
         )
     _print(result)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import xarray as xr
 
 from proda import files
+from proda.comparison.attributed import read_importance
 from proda.comparison.budget import reference_table, totals_table
 from proda.comparison.correlations import cells, correlation_table
 from proda.comparison.inputs import (
@@ -102,6 +103,7 @@ def compare_models(
     covariates: str | os.PathLike[str] | None = None,
     regions: Mapping[str, Region] | None = None,
     projections: pd.DataFrame | None = None,
+    attribution: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare two or more models with each other and with the paper, in every state they have.
@@ -125,6 +127,8 @@ def compare_models(
     projections
         How projections of the models agree (:func:`proda.comparison.projections.agreement_table`),
         for the finding on future change.
+    attribution
+        Folder of `proda attribute`, by which findings about components are judged.
     progress
         Called after every step.
 
@@ -170,7 +174,8 @@ def compare_models(
     tables["projections"] = pd.DataFrame() if projections is None else projections
     lacking = [name.upper() for name in PAIR if name not in opened]
     absent = f"this comparison has no {' and no '.join(lacking)}" if lacking else ""
-    tables["findings"] = findings_by_route(tables, opened, why.get(PAIR, absent))
+    known_parts = {} if attribution is None else read_importance(attribution)
+    tables["findings"] = findings_by_route({**tables, **known_parts}, opened, why.get(PAIR, absent))
     step()
     maps = difference_maps(opened)
     result = Comparison(tables, maps, sites, at_sites, opened)

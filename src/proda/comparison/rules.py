@@ -338,12 +338,3 @@ def both(*rules: Rule) -> Rule:
         return Judgement(says, Verdict.AGREES)
 
     return judge
-
-
-def beyond_this_run(reason: str) -> Rule:
-    """Return the answer to a finding that no run of this kind can judge."""
-
-    def judge(_: Evidence) -> Judgement:
-        return Judgement("", Verdict.UNDECIDED, reason)
-
-    return judge
