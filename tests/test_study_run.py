@@ -171,6 +171,7 @@ def test_both_routes_stand_side_by_side(both):
     assert set(truth["route"]) == {"end to end", "from posteriors"}
     report = (folder / "report.html").read_text(encoding="utf-8")
     for words in ("The two routes side by side", "Correlation of the models over land, by route",
+                  "two maps over land, one from each route",
                   "Components of the models by route", "of the globe by route",
                   "hold under both", "trained without folds",
                   "COMPAS, end to end: losses of every network"):  # fmt: skip

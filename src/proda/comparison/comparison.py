@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import xarray as xr
 
 from proda import files
+from proda.comparison.between_routes import between_routes_table
 from proda.comparison.budget import reference_table, totals_table
 from proda.comparison.correlations import cells, correlation_table
 from proda.comparison.inputs import (
@@ -54,7 +55,7 @@ CLIMATE = "koppen_class"
 
 TABLES = ("correlations", "regions", "zonal", "totals", "references", "michaelis", "preference",
           "parameters", "fit", "compensation", "findings", "evidence", "stacking",
-          "skill_left_out", "agreement", "models", "microbes")  # fmt: skip
+          "skill_left_out", "agreement", "models", "microbes", "between_routes")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +131,7 @@ def compare_models(
     site_table = None if covariates is None else read_climate(covariates)
     tables = {"correlations": correlation_table(opened, step)}
     tables["agreement"] = agreement_table(tables["correlations"])
+    tables["between_routes"] = between_routes_table(opened)
     tables["models"], tables["microbes"] = models_table(opened), microbes_table(opened)
     tables["regions"] = region_table(opened, boxes)
     step()

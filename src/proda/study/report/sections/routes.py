@@ -27,7 +27,7 @@ def routes(study: StudyResults) -> Section | None:
     if len(study.routes) < 2:
         return None
     blocks: list[Block] = [Text(EXPLAINED)]
-    tables = [make(study) for make in (_correlations, _components, _totals)]
+    tables = [make(study) for make in (_correlations, _same_model, _components, _totals)]
     blocks += [table for table in tables if table is not None] + _findings(study)
     if len(blocks) == 1:
         blocks.append(not_run("comparison", "comparison of the two routes"))
@@ -61,6 +61,21 @@ def _correlations(study: StudyResults) -> Table | None:
         "routes_correlations", "Correlation of the models over land, by route",
         _wide(frame.assign(said=said), ["first", "second", "variable", "scale"], "said"),
         "r and its 95 % interval, which allows for neighbouring cells being alike.",
+    )  # fmt: skip
+
+
+def _same_model(study: StudyResults) -> Table | None:
+    table = study.table(study.comparison_table("between_routes"), "", "")
+    columns = ("model", "variable", "scale", "r", "low", "high")
+    if table is None or not set(columns) <= set(table.frame) or table.frame.empty:
+        return None
+    frame = table.frame
+    said = [_interval(*map(float, row)) for row in frame[["r", "low", "high"]].to_numpy()]
+    return Table(
+        "routes_same_model", "Correlation of each model's two maps over land, one from each route",
+        _wide(frame.assign(said=said, state=frame["model"]), ["variable", "scale"], "said"),
+        "Both routes see the same profiles: a component whose pattern differs between them is not "
+        "determined by the profiles.",
     )  # fmt: skip
 
 
