@@ -94,8 +94,7 @@ def bytes_per_column(settings: AssimilationSettings, sites: Any, names: Any) -> 
     state = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), start(problem, sites, keys))
     compiled: Any = advance.lower(problem, sites, keys, state, 10, False).compile()
     needed = compiled.compiled.memory_analysis()
-    total = (needed.temp_size_in_bytes + needed.argument_size_in_bytes
-             + needed.output_size_in_bytes)  # fmt: skip
+    total = needed.temp_size_in_bytes + needed.argument_size_in_bytes + needed.output_size_in_bytes
     return float(total) / (len(names) * CHAINS * problem.sampler.n_replicas)
 
 
@@ -131,8 +130,11 @@ def main() -> None:
     dataset = open_dataset(asked.forcing)
     place = {str(s): i for i, s in enumerate(dataset["site"].to_numpy())}
     frozen = (dataset["altmax_lastyear"].to_numpy() == 0).any(axis=1)
-    fitting = [i for i, s in enumerate(profiles.site)
-               if s in place and profiles.n_layers[i] <= 8 and not frozen[place[s]]]  # fmt: skip
+    fitting = [
+        i
+        for i, s in enumerate(profiles.site)
+        if s in place and profiles.n_layers[i] <= 8 and not frozen[place[s]]
+    ]
     profiles = profiles.select(fitting)
 
     def sites_of(n: int) -> tuple[Any, np.ndarray]:

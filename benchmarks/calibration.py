@@ -80,9 +80,14 @@ def places(
         names = np.array([f"simulation {i}" for i in range(first, first + WIDTH)])
         layers = len(UPPER)
         profiles = Profiles(
-            names, np.zeros(WIDTH), np.zeros(WIDTH), np.arange(WIDTH + 1) * layers,
-            np.tile(UPPER, WIDTH), np.tile(LOWER, WIDTH), np.ones(WIDTH * layers),
-        )  # fmt: skip
+            names,
+            np.zeros(WIDTH),
+            np.zeros(WIDTH),
+            np.arange(WIDTH + 1) * layers,
+            np.tile(UPPER, WIDTH),
+            np.tile(LOWER, WIDTH),
+            np.ones(WIDTH * layers),
+        )
         chosen = rng.choice(len(forcing), WIDTH)
         sites = assemble(profiles, forcing.select(chosen), settings.operator)
         truth, sites = simulate(settings, sites, names)
@@ -101,8 +106,12 @@ def places(
         found.append(((below + rng.random(below.shape)) / (there + 1))[:keep])
         # Weibull's quantiles: of n draws the usual ones hold (n - 1)/(n + 1) of what they should.
         quantile = np.nanquantile(u, [0.05, 0.25, 0.75, 0.95], axis=0, method="weibull")
-        held = np.stack([(quantile[1] < truth) & (truth < quantile[2]),
-                         (quantile[0] < truth) & (truth < quantile[3])])  # fmt: skip
+        held = np.stack(
+            [
+                (quantile[1] < truth) & (truth < quantile[2]),
+                (quantile[0] < truth) & (truth < quantile[3]),
+            ]
+        )
         inside.append(held[:, :keep])
     return np.concatenate(found), np.concatenate(inside, axis=1)
 
@@ -123,17 +132,22 @@ def main() -> None:
     for model in ("clm5", "compas"):
         for sampler in ("tempered", "published"):
             settings = AssimilationSettings(
-                model=model, sampler=sampler, options=OPTIONS[sampler], chains=1,
+                model=model,
+                sampler=sampler,
+                options=OPTIONS[sampler],
+                chains=1,
                 draws=DRAWS[sampler],
-            )  # fmt: skip
+            )
             begun = time.perf_counter()
             place, inside = places(settings, forcing, n)
             seconds = time.perf_counter() - begun
             bins = np.floor(place * BINS).astype(int)
-            p = np.array([
-                chisquare(np.bincount(bins[:, i], minlength=BINS)).pvalue
-                for i in range(bins.shape[1])
-            ])  # fmt: skip
+            p = np.array(
+                [
+                    chisquare(np.bincount(bins[:, i], minlength=BINS)).pvalue
+                    for i in range(bins.shape[1])
+                ]
+            )
             parameters = settings.build_model().rows
             worst = parameters[int(np.argmin(p))].name
             cover = inside.mean(axis=(1, 2))

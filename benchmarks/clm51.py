@@ -31,10 +31,14 @@ def main() -> None:
     inside = (ratio > 0.92) & (ratio < 1.05)
     print(f"within 0.92-1.05: {inside[some].mean():.2f} of the layers")
     columns = np.where(some, ratio * flux, 0.0).sum(axis=1) / whole
-    print("whole columns, percentiles 5 25 50 75 95:",
-          np.nanpercentile(columns, [5, 25, 50, 75, 95]).round(3))  # fmt: skip
-    print(f"{'ratio':12s} {'layers':>7s} {'of all HR':>10s} {'of own column':>14s} {'depth m':>8s} "
-          f"{'C':>6s} {'-1 to 1 C':>10s} {'W < 0.2':>9s}")  # fmt: skip
+    print(
+        "whole columns, percentiles 5 25 50 75 95:",
+        np.nanpercentile(columns, [5, 25, 50, 75, 95]).round(3),
+    )
+    print(
+        f"{'ratio':12s} {'layers':>7s} {'of all HR':>10s} {'of own column':>14s} {'depth m':>8s} "
+        f"{'C':>6s} {'-1 to 1 C':>10s} {'W < 0.2':>9s}"
+    )
     for label, chosen in (
         ("under 0.8", some & (ratio <= 0.8)),
         ("0.8 to 1.25", some & (ratio > 0.8) & (ratio < 1.25)),

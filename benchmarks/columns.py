@@ -170,8 +170,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=60)
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
-    print(f"{date.today()}; {platform.machine()}, {cores} cores; {jax.devices()[0].device_kind}; "
-          f"jax {jax.__version__}, float64")  # fmt: skip
+    print(
+        f"{date.today()}; {platform.machine()}, {cores} cores; {jax.devices()[0].device_kind}; "
+        f"jax {jax.__version__}, float64"
+    )
     for name in ("clm5", "compas"):
         run(name, arguments.columns, arguments.repeats)
 

@@ -53,12 +53,16 @@ def run_climate(path: str, out: str = "") -> None:
         cells = {n: opened[n].to_numpy().ravel()[rows].astype(float) for n in names}
         latitude = np.repeat(opened["lat"].to_numpy(), opened.sizes["lon"])[rows]
         exact = climate.estimate_columns(cells, latitude)
-        t, w = (stored[n].to_numpy().reshape(-1, 20, 12)[rows].astype(float)
-                for n in ("soil_temperature", "w_scalar"))  # fmt: skip
+        t, w = (
+            stored[n].to_numpy().reshape(-1, 20, 12)[rows].astype(float)
+            for n in ("soil_temperature", "w_scalar")
+        )
         found = 3.0 ** ((t - 298.15) / 10) * w
         expected = 3.0 ** ((exact["soil_temperature"] - 298.15) / 10) * exact["w_scalar"]
-        print(f"float32 on disk changes xi_T xi_W (q10 = 3) by at most "
-              f"{np.max(np.abs(found / expected - 1)):.1e} on {len(rows)} cells")  # fmt: skip
+        print(
+            f"float32 on disk changes xi_T xi_W (q10 = 3) by at most "
+            f"{np.max(np.abs(found / expected - 1)):.1e} on {len(rows)} cells"
+        )
 
 
 def run_sites(path: str, n: str = "70000") -> None:
@@ -67,11 +71,13 @@ def run_sites(path: str, n: str = "70000") -> None:
     rng = np.random.default_rng(1)
     chosen = rng.integers(0, len(row), int(n))
     shift = rng.uniform(-0.25, 0.25, (2, int(n)))
-    sites = pd.DataFrame({
-        "site": np.arange(int(n)),
-        "latitude": grid["lat"].to_numpy()[row[chosen]] + shift[0],
-        "longitude": grid["lon"].to_numpy()[column[chosen]] + shift[1],
-    })  # fmt: skip
+    sites = pd.DataFrame(
+        {
+            "site": np.arange(int(n)),
+            "latitude": grid["lat"].to_numpy()[row[chosen]] + shift[0],
+            "longitude": grid["lon"].to_numpy()[column[chosen]] + shift[1],
+        }
+    )
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         dataset, nearest = sampling.forcing_at_sites(grid, sites)
@@ -98,11 +104,18 @@ def write_month(path: Path, year: int, month: int, lat: np.ndarray, lon: np.ndar
         edges = file.createVariable("time_bounds", "f8", ("time", "hist_interval"))
         begin = 365 * (year - 1901) + sum(DAYS[: month - 1])
         clock[0], edges[0] = begin + DAYS[month - 1], [begin, begin + DAYS[month - 1]]
-        layered = {"TSOI": ("K", 270, 30), "W_SCALAR": ("unitless", 0.1, 0.8),
-                   "O_SCALAR": ("unitless", 0.5, 0.5),
-                   "FPI_vr": ("proportion", 0.5, 0.5)}  # fmt: skip
-        flat = {"ALTMAX": ("m", 1, 3), "ALTMAX_LASTYEAR": ("m", 1, 3),
-                "LITFALL": ("gC/m^2/s", 0, 1e-5), "WOODC_LOSS": ("gC/m^2/s", 0, 1e-5)}  # fmt: skip
+        layered = {
+            "TSOI": ("K", 270, 30),
+            "W_SCALAR": ("unitless", 0.1, 0.8),
+            "O_SCALAR": ("unitless", 0.5, 0.5),
+            "FPI_vr": ("proportion", 0.5, 0.5),
+        }
+        flat = {
+            "ALTMAX": ("m", 1, 3),
+            "ALTMAX_LASTYEAR": ("m", 1, 3),
+            "LITFALL": ("gC/m^2/s", 0, 1e-5),
+            "WOODC_LOSS": ("gC/m^2/s", 0, 1e-5),
+        }
         for name, (unit, low, span) in (layered | flat).items():
             deep = ("levgrnd",) if name in layered else ()
             variable = file.createVariable(
@@ -134,8 +147,10 @@ def run_clm(years: str = "2", folder: str = "") -> None:
             with xr.open_dataset(path, decode_times=False) as source:
                 here = source["TSOI"].isel(time=0, levgrnd=3, lat=100)
                 means.append(float(here.sel(lon=float(found["lon"][500]) % 360)))
-        print(f"one value: {float(found['soil_temperature'].isel(layer=3, month=4, **at)):.4f} K, "
-              f"from the files {np.mean(means):.4f} K")  # fmt: skip
+        print(
+            f"one value: {float(found['soil_temperature'].isel(layer=3, month=4, **at)):.4f} K, "
+            f"from the files {np.mean(means):.4f} K"
+        )
 
 
 def run_scalars(path: str) -> None:
@@ -150,16 +165,22 @@ def run_scalars(path: str) -> None:
     ):
         d = np.abs(ours - theirs)[chosen]
         quantiles = ", ".join(f"{q:.0%} {np.quantile(d, q):.3f}" for q in (0.5, 0.75, 0.9, 0.95))
-        print(f"W of SMP, {what}: {chosen.sum()} values, |difference| {quantiles}, correlation "
-              f"{np.corrcoef(ours[chosen], theirs[chosen])[0, 1]:.3f}")  # fmt: skip
+        print(
+            f"W of SMP, {what}: {chosen.sum()} values, |difference| {quantiles}, correlation "
+            f"{np.corrcoef(ours[chosen], theirs[chosen])[0, 1]:.3f}"
+        )
     bound = water_scalar(freezing_potential(t), floor=0.0)
     for low, high in ((0.0, 0.5), (0.5, 1.0), (1.0, 1.7), (1.7, 3.0), (3.0, 30.0)):
         c = soil & (273.15 - t > low) & (273.15 - t <= high)
-        print(f"{low:g}-{high:g} K below 0 C: {c.sum()} values, W_SCALAR {theirs[c].mean():.3f}, "
-              f"W of the freezing potential {bound[c].mean():.3f}")  # fmt: skip
+        print(
+            f"{low:g}-{high:g} K below 0 C: {c.sum()} values, W_SCALAR {theirs[c].mean():.3f}, "
+            f"W of the freezing potential {bound[c].mean():.3f}"
+        )
     ratio = (clm5["T_SCALAR"] / 1.5 ** ((clm5["TSOI"] - 298.15) / 10)).to_numpy()
-    print(f"T_SCALAR / 1.5^((T-298.15)/10): median {np.median(ratio):.4f}, 5-95 % "
-          f"{np.quantile(ratio, 0.05):.4f}-{np.quantile(ratio, 0.95):.4f}")  # fmt: skip
+    print(
+        f"T_SCALAR / 1.5^((T-298.15)/10): median {np.median(ratio):.4f}, 5-95 % "
+        f"{np.quantile(ratio, 0.05):.4f}-{np.quantile(ratio, 0.95):.4f}"
+    )
 
 
 if __name__ == "__main__":

@@ -55,11 +55,15 @@ def describe(found: dict, cells: dict[str, np.ndarray]) -> str:
     alt = found["altmax"][:, 0]
     permafrost = alt < 8.6
     numbers = [
-        frozen.sum(), (frozen & summer).sum(), (alt == 0).sum(),
+        frozen.sum(),
+        (frozen & summer).sum(),
+        (alt == 0).sum(),
         np.median(alt[permafrost]) if permafrost.any() else np.nan,
-        f"{floor.mean():.1%}", f"{floor[arid].mean():.1%}", (total < 5).sum(),
+        f"{floor.mean():.1%}",
+        f"{floor[arid].mean():.1%}",
+        (total < 5).sum(),
         f"{(found['o_scalar'][:, 7, 0] < 1).mean():.1%}",
-    ]  # fmt: skip
+    ]
     return " | ".join(f"{n:.2f}" if isinstance(n, float) else str(n) for n in numbers)
 
 
@@ -79,8 +83,9 @@ def stock(found: dict, sites: Forcing, area: np.ndarray) -> dict[str, float]:
         state = jax.jit(jax.vmap(model.steady_state))(defaults, column)
         carbon = np.asarray(state.soil_carbon) @ sites.grid.thickness
         good = np.isfinite(carbon)
-        totals[name] = float((carbon[good] * area[::EVERY][good]).sum() / area[::EVERY].sum()
-                             * area.sum() / 1e15)  # fmt: skip
+        totals[name] = float(
+            (carbon[good] * area[::EVERY][good]).sum() / area[::EVERY].sum() * area.sum() / 1e15
+        )
     return totals
 
 
@@ -99,9 +104,11 @@ def main() -> None:
         for a, b in (("lat", "latitude"), ("lon", "longitude"))
     )
     at_sites = {str(n): data[n].to_numpy()[rows, cols].astype(np.float64) for n in used}
-    print("| rules | where | frozen all year | of these air of the warmest month > 0 C "
-          "| active layer 0 | its median in permafrost, m | W at floor when thawed | of arid "
-          "| input < 5 | O < 1 at 0.8 m | input, Pg yr-1 |")  # fmt: skip
+    print(
+        "| rules | where | frozen all year | of these air of the warmest month > 0 C "
+        "| active layer 0 | its median in permafrost, m | W at floor when thawed | of arid "
+        "| input < 5 | O < 1 at 0.8 m | input, Pg yr-1 |"
+    )
     for name, rules in STEPS.items():
         found = columns(everywhere, lat[land], rules)
         total = (found["litter_input"].sum(1) * area).sum() / 1e15
@@ -119,8 +126,12 @@ def main() -> None:
         changed.to_netcdf(out / f"{name}.nc")
         if name in ("science9", "oxygen"):
             few = Forcing.from_dataset(template.isel(site=slice(0, len(area[::EVERY]))))
-            print(name, "total of soil carbon at the defaults, Pg:", stock(found, few, area),
-                  flush=True)  # fmt: skip
+            print(
+                name,
+                "total of soil carbon at the defaults, Pg:",
+                stock(found, few, area),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

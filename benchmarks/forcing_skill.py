@@ -77,9 +77,16 @@ def main() -> None:
         name, _, path = text.partition("=")
         network = given.folder / name
         if not (network / HELD_OUT).is_file():
-            train_end_to_end(sample, network, profiles=given.profiles, forcing=path,
-                             model=given.model, settings=settings, fold_members=1,
-                             baselines=())  # fmt: skip
+            train_end_to_end(
+                sample,
+                network,
+                profiles=given.profiles,
+                forcing=path,
+                model=given.model,
+                settings=settings,
+                fold_members=1,
+                baselines=(),
+            )
         skill = pd.read_csv(network / "skill_carbon.csv")
         row = {
             group: skill[(skill["method"] == "network") & (skill["group"] == group)].iloc[0]
@@ -87,8 +94,11 @@ def main() -> None:
         }
         whole = row["all"]
         errors = squared_errors(network)
-        told = "reference" if reference is None else "{:+.4f} +- {:.4f}".format(
-            *difference(reference, errors))  # fmt: skip
+        told = (
+            "reference"
+            if reference is None
+            else "{:+.4f} +- {:.4f}".format(*difference(reference, errors))
+        )
         reference = errors if reference is None else reference
         lines.append(
             f"| {name} | {whole.log_r2:.3f} / {whole.rmse_log:.3f} / {whole.site_rmse_log:.3f} | "
@@ -96,12 +106,20 @@ def main() -> None:
             f"{row['> 100 cm'].rmse_log:.3f} | {told} |"
         )
         print(lines[-1], flush=True)
-    write_report(given.folder / "forcing_skill.md", [
-        machine(), "", f"{given.model}, {len(table):,} sites, one network in each of five inner "
-        f"folds, seed {given.seed}.", "",
-        "| forcing | log R2 / RMSE of ln / site median | above 281.6 K (R2) | below 281.6 K (R2) | "
-        "below 1 m (RMSE) | squared error per site |", "|---|---|---|---|---|---|", *lines,
-    ])  # fmt: skip
+    write_report(
+        given.folder / "forcing_skill.md",
+        [
+            machine(),
+            "",
+            f"{given.model}, {len(table):,} sites, one network in each of five inner "
+            f"folds, seed {given.seed}.",
+            "",
+            "| forcing | log R2 / RMSE of ln / site median | above 281.6 K (R2) | below 281.6 K (R2) | "
+            "below 1 m (RMSE) | squared error per site |",
+            "|---|---|---|---|---|---|",
+            *lines,
+        ],
+    )
 
 
 if __name__ == "__main__":

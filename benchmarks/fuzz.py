@@ -94,21 +94,30 @@ def main() -> None:
     count = {o: sum(t.outcomes[o] for t in found.values()) for o in OUTCOMES}
     silent = sum(found[name].outcomes[CHANGED] for name in sealed)
     lines = [
-        "# Damaged inputs", "", machine(), "",
+        "# Damaged inputs",
+        "",
+        machine(),
+        "",
         f"{sum(count.values()):,} damaged inputs of {len(found)} kinds, seeds from {asked.seed}, "
         f"in {seconds / 60:.1f} minutes: bits and bytes changed, parts cut, inserted, removed, "
         "zeroed and swapped, files removed and exchanged, words, columns, types, names and "
-        "attributes changed.", "",
+        "attributes changed.",
+        "",
         f"Tracebacks: {count[TRACEBACK]}. Hangs: {count[HANG]}. Processes that died: "
-        f"{count[DIED]}. Changed values in files with checksum that passed: {silent}.", "",
+        f"{count[DIED]}. Changed values in files with checksum that passed: {silent}.",
+        "",
         "| kind | checksum | refused | same values | other values | traceback | hang | died |",
         "|---|---|---|---|---|---|---|---|",
-        *(f"| {name} | {'yes' if name in sealed else 'no'} | "
-          + " | ".join(f"{t.outcomes[o]:,}" for o in OUTCOMES) + " |" for name, t in found.items()),
+        *(
+            f"| {name} | {'yes' if name in sealed else 'no'} | "
+            + " | ".join(f"{t.outcomes[o]:,}" for o in OUTCOMES)
+            + " |"
+            for name, t in found.items()
+        ),
         "",
         "Other values: the file is right by its format and carries no checksum, so that a changed "
         "digit, name or attribute cannot be told from what its author meant.",
-    ]  # fmt: skip
+    ]
     if faults := [f for t in found.values() for f in t.faults]:
         lines += ["", "## What must not be", "", *(f"- `{fault}`" for fault in faults[:200])]
     write_report(Path(__file__).parent / "results" / "fuzz.md", lines)

@@ -179,8 +179,16 @@ def columns(
         with report.part(what="columns", model=name, kind=kind, columns=n, unroll=u):
             solve, took = future.result()
             us = speed(solve, *many(proda.load_model(name), drawn[name], n)) / n * 1e6
-            report.row(what="columns", model=name, kind=kind, columns=n, unroll=u,
-                       us=us, per_second=1e6 / us, compile_beside_others=took)  # fmt: skip
+            report.row(
+                what="columns",
+                model=name,
+                kind=kind,
+                columns=n,
+                unroll=u,
+                us=us,
+                per_second=1e6 / us,
+                compile_beside_others=took,
+            )
 
 
 def compile_together(programs: dict[tuple, Callable[[], Any]]) -> dict[tuple, Any]:
@@ -241,12 +249,17 @@ def difference(report: Report, model: SoilModel) -> None:
     steepest = np.abs(slopes[1]).max(axis=1, keepdims=True)
     off = np.abs(slopes[0] - slopes[1]) / steepest
     report.row(
-        what="difference", model=model.name, columns=DRAWN, good=int(good.sum()),
+        what="difference",
+        model=model.name,
+        columns=DRAWN,
+        good=int(good.sum()),
         other_reason=int((ours.reason != theirs.reason).sum()),
-        pool_largest=float(each.max()), pool_999=float(np.quantile(each, 0.999)),
+        pool_largest=float(each.max()),
+        pool_999=float(np.quantile(each, 0.999)),
         of_largest_pool=float((apart.max((1, 2)) / reference.max((1, 2))).max()),
-        gradient_largest=float(np.nanmax(off)), gradient_not_finite=int((~np.isfinite(off)).sum()),
-    )  # fmt: skip
+        gradient_largest=float(np.nanmax(off)),
+        gradient_not_finite=int((~np.isfinite(off)).sum()),
+    )
 
 
 def transfer(report: Report, model: SoilModel) -> None:
@@ -261,9 +274,12 @@ def transfer(report: Report, model: SoilModel) -> None:
     leave = seconds(lambda: np.asarray(solve(values, drawn).pools))
     stay = seconds(lambda: solve(values, drawn).pools)
     report.row(
-        what="transfer", model=model.name, columns=DRAWN, in_us=(enter - inside) / DRAWN * 1e6,
+        what="transfer",
+        model=model.name,
+        columns=DRAWN,
+        in_us=(enter - inside) / DRAWN * 1e6,
         out_us=(leave - stay) / DRAWN * 1e6,
-    )  # fmt: skip
+    )
 
 
 # Assimilation
@@ -275,15 +291,24 @@ def fitting_sites(folder: str, forcing: str) -> tuple[Profiles, Any, dict[str, i
     dataset = files.open_dataset(forcing).load()
     place = {str(s): i for i, s in enumerate(dataset["site"].to_numpy())}
     frozen = (dataset["altmax_lastyear"].to_numpy() == 0).any(axis=1)
-    keep = [i for i, s in enumerate(found.site)
-            if s in place and found.n_layers[i] <= 8 and not frozen[place[s]]]  # fmt: skip
+    keep = [
+        i
+        for i, s in enumerate(found.site)
+        if s in place and found.n_layers[i] <= 8 and not frozen[place[s]]
+    ]
     return found.select(keep), dataset, place
 
 
 def assimilation(
-    report: Report, models: list[str], folder: str, forcing: str, widths: list[int],
-    kinds: list[str], least: float, full: int,
-) -> None:  # fmt: skip
+    report: Report,
+    models: list[str],
+    folder: str,
+    forcing: str,
+    widths: list[int],
+    kinds: list[str],
+    least: float,
+    full: int,
+) -> None:
     profiles, dataset, place = fitting_sites(folder, forcing)
 
     def sites_of(n: int) -> tuple[Profiles, Any]:
@@ -313,10 +338,19 @@ def assimilation(
             took, n = step_time(program, call, least)
             lanes = width * CHAINS * problem.sampler.n_replicas
             steps = problem.sampler.n_warm_up + problem.sampler.n_kept
-            report.row(what="assimilation", model=name, width=width, kind=kind, columns=lanes,
-                       step_ms=1e3 * took, us=1e6 * took / lanes, per_second=lanes / took,
-                       compile_beside_others=compile_, steps_timed=n,
-                       site_seconds=steps * took / width)  # fmt: skip
+            report.row(
+                what="assimilation",
+                model=name,
+                width=width,
+                kind=kind,
+                columns=lanes,
+                step_ms=1e3 * took,
+                us=1e6 * took / lanes,
+                per_second=lanes / took,
+                compile_beside_others=compile_,
+                steps_timed=n,
+                site_seconds=steps * took / width,
+            )
     if not full:
         return
     for name in models:
@@ -327,8 +361,9 @@ def assimilation(
                 AssimilationSettings(model=name).build(), 0, CHAINS, some, sites, None, Control()
             )
             took = time.perf_counter() - begun
-            report.row(what="whole batch", model=name, width=full, seconds=took,
-                       site_seconds=took / full)  # fmt: skip
+            report.row(
+                what="whole batch", model=name, width=full, seconds=took, site_seconds=took / full
+            )
 
 
 def arguments(problem: Problem, sites: Any, width: int, kind: str) -> tuple:
@@ -365,9 +400,15 @@ def step_time(program: Any, call: tuple, least: float) -> tuple[float, int]:
 
 
 def training(
-    report: Report, models: list[str], folder: str, forcing: str, covariates: str,
-    batches: list[int], visits: int, members: int,
-) -> None:  # fmt: skip
+    report: Report,
+    models: list[str],
+    folder: str,
+    forcing: str,
+    covariates: str,
+    batches: list[int],
+    visits: int,
+    members: int,
+) -> None:
     table = pd.read_parquet(covariates).dropna()
     programs: dict[tuple, Any] = {}
     wanted = {}
@@ -416,10 +457,18 @@ def train(
         times.append(time.perf_counter() - begun)
     one = statistics.median(times[1:])
     visited = int((runs.train >= 0).sum())
-    report.row(what="training", model=model, batch=batch, members=members,
-               sites=len(loss.problem.weight), visits=visited, compile_beside_others=compile_,
-               epoch=one, us=one / visited * 1e6,
-               loss=float(np.asarray(state.history)[3, :, 1].mean()))  # fmt: skip
+    report.row(
+        what="training",
+        model=model,
+        batch=batch,
+        members=members,
+        sites=len(loss.problem.weight),
+        visits=visited,
+        compile_beside_others=compile_,
+        epoch=one,
+        us=one / visited * 1e6,
+        loss=float(np.asarray(state.history)[3, :, 1].mean()),
+    )
     if on_cpu():
         return
     logits(report, model, state.learner.network, loss.inputs[:2048])
@@ -435,8 +484,13 @@ def logits(report: Report, model: str, network: Any, x: Any) -> None:
             found[where, precision] = np.asarray(call(*jax.device_put((network, x), place)))
     for precision in (None, "highest"):
         off = np.abs(found["gpu", precision] - found["cpu", None])
-        report.row(what="logits", model=model, precision=precision or "default",
-                   largest=float(off.max()), mean=float(off.mean()))  # fmt: skip
+        report.row(
+            what="logits",
+            model=model,
+            precision=precision or "default",
+            largest=float(off.max()),
+            mean=float(off.mean()),
+        )
 
 
 # Maps
@@ -454,8 +508,15 @@ def maps(report: Report, models: list[str], store: str, members: int) -> None:
             values, _ = EnsembleParameters(predict).at(model, chunk, drivers, "physical")
             took = seconds(lambda m=model, v=values: run_members(m, v, drivers), least=2.0)
             n = len(chunk) * members
-            report.row(what="map, one chunk", model=name, cells=len(chunk), members=members,
-                       seconds=took, us=took / n * 1e6, per_second=n / took)  # fmt: skip
+            report.row(
+                what="map, one chunk",
+                model=name,
+                cells=len(chunk),
+                members=members,
+                seconds=took,
+                us=took / n * 1e6,
+                per_second=n / took,
+            )
         with report.part(what="map, one chunk, on the device", model=name):
             stays(report, model, values, drivers)
         with report.part(what="map", model=name), tempfile.TemporaryDirectory() as scratch:
@@ -464,9 +525,16 @@ def maps(report: Report, models: list[str], store: str, members: int) -> None:
                 begun = time.perf_counter()
                 write_map(model, forcing, predict, Path(scratch) / f"{i}.nc")
                 times.append(time.perf_counter() - begun)
-            report.row(what="map", model=name, cells=len(cells), members=members,
-                       first=times[0], second=times[1], cells_per_second=len(cells) / times[1],
-                       per_second=len(cells) * members / times[1])  # fmt: skip
+            report.row(
+                what="map",
+                model=name,
+                cells=len(cells),
+                members=members,
+                first=times[0],
+                second=times[1],
+                cells_per_second=len(cells) / times[1],
+                per_second=len(cells) * members / times[1],
+            )
 
 
 def stays(report: Report, model: SoilModel, members: list, drivers: Any) -> None:
@@ -475,8 +543,13 @@ def stays(report: Report, model: SoilModel, members: list, drivers: Any) -> None
     values = [{name: jnp.asarray(v) for name, v in member.items()} for member in members]
     took = seconds(lambda: [_block(model, v, ready) for v in values])
     n = len(drivers) * len(values)
-    report.row(what="map, one chunk, on the device", model=model.name, seconds=took,
-               us=took / n * 1e6, per_second=n / took)  # fmt: skip
+    report.row(
+        what="map, one chunk, on the device",
+        model=model.name,
+        seconds=took,
+        us=took / n * 1e6,
+        per_second=n / took,
+    )
 
 
 def main() -> None:
@@ -486,8 +559,9 @@ def main() -> None:
     parts = parser.add_subparsers(dest="part", required=True)
     one = parts.add_parser("columns")
     one.add_argument("--kinds", nargs="+", default=list(WHAT))
-    one.add_argument("--sizes", type=int, nargs="+",
-                     default=[256, 1024, 4096, 16384, 65536, 262144])  # fmt: skip
+    one.add_argument(
+        "--sizes", type=int, nargs="+", default=[256, 1024, 4096, 16384, 65536, 262144]
+    )
     one.add_argument("--unroll", type=int, nargs="*", default=[])
     one = parts.add_parser("assimilation")
     one.add_argument("profiles")

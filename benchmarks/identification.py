@@ -55,18 +55,29 @@ def refits(given: argparse.Namespace, model: str) -> xr.Dataset:
     begun = time.perf_counter()
 
     def told(p: Progress) -> None:
-        print(f"{model} {p.stage} {p.epoch}/{p.epochs} validation "
-              f"{np.round(p.validation_loss, 3)} {time.perf_counter() - begun:.0f} s",
-              flush=True)  # fmt: skip
+        print(
+            f"{model} {p.stage} {p.epoch}/{p.epochs} validation "
+            f"{np.round(p.validation_loss, 3)} {time.perf_counter() - begun:.0f} s",
+            flush=True,
+        )
 
     found = refit_model(
-        given.covariates, profiles=given.profiles, forcing=given.sites,
-        grid_covariates=given.grid, grid_forcing=given.forcing, model=model,
-        settings=parsed(given.set), kinds=kinds_named(given.kind), each=given.each,
-        every=given.every, checkpoints=given.folder, on_progress=told,
-        on_stage=lambda what: print(f"{model}: {what}, {time.perf_counter() - begun:.0f} s",
-                                    flush=True),
-    )  # fmt: skip
+        given.covariates,
+        profiles=given.profiles,
+        forcing=given.sites,
+        grid_covariates=given.grid,
+        grid_forcing=given.forcing,
+        model=model,
+        settings=parsed(given.set),
+        kinds=kinds_named(given.kind),
+        each=given.each,
+        every=given.every,
+        checkpoints=given.folder,
+        on_progress=told,
+        on_stage=lambda what: print(
+            f"{model}: {what}, {time.perf_counter() - begun:.0f} s", flush=True
+        ),
+    )
     found = found.assign_attrs(seconds=time.perf_counter() - begun)
     files.write_netcdf(found, path)
     return found
@@ -95,18 +106,23 @@ def _wide(table: pd.DataFrame) -> list[str]:
     kinds = list(dict.fromkeys(table["kind"]))
     cells = {(r["kind"], r["variable"]): _cell(r) for _, r in table.iterrows()}
     return [
-        "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|",
-        *(f"| {kind} | " + " | ".join(cells.get((kind, n), "") for n in names) + " |"
-          for kind in kinds),
-    ]  # fmt: skip
+        "| | " + " | ".join(names) + " |",
+        "|---" * (len(names) + 1) + "|",
+        *(
+            f"| {kind} | " + " | ".join(cells.get((kind, n), "") for n in names) + " |"
+            for kind in kinds
+        ),
+    ]
 
 
 def _validation(trained: xr.Dataset) -> str:
     loss, lost = trained["validation_loss"], trained["lost"]
     if not np.isfinite(loss).any():
         return "no validation sites."
-    return (f"validation loss {float(loss.min()):.3f} to {float(loss.max()):.3f}, at most "
-            f"{float(lost.max()):.1%} of the validation sites without a steady state.")  # fmt: skip
+    return (
+        f"validation loss {float(loss.min()):.3f} to {float(loss.max()):.3f}, at most "
+        f"{float(lost.max()):.1%} of the validation sites without a steady state."
+    )
 
 
 def report(given: argparse.Namespace, found: dict[str, xr.Dataset]) -> None:
@@ -115,14 +131,24 @@ def report(given: argparse.Namespace, found: dict[str, xr.Dataset]) -> None:
     pairs = pair_table(first, second)
     table, means = identification_table(pairs), mean_table(first, second)
     parameters = pd.concat([parameter_table(d) for d in found.values()], ignore_index=True)
-    for name, each in (("identification", table), ("pairs", pairs), ("means", means),
-                       ("parameters", parameters)):  # fmt: skip
+    for name, each in (
+        ("identification", table),
+        ("pairs", pairs),
+        ("means", means),
+        ("parameters", parameters),
+    ):
         each.round(4).to_csv(given.folder / f"{name}.csv", index=False)
     save(identification_figure(pairs, means), given.folder / "identification.png")
     between = table[table["of"] == BETWEEN]
     paper = between[between["kind"] == ALL].set_index("variable")["paper"]
-    lines = ["# Do CLM5 and COMPAS agree because data say so?", "", f"    {_command(given)}", "",
-             machine(), ""]  # fmt: skip
+    lines = [
+        "# Do CLM5 and COMPAS agree because data say so?",
+        "",
+        f"    {_command(given)}",
+        "",
+        machine(),
+        "",
+    ]
     for model, data in found.items():
         trained = data.isel(refit=data["trained"].to_numpy())
         lines.append(
@@ -130,20 +156,34 @@ def report(given: argparse.Namespace, found: dict[str, xr.Dataset]) -> None:
             f"{data.sizes['cell']:,} cells, {float(data.attrs.get('seconds', np.nan)):.0f} s; "
             f"{_validation(trained)} "
             f"Settings: {data.attrs['settings']}."
-        )  # fmt: skip
+        )
         lines.append("")
-    lines += ["## Between the models: median (lowest to highest) over pairs of refits", "",
-              *_wide(between)]  # fmt: skip
-    for label, values in (("paper, after", paper), ("posterior route", pd.Series(POSTERIOR))):
-        lines.append(f"| {label} | " + " | ".join(
-            f"{values.get(n, np.nan):.2f}".replace("nan", "none")
-            for n in dict.fromkeys(between["variable"])) + " |")  # fmt: skip
     lines += [
-        "", "Correlation of the mean maps, with the number of independent cells:", "",
-        "| | r | 95 % | cells | effective |", "|---|---|---|---|---|",
-        *(f"| {r['variable']} | {r['r']:.2f} | {r['low']:.2f} to {r['high']:.2f} | "
-          f"{r['n']:,.0f} | {r['n_effective']:.0f} |" for _, r in means.iterrows()),
-    ]  # fmt: skip
+        "## Between the models: median (lowest to highest) over pairs of refits",
+        "",
+        *_wide(between),
+    ]
+    for label, values in (("paper, after", paper), ("posterior route", pd.Series(POSTERIOR))):
+        lines.append(
+            f"| {label} | "
+            + " | ".join(
+                f"{values.get(n, np.nan):.2f}".replace("nan", "none")
+                for n in dict.fromkeys(between["variable"])
+            )
+            + " |"
+        )
+    lines += [
+        "",
+        "Correlation of the mean maps, with the number of independent cells:",
+        "",
+        "| | r | 95 % | cells | effective |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {r['variable']} | {r['r']:.2f} | {r['low']:.2f} to {r['high']:.2f} | "
+            f"{r['n']:,.0f} | {r['n_effective']:.0f} |"
+            for _, r in means.iterrows()
+        ),
+    ]
     for model in found:
         lines += ["", f"## Between refits of {model}", "", *_wide(table[table["of"] == model])]
     lines += [
@@ -168,12 +208,25 @@ def report_truth(given: argparse.Namespace, found: xr.Dataset) -> None:
     right.round(4).to_csv(given.folder / f"truth_{given.only}.csv", index=False)
     words = right.assign(pairs=right["refits"])
     level = right[right["kind"] == ALL].set_index("variable")["level"]
-    write_report(given.folder / f"truth_{given.only}.md", [
-        f"## Refits of {given.only} in a world whose truth is known", "", f"    {_command(given)}",
-        "", machine(), "", "Between refits: median (lowest to highest)", "", *_wide(table), "",
-        "With the truth:", "", *_wide(words),
-        "| level, ln(refit / truth) | " + " | ".join(f"{v:+.2f}" for v in level) + " |",
-    ])  # fmt: skip
+    write_report(
+        given.folder / f"truth_{given.only}.md",
+        [
+            f"## Refits of {given.only} in a world whose truth is known",
+            "",
+            f"    {_command(given)}",
+            "",
+            machine(),
+            "",
+            "Between refits: median (lowest to highest)",
+            "",
+            *_wide(table),
+            "",
+            "With the truth:",
+            "",
+            *_wide(words),
+            "| level, ln(refit / truth) | " + " | ".join(f"{v:+.2f}" for v in level) + " |",
+        ],
+    )
 
 
 def _command(given: argparse.Namespace) -> str:

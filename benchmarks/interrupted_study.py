@@ -40,8 +40,12 @@ def killed(study: Path, folder: Path, delay: float) -> list[str]:
     """Run a study, kill it `delay` seconds into each stage that is new, and go on."""
     seen: list[str] = []
     while True:
-        child = subprocess.Popen([*COMMAND, str(study), str(folder)], stdout=subprocess.DEVNULL,
-                                 stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+        child = subprocess.Popen(
+            [*COMMAND, str(study), str(folder)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         while child.poll() is None:
             time.sleep(0.05)
             try:
@@ -95,17 +99,20 @@ def main() -> None:
     compared, different = differences(folder / "whole", folder / "killed")
     for name in different:
         print("differs:", name)
-    write_report(Path(__file__).parent / "results" / "interrupted_study.md", [
-        "# A study killed in each stage",
-        "",
-        "`python -m benchmarks.interrupted_study FOLDER`: kill -9 of all its processes one second "
-        "into each stage, then the same command again.",
-        machine(),
-        "",
-        f"Killed in {len(stages)} stages ({', '.join(stages)}); the uninterrupted study took "
-        f"{whole:.0f} s. {compared} arrays and tables compared, {len(different)} differ"
-        f"{': ' + ', '.join(different) if different else ''}.",
-    ])  # fmt: skip
+    write_report(
+        Path(__file__).parent / "results" / "interrupted_study.md",
+        [
+            "# A study killed in each stage",
+            "",
+            "`python -m benchmarks.interrupted_study FOLDER`: kill -9 of all its processes one "
+            "second into each stage, then the same command again.",
+            machine(),
+            "",
+            f"Killed in {len(stages)} stages ({', '.join(stages)}); the uninterrupted study took "
+            f"{whole:.0f} s. {compared} arrays and tables compared, {len(different)} differ"
+            f"{': ' + ', '.join(different) if different else ''}.",
+        ],
+    )
     sys.exit(1 if different else 0)
 
 

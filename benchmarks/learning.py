@@ -51,16 +51,20 @@ def posteriors(table: pd.DataFrame, known: np.ndarray, rng: np.random.Generator)
     a, b = -y / noise, (1 - y) / noise
     dims = ("site", "parameter")
     return xr.Dataset(
-        {"posterior_mean": (dims, truncnorm.mean(a, b, y, noise)),
-         "posterior_sd": (dims, truncnorm.std(a, b, y, noise))},
-        coords={"site": table["site"].to_numpy(object),
-                "parameter": [f"p{k:02d}" for k in range(N_PARAMETERS)],
-                "latitude": ("site", table["latitude"].to_numpy()),
-                "longitude": ("site", table["longitude"].to_numpy()),
-                "lower": ("parameter", np.zeros(N_PARAMETERS)),
-                "upper": ("parameter", np.ones(N_PARAMETERS))},
+        {
+            "posterior_mean": (dims, truncnorm.mean(a, b, y, noise)),
+            "posterior_sd": (dims, truncnorm.std(a, b, y, noise)),
+        },
+        coords={
+            "site": table["site"].to_numpy(object),
+            "parameter": [f"p{k:02d}" for k in range(N_PARAMETERS)],
+            "latitude": ("site", table["latitude"].to_numpy()),
+            "longitude": ("site", table["longitude"].to_numpy()),
+            "lower": ("parameter", np.zeros(N_PARAMETERS)),
+            "upper": ("parameter", np.ones(N_PARAMETERS)),
+        },
         attrs={"model": "made-up", "variant": "default"},
-    )  # fmt: skip
+    )
 
 
 def main(n: int, path: str, chosen: str = "{}", folds: int = 0) -> None:
@@ -82,9 +86,11 @@ def main(n: int, path: str, chosen: str = "{}", folds: int = 0) -> None:
     r2 = (1 - error / goal.var(axis=0))[:-N_SILENT]
     epochs = learned.ensemble.history["epoch"].max()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{chosen}: {n} sites, {learned.ensemble.members} members, {folds} folds x 4, {epochs} "
-          f"epochs: {taken:.1f} s, peak {peak:.2f} GB; R2 against the truth at {N_TEST} other "
-          f"places: mean {r2.mean():.3f}, least {r2.min():.3f}")  # fmt: skip
+    print(
+        f"{chosen}: {n} sites, {learned.ensemble.members} members, {folds} folds x 4, {epochs} "
+        f"epochs: {taken:.1f} s, peak {peak:.2f} GB; R2 against the truth at {N_TEST} other "
+        f"places: mean {r2.mean():.3f}, least {r2.min():.3f}"
+    )
     if folds:
         bare = np.abs(goal - found["mean"]) <= 1.645 * found["spread"]
         inside = (found["interval_lower"] <= goal) & (goal <= found["interval_upper"])

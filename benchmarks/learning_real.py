@@ -29,8 +29,18 @@ from proda.learning.layers import SiteLayers, assimilation_settings, read_layers
 from proda.learning.residuals import joint_residuals
 from proda.learning.spread import EACH, JOINT, spread_of_carbon
 
-COLUMNS = ("lost", "log_r2", "rmse_log", "bias_log", "nse", "rmse", "bias", "site_nse",
-           "site_nse_positive", "site_rmse_log")  # fmt: skip
+COLUMNS = (
+    "lost",
+    "log_r2",
+    "rmse_log",
+    "bias_log",
+    "nse",
+    "rmse",
+    "bias",
+    "site_nse",
+    "site_nse_positive",
+    "site_rmse_log",
+)
 
 
 def show(name: str, table: pd.DataFrame) -> None:
@@ -53,9 +63,14 @@ def main(kept: str, covariates: str, profiles: str, forcing: str, run: str, *cho
         settings = LearningSettings(**{"members": 1, **json.loads(text)})
         begun = time.perf_counter()
         learned = learn(
-            table, posterior, settings, folds=5, fold_members=4, layers=read,
+            table,
+            posterior,
+            settings,
+            folds=5,
+            fold_members=4,
+            layers=read,
             methods=() if i else BASELINES,
-        )  # fmt: skip
+        )
         taken = time.perf_counter() - begun
         layers = learned.layers
         modelled: dict[str, Modelled] = modelled_by_method(learned.validation, layers)
@@ -69,25 +84,35 @@ def main(kept: str, covariates: str, profiles: str, forcing: str, run: str, *cho
         result = carbon_skill(layers, modelled, groups)
         show(f"`{text}` " if chosen else "", result)
         residuals = joint_residuals(
-            learned.sites.targets, learned.validation.predicted["network"],
+            learned.sites.targets,
+            learned.validation.predicted["network"],
             open_posterior(run)[0]["posterior"],
-        )  # fmt: skip
+        )
         spread = spread_of_carbon(
-            learned.validation, layers, learned.ensemble.calibration,
+            learned.validation,
+            layers,
+            learned.ensemble.calibration,
             residuals["residual"].to_numpy(),
-        )  # fmt: skip
+        )
         skill = learned.validation.skill().query("method == 'network'")
-        print(f"<!-- {text}: {len(layers)} sites, {taken:.0f} s; median correlation of parameters "
-              f"{skill['correlation'].median():.2f}; 90 % intervals of draws cover "
-              f"{spread[EACH].coverage:.3f} (each parameter by itself; median width "
-              f"{spread[EACH].width:.2f} in ln) and {spread[JOINT].coverage:.3f} (joint; "
-              f"{spread[JOINT].width:.2f}) of held-out layers -->", flush=True)  # fmt: skip
+        print(
+            f"<!-- {text}: {len(layers)} sites, {taken:.0f} s; median correlation of parameters "
+            f"{skill['correlation'].median():.2f}; 90 % intervals of draws cover "
+            f"{spread[EACH].coverage:.3f} (each parameter by itself; median width "
+            f"{spread[EACH].width:.2f} in ln) and {spread[JOINT].coverage:.3f} (joint; "
+            f"{spread[JOINT].width:.2f}) of held-out layers -->",
+            flush=True,
+        )
         if not i:
             parts = result[result["by"] != "all"]
-            wide = parts.pivot_table(index="method", columns="group", values="site_rmse_log",
-                                     sort=False)  # fmt: skip
-            print("\nMedian over sites of the RMSE in ln:\n\n| method | "
-                  + " | ".join(map(str, wide.columns)) + " |")  # fmt: skip
+            wide = parts.pivot_table(
+                index="method", columns="group", values="site_rmse_log", sort=False
+            )
+            print(
+                "\nMedian over sites of the RMSE in ln:\n\n| method | "
+                + " | ".join(map(str, wide.columns))
+                + " |"
+            )
             print("|---|" + "---|" * len(wide.columns))
             for name, row in zip(wide.index, wide.to_numpy(), strict=True):
                 print(f"| {name} | " + " | ".join(f"{v:.2f}" for v in row) + " |")

@@ -65,32 +65,52 @@ def one(store: str, name: str, members: int, step: int) -> None:
         seconds = time.perf_counter() - start
         table = totals(open_map(path)).loc["globe", ["mean", "sd"]].round(1)
         chunks = sum(f.stat().st_size for f in Path(f"{path}.chunks").iterdir())
-        print(json.dumps({
-            "seconds": seconds,
-            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            "chunk_bytes": chunks,
-            "file_bytes": path.stat().st_size,
-            "land_cells": int((forcing["status"] == 0).sum()),
-            "grid_cells": int(forcing["status"].size),
-            "members": members,
-            "without": {k: v for k, v in result.members_by_reason.items() if k != "feasible"},
-            "totals": table.to_dict("index"),
-        }))  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "seconds": seconds,
+                    "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                    "chunk_bytes": chunks,
+                    "file_bytes": path.stat().st_size,
+                    "land_cells": int((forcing["status"] == 0).sum()),
+                    "grid_cells": int(forcing["status"].size),
+                    "members": members,
+                    "without": {
+                        k: v for k, v in result.members_by_reason.items() if k != "feasible"
+                    },
+                    "totals": table.to_dict("index"),
+                }
+            )
+        )
 
 
 def run(store: str, name: str, members: int, step: int) -> dict:
     done = subprocess.run(
-        [sys.executable, __file__, store, "--one", name, "--members", str(members), "--step",
-         str(step)], check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            __file__,
+            store,
+            "--one",
+            name,
+            "--members",
+            str(members),
+            "--step",
+            str(step),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     found = json.loads(done.stdout.splitlines()[-1])
     columns = found["land_cells"] * members
-    print(f"{name:7} {found['land_cells']:>7,} cells x {members:>2} = {columns:>9,} columns: "
-          f"{found['seconds']:6.1f} s, {found['land_cells'] / found['seconds']:7,.0f} cells/s, "
-          f"{columns / found['seconds']:8,.0f} columns/s, peak {found['peak_bytes'] / 1e9:.2f} GB, "
-          f"chunks {found['chunk_bytes'] / 1e6:.0f} MB, file {found['file_bytes'] / 1e6:.0f} MB"
-          + (f"; without answer {found['without']}" if found["without"] else ""),
-          flush=True)  # fmt: skip
+    print(
+        f"{name:7} {found['land_cells']:>7,} cells x {members:>2} = {columns:>9,} columns: "
+        f"{found['seconds']:6.1f} s, {found['land_cells'] / found['seconds']:7,.0f} cells/s, "
+        f"{columns / found['seconds']:8,.0f} columns/s, peak {found['peak_bytes'] / 1e9:.2f} GB, "
+        f"chunks {found['chunk_bytes'] / 1e6:.0f} MB, file {found['file_bytes'] / 1e6:.0f} MB"
+        + (f"; without answer {found['without']}" if found["without"] else ""),
+        flush=True,
+    )
     return found
 
 
@@ -124,8 +144,10 @@ def against_reference(store: str, reference: str) -> None:
         print(pd.DataFrame(rows).T[columns].round(2).to_string())
     one, two = (maps[name]["cSoilAbove1m"] for name in MODELS)
     between = compare(one, two, land_area(maps[MODELS[0]]))
-    print(f"\n0-100 cm, {MODELS[0]} against {MODELS[1]}: correlation of logarithms\n"
-          f"{between['r_log'].round(3).to_string()}")  # fmt: skip
+    print(
+        f"\n0-100 cm, {MODELS[0]} against {MODELS[1]}: correlation of logarithms\n"
+        f"{between['r_log'].round(3).to_string()}"
+    )
 
 
 def measured(found: dict, forcing_bytes: float) -> MeasuredRun:
@@ -148,8 +170,10 @@ def main() -> None:
     if arguments.reference:
         against_reference(arguments.store, arguments.reference)
         return
-    print(f"{date.today()}; {platform.machine()}; {jax.devices()[0].device_kind}; "
-          f"jax {jax.__version__}, float64")  # fmt: skip
+    print(
+        f"{date.today()}; {platform.machine()}; {jax.devices()[0].device_kind}; "
+        f"jax {jax.__version__}, float64"
+    )
     store = sum(f.stat().st_size for f in Path(arguments.store).rglob("*") if f.is_file())
     for name in MODELS:
         full = run(arguments.store, name, arguments.members, arguments.step)
@@ -160,9 +184,12 @@ def main() -> None:
         fine = predict_cost(
             runs, 100 * full["land_cells"], 100 * full["grid_cells"], arguments.members
         )
-        print(f"        at 0.05 degree, {100 * full['land_cells']:,} cells: "
-              f"{fine.seconds / 3600:.1f} h, {fine.peak_bytes / 1e9:.1f} GB of memory, "
-              f"{fine.disk_bytes / 1e9:.0f} GB of disk (forcing included)", flush=True)  # fmt: skip
+        print(
+            f"        at 0.05 degree, {100 * full['land_cells']:,} cells: "
+            f"{fine.seconds / 3600:.1f} h, {fine.peak_bytes / 1e9:.1f} GB of memory, "
+            f"{fine.disk_bytes / 1e9:.0f} GB of disk (forcing included)",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

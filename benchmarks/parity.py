@@ -40,13 +40,17 @@ def compare(name: str, folder: Path) -> None:
         soc, sum_of = soc * above[:, 0], sum_of * above[:, 0]
     soil = np.abs(sum_of - soc).max(axis=1) / soc.max(axis=1)
     for label, error in (("column", column), ("each pool", pool), ("soil carbon", soil)):
-        print(f"{name:7s} {label:12s} {len(error):4d} cases  median {np.median(error):.1e}  "
-              f"95 % {np.quantile(error, 0.95):.1e}  largest {error.max():.1e}  "
-              f"under 1e-6: {np.mean(error < 1e-6):.1%}")  # fmt: skip
+        print(
+            f"{name:7s} {label:12s} {len(error):4d} cases  median {np.median(error):.1e}  "
+            f"95 % {np.quantile(error, 0.95):.1e}  largest {error.max():.1e}  "
+            f"under 1e-6: {np.mean(error < 1e-6):.1%}"
+        )
     accepted = np.nansum(dataset["soc"].to_numpy(), axis=1) >= 0
     same = (result["reason"].to_numpy() == 0) == accepted
-    print(f"{name:7s} accepted by theirs {accepted.sum()}, same verdict in {same.sum()} "
-          f"of {len(same)}")  # fmt: skip
+    print(
+        f"{name:7s} accepted by theirs {accepted.sum()}, same verdict in {same.sum()} "
+        f"of {len(same)}"
+    )
     counts = np.bincount(result["reason"].to_numpy(), minlength=len(proda.Reason))
     named = {r.name.lower(): int(counts[r]) for r in proda.Reason}
     print(f"{name:7s} reasons: {named}")
@@ -54,11 +58,15 @@ def compare(name: str, folder: Path) -> None:
     good = default["reason"].to_numpy() == 0
     balance = (default["respiration"] / default["carbon_input"]).to_numpy()[good]
     leak = (result["respiration"] / result["carbon_input"]).to_numpy()
-    print(f"{name:7s} default variant: {good.sum()} of {good.size} have a steady state, "
-          f"|respiration/input - 1| at most {np.abs(balance - 1).max():.1e}")  # fmt: skip
+    print(
+        f"{name:7s} default variant: {good.sum()} of {good.size} have a steady state, "
+        f"|respiration/input - 1| at most {np.abs(balance - 1).max():.1e}"
+    )
     if name == "clm5":
-        print(f"{name:7s} published: respiration/input {leak.min():.3f} to {leak.max():.3f}, "
-              f"under 0.999 in {np.mean(leak < 0.999):.0%}")  # fmt: skip
+        print(
+            f"{name:7s} published: respiration/input {leak.min():.3f} to {leak.max():.3f}, "
+            f"under 0.999 in {np.mean(leak < 0.999):.0%}"
+        )
 
 
 if __name__ == "__main__":

@@ -29,9 +29,18 @@ WIDTHS = (1280, 390)
 SLICE = 3000
 """Height of one picture of the page, pixels."""
 
-_OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--disable-dev-shm-usage", "--hide-scrollbars")  # fmt: skip
+_OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+)
 _MEASURE = """
 const images = [...document.images];
 const root = document.scrollingElement;
@@ -54,18 +63,24 @@ class Browser:
 
     def __init__(self, port: int, profile: str) -> None:
         self.address = f"http://127.0.0.1:{port}"
-        options = {"args": [*_OPTIONS, f"--user-data-dir={profile}"],
-                   "binary": shutil.which("chromium")}  # fmt: skip
-        wanted = {"browserName": "chrome", "goog:chromeOptions": options,
-                  "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}  # fmt: skip
+        options = {
+            "args": [*_OPTIONS, f"--user-data-dir={profile}"],
+            "binary": shutil.which("chromium"),
+        }
+        wanted = {
+            "browserName": "chrome",
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
+        }
         self.session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})[
             "sessionId"
         ]
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.address + path, data, method=method,
-                                         headers={"Content-Type": "application/json"})  # fmt: skip
+        request = urllib.request.Request(
+            self.address + path, data, method=method, headers={"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=120) as answer:
             return json.loads(answer.read())["value"]
 
@@ -91,8 +106,9 @@ def browser() -> Iterator[Browser]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         driver = subprocess.Popen(
             [str(shutil.which("chromedriver")), f"--port={port}"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         try:
             for _ in range(100):
                 try:
@@ -120,8 +136,13 @@ def examine(report: Path, shots: Path | None = None) -> dict[str, Any]:
         for kind in ("browser", "performance"):
             page.log(kind)
         for width in WIDTHS:
-            page.devtools("Emulation.setDeviceMetricsOverride", width=width, height=900,
-                          deviceScaleFactor=1, mobile=width < 600)  # fmt: skip
+            page.devtools(
+                "Emulation.setDeviceMetricsOverride",
+                width=width,
+                height=900,
+                deviceScaleFactor=1,
+                mobile=width < 600,
+            )
             page.post("url", {"url": url})
             seen = page.post("execute/sync", {"script": _MEASURE, "args": []})
             found[str(width)] = seen
@@ -136,8 +157,10 @@ def examine(report: Path, shots: Path | None = None) -> dict[str, Any]:
             if shots is not None:
                 _shoot(page, shots, width, int(seen["height"]))
         if shots is not None:
-            printed = page.post("print", {"background": True, "shrinkToFit": False,
-                                          "page": {"width": 21.0, "height": 29.7}})  # fmt: skip
+            printed = page.post(
+                "print",
+                {"background": True, "shrinkToFit": False, "page": {"width": 21.0, "height": 29.7}},
+            )
             (shots / "printed.pdf").write_bytes(base64.b64decode(printed))
     return found
 
@@ -163,8 +186,9 @@ def _shoot(page: Browser, folder: Path, width: int, height: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for i, top in enumerate(range(0, height, SLICE)):
         clip = {"x": 0, "y": top, "width": width, "height": min(SLICE, height - top), "scale": 1}
-        shot = page.devtools("Page.captureScreenshot", format="png", captureBeyondViewport=True,
-                             clip=clip)  # fmt: skip
+        shot = page.devtools(
+            "Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip
+        )
         (folder / f"{width}_{i:02}.png").write_bytes(base64.b64decode(shot["data"]))
 
 

@@ -44,36 +44,51 @@ def main() -> None:
         share = rng.uniform(0.1, 0.9, (n, low.size))
         dims = ("site", "parameter")
         posterior = xr.Dataset(
-            {"posterior_mean": (dims, low + (high - low) * share),
-             "posterior_sd": (dims, np.broadcast_to(0.25 * (high - low), share.shape))},
-            {"site": chosen, "parameter": known["parameter"].to_numpy(),
-             "lower": ("parameter", low), "upper": ("parameter", high),
-             "latitude": ("site", some["latitude"].to_numpy()),
-             "longitude": ("site", some["longitude"].to_numpy())},
+            {
+                "posterior_mean": (dims, low + (high - low) * share),
+                "posterior_sd": (dims, np.broadcast_to(0.25 * (high - low), share.shape)),
+            },
+            {
+                "site": chosen,
+                "parameter": known["parameter"].to_numpy(),
+                "lower": ("parameter", low),
+                "upper": ("parameter", high),
+                "latitude": ("site", some["latitude"].to_numpy()),
+                "longitude": ("site", some["longitude"].to_numpy()),
+            },
             known.attrs,
-        )  # fmt: skip
+        )
         begun = time.perf_counter()
         learned = learn(
-            some, posterior, folds=0, methods=(),
+            some,
+            posterior,
+            folds=0,
+            methods=(),
             layers=lambda which: read_layers(which, profiles, forcing, settings),
-        )  # fmt: skip
+        )
         seconds.append(time.perf_counter() - begun)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         rows.append(f"| {learned.ensemble.n_sites:,} | {seconds[-1]:.0f} | {memory:.1f} |")
         print(rows[-1], flush=True)
     slope, start = np.polyfit(SIZES, seconds, 1)
-    write_report(Path(__file__).parent / "results" / "training_cost.md", [
-        "# Cost of training",
-        "",
-        "`python -m benchmarks.training_cost KEPT.nc COVARIATES.parquet PROFILES SITES.nc`, "
-        f"model {known.attrs['model']}; one run of each size, compilation included; all epochs of "
-        "early stopping count.",
-        machine(),
-        "",
-        "| sites | s | GB at most |", "|---|---|---|", *rows, "",
-        f"A straight line through these: {start:.0f} s + {1000 * slope:.1f} s per thousand sites; "
-        f"{STUDY:,} sites (predicted): {(start + slope * STUDY) / 60:.0f} minutes.",
-    ])  # fmt: skip
+    write_report(
+        Path(__file__).parent / "results" / "training_cost.md",
+        [
+            "# Cost of training",
+            "",
+            "`python -m benchmarks.training_cost KEPT.nc COVARIATES.parquet PROFILES SITES.nc`, "
+            f"model {known.attrs['model']}; one run of each size, compilation included; all epochs "
+            "of early stopping count.",
+            machine(),
+            "",
+            "| sites | s | GB at most |",
+            "|---|---|---|",
+            *rows,
+            "",
+            f"A straight line through these: {start:.0f} s + {1000 * slope:.1f} s per thousand "
+            f"sites; {STUDY:,} sites (predicted): {(start + slope * STUDY) / 60:.0f} minutes.",
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -43,8 +43,9 @@ def chain(folder: Path, model: str, sites: int, resolution: float, seed: int) ->
     """Make the world and everything up to the kept sites; return their file."""
     where = folder / "world"
     if not (where / "world.json").is_file():
-        make_twin_world(where, n_sites=sites, resolution=resolution, seed=seed,
-                        measured_model=model)  # fmt: skip
+        make_twin_world(
+            where, n_sites=sites, resolution=resolution, seed=seed, measured_model=model
+        )
     world = open_twin_world(where)
     profiles, forcing = folder / "profiles", folder / "forcing.zarr"
     table = f"{profiles}/profiles.parquet"
@@ -52,12 +53,16 @@ def chain(folder: Path, model: str, sites: int, resolution: float, seed: int) ->
         proda("profiles", "build", str(profiles), "--source", f"tidy:{world.profiles}")
         proda("forcing", "from-climate", str(world.climate), str(forcing))
         proda("forcing", "at-sites", str(forcing), table, f"{folder}/sites.nc")
-        proda("covariates", "build", str(world.covariates), f"{folder}/cov.parquet",
-              "--sites", table)  # fmt: skip
+        proda(
+            "covariates", "build", str(world.covariates), f"{folder}/cov.parquet", "--sites", table
+        )
     run, kept = folder / model, folder / f"kept_{model}.nc"
     if not (run / "summary.nc").is_file():
-        words = ["--resume", str(run)] if run.is_dir() else [
-            str(profiles), f"{folder}/sites.nc", str(run), "--model", model, *CHAINS]  # fmt: skip
+        words = (
+            ["--resume", str(run)]
+            if run.is_dir()
+            else [str(profiles), f"{folder}/sites.nc", str(run), "--model", model, *CHAINS]
+        )
         proda("assimilate", *words)
     if not kept.is_file():
         proda("diagnose", str(run), "--output", str(kept))
@@ -111,29 +116,53 @@ def main() -> None:
         assert learned.validation is not None
         posterior_draws, _ = open_posterior(given.folder / given.model)
         write_residuals(
-            joint_residuals(learned.sites.targets, learned.validation.predicted["network"],
-                            posterior_draws["posterior"]), network,
-        )  # fmt: skip
+            joint_residuals(
+                learned.sites.targets,
+                learned.validation.predicted["network"],
+                posterior_draws["posterior"],
+            ),
+            network,
+        )
     path.unlink(missing_ok=True)
     map_network(given.folder / "forcing.zarr", path, network=network, covariates=world.covariates)
     truth, found = open_map(world.truth(given.model)).load(), open_map(path).load()
     stocks = against_truth(found, truth, [*STOCKS, *(c for c in COMPONENTS if c in found)])
     each = against_truth(found, truth, [f"param_{row.name}" for row in model.rows])
-    reduced = 1.0 - np.sqrt(12.0) * (
-        posterior["posterior_sd"] / (posterior["upper"] - posterior["lower"])
-    ).mean("site").to_series()  # fmt: skip
+    reduced = (
+        1.0
+        - np.sqrt(12.0)
+        * (posterior["posterior_sd"] / (posterior["upper"] - posterior["lower"]))
+        .mean("site")
+        .to_series()
+    )
     each["constrained"] = [reduced[row.name] for row in model.rows]
-    sums = pd.DataFrame({
-        "truth": totals(truth)["mean"].xs("globe"), **{
-            n: totals(found)[n].xs("globe") for n in ("mean", "q05", "q95")}})  # fmt: skip
-    write_report(given.folder / f"twin_{given.draws}.md", [
-        f"## {given.model}", "", f"    python -m benchmarks.twin FOLDER --model {given.model} "
-        f"--sites {given.sites} --resolution {given.resolution:g} "
-        f"--draws {given.draws}", "", machine(), "",
-        f"{posterior.sizes['site']} sites kept, {world.land_cells} land cells, target "
-        f"`{settings.target}`, training {trained:.0f} s, {found.sizes['realization']} members.",
-        "", *_block(stocks), f"mean coverage of the {len(each)} parameters: "
-        f"{each['coverage'].mean():.3f}", "", *_block(each), *_block(sums)])  # fmt: skip
+    sums = pd.DataFrame(
+        {
+            "truth": totals(truth)["mean"].xs("globe"),
+            **{n: totals(found)[n].xs("globe") for n in ("mean", "q05", "q95")},
+        }
+    )
+    write_report(
+        given.folder / f"twin_{given.draws}.md",
+        [
+            f"## {given.model}",
+            "",
+            f"    python -m benchmarks.twin FOLDER --model {given.model} "
+            f"--sites {given.sites} --resolution {given.resolution:g} "
+            f"--draws {given.draws}",
+            "",
+            machine(),
+            "",
+            f"{posterior.sizes['site']} sites kept, {world.land_cells} land cells, target "
+            f"`{settings.target}`, training {trained:.0f} s, {found.sizes['realization']} members.",
+            "",
+            *_block(stocks),
+            f"mean coverage of the {len(each)} parameters: {each['coverage'].mean():.3f}",
+            "",
+            *_block(each),
+            *_block(sums),
+        ],
+    )
 
 
 def _block(table: pd.DataFrame) -> list[str]:

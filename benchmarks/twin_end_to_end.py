@@ -44,16 +44,22 @@ def inputs(folder: Path, given: argparse.Namespace) -> TwinWorld:
     """Make the world, its profiles, forcing and covariates."""
     where = folder / "world"
     if not (where / "world.json").is_file():
-        make_twin_world(where, n_sites=given.sites, resolution=given.resolution, seed=given.seed,
-                        measured_model=given.measured)  # fmt: skip
+        make_twin_world(
+            where,
+            n_sites=given.sites,
+            resolution=given.resolution,
+            seed=given.seed,
+            measured_model=given.measured,
+        )
     world = open_twin_world(where)
     table = f"{folder}/profiles/profiles.parquet"
     if not (folder / "cov.parquet").is_file():
         proda("profiles", "build", f"{folder}/profiles", "--source", f"tidy:{world.profiles}")
         proda("forcing", "from-climate", str(world.climate), f"{folder}/forcing.zarr")
         proda("forcing", "at-sites", f"{folder}/forcing.zarr", table, f"{folder}/sites.nc")
-        proda("covariates", "build", str(world.covariates), f"{folder}/cov.parquet",
-              "--sites", table)  # fmt: skip
+        proda(
+            "covariates", "build", str(world.covariates), f"{folder}/cov.parquet", "--sites", table
+        )
     return world
 
 
@@ -70,12 +76,19 @@ def trained(
     if not path.is_file():
         begun = time.perf_counter()
         train_end_to_end(
-            folder / "cov.parquet", network, profiles=folder / "profiles",
-            forcing=folder / "sites.nc", model=model, settings=settings, folds=0, baselines=(),
-        )  # fmt: skip
+            folder / "cov.parquet",
+            network,
+            profiles=folder / "profiles",
+            forcing=folder / "sites.nc",
+            model=model,
+            settings=settings,
+            folds=0,
+            baselines=(),
+        )
         seconds = time.perf_counter() - begun
-        map_network(folder / "forcing.zarr", path, network=network, covariates=world.covariates,
-                    model=model)  # fmt: skip
+        map_network(
+            folder / "forcing.zarr", path, network=network, covariates=world.covariates, model=model
+        )
     return Recovered(model, ROUTE, loaded(path)), seconds
 
 
@@ -87,8 +100,11 @@ def posteriors(words: list[str]) -> list[Recovered]:
         if not equals:
             raise SystemExit(f"--posterior {text}: write MODEL=MAP.nc or MODEL=MAP.nc,SPREAD.nc.")
         found, _, spread = rest.partition(",")
-        out.append(Recovered(model, POSTERIOR, loaded(Path(found)),
-                             loaded(Path(spread)) if spread else None))  # fmt: skip
+        out.append(
+            Recovered(
+                model, POSTERIOR, loaded(Path(found)), loaded(Path(spread)) if spread else None
+            )
+        )
     return out
 
 
@@ -122,19 +138,50 @@ def main() -> None:
     table.to_csv(given.folder / "truth.csv", index=False)
     drawn = {m.model: (m.found, truth, m.found) for m in maps if m.route == ROUTE}
     save(truth_figure(drawn, world.measured_model, ROUTE), given.folder / "truth.png")
-    carbon = table["variable"].isin(["soc_0_30", "cSoilAbove1m", "soc_0_200", "cSoil",
-                                     *(row.name for row in COMPONENTS)])  # fmt: skip
-    shown = table[["model", "route", "cells", "variable", "n_cells", "truth", "recovered", "r",
-                   "r2", "rmse", "coverage_90"]].round(3)  # fmt: skip
-    words = " ".join(["python -m benchmarks.twin_end_to_end FOLDER", f"--measured {given.measured}",
-                      *(f"--model {m}" for m in given.model or ()), f"--sites {given.sites}",
-                      f"--resolution {given.resolution:g}",
-                      *(f"--set {s}" for s in given.set)])  # fmt: skip
-    write_report(given.folder / "twin_end_to_end.md", [
-        f"## Profiles of {world.measured_model.upper()}'s world", "", f"    {words}", "", machine(),
-        "", f"{len(places)} profiles, {world.land_cells} land cells; training with compilation and "
-        f"calibrated constant: {', '.join(seconds)}.", "", *_block(shown[carbon]),
-        *_block(shown[~carbon & (shown["cells"] == "all")])])  # fmt: skip
+    carbon = table["variable"].isin(
+        ["soc_0_30", "cSoilAbove1m", "soc_0_200", "cSoil", *(row.name for row in COMPONENTS)]
+    )
+    shown = table[
+        [
+            "model",
+            "route",
+            "cells",
+            "variable",
+            "n_cells",
+            "truth",
+            "recovered",
+            "r",
+            "r2",
+            "rmse",
+            "coverage_90",
+        ]
+    ].round(3)
+    words = " ".join(
+        [
+            "python -m benchmarks.twin_end_to_end FOLDER",
+            f"--measured {given.measured}",
+            *(f"--model {m}" for m in given.model or ()),
+            f"--sites {given.sites}",
+            f"--resolution {given.resolution:g}",
+            *(f"--set {s}" for s in given.set),
+        ]
+    )
+    write_report(
+        given.folder / "twin_end_to_end.md",
+        [
+            f"## Profiles of {world.measured_model.upper()}'s world",
+            "",
+            f"    {words}",
+            "",
+            machine(),
+            "",
+            f"{len(places)} profiles, {world.land_cells} land cells; training with compilation and "
+            f"calibrated constant: {', '.join(seconds)}.",
+            "",
+            *_block(shown[carbon]),
+            *_block(shown[~carbon & (shown["cells"] == "all")]),
+        ],
+    )
 
 
 if __name__ == "__main__":

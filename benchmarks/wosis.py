@@ -19,16 +19,63 @@ from pathlib import Path
 
 import numpy as np
 
-CHEMICAL = ("tceq", "cecph7", "cecph8", "ecec", "elco20", "elco25", "elco50", "elcosp", "orgc",
-            "phca", "phkc", "phnf", "phaq", "phpbyi", "phpmh3", "phpols", "phprtn", "phptot",
-            "phpwsl", "totc", "nitkjd")  # fmt: skip
-PHYSICAL = ("bdfi33", "bdfiad", "bdfifm", "bdfiod", "bdws33", "bdwsad", "bdwsfm", "bdwsod",
-            "cfgr", "cfvo", "clay", "sand", "silt", "wg0006", "wg0010", "wg0033", "wg0100",
-            "wg0200", "wg0500", "wg1500", "wv0006", "wv0010", "wv0033", "wv0100", "wv0200",
-            "wv0500", "wv1500")  # fmt: skip
+CHEMICAL = (
+    "tceq",
+    "cecph7",
+    "cecph8",
+    "ecec",
+    "elco20",
+    "elco25",
+    "elco50",
+    "elcosp",
+    "orgc",
+    "phca",
+    "phkc",
+    "phnf",
+    "phaq",
+    "phpbyi",
+    "phpmh3",
+    "phpols",
+    "phprtn",
+    "phptot",
+    "phpwsl",
+    "totc",
+    "nitkjd",
+)
+PHYSICAL = (
+    "bdfi33",
+    "bdfiad",
+    "bdfifm",
+    "bdfiod",
+    "bdws33",
+    "bdwsad",
+    "bdwsfm",
+    "bdwsod",
+    "cfgr",
+    "cfvo",
+    "clay",
+    "sand",
+    "silt",
+    "wg0006",
+    "wg0010",
+    "wg0033",
+    "wg0100",
+    "wg0200",
+    "wg0500",
+    "wg1500",
+    "wv0006",
+    "wv0010",
+    "wv0033",
+    "wv0100",
+    "wv0200",
+    "wv0500",
+    "wv1500",
+)
 PARTS = ("value", "value_avg", "method", "date", "dataset_id", "profile_code", "licence")
-METHOD = ('"{1:""sample pretreatment = sieved over 2 mm sieve, method = wet oxidation, detection = '
-          'titrimetric, reported as = fine earth basis""}"')  # fmt: skip
+METHOD = (
+    '"{1:""sample pretreatment = sieved over 2 mm sieve, method = wet oxidation, detection = '
+    'titrimetric, reported as = fine earth basis""}"'
+)
 EMPTY = "\t" * (len(PARTS) - 1)
 CHUNK = 50_000
 WITH_CARBON = 0.67
@@ -75,11 +122,14 @@ def layers(n: int, seed: int = 7) -> Iterator[tuple[np.ndarray, ...]]:
         ids = done + np.arange(total) + 1
         assert (place >= 0).all()
         yield (
-            profile + owner + 1, ids, upper - shift, lower - shift,
+            profile + owner + 1,
+            ids,
+            upper - shift,
+            lower - shift,
             np.where(rng.random(total) < 0.33, np.nan, carbon),
             np.where(rng.random(total) < 0.5, np.nan, np.clip(density, 0.2, 2.2)),
             rng.integers(0, 60, total),
-        )  # fmt: skip
+        )
         done += total
         profile += len(sizes)
 
@@ -102,8 +152,10 @@ def write_2019(folder: Path, n: int) -> None:
         (folder / "wosis_201909_layers_chemical.tsv").open("w") as chemical,
         (folder / "wosis_201909_layers_physical.tsv").open("w") as physical,
     ):
-        profiles.write("profile_id\tdataset_id\tcountry_id\tcountry_name\tgeom_accuracy\tlatitude"
-                       "\tlongitude\tdsds\tcfao_version\n")  # fmt: skip
+        profiles.write(
+            "profile_id\tdataset_id\tcountry_id\tcountry_name\tgeom_accuracy\tlatitude"
+            "\tlongitude\tdsds\tcfao_version\n"
+        )
         for file, names in ((chemical, CHEMICAL), (physical, PHYSICAL)):
             file.write("\t".join([*head, *(f"{a}_{p}" for a in names for p in PARTS)]) + "\n")
         before, after = CHEMICAL.index("orgc"), len(CHEMICAL) - CHEMICAL.index("orgc") - 1
@@ -117,25 +169,53 @@ def write_2019(folder: Path, n: int) -> None:
             rows = list(zip(*(column.tolist() for column in chunk), strict=True))
             chemical.writelines(
                 f"{p}\t{i}\t{u}\t{d}\tA\t{'t' if u < 0 else 'f'}\t"
-                + (full + "\t") * 2 + (EMPTY + "\t") * (before - 2) + cell(c)
-                + ("\t" + EMPTY) * (after - 1) + "\t" + full + "\n"
+                + (full + "\t") * 2
+                + (EMPTY + "\t") * (before - 2)
+                + cell(c)
+                + ("\t" + EMPTY) * (after - 1)
+                + "\t"
+                + full
+                + "\n"
                 for p, i, u, d, c, _, _ in rows
-            )  # fmt: skip
+            )
             physical.writelines(
                 f"{p}\t{i}\t{u}\t{d}\tA\t{'t' if u < 0 else 'f'}\t"
-                + (EMPTY + "\t") * 3 + cell(b) + ("\t" + EMPTY) * 5 + "\t" + cell(float(g))
-                + ("\t" + full) * 3 + ("\t" + EMPTY) * 14 + "\n"
+                + (EMPTY + "\t") * 3
+                + cell(b)
+                + ("\t" + EMPTY) * 5
+                + "\t"
+                + cell(float(g))
+                + ("\t" + full) * 3
+                + ("\t" + EMPTY) * 14
+                + "\n"
                 for p, i, u, d, _, b, g in reversed(rows)
-            )  # fmt: skip
+            )
 
 
 def write_2023(folder: Path, n: int) -> None:
     """Write organic carbon, bulk density and coarse fragments."""
     folder.mkdir(parents=True)
-    head = ("profile_id", "profile_code", "layer_id", "upper_depth", "lower_depth", "layer_name",
-            "organic_surface", "value", "value_avg", "method", "date", "dataset_id", "longitude",
-            "latitude", "positional_uncertainty", "country_name", "continent", "region",
-            "licence")  # fmt: skip
+    head = (
+        "profile_id",
+        "profile_code",
+        "layer_id",
+        "upper_depth",
+        "lower_depth",
+        "layer_name",
+        "organic_surface",
+        "value",
+        "value_avg",
+        "method",
+        "date",
+        "dataset_id",
+        "longitude",
+        "latitude",
+        "positional_uncertainty",
+        "country_name",
+        "continent",
+        "region",
+        "licence",
+    )
     names = ("orgc", "bdfiod", "cfvo")
     files = [(folder / f"wosis_202312_{name}.tsv").open("w") for name in names]
     for file in files:
@@ -175,8 +255,10 @@ def main() -> None:
                 out = arguments.folder / "out"
                 done = subprocess.run(
                     [sys.executable, "-c", MEASURE, f"wosis{name}", str(folder), str(out)],
-                    check=True, capture_output=True, text=True,
-                )  # fmt: skip
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                )
                 seconds, peak, read, kept, profiles, _ = done.stdout.split()
                 cells = [name, f"{int(read):,}", f"{size:.1f}", f"{float(seconds):.0f}"]
                 cells += [f"{float(peak):.2f}", f"{int(profiles):,}", f"{int(kept):,}"]

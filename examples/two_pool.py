@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from proda.column.environment import climate_modifier, environment
 from proda.models.general import general_steady_state
 from proda.models.model import SoilModel, Transfers
-from proda.parameters import Parameter, fraction
+from proda.parameters import parameter_rows
 
 US = "docs/own_model.md"
 NO_DEPTH = jnp.asarray(1e9)  # metres over which decomposition declines: it does not
@@ -21,18 +21,19 @@ class TwoPool(SoilModel):
     soil_pools = ("fast", "slow")
     transported = ("fast", "slow")
     variants = ("default",)
-    rows = (
-        Parameter("tau_fast", r"\tau_f", "yr", 0.2, 5.0, 1.2, "K", "turnover of fast carbon", US),
-        Parameter("tau_slow", r"\tau_s", "yr", 20.0, 500.0, 150.0, "K",
-                  "turnover of slow carbon", US),
-        fraction("kept", "h", 0.02, 0.4, 0.13, "A", "fast carbon that becomes slow", US),
-        Parameter("w_scaling", "w", "1", 0.0, 5.0, 1.0, "xi", "scaling of water", US),
-        Parameter("q10", "Q_{10}", "1", 1.2, 3.0, 2.0, "xi", "effect of 10 K more", US,
-                  physical_lower=0.1),
-        Parameter("cryo", "D_c", "m2 yr-1", 3e-5, 16e-4, 5e-4, "V", "cryoturbation", US),
-        Parameter("diffus", "D_b", "m2 yr-1", 3e-5, 5e-4, 1e-4, "V", "bioturbation", US),
-        fraction("b", "b", 0.5, 0.9999, 0.95, "B", "depth of the input", US, inside=True),
-    )  # fmt: skip
+    rows = parameter_rows(
+        US,
+        r"""
+        tau_fast  | \tau_f | yr      | 0.2 5.0    | 1.2   | K  |            | turnover of fast carbon
+        tau_slow  | \tau_s | yr      | 20.0 500.0 | 150.0 | K  |            | turnover of slow carbon
+        kept      | h      | 1       | 0.02 0.4   | 0.13  | A  | [0, 1]     | fast carbon that becomes slow
+        w_scaling | w      | 1       | 0.0 5.0    | 1.0   | xi |            | scaling of water
+        q10       | Q_{10} | 1       | 1.2 3.0    | 2.0   | xi | [0.1, inf) | effect of 10 K more
+        cryo      | D_c    | m2 yr-1 | 3e-5 16e-4 | 5e-4  | V  |            | cryoturbation
+        diffus    | D_b    | m2 yr-1 | 3e-5 5e-4  | 1e-4  | V  |            | bioturbation
+        b         | b      | 1       | 0.5 0.9999 | 0.95  | B  | (0, 1)     | depth of the input
+        """,  # noqa: E501
+    )
 
     def steady_state(self, parameters, column):
         """Return the pools where gains equal losses, found by Newton's method."""

@@ -50,13 +50,34 @@ def values(name, year, month):
     }[name]
 
 
-UNITS = {"TSOI": "K", "SOILPSI": "MPa", "W_SCALAR": "unitless", "O_SCALAR": "unitless",
-         "FPI_vr": "proportion", "ALTMAX": "m", "ALTMAX_LASTYEAR": "m",
-         "FLUX_vr": "gC/m^3/s"}  # fmt: skip
-LAYERS = {"TSOI": "levgrnd", "SOILPSI": "levgrnd", "W_SCALAR": "levdcmp", "O_SCALAR": "levdcmp",
-          "FPI_vr": "levdcmp", "FLUX_vr": "levdcmp"}  # fmt: skip
-STANDARD = ("TSOI", "SOILPSI", "O_SCALAR", "FPI_vr", "ALTMAX", "ALTMAX_LASTYEAR", "LITFALL",
-            "WOODC_LOSS")  # fmt: skip
+UNITS = {
+    "TSOI": "K",
+    "SOILPSI": "MPa",
+    "W_SCALAR": "unitless",
+    "O_SCALAR": "unitless",
+    "FPI_vr": "proportion",
+    "ALTMAX": "m",
+    "ALTMAX_LASTYEAR": "m",
+    "FLUX_vr": "gC/m^3/s",
+}
+LAYERS = {
+    "TSOI": "levgrnd",
+    "SOILPSI": "levgrnd",
+    "W_SCALAR": "levdcmp",
+    "O_SCALAR": "levdcmp",
+    "FPI_vr": "levdcmp",
+    "FLUX_vr": "levdcmp",
+}
+STANDARD = (
+    "TSOI",
+    "SOILPSI",
+    "O_SCALAR",
+    "FPI_vr",
+    "ALTMAX",
+    "ALTMAX_LASTYEAR",
+    "LITFALL",
+    "WOODC_LOSS",
+)
 
 
 def write_month(path, months, names=STANDARD, bounds=True, kind="NETCDF4", units=None, change=None):

@@ -17,10 +17,17 @@ from proda.models.registry import load_model
 
 LAT, LON = np.arange(77.5, -60, -5.0), np.arange(-175.0, 180, 10.0)
 SHAPE = (len(LAT), len(LON))
-STEPS = {"cSoilAbove1m": (30.0, 8.0, 9.0), "CTE": (0.6, 0.5, 0.4), "K": (0.5, 0.3, 0.2),
-         "XI": (0.1, 0.2, 0.3), "V": (0.1, 0.1, 0.1), "B": (0.5, 0.5, 0.5),
-         "I": (300.0, 500.0, 900.0), "litter_to_soil": (0.3, 0.3, 0.3),
-         "residence_time": (90.0, 30.0, 15.0)}  # fmt: skip
+STEPS = {
+    "cSoilAbove1m": (30.0, 8.0, 9.0),
+    "CTE": (0.6, 0.5, 0.4),
+    "K": (0.5, 0.3, 0.2),
+    "XI": (0.1, 0.2, 0.3),
+    "V": (0.1, 0.1, 0.1),
+    "B": (0.5, 0.5, 0.5),
+    "I": (300.0, 500.0, 900.0),
+    "litter_to_soil": (0.3, 0.3, 0.3),
+    "residence_time": (90.0, 30.0, 15.0),
+}
 """Values of boreal, temperate and tropical land."""
 TROPICAL = (3.5, 8.0, 25.0)
 """Soil carbon of a model that stores most in the tropics."""
@@ -56,14 +63,22 @@ def made_map(model, carbon, seed, factors=None, members=1, swap=()):
         data["michaelis_over_DOC"] = (("lat", "lon"), field((150.0, 120.0, 110.0), seed, 0.01))
         data["michaelis_over_mSOC"] = (("lat", "lon"), field((300.0, 90.0, 400.0), seed, 0.01))
     return xr.Dataset(
-        {**data, "cell_area": (("lat", "lon"), area), "land_fraction": (("lat", "lon"), fraction),
-         "reason": (("lat", "lon"), np.zeros(SHAPE)),
-         "member_carbon": (("realization", "lat", "stock"), each),
-         "member_area": (("realization", "lat"), covered)},
-        coords={"lat": LAT, "lon": LON, "stock": [s.name for s in STOCKS],
-                "realization": np.arange(members)},
+        {
+            **data,
+            "cell_area": (("lat", "lon"), area),
+            "land_fraction": (("lat", "lon"), fraction),
+            "reason": (("lat", "lon"), np.zeros(SHAPE)),
+            "member_carbon": (("realization", "lat", "stock"), each),
+            "member_area": (("realization", "lat"), covered),
+        },
+        coords={
+            "lat": LAT,
+            "lon": LON,
+            "stock": [s.name for s in STOCKS],
+            "realization": np.arange(members),
+        },
         attrs={"model": model},
-    )  # fmt: skip
+    )
 
 
 def made_summary(model, evidence, layers=4, likelihood="log-normal", gain=None):
@@ -82,7 +97,8 @@ def made_summary(model, evidence, layers=4, likelihood="log-normal", gain=None):
             "reason": ("site", np.zeros(n, np.int8)),
             "n_layers": ("site", np.full(n, layers)),
             "log_evidence": (("site", "chain"), np.stack([evidence - 0.1, evidence + 0.1], 1)),
-            "elpd_loo": ("site", 0.5 * evidence), "elpd_waic": ("site", 0.6 * evidence),
+            "elpd_loo": ("site", 0.5 * evidence),
+            "elpd_waic": ("site", 0.6 * evidence),
             "pareto_k": ("site", np.where(np.arange(n) % 2, 0.9, 0.1)),
             "gelman_rubin": (("site", "parameter"), np.ones((n, d))),
             "nash_sutcliffe": ("site", np.full(n, 0.8)),
@@ -92,17 +108,26 @@ def made_summary(model, evidence, layers=4, likelihood="log-normal", gain=None):
             "spread_reduction": (("site", "parameter"), np.full((n, d), 0.05)),
             "row_site": ("row", np.array(site)[place]),
             "row_used": ("row", np.ones(len(place), bool)),
-            "row_observed": ("row", observed), "row_modelled": ("row", 1.1 * observed),
+            "row_observed": ("row", observed),
+            "row_modelled": ("row", 1.1 * observed),
         },
-        coords={"site": site, "latitude": ("site", np.linspace(-50, 70, n)),
-                "longitude": ("site", np.linspace(-100, 100, n)), "chain": [0, 1],
-                "quantile": [0.05, 0.95], "parameter": [r.name for r in rows],
-                "lower": ("parameter", lower), "upper": ("parameter", upper),
-                "component": ("parameter", [r.component for r in rows])},
-        attrs={"model": model, "variant": "default",
-               "settings": AssimilationSettings(
-                   model=model, likelihood=likelihood).model_dump_json()},
-    )  # fmt: skip
+        coords={
+            "site": site,
+            "latitude": ("site", np.linspace(-50, 70, n)),
+            "longitude": ("site", np.linspace(-100, 100, n)),
+            "chain": [0, 1],
+            "quantile": [0.05, 0.95],
+            "parameter": [r.name for r in rows],
+            "lower": ("parameter", lower),
+            "upper": ("parameter", upper),
+            "component": ("parameter", [r.component for r in rows]),
+        },
+        attrs={
+            "model": model,
+            "variant": "default",
+            "settings": AssimilationSettings(model=model, likelihood=likelihood).model_dump_json(),
+        },
+    )
 
 
 EVIDENCE = np.linspace(-2.0, 6.0, 81)
@@ -120,11 +145,14 @@ def write_run(folder: Path, opposite: bool = False) -> dict[str, ModelFiles]:
         ("clm5", "default"): before,
         ("compas", "default"): made_map("compas", TROPICAL, 2),
         ("clm5", "maps"): made_map("clm5", (40.0, 12.0, 14.0), 3, {"CTE": 1.2}, members=5),
-        ("compas", "maps"): made_map("compas", (39.0, 13.0, 16.0), 4,
-                                     {"K": 1.5, "litter_to_soil": 1.3}, members=5),
-    }  # fmt: skip
-    summaries = {"clm5": made_summary("clm5", np.zeros(81)),
-                 "compas": made_summary("compas", EVIDENCE)}  # fmt: skip
+        ("compas", "maps"): made_map(
+            "compas", (39.0, 13.0, 16.0), 4, {"K": 1.5, "litter_to_soil": 1.3}, members=5
+        ),
+    }
+    summaries = {
+        "clm5": made_summary("clm5", np.zeros(81)),
+        "compas": made_summary("compas", EVIDENCE),
+    }
     other = {"clm5": "compas", "compas": "clm5", "default": "maps", "maps": "default"}
     for (model, kind), dataset in maps.items():
         if opposite:
@@ -144,7 +172,13 @@ def write_run(folder: Path, opposite: bool = False) -> dict[str, ModelFiles]:
     reference = made_map("clm5", STEPS["cSoilAbove1m"], 9)["cSoilAbove1m"]
     stock = reference.assign_attrs(units="kgC m-2").to_dataset(name="soc_0_100_survey")
     files.write_netcdf(stock, folder / "reference.nc")
-    return {m: ModelFiles(folder / m / "maps.nc", folder / m / "default.nc",
-                          folder / m / "assimilation" / "summary.nc",
-                          folder / m / "diagnosis" / "sites.csv") for m in other
-            if m in ("clm5", "compas")}  # fmt: skip
+    return {
+        m: ModelFiles(
+            folder / m / "maps.nc",
+            folder / m / "default.nc",
+            folder / m / "assimilation" / "summary.nc",
+            folder / m / "diagnosis" / "sites.csv",
+        )
+        for m in other
+        if m in ("clm5", "compas")
+    }

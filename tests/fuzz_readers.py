@@ -83,8 +83,13 @@ def fingerprint(value: Any) -> str:
 
 def _add(total: Any, value: Any) -> None:
     if isinstance(value, xr.Dataset | xr.DataArray):
-        _add(total, {str(n): (v.dims, v.attrs, v.to_numpy()) for n, v in
-                     getattr(value, "variables", value.coords).items()})  # fmt: skip
+        _add(
+            total,
+            {
+                str(n): (v.dims, v.attrs, v.to_numpy())
+                for n, v in getattr(value, "variables", value.coords).items()
+            },
+        )
         _add(total, value.attrs)
     elif isinstance(value, pd.DataFrame):
         _add(total, {str(c): value[c].to_numpy() for c in value})
@@ -109,12 +114,16 @@ def _add(total: Any, value: Any) -> None:
 
 def _small(rng: np.random.Generator) -> xr.Dataset:
     return xr.Dataset(
-        {"carbon": (("site", "layer"), rng.normal(10.0, 3.0, (6, 4)), {"units": "kg m-2"}),
-         "count": ("site", np.arange(6))},
-        {"site": np.array([f"s{i}" for i in range(6)], object),
-         "latitude": ("site", np.arange(6.0))},
+        {
+            "carbon": (("site", "layer"), rng.normal(10.0, 3.0, (6, 4)), {"units": "kg m-2"}),
+            "count": ("site", np.arange(6)),
+        },
+        {
+            "site": np.array([f"s{i}" for i in range(6)], object),
+            "latitude": ("site", np.arange(6.0)),
+        },
         {"model": "clm5", "variant": "default"},
-    )  # fmt: skip
+    )
 
 
 def _zarr(folder: Path) -> Path:
@@ -145,9 +154,13 @@ def _read_map(path: Path) -> xr.Dataset:
 def _residuals(folder: Path) -> Path:
     values = np.random.default_rng(5).normal(size=(4, 3))
     write_residuals(
-        xr.Dataset({"residual": (("member", "parameter"), values)},
-                   {"parameter": ["a", "b", "c"]}, {"model": "m", "variant": "v"}), folder
-    )  # fmt: skip
+        xr.Dataset(
+            {"residual": (("member", "parameter"), values)},
+            {"parameter": ["a", "b", "c"]},
+            {"model": "m", "variant": "v"},
+        ),
+        folder,
+    )
     return folder / "residuals.nc"
 
 
@@ -206,11 +219,16 @@ def _covariates(folder: Path) -> Path:
     rng = np.random.default_rng(7)
     lat, lon = np.linspace(60, -60, 5), np.linspace(-150, 150, 6)
     xr.Dataset(
-        {"rain": (("lat", "lon"), rng.uniform(300, 2000, (5, 6)), {"units": "mm"}),
-         "zone": (("lat", "lon"), rng.integers(1, 3, (5, 6)).astype("i2"),
-                  {"flag_values": np.array([1, 2], "i2"), "flag_meanings": "wet dry"})},
+        {
+            "rain": (("lat", "lon"), rng.uniform(300, 2000, (5, 6)), {"units": "mm"}),
+            "zone": (
+                ("lat", "lon"),
+                rng.integers(1, 3, (5, 6)).astype("i2"),
+                {"flag_values": np.array([1, 2], "i2"), "flag_meanings": "wet dry"},
+            ),
+        },
         {"lat": lat, "lon": lon},
-    ).to_netcdf(folder / "cov.nc")  # fmt: skip
+    ).to_netcdf(folder / "cov.nc")
     return folder / "cov.nc"
 
 
@@ -221,8 +239,9 @@ def _read_covariates(path: Path) -> Any:
 def _land(folder: Path) -> Path:
     lat, lon = np.linspace(-72, 72, 5), np.linspace(-150, 150, 6)
     land = np.random.default_rng(8).uniform(0, 1, (5, 6))
-    xr.Dataset({"land_fraction": (("lat", "lon"), land, {"units": "1"})},
-               {"lat": lat, "lon": lon}).to_netcdf(folder / "land.nc")  # fmt: skip
+    xr.Dataset(
+        {"land_fraction": (("lat", "lon"), land, {"units": "1"})}, {"lat": lat, "lon": lon}
+    ).to_netcdf(folder / "land.nc")
     return folder / "land.nc"
 
 
@@ -302,7 +321,7 @@ def kinds() -> list[Kind]:
         Kind("settings of a cluster", part(_toml, _CLUSTER), read_cluster, False, True),
         Kind("catalogue", part(_toml, _CATALOGUE), lambda p: catalogue([p]), False, True),
         Kind("recipe of litter", part(_toml, _LITTER), lambda p: from_toml(str(p)), False, True),
-    ]  # fmt: skip
+    ]
 
 
 # ---- mutations
@@ -346,8 +365,18 @@ def _swap_blocks(data: bytearray, rng: np.random.Generator) -> None:
 
 
 def _magic(data: bytearray, rng: np.random.Generator) -> None:
-    every = [b"CDF\x01", b"CDF\x05", b"\x89HDF\r\n\x1a\n", b"PAR1", b"PK\x03\x04", b"\x1f\x8b",
-             b"\xef\xbb\xbf", b"\xff\xfe", b"%PDF", b"<html>"]  # fmt: skip
+    every = [
+        b"CDF\x01",
+        b"CDF\x05",
+        b"\x89HDF\r\n\x1a\n",
+        b"PAR1",
+        b"PK\x03\x04",
+        b"\x1f\x8b",
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+        b"%PDF",
+        b"<html>",
+    ]
     new = every[rng.integers(len(every))]
     data[: len(new)] = new
 
@@ -424,9 +453,24 @@ def _rewrite(path: Path, rng: np.random.Generator) -> None:
         shape = found[name].shape
         found[name] = found[name].dims, np.full(shape, "text", object)
     elif which == 3:
-        key = str(rng.choice(["scale_factor", "add_offset", "_FillValue", "units", "calendar",
-                              "flag_values", "flag_meanings", "valid_range", "missing_value",
-                              "coordinates", "grid_mapping", "bounds"]))  # fmt: skip
+        key = str(
+            rng.choice(
+                [
+                    "scale_factor",
+                    "add_offset",
+                    "_FillValue",
+                    "units",
+                    "calendar",
+                    "flag_values",
+                    "flag_meanings",
+                    "valid_range",
+                    "missing_value",
+                    "coordinates",
+                    "grid_mapping",
+                    "bounds",
+                ]
+            )
+        )
         values = ["text", 3, 1e308, "\x1b[2J", [1.0, 2.0, 3.0], "days since 99999-01-01", ""]
         found[name].attrs[key] = values[rng.integers(len(values))]
     elif which == 4 and found[name].dtype.kind in "fi" and found[name].ndim:
@@ -461,11 +505,18 @@ def _retable(path: Path, rng: np.random.Generator) -> None:
     i = int(rng.integers(table.num_columns))
     name, n = table.column_names[i], table.num_rows
     types: list[Any] = [
-        pa.array([None] * n, pa.null()), pa.array([b"x"] * n), pa.array([[1]] * n),
-        pa.array([{"a": 1}] * n), pa.array([1e308] * n), pa.array([float("nan")] * n),
-        pa.array(["t"] * n), pa.array([0] * n, pa.timestamp("ns")), pa.array([True] * n),
-        pa.array([2**62] * n, pa.int64()), pa.array(["a"] * n).dictionary_encode(),
-    ]  # fmt: skip
+        pa.array([None] * n, pa.null()),
+        pa.array([b"x"] * n),
+        pa.array([[1]] * n),
+        pa.array([{"a": 1}] * n),
+        pa.array([1e308] * n),
+        pa.array([float("nan")] * n),
+        pa.array(["t"] * n),
+        pa.array([0] * n, pa.timestamp("ns")),
+        pa.array([True] * n),
+        pa.array([2**62] * n, pa.int64()),
+        pa.array(["a"] * n).dictionary_encode(),
+    ]
     which = int(rng.integers(5))
     if which == 0:
         table = table.drop_columns([name])

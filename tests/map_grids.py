@@ -40,17 +40,20 @@ def small_grid(seed: int = 3, shape: tuple[int, int] = (7, 9), dask: bool = True
     return dataset.chunk(lat=4, lon=5) if dask else dataset
 
 
-def ensemble(model: proda.SoilModel, n_cells: int, members: int, seed: int = 1
-             ) -> tuple[np.ndarray, Callable]:  # fmt: skip
+def ensemble(
+    model: proda.SoilModel, n_cells: int, members: int, seed: int = 1
+) -> tuple[np.ndarray, Callable]:
     """Parameters (member, cell, parameter) from the whole prior, and the function that gives them.
 
     The function notes the sizes of its calls in its attribute `calls`.
     """
     names = [row.name for row in model.rows]
-    values = np.stack([
-        np.stack([rough_parameters(model, seed + m, n_cells)[n] for n in names], axis=-1)
-        for m in range(members)
-    ])  # fmt: skip
+    values = np.stack(
+        [
+            np.stack([rough_parameters(model, seed + m, n_cells)[n] for n in names], axis=-1)
+            for m in range(members)
+        ]
+    )
 
     def predict(cells: np.ndarray) -> np.ndarray:
         predict.calls.append(np.array(cells))  # type: ignore[attr-defined]

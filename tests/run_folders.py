@@ -23,8 +23,18 @@ RANK_RHAT = np.array([1.02, 1.02, 1.5, 1.03, 1.01, np.nan, np.nan, np.nan, 1.3, 
 ESS = np.array([400.0, 400, 5, 300, 500, np.nan, np.nan, np.nan, 50, 400])
 NSE = np.array([0.9, -0.5, -1.0, 0.2, 0.5, np.nan, np.nan, 0.7, 0.8, np.nan])
 PARETO_K = np.array([0.8, 0.1, 0.9, 0.2, 0.3, np.nan, np.nan, 0.4, 0.75, 0.1])
-VERDICT = ["kept", "poor fit", "not converged", "kept", "kept", "no posterior", "no posterior",
-           "not converged", "kept", "poor fit"]  # fmt: skip
+VERDICT = [
+    "kept",
+    "poor fit",
+    "not converged",
+    "kept",
+    "kept",
+    "no posterior",
+    "no posterior",
+    "not converged",
+    "kept",
+    "poor fit",
+]
 SHIFTS = (0.0, 0.1, 0.3)
 """Log of modelled over measured of the layers of a site; the posterior's log sd is 0.1."""
 NAMES = ["fs3s1", "tau4s3", "efolding", "b"]
@@ -61,34 +71,60 @@ def made_summary(*, estimate: bool = False, published: bool = False) -> xr.Datas
     modelled = observed * np.exp(np.array(SHIFTS)[place]) * sampled[layers, 0]
     pair = ("site", "parameter")
     data = {
-        "reason": ("site", REASON.copy()), "n_layers": ("site", np.bincount(layers)),
+        "reason": ("site", REASON.copy()),
+        "n_layers": ("site", np.bincount(layers)),
         "acceptance": (("site", "chain"), np.full((n, 2), 0.25) * sampled),
         "posterior_mean": (pair, mean * sampled),
         "posterior_sd": (pair, 0.1 * np.subtract(upper, lower) * flat),
-        "gelman_rubin": (pair, gelman_rubin), "rank_rhat": (pair, rank),
-        "ess_bulk": (pair, ess), "ess_tail": (pair, 2.0 * ess),
-        "spread_reduction": (pair, 0.5 * flat), "information_gain": (pair, gain * sampled),
-        "nash_sutcliffe": ("site", NSE.copy()), "rmse": ("site", 100.0 * sampled[:, 0]),
-        "row_site": ("row", site[layers]), "row_upper": ("row", 0.2 * place),
-        "row_lower": ("row", 0.2 * place + 0.2), "row_used": ("row", np.ones(len(place), bool)),
-        "row_observed": ("row", observed), "row_modelled": ("row", modelled),
-        "row_quantile": (("quantile", "row"),
-                         modelled * np.exp(0.1 * norm.ppf(QUANTILES))[:, None]),
-    }  # fmt: skip
+        "gelman_rubin": (pair, gelman_rubin),
+        "rank_rhat": (pair, rank),
+        "ess_bulk": (pair, ess),
+        "ess_tail": (pair, 2.0 * ess),
+        "spread_reduction": (pair, 0.5 * flat),
+        "information_gain": (pair, gain * sampled),
+        "nash_sutcliffe": ("site", NSE.copy()),
+        "rmse": ("site", 100.0 * sampled[:, 0]),
+        "row_site": ("row", site[layers]),
+        "row_upper": ("row", 0.2 * place),
+        "row_lower": ("row", 0.2 * place + 0.2),
+        "row_used": ("row", np.ones(len(place), bool)),
+        "row_observed": ("row", observed),
+        "row_modelled": ("row", modelled),
+        "row_quantile": (
+            ("quantile", "row"),
+            modelled * np.exp(0.1 * norm.ppf(QUANTILES))[:, None],
+        ),
+    }
     if not published:
         data |= {"pareto_k": ("site", PARETO_K.copy()), "elpd_loo": ("site", -30.0 * sampled[:, 0])}
-    settings = AssimilationSettings(likelihood="published-clm5" if published else "log-normal",
-                        error_sd="estimate" if estimate else 0.25)  # fmt: skip
+    settings = AssimilationSettings(
+        likelihood="published-clm5" if published else "log-normal",
+        error_sd="estimate" if estimate else 0.25,
+    )
     return xr.Dataset(
         data,
-        {"site": site, "chain": [0, 1], "parameter": names, "quantile": list(QUANTILES),
-         "latitude": ("site", LATITUDE), "longitude": ("site", np.linspace(-170.0, 170.0, n)),
-         "lower": ("parameter", lower), "upper": ("parameter", upper),
-         "unit": ("parameter", units), "component": ("parameter", components)},
-        {"model": "clm5", "variant": "default", "proda_version": "0", "profiles": "p",
-         "forcing": "f", "settings": settings.model_dump_json(),
-         "is_posterior": "NO: annealed draws" if published else "yes"},
-    )  # fmt: skip
+        {
+            "site": site,
+            "chain": [0, 1],
+            "parameter": names,
+            "quantile": list(QUANTILES),
+            "latitude": ("site", LATITUDE),
+            "longitude": ("site", np.linspace(-170.0, 170.0, n)),
+            "lower": ("parameter", lower),
+            "upper": ("parameter", upper),
+            "unit": ("parameter", units),
+            "component": ("parameter", components),
+        },
+        {
+            "model": "clm5",
+            "variant": "default",
+            "proda_version": "0",
+            "profiles": "p",
+            "forcing": "f",
+            "settings": settings.model_dump_json(),
+            "is_posterior": "NO: annealed draws" if published else "yes",
+        },
+    )
 
 
 def made_run(folder: Path, *, estimate: bool = False, published: bool = False) -> Path:
@@ -102,19 +138,29 @@ def made_run(folder: Path, *, estimate: bool = False, published: bool = False) -
         {"posterior": (("site", "chain", "draw", "parameter"), (mean + sd * noise))},
         {"site": summary["site"], "parameter": summary["parameter"]},
     )
-    files.write_zarr(draws.drop_vars(["latitude", "longitude", "unit", "component", "lower",
-                                      "upper"], errors="ignore"),
-                     folder / "posterior.zarr")  # fmt: skip
+    files.write_zarr(
+        draws.drop_vars(
+            ["latitude", "longitude", "unit", "component", "lower", "upper"], errors="ignore"
+        ),
+        folder / "posterior.zarr",
+    )
     files.write_netcdf(summary, folder / "summary.nc")
     pd.DataFrame({"site": summary["site"].to_numpy(), "block": 0}).to_parquet(
         folder / "sites.parquet"
     )
     description = Description(
-        proda="0", jax="0", platform="cpu", created="now", profiles="p", profile_tables={},
-        settings=AssimilationSettings.model_validate_json(summary.attrs["settings"]), forcing="f",
+        proda="0",
+        jax="0",
+        platform="cpu",
+        created="now",
+        profiles="p",
+        profile_tables={},
+        settings=AssimilationSettings.model_validate_json(summary.attrs["settings"]),
+        forcing="f",
         n_sites=n,
-        sites=hashlib.sha256((folder / "sites.parquet").read_bytes()).hexdigest(), block_size=n,
+        sites=hashlib.sha256((folder / "sites.parquet").read_bytes()).hexdigest(),
+        block_size=n,
         width=n,
-    )  # fmt: skip
+    )
     (folder / "run.json").write_text(description.model_dump_json())
     return folder

@@ -37,15 +37,25 @@ def record(folder: Path, *, synthetic: bool = False) -> Path:
     """Write a study.json as `proda run` does, and nothing else."""
     folder.mkdir(parents=True)
     stage = StageRecord(
-        status="done", depends_on={}, begun="2026-11-20T09:00:00+00:00", seconds=75.0,
-        peak_memory_bytes=500_000_000, disk_bytes=2_000_000, finished="2026-11-20T10:00:00+00:00",
-    )  # fmt: skip
+        status="done",
+        depends_on={},
+        begun="2026-11-20T09:00:00+00:00",
+        seconds=75.0,
+        peak_memory_bytes=500_000_000,
+        disk_bytes=2_000_000,
+        finished="2026-11-20T10:00:00+00:00",
+    )
     noted = Record(
-        name="A made-up <study>", synthetic=synthetic, proda_version="0.1.0",
-        packages={"jax": "0.10.2"}, machine={"cores": 2},
-        stages={"profiles": stage,
-                "clm5/assimilation": stage.model_copy(update={"seconds": 3600.0})},
-    )  # fmt: skip
+        name="A made-up <study>",
+        synthetic=synthetic,
+        proda_version="0.1.0",
+        packages={"jax": "0.10.2"},
+        machine={"cores": 2},
+        stages={
+            "profiles": stage,
+            "clm5/assimilation": stage.model_copy(update={"seconds": 3600.0}),
+        },
+    )
     write_record(folder, noted)
     return folder
 
@@ -62,8 +72,9 @@ def write_settings(folder: Path, models: tuple[str, ...], route: str = "posterio
             "forcing": {"climate": "climate.nc"},
             "covariates": {"grid": "covariates.nc"},
         },
-        "test", folder,
-    )  # fmt: skip
+        "test",
+        folder,
+    )
     for name in ("layers", "profiles"):
         (folder / f"{name}.parquet").unlink()
     RunFolder(folder).settings_file.write_text(as_toml(settings), encoding="utf-8")
@@ -83,16 +94,23 @@ def made_map(path: Path, stock: np.ndarray, members: int = 1) -> None:
     attrs = {"units": "kg m-2", "long_name": "soil carbon, 0-100 cm"}
     data = {
         "cSoilAbove1m": (pair, np.where(land, stock, np.nan), attrs),
-        "reason": (pair, reason), "cell_area": (pair, area),
+        "reason": (pair, reason),
+        "cell_area": (pair, area),
         "land_fraction": (pair, np.ones((4, 6))),
         "member_carbon": (("realization", "lat", "stock"), carbon),
-        "member_area": (("realization", "lat"),
-                        np.tile(np.where(land, area, 0.0).sum(axis=1), (members, 1))),
-    }  # fmt: skip
+        "member_area": (
+            ("realization", "lat"),
+            np.tile(np.where(land, area, 0.0).sum(axis=1), (members, 1)),
+        ),
+    }
     if members > 1:
         data["cSoilAbove1m_sd"] = (pair, np.where(land, 0.1 * stock, np.nan), attrs)
-    coords = {"lat": lat, "lon": lon, "stock": [s.name for s in STOCKS],
-              "realization": np.arange(members)}  # fmt: skip
+    coords = {
+        "lat": lat,
+        "lon": lon,
+        "stock": [s.name for s in STOCKS],
+        "realization": np.arange(members),
+    }
     files.write_netcdf(xr.Dataset(data, coords, {"model": path.parent.name}), path)
 
 
@@ -102,16 +120,29 @@ def made_profiles(folder: Path) -> Path:
     lines = ["profile,lat,lon,layer,top,bottom,soc,bd"]
     for i in range(N_PROFILES + 1):
         deepest = 30.0 if i == N_PROFILES else 90.0
-        lines += [f"{i},{-40 + 7 * i},{8 * i},{i}-{k},{k * deepest / 3},{(k + 1) * deepest / 3},"
-                  f"{20 - 5 * k},1.3" for k in range(3)]  # fmt: skip
+        lines += [
+            f"{i},{-40 + 7 * i},{8 * i},{i}-{k},{k * deepest / 3},{(k + 1) * deepest / 3},"
+            f"{20 - 5 * k},1.3"
+            for k in range(3)
+        ]
     (folder / "table.csv").write_text("\n".join(lines) + "\n")
     named = {"profile_id": "profile", "lat": "lat", "lon": "lon", "layer_id": "layer"}
-    units = {"upper_depth": ("top", "cm"), "lower_depth": ("bottom", "cm"),
-             "soc": ("soc", "g kg-1"), "bulk_density": ("bd", "g cm-3")}  # fmt: skip
-    columns = {**{k: {"column": v} for k, v in named.items()},
-               **{k: {"column": c, "unit": u} for k, (c, u) in units.items()}}  # fmt: skip
-    source = {"reader": "csv", "name": "survey", "layers_file": str(folder / "table.csv"),
-              "columns": columns}  # fmt: skip
+    units = {
+        "upper_depth": ("top", "cm"),
+        "lower_depth": ("bottom", "cm"),
+        "soc": ("soc", "g kg-1"),
+        "bulk_density": ("bd", "g cm-3"),
+    }
+    columns = {
+        **{k: {"column": v} for k, v in named.items()},
+        **{k: {"column": c, "unit": u} for k, (c, u) in units.items()},
+    }
+    source = {
+        "reader": "csv",
+        "name": "survey",
+        "layers_file": str(folder / "table.csv"),
+        "columns": columns,
+    }
     build(from_mapping({"source": [source], "pedotransfer": "paper"}, "test"), folder / "build")
     return folder / "build"
 

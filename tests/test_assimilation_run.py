@@ -50,8 +50,13 @@ class World:
     summary: xr.Dataset
 
     def run(self, folder: Path, **changes) -> Run:
-        given = {"settings": SETTINGS, "profiles": self.profiles, "forcing": self.forcing,
-                 "width": WIDTH, "block_size": WIDTH} | changes  # fmt: skip
+        given = {
+            "settings": SETTINGS,
+            "profiles": self.profiles,
+            "forcing": self.forcing,
+            "width": WIDTH,
+            "block_size": WIDTH,
+        } | changes
         return create(folder, **given)
 
     def check(self, run: Run) -> None:
@@ -143,9 +148,17 @@ def test_another_seed_matters(world, tmp_path):
 
 @pytest.mark.parametrize(
     ("calls", "block_size"),
-    [(1, WIDTH), (3, WIDTH), (7, WIDTH), (8, WIDTH), (13, WIDTH), (6, N_SITES), (7, N_SITES),
-     (11, N_SITES)],
-)  # fmt: skip
+    [
+        (1, WIDTH),
+        (3, WIDTH),
+        (7, WIDTH),
+        (8, WIDTH),
+        (13, WIDTH),
+        (6, N_SITES),
+        (7, N_SITES),
+        (11, N_SITES),
+    ],
+)
 def test_stop_and_go_on(world, tmp_path, calls, block_size):
     run = world.run(tmp_path / "run", block_size=block_size)
     assert stop_after(run, calls) == []
@@ -211,8 +224,10 @@ def test_killed_at_some_point(world, tmp_path):
     environment = os.environ | {"XLA_FLAGS": one_thread_flags()}
     with subprocess.Popen(
         [sys.executable, "-c", _SCRIPT, str(run.folder)],
-        env=environment, stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         for _ in range(chance.randint(1, 2 * N_CALLS - 1)):
             assert process.stdout is not None
             assert process.stdout.readline()

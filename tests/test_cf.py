@@ -16,20 +16,22 @@ from tests.clm_files import write_month
 LAT = np.arange(-75.0, 90.0, 30.0)
 LON = np.arange(-165.0, 180.0, 30.0)
 VALUES = {
-    "soil_temperature_mean": (10.0, "degC"), "tmax_warmest_month": (25.0, "degC"),
-    "tmin_coldest_month": (-5.0, "degC"), "liquid_saturation": (0.4, "1"),
-    "frozen_saturation": (0.0, "1"), "sand_fraction_testbed": (0.4, "1"),
-    "clay_fraction_testbed": (0.2, "1"), "npp": (500.0, "g m-2 yr-1"),
+    "soil_temperature_mean": (10.0, "degC"),
+    "tmax_warmest_month": (25.0, "degC"),
+    "tmin_coldest_month": (-5.0, "degC"),
+    "liquid_saturation": (0.4, "1"),
+    "frozen_saturation": (0.0, "1"),
+    "sand_fraction_testbed": (0.4, "1"),
+    "clay_fraction_testbed": (0.2, "1"),
+    "npp": (500.0, "g m-2 yr-1"),
     "metabolic_litter_input": (200.0, "g m-2 yr-1"),
     "structural_litter_input": (200.0, "g m-2 yr-1"),
-}  # fmt: skip
+}
 
 
 def made(lat=LAT, lon=LON):
     shape = (len(lat), len(lon))
-    data = {
-        n: (("lat", "lon"), np.full(shape, v), {"units": u}) for n, (v, u) in VALUES.items()
-    }  # fmt: skip
+    data = {n: (("lat", "lon"), np.full(shape, v), {"units": u}) for n, (v, u) in VALUES.items()}
     data["land_fraction"] = (("lat", "lon"), np.full(shape, 0.5), {"units": "1"})
     if len(lat) > 1:
         area = grids.cell_area(LAT, LON)[: shape[0], :1].repeat(shape[1], 1)
@@ -52,14 +54,21 @@ RIGHT = 500.0 * 0.5 * 4 * np.pi * (grids.EARTH_RADIUS_KM * 1e3) ** 2 / 1e15
 @pytest.mark.parametrize(
     ("name", "unit", "factor"),
     [
-        ("cell_area", "km2", 1.0), ("cell_area", "m2", 1e6), ("cell_area", "m^2", 1e6),
-        ("cell_area", "m**2", 1e6), ("cell_area", "km^2", 1.0), ("cell_area", "ha", 100.0),
-        ("land_fraction", "%", 100.0), ("land_fraction", "percent", 100.0),
-        ("land_fraction", "0.01", 100.0), ("land_fraction", "fraction", 1.0),
-        ("npp", "kg m-2 yr-1", 1e-3), ("npp", "gC m^-2 a-1", 1.0),
+        ("cell_area", "km2", 1.0),
+        ("cell_area", "m2", 1e6),
+        ("cell_area", "m^2", 1e6),
+        ("cell_area", "m**2", 1e6),
+        ("cell_area", "km^2", 1.0),
+        ("cell_area", "ha", 100.0),
+        ("land_fraction", "%", 100.0),
+        ("land_fraction", "percent", 100.0),
+        ("land_fraction", "0.01", 100.0),
+        ("land_fraction", "fraction", 1.0),
+        ("npp", "kg m-2 yr-1", 1e-3),
+        ("npp", "gC m^-2 a-1", 1.0),
         ("npp", "kg m-2 s-1", 1e-3 / (365 * 86400)),
     ],
-)  # fmt: skip
+)
 def test_units_are_converted(tmp_path, name, unit, factor):
     data = made()
     data[name] = (data[name] * factor).assign_attrs(units=unit)
@@ -129,13 +138,16 @@ def packed(path, limits, scale=1e-4, dtype="i2", fill=32767, **more):
 @pytest.mark.parametrize(
     "limits",
     [
-        {"valid_range": np.array([-30000, 32700], "i2")}, {"valid_max": np.int16(32700)},
+        {"valid_range": np.array([-30000, 32700], "i2")},
+        {"valid_max": np.int16(32700)},
         {"valid_min": np.int16(0), "valid_max": np.int16(32760)},
-        {"valid_range": np.array([-30000.0, 32700.0])}, {"valid_range": "-30000, 32700"},
-        {"valid_range": "-30000s 32700s"}, {"valid_range": np.array([-3.0, 3.2700001])},
+        {"valid_range": np.array([-30000.0, 32700.0])},
+        {"valid_range": "-30000, 32700"},
+        {"valid_range": "-30000s 32700s"},
+        {"valid_range": np.array([-3.0, 3.2700001])},
         {"missing_value": np.arange(32761, 32767, dtype="i2")},
     ],
-)  # fmt: skip
+)
 def test_values_outside_of_their_valid_range_are_missing(tmp_path, limits):
     packed(tmp_path / "c.nc", limits)
     values = cf.open_grid(tmp_path / "c.nc")["npp"].to_numpy()
@@ -174,13 +186,19 @@ def test_a_factor_written_as_text_counts(tmp_path):
 def test_unsigned_bytes_and_a_missing_value_in_double_precision(tmp_path):
     data = xr.Dataset(
         {
-            "byte": (("lat", "lon"), np.array([[-56, -2, -1]], "i1"),
-                     {"_Unsigned": "true", "valid_range": np.array([0, -6], "i1")}),
-            "single": (("lat", "lon"), np.array([[1.0, -9999.9, 2.0]], "f4"),
-                       {"missing_value": -9999.9}),
+            "byte": (
+                ("lat", "lon"),
+                np.array([[-56, -2, -1]], "i1"),
+                {"_Unsigned": "true", "valid_range": np.array([0, -6], "i1")},
+            ),
+            "single": (
+                ("lat", "lon"),
+                np.array([[1.0, -9999.9, 2.0]], "f4"),
+                {"missing_value": -9999.9},
+            ),
         },
         coords={"lat": [0.0], "lon": [0.0, 1.0, 2.0]},
-    )  # fmt: skip
+    )
     data.to_netcdf(tmp_path / "c.nc", encoding={n: {"_FillValue": None} for n in data})
     found = cf.open_grid(tmp_path / "c.nc")
     np.testing.assert_array_equal(found["byte"], [[200.0, np.nan, np.nan]])
@@ -191,9 +209,13 @@ def test_days_stay_numbers(tmp_path):
     """pydata/xarray 1621: a unit of days is no span of time."""
     frost = np.arange(72.0).reshape(6, 12)
     frost[0, :4] = np.nan
-    data = xr.Dataset({"frost": (("lat", "lon"), frost, {"units": "days"}),
-                       "since": (("lat", "lon"), frost, {"units": "days since 2000-01-01"})},
-                      coords={"lat": LAT, "lon": LON})  # fmt: skip
+    data = xr.Dataset(
+        {
+            "frost": (("lat", "lon"), frost, {"units": "days"}),
+            "since": (("lat", "lon"), frost, {"units": "days since 2000-01-01"}),
+        },
+        coords={"lat": LAT, "lon": LON},
+    )
     data.to_netcdf(tmp_path / "c.nc")
     table = covariates.on_grid(covariates.open_covariates(tmp_path / "c.nc"))
     assert table["frost"].max() == 71.0
@@ -295,11 +317,13 @@ def test_zarr_of_version_2_is_read(tmp_path, consolidated):
 @pytest.mark.parametrize(
     ("values", "meanings"),
     [
-        (np.array([1, 2, 3], "i1"), "forest steppe tundra"), ("1 2 3", "forest steppe tundra"),
-        ("1, 2, 3", "forest, steppe, tundra"), ("1b, 2b, 3b", "forest;steppe;tundra"),
+        (np.array([1, 2, 3], "i1"), "forest steppe tundra"),
+        ("1 2 3", "forest steppe tundra"),
+        ("1, 2, 3", "forest, steppe, tundra"),
+        ("1b, 2b, 3b", "forest;steppe;tundra"),
         (np.array([1.0, 2.0, 3.0]), "forest | steppe | tundra"),
     ],
-)  # fmt: skip
+)
 def test_classes_however_they_are_written(values, meanings):
     """CNRM-CM6 writes flag_values as text."""
     found = cf.classes({"flag_values": values, "flag_meanings": meanings}, "biome")
@@ -324,11 +348,16 @@ def test_classes_that_cannot_be_told_are_refused(attrs, what):
 
 def test_a_missing_class_stays_missing_whatever_the_codes(tmp_path):
     data = xr.Dataset(
-        {"kind": (("lat", "lon"), [[-999.0, 1.0, np.nan]],
-                  {"flag_values": [-999, 1], "flag_meanings": "bog fen"}),
-         "ph": (("lat", "lon"), [[5.0, 6.0, 7.0]])},
+        {
+            "kind": (
+                ("lat", "lon"),
+                [[-999.0, 1.0, np.nan]],
+                {"flag_values": [-999, 1], "flag_meanings": "bog fen"},
+            ),
+            "ph": (("lat", "lon"), [[5.0, 6.0, 7.0]]),
+        },
         coords={"lat": [0.0], "lon": [0.0, 1.0, 2.0]},
-    )  # fmt: skip
+    )
     data.to_netcdf(tmp_path / "c.nc")
     table = covariates.on_grid(covariates.open_covariates(tmp_path / "c.nc"))
     assert table["kind"].tolist()[:2] == ["bog", "fen"]
@@ -354,15 +383,25 @@ def test_variables_that_describe_others_are_no_covariates(tmp_path):
 
 def reference(unit, value=100.0, name="soc_0_100"):
     attrs = {} if unit is None else {"units": unit}
-    return xr.Dataset({name: (("lat", "lon"), np.full((6, 12), value), attrs)},
-                      coords={"lat": LAT, "lon": LON})  # fmt: skip
+    return xr.Dataset(
+        {name: (("lat", "lon"), np.full((6, 12), value), attrs)}, coords={"lat": LAT, "lon": LON}
+    )
 
 
 @pytest.mark.parametrize(
     ("unit", "value"),
-    [("t ha-1", 100.0), ("t/ha", 100.0), ("tonnes/ha", 100.0), ("Mg ha-1", 100.0),
-     ("gC m-2", 1e4), ("g cm-2", 1.0), ("kg/m2", 10.0), ("kg C m-2", 10.0), ("kg m-2", 10.0)],
-)  # fmt: skip
+    [
+        ("t ha-1", 100.0),
+        ("t/ha", 100.0),
+        ("tonnes/ha", 100.0),
+        ("Mg ha-1", 100.0),
+        ("gC m-2", 1e4),
+        ("g cm-2", 1.0),
+        ("kg/m2", 10.0),
+        ("kg C m-2", 10.0),
+        ("kg m-2", 10.0),
+    ],
+)
 def test_references_are_brought_to_one_unit(unit, value):
     (found,) = reference_maps(reference(unit, value)).values()
     np.testing.assert_allclose(found, 10.0)
@@ -371,9 +410,13 @@ def test_references_are_brought_to_one_unit(unit, value):
 
 @pytest.mark.parametrize(
     ("unit", "value", "what"),
-    [(None, 1.0, "soc_0_100 has no unit"), ("kg m-3", 1.0, "'kg m-3'"), ("%", 1.0, "'%'"),
-     ("kg m-2", -9999.0, "soc_0_100 is -9999 kg m-2 at lat -75, lon -165")],
-)  # fmt: skip
+    [
+        (None, 1.0, "soc_0_100 has no unit"),
+        ("kg m-3", 1.0, "'kg m-3'"),
+        ("%", 1.0, "'%'"),
+        ("kg m-2", -9999.0, "soc_0_100 is -9999 kg m-2 at lat -75, lon -165"),
+    ],
+)
 def test_references_that_are_no_stock_are_refused(unit, value, what):
     with pytest.raises(MapError, match=what):
         reference_maps(reference(unit, value))

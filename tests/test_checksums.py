@@ -212,9 +212,17 @@ def test_damaged_draws_end_the_commands_that_read_them(tmp_path):
 
 @pytest.mark.parametrize(
     "reader",
-    [files.open_dataset, files.open_netcdf, files.read_parquet, files.read_csv, files.read_json,
-     files.read_toml, files.read_npz, files.read_text],
-)  # fmt: skip
+    [
+        files.open_dataset,
+        files.open_netcdf,
+        files.read_parquet,
+        files.read_csv,
+        files.read_json,
+        files.read_toml,
+        files.read_npz,
+        files.read_text,
+    ],
+)
 def test_every_reader_names_what_is_no_such_file(reader, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00\x81" * 9)
@@ -270,9 +278,12 @@ def test_sites_twice_or_nowhere_are_named():
 
 @pytest.mark.parametrize(
     ("lat", "words"),
-    [([1.0, np.nan], r"lat\[1\] is nan"), ([1.0, 1.0], "lat contains 1 twice"),
-     ([0.0, 2.0, 1.0], "not monotonic: 2 is followed by 1")],
-)  # fmt: skip
+    [
+        ([1.0, np.nan], r"lat\[1\] is nan"),
+        ([1.0, 1.0], "lat contains 1 twice"),
+        ([0.0, 2.0, 1.0], "not monotonic: 2 is followed by 1"),
+    ],
+)
 def test_axes_that_cannot_be_are_named(lat, words):
     with pytest.raises(MapError, match=words):
         check_axis(xr.DataArray(lat, dims="lat"), "lat", "m", MapError)

@@ -37,8 +37,12 @@ def test_citations_are_found_in_text():
     text = "See Wieder et al. 2014, 2015; (Tang and\nRiley 2013), P-Table S1, Nobody 1999 and 2020."
     found = list(cited(text))
     assert [label for label, _ in found] == [
-        "Wieder et al. 2014", "Wieder et al. 2015", "Tang and Riley 2013", "P", "Nobody 1999",
-    ]  # fmt: skip
+        "Wieder et al. 2014",
+        "Wieder et al. 2015",
+        "Tang and Riley 2013",
+        "P",
+        "Nobody 1999",
+    ]
     keys = [None if r is None else r.key for _, r in found]
     assert keys == ["wieder2014", "wieder2015", "tang2013", "study", None]
 
@@ -73,8 +77,11 @@ def test_a_study_cites_its_data_and_says_what_states_no_source(tmp_path):
     made_run(folder / "clm5" / "assimilation")
     about = {"model": "rothc", "variant": "default"}
     (folder / "rothc" / "network" / "train.json").write_text(json.dumps(about))
-    sources = [{"reader": "wosis2019", "name": "wosis"}, {"reader": "csv", "name": "mine"},
-               {"reader": "ncscd", "name": "ncscd"}]  # fmt: skip
+    sources = [
+        {"reader": "wosis2019", "name": "wosis"},
+        {"reader": "csv", "name": "mine"},
+        {"reader": "ncscd", "name": "ncscd"},
+    ]
     (folder / "profiles" / "summary.json").write_text(json.dumps({"settings": {"source": sources}}))
     covariates = pd.DataFrame({"site": ["a"], "bio1": [1.0]})
     covariates.attrs = {"covariates": {"bio1": {"licence": "terms of WorldClim"}}}
@@ -83,8 +90,17 @@ def test_a_study_cites_its_data_and_says_what_states_no_source(tmp_path):
     forcing.to_netcdf(folder / "sites.nc")
     found = proda.cite(folder)
     keys = set(found.table()["key"])
-    assert {"coleman2014", "burke2017", "lawrence2019", "batjes2020", "hugelius2013", "cosby1984",
-            "fick2017", "study", "tao2020"} <= keys  # fmt: skip
+    assert {
+        "coleman2014",
+        "burke2017",
+        "lawrence2019",
+        "batjes2020",
+        "hugelius2013",
+        "cosby1984",
+        "fick2017",
+        "study",
+        "tao2020",
+    } <= keys
     assert "batjes2024" not in keys
     said = " ".join(found.missing)
     assert "soil profiles mine: the reader csv states no source." in said

@@ -39,15 +39,17 @@ def test_column_writes_what_the_python_call_returns(tmp_path):
     forcing = tmp_path / "forcing.nc"
     write_netcdf(proda.example_columns(), forcing)
     output, figure = tmp_path / "out.nc", tmp_path / "out.png"
-    text = run("column", forcing, "--model", "compas", "--components", "--output", output,
-               "--plot", figure)  # fmt: skip
+    text = run(
+        "column", forcing, "--model", "compas", "--components", "--output", output, "--plot", figure
+    )
     assert "6 sites: 6 feasible" in text
     model = proda.load_model("compas")
     sites = proda.Forcing.from_dataset(proda.example_columns())
     expected = proda.steady_state(model, proda.default_parameters(model, sites), sites)
     written = xr.load_dataset(output)
-    xr.testing.assert_equal(written["pool_carbon"].drop_vars("site"),
-                            expected["pool_carbon"].drop_vars("site"))  # fmt: skip
+    xr.testing.assert_equal(
+        written["pool_carbon"].drop_vars("site"), expected["pool_carbon"].drop_vars("site")
+    )
     assert "CTE" in written
     assert figure.read_bytes().startswith(b"\x89PNG")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["forcing.nc", "out.nc", "out.png"]
@@ -97,8 +99,10 @@ def test_the_program_exits_2_with_one_line_and_no_traceback(tmp_path):
     broken.write_bytes(b"CDF\x01 not really")
     done = subprocess.run(
         [sys.executable, "-c", "from proda.cli import main; main()", "column", str(broken)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert "not a readable netCDF file" in done.stderr
     assert "Traceback" not in done.stderr

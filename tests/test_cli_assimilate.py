@@ -10,9 +10,21 @@ from proda.errors import ProdaError
 from tests.assimilation_worlds import N_SITES, write_forcing, write_profiles
 
 QUICK = [
-    "--option", "warm_up=15", "--option", "kept=20", "--option", "replicas=3",
-    "--draws", "4", "--chains", "2", "--seed", "7", "--workers", "1",
-]  # fmt: skip
+    "--option",
+    "warm_up=15",
+    "--option",
+    "kept=20",
+    "--option",
+    "replicas=3",
+    "--draws",
+    "4",
+    "--chains",
+    "2",
+    "--seed",
+    "7",
+    "--workers",
+    "1",
+]
 
 
 @pytest.fixture(scope="module")

@@ -32,8 +32,9 @@ def run(monkeypatch):
 def folder(tmp_path):
     made_climate().to_netcdf(tmp_path / "climate.nc")
     made_grid().to_netcdf(tmp_path / "covariates.nc")
-    sites = pd.DataFrame({"profile_id": ["p1", "p2", "p3"], "lat": [70.0, 10.0, 40.0],
-                          "lon": [0.5, 90.0, 0.0]})  # fmt: skip
+    sites = pd.DataFrame(
+        {"profile_id": ["p1", "p2", "p3"], "lat": [70.0, 10.0, 40.0], "lon": [0.5, 90.0, 0.0]}
+    )
     sites.to_csv(tmp_path / "sites.csv", index=False)
     return tmp_path
 
@@ -47,8 +48,11 @@ def test_climate_to_sites_to_figure(run, folder):
     assert "estimated yes" in out
     assert "usable 9" in out
     assert "all 12" in out
-    out = plain(run("forcing", "at-sites", folder / "f.zarr", folder / "sites.csv",
-                    folder / "s.zarr").stdout)  # fmt: skip
+    out = plain(
+        run(
+            "forcing", "at-sites", folder / "f.zarr", folder / "sites.csv", folder / "s.zarr"
+        ).stdout
+    )
     assert "taken 2" in out
     assert "beyond_distance_limit 1" in out
     left_out = pd.read_csv(folder / "s.zarr.left_out.csv")
@@ -68,8 +72,18 @@ def test_climate_to_sites_to_figure(run, folder):
 def test_clm(run, tmp_path):
     paths = made.write_history(tmp_path, (1901, 1901))
     surface = made.write_surface(tmp_path / "surface.nc")
-    out = plain(run("forcing", "from-clm", *paths, tmp_path / "f.zarr", "--surface", surface,
-                    "--years", "1901-1901").stdout)  # fmt: skip
+    out = plain(
+        run(
+            "forcing",
+            "from-clm",
+            *paths,
+            tmp_path / "f.zarr",
+            "--surface",
+            surface,
+            "--years",
+            "1901-1901",
+        ).stdout
+    )
     assert "1901-1901 (1 years)" in out
     assert "usable 23" in out
     with pytest.raises(ForcingError, match="expected FIRST-LAST"):
@@ -86,8 +100,18 @@ def test_covariates(run, folder):
     assert "5 rows x 2 covariates" in out
     sites = pd.DataFrame({"site": ["a", "b"], "latitude": [1, 45], "longitude": [11, 100]})
     sites.to_csv(folder / "two.csv", index=False)
-    out = plain(run("covariates", "build", folder / "covariates.nc", folder / "s.parquet",
-                    "--sites", folder / "two.csv", "--limit-km", 200).stdout)  # fmt: skip
+    out = plain(
+        run(
+            "covariates",
+            "build",
+            folder / "covariates.nc",
+            folder / "s.parquet",
+            "--sites",
+            folder / "two.csv",
+            "--limit-km",
+            200,
+        ).stdout
+    )
     assert "taken 1" in out
     assert pd.read_parquet(folder / "s.parquet")["zone"].tolist() == ["Dfc"]
 
@@ -122,8 +146,14 @@ def test_names_and_messages_are_printed_as_they_are(monkeypatch, capsys, folder)
 
 
 def test_help_has_examples(run):
-    for words in (("forcing", "from-climate"), ("forcing", "from-clm"), ("forcing", "at-sites"),
-                  ("forcing", "summary"), ("covariates", "build"), ("get",)):  # fmt: skip
+    for words in (
+        ("forcing", "from-climate"),
+        ("forcing", "from-clm"),
+        ("forcing", "at-sites"),
+        ("forcing", "summary"),
+        ("covariates", "build"),
+        ("get",),
+    ):
         assert "Example" in run(*words, "--help").stdout
 
 

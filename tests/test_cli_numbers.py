@@ -26,8 +26,13 @@ def test_slips_are_refused(text):
 
 def test_numbers_as_people_write_them_are_taken():
     assert [number(t) for t in ("1", "-2.5", "+.5", "3.", "1e-3", "1E5")] == [
-        1.0, -2.5, 0.5, 3.0, 1e-3, 1e5,
-    ]  # fmt: skip
+        1.0,
+        -2.5,
+        0.5,
+        3.0,
+        1e-3,
+        1e5,
+    ]
     assert [whole_number(t) for t in ("0", "-7", "007")] == [0, -7, 7]
     assert _options(["kept=100", "adapt=true"]) == {"kept": 100, "adapt": True}
     assert seconds("11.5h") == 41400.0
@@ -35,9 +40,12 @@ def test_numbers_as_people_write_them_are_taken():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["diagnose", "x", "--max-rhat"], ["export", "posterior", "x", "-o", "y", "--thin"],
-     ["train", "a", "b", "c", "--seed"]],
-)  # fmt: skip
+    [
+        ["diagnose", "x", "--max-rhat"],
+        ["export", "posterior", "x", "-o", "y", "--thin"],
+        ["train", "a", "b", "c", "--seed"],
+    ],
+)
 def test_every_option_of_a_command_is_strict(arguments):
     for text in ("1_0", "١", "1e400"):
         done = CliRunner().invoke(app, [*arguments, text])

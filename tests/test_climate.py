@@ -72,8 +72,10 @@ def test_one_column_by_hand(path):
     assert found["w_scalar"].sel(layer=5, month=month) == pytest.approx(float(water_scalar(psi)))
     frozen = float(found["soil_temperature"].sel(layer=5, month=4))
     assert frozen < 273.15
-    cold = min(float(water_potential(np.array(0.2), np.array(40.0), np.array(20.0))),
-               float(freezing_potential(np.array(frozen))))  # fmt: skip
+    cold = min(
+        float(water_potential(np.array(0.2), np.array(40.0), np.array(20.0))),
+        float(freezing_potential(np.array(frozen))),
+    )
     expected = float(water_scalar(np.array(cold)))
     assert found["w_scalar"].sel(layer=5, month=4) == pytest.approx(expected, abs=1e-6)
     assert (found["sand"] == 40).all()
@@ -83,8 +85,9 @@ def test_one_column_by_hand(path):
 
 
 def test_litter_by_hand():
-    found = climate.litter_inputs(np.array([500.0, 200.0]), np.array([150.0, 150.0]),
-                                  np.array([120.0, 120.0]))  # fmt: skip
+    found = climate.litter_inputs(
+        np.array([500.0, 200.0]), np.array([150.0, 150.0]), np.array([120.0, 120.0])
+    )
     np.testing.assert_allclose(found[0], [230, 150, 80, 40])
     np.testing.assert_allclose(found[1], [0, 150, 80, 40])  # litter exceeds NPP
 
@@ -94,8 +97,10 @@ def test_totals_equal_the_sources(path):
     found = estimate(path)
     area = found["cell_area"].to_numpy()[:, :3] * 0.5 * 1e6
     pools = litter_totals(found)
-    metabolic, structural = ((data[f"{n}_litter_input"].to_numpy()[:, :3] * area).sum() / 1e15
-                             for n in ("metabolic", "structural"))  # fmt: skip
+    metabolic, structural = (
+        (data[f"{n}_litter_input"].to_numpy()[:, :3] * area).sum() / 1e15
+        for n in ("metabolic", "structural")
+    )
     assert pools["ML"] == pytest.approx(metabolic, rel=1e-6)
     assert pools["CL"] + pools["LL"] == pytest.approx(structural, rel=1e-6)
     assert pools["CL"] == pytest.approx(2 * pools["LL"], rel=1e-6)
@@ -104,8 +109,12 @@ def test_totals_equal_the_sources(path):
 def test_cells_add_up(path):
     found = estimate(path)
     counts = status_counts(found)
-    assert counts == {"usable": 9, "outside_land": 3, "variable_missing": 0,
-                      "negative_litter_input": 0}  # fmt: skip
+    assert counts == {
+        "usable": 9,
+        "outside_land": 3,
+        "variable_missing": 0,
+        "negative_litter_input": 0,
+    }
     assert np.isnan(found["soil_temperature"].to_numpy()[:, 3]).all()
 
 
@@ -295,10 +304,13 @@ def with_optional(path, drainage=(1, 2, 4)):
     for name in ("npp", "metabolic_litter_input", "structural_litter_input"):
         data[name][0, :3] = [0.0, 2.0, 400.0]
     data["drainage_class"] = (
-        ("lat", "lon"), np.repeat(np.array(drainage, dtype=np.int8)[:, None], 4, 1),
-        {"flag_values": np.array([1, 2, 3, 4], dtype=np.int8),
-         "flag_meanings": "very_poor poor imperfect moderately_well"},
-    )  # fmt: skip
+        ("lat", "lon"),
+        np.repeat(np.array(drainage, dtype=np.int8)[:, None], 4, 1),
+        {
+            "flag_values": np.array([1, 2, 3, 4], dtype=np.int8),
+            "flag_meanings": "very_poor poor imperfect moderately_well",
+        },
+    )
     data.to_netcdf(path)
     return path
 
@@ -364,8 +376,9 @@ def test_a_cell_that_was_frozen_all_year_thaws_where_summers_are_warm(tmp_path):
     data = made_climate()
     data["soil_temperature_mean"][0, :3] = -16.0
     data.to_netcdf(tmp_path / "c.nc")
-    old, new = (estimate(tmp_path / "c.nc", rules=RULES[n]).sel(lat=70.0)
-                for n in ("science9", "standard"))  # fmt: skip
+    old, new = (
+        estimate(tmp_path / "c.nc", rules=RULES[n]).sel(lat=70.0) for n in ("science9", "standard")
+    )
     assert float(old["altmax"].max()) == 0.0
     assert (new["soil_temperature"].sel(layer=1).max("month") > 273.15)[:3].all()
     assert 0.5 < float(new["altmax"].max()) < 3

@@ -66,8 +66,9 @@ def test_the_scalar_is_made_before_averaging(forcing):
 
 def test_litter_is_the_sum_over_the_months_of_a_365_day_year(forcing):
     found = at(forcing, "litter_input", 1, 3)
-    year = sum(made.values("LITFALL", 1901, m)[1, 3] * made.DAYS[m - 1] * 86400
-               for m in range(1, 13))  # fmt: skip
+    year = sum(
+        made.values("LITFALL", 1901, m)[1, 3] * made.DAYS[m - 1] * 86400 for m in range(1, 13)
+    )
     wood = made.values("WOODC_LOSS", 1901, 1)[1, 3] * 365 * 86400
     np.testing.assert_allclose(found, [wood, 0.25 * year, 0.5 * year, 0.25 * year], rtol=1e-6)
 
@@ -183,8 +184,9 @@ def test_a_variable_missing_in_one_file_is_named_with_its_month(tmp_path, folder
 
 def test_missing_months_and_years_are_named(history, folder):
     with pytest.raises(ForcingError, match="TSOI lacks Mar, Jul of 1901"):
-        clm.from_clm([p for p in history if p.stem[-7:] not in ("1901-03", "1901-07")],
-                     folder / "surface.nc")  # fmt: skip
+        clm.from_clm(
+            [p for p in history if p.stem[-7:] not in ("1901-03", "1901-07")], folder / "surface.nc"
+        )
     with pytest.raises(ForcingError, match="TSOI lacks all of 1903"):
         clm.from_clm(history, folder / "surface.nc", years=(1901, 1903))
 
@@ -303,8 +305,17 @@ def test_the_scalar_itself_is_preferred_to_the_potential(tmp_path, folder):
     assert at(found, "w_scalar", 0, 0)[2, 4] == pytest.approx(0.12)
 
 
-TURNOVER = ("CWDC_LOSS", "LITR1_HR", "LITR1C_TO_SOIL1C", "LITR2_HR", "LITR2C_TO_SOIL1C",
-            "CWDC_TO_LITR2C", "LITR3_HR", "LITR3C_TO_SOIL2C", "CWDC_TO_LITR3C")  # fmt: skip
+TURNOVER = (
+    "CWDC_LOSS",
+    "LITR1_HR",
+    "LITR1C_TO_SOIL1C",
+    "LITR2_HR",
+    "LITR2C_TO_SOIL1C",
+    "CWDC_TO_LITR2C",
+    "LITR3_HR",
+    "LITR3C_TO_SOIL2C",
+    "CWDC_TO_LITR3C",
+)
 
 
 def test_turnover_comes_before_litterfall(tmp_path, folder):
@@ -312,8 +323,9 @@ def test_turnover_comes_before_litterfall(tmp_path, folder):
     found = clm.from_clm(paths, folder / "surface.nc").compute()
     assert found.attrs["litter_input_from"].startswith("turnover")
     year = 365 * 86400 * 1e-6
-    np.testing.assert_allclose(at(found, "litter_input", 0, 0),
-                               [3 * year, 3 * year, 8 * year, 5 * year], rtol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(
+        at(found, "litter_input", 0, 0), [3 * year, 3 * year, 8 * year, 5 * year], rtol=1e-6
+    )
 
 
 def test_npp_needs_shares(tmp_path, folder):

@@ -48,9 +48,11 @@ def test_diffusion_and_decay_from_the_surface_converge_at_second_order():
     errors = []
     for factor in (1, 2, 4, 8):
         grid = refined(factor)
-        exact = INPUT / (DIFFUSIVITY * root) * (
-            np.cosh(root * (DEPTH - grid.node)) / np.sinh(root * DEPTH)
-        )  # fmt: skip
+        exact = (
+            INPUT
+            / (DIFFUSIVITY * root)
+            * (np.cosh(root * (DEPTH - grid.node)) / np.sinh(root * DEPTH))
+        )
         source = np.zeros(len(grid))
         source[0] = INPUT
         errors.append(error_of(grid, exact, source))
@@ -82,8 +84,9 @@ def test_diffusion_and_decay_from_root_input_converge_at_second_order():
 
 
 def test_modifiers():
-    np.testing.assert_allclose(temperature_modifier(jnp.asarray(2.0), jnp.array([-1.0, 0.0, 1.0])),
-                               [0.5, 1.0, 2.0])  # fmt: skip
+    np.testing.assert_allclose(
+        temperature_modifier(jnp.asarray(2.0), jnp.array([-1.0, 0.0, 1.0])), [0.5, 1.0, 2.0]
+    )
     np.testing.assert_allclose(
         depth_modifier(jnp.asarray(0.4), CLM5_GRID.node)[5], np.exp(-1.0), rtol=1e-14
     )
@@ -147,8 +150,14 @@ def test_a_single_pool_is_input_times_turnover_time():
     stock = (result["pool_carbon"] * result["thickness"]).sum("layer").to_numpy()[0]
     cwd, ml, cl, ll = forcing.litter_input[0]
     expected = [
-        cwd * 3.33, ml * 0.0541, (cl + 0.786 * cwd) * 0.2041, (ll + 0.214 * cwd) * 0.2041, 0, 0, 0,
-    ]  # fmt: skip
+        cwd * 3.33,
+        ml * 0.0541,
+        (cl + 0.786 * cwd) * 0.2041,
+        (ll + 0.214 * cwd) * 0.2041,
+        0,
+        0,
+        0,
+    ]
     np.testing.assert_allclose(stock, expected, rtol=1e-7)
 
 

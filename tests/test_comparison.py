@@ -31,21 +31,52 @@ from tests.comparison_worlds import EVIDENCE, made_map, made_summary, write_run
 from tests.conftest import HERE, rough_forcing
 
 SAYS_THE_PAPER = {
-    "default_clm5_boreal", "default_clm5_east_siberia", "default_clm5_alaska",
-    "default_clm5_amazon", "default_clm5_congo", "default_clm5_indonesia", "default_compas_amazon",
-    "default_compas_congo", "default_compas_indonesia", "default_compas_tropics",
-    "default_compas_boreal", "after_boreal_clm5", "after_boreal_compas", "after_tropics_rise",
-    "after_compas_tropics", "CTE_converges", "K_converges", "XI_converges", "CTE_boreal_clm5",
-    "CTE_boreal_compas", "K_boreal_clm5", "XI_boreal_compas", "CTE_clm5_higher", "K_clm5_lower",
-    "CTE_K_off_1_to_1", "XI_magnitude", "same_input", "litter_to_soil", "michaelis_DOC_land",
-    "V_no_agreement", "B_no_agreement", "similar_performance", "weak_identifiability_clm5",
-    "equally_effective", "r_rises",
-}  # fmt: skip
+    "default_clm5_boreal",
+    "default_clm5_east_siberia",
+    "default_clm5_alaska",
+    "default_clm5_amazon",
+    "default_clm5_congo",
+    "default_clm5_indonesia",
+    "default_compas_amazon",
+    "default_compas_congo",
+    "default_compas_indonesia",
+    "default_compas_tropics",
+    "default_compas_boreal",
+    "after_boreal_clm5",
+    "after_boreal_compas",
+    "after_tropics_rise",
+    "after_compas_tropics",
+    "CTE_converges",
+    "K_converges",
+    "XI_converges",
+    "CTE_boreal_clm5",
+    "CTE_boreal_compas",
+    "K_boreal_clm5",
+    "XI_boreal_compas",
+    "CTE_clm5_higher",
+    "K_clm5_lower",
+    "CTE_K_off_1_to_1",
+    "XI_magnitude",
+    "same_input",
+    "litter_to_soil",
+    "michaelis_DOC_land",
+    "V_no_agreement",
+    "B_no_agreement",
+    "similar_performance",
+    "weak_identifiability_clm5",
+    "equally_effective",
+    "r_rises",
+}
 TURNS_ROUND = {
-    "default_clm5_east_siberia", "default_clm5_amazon",
-    "default_compas_amazon", "default_compas_tropics", "default_compas_boreal",
-    "after_boreal_clm5", "after_compas_tropics", "r_rises",
-}  # fmt: skip
+    "default_clm5_east_siberia",
+    "default_clm5_amazon",
+    "default_compas_amazon",
+    "default_compas_tropics",
+    "default_compas_boreal",
+    "after_boreal_clm5",
+    "after_compas_tropics",
+    "r_rises",
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +85,12 @@ def world(tmp_path_factory):
     given = write_run(folder)
     steps = []
     result = compare_models(
-        given, folder / "comparison", reference=folder / "reference.nc",
-        covariates=covariates_of_run(folder), progress=lambda *at: steps.append(at),
-    )  # fmt: skip
+        given,
+        folder / "comparison",
+        reference=folder / "reference.nc",
+        covariates=covariates_of_run(folder),
+        progress=lambda *at: steps.append(at),
+    )
     assert steps == [(i + 1, len(steps)) for i in range(len(steps))]
     return folder, given, result
 
@@ -107,13 +141,25 @@ def test_no_data_at_all_judges_nothing():
 
 @pytest.mark.parametrize(
     ("mean", "low", "high", "answered", "verdict"),
-    [(1600, np.nan, np.nan, 1.0, "agrees"), (1000, np.nan, np.nan, 1.0, "disagrees"),
-     (1250, 1100, 1500, 1.0, "agrees"), (1250, 300, 1500, 1.0, "cannot be judged"),
-     (1469, np.nan, np.nan, 0.5, "cannot be judged")],
-)  # fmt: skip
+    [
+        (1600, np.nan, np.nan, 1.0, "agrees"),
+        (1000, np.nan, np.nan, 1.0, "disagrees"),
+        (1250, 1100, 1500, 1.0, "agrees"),
+        (1250, 300, 1500, 1.0, "cannot be judged"),
+        (1469, np.nan, np.nan, 0.5, "cannot be judged"),
+    ],
+)
 def test_totals_are_judged_with_their_spread(mean, low, high, answered, verdict):
-    row = {"source": "clm5", "state": "after", "stock": "cSoilAbove1m", "zone": "globe",
-           "mean": mean, "q05": low, "q95": high, "answered": answered}  # fmt: skip
+    row = {
+        "source": "clm5",
+        "state": "after",
+        "stock": "cSoilAbove1m",
+        "zone": "globe",
+        "mean": mean,
+        "q05": low,
+        "q95": high,
+        "answered": answered,
+    }
     found = findings_table(Evidence({"totals": pd.DataFrame([row])})).set_index("id")
     assert found.loc["after_total_clm5", "verdict"] == verdict
 
@@ -174,9 +220,11 @@ def test_regions_by_hand(world):
     data = files.open_netcdf(given["clm5"].maps)
     box = REGIONS["Amazon"]
     inside = data["CTE"].where(
-        (data.lat >= box.south) & (data.lat < box.north) & (data.lon >= box.west)
+        (data.lat >= box.south)
+        & (data.lat < box.north)
+        & (data.lon >= box.west)
         & (data.lon < box.east)
-    )  # fmt: skip
+    )
     mean = inside.weighted(data["cell_area"]).mean()
     row = table.loc["Amazon", "clm5", "after", "CTE"]
     np.testing.assert_allclose(row["mean"], mean, rtol=1e-6)
@@ -303,11 +351,17 @@ def test_figures_say_what_they_show(world):
     result = world[2]
     makers = figures(result)
     assert set(makers) == {
-        "carbon_before_clm5_compas", "carbon_after_clm5_compas", "components_before_clm5_compas",
-        "components_after_clm5_compas", "litter_to_soil_before_clm5_compas",
-        "litter_to_soil_after_clm5_compas", "preference_clm5_compas", "michaelis_compas", "zonal",
+        "carbon_before_clm5_compas",
+        "carbon_after_clm5_compas",
+        "components_before_clm5_compas",
+        "components_after_clm5_compas",
+        "litter_to_soil_before_clm5_compas",
+        "litter_to_soil_after_clm5_compas",
+        "preference_clm5_compas",
+        "michaelis_compas",
+        "zonal",
         "evidence",
-    }  # fmt: skip
+    }
     figure = makers["carbon_after_clm5_compas"]()
     row = result.tables["correlations"].set_index(["state", "variable"]).loc["after"]
     assert f"r = {row.loc['cSoilAbove1m', 'r']:.2f}" in figure.get_suptitle()
@@ -325,9 +379,11 @@ def routed(world, tmp_path_factory):
     """End to end the models are what they were before any data; from posteriors as in the paper."""
     given = {m: replace(f, end_to_end=f.default) for m, f in world[1].items()}
     return given, compare_models(
-        given, tmp_path_factory.mktemp("routed"), reference=world[0] / "reference.nc",
+        given,
+        tmp_path_factory.mktemp("routed"),
+        reference=world[0] / "reference.nc",
         covariates=covariates_of_run(world[0]),
-    )  # fmt: skip
+    )
 
 
 def test_findings_are_judged_under_each_route(world, routed):
@@ -356,8 +412,11 @@ def test_every_table_has_the_state_of_both_routes(routed):
     pd.testing.assert_series_equal(table["end to end"], table["before"])
     assert list(routed[1].maps["state"].to_numpy()) == ["before", "after", "end to end"]
     makers = figures(routed[1])
-    assert {"carbon_end_to_end_clm5_compas", "components_end_to_end_clm5_compas",
-            "michaelis_end_to_end_compas"} <= set(makers)  # fmt: skip
+    assert {
+        "carbon_end_to_end_clm5_compas",
+        "components_end_to_end_clm5_compas",
+        "michaelis_end_to_end_compas",
+    } <= set(makers)
     assert "learnt end to end" in makers["carbon_end_to_end_clm5_compas"]().get_suptitle()
     plt.close("all")
 
@@ -384,27 +443,34 @@ def test_maps_learnt_end_to_end_need_no_assimilation(world, tmp_path):
     assert (found.loc[about, "verdict"] == expected[about]).all()
     # All but what needs posteriors.
     assert set(SAYS_THE_PAPER) - set(about) == {
-        "similar_performance", "weak_identifiability_clm5", "equally_effective",
-    }  # fmt: skip
+        "similar_performance",
+        "weak_identifiability_clm5",
+        "equally_effective",
+    }
 
 
 def test_models_without_a_common_route_are_refused(world):
     given = world[1]
     with pytest.raises(ComparisonError, match="compas has no map that profiles constrain"):
         open_models({**given, "compas": ModelFiles(default=given["compas"].default)})
-    apart = {"clm5": ModelFiles(given["clm5"].maps),
-             "compas": ModelFiles(end_to_end=given["compas"].maps)}  # fmt: skip
+    apart = {
+        "clm5": ModelFiles(given["clm5"].maps),
+        "compas": ModelFiles(end_to_end=given["compas"].maps),
+    }
     with pytest.raises(ComparisonError, match="no map of the same state"):
         open_models(apart)
 
 
 @pytest.mark.parametrize(
     ("first", "second", "words"),
-    [("agrees", "agrees", "yes"), ("disagrees", "disagrees", "no"),
-     ("agrees", "disagrees", "only a"),
-     ("disagrees", "cannot be judged", "not a, not judged b"),
-     ("cannot be judged", "cannot be judged", "not judged")],
-)  # fmt: skip
+    [
+        ("agrees", "agrees", "yes"),
+        ("disagrees", "disagrees", "no"),
+        ("agrees", "disagrees", "only a"),
+        ("disagrees", "cannot be judged", "not a, not judged b"),
+        ("cannot be judged", "cannot be judged", "not judged"),
+    ],
+)
 def test_where_a_finding_holds(first, second, words):
     assert where_it_holds({"a": first, "b": second}) == words
 
@@ -464,12 +530,16 @@ def test_documented_commands_run(world, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [([], "either the folder"), (["run", "--model", "a=b"], "either the folder"),
-     (["--model", "clm5"], "NAME=FILE"), (["run", "--default", "a=b"], "need --model"),
-     (["--model", "a=b", "--model", "a=c", "-o", "x"], "given twice"),
-     (["--model", "a=b", "--default", "c=d", "-o", "x"], "c has no map"),
-     (["--model", "a=b"], "the folder to write")],
-)  # fmt: skip
+    [
+        ([], "either the folder"),
+        (["run", "--model", "a=b"], "either the folder"),
+        (["--model", "clm5"], "NAME=FILE"),
+        (["run", "--default", "a=b"], "need --model"),
+        (["--model", "a=b", "--model", "a=c", "-o", "x"], "given twice"),
+        (["--model", "a=b", "--default", "c=d", "-o", "x"], "c has no map"),
+        (["--model", "a=b"], "the folder to write"),
+    ],
+)
 def test_wrong_options(words, message):
     result = CliRunner().invoke(app, ["compare", *words])
     assert isinstance(result.exception, ComparisonError)

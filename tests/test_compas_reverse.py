@@ -36,8 +36,11 @@ def reverse() -> proda.SoilModel:
 def test_it_is_one_short_file():
     lines = (HERE.parent / "src/proda/models/compas_reverse.py").read_text().splitlines()
     assert len(lines) < 100
-    others = [p for p in (HERE.parent / "src").rglob("*.py")
-              if p.stem not in ("registry", "compas_reverse")]  # fmt: skip
+    others = [
+        p
+        for p in (HERE.parent / "src").rglob("*.py")
+        if p.stem not in ("registry", "compas_reverse")
+    ]
     assert not [p for p in others if NAME in p.read_text() or "COMPASReverse" in p.read_text()]
 
 
@@ -50,8 +53,9 @@ def test_parameters_are_those_of_compas_but_for_its_kinetics(reverse):
         assert (theirs is ours) == (theirs.name not in own)
     table, other = reverse.parameters, compas.parameters
     for reaction in ("assim", "decom"):
-        tau_km = [t.loc[[f"tau_{reaction}", f"km_{reaction}"], "default"].prod()
-                  for t in (table, other)]  # fmt: skip
+        tau_km = [
+            t.loc[[f"tau_{reaction}", f"km_{reaction}"], "default"].prod() for t in (table, other)
+        ]
         assert tau_km[0] == pytest.approx(tau_km[1], rel=1e-3)
 
 
@@ -170,8 +174,9 @@ def test_gradients_equal_finite_differences(reverse, examples):
 
 def test_it_is_sampled_at_sites(tmp_path):
     """`proda assimilate --model compas_reverse`: draws inside the prior, with their diagnostics."""
-    settings = assimilation.check(model=NAME, sampler="tempered", options=OPTIONS, draws=4,
-                                  chains=2, seed=7)  # fmt: skip
+    settings = assimilation.check(
+        model=NAME, sampler="tempered", options=OPTIONS, draws=4, chains=2, seed=7
+    )
     profiles, forcing = write_profiles(tmp_path / "profiles"), write_forcing(tmp_path / "sites.nc")
     run = create(tmp_path / "run", settings, profiles, forcing, width=WIDTH, n_sites=WIDTH)
     work(run)

@@ -10,8 +10,13 @@ LAT, LON = np.array([60.0, 0.0]), np.array([10.0, 190.0, 350.0])
 
 
 def made_grid():
-    climate = {"units": "1", "long_name": "zone", "flag_values": np.array([1, 2, 5], np.int8),
-               "flag_meanings": "Af Bs Dfc", "licence": "free"}  # fmt: skip
+    climate = {
+        "units": "1",
+        "long_name": "zone",
+        "flag_values": np.array([1, 2, 5], np.int8),
+        "flag_meanings": "Af Bs Dfc",
+        "licence": "free",
+    }
     return xr.Dataset(
         {
             "land_mask": (("lat", "lon"), np.array([[1, 1, 0], [1, 1, 1]], np.int8)),
@@ -38,8 +43,13 @@ def test_predictors_are_told_from_what_describes_the_cell(grid):
 def test_the_grid_and_its_own_centres_as_sites_are_the_same(grid):
     """One code path: what a network meets on the map is what it met at sites."""
     cells = covariates.on_grid(grid)
-    own = pd.DataFrame({"site": range(len(cells)), "latitude": cells["cell_latitude"],
-                        "longitude": cells["cell_longitude"]})  # fmt: skip
+    own = pd.DataFrame(
+        {
+            "site": range(len(cells)),
+            "latitude": cells["cell_latitude"],
+            "longitude": cells["cell_longitude"],
+        }
+    )
     at_sites, nearest = covariates.at_sites(grid, own)
     assert (nearest.distance_km < 1e-4).all()
     names = ["cell_latitude", "cell_longitude", "elevation", "zone"]

@@ -54,9 +54,12 @@ def test_verdicts_and_counts():
     found = assess(made_summary(), Filter())
     assert list(found.sites["verdict"]) == run_folders.VERDICT
     assert counts(found) == {
-        "kept": 4, "not converged": 2, "poor fit": 2, "no posterior: no start": 1,
+        "kept": 4,
+        "not converged": 2,
+        "poor fit": 2,
+        "no posterior: no start": 1,
         "no posterior: stood still": 1,
-    }  # fmt: skip
+    }
     assert found.caveat == ""
 
 
@@ -64,22 +67,37 @@ def test_limits():
     assert sites_kept() == ["s0", "s3", "s4", "s8"]
     assert sites_kept(max_gelman_rubin=1.015) == ["s0", "s4"]
     assert sites_kept(max_gelman_rubin=2.0, min_nash_sutcliffe=-2.0) == [
-        "s0", "s1", "s2", "s3", "s4", "s8"
-    ]  # fmt: skip
+        "s0",
+        "s1",
+        "s2",
+        "s3",
+        "s4",
+        "s8",
+    ]
     assert sites_kept(max_rank_rhat=1.03) == ["s0", "s4"]  # below, not at the limit
     assert sites_kept(min_ess=300.0) == ["s0", "s3", "s4"]  # at least
 
 
 def test_shares_by_latitude():
     shares, medians = by_band(assess(made_summary(), Filter(max_rank_rhat=1.2)))
-    assert list(shares.columns) == ["sites", "sampled", "GR < 1.05", "NSE > 0", "R-hat < 1.2",
-                                    "kept"]  # fmt: skip
+    assert list(shares.columns) == [
+        "sites",
+        "sampled",
+        "GR < 1.05",
+        "NSE > 0",
+        "R-hat < 1.2",
+        "kept",
+    ]
     expected = {
-        "60-90N": [2, 1, 1, 0.5, 1, 0.5], "45-60N": [1, 1, 0, 0, 0, 0],
-        "23.5-45N": [1, 1, 1, 1, 1, 1], "0-23.5N": [2, 1, 1, 1, 0.5, 0.5],
-        "23.5S-0": [2, 0.5, 0, 0.5, 0, 0], "60-23.5S": [1, 0, 0, 0, 0, 0],
-        "90-60S": [1, 1, 1, 0, 1, 0], "all": [10, 0.8, 0.6, 0.5, 0.5, 0.3],
-    }  # fmt: skip
+        "60-90N": [2, 1, 1, 0.5, 1, 0.5],
+        "45-60N": [1, 1, 0, 0, 0, 0],
+        "23.5-45N": [1, 1, 1, 1, 1, 1],
+        "0-23.5N": [2, 1, 1, 1, 0.5, 0.5],
+        "23.5S-0": [2, 0.5, 0, 0.5, 0, 0],
+        "60-23.5S": [1, 0, 0, 0, 0, 0],
+        "90-60S": [1, 1, 1, 0, 1, 0],
+        "all": [10, 0.8, 0.6, 0.5, 0.5, 0.3],
+    }
     assert list(shares.index) == list(expected)
     np.testing.assert_allclose(shares.to_numpy(float), list(expected.values()))
     # Of eight sites with a posterior, three have a Pareto k above 0.7.
@@ -97,9 +115,16 @@ def test_layers_by_hand():
     log_r2 = 1 - np.square(run_folders.SHIFTS).sum() / np.square(observed + 0.5).sum()
     off = 20000.0 * np.exp(observed) * np.expm1(run_folders.SHIFTS)
     # With the error of 0.25 the shifts are 0, 0.37 and 1.11 sd.
-    expected = {"layers": 12, "no_logarithm": 0, "rmse": np.sqrt(np.mean(off**2)), "log_r2": log_r2,
-                "posterior_50": 1 / 3, "predictive_50": 2 / 3, "posterior_90": 2 / 3,
-                "predictive_90": 1.0}  # fmt: skip
+    expected = {
+        "layers": 12,
+        "no_logarithm": 0,
+        "rmse": np.sqrt(np.mean(off**2)),
+        "log_r2": log_r2,
+        "posterior_50": 1 / 3,
+        "predictive_50": 2 / 3,
+        "posterior_90": 2 / 3,
+        "predictive_90": 1.0,
+    }
     assert fit == pytest.approx(expected, rel=1e-9)
     everything = layer_fit(found, np.ones(10, bool))
     assert everything["layers"] == 7 * 3 + 1
@@ -118,9 +143,10 @@ def test_layer_without_logarithm_is_counted_not_hidden():
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.floats(0.01, 2.0), st.floats(0.05, 1.0),
+    st.floats(0.01, 2.0),
+    st.floats(0.05, 1.0),
     st.lists(st.floats(-2.0, 2.0), min_size=1, max_size=5),
-)  # fmt: skip
+)
 def test_predictive_probability_of_a_log_normal(spread, sd, shift):
     shift = np.array(shift)
     quantiles = 7.0 * np.exp(spread * norm.ppf(QUANTILES))[:, None] * np.ones(len(shift))
@@ -152,8 +178,11 @@ def test_kept_posteriors_are_targets_of_the_network():
     assert "max_rank_rhat" not in kept.attrs
     goal = targets(kept, LearningSettings(target="posterior_mean"))
     np.testing.assert_allclose(goal.posterior[:, 0], np.linspace(0.3, 0.7, 10)[[0, 3, 4]])
-    assert (goal.model, goal.variant, goal.parameters) == ("clm5", "default",
-                                                           tuple(run_folders.NAMES))  # fmt: skip
+    assert (goal.model, goal.variant, goal.parameters) == (
+        "clm5",
+        "default",
+        tuple(run_folders.NAMES),
+    )
 
 
 def test_sampled_error_is_used_but_not_learnt():
@@ -200,8 +229,19 @@ def test_command_prints_and_writes(tmp_path):
 
 def test_options_reach_the_filter(tmp_path):
     folder = made_run(tmp_path / "run")
-    said = run(folder, "--max-gelman-rubin", 1.3, "--min-nse", -2, "--max-rhat", 1.4, "--min-ess",
-               60, "--table", tmp_path / "t.csv")  # fmt: skip
+    said = run(
+        folder,
+        "--max-gelman-rubin",
+        1.3,
+        "--min-nse",
+        -2,
+        "--max-rhat",
+        1.4,
+        "--min-ess",
+        60,
+        "--table",
+        tmp_path / "t.csv",
+    )
     table = pd.read_csv(tmp_path / "t.csv")
     assert "4 of 10 sites are kept" in said
     assert list(table["site"][table["kept"]]) == ["s0", "s1", "s3", "s4"]
@@ -239,12 +279,22 @@ def test_figures_are_drawn(tmp_path):
     lat, lon = np.arange(-85.0, 90, 10), np.arange(-175.0, 180, 10)
     land = xr.DataArray(np.ones((18, 36)), {"lat": lat, "lon": lon}, ("lat", "lon"))
     files.write_netcdf(land.to_dataset(name="land_fraction"), tmp_path / "land.nc")
-    said = run(folder, "--plots", tmp_path / "figures", "--site", "s3", "--land-mask",
-               tmp_path / "land.nc")  # fmt: skip
+    said = run(
+        folder, "--plots", tmp_path / "figures", "--site", "s3", "--land-mask", tmp_path / "land.nc"
+    )
     drawn = sorted(path.name for path in (tmp_path / "figures").iterdir())
-    assert drawn == sorted(f"{n}.png" for n in ("verdicts_map", "convergence_and_fit", "layers",
-                                                "information", "profiles", "marginals",
-                                                "traces"))  # fmt: skip
+    assert drawn == sorted(
+        f"{n}.png"
+        for n in (
+            "verdicts_map",
+            "convergence_and_fit",
+            "layers",
+            "information",
+            "profiles",
+            "marginals",
+            "traces",
+        )
+    )
     for name in drawn:
         assert f"figures/{name}" in said
         assert imread(tmp_path / "figures" / name)[..., :3].std() > 0.02, name

@@ -17,8 +17,12 @@ def test_limits_of_the_paper():
     kept, verdict = Filter().apply([1.0, 1.05, 1.01, 1.2, np.nan], [0.5, 0.5, 0.0, -1.0, 0.9])
     np.testing.assert_array_equal(kept, [True, False, False, False, False])
     assert [Verdict(v).words for v in verdict] == [
-        "kept", "not converged", "poor fit", "not converged", "not converged",
-    ]  # fmt: skip
+        "kept",
+        "not converged",
+        "poor fit",
+        "not converged",
+        "not converged",
+    ]
 
 
 def test_first_reason():

@@ -48,8 +48,10 @@ def layers(n, shift):
 
 
 def survey(path):
-    rows = [f"P{i},{lat},{lon:.3f},{top},{bottom},{carbon},{density}"
-            for i, lat, lon, top, bottom, carbon, density in layers(60, 0.0)]  # fmt: skip
+    rows = [
+        f"P{i},{lat},{lon:.3f},{top},{bottom},{carbon},{density}"
+        for i, lat, lon, top, bottom, carbon, density in layers(60, 0.0)
+    ]
     path.write_text("\n".join(["PEDON,Y,X,top,bottom,OC,BD", *rows]) + "\n")
 
 
@@ -63,15 +65,23 @@ def wosis(folder):
         profiles[f"{i}\t{lat}\t{lon:.3f}"] = None
         chemical.append(f"{i}\t{i}-{top}\t{top}\t{bottom}\t{10 * carbon:.1f}")
         physical.append(f"{i}\t{i}-{top}\t{density}")
-    for name, lines in (("profiles", profiles), ("layers_chemical", chemical),
-                        ("layers_physical", physical)):  # fmt: skip
+    for name, lines in (
+        ("profiles", profiles),
+        ("layers_chemical", chemical),
+        ("layers_physical", physical),
+    ):
         (folder / f"wosis_201909_{name}.tsv").write_text("\n".join(lines) + "\n")
 
 
 def with_soil(dataset):
     """Add the properties of the soil that `proda forcing add-properties` takes."""
-    made_up = {"clay": (20.0, "%"), "silt": (30.0, "%"), "ph_water": (6.0, "1"),
-               "bulk_density": (1.3, "g cm-3"), "coarse_fragments": (5.0, "%")}  # fmt: skip
+    made_up = {
+        "clay": (20.0, "%"),
+        "silt": (30.0, "%"),
+        "ph_water": (6.0, "1"),
+        "bulk_density": (1.3, "g cm-3"),
+        "coarse_fragments": (5.0, "%"),
+    }
     shape = {d: dataset.sizes[d] for d in ("lat", "lon")}
     for name, (value, unit) in made_up.items():
         for depth in (0, 30, 100):
@@ -110,9 +120,10 @@ def ran(tmp_path_factory):
         done = []
         for words in (*commands("profiles.md"), *commands("drivers.md")):
             spread = [
-                name for w in words[1:] for name in (sorted(map(str, Path().glob(w))) if "*" in w
-                                                     else [w])
-            ]  # fmt: skip
+                name
+                for w in words[1:]
+                for name in (sorted(map(str, Path().glob(w))) if "*" in w else [w])
+            ]
             result = CliRunner().invoke(app, spread)
             assert result.exit_code == 0, (words, result.output, result.exception)
             done.append((words, result.stdout))
@@ -129,11 +140,17 @@ def fake_download(remote, folder, on_bytes=None, pause_s=0.0):
 def every_command_is_on_the_pages_and_prints_a_table(ran):
     _, done = ran
     assert {" ".join(words[1:3]) for words, _ in done if words[1] not in ("get", "column")} == {
-        "profiles check", "profiles build", "profiles summary", "forcing from-clm",
-        "forcing from-climate", "forcing at-sites", "forcing add-properties", "forcing summary",
+        "profiles check",
+        "profiles build",
+        "profiles summary",
+        "forcing from-clm",
+        "forcing from-climate",
+        "forcing at-sites",
+        "forcing add-properties",
+        "forcing summary",
         "forcing plot",
         "covariates build",
-    }  # fmt: skip
+    }
     for words, printed in done:
         assert "─" in printed or words[2] == "plot", words
 

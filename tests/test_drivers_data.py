@@ -41,8 +41,10 @@ def test_litter_totals_equal_the_sources_to_1_per_cent(coarse):
     pools = litter_totals(forcing)
     assert 1.0 < sum(litter_totals(raised).values()) / sum(pools.values()) < 1.02  # floor of NPP
     area = (opened["cell_area"] * opened["land_fraction"] * 1e6).where(opened["land_mask"] == 1)
-    for variable, found in (("metabolic_litter_input", pools["ML"]),
-                            ("structural_litter_input", pools["CL"] + pools["LL"])):  # fmt: skip
+    for variable, found in (
+        ("metabolic_litter_input", pools["ML"]),
+        ("structural_litter_input", pools["CL"] + pools["LL"]),
+    ):
         source = float((opened[variable].astype(float) * area).sum()) / 1e15
         assert found == pytest.approx(source, rel=1e-4)
     assert (pools["ML"], pools["CL"] + pools["LL"]) == pytest.approx((26.7, 25.3), rel=0.01)
@@ -52,8 +54,12 @@ def test_half_degree_totals_equal_those_stated_in_the_file(real_data):
     """Rows of the half-degree grid are estimated without their soil: totals need litter only."""
     opened = open_climate(real(real_data, "grids/climate_halfdeg.nc"))
     stated = json.loads(opened.attrs["global_totals"])["halfdeg_land_mask_times_land_fraction_PgC"]
-    litter = climate.litter_inputs(*(opened[n].to_numpy().astype(float) for n in (
-        "npp", "metabolic_litter_input", "structural_litter_input")))  # fmt: skip
+    litter = climate.litter_inputs(
+        *(
+            opened[n].to_numpy().astype(float)
+            for n in ("npp", "metabolic_litter_input", "structural_litter_input")
+        )
+    )
     forcing = xr.Dataset(
         {
             "litter_input": (("lat", "lon", "litter"), litter),
@@ -135,7 +141,14 @@ def test_covariates_are_missing_as_often_as_their_makers_say(real_data):
     assert share["sand_100cm"] == pytest.approx(0.0234, abs=5e-5)
     assert share["npp"] == 0
     categories = {c.name for c in grid.covariates if c.classes}
-    assert categories == {"koppen_class", "igbp_pft", "texture_class_0cm", "texture_class_30cm",
-                          "texture_class_100cm", "depth_class", "drainage_class",
-                          "soil_group_wrb"}  # fmt: skip
+    assert categories == {
+        "koppen_class",
+        "igbp_pft",
+        "texture_class_0cm",
+        "texture_class_30cm",
+        "texture_class_100cm",
+        "depth_class",
+        "drainage_class",
+        "soil_group_wrb",
+    }
     assert isinstance(table["igbp_pft"].dtype, pd.CategoricalDtype)

@@ -49,9 +49,15 @@ from proda.simulate import MEAN_B
 from tests.training_worlds import make_world
 
 SETTINGS = EndToEndSettings(
-    hidden=(16,), epochs=20, members=2, batch_size=32, learning_rate=0.02, constant_epochs=5,
-    dropout=0.0, input_noise=0.0,
-)  # fmt: skip
+    hidden=(16,),
+    epochs=20,
+    members=2,
+    batch_size=32,
+    learning_rate=0.02,
+    constant_epochs=5,
+    dropout=0.0,
+    input_noise=0.0,
+)
 
 judged = eqx.filter_jit(judge)
 """Called outside of a compiled program, `judge` would be compiled anew for each call."""
@@ -80,9 +86,15 @@ def test_plain_network_leaves_out_what_did_not_vary():
 @pytest.fixture(scope="module")
 def trained(world):
     return train_end_to_end(
-        world.path("sites.parquet"), world.path("through"), **world.data(), model="clm5",
-        settings=SETTINGS, folds=2, fold_members=2, residual=True,
-    )  # fmt: skip
+        world.path("sites.parquet"),
+        world.path("through"),
+        **world.data(),
+        model="clm5",
+        settings=SETTINGS,
+        folds=2,
+        fold_members=2,
+        residual=True,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -151,17 +163,24 @@ def test_response_comes_from_a_constant_that_has_not_seen_the_fold(world, traine
 def test_summary_of_forcing_can_take_the_place_of_the_response(world, tmp_path):
     settings = replace(SETTINGS, forcing_inputs="summary", epochs=1, members=1, constant_epochs=1)
     found = train_end_to_end(
-        world.path("sites.parquet"), tmp_path / "net", **world.data(), model="clm5",
-        settings=settings, folds=0, baselines=(),
-    )  # fmt: skip
+        world.path("sites.parquet"),
+        tmp_path / "net",
+        **world.data(),
+        model="clm5",
+        settings=settings,
+        folds=0,
+        baselines=(),
+    )
     names = found.ensemble.features.names
     assert "forcing_log_input" in names
     assert not any(name.startswith("response_") for name in names)
     assert load_ensemble(tmp_path / "net").reference is None
     skill = evaluate_network(
-        tmp_path / "net", world.path("profiles"), world.path("sites.nc"),
+        tmp_path / "net",
+        world.path("profiles"),
+        world.path("sites.nc"),
         world.path("sites.parquet"),
-    ).skill.set_index("method")  # fmt: skip
+    ).skill.set_index("method")
     assert np.isfinite(skill["log_r2"]["network"])
     with pytest.raises(LearningError, match="forcing_inputs = 'none'; choose one of response"):
         replace(SETTINGS, forcing_inputs="none")
@@ -235,11 +254,23 @@ def test_empty_layers_and_lost_sites_are_outside_every_interval(small):
 
 
 def test_source_is_the_collection_of_pooled_profiles():
-    sites = pd.DataFrame({"profile_id": ["pool:a", "pool:b", "own:c", "d"], "lat": 0.0, "lon": 0.0,
-                          "source": ["pool", "pool", "own", ""],
-                          "collection": ["wise", "afsp", None, None]})  # fmt: skip
-    layers = pd.DataFrame({"profile_id": sites["profile_id"], "upper_depth": 0.0,
-                           "lower_depth": 0.1, "soc_stock": 1.0})  # fmt: skip
+    sites = pd.DataFrame(
+        {
+            "profile_id": ["pool:a", "pool:b", "own:c", "d"],
+            "lat": 0.0,
+            "lon": 0.0,
+            "source": ["pool", "pool", "own", ""],
+            "collection": ["wise", "afsp", None, None],
+        }
+    )
+    layers = pd.DataFrame(
+        {
+            "profile_id": sites["profile_id"],
+            "upper_depth": 0.0,
+            "lower_depth": 0.1,
+            "soc_stock": 1.0,
+        }
+    )
     found = from_tables(sites, layers)
     assert found.collections.tolist() == ["wise", "afsp", "own", "d"]
     assert found.select([2, 0]).collections.tolist() == ["own", "wise"]
@@ -250,9 +281,17 @@ def test_source_is_the_collection_of_pooled_profiles():
 def test_folder_is_whole_and_its_skill_is_that_of_its_rows(world, trained):
     folder = world.path("through")
     assert {path.name for path in folder.iterdir()} == {
-        "network.json", "weights.npz", "history.csv", "skill_carbon.csv", "held_out.parquet",
-        "unseen.json", "baselines.npz", "left_out.csv", "train.json", "residual.npz",
-    }  # fmt: skip
+        "network.json",
+        "weights.npz",
+        "history.csv",
+        "skill_carbon.csv",
+        "held_out.parquet",
+        "unseen.json",
+        "baselines.npz",
+        "left_out.csv",
+        "train.json",
+        "residual.npz",
+    }
     rows = pd.read_parquet(folder / "held_out.parquet")
     off = np.log(rows["network"] / rows["observed"])
     skill = trained.skill.query("by == 'all' and method == 'network'").iloc[0]
@@ -263,15 +302,21 @@ def test_folder_is_whole_and_its_skill_is_that_of_its_rows(world, trained):
 def test_evaluate_writes_one_row_per_method(world, trained):
     out = world.path("skill.csv")
     result = CliRunner().invoke(
-        app, ["evaluate", str(world.path("through")), *data(world), "--output", str(out)],
+        app,
+        ["evaluate", str(world.path("through")), *data(world), "--output", str(out)],
         catch_exceptions=False,
-    )  # fmt: skip
+    )
     assert result.exit_code == 0, result.output
     table = pd.read_csv(out).set_index("method")
     assert ["method", *table.columns] == list(COLUMNS)
     assert list(table.index) == [
-        "network", "network_and_residual", "constant", *BASELINES, "default", "ceiling",
-    ]  # fmt: skip
+        "network",
+        "network_and_residual",
+        "constant",
+        *BASELINES,
+        "default",
+        "ceiling",
+    ]
     assert (table["sites"] == len(world.covariates)).all()
     assert table["log_r2"]["network"] > 0.5
 
@@ -291,8 +336,9 @@ def test_evaluate_lists_what_it_leaves_out(world, trained):
     table.to_parquet(short, index=False)
     found = evaluate_network(world.path("through"), *data(world)[:2], short)
     assert found.left_out["reason"].value_counts().to_dict() == {
-        "no covariates": 3, "lacks covariates": 1,
-    }  # fmt: skip
+        "no covariates": 3,
+        "lacks covariates": 1,
+    }
     assert found.skill["sites"].iloc[0] == len(world.covariates) - 4
 
 
@@ -328,11 +374,26 @@ def test_predict_needs_the_forcing_and_takes_it(world, trained):
 
 def test_train_command_without_posteriors(world, tmp_path):
     words = [
-        "train", str(world.path("sites.parquet")), str(tmp_path / "net"), "--model", "clm5",
-        "--profiles", str(world.path("profiles")), "--forcing", str(world.path("sites.nc")),
-        "--members", "1", "--epochs", "1", "--folds", "0", "--start", "random",
-        "--start-weight", "0",
-    ]  # fmt: skip
+        "train",
+        str(world.path("sites.parquet")),
+        str(tmp_path / "net"),
+        "--model",
+        "clm5",
+        "--profiles",
+        str(world.path("profiles")),
+        "--forcing",
+        str(world.path("sites.nc")),
+        "--members",
+        "1",
+        "--epochs",
+        "1",
+        "--folds",
+        "0",
+        "--start",
+        "random",
+        "--start-weight",
+        "0",
+    ]
     result = CliRunner().invoke(app, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "1 networks for clm5" in result.stdout
@@ -368,8 +429,9 @@ def test_interrupted_training_resumes_bit_for_bit(small, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train_through(inputs, problem, starts, design, settings, file, stop)
     resumed = train_through(inputs, problem, starts, design, settings, file)
-    for a, b in zip(jax.tree.leaves(whole.networks), jax.tree.leaves(resumed.networks),
-                    strict=True):  # fmt: skip
+    for a, b in zip(
+        jax.tree.leaves(whole.networks), jax.tree.leaves(resumed.networks), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(LearningError, match="different: covariates and forcing"):
         train_through(inputs + 1, problem, starts, design, settings, file)
@@ -432,9 +494,16 @@ def test_site_that_loses_its_steady_state_in_training_finds_it_again(world):
         world.path("profiles"), world.path("sites.nc"), world.covariates, "compas"
     ).select(np.arange(12))
     settings = replace(
-        SETTINGS, hidden=(1,), start="random", start_weight=0.0, epochs=20, batch_size=12,
-        learning_rate=0.05, weight_decay=0.0, members=1,
-    )  # fmt: skip
+        SETTINGS,
+        hidden=(1,),
+        start="random",
+        start_weight=0.0,
+        epochs=20,
+        batch_size=12,
+        learning_rate=0.05,
+        weight_decay=0.0,
+        members=1,
+    )
     problem = problem_of(sites.layers, settings)
     names = [row.name for row in sites.layers.model.rows]
     decay = names.index("tau_enz_decay")
@@ -520,8 +589,10 @@ def test_gradient_of_the_loss_is_that_of_finite_differences(small):
     found = judged(logit, scale, jnp.zeros((1, d)), rows, problem)
     h = 1e-5
     for k in range(0, d, 5):
-        ends = [judged(logit.at[0, k].add(s * h), scale, jnp.zeros((1, d)), rows, problem).loss[0]
-                for s in (1, -1)]  # fmt: skip
+        ends = [
+            judged(logit.at[0, k].add(s * h), scale, jnp.zeros((1, d)), rows, problem).loss[0]
+            for s in (1, -1)
+        ]
         slope = (float(ends[0]) - float(ends[1])) / (2 * h)
         assert float(found.by_logit[0, k]) == pytest.approx(slope, rel=1e-4, abs=1e-8)
 
@@ -588,10 +659,12 @@ def test_ceiling_is_the_variance_within_cells(small):
     moved = replace(
         layers,
         profiles=replace(
-            p, latitude=pair * 2.0 - 20.0, longitude=np.zeros(40),
+            p,
+            latitude=pair * 2.0 - 20.0,
+            longitude=np.zeros(40),
             carbon=np.exp(place[layers.row_site]),
         ),
-    )  # fmt: skip
+    )
     found = ceiling(moved, np.ones(len(layers.row_site), bool))
     assert found["rmse_log"] == pytest.approx(0.5, rel=0.35)
     assert found["log_r2"] < 1.0

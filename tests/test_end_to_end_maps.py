@@ -34,11 +34,12 @@ MODEL = proda.load_model("clm5")
 CONSTANT = {row.name: 0.5 * (row.lower + row.upper) for row in MODEL.rows}
 
 INTERVALS = Intervals(
-    np.array([0.5, 0.6, 0.7]), np.array([[-1.0, -2.0], [-1.5, -2.5], [-2.0, -3.0]]),
+    np.array([0.5, 0.6, 0.7]),
+    np.array([[-1.0, -2.0], [-1.5, -2.5], [-2.0, -3.0]]),
     np.array([[1.1, 2.1], [1.6, 2.6], [2.1, 3.1]]),
     np.array([[-1.0, -2.0], [-0.9, -1.9], [np.nan, np.nan]]),
     np.array([[1.2, 2.2], [1.3, 2.3], [np.nan, np.nan]]),
-)  # fmt: skip
+)
 
 
 def made_of(forcing):
@@ -64,17 +65,29 @@ def made(tmp_path_factory):
         (*networks.weights[:-1], last), networks.biases, settings.dropout, settings.bounded
     )
     ensemble = Ensemble(
-        networks, features, fit_range(beside(table, made_of(forcing)), features), None, "clm5",
-        "default", tuple(CONSTANT), np.array([row.lower for row in MODEL.rows]),
-        np.array([row.upper for row in MODEL.rows]), settings, len(table),
-        pd.DataFrame({"member": [0]}), CONSTANT,
-    )  # fmt: skip
+        networks,
+        features,
+        fit_range(beside(table, made_of(forcing)), features),
+        None,
+        "clm5",
+        "default",
+        tuple(CONSTANT),
+        np.array([row.lower for row in MODEL.rows]),
+        np.array([row.upper for row in MODEL.rows]),
+        settings,
+        len(table),
+        pd.DataFrame({"member": [0]}),
+        CONSTANT,
+    )
     rng = np.random.default_rng(2)
     m = 200
     residual = fit_residual(
-        rng.uniform(-1, 1, (m, n)).astype(np.float32), np.arange(m), rng.uniform(0, 2, m),
-        rng.normal(2, 1, m), rng.normal(2, 1, m),
-    )  # fmt: skip
+        rng.uniform(-1, 1, (m, n)).astype(np.float32),
+        np.arange(m),
+        rng.uniform(0, 2, m),
+        rng.normal(2, 1, m),
+        rng.normal(2, 1, m),
+    )
 
     def further(to):
         told = {"network": INTERVALS.as_dict(), "network_and_residual": INTERVALS.as_dict()}
@@ -91,9 +104,12 @@ def mapped(made):
     """A map of the network, with what the land cells hold."""
     world, folder, _ = made
     result = map_network(
-        folder / "forcing.zarr", folder / "map.nc", network=folder / "network",
-        covariates=world.covariates, residual=True,
-    )  # fmt: skip
+        folder / "forcing.zarr",
+        folder / "map.nc",
+        network=folder / "network",
+        covariates=world.covariates,
+        residual=True,
+    )
     cells = land_cells(files.open_dataset(folder / "forcing.zarr"))
     with open_map(folder / "map.nc") as opened:
         return result, cells, opened.load()
@@ -215,9 +231,12 @@ def test_map_without_a_residual_in_its_network_refuses_it(made):
     world, folder, _ = made
     with pytest.raises(MapError, match="contains no boosted residual"):
         map_network(
-            folder / "forcing.zarr", folder / "no.nc", network=folder / "other",
-            covariates=world.covariates, residual=True,
-        )  # fmt: skip
+            folder / "forcing.zarr",
+            folder / "no.nc",
+            network=folder / "other",
+            covariates=world.covariates,
+            residual=True,
+        )
 
 
 def test_map_of_the_calibrated_constant(made):

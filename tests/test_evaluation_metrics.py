@@ -73,9 +73,14 @@ def test_carbon_of_zero_is_wrong_as_its_least_value_and_says_so(empty):
 def test_groups_by_the_middle_of_the_layer_and_the_place_of_the_site():
     from tests.training_worlds import BOTTOMS, TOPS, N, _empty
 
-    table = pd.DataFrame({"site": [f"s{i}" for i in range(N)],
-                          "latitude": np.linspace(-60, 60, N), "longitude": 0.0,
-                          "koppen_class": ["Dfb", "ET"] * (N // 2)})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "site": [f"s{i}" for i in range(N)],
+            "latitude": np.linspace(-60, 60, N),
+            "longitude": 0.0,
+            "koppen_class": ["Dfb", "ET"] * (N // 2),
+        }
+    )
 
     class Layers:
         profiles = _empty(table)

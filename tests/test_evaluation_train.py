@@ -33,8 +33,11 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(world):
     """Run the commands of docs/learning.md, the training cut short; return what each printed."""
-    lines = [line for block in code(HERE.parent / "docs" / "learning.md", "bash")
-             for line in block.splitlines()]  # fmt: skip
+    lines = [
+        line
+        for block in code(HERE.parent / "docs" / "learning.md", "bash")
+        for line in block.splitlines()
+    ]
     short = [f"--{k.replace('_', '-')}={v}" for k, v in {**OPTIONS, **FOLDS}.items()]
     said = []
     with pytest.MonkeyPatch.context() as patch:
@@ -48,17 +51,28 @@ def trained(world):
 
 
 def again(world, name, settings=SETTINGS, **changes):
-    return train_network(*world.arguments(), world.path(name), settings,
-                         **{**FOLDS, **world.data(), "curve": False, **changes})  # fmt: skip
+    return train_network(
+        *world.arguments(),
+        world.path(name),
+        settings,
+        **{**FOLDS, **world.data(), "curve": False, **changes},
+    )
 
 
 def test_folder_is_whole_and_says_how_it_was_made(world, trained):
     folder = world.path("network")
     written = {path.name for path in folder.iterdir()}
     assert written == {
-        "network.json", "weights.npz", "history.csv", "skill_parameters.csv", "skill_carbon.csv",
-        "importance.csv", "held_out.nc", "left_out.csv", "train.json",
-    }  # fmt: skip
+        "network.json",
+        "weights.npz",
+        "history.csv",
+        "skill_parameters.csv",
+        "skill_carbon.csv",
+        "importance.csv",
+        "held_out.nc",
+        "left_out.csv",
+        "train.json",
+    }
     told = json.loads((folder / "train.json").read_text())
     assert told["tuned"] is True
     assert told["settings"] == SETTINGS.as_dict()

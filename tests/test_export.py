@@ -37,7 +37,8 @@ def map_file(tmp_path_factory):
         for name in ("cSoil", "cSoilAbove1m")
     }
     xr.Dataset(
-        data | {
+        data
+        | {
             "cell_area": (grid, np.full(sea.shape, 2500.0), {"units": "km2"}),
             "land_fraction": (grid, np.where(sea, np.nan, 0.25)),
             "reason": (grid, np.where(sea, np.nan, 0.0)),
@@ -45,7 +46,7 @@ def map_file(tmp_path_factory):
         },
         {"lat": 60.0 - 30.0 * np.arange(N_LAT), "lon": -150.0 + 60.0 * np.arange(N_LON)},
         {"title": "t", "source": "s", "references": "r", "model": "clm5"},
-    ).to_netcdf(path)  # fmt: skip
+    ).to_netcdf(path)
     return path
 
 
@@ -54,8 +55,11 @@ def test_posterior_is_what_was_drawn_with_chains_and_draws_first(run, tmp_path):
     write_arviz(run, tmp_path / "p.nc")
     with xr.open_datatree(tmp_path / "p.nc", engine="netcdf4") as tree:
         assert set(tree.children) == {
-            "posterior", "sample_stats", "observed_data", "constant_data",
-        }  # fmt: skip
+            "posterior",
+            "sample_stats",
+            "observed_data",
+            "constant_data",
+        }
         posterior = tree["posterior"].to_dataset()
         assert list(posterior.data_vars) == NAMES
         sampled = summary["site"].to_numpy()[summary["reason"].to_numpy() == 0]
@@ -63,8 +67,9 @@ def test_posterior_is_what_was_drawn_with_chains_and_draws_first(run, tmp_path):
         for i, name in enumerate(NAMES):
             assert posterior[name].dims == ("chain", "draw", "site")
             expected = draws["posterior"].sel(site=sampled).isel(parameter=i)
-            np.testing.assert_array_equal(posterior[name].transpose("site", "chain", "draw"),
-                                          expected)  # fmt: skip
+            np.testing.assert_array_equal(
+                posterior[name].transpose("site", "chain", "draw"), expected
+            )
             assert posterior[name].attrs["units"] == str(summary["unit"].to_numpy()[i])
             assert posterior[name].attrs["prior_upper"] == float(summary["upper"][i])
         assert posterior.attrs["inference_library"] == "proda"
@@ -130,8 +135,11 @@ def test_maps_are_what_ilamb_looks_for(map_file, tmp_path):
     """Names, units, bounds, calendar as its ModelResult and Variable read them."""
     written = write_ilamb(map_file, tmp_path / "MODELS" / "proda-clm5", years=(1990, 1994))
     assert [p.name.split("_")[0] for p in written] == [
-        "cSoil", "cSoilAbove1m", "areacella", "sftlf",
-    ]  # fmt: skip
+        "cSoil",
+        "cSoilAbove1m",
+        "areacella",
+        "sftlf",
+    ]
     with files.open_netcdf(map_file) as source:
         source = source.sortby("lat").load()
     for path in written[:2]:
@@ -165,8 +173,10 @@ def test_cf_attributes_are_complete(map_file, tmp_path):
                 assert file[variable.bounds].shape == (len(variable), 2)
                 assert (file[variable.bounds][:, 0] < variable[:]).all()
             assert file[name].standard_name in (
-                "soil_mass_content_of_carbon", "cell_area", "land_area_fraction",
-            )  # fmt: skip
+                "soil_mass_content_of_carbon",
+                "cell_area",
+                "land_area_fraction",
+            )
             expected = {"areacella": "m2", "sftlf": "%"}.get(name, "kg m-2")
             assert file[name].units == expected
             assert file[name]._FillValue == np.float32(1e20)
@@ -192,11 +202,24 @@ def test_wrong_requests_are_named(map_file, tmp_path):
 
 def test_commands(run, map_file, tmp_path):
     invoke = CliRunner().invoke
-    result = invoke(cli.app, ["export", "posterior", str(run), "-o", str(tmp_path / "p.nc"),
-                              "--site", "s0"])  # fmt: skip
+    result = invoke(
+        cli.app, ["export", "posterior", str(run), "-o", str(tmp_path / "p.nc"), "--site", "s0"]
+    )
     assert result.exit_code == 0, result.output
     assert "posterior" in result.output
-    result = invoke(cli.app, ["export", "maps", str(map_file), "-o", str(tmp_path / "clm5"),
-                              "--first-year", "2000", "--last-year", "2001"])  # fmt: skip
+    result = invoke(
+        cli.app,
+        [
+            "export",
+            "maps",
+            str(map_file),
+            "-o",
+            str(tmp_path / "clm5"),
+            "--first-year",
+            "2000",
+            "--last-year",
+            "2001",
+        ],
+    )
     assert result.exit_code == 0, result.output
     assert len(list((tmp_path / "clm5").glob("*.nc"))) == 4

@@ -39,8 +39,10 @@ def with_unit(name, unit):
     [
         (lambda d: d.drop_vars("n_scalar"), r"lacks n_scalar\. It has: soil_temperature"),
         (lambda d: d.drop_vars(list(d.data_vars)), "It has: no variables"),
-        (put("soil_temperature", (1, 4, 6), np.nan),
-         r"soil_temperature is missing \(NaN\) at site boreal forest, layer 5, month 7"),
+        (
+            put("soil_temperature", (1, 4, 6), np.nan),
+            r"soil_temperature is missing \(NaN\) at site boreal forest, layer 5, month 7",
+        ),
         (put("soil_temperature", (0, 0, 0), 5.0), r"= 5 K at site tundra.*Celsius"),
         (put("w_scalar", (2, 3, 1), 1.2), "w_scalar = 1.2 1 at site temperate forest, layer 4"),
         (put("w_scalar", (2, 3, 1), -0.1), r"expected 0 to 1"),
@@ -61,10 +63,12 @@ def with_unit(name, unit):
         (lambda d: d.assign_coords(month=np.arange(12)), "months are"),
         (lambda d: d.isel(site=[]), "holds no site"),
         (lambda d: d.assign_coords(layer=np.arange(20)), r"layers are \[0, 1"),
-        (lambda d: d.assign_coords(depth=("layer", np.linspace(0.1, 8.0, 20))),
-         "depth of layer 1 is 0.1 m; expected 0.01 m"),
+        (
+            lambda d: d.assign_coords(depth=("layer", np.linspace(0.1, 8.0, 20))),
+            "depth of layer 1 is 0.1 m; expected 0.01 m",
+        ),
     ],
-)  # fmt: skip
+)
 def test_faults_are_named(change, message):
     with pytest.raises(proda.ForcingError, match=message):
         proda.Forcing.from_dataset(faulty(change))

@@ -131,8 +131,9 @@ def test_small_systems_are_solved_with_pivoting():
     right = rng.standard_normal((50, 4, 2))
     np.testing.assert_allclose(
         solve_small(jnp.asarray(matrix), jnp.asarray(right)),
-        np.linalg.solve(matrix, right), rtol=1e-9,
-    )  # fmt: skip
+        np.linalg.solve(matrix, right),
+        rtol=1e-9,
+    )
     nothing = jnp.zeros((1, 3, 3)).at[0, 0, 0].set(2.0)
     np.testing.assert_array_equal(
         solve_small(nothing, jnp.ones((1, 3, 1)) * jnp.array([[4.0], [0.0], [0.0]]))[0, :, 0],

@@ -40,11 +40,15 @@ def refits(model, maps, shares=None):
         data["share_q10"] = (dims, shares)
     return xr.Dataset(
         data,
-        {"kind": ("refit", list(KINDS)), "trained": ("refit", [True] * 4 + [False] * 2),
-         "lat": ("cell", rng.uniform(-50, 70, CELLS)), "lon": ("cell", rng.uniform(0, 360, CELLS)),
-         "land": ("cell", rng.uniform(100.0, 3000.0, CELLS))},
+        {
+            "kind": ("refit", list(KINDS)),
+            "trained": ("refit", [True] * 4 + [False] * 2),
+            "lat": ("cell", rng.uniform(-50, 70, CELLS)),
+            "lon": ("cell", rng.uniform(0, 360, CELLS)),
+            "land": ("cell", rng.uniform(100.0, 3000.0, CELLS)),
+        },
         {"model": model},
-    )  # fmt: skip
+    )
 
 
 def row(table, of, kind=ALL, variable="K"):
@@ -204,8 +208,13 @@ def test_figure_has_every_component_and_the_papers_mark():
     figure = identification_figure(pair_table(one, two), mean_table(one, two))
     axis = figure.axes[0]
     assert [text.get_text().split("\n")[0] for text in axis.get_xticklabels()] == [
-        "carbon to 1 m", "CTE", "K", "XI", "B", "V",
-    ]  # fmt: skip
+        "carbon to 1 m",
+        "CTE",
+        "K",
+        "XI",
+        "B",
+        "V",
+    ]
     heights = {float(line.get_ydata()[0]) for line in axis.lines if line.get_marker() == "D"}
     assert CORRELATIONS["K", "after"] in heights
     assert "correlation" in axis.get_ylabel()

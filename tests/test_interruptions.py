@@ -326,8 +326,11 @@ def test_a_platform_that_is_not_there(platforms):
     command = "from proda.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", command, "column", "--example", "--model", "compas"],
-        env=os.environ | {"JAX_PLATFORMS": platforms}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=os.environ | {"JAX_PLATFORMS": platforms},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode == 0 and platforms == "cuda":
         pytest.skip("this machine has a GPU")
     assert done.returncode == 2, done.stderr

@@ -113,9 +113,15 @@ def test_intervals_of_stocks_hold_whatever_the_correlation_between_layers(share)
     half = site % 2 == 0
     empty = fit_intervals(off, np.zeros(4 * n), 0.5 * (upper + lower), cold[site], SCALE)
     one = fit_stock_intervals(
-        empty, site[half], upper[half], lower[half], observed[half], modelled[half], error[half],
+        empty,
+        site[half],
+        upper[half],
+        lower[half],
+        observed[half],
+        modelled[half],
+        error[half],
         cold,
-    )  # fmt: skip
+    )
     thick = lower - upper
     stock = np.bincount(site, observed * thick)
     mean = np.full(n, modelled[:4] @ thick[:4])

@@ -27,8 +27,9 @@ from proda.learning.targets import targets
 from proda.parameters import Parameter
 from tests.learning_worlds import LOWER, NAMES, UPPER, covariates, posterior, truth
 
-SETTINGS = LearningSettings(hidden=(32,), epochs=60, batch_size=64, members=6, patience=None,
-                            learning_rate=0.01)  # fmt: skip
+SETTINGS = LearningSettings(
+    hidden=(32,), epochs=60, batch_size=64, members=6, patience=None, learning_rate=0.01
+)
 DEFAULT = LOWER + 0.9 * (UPPER - LOWER)
 
 
@@ -40,9 +41,15 @@ def world():
 @pytest.fixture(scope="module")
 def learned(world):
     return learn(
-        world[0], posterior(world[0], 11), SETTINGS, folds=4, fold_members=3,
-        methods=("mean", "nearest_site", "random_forest"), default=DEFAULT, trees=30,
-    )  # fmt: skip
+        world[0],
+        posterior(world[0], 11),
+        SETTINGS,
+        folds=4,
+        fold_members=3,
+        methods=("mean", "nearest_site", "random_forest"),
+        default=DEFAULT,
+        trees=30,
+    )
 
 
 @pytest.fixture(scope="module")

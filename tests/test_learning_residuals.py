@@ -34,9 +34,10 @@ def draws_of(goal, share):
     values = LOWER + share * (UPPER - LOWER)
     dims = ("site", "chain", "draw", "parameter")
     return xr.DataArray(
-        values[::-1], dims=dims,
+        values[::-1],
+        dims=dims,
         coords={"site": goal.sites[::-1].astype(object), "parameter": list(NAMES)},
-    )  # fmt: skip
+    )
 
 
 def correlated(seed):

@@ -56,9 +56,13 @@ def test_study_loss_is_the_papers_formula():
 
 def test_weighted_loss_in_closed_form():
     loss = weighted_loss(
-        jnp.array([[0.5, 0.2]]), jnp.array([[0.3, 9.0]]), jnp.array([[2.0, 0.0]]),
-        jnp.array([0.4, 0.4]), 0.1, jnp.ones(1),
-    )  # fmt: skip
+        jnp.array([[0.5, 0.2]]),
+        jnp.array([[0.3, 9.0]]),
+        jnp.array([[2.0, 0.0]]),
+        jnp.array([0.4, 0.4]),
+        0.1,
+        jnp.ones(1),
+    )
     np.testing.assert_allclose(loss, 2 * 0.2**2 + 0.1 * (0.1**2 + 0.2**2), rtol=1e-6)
 
 
@@ -67,8 +71,12 @@ def test_study_network_is_the_papers():
         jax.random.key(0)
     )
     assert [w.shape for w in network.weights] == [
-        (60, 256), (256, 512), (512, 512), (512, 256), (256, 21)
-    ]  # fmt: skip
+        (60, 256),
+        (256, 512),
+        (512, 512),
+        (512, 256),
+        (256, 21),
+    ]
     assert (network.dropout, network.bounded) == (0.2, False)
     s = study()
     assert (s.batch_size, s.epochs, s.optimizer, s.loss) == (32, 6000, "adadelta", "study")
@@ -150,8 +158,17 @@ def test_checkpoints_of_others_and_damaged_ones_are_refused(tmp_path, monkeypatc
 
 
 def test_early_stopping_keeps_the_best_epoch():
-    result = fitted(LearningSettings(hidden=(32,), epochs=400, batch_size=8, members=2,
-                                     learning_rate=0.02, patience=5, weight_decay=0.0))  # fmt: skip
+    result = fitted(
+        LearningSettings(
+            hidden=(32,),
+            epochs=400,
+            batch_size=8,
+            members=2,
+            learning_rate=0.02,
+            patience=5,
+            weight_decay=0.0,
+        )
+    )
     assert result.history.shape[0] < 400
     for run in range(2):
         losses = result.history[:, run, 1]

@@ -22,9 +22,14 @@ def judged():
     """COMPAS at rough sites, drawn over all of its prior: some have no steady state."""
     upper, lower = np.array([0.0, 0.1, 0.3]), np.array([0.1, 0.3, 0.8])
     profiles = Profiles(
-        np.arange(N).astype(str), np.zeros(N), np.zeros(N), 3 * np.arange(N + 1),
-        np.tile(upper, N), np.tile(lower, N), np.full(3 * N, 20000.0),
-    )  # fmt: skip
+        np.arange(N).astype(str),
+        np.zeros(N),
+        np.zeros(N),
+        3 * np.arange(N + 1),
+        np.tile(upper, N),
+        np.tile(lower, N),
+        np.full(3 * N, 20000.0),
+    )
     model = proda.load_model("compas")
     layers = SiteLayers(model, LogNormal(), "layer_mean", profiles, rough_forcing(2, N))
     sites, likelihood = layers.for_training(), layers.likelihood
@@ -71,9 +76,14 @@ def test_gradient_is_that_of_the_loss_and_is_cut_in_length_only(judged):
 def test_fine_profiles_are_thinned_evenly_for_training_only():
     edges = np.linspace(0.0, 1.0, 101)
     profiles = Profiles(
-        np.array(["a"]), np.zeros(1), np.zeros(1), np.array([0, 100]), edges[:-1], edges[1:],
+        np.array(["a"]),
+        np.zeros(1),
+        np.zeros(1),
+        np.array([0, 100]),
+        edges[:-1],
+        edges[1:],
         np.linspace(3e4, 1e4, 100),
-    )  # fmt: skip
+    )
     columns = proda.Forcing.from_dataset(proda.example_columns()).select([2])
     layers = SiteLayers(proda.load_model("clm5"), LogNormal(), "layer_mean", profiles, columns)
     site = layers.for_training()

@@ -34,9 +34,12 @@ def site(tmp_path_factory) -> Path:
     nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
-        cwd=ROOT, env={**os.environ, **nowhere, "NO_MKDOCS_2_WARNING": "1"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, **nowhere, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -53,8 +56,9 @@ def test_equations_are_drawn_and_none_is_left_as_it_was_typed(site):
     assert theory.count("<math") > 150
     assert theory.count('display="block"') > 30
     for page in site.rglob("*.html"):
-        text = re.sub(r"<math.*?</math>|<(script|code|pre).*?</\1>", "", page.read_text(),
-                      flags=re.DOTALL)  # fmt: skip
+        text = re.sub(
+            r"<math.*?</math>|<(script|code|pre).*?</\1>", "", page.read_text(), flags=re.DOTALL
+        )
         assert "$$" not in text, page
         assert not re.search(r"\\(frac|tau|xi|sum)\b", text), page
 
@@ -68,8 +72,9 @@ def test_every_page_is_in_the_contents():
 
 
 def named() -> list[str]:
-    text = "".join((DOCS / f"{page}.md").read_text()
-                   for page in ("paper_to_code", "differences", "export"))  # fmt: skip
+    text = "".join(
+        (DOCS / f"{page}.md").read_text() for page in ("paper_to_code", "differences", "export")
+    )
     return sorted(set(re.findall(r"`(proda\.[\w.]+)`", text)))
 
 
@@ -127,8 +132,18 @@ def test_the_first_run_runs_as_it_is_written(tmp_path, monkeypatch, capsys):
                 result = CliRunner().invoke(app, words)
                 assert result.exit_code == 0, (line, result.output, result.exception)
                 ran.append(words[0])
-    assert ran == ["models", "column", "profiles", "assimilate", "diagnose", *["export"] * 3,
-                   "models", "models", "assimilate", "diagnose"]  # fmt: skip
+    assert ran == [
+        "models",
+        "column",
+        "profiles",
+        "assimilate",
+        "diagnose",
+        *["export"] * 3,
+        "models",
+        "models",
+        "assimilate",
+        "diagnose",
+    ]
     assert Path("figures/profiles.png").stat().st_size > 1000
     assert Path("some.nc").is_file()
     told = re.findall(r"^(\w+): (\d+) parameters, RMSE ([\d.]+) kg", capsys.readouterr().out, re.M)

@@ -54,8 +54,11 @@ def world(tmp_path_factory):
             files.write_netcdf(dataset, folder / name / f"{kind}.nc")
         summary = made_summary("clm5", np.linspace(-1.0, k, 45)).assign_attrs(model=name)
         files.write_netcdf(summary, folder / name / "assimilation" / "summary.nc")
-        given[name] = ModelFiles(folder / name / "maps.nc", folder / name / "default.nc",
-                                 folder / name / "assimilation" / "summary.nc")  # fmt: skip
+        given[name] = ModelFiles(
+            folder / name / "maps.nc",
+            folder / name / "default.nc",
+            folder / name / "assimilation" / "summary.nc",
+        )
     return given, compare_models(given, folder / "comparison")
 
 
@@ -85,9 +88,11 @@ def test_models_agree_more_after_than_before(world):
 
 def test_spread_and_error_of_the_agreement_by_hand():
     pairs = {("a", "b"): (0.0, 0.4), ("a", "c"): (0.2, 0.8), ("b", "c"): (0.4, 0.3)}
-    rows = [{"first": a, "second": b, "state": state, "variable": "K", "r": r, "n_effective": 9.0}
-            for (a, b), both in pairs.items()
-            for state, r in zip(("before", "end to end"), both, strict=True)]  # fmt: skip
+    rows = [
+        {"first": a, "second": b, "state": state, "variable": "K", "r": r, "n_effective": 9.0}
+        for (a, b), both in pairs.items()
+        for state, r in zip(("before", "end to end"), both, strict=True)
+    ]
     found = agreement_table(pd.DataFrame(rows)).set_index("state").loc["end to end"]
     assert found["models"] == 3
     assert found["mean_r"] == pytest.approx(0.5)
@@ -129,8 +134,9 @@ def test_microbes_stand_beside_what_was_measured(world):
     table = world[1].tables["microbes"]
     assert list(table["model"].unique()) == ["mimics", MEASURED]
     top = table[table["depth"] == "0-15 cm"].set_index("state")["median"]
-    np.testing.assert_allclose(top[["before", "after", "measured"]],
-                               [0.3, 0.02, MICROBES_MEASURED[0]])  # fmt: skip
+    np.testing.assert_allclose(
+        top[["before", "after", "measured"]], [0.3, 0.02, MICROBES_MEASURED[0]]
+    )
     whole = table[table["depth"] == "whole column"].set_index("state")
     np.testing.assert_allclose(whole["share_of_all_carbon"], [0.3, 0.02])
     without = {"clm5": world[1].models["clm5"]}
@@ -167,9 +173,17 @@ def test_microbes_are_counted_in_the_topsoil_and_in_all_of_it(examples, name):
 def test_figures_of_three_models(world):
     makers = figures(world[1])
     assert set(makers) == {
-        "agreement", "agreement_before", "agreement_after", "carbon_before", "carbon_after",
-        "components_before", "components_after", "microbes", "evidence", "zonal",
-    }  # fmt: skip
+        "agreement",
+        "agreement_before",
+        "agreement_after",
+        "carbon_before",
+        "carbon_after",
+        "components_before",
+        "components_after",
+        "microbes",
+        "evidence",
+        "zonal",
+    }
     texts = {}
     for name, make in makers.items():
         figure = make()
@@ -217,9 +231,12 @@ def test_the_report_of_three_models_speaks_of_three(world, tmp_path):
     assert "By log evidence (45 sites that all models share), ROTHC is best" in answer
     assert "of CLM5 and MIMICS correlate" not in answer  # pairs stand in the tables
     for words in (
-        "Agreement of all models", "Stacking weights of the models", "Xu, Thornton and Post 2013",
-        "All models: carbon, its depths, components", "Living microbes, share of soil carbon",
-    ):  # fmt: skip
+        "Agreement of all models",
+        "Stacking weights of the models",
+        "Xu, Thornton and Post 2013",
+        "All models: carbon, its depths, components",
+        "Living microbes, share of soil carbon",
+    ):
         assert words in text
     assert "the two models" not in text
     # The paper's own findings are about two; nothing else of the page is.

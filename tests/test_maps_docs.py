@@ -18,9 +18,11 @@ def test_page_runs(tmp_path, monkeypatch):
     grid = grid.assign_coords(litter=["CWD", "ML", "CL", "LL"])
     files.write_zarr(grid.unify_chunks(), "forcing.zarr")
     stock = 5.0 + 10.0 * np.random.default_rng(0).random(grid["status"].shape)
-    reference = grid[["status"]].load().assign(
-        soc_0_100_hwsd2=(("lat", "lon"), stock, {"units": "kgC m-2"})
-    )  # fmt: skip
+    reference = (
+        grid[["status"]]
+        .load()
+        .assign(soc_0_100_hwsd2=(("lat", "lon"), stock, {"units": "kgC m-2"}))
+    )
     files.write_netcdf(reference, "reference.nc")
     page = (HERE.parent / "docs" / "maps.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)

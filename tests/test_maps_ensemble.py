@@ -50,6 +50,5 @@ def test_one_member_has_no_spread():
 
 
 def test_a_cell_takes_its_most_frequent_reason_only_without_any_answer():
-    reason = np.array([[0, 1, 1, 2, NO_PARAMETERS], [1, 1, 2, 1, NO_PARAMETERS],
-                       [1, 0, 2, 3, 1]])  # fmt: skip
+    reason = np.array([[0, 1, 1, 2, NO_PARAMETERS], [1, 1, 2, 1, NO_PARAMETERS], [1, 0, 2, 3, 1]])
     np.testing.assert_array_equal(most_common(reason), [0, 0, 2, 1, NO_PARAMETERS])

@@ -64,8 +64,9 @@ def test_spread_is_a_second_panel(dataset):
         map_figure(dataset.drop_vars("K_sd"), "K", spread=True)
 
 
-@pytest.mark.parametrize(("name", "words"), [("nothing", "no variable nothing"),
-                                             ("soc", "not on .lat, lon. alone")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "words"), [("nothing", "no variable nothing"), ("soc", "not on .lat, lon. alone")]
+)
 def test_what_cannot_be_drawn_is_said(dataset, name, words):
     with pytest.raises(MapError, match=words):
         map_figure(dataset, name)
@@ -114,9 +115,11 @@ def test_scatter_gives_r2_bias_and_what_it_leaves_out():
 def test_fine_grids_are_thinned(dataset):
     n = 3000
     wide = xr.Dataset(
-        {name: dataset[name].isel(lon=np.arange(n) % dataset.sizes["lon"])
-         for name in ("cSoil", "reason", "land_fraction", "cell_area")}
-    ).assign_coords(lon=np.linspace(-180, 180, n, endpoint=False))  # fmt: skip
+        {
+            name: dataset[name].isel(lon=np.arange(n) % dataset.sizes["lon"])
+            for name in ("cSoil", "reason", "land_fraction", "cell_area")
+        }
+    ).assign_coords(lon=np.linspace(-180, 180, n, endpoint=False))
     wide["member_carbon"], wide["member_area"] = dataset["member_carbon"], dataset["member_area"]
     wide.attrs = dataset.attrs
     figure = map_figure(wide, "cSoil")

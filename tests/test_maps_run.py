@@ -72,8 +72,9 @@ def test_mean_and_spread_are_those_of_the_members_run_one_by_one(made):
     for name, values in direct.items():
         for i in range(len(cells)):
             one = values[feasible[:, i], i]
-            found = {end: at_cells(dataset, cells, name + end)[i]
-                     for end in ("", "_sd", "_q05", "_q95")}  # fmt: skip
+            found = {
+                end: at_cells(dataset, cells, name + end)[i] for end in ("", "_sd", "_q05", "_q95")
+            }
             if n[i] == 0:
                 assert np.isnan(list(found.values())).all(), (name, i)
                 continue
@@ -209,8 +210,15 @@ def test_interrupted_run_goes_on_and_ends_in_the_same_bits(tmp_path):
     write_map(model, grid, predict, tmp_path / "whole.nc", chunk=6)
     broken = tmp_path / "broken.nc"
     with pytest.raises(StoppedError):
-        write_map(model, grid, predict, broken, chunk=6, progress=stop_after(12),
-                  settings={"seeds": (1, 2)})  # fmt: skip
+        write_map(
+            model,
+            grid,
+            predict,
+            broken,
+            chunk=6,
+            progress=stop_after(12),
+            settings={"seeds": (1, 2)},
+        )
     assert not broken.exists()
     before = len(predict.calls)
     seen = []
@@ -307,8 +315,9 @@ def test_cells_without_parameters_are_counted_not_filled(tmp_path):
         names = [row.name for row in model.rows]
         np.testing.assert_allclose(
             at_cells(dataset, cells, "param_tau_mic")[6],
-            known[:, names.index("tau_mic")].mean(), rtol=1e-6,
-        )  # fmt: skip
+            known[:, names.index("tau_mic")].mean(),
+            rtol=1e-6,
+        )
         np.testing.assert_array_equal(at_cells(dataset, cells, "outside_training"), outside)
 
 
@@ -371,8 +380,9 @@ def test_one_set_of_parameters_everywhere(tmp_path):
 
 def test_b_by_plant_functional_type():
     types = np.array(["crop", "grass", "crop"])
-    np.testing.assert_array_equal(b_by_type(types, {"crop": 0.96, "grass": 0.94}),
-                                  [0.96, 0.94, 0.96])  # fmt: skip
+    np.testing.assert_array_equal(
+        b_by_type(types, {"crop": 0.96, "grass": 0.94}), [0.96, 0.94, 0.96]
+    )
     np.testing.assert_array_equal(b_by_type(np.array([3, 1]), {1: 0.9, 3: 0.95}), [0.95, 0.9])
     with pytest.raises(ParameterError, match=r"no plant functional type crop \(2 cells\)"):
         b_by_type(types, {"grass": 0.94})

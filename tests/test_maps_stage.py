@@ -49,9 +49,11 @@ def made(tmp_path_factory):
     save_ensemble(learned.ensemble, folder / "network")
     files.write_netcdf(posterior, folder / "kept.nc")
     map_network(
-        folder / "forcing.zarr", folder / "map.nc", network=folder / "network",
+        folder / "forcing.zarr",
+        folder / "map.nc",
+        network=folder / "network",
         covariates=world.covariates,
-    )  # fmt: skip
+    )
     return world, folder
 
 
@@ -60,8 +62,10 @@ def posteriors(world, folder):
     model = proda.load_model("clm5")
     profiles = pd.read_parquet(world.profiles / "profiles.parquet").iloc[:SITES]
     with open_map(world.truth("clm5")) as truth:
-        at = {"lat": xr.DataArray(profiles["lat"], dims="site"),
-              "lon": xr.DataArray(profiles["lon"], dims="site")}  # fmt: skip
+        at = {
+            "lat": xr.DataArray(profiles["lat"], dims="site"),
+            "lon": xr.DataArray(profiles["lon"], dims="site"),
+        }
         near = truth.sel(at, method="nearest")
         true = np.stack([near[f"param_{row.name}"] for row in model.rows], axis=1)
     lower, upper = (np.array([getattr(r, n) for r in model.rows]) for n in ("lower", "upper"))
@@ -69,15 +73,20 @@ def posteriors(world, folder):
     mean = np.clip((true - lower) / (upper - lower) + noise, 0.02, 0.98)
     dims = ("site", "parameter")
     return xr.Dataset(
-        {"posterior_mean": (dims, lower + mean * (upper - lower)),
-         "posterior_sd": (dims, np.broadcast_to(0.05 * (upper - lower), true.shape))},
-        {"site": profiles["profile_id"].to_numpy(object),
-         "latitude": ("site", profiles["lat"].to_numpy()),
-         "longitude": ("site", profiles["lon"].to_numpy()),
-         "parameter": [row.name for row in model.rows],
-         "lower": ("parameter", lower), "upper": ("parameter", upper)},
+        {
+            "posterior_mean": (dims, lower + mean * (upper - lower)),
+            "posterior_sd": (dims, np.broadcast_to(0.05 * (upper - lower), true.shape)),
+        },
+        {
+            "site": profiles["profile_id"].to_numpy(object),
+            "latitude": ("site", profiles["lat"].to_numpy()),
+            "longitude": ("site", profiles["lon"].to_numpy()),
+            "parameter": [row.name for row in model.rows],
+            "lower": ("parameter", lower),
+            "upper": ("parameter", upper),
+        },
         {"model": "clm5", "variant": "default"},
-    )  # fmt: skip
+    )
 
 
 def run(*words):
@@ -109,12 +118,19 @@ def test_residuals_beside_the_network_make_joint_draws(made, tmp_path):
     networks = load_ensemble(folder / "network")
     residual = np.random.default_rng(0).standard_normal((4, len(networks.parameters)))
     write_residuals(
-        xr.Dataset({"residual": (("member", "parameter"), residual)},
-                   {"parameter": list(networks.parameters)},
-                   {"model": "clm5", "variant": "default"}), tmp_path / "network",
-    )  # fmt: skip
-    map_network(folder / "forcing.zarr", tmp_path / "map.nc", network=tmp_path / "network",
-                covariates=world.covariates)  # fmt: skip
+        xr.Dataset(
+            {"residual": (("member", "parameter"), residual)},
+            {"parameter": list(networks.parameters)},
+            {"model": "clm5", "variant": "default"},
+        ),
+        tmp_path / "network",
+    )
+    map_network(
+        folder / "forcing.zarr",
+        tmp_path / "map.nc",
+        network=tmp_path / "network",
+        covariates=world.covariates,
+    )
     grid = open_covariates(world.covariates)
     with open_map(tmp_path / "map.nc") as found:
         assert found.sizes["realization"] == 4
@@ -168,8 +184,12 @@ def test_cells_without_covariates_are_counted_never_filled_silently(made, tmp_pa
     grid["ph"] = grid["ph"] * np.nan
     files.write_netcdf(grid, tmp_path / "none.nc")
     with pytest.raises(MapError, match=r"None of .* land cells has all covariates.*ph"):
-        map_network(folder / "forcing.zarr", tmp_path / "x.nc", network=folder / "network",
-                    covariates=tmp_path / "none.nc")  # fmt: skip
+        map_network(
+            folder / "forcing.zarr",
+            tmp_path / "x.nc",
+            network=folder / "network",
+            covariates=tmp_path / "none.nc",
+        )
 
 
 def test_covariates_of_another_grid_or_lacking_variables_are_refused(made, tmp_path):
@@ -188,11 +208,13 @@ def test_covariates_of_another_grid_or_lacking_variables_are_refused(made, tmp_p
         with pytest.raises(error, match=words):
             map_network(*common, network=folder / "network", covariates=tmp_path / name)
     with pytest.raises(LearningError, match="for the model clm5, not compas"):
-        map_network(*common, network=folder / "network", covariates=world.covariates,
-                    model="compas")  # fmt: skip
+        map_network(
+            *common, network=folder / "network", covariates=world.covariates, model="compas"
+        )
     with pytest.raises(LearningError, match="for the variant default, not published"):
-        map_network(*common, network=folder / "network", covariates=world.covariates,
-                    variant="published")  # fmt: skip
+        map_network(
+            *common, network=folder / "network", covariates=world.covariates, variant="published"
+        )
     assert not (tmp_path / "x.nc").exists()
 
 
@@ -201,9 +223,11 @@ def test_members_outside_the_bounds_have_no_answer(made):
     world, folder = made
     bounded = load_ensemble(folder / "network")
     networks = dataclasses.replace(
-        bounded, networks=dataclasses.replace(bounded.networks, bounded=False), calibration=None,
+        bounded,
+        networks=dataclasses.replace(bounded.networks, bounded=False),
+        calibration=None,
         settings=study(),
-    )  # fmt: skip
+    )
     cells = land_cells(files.open_dataset(folder / "forcing.zarr"))
     known = cell_covariates(open_covariates(world.covariates), cells, networks)
     which = np.arange(len(cells))
@@ -226,8 +250,7 @@ def test_default_and_mean_maps(made, tmp_path):
     names = str(grid["biome"].attrs["flag_meanings"]).split()
     pd.DataFrame({"type": names, "b": 0.95}).to_csv(tmp_path / "b.csv", index=False)
     types = {"plant_types": tmp_path / "types.nc", "plant_type_variable": "biome"}
-    map_default(store, tmp_path / "types_map.nc", model="clm5", **types,
-                b_table=tmp_path / "b.csv")  # fmt: skip
+    map_default(store, tmp_path / "types_map.nc", model="clm5", **types, b_table=tmp_path / "b.csv")
     plain, by_type = (open_map(tmp_path / n).load() for n in ("plain.nc", "types_map.nc"))
     np.testing.assert_array_equal(plain["cSoil"], by_type["cSoil"])
     pd.DataFrame({"type": names[1:], "b": 0.95}).to_csv(tmp_path / "few.csv", index=False)

@@ -39,16 +39,21 @@ def tiny_map() -> xr.Dataset:
             "member_carbon": (("realization", "lat", "stock"), both[..., None]),
             "member_area": (("realization", "lat"), np.stack([area, area * [1, 1, 1, 0]])),
         },
-        coords=axes, attrs={"model": "clm5"},
-    )  # fmt: skip
+        coords=axes,
+        attrs={"model": "clm5"},
+    )
 
 
 def test_totals_by_hand():
     table = totals(tiny_map())
     # 60 N: 8 x 10 + 4 x 5 = 100; 30 N: 40 + 20 = 60; 0: 6 x 15 + 3 x 30 = 180; 30 S: 100
-    for zone, first, second in (("globe", 440, 680), ("boreal", 100, 200),
-                                ("northern temperate", 60, 120), ("tropics", 180, 360),
-                                ("southern temperate", 100, 0)):  # fmt: skip
+    for zone, first, second in (
+        ("globe", 440, 680),
+        ("boreal", 100, 200),
+        ("northern temperate", 60, 120),
+        ("tropics", 180, 360),
+        ("southern temperate", 100, 0),
+    ):
         row = table.loc[(zone, "cSoil")]
         np.testing.assert_allclose(row["mean"], (first + second) / 2 * 1e-6)
         np.testing.assert_allclose(row["sd"], abs(first - second) / np.sqrt(2) * 1e-6)
@@ -94,8 +99,10 @@ def test_profile_of_the_members():
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.integers(-9, 9), st.integers(1, 5)), min_size=1, max_size=12),
-       st.floats(0.01, 1.0))  # fmt: skip
+@given(
+    st.lists(st.tuples(st.integers(-9, 9), st.integers(1, 5)), min_size=1, max_size=12),
+    st.floats(0.01, 1.0),
+)
 def test_weighted_quantile_is_that_of_repeated_values(pairs, q):
     values, weights = (np.array(x, float) for x in zip(*pairs, strict=True))
     repeated = np.repeat(values, weights.astype(int))
@@ -176,14 +183,16 @@ def test_totals_of_the_reference_maps_are_those_their_makers_state(real_data):
         dataset = opened.load()
     mask = dataset["land_mask"] == 1
     found = {}
-    for name, share in (("soc_model_mimics", "land_fraction"), ("soc_0_100_hwsd2", "soil_fraction"),
-                        ("soc_0_30_whrc_2010", "whrc_valid_fraction")):  # fmt: skip
+    for name, share in (
+        ("soc_model_mimics", "land_fraction"),
+        ("soc_0_100_hwsd2", "soil_fraction"),
+        ("soc_0_30_whrc_2010", "whrc_valid_fraction"),
+    ):
         area = (dataset["cell_area"] * dataset[share]).astype(float).where(mask, 0.0)
         table = compare(dataset[name], dataset[name], area)
         found[name] = table.loc["globe", "total"]
         assert table.loc["globe", "r_log"] == pytest.approx(1.0)
-    stated = {"soc_model_mimics": 1050.33, "soc_0_100_hwsd2": 1371.75,
-              "soc_0_30_whrc_2010": 852.81}  # fmt: skip
+    stated = {"soc_model_mimics": 1050.33, "soc_0_100_hwsd2": 1371.75, "soc_0_30_whrc_2010": 852.81}
     pd.testing.assert_series_equal(pd.Series(found), pd.Series(stated), rtol=2e-4)
 
 

@@ -138,8 +138,9 @@ def test_evidence_of_known_log_densities():
     above = THREE["mimics"] > 0
     np.testing.assert_allclose(whole["share_preferred"], [1 - above.mean(), above.mean(), 0.0])
     behind = np.where(above, THREE["mimics"], 0.0).mean()
-    np.testing.assert_allclose(whole["behind_best_of_site"],
-                               [-behind, 1.0 - behind, -2.0 - behind], atol=1e-9)  # fmt: skip
+    np.testing.assert_allclose(
+        whole["behind_best_of_site"], [-behind, 1.0 - behind, -2.0 - behind], atol=1e-9
+    )
     # Two chains, 0.2 apart: the mean of one site has the variance 0.02 / 2.
     np.testing.assert_allclose(whole["sampling_error"], np.sqrt(60 * 0.01), rtol=1e-9)
     assert whole.loc["mimics", "standard_error"] == 0.0
@@ -160,11 +161,13 @@ def test_only_sites_that_pass_for_every_model_count():
     kept = {name: np.arange(60) % 3 != k for k, name in enumerate(THREE)}
     models = opened(kept={**kept, "rothc": np.ones(60, bool)})
     models["rothc"] = OpenedModel(
-        "rothc", {}, models["rothc"].summary.assign(
+        "rothc",
+        {},
+        models["rothc"].summary.assign(
             reason=("site", np.where(np.arange(60) < 6, 1, 0).astype(np.int8)),
             n_layers=("site", np.where(np.arange(60) == 59, 5, 4)),
         ),
-    )  # fmt: skip
+    )
     scores = site_scores(models, None).scores[0]
     expected = [f"s{i}" for i in range(6, 59) if i % 3 == 2]
     assert scores.site.tolist() == expected
@@ -177,8 +180,9 @@ def test_only_sites_that_pass_for_every_model_count():
 def test_models_that_cannot_be_compared_say_why():
     models = opened()
     settings = AssimilationSettings(model="clm5", error_sd=0.5).model_dump_json()
-    models["rothc"] = OpenedModel("rothc", {}, models["rothc"].summary.assign_attrs(
-        settings=settings))  # fmt: skip
+    models["rothc"] = OpenedModel(
+        "rothc", {}, models["rothc"].summary.assign_attrs(settings=settings)
+    )
     models["third"] = OpenedModel("third", {})
     table = evidence_table(site_scores(models, None))
     told = table[table["measure"] == LOG_EVIDENCE].set_index("model")
@@ -245,19 +249,32 @@ def made_network(folder: Path, model: str, error: float, places=True, shift=0.0)
     rng = np.random.default_rng([7, len(model)])
     site = np.repeat([f"p{i}" for i in range(40)], 2)
     observed = np.tile([20.0, 5.0], 40)
-    table = pd.DataFrame({
-        "site": site, "upper": np.tile([0.0, 0.3], 40), "lower": np.tile([0.3, 0.6], 40),
-        "fold": np.repeat(np.arange(40) % 2, 2), "used": True, "observed": observed + shift,
-        "network": observed * np.exp(error * rng.standard_normal(80)),
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "site": site,
+            "upper": np.tile([0.0, 0.3], 40),
+            "lower": np.tile([0.3, 0.6], 40),
+            "fold": np.repeat(np.arange(40) % 2, 2),
+            "used": True,
+            "observed": observed + shift,
+            "network": observed * np.exp(error * rng.standard_normal(80)),
+        }
+    )
     if places:
         table["latitude"] = np.repeat(np.linspace(-60.0, 70.0, 40), 2)
         table["longitude"] = np.repeat(np.linspace(-170.0, 170.0, 40), 2)
     table.loc[table["site"] == "p3", "network"] = np.nan if model == "rothc" else 1.0
     table.to_parquet(folder / "held_out.parquet", index=False)
-    rows = [f"{method},{by},{group},{r2},0.5,80,40" for by, group in (("all", "all"),
-            ("zone", "tropics")) for method, r2 in (("network", 1.0 - error), ("constant", 0.1),
-            ("boosting", 0.3), ("ceiling", 0.6))]  # fmt: skip
+    rows = [
+        f"{method},{by},{group},{r2},0.5,80,40"
+        for by, group in (("all", "all"), ("zone", "tropics"))
+        for method, r2 in (
+            ("network", 1.0 - error),
+            ("constant", 0.1),
+            ("boosting", 0.3),
+            ("ceiling", 0.6),
+        )
+    ]
     head = "method,by,group,log_r2,rmse_log,layers,sites\n"
     (folder / "skill_carbon.csv").write_text(head + "\n".join(rows) + "\n")
     (folder / "network.json").write_text(json.dumps({"model": model}))
@@ -267,8 +284,10 @@ def made_network(folder: Path, model: str, error: float, places=True, shift=0.0)
 
 @pytest.fixture
 def networks(tmp_path):
-    return {name: made_network(tmp_path / name, name, error)
-            for name, error in (("clm5", 0.3), ("mimics", 0.6), ("rothc", 0.9))}  # fmt: skip
+    return {
+        name: made_network(tmp_path / name, name, error)
+        for name, error in (("clm5", 0.3), ("mimics", 0.6), ("rothc", 0.9))
+    }
 
 
 def with_networks(folders):
@@ -314,8 +333,9 @@ def test_networks_of_other_profiles_are_refused(networks, tmp_path):
     (plain / "held_out.parquet").unlink()
     told = left_out_choice(with_networks({"clm5": networks["clm5"], "corpse": plain}), None)
     assert told.scores == ()
-    assert "corpse was trained without folds" in told.reasons[left_out_measure(END_TO_END),
-                                                              "corpse"]  # fmt: skip
+    assert (
+        "corpse was trained without folds" in told.reasons[left_out_measure(END_TO_END), "corpse"]
+    )
 
 
 def test_layers_of_networks_from_posteriors(tmp_path):
@@ -324,14 +344,19 @@ def test_layers_of_networks_from_posteriors(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         held = xr.Dataset(
-            {"row_site": ("row", np.repeat(["a", "b", "c"], 4)),
-             "row_upper": ("row", np.tile([0.0, 0.2, 0.4, 0.6], 3)),
-             "row_lower": ("row", np.tile([0.2, 0.4, 0.6, 0.8], 3)),
-             "row_used": ("row", np.ones(12, bool)), "row_observed": ("row", np.full(12, 10.0)),
-             "row_modelled": (("carbon_method", "row"),
-                              np.stack([np.full(12, 1.0), np.full(12, 10.0 * factor)]))},
+            {
+                "row_site": ("row", np.repeat(["a", "b", "c"], 4)),
+                "row_upper": ("row", np.tile([0.0, 0.2, 0.4, 0.6], 3)),
+                "row_lower": ("row", np.tile([0.2, 0.4, 0.6, 0.8], 3)),
+                "row_used": ("row", np.ones(12, bool)),
+                "row_observed": ("row", np.full(12, 10.0)),
+                "row_modelled": (
+                    ("carbon_method", "row"),
+                    np.stack([np.full(12, 1.0), np.full(12, 10.0 * factor)]),
+                ),
+            },
             coords={"carbon_method": ["network", "network_members"]},
-        )  # fmt: skip
+        )
         files.write_netcdf(held, folder / "held_out.nc")
         folders[name] = OpenedModel(name, {}, networks={"after": folder})
     table = evidence_table(left_out_choice(folders, None))
@@ -350,18 +375,20 @@ def test_evidence_needs_no_map(networks, tmp_path):
             rank_rhat=(("site", "parameter"), np.ones((n, d))),
             ess_bulk=(("site", "parameter"), np.full((n, d), 900.0)),
             ess_tail=(("site", "parameter"), np.full((n, d), 900.0)),
-            acceptance=(("site", "chain"), np.full((n, 2), 0.3)), rmse=("site", np.ones(n)),
+            acceptance=(("site", "chain"), np.full((n, 2), 0.3)),
+            rmse=("site", np.ones(n)),
             nash_sutcliffe=("site", np.where(np.arange(n) < 10, -1.0, 0.8)),
             posterior_sd=(("site", "parameter"), np.ones((n, d))),
             row_quantile=(("quantile", "row"), np.ones((2, summary.sizes["row"]))),
-        )  # fmt: skip
+        )
         files.write_netcdf(summary, folder / "summary.nc")
         runs += [str(folder), str(networks[name])]
     out = tmp_path / "evidence"
     result = CliRunner().invoke(
-        app, ["evidence", *runs, f"third={networks['rothc']}", "-o", str(out), "--plots", str(out)],
+        app,
+        ["evidence", *runs, f"third={networks['rothc']}", "-o", str(out), "--plots", str(out)],
         catch_exceptions=False,
-    )  # fmt: skip
+    )
     assert result.exit_code == 0
     assert "log evidence, all sites" in result.stdout
     assert "third" in result.stdout
@@ -369,8 +396,12 @@ def test_evidence_needs_no_map(networks, tmp_path):
     judged = table[(table["measure"] == LOG_EVIDENCE) & (table["zone"] == "all")]
     # Sites with an NSE below 0 do not pass the default limits.
     assert judged.set_index("model")["sites"].to_dict() == {"clm5": 50, "mimics": 50, "third": 0}
-    assert {p.name for p in out.iterdir()} == {"evidence.csv", "stacking.csv",
-                                               "skill_left_out.csv", "evidence.png"}  # fmt: skip
+    assert {p.name for p in out.iterdir()} == {
+        "evidence.csv",
+        "stacking.csv",
+        "skill_left_out.csv",
+        "evidence.png",
+    }
     with pytest.raises(ComparisonError, match="Two assimilations of clm5 were given"):
         open_choice([runs[0], runs[0]])
     with pytest.raises(ComparisonError, match="hold results of 1 models"):
@@ -386,8 +417,10 @@ def test_evidence_needs_no_map(networks, tmp_path):
 
 def test_the_figure_says_who_is_first(networks):
     models = opened()
-    models = {n: OpenedModel(n, {}, m.summary, networks={END_TO_END: networks[n]})
-              for n, m in models.items()}  # fmt: skip
+    models = {
+        n: OpenedModel(n, {}, m.summary, networks={END_TO_END: networks[n]})
+        for n, m in models.items()
+    }
     tables = choice_tables(models, None)
     figure = evidence_figure(tables["evidence"], tables["stacking"])
     title = figure.get_suptitle()

@@ -10,8 +10,14 @@ from proda.models.registry import MODELS
 def test_the_flows_of_clm5_are_those_of_the_paper():
     found = set(flows(proda.load_model("clm5")))
     assert {f.receiver for f in found if f.donor == "plants"} == {"CWD", "ML", "CL", "LL"}
-    assert {f.donor for f in found if f.receiver == "CO2"} == {"ML", "CL", "LL", "aSOC", "sSOC",
-                                                                "pSOC"}  # fmt: skip
+    assert {f.donor for f in found if f.receiver == "CO2"} == {
+        "ML",
+        "CL",
+        "LL",
+        "aSOC",
+        "sSOC",
+        "pSOC",
+    }
     assert Flow("sSOC", "aSOC") in found
     assert Flow("LL", "aSOC") not in found
     assert len(found) == 4 + 10 + 6

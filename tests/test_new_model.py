@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import proda
 from proda.column.environment import climate_modifier, environment
 from proda.column.tridiagonal import ChainRates, solve_chains
+from proda.errors import ParameterError
 from proda.models.model import SoilModel, SteadyState, Transfers
-from proda.parameters import Parameter, fraction
+from proda.parameters import parameter_rows
 
 
 class OnePool(SoilModel):
@@ -21,13 +23,16 @@ class OnePool(SoilModel):
     pools = ("CWD", "ML", "CL", "LL", "SOC")
     soil_pools = ("SOC",)
     transported = ("SOC",)
-    rows = (
-        Parameter("tau", r"\tau", "yr", 1.0, 100.0, 20.0, "K", "turnover of soil carbon"),
-        fraction("kept", "f", 0.1, 0.9, 0.5, "A", "litter that becomes soil carbon", "a test"),
-        Parameter("q10", "Q_{10}", "1", 1.2, 3.0, 2.0, "xi", "temperature sensitivity"),
-        Parameter("cryo", "D_c", "m2 yr-1", 3e-5, 16e-4, 5e-4, "V", "cryoturbation"),
-        Parameter("diffus", "D_b", "m2 yr-1", 3e-5, 5e-4, 1e-4, "V", "bioturbation"),
-        fraction("b", "b", 0.5, 0.9999, 0.9, "B", "depth profile of the input", "a test"),
+    rows = parameter_rows(
+        "a test",
+        r"""
+        tau    | \tau   | yr      | 1.0 100.0  | 20.0 | K  |        | turnover of soil carbon
+        kept   | f      | 1       | 0.1 0.9    | 0.5  | A  | [0, 1] | litter that becomes carbon
+        q10    | Q_{10} | 1       | 1.2 3.0    | 2.0  | xi |        | temperature sensitivity
+        cryo   | D_c    | m2 yr-1 | 3e-5 16e-4 | 5e-4 | V  |        | cryoturbation
+        diffus | D_b    | m2 yr-1 | 3e-5 5e-4  | 1e-4 | V  |        | bioturbation
+        b      | b      | 1       | 0.5 0.9999 | 0.9  | B  | (0, 1) | depth profile of the input
+        """,
     )
     variants = ("default",)
 
@@ -69,3 +74,18 @@ def test_it_is_simulated_decomposed_and_run_forward(examples):
     run = proda.integrate(model, values, examples, 4, steady)
     np.testing.assert_allclose(run["soil_carbon"].isel(time=-1), steady["soil_carbon"], rtol=1e-8)
     assert len(model.parameters) == 6
+
+
+def test_a_row_of_a_parameter_table_needs_its_cells_and_says_which_row_does_not_have_them():
+    row = r"chi | \chi | 1 | 0.2 5e-1 | nan | A | (0.1, 0.9) layered | share | Author 2001"
+    (read,) = parameter_rows("elsewhere", row)
+    assert (read.lower, read.upper, read.physical_lower, read.physical_upper) == (
+        0.2,
+        0.5,
+        0.1,
+        0.9,
+    )
+    assert (read.layered, read.inside, read.source) == (True, True, "Author 2001")
+    for wrong in ("0.2 5e-1", "nan", "A ", "(0.1, 0.9)", "| share | Author 2001"):
+        with pytest.raises(ParameterError, match=r"row 'chi .*cannot be read"):
+            parameter_rows("elsewhere", row.replace(wrong, "?"))

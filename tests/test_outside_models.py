@@ -49,10 +49,14 @@ def test_a_model_in_a_file_is_one_like_others_and_outputs_say_where_it_came_from
     assert steady.attrs[SOURCE] == f"{file}:TwoPool"
     assert steady.attrs[CHECKSUM] == sha(file)
     assert type(load_recorded(steady.attrs, "steady")) is type(model)
-    assert SOURCE not in proda.steady_state(
-        proda.load_model("compas"), proda.default_parameters(proda.load_model("compas"), examples),
-        examples,
-    ).attrs  # fmt: skip
+    assert (
+        SOURCE
+        not in proda.steady_state(
+            proda.load_model("compas"),
+            proda.default_parameters(proda.load_model("compas"), examples),
+            examples,
+        ).attrs
+    )
 
 
 def test_a_relative_path_is_made_absolute(file, monkeypatch):
@@ -77,23 +81,35 @@ def test_a_changed_file_is_loaded_anew_and_products_of_the_other_are_refused(fil
 @pytest.mark.parametrize(
     ("change", "name", "message"),
     [
-        (("class TwoPool", "class TwoPools"), "TwoPool",
-         r"there is no class TwoPool; its models are TwoPools"),
+        (
+            ("class TwoPool", "class TwoPools"),
+            "TwoPool",
+            r"there is no class TwoPool; its models are TwoPools",
+        ),
         ((TWO_POOL, "x = 1"), "TwoPool", r"there is no class TwoPool; it defines no model"),
         (("(SoilModel)", ""), "TwoPool", r"TwoPool is no soil model"),
         (("US = ", "US === "), "TwoPool", r"two_pool.py, line 10: .*invalid syntax"),
-        (("NO_DEPTH = ", "NO_DEPTH = 1 / 0 + "), "TwoPool",
-         r"two_pool.py, line 11: .*ZeroDivisionError: division by zero"),
-        (("import jax.numpy", "raise SystemExit('done')\nimport jax.numpy"), "TwoPool",
-         r"two_pool.py, line 3: .*SystemExit: done"),
+        (
+            ("NO_DEPTH = ", "NO_DEPTH = 1 / 0 + "),
+            "TwoPool",
+            r"two_pool.py, line 11: .*ZeroDivisionError: division by zero",
+        ),
+        (
+            ("import jax.numpy", "raise SystemExit('done')\nimport jax.numpy"),
+            "TwoPool",
+            r"two_pool.py, line 3: .*SystemExit: done",
+        ),
         (("def steady_state", "def steadystate"), "TwoPool", r"does not define steady_state"),
         (("title = ", "titel = "), "TwoPool", r"does not declare title"),
-        (('name = "two_pool"', 'name = "compas"'), "TwoPool",
-         r"its name 'compas' is that of a model of proda"),
+        (
+            ('name = "two_pool"', 'name = "compas"'),
+            "TwoPool",
+            r"its name 'compas' is that of a model of proda",
+        ),
         (('name = "two_pool"', 'name = "../two"'), "TwoPool", r"has the name '../two'; a name"),
         (("", ""), "Two-Pool", r"names no model; expected"),
     ],
-)  # fmt: skip
+)
 def test_faults_of_a_file_are_named(file, change, name, message, capsys, monkeypatch):
     file.write_text(TWO_POOL.replace(*change))
     with pytest.raises(ModelError, match=message):
@@ -123,8 +139,9 @@ def test_a_module_that_can_be_imported(file, monkeypatch):
     model = proda.load_model(f"{name}:TwoPool")
     assert provenance(model) == {SOURCE: f"{name}:TwoPool", CHECKSUM: sha(path)}
     with pytest.raises(ModelError, match=r"another one than when the map was made"):
-        load_recorded({"variant": "default", SOURCE: f"{name}:TwoPool", CHECKSUM: "0" * 64},
-                      "the map")  # fmt: skip
+        load_recorded(
+            {"variant": "default", SOURCE: f"{name}:TwoPool", CHECKSUM: "0" * 64}, "the map"
+        )
     path.with_name("lacks_import.py").write_text("import no_such_package\n")
     with pytest.raises(ModelError, match=r"lacks_import.* No module named 'no_such_package'"):
         proda.load_model("lacks_import:TwoPool")
@@ -144,8 +161,11 @@ def test_installed_packages_add_models(file, monkeypatch):
     assert proda.load_model("two_pool").name == "two_pool"
     assert "two_pool" in CliRunner().invoke(app, ["models"]).output
     found.append(entry("two_pool", "other:TwoPool", "others"))
-    with pytest.raises(ModelError, match=r"Several installed .* soils \(two_pool:TwoPool\) and "
-                                         r"others \(other:TwoPool\)"):  # fmt: skip
+    with pytest.raises(
+        ModelError,
+        match=r"Several installed .* soils \(two_pool:TwoPool\) and "
+        r"others \(other:TwoPool\)",
+    ):
         proda.load_model("two_pool")
     found[:] = [entry("twopool", "two_pool:TwoPool", "soils")]
     with pytest.raises(ModelError, match=r"soils calls .* 'twopool', .* class says 'two_pool'"):
@@ -167,8 +187,12 @@ def test_other_processes_load_the_same_file_or_say_why_not(file, tmp_path):
     script = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).name)"
 
     def other():
-        return subprocess.run([sys.executable, "-c", script, tmp_path / "model"],
-                              capture_output=True, text=True, check=False)  # fmt: skip
+        return subprocess.run(
+            [sys.executable, "-c", script, tmp_path / "model"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     assert other().stdout.strip() == "two_pool"
     file.write_text(TWO_POOL + "\n")
@@ -201,30 +225,42 @@ def test_an_assimilation_goes_on_with_the_same_file_only(file, tmp_path, capsys,
 
 BREAKS = {
     "carbon is made": (
-        ("return general_steady_state(self, parameters, column)",
-         "s = general_steady_state(self, parameters, column)\n"
-         "        return __import__('equinox').tree_at(lambda s: s.respiration, s, "
-         "s.respiration * (1 + 1e-9))"),
+        (
+            "return general_steady_state(self, parameters, column)",
+            "s = general_steady_state(self, parameters, column)\n"
+            "        return __import__('equinox').tree_at(lambda s: s.respiration, s, "
+            "s.respiration * (1 + 1e-9))",
+        ),
         "carbon is conserved, defaults",
     ),
     "a derivative is lost": (
-        ('rate = 1.0 / jnp.stack([p["tau_fast"], p["tau_slow"]])',
-         'rate = 1.0 / jnp.stack([__import__("jax").lax.stop_gradient(p["tau_fast"]), '
-         'p["tau_slow"]])'),
+        (
+            'rate = 1.0 / jnp.stack([p["tau_fast"], p["tau_slow"]])',
+            'rate = 1.0 / jnp.stack([__import__("jax").lax.stop_gradient(p["tau_fast"]), '
+            'p["tau_slow"]])',
+        ),
         "gradient equals finite differences",
     ),
-    "a row without source": (('"turnover of fast carbon", US', '"turnover of fast carbon"'),
-                             "parameter table is complete"),
+    "a row without source": (
+        ('"turnover of fast carbon", US', '"turnover of fast carbon"'),
+        "parameter table is complete",
+    ),
     "a property that is not declared": (
-        ("shares = self.input_shares(p, column)\n",
-         'shares = self.input_shares(p, column)\n        column.site_property("clay")\n'),
+        (
+            "shares = self.input_shares(p, column)\n",
+            'shares = self.input_shares(p, column)\n        column.site_property("clay")\n',
+        ),
         "properties of the soil",
     ),
-    "an exception": (("        p = parameters\n", "        p = parameters\n        1 / 0\n"),
-                     "steady state at the defaults"),
-    "input of its own": (("litter = column", "litter = 1.01 * column"),
-                         "plants' carbon enters, defaults"),
-}  # fmt: skip
+    "an exception": (
+        ("        p = parameters\n", "        p = parameters\n        1 / 0\n"),
+        "steady state at the defaults",
+    ),
+    "input of its own": (
+        ("litter = column", "litter = 1.01 * column"),
+        "plants' carbon enters, defaults",
+    ),
+}
 
 
 @pytest.mark.parametrize("fault", BREAKS)

@@ -60,8 +60,11 @@ def test_a_study_with_a_model_from_a_file_runs_through(tmp_path, route):
     record = json.loads((folder / "study.json").read_text())
     assert record["models"] == {"two_pool": told}
     assert all(stage["status"] == "done" for stage in record["stages"].values())
-    posterior = ["assimilation/summary.nc", "assimilation/posterior.zarr", "diagnosis/kept.nc",
-                 "maps.nc"] if route == "both" else []  # fmt: skip
+    posterior = (
+        ["assimilation/summary.nc", "assimilation/posterior.zarr", "diagnosis/kept.nc", "maps.nc"]
+        if route == "both"
+        else []
+    )
     for name in ("default.nc", "end_to_end/maps.nc", *posterior):
         with open_dataset(folder / "two_pool" / name) as opened:
             assert {k: opened.attrs[k] for k in told} == told, name
@@ -71,7 +74,7 @@ def test_a_study_with_a_model_from_a_file_runs_through(tmp_path, route):
         assert load_ensemble(folder / "two_pool" / network).origin == told
         assert json.loads((folder / "two_pool" / network / "train.json").read_text())[
             CHECKSUM
-        ] == sha(model)  # fmt: skip
+        ] == sha(model)
     assert not load_ensemble(folder / "clm5" / "end_to_end" / "network").origin
     report = (folder / "report.html").read_text()
     assert sha(model) in report

@@ -149,9 +149,14 @@ def test_sites_are_spread_over_latitudes():
     latitude = np.r_[np.full(500, 5.0), np.full(20, 65.0), np.full(3, -45.0)]
     n = len(latitude)
     data = Profiles(
-        np.arange(n).astype(str), latitude, np.zeros(n), np.arange(n + 1), np.zeros(n),
-        np.ones(n), np.ones(n),
-    )  # fmt: skip
+        np.arange(n).astype(str),
+        latitude,
+        np.zeros(n),
+        np.arange(n + 1),
+        np.zeros(n),
+        np.ones(n),
+        np.ones(n),
+    )
     chosen = data.spread(43)
     assert len(chosen) == 43
     assert [(chosen.latitude == x).sum() for x in (-45.0, 65.0, 5.0)] == [3, 20, 20]

@@ -50,8 +50,11 @@ def test_type_checkers_and_the_import_at_run_time_agree():
     for node in block.body:
         if isinstance(node, ast.ImportFrom) and node.module != "typing":
             for alias in node.names:
-                place = node.module if alias.asname in (None, alias.name) else (
-                    f"{node.module}:{alias.name}")  # fmt: skip
+                place = (
+                    node.module
+                    if alias.asname in (None, alias.name)
+                    else (f"{node.module}:{alias.name}")
+                )
                 seen[alias.asname or alias.name] = place
     assert seen == proda._HOME
     assert set(seen) == set(proda.__all__)
@@ -66,14 +69,21 @@ def test_the_page_runs_as_it_is_written(tmp_path):
     """In a process of its own, whose programs are compiled quickly, not well."""
     script = tmp_path / "page.py"
     blocks = code(ROOT / "docs" / "python.md", "python")
-    assert not any("from proda" in block or "proda." in re.findall(r"import (\S+)", block)
-                   for block in blocks)  # fmt: skip
+    assert not any(
+        "from proda" in block or "proda." in re.findall(r"import (\S+)", block) for block in blocks
+    )
     used = set(re.findall(r"\bproda\.(\w+)", "\n".join(blocks)))
     assert used <= set(proda.__all__)
     script.write_text("\n".join(blocks))
     quick = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=quick,
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env=quick,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "cSoilAbove1m" in done.stdout
     assert (tmp_path / "comparison" / "findings.csv").is_file()
@@ -81,8 +91,11 @@ def test_the_page_runs_as_it_is_written(tmp_path):
 
 
 def _table() -> pd.DataFrame:
-    rows = [(i, 10.0 * i + 5.0, 5.0 * i + 5.0, f"{i}-{k}", 30 * k, 30 * k + 30, 20 - 5 * k, 1.2)
-            for i in range(3) for k in range(3)]  # fmt: skip
+    rows = [
+        (i, 10.0 * i + 5.0, 5.0 * i + 5.0, f"{i}-{k}", 30 * k, 30 * k + 30, 20 - 5 * k, 1.2)
+        for i in range(3)
+        for k in range(3)
+    ]
     columns = ["profile", "lat", "lon", "layer", "top", "bottom", "soc", "bd"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -93,8 +106,9 @@ def test_profiles_from_memory_are_those_from_a_file(tmp_path):
     table.to_csv(tmp_path / "table.csv", index=False)
     filed = {**source, "layers_file": str(tmp_path / "table.csv")}
     one = proda.build_profiles({"source": [filed], "pedotransfer": "paper"}, tmp_path / "one")
-    two = proda.build_profiles({"source": [source], "pedotransfer": "paper"}, tmp_path / "two",
-                               tables={"survey": table})  # fmt: skip
+    two = proda.build_profiles(
+        {"source": [source], "pedotransfer": "paper"}, tmp_path / "two", tables={"survey": table}
+    )
     assert len(one.profiles) == 3
     for name in ("profiles", "layers", "rejected"):
         pd.testing.assert_frame_equal(getattr(one, name), getattr(two, name))
@@ -108,15 +122,18 @@ def test_forcing_of_sites_in_memory_is_that_of_files(tmp_path):
     grid = small_grid().assign_coords(litter=["CWD", "ML", "CL", "LL"])
     files.write_zarr(grid.unify_chunks(), tmp_path / "forcing.zarr")
     usable = np.argwhere(grid["status"].to_numpy() == 0)[:3]
-    sites = pd.DataFrame({
-        "site": ["a", "b", "far"],
-        "latitude": [*grid["lat"].to_numpy()[usable[:2, 0]], -89.0],
-        "longitude": [*grid["lon"].to_numpy()[usable[:2, 1]], 0.0],
-    })  # fmt: skip
+    sites = pd.DataFrame(
+        {
+            "site": ["a", "b", "far"],
+            "latitude": [*grid["lat"].to_numpy()[usable[:2, 0]], -89.0],
+            "longitude": [*grid["lon"].to_numpy()[usable[:2, 1]], 0.0],
+        }
+    )
     sites.to_csv(tmp_path / "sites.csv", index=False)
     here = proda.sample_forcing(cf.open_grid(tmp_path / "forcing.zarr"), sites)
-    there = proda.sample_forcing(tmp_path / "forcing.zarr", tmp_path / "sites.csv",
-                                 tmp_path / "sites.nc")  # fmt: skip
+    there = proda.sample_forcing(
+        tmp_path / "forcing.zarr", tmp_path / "sites.csv", tmp_path / "sites.nc"
+    )
     xr.testing.assert_equal(here.forcing, there.forcing)
     assert list(here.left_out["site"]) == ["far"]
     assert list(read_sites(tmp_path / "sites.csv")["site"]) == ["a", "b", "far"]

@@ -57,8 +57,11 @@ def places(seed=0):
     return rng.uniform(-50, 60, N), rng.uniform(-180, 180, N)
 
 
-STARTS = {"constant": np.full(P, 0.4), "default": np.full(P, 0.6),
-          "random": np.linspace(0.1, 0.9, 2 * P).reshape(2, P)}  # fmt: skip
+STARTS = {
+    "constant": np.full(P, 0.4),
+    "default": np.full(P, 0.6),
+    "random": np.linspace(0.1, 0.9, 2 * P).reshape(2, P),
+}
 
 
 def test_refits_keep_their_order_and_only_some_are_pulled(calls):
@@ -119,8 +122,9 @@ def test_refits_refuse_kinds_and_starts_that_are_not_there(calls):
     lat, lon = places()
     given = (np.zeros((N, 2)), None, lat, lon)
     with pytest.raises(LearningError, match="'random starts' need a start: random"):
-        train_refits(*given, {"constant": STARTS["constant"]}, SETTINGS,
-                     kinds_named(["random starts"]))  # fmt: skip
+        train_refits(
+            *given, {"constant": STARTS["constant"]}, SETTINGS, kinds_named(["random starts"])
+        )
     with pytest.raises(LearningError, match="2 starts of the kind random; expected 1, or 3"):
         train_refits(*given, STARTS, SETTINGS, each=3)
     with pytest.raises(LearningError, match="0 refits"):
@@ -148,14 +152,26 @@ def test_refits_from_files_to_maps(world):
         hidden=(8,), epochs=15, batch_size=16, learning_rate=0.02, constant_epochs=2
     )
     found = refit_model(
-        folder / "sites.parquet", profiles=folder / "profiles", forcing=folder / "sites.nc",
-        grid_covariates=made.covariates, grid_forcing=folder / "forcing.zarr", model="clm5",
-        settings=settings, kinds=kinds_named(["random starts, no pull"]), each=2, every=1,
+        folder / "sites.parquet",
+        profiles=folder / "profiles",
+        forcing=folder / "sites.nc",
+        grid_covariates=made.covariates,
+        grid_forcing=folder / "forcing.zarr",
+        model="clm5",
+        settings=settings,
+        kinds=kinds_named(["random starts, no pull"]),
+        each=2,
+        every=1,
         checkpoints=folder,
-    )  # fmt: skip
+    )
     assert list(found["kind"].to_numpy()) == [
-        "random starts, no pull", "random starts, no pull", DEFAULTS, CONSTANT, RANDOM, RANDOM,
-    ]  # fmt: skip
+        "random starts, no pull",
+        "random starts, no pull",
+        DEFAULTS,
+        CONSTANT,
+        RANDOM,
+        RANDOM,
+    ]
     assert not list(folder.glob(".*.refits"))
     assert found.sizes["cell"] == made.land_cells
     shares = np.stack([found[f"share_{row.name}"] for row in proda.load_model("clm5").rows])

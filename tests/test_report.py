@@ -268,16 +268,25 @@ def test_findings_under_two_routes_are_one_row_each(tmp_path):
     assert "This run, end to end: r is 0.70. Verdict: agrees." in answer
     table = pd.read_csv(folder / "tables" / "findings.csv")
     assert table["holds"].tolist() == [
-        "only end to end", "yes", "from posteriors, not judged end to end",
-    ]  # fmt: skip
+        "only end to end",
+        "yes",
+        "from posteriors, not judged end to end",
+    ]
     assert pd.read_csv(folder / "tables" / "routes_findings.csv")["paper"].tolist() == [
         "r is -0.026"
     ]
     marks = [a["class"].split()[-1] for a in page.all("td") if "class" in a]
     # Two columns of three rows, and the one row of the routes' own table.
     assert [m for m in marks if m in ("yes", "no", "open")] == [
-        "yes", "no", "yes", "yes", "open", "yes", "yes", "no",
-    ]  # fmt: skip
+        "yes",
+        "no",
+        "yes",
+        "yes",
+        "open",
+        "yes",
+        "yes",
+        "no",
+    ]
 
 
 @pytest.mark.parametrize("route", ["end-to-end", "both"])
@@ -304,8 +313,9 @@ def test_what_has_not_run_end_to_end_is_said(tmp_path, route):
     assert "1 more rows are in the file" in shown
     steps = pd.read_csv(folder / "tables" / "sites_by_step.csv").set_index("step")
     assert steps["CLM5, end to end"].to_dict() == {
-        "end to end: no forcing": 1, "learnt from end to end": 11,
-    }  # fmt: skip
+        "end to end: no forcing": 1,
+        "learnt from end to end": 11,
+    }
     (network / "train.json").write_text("{}")
     with pytest.raises(FileError, match="does not say how many sites"):
         write_report(folder)
@@ -313,24 +323,41 @@ def test_what_has_not_run_end_to_end_is_said(tmp_path, route):
 
 @pytest.mark.parametrize(
     ("verdict", "expected"),
-    [("agrees", "yes"), (True, "yes"), ("yes", "yes"), ("disagrees", "no"),
-     ("does not agree", "no"), (False, "no"), ("cannot be judged", "open"), (float("nan"), "open")],
-)  # fmt: skip
+    [
+        ("agrees", "yes"),
+        (True, "yes"),
+        ("yes", "yes"),
+        ("disagrees", "no"),
+        ("does not agree", "no"),
+        (False, "no"),
+        ("cannot be judged", "open"),
+        (float("nan"), "open"),
+    ],
+)
 def test_tone(verdict, expected):
     assert tone(verdict) == expected
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("study.json", b'{"name": "x", "synth'), ("study.json", b'{"name": "x"}'),
-     ("study.toml", b"models = ["), ("comparison/findings.csv", FINDINGS.encode() + b"a,3,r"),
-     ("comparison/findings.csv", FINDINGS.encode() + b"a,3,r\n"),
-     ("comparison/findings.csv", b"a,a\n1,2\n"), ("comparison/findings.csv", b"a,b\n1,2\n"),
-     ("comparison/totals.csv", b"\xff\xfe\n"), ("clm5/default.nc", b"no netcdf"),
-     ("clm5/assimilation/summary.nc", b"no netcdf"), ("profiles/summary.json", b"{}"),
-     ("covariates.parquet", b"PAR1 but short"), ("figures/own.json", b'{"title": "x"}'),
-     ("sites.nc", b"CDF\x01"), ("clm5/network/skill_carbon.csv", b'a,b\n"1,2\n')],
-)  # fmt: skip
+    [
+        ("study.json", b'{"name": "x", "synth'),
+        ("study.json", b'{"name": "x"}'),
+        ("study.toml", b"models = ["),
+        ("comparison/findings.csv", FINDINGS.encode() + b"a,3,r"),
+        ("comparison/findings.csv", FINDINGS.encode() + b"a,3,r\n"),
+        ("comparison/findings.csv", b"a,a\n1,2\n"),
+        ("comparison/findings.csv", b"a,b\n1,2\n"),
+        ("comparison/totals.csv", b"\xff\xfe\n"),
+        ("clm5/default.nc", b"no netcdf"),
+        ("clm5/assimilation/summary.nc", b"no netcdf"),
+        ("profiles/summary.json", b"{}"),
+        ("covariates.parquet", b"PAR1 but short"),
+        ("figures/own.json", b'{"title": "x"}'),
+        ("sites.nc", b"CDF\x01"),
+        ("clm5/network/skill_carbon.csv", b'a,b\n"1,2\n'),
+    ],
+)
 def test_damaged_file_is_named(tmp_path, name, content):
     folder = record(tmp_path / "run")
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -412,16 +439,22 @@ def test_large_figure_is_made_small(tmp_path):
 
 @pytest.mark.parametrize(
     ("values", "name", "expected"),
-    [([1469.0, 310.4, np.nan], "carbon", ["1,469", "310", "–"]),
-     ([-0.026, 0.51], "r", ["−0.026", "0.510"]), ([1.0, 2300.0], "n", ["1", "2,300"]),
-     ([12.0, 0.00312], "x", ["12.0", "0.0031"]), ([5.0, 3.1e-5], "x", ["5.00", "3.1 × 10⁻⁵"]),
-     ([0.5, 0.123], "share_above_100", ["50.0%", "12.3%"]),
-     ([1e-9, 0.04], "p", ["< 0.001", "0.04"]),
-     ([True, False], "kept", ["yes", "no"]), (["kg m-2", None], "unit", ["kg m⁻²", "–"]),
-     (["12 kg m-2 at m2-3"], "run", ["12 kg m⁻² at m2-3"]),
-     ([1999, 2001], "year", ["1999", "2001"]), ([0.0, 1e-12], "x", ["0", "1.0 × 10⁻¹²"]),
-     ([np.inf, 1.0], "x", ["∞", "1"])],
-)  # fmt: skip
+    [
+        ([1469.0, 310.4, np.nan], "carbon", ["1,469", "310", "–"]),
+        ([-0.026, 0.51], "r", ["−0.026", "0.510"]),
+        ([1.0, 2300.0], "n", ["1", "2,300"]),
+        ([12.0, 0.00312], "x", ["12.0", "0.0031"]),
+        ([5.0, 3.1e-5], "x", ["5.00", "3.1 × 10⁻⁵"]),
+        ([0.5, 0.123], "share_above_100", ["50.0%", "12.3%"]),
+        ([1e-9, 0.04], "p", ["< 0.001", "0.04"]),
+        ([True, False], "kept", ["yes", "no"]),
+        (["kg m-2", None], "unit", ["kg m⁻²", "–"]),
+        (["12 kg m-2 at m2-3"], "run", ["12 kg m⁻² at m2-3"]),
+        ([1999, 2001], "year", ["1999", "2001"]),
+        ([0.0, 1e-12], "x", ["0", "1.0 × 10⁻¹²"]),
+        ([np.inf, 1.0], "x", ["∞", "1"]),
+    ],
+)
 def test_numbers_as_read(values, name, expected):
     assert cells(pd.Series(values), name) == expected
 
@@ -457,9 +490,14 @@ def test_in_a_browser(study, tmp_path):
     found = tool.examine(study / "report.html")
     assert tool.faults(found) == []
     assert found["390"]["images"] == 15
-    spoilt = (study / "report.html").read_text().replace("<main>", (
-        '<main><img alt="x" src="http://127.0.0.1:9/x.png"><p style="width:2000px">wide</p>'
-    ))  # fmt: skip
+    spoilt = (
+        (study / "report.html")
+        .read_text()
+        .replace(
+            "<main>",
+            ('<main><img alt="x" src="http://127.0.0.1:9/x.png"><p style="width:2000px">wide</p>'),
+        )
+    )
     (tmp_path / "spoilt.html").write_text(spoilt)
     told = " ".join(tool.faults(tool.examine(tmp_path / "spoilt.html")))
     for words in (

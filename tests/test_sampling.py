@@ -15,8 +15,13 @@ LON = np.arange(-179.0, 180, 2.0)
 
 
 def sites(*pairs):
-    return pd.DataFrame({"site": range(len(pairs)), "latitude": [float(p[0]) for p in pairs],
-                         "longitude": [float(p[1]) for p in pairs]})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "site": range(len(pairs)),
+            "latitude": [float(p[0]) for p in pairs],
+            "longitude": [float(p[1]) for p in pairs],
+        }
+    )
 
 
 def haversine(lat1, lon1, lat2, lon2):
@@ -60,8 +65,12 @@ def test_every_site_is_taken_or_left_out_with_a_reason():
     usable[40, 90] = True  # 9 N, 1 E
     table = sites((9, 1), (9, 1.5), (30, 1), (np.nan, 1), (95, 1), (9, 400))
     found = sampling.nearest_cells(LAT, LON, usable, table, 100)
-    assert found.counts() == {"taken": 2, "impossible_coordinates": 2, "beyond_distance_limit": 1,
-                              "no_coordinates": 1}  # fmt: skip
+    assert found.counts() == {
+        "taken": 2,
+        "impossible_coordinates": 2,
+        "beyond_distance_limit": 1,
+        "no_coordinates": 1,
+    }
     assert sum(found.counts().values()) == len(table)
     assert list(found.left_out["site"]) == [2, 3, 4, 5]
     assert found.left_out["distance_km"].iloc[0] == pytest.approx(21 * 111.19, rel=1e-3)

@@ -21,8 +21,10 @@ def test_reference_files_are_valid_input_as_they_are():
         result = proda.steady_state(proda.load_model(name), values, forcing)
         n = dataset.sizes["site"]
         assert dict(result.sizes) == {
-            "site": n, "pool": dataset.sizes["pool"], "layer": 20,
-        }  # fmt: skip
+            "site": n,
+            "pool": dataset.sizes["pool"],
+            "layer": 20,
+        }
         assert result["pool_carbon"].dims == ("site", "pool", "layer")
         assert result["soil_carbon"].dims == ("site", "layer")
         for variable in ("carbon_input", "respiration", "reason"):
@@ -76,10 +78,12 @@ def test_progress_counts_to_the_end(monkeypatch):
         ({"q11": 2.0}, "Unknown parameters: q11. The model has: eta_doc"),
         ({"q10": xr.DataArray(2.0, attrs={"units": "K"})}, "q10 is in 'K'; give it in '1'"),
         ({"q10": xr.DataArray(np.full(3, 2.0), dims="time")}, "dimension time"),
-        ({"q10": xr.DataArray(np.full(6, 2.0), dims="site", coords={"site": np.arange(6)})},
-         "other sites than the forcing"),
+        (
+            {"q10": xr.DataArray(np.full(6, 2.0), dims="site", coords={"site": np.arange(6)})},
+            "other sites than the forcing",
+        ),
     ],
-)  # fmt: skip
+)
 def test_wrong_parameters_are_named(examples, change, message):
     model = proda.load_model("compas")
     values = {row.name: row.default for row in model.rows}
@@ -138,8 +142,15 @@ def test_unknown_models_and_variants_are_named():
 def test_the_registry_is_the_papers_tables(model):
     table = model.parameters
     assert list(table.columns[:8]) == [
-        "name", "symbol", "unit", "lower", "upper", "default", "component", "meaning",
-    ]  # fmt: skip
+        "name",
+        "symbol",
+        "unit",
+        "lower",
+        "upper",
+        "default",
+        "component",
+        "meaning",
+    ]
     assert len(table) == {"clm5": 21, "compas": 23}[model.name]
     assert table["name"].is_unique
     assert (table["lower"] < table["upper"]).all()
@@ -157,8 +168,9 @@ def test_results_survive_a_file(tmp_path, model, examples):
     result = proda.steady_state(model, defaults(model, examples), examples, bounds="physical")
     write_netcdf(result, tmp_path / "steady.nc")
     again = open_netcdf(tmp_path / "steady.nc").load()
-    xr.testing.assert_identical(again["soil_carbon"].drop_vars("site"),
-                                result["soil_carbon"].drop_vars("site"))  # fmt: skip
+    xr.testing.assert_identical(
+        again["soil_carbon"].drop_vars("site"), result["soil_carbon"].drop_vars("site")
+    )
     assert again.attrs["model"] == model.name
     assert again.attrs["forcing_title"] == "Six made-up columns"
 

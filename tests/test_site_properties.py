@@ -33,8 +33,13 @@ def covariates():
     """Return a 10-degree grid; clay rises with depth, and is unknown below 30 cm in the north."""
     lat, lon = np.arange(-85.0, 90.0, 10.0), np.arange(-175.0, 180.0, 10.0)
     shape = (lat.size, lon.size)
-    values = {"clay": (10, 20, 40), "silt": (30, 30, 30), "ph_water": (5, 6, 7),
-              "bulk_density": (1.1, 1.3, 1.5), "coarse_fragments": (0, 10, 20)}  # fmt: skip
+    values = {
+        "clay": (10, 20, 40),
+        "silt": (30, 30, 30),
+        "ph_water": (5, 6, 7),
+        "bulk_density": (1.1, 1.3, 1.5),
+        "coarse_fragments": (0, 10, 20),
+    }
     units = {"ph_water": "1", "bulk_density": "g cm-3"}
     data = {}
     for name, row in values.items():
@@ -43,9 +48,13 @@ def covariates():
             if depth == 100:
                 full[lat > 60] = np.nan
             data[f"{name}_{depth}cm"] = (("lat", "lon"), full, {"units": units.get(name, "%")})
-    return xr.Dataset(data, coords={
-        "lat": ("lat", lat, {"units": "degrees_north"}),
-        "lon": ("lon", lon, {"units": "degrees_east"})})  # fmt: skip
+    return xr.Dataset(
+        data,
+        coords={
+            "lat": ("lat", lat, {"units": "degrees_north"}),
+            "lon": ("lon", lon, {"units": "degrees_east"}),
+        },
+    )
 
 
 def test_forcing_without_any_is_what_it_was(examples):
@@ -66,8 +75,10 @@ def test_properties_are_read_kept_selected_and_written():
     np.testing.assert_array_equal(one_column(part).site_property("clay"), 20.0)
 
 
-@pytest.mark.parametrize(("value", "message"), [(120.0, "clay = 120 % at site tundra, layer 1"),
-                                                (np.nan, "clay is missing")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(120.0, "clay = 120 % at site tundra, layer 1"), (np.nan, "clay is missing")],
+)
 def test_impossible_properties_are_refused(value, message):
     with pytest.raises(ForcingError, match=message):
         proda.Forcing.from_dataset(with_clay(value))
@@ -95,17 +106,25 @@ def test_numbers_do_not_depend_on_properties_that_a_model_does_not_need(model, e
 
 def test_covariates_are_put_on_layers_and_measured_ones_count_instead():
     forcing = proda.Forcing.from_dataset(proda.example_columns()).to_dataset()
-    layers = pd.DataFrame({
-        "profile_id": ["prairie"] * 3, "upper_depth": [0.0, 0.2, 0.6], "lower_depth": [0.2, 0.6, 1],
-        "clay": [30.0, 50.0, np.nan], "fine_earth_density": [1000.0, 1000.0, 1000.0],
-        "density_origin": ["measured", "pedotransfer", "pedotransfer"]})  # fmt: skip
+    layers = pd.DataFrame(
+        {
+            "profile_id": ["prairie"] * 3,
+            "upper_depth": [0.0, 0.2, 0.6],
+            "lower_depth": [0.2, 0.6, 1],
+            "clay": [30.0, 50.0, np.nan],
+            "fine_earth_density": [1000.0, 1000.0, 1000.0],
+            "density_origin": ["measured", "pedotransfer", "pedotransfer"],
+        }
+    )
     found = add_properties(forcing, covariates(), layers, limit_km=1000.0)
     z = CLM5_GRID.node
-    np.testing.assert_allclose(found["clay"].sel(site="savanna"),
-                               np.interp(z, [0, 0.3, 1.0], [10, 20, 40]))  # fmt: skip
+    np.testing.assert_allclose(
+        found["clay"].sel(site="savanna"), np.interp(z, [0, 0.3, 1.0], [10, 20, 40])
+    )
     np.testing.assert_allclose(found["clay"].sel(site="tundra")[z > 0.3], 20.0)
-    np.testing.assert_allclose(found["clay"].sel(site="prairie"),
-                               np.interp(z, [0.1, 0.4], [30, 50]))  # fmt: skip
+    np.testing.assert_allclose(
+        found["clay"].sel(site="prairie"), np.interp(z, [0.1, 0.4], [30, 50])
+    )
     np.testing.assert_allclose(found["bulk_density"].sel(site="prairie"), 1000.0)
     np.testing.assert_allclose(found["bulk_density"].sel(site="savanna")[z > 1.0], 1500.0)
     assert "from measured layers at 1 sites" in found["clay"].attrs["comment"]

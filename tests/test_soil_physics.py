@@ -148,8 +148,12 @@ def test_layers_above_bedrock(depth, layers):
 
 def test_the_damped_winter_half_is_what_the_harmonics_give():
     """At the surface: cos in summer, 0.6 cos in winter, less the mean (1 - 0.6)/pi."""
-    t = sp.soil_temperature_under_snow(np.zeros(1), np.full(1, 10.0), np.full(1, 0.6),
-                                       np.full(1, 50.0))[0, 0] - 273.15  # fmt: skip
+    t = (
+        sp.soil_temperature_under_snow(
+            np.zeros(1), np.full(1, 10.0), np.full(1, 0.6), np.full(1, 50.0)
+        )[0, 0]
+        - 273.15
+    )
     wave = np.cos(2 * np.pi * (np.arange(1, 13) - 7) / 12)
     expected = 10 * (np.where(wave > 0, 1.0, 0.6) * wave - 0.4 / np.pi)
     np.testing.assert_allclose(t, expected, atol=0.25)  # the node lies at 0.01 m
@@ -184,8 +188,9 @@ def test_stefan_depth_by_hand():
 
 def test_miami_by_hand():
     found = sp.miami_npp(np.array([25.0, -10.0]), np.array([100.0, 2000.0]))
-    np.testing.assert_allclose(found, [1500 * (1 - np.exp(-0.0664)),
-                                       1500 / (1 + np.exp(1.315 + 1.19))])  # fmt: skip
+    np.testing.assert_allclose(
+        found, [1500 * (1 - np.exp(-0.0664)), 1500 / (1 + np.exp(1.315 + 1.19))]
+    )
 
 
 def test_a_lower_end_of_decomposition_lets_dry_soil_decompose():

@@ -56,9 +56,12 @@ def random_rates(seed, n, layers=20):
     up[:, 0] = 0.0
     down[:, -1] = 0.0
     return (
-        rng.random((n, n, layers)), 0.05 + rng.random((n, layers)), up, down,
+        rng.random((n, n, layers)),
+        0.05 + rng.random((n, layers)),
+        up,
+        down,
         rng.random((n, layers)),
-    )  # fmt: skip
+    )
 
 
 @functools.cache
@@ -74,8 +77,13 @@ def compiled(n):
 def coupled(transfer, loss, up, down, source):
     n = len(loss)
     down_above = np.concatenate([np.zeros((n, 1)), down[:, :-1]], axis=1)
-    layers = {"transfer": transfer, "loss": loss, "up": up, "down_above": down_above,
-              "source": source}  # fmt: skip
+    layers = {
+        "transfer": transfer,
+        "loss": loss,
+        "up": up,
+        "down_above": down_above,
+        "source": source,
+    }
     by_layer = {name: jnp.moveaxis(jnp.asarray(value), -1, 0) for name, value in layers.items()}
     return np.array(compiled(n)(by_layer))
 
@@ -133,8 +141,11 @@ def test_carbon_that_cannot_leave_is_flagged():
     np.testing.assert_array_equal(one, [0.0, 0.0, 0.5])
     assert stuck
     both = coupled(
-        np.zeros((2, 2, 3)), np.stack([loss, loss]), np.stack([zero, zero]),
-        np.stack([zero, zero]), np.stack([source, zero]),
-    )  # fmt: skip
+        np.zeros((2, 2, 3)),
+        np.stack([loss, loss]),
+        np.stack([zero, zero]),
+        np.stack([zero, zero]),
+        np.stack([source, zero]),
+    )
     # The coupled solver leaves that to the balance of the column: 1 of 2 units does not come out.
     np.testing.assert_array_equal(both, [[0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])

@@ -59,10 +59,13 @@ def site(forcing, i):
         "celsius": forcing.soil_temperature[i, 0] - 273.15,
         "w": forcing.w_scalar[i, 0],
         "o": forcing.o_scalar[i, 0],
-        "cwd": cwd, "ml": ml, "fine": cl + ll, "structural": cl + ll + wood["CL"] + wood["LL"],
+        "cwd": cwd,
+        "ml": ml,
+        "fine": cl + ll,
+        "structural": cl + ll + wood["CL"] + wood["LL"],
         "total": forcing.litter_input[i].sum(),
         **{name: values[i, 0] for name, values in forcing.properties.items()},
-    }  # fmt: skip
+    }
 
 
 def integrated(rate, start):
@@ -94,8 +97,12 @@ def corpse(p, at):
     kelvin = at["celsius"] + 273.15
     inverse = (1.0 / 293.15 - 1.0 / kelvin) / 8.314e-3
     wet = water(p, at) * at["o"] * np.exp(-NODE / p["efolding"])
-    v = np.array([p[f"v_{c}"] * np.mean(np.exp(p[f"ea_{c}"] * inverse) * wet)
-                  for c in ("fast", "slow", "necro")])  # fmt: skip
+    v = np.array(
+        [
+            p[f"v_{c}"] * np.mean(np.exp(p[f"ea_{c}"] * inverse) * wet)
+            for c in ("fast", "slow", "necro")
+        ]
+    )
     e = np.array([p[f"e_{c}"] for c in ("fast", "slow", "necro")])
     protect = np.array([p[f"p_{c}"] for c in ("fast", "slow", "necro")])
     protect = protect * (at["clay"] / 20.0) ** 0.48
@@ -133,13 +140,15 @@ def millennial(p, at):
         sorbed = s * kaff * low * (1 - maom / q)
         freed, dead = maom / q, p["k_bd"] * mic**2
         broken, made, bound = p["k_b"] * s * agg, p["k_pa"] * s * pom, p["k_ma"] * s * maom
-        return 365 * np.array([
-            p["p_i"] * i + p["p_a"] * broken - made - eaten,
-            (1 - p["p_i"]) * i + eaten - sorbed + freed - uptake + (1 - p["p_b"]) * dead,
-            bound + made - broken,
-            cue * uptake - dead,
-            sorbed - freed + p["p_b"] * dead - bound + (1 - p["p_a"]) * broken,
-        ])  # fmt: skip
+        return 365 * np.array(
+            [
+                p["p_i"] * i + p["p_a"] * broken - made - eaten,
+                (1 - p["p_i"]) * i + eaten - sorbed + freed - uptake + (1 - p["p_b"]) * dead,
+                bound + made - broken,
+                cue * uptake - dead,
+                sorbed - freed + p["p_b"] * dead - bound + (1 - p["p_a"]) * broken,
+            ]
+        )
 
     return rate
 
@@ -171,15 +180,17 @@ def mimics(p, at):
         ur, uk = vr * r * food / (kr + r), vk * mk * food / (kk + mk)
         tr, tk = dr * r ** p["beta"], dk * mk ** p["beta"]
         oxidised = chem * (vr[1] * r / (6 * kr[1] + r) + vk[1] * mk / (6 * kk[1] + mk))
-        return 8760e3 * np.array([
-            im * (1 - p["fi_m"]) - ur[0] - uk[0],
-            is_ * (1 - p["fi_s"]) - ur[1] - uk[1],
-            (er * ur).sum() - tr,
-            (ek * uk).sum() - tk,
-            im * p["fi_m"] + pr * tr + pk * tk - desorb * phys,
-            is_ * p["fi_s"] + cr * tr + ck * tk - oxidised,
-            (1 - pr - cr) * tr + (1 - pk - ck) * tk + oxidised + desorb * phys - ur[2] - uk[2],
-        ])  # fmt: skip
+        return 8760e3 * np.array(
+            [
+                im * (1 - p["fi_m"]) - ur[0] - uk[0],
+                is_ * (1 - p["fi_s"]) - ur[1] - uk[1],
+                (er * ur).sum() - tr,
+                (ek * uk).sum() - tk,
+                im * p["fi_m"] + pr * tr + pk * tk - desorb * phys,
+                is_ * p["fi_s"] + cr * tr + ck * tk - oxidised,
+                (1 - pr - cr) * tr + (1 - pk - ck) * tk + oxidised + desorb * phys - ur[2] - uk[2],
+            ]
+        )
 
     return rate
 
@@ -210,12 +221,14 @@ def compas(kinetics):
             if kinetics == "density":
                 dead = dead * (mic / p["mic_reference"]) ** (p["beta"] - 1)
             made, decayed = xi * mic / p["tau_enz_prod"], xi * enz / p["tau_enz_decay"]
-            return np.array([
-                u_doc + (1 - a["a_soc_mic"]) * dead + decayed + decomposed - assimilated,
-                u_mic + p["eta_doc"] * assimilated - dead - made,
-                made - decayed,
-                u_soc + a["a_soc_mic"] * dead - decomposed,
-            ])  # fmt: skip
+            return np.array(
+                [
+                    u_doc + (1 - a["a_soc_mic"]) * dead + decayed + decomposed - assimilated,
+                    u_mic + p["eta_doc"] * assimilated - dead - made,
+                    made - decayed,
+                    u_soc + a["a_soc_mic"] * dead - decomposed,
+                ]
+            )
 
         return rate
 
@@ -270,10 +283,15 @@ def test_rothc_solves_its_linear_system():
         xi = wet.mean(axis=1) * np.exp(-p["decline"] * z)
         xi_n = (wet * forcing.n_scalar[i]).mean(axis=1) * np.exp(-p["decline"] * z)
         x = 1.67 * (1.85 + 1.6 * np.exp(-0.0786 * forcing.properties["clay"][i]))
-        rates = np.stack([
-            xi / p["tau_cwd"], xi_n / p["tau_ml"], xi_n / p["tau_cl_ll"], xi_n / p["tau_cl_ll"],
-            *(xi * p[f"k_{pool}"] for pool in ("dpm", "rpm", "bio", "hum")),
-        ])  # fmt: skip
+        rates = np.stack(
+            [
+                xi / p["tau_cwd"],
+                xi_n / p["tau_ml"],
+                xi_n / p["tau_cl_ll"],
+                xi_n / p["tau_cl_ll"],
+                *(xi * p[f"k_{pool}"] for pool in ("dpm", "rpm", "bio", "hum")),
+            ]
+        )
         mixing = model.mixing(one_set(values, i), one_column(forcing, i))
         up, down = np.asarray(mixing.up), np.asarray(mixing.down)
         system = np.zeros((8, 20, 8, 20))

@@ -47,8 +47,13 @@ def made(tmp_path_factory):
     settings = read_study(folder / "study.toml")
     study = folder / "study"
     run_study(settings, study, until="covariates")
-    run = create(folder / "gpu_clm5", settings.assimilation_of("clm5"), study / "profiles",
-                 study / "sites.nc", n_sites=2)  # fmt: skip
+    run = create(
+        folder / "gpu_clm5",
+        settings.assimilation_of("clm5"),
+        study / "profiles",
+        study / "sites.nc",
+        n_sites=2,
+    )
     work(run, Control(), AssimilationProgress(), 1)
     return folder
 
@@ -89,9 +94,13 @@ def test_an_unfinished_run_is_refused(made, tmp_path):
         run_until_assimilation(made, clm5=half)
 
 
-@pytest.mark.parametrize(("entry", "value", "said"),
-                         [("profile_tables", {"x": "0"}, "profiles were rebuilt"),
-                          ("forcing_files", "0", "forcing has changed")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("entry", "value", "said"),
+    [
+        ("profile_tables", {"x": "0"}, "profiles were rebuilt"),
+        ("forcing_files", "0", "forcing has changed"),
+    ],
+)
 def test_a_run_of_other_data_is_refused(made, tmp_path, entry, value, said):
     other = shutil.copytree(made / "gpu_clm5", tmp_path / "other")
     text = json.loads((other / "run.json").read_text()) | {entry: value}
@@ -106,8 +115,13 @@ def test_forcing_with_more_variables_is_the_same(made, tmp_path):
     more = made / "sites_and_clay.nc"
     with open_dataset(made / "study" / "sites.nc") as forcing:
         forcing.isel(site=slice(None, None, -1)).assign(clay=forcing["sand"]).to_netcdf(more)
-    run = create(tmp_path / "run", with_runs(made).assimilation_of("clm5"),
-                 made / "study" / "profiles", more, n_sites=2)  # fmt: skip
+    run = create(
+        tmp_path / "run",
+        with_runs(made).assimilation_of("clm5"),
+        made / "study" / "profiles",
+        more,
+        n_sites=2,
+    )
     shutil.copy(made / "gpu_clm5" / "summary.nc", run.folder)
     shutil.copytree(made / "gpu_clm5" / "posterior.zarr", run.folder / "posterior.zarr")
     run_until_assimilation(made, clm5=run.folder)

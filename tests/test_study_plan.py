@@ -59,8 +59,9 @@ def world(tmp_path, monkeypatch):
             "forcing": {"climate": "climate.nc"},
             "covariates": {"grid": "covariates.nc"},
         },
-        "test", tmp_path,
-    )  # fmt: skip
+        "test",
+        tmp_path,
+    )
 
     class World:
         folder = tmp_path / "out"

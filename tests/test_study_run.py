@@ -32,8 +32,14 @@ min_nse = -1e9
 route = "posterior"
 end_to_end = { members = 1, hidden = [8], epochs = 2, constant_epochs = 1, folds = 0 }
 """
-THROUGH = ["clm5/end-to-end", "compas/end-to-end", "clm5/default-map", "compas/default-map",
-           "clm5/end-to-end-maps", "compas/end-to-end-maps"]  # fmt: skip
+THROUGH = [
+    "clm5/end-to-end",
+    "compas/end-to-end",
+    "clm5/default-map",
+    "compas/default-map",
+    "clm5/end-to-end-maps",
+    "compas/end-to-end-maps",
+]
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +80,23 @@ def test_every_stage_leaves_its_files(whole):
     assert record["synthetic"] is True
     assert all(s["status"] == "done" for s in record["stages"].values())
     assert len(record["stages"]) == 3 + 5 * 2 + 2
-    for name in ("study.toml", "profiles/profiles.parquet", "forcing.zarr", "sites.nc",
-                 "covariates.parquet", "clm5/assimilation/summary.nc", "compas/diagnosis/kept.nc",
-                 "clm5/network/train.json", "clm5/network/residuals.nc", "compas/maps.nc",
-                 "compas/spread.nc", "compas/default.nc",
-                 "comparison/findings.csv", "comparison/truth.csv", "report.html"):  # fmt: skip
+    for name in (
+        "study.toml",
+        "profiles/profiles.parquet",
+        "forcing.zarr",
+        "sites.nc",
+        "covariates.parquet",
+        "clm5/assimilation/summary.nc",
+        "compas/diagnosis/kept.nc",
+        "clm5/network/train.json",
+        "clm5/network/residuals.nc",
+        "compas/maps.nc",
+        "compas/spread.nc",
+        "compas/default.nc",
+        "comparison/findings.csv",
+        "comparison/truth.csv",
+        "report.html",
+    ):
         assert (whole / name).exists(), name
     report = (whole / "report.html").read_text(encoding="utf-8")
     assert "synthetic" in report
@@ -111,8 +129,15 @@ def test_interrupted_in_every_stage(study, whole):
         except KeyboardInterrupt:
             continue
         break
-    assert {"profiles", "forcing", "clm5/assimilation", "compas/training", "clm5/maps",
-            "comparison", "report"} <= stopped  # fmt: skip
+    assert {
+        "profiles",
+        "forcing",
+        "clm5/assimilation",
+        "compas/training",
+        "clm5/maps",
+        "comparison",
+        "report",
+    } <= stopped
     first, second = results(whole), results(folder)
     assert first.keys() == second.keys()
     for name, value in first.items():
@@ -126,9 +151,7 @@ def test_another_default_b_redoes_maps_and_report_only(study, whole):
     changed = study.parent / "changed.toml"
     changed.write_text(study.read_text() + "\n[maps]\nb = 0.95\n")
     steps, _ = plan_study(read_study(changed), whole)
-    assert [s.stage.name for s in steps if s.why] == [
-        "clm5/default-map", "comparison", "report"
-    ]  # fmt: skip
+    assert [s.stage.name for s in steps if s.why] == ["clm5/default-map", "comparison", "report"]
 
 
 @pytest.fixture(scope="module")
@@ -170,15 +193,23 @@ def test_both_routes_stand_side_by_side(both):
     truth = pd.read_csv(folder / "comparison" / "truth.csv")
     assert set(truth["route"]) == {"end to end", "from posteriors"}
     report = (folder / "report.html").read_text(encoding="utf-8")
-    for words in ("The two routes side by side", "Correlation of the models over land, by route",
-                  "two maps over land, one from each route",
-                  "Components of the models by route", "of the globe by route",
-                  "hold under both", "trained without folds",
-                  "COMPAS, end to end: losses of every network"):  # fmt: skip
+    for words in (
+        "The two routes side by side",
+        "Correlation of the models over land, by route",
+        "two maps over land, one from each route",
+        "Components of the models by route",
+        "of the globe by route",
+        "hold under both",
+        "trained without folds",
+        "COMPAS, end to end: losses of every network",
+    ):
         assert words in report, words
     assert pd.read_csv(folder / "tables" / "routes_totals.csv").columns.tolist()[:4] == [
-        "source", "default", "end to end", "from posteriors",
-    ]  # fmt: skip
+        "source",
+        "default",
+        "end to end",
+        "from posteriors",
+    ]
     shown = pd.read_csv(folder / "tables" / "routes_correlations.csv")
     table = pd.read_csv(folder / "comparison" / "correlations.csv")
     row = table[(table["variable"] == "K") & (table["state"] == "end to end")].iloc[0]

@@ -55,8 +55,7 @@ def test_paths_are_relative_to_the_file(write):
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ("[assimilation]\nchain = 3\n", "assimilation.chain: unknown setting; did you "
-                                        "mean chains"),
+        ("[assimilation]\nchain = 3\n", "assimilation.chain: unknown setting; did you mean chains"),
         ("[assimilatoin]\n", "did you mean assimilation"),
         ("[assimilation]\nchains = 0\n", "assimilation.chains: must be at least 1"),
         ("[assimilation]\nsampler = 'gibbs'\n", "unknown sampler"),
@@ -74,7 +73,7 @@ def test_paths_are_relative_to_the_file(write):
         ("[learning.end_to_end]\nepochs = 'many'\n", "epochs: must be a whole number"),
         ("[learning.end_to_end]\nglobal_parameters = ['q11']\n", "no model of the study has q11"),
     ],
-)  # fmt: skip
+)
 def test_faults(write, extra, message):
     with pytest.raises(StudyError, match=message) as error:
         read_study(write(LEAST + extra))
@@ -100,11 +99,16 @@ def test_faults_of_what_must_be_there(write, old, new, message):
 
 @pytest.mark.parametrize(
     ("extra", "route"),
-    [("", "end-to-end"), ("[assimilation]\n", "both"), ("[filter]\nmin_nse = 0.2\n", "both"),
-     ("[training]\nfolds = 3\n", "both"), ("[learning.end_to_end]\nepochs = 3\n", "end-to-end"),
-     ("[learning]\nroute = 'posterior'\n", "posterior"),
-     ("[assimilation]\n[learning]\nroute = 'end-to-end'\n", "end-to-end")],
-)  # fmt: skip
+    [
+        ("", "end-to-end"),
+        ("[assimilation]\n", "both"),
+        ("[filter]\nmin_nse = 0.2\n", "both"),
+        ("[training]\nfolds = 3\n", "both"),
+        ("[learning.end_to_end]\nepochs = 3\n", "end-to-end"),
+        ("[learning]\nroute = 'posterior'\n", "posterior"),
+        ("[assimilation]\n[learning]\nroute = 'end-to-end'\n", "end-to-end"),
+    ],
+)
 def test_an_assimilation_is_run_where_it_is_asked_for(write, extra, route):
     settings = read_study(write(LEAST + extra))
     assert settings.learning.route == route
@@ -115,8 +119,12 @@ def test_an_assimilation_is_run_where_it_is_asked_for(write, extra, route):
 def test_settings_of_the_end_to_end_route(write):
     shown = as_toml(read_study(write(LEAST)))
     pull = "# Pull to the start, on the squared distance of the logits; 0: none.\nstart_weight"
-    for line in (pull, "# Number of networks.\nmembers = 10", "# patience is not set",
-                 'split = "5-degree"'):  # fmt: skip
+    for line in (
+        pull,
+        "# Number of networks.\nmembers = 10",
+        "# patience is not set",
+        'split = "5-degree"',
+    ):
         assert line in shown
     text = "[learning.end_to_end]\nglobal_parameters = ['q10', 'tau_mic']\nhidden = [4]\n"
     chosen = read_study(write(LEAST + text)).learning.end_to_end

@@ -43,8 +43,9 @@ def by_loops(alt: float, nbedrock: int, cryo: float, diffus: float) -> np.ndarra
 
 
 @settings(deadline=None)
-@given(alt=ALT, nbedrock=st.integers(1, 20), cryo=st.floats(3e-5, 16e-4),
-       diffus=st.floats(3e-5, 5e-4))  # fmt: skip
+@given(
+    alt=ALT, nbedrock=st.integers(1, 20), cryo=st.floats(3e-5, 16e-4), diffus=st.floats(3e-5, 5e-4)
+)
 def test_exchange_is_the_harmonic_mean(alt, nbedrock, cryo, diffus):
     g_cryo, g_diffus = exchange_coefficients(jnp.array([alt]), jnp.asarray(nbedrock), CLM5_GRID)
     ours = cryo * g_cryo[0] + diffus * g_diffus[0]
@@ -87,9 +88,29 @@ def test_the_grid_is_the_published_table():
     assert len(CLM5_GRID) == 20
     np.testing.assert_array_equal(
         CLM5_GRID.interface,
-        [0.02, 0.06, 0.12, 0.20, 0.32, 0.48, 0.68, 0.92, 1.20, 1.52, 1.88, 2.28, 2.72, 3.26, 3.90,
-         4.64, 5.48, 6.42, 7.46, 8.60],
-    )  # fmt: skip
+        [
+            0.02,
+            0.06,
+            0.12,
+            0.20,
+            0.32,
+            0.48,
+            0.68,
+            0.92,
+            1.20,
+            1.52,
+            1.88,
+            2.28,
+            2.72,
+            3.26,
+            3.90,
+            4.64,
+            5.48,
+            6.42,
+            7.46,
+            8.60,
+        ],
+    )
     np.testing.assert_allclose(CLM5_GRID.thickness_within(0.0, 1.0).sum(), 1.0)
     np.testing.assert_allclose(CLM5_GRID.thickness_within(0.3, 1.0).sum(), 0.7)
 

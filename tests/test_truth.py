@@ -45,8 +45,10 @@ def found(truth, factor=1.0, half=0.2):
 
 def test_the_truth_itself_is_recovered_by_any_route_and_a_factor_is_an_error_of_level():
     truth = world()
-    maps = [Recovered("clm5", "end-to-end", found(truth)),
-            Recovered("clm5", "posterior", found(truth, 1.5))]  # fmt: skip
+    maps = [
+        Recovered("clm5", "end-to-end", found(truth)),
+        Recovered("clm5", "posterior", found(truth, 1.5)),
+    ]
     table = recovered_table(maps, truth, "clm5").set_index(["route", "variable"])
     exact, off = table.loc["end-to-end"], table.loc["posterior"]
     np.testing.assert_allclose(exact[["r", "r2", "coverage_90"]], 1.0)
@@ -62,8 +64,10 @@ def test_of_another_model_only_carbon_has_a_truth():
     maps = [Recovered(model, "end-to-end", found(truth)) for model in ("clm5", "compas")]
     table = recovered_table(maps, truth, "clm5")
     assert set(table[table["model"] == "compas"]["variable"]) == {
-        "soc_0_30", "cSoilAbove1m", "soc_0_200",
-    }  # fmt: skip
+        "soc_0_30",
+        "cSoilAbove1m",
+        "soc_0_200",
+    }
     assert "CTE" in set(table[table["model"] == "clm5"]["variable"])
 
 

@@ -55,9 +55,10 @@ def make_forcing(n: int, rng: np.random.Generator) -> tuple[xr.Dataset, np.ndarr
     warmer = xr.DataArray(rng.uniform(-2.0, 2.0, n), dims="site")
     columns["soil_temperature"] = (columns["soil_temperature"] + warmer).assign_attrs(units="K")
     columns = columns.assign_coords(
-        site=names(n), latitude=("site", rng.uniform(-50.0, 65.0, n)),
+        site=names(n),
+        latitude=("site", rng.uniform(-50.0, 65.0, n)),
         longitude=("site", rng.uniform(-180.0, 180.0, n)),
-    )  # fmt: skip
+    )
     return columns, kind
 
 
@@ -68,12 +69,15 @@ def make_world(folder: Path, n: int = N, seed: int = 3) -> World:
     wet, clay = rng.uniform(-1.0, 1.0, (2, n))
     table = pd.DataFrame(
         {
-            "site": names(n), "latitude": forcing["latitude"].to_numpy(),
-            "longitude": forcing["longitude"].to_numpy(), "wetness": wet, "clay": clay,
+            "site": names(n),
+            "latitude": forcing["latitude"].to_numpy(),
+            "longitude": forcing["longitude"].to_numpy(),
+            "wetness": wet,
+            "clay": clay,
             "temperature": forcing["soil_temperature"].mean(("layer", "month")).to_numpy(),
             "koppen_class": pd.Categorical.from_codes(kind - 2, ["Dfb", "BSk", "Aw", "Af"]),
         }
-    )  # fmt: skip
+    )
     model = proda.load_model("clm5")
     rows = model.rows
     place = {row.name: i for i, row in enumerate(rows)}
@@ -102,10 +106,14 @@ def make_world(folder: Path, n: int = N, seed: int = 3) -> World:
 def _empty(table: pd.DataFrame) -> Profiles:
     n = len(table)
     return Profiles(
-        table["site"].to_numpy(str), table["latitude"].to_numpy(), table["longitude"].to_numpy(),
-        np.arange(n + 1) * len(TOPS), np.tile(TOPS / 100, n), np.tile(BOTTOMS / 100, n),
+        table["site"].to_numpy(str),
+        table["latitude"].to_numpy(),
+        table["longitude"].to_numpy(),
+        np.arange(n + 1) * len(TOPS),
+        np.tile(TOPS / 100, n),
+        np.tile(BOTTOMS / 100, n),
         np.ones(n * len(TOPS)),
-    )  # fmt: skip
+    )
 
 
 def _write_profiles(folder: Path, table: pd.DataFrame, carbon: np.ndarray) -> None:
@@ -113,11 +121,16 @@ def _write_profiles(folder: Path, table: pd.DataFrame, carbon: np.ndarray) -> No
     for i, row in table.iterrows():
         for k, (top, bottom) in enumerate(zip(TOPS, BOTTOMS, strict=True)):
             soc = carbon[i, k] / 1000.0 / 1.2
-            lines.append(f"{i},{row.latitude:.6f},{row.longitude:.6f},{i}-{k},{top},{bottom},"
-                         f"{soc:.5f},1.2")  # fmt: skip
+            lines.append(
+                f"{i},{row.latitude:.6f},{row.longitude:.6f},{i}-{k},{top},{bottom},{soc:.5f},1.2"
+            )
     (folder / "table.csv").write_text("\n".join(lines) + "\n")
-    source = {"reader": "csv", "name": "survey", "layers_file": str(folder / "table.csv"),
-              "columns": _COLUMNS}  # fmt: skip
+    source = {
+        "reader": "csv",
+        "name": "survey",
+        "layers_file": str(folder / "table.csv"),
+        "columns": _COLUMNS,
+    }
     build(from_mapping({"source": [source], "pedotransfer": "paper"}, "test"), folder / "profiles")
     assert set(read_profiles(folder / "profiles").site) == set(table["site"])
 
@@ -132,14 +145,20 @@ def _write_posterior(
     width = upper - lower
     dims = ("site", "parameter")
     xr.Dataset(
-        {"posterior_mean": (dims, lower + np.clip(mean, 0.02, 0.98) * width),
-         "posterior_sd": (dims, np.tile(0.2 * width, (len(table), 1)))},
-        coords={"site": table["site"].to_numpy(object), "parameter": [r.name for r in rows],
-                "latitude": ("site", table["latitude"].to_numpy()),
-                "longitude": ("site", table["longitude"].to_numpy()),
-                "lower": ("parameter", lower), "upper": ("parameter", upper)},
+        {
+            "posterior_mean": (dims, lower + np.clip(mean, 0.02, 0.98) * width),
+            "posterior_sd": (dims, np.tile(0.2 * width, (len(table), 1))),
+        },
+        coords={
+            "site": table["site"].to_numpy(object),
+            "parameter": [r.name for r in rows],
+            "latitude": ("site", table["latitude"].to_numpy()),
+            "longitude": ("site", table["longitude"].to_numpy()),
+            "lower": ("parameter", lower),
+            "upper": ("parameter", upper),
+        },
         attrs={"model": "clm5", "variant": "default"},
-    ).to_netcdf(folder / "kept.nc")  # fmt: skip
+    ).to_netcdf(folder / "kept.nc")
 
 
 def _write_places(folder: Path, table: pd.DataFrame) -> None:
@@ -151,10 +170,12 @@ def _write_places(folder: Path, table: pd.DataFrame) -> None:
     lat, lon = [40.0, 50.0], [0.0, 10.0, 20.0]
     shape = (len(lat), len(lon))
     grid = xr.Dataset(
-        {name: (("lat", "lon"), np.full(shape, value, np.float32))
-         for name, value in (("wetness", 0.1), ("clay", 0.2), ("temperature", 285.0))},
+        {
+            name: (("lat", "lon"), np.full(shape, value, np.float32))
+            for name, value in (("wetness", 0.1), ("clay", 0.2), ("temperature", 285.0))
+        },
         {"lat": lat, "lon": lon},
-    )  # fmt: skip
+    )
     zone = {"flag_values": np.array([1], np.int8), "flag_meanings": "Dfb"}
     grid["koppen_class"] = (("lat", "lon"), np.full(shape, 1.0), zone)
     grid["land_mask"] = (("lat", "lon"), np.array([[1, 0, 1], [1, 1, 0]]))

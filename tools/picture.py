@@ -34,9 +34,13 @@ def main(first: str, second: str, out: str) -> None:
         for axis, data in zip(axes, maps, strict=True):
             drawn = data[STOCK].sel(lat=slice(*sorted((-57, 84), reverse=bool(data.lat[0] > 0))))
             image = axis.pcolormesh(
-                drawn["lon"], drawn["lat"], drawn.transpose("lat", "lon"),
-                cmap=SEQUENTIAL, norm=LogNorm(*LIMITS), rasterized=True,
-            )  # fmt: skip
+                drawn["lon"],
+                drawn["lat"],
+                drawn.transpose("lat", "lon"),
+                cmap=SEQUENTIAL,
+                norm=LogNorm(*LIMITS),
+                rasterized=True,
+            )
             total = totals(data).loc[("globe", STOCK), "mean"]
             axis.set_title(f"{WORDS[data.attrs['model']]}: {total:,.0f} Pg C to 1 m", fontsize=9)
             axis.set_ylabel("latitude (°N)")

@@ -608,9 +608,13 @@ def evaluate(
     """
     with _inputs(output) as held:
         return evaluate_network(
-            _folder(network), _folder(profiles), _forcing(forcing, held),
-            _covariates(covariates, held), output, missing=missing,
-        )  # fmt: skip
+            _folder(network),
+            _folder(profiles),
+            _forcing(forcing, held),
+            _covariates(covariates, held),
+            output,
+            missing=missing,
+        )
 
 
 def predict(
@@ -650,9 +654,13 @@ def predict(
     """
     with _inputs(output) as held:
         found = predict_table(
-            _folder(network), _covariates(covariates, held), output, draws=draws, missing=missing,
+            _folder(network),
+            _covariates(covariates, held),
+            output,
+            draws=draws,
+            missing=missing,
             forcing=None if forcing is None else _forcing(forcing, held),
-        )  # fmt: skip
+        )
     if output is None and not isinstance(covariates, str | os.PathLike):
         found.attrs["covariates"] = "given in memory"
     return found
@@ -728,9 +736,17 @@ def map_carbon(
             if covariates is None:
                 raise MapError("network: give the covariates of the grid, too.")
             stage.map_network(
-                grid, output, network=_folder(network), covariates=covariates, model=model,
-                variant=variant, draws=draws, residual=residual, missing=missing, **common,
-            )  # fmt: skip
+                grid,
+                output,
+                network=_folder(network),
+                covariates=covariates,
+                model=model,
+                variant=variant,
+                draws=draws,
+                residual=residual,
+                missing=missing,
+                **common,
+            )
         elif mean_of is not None:
             kept = kept_posterior(mean_of) if isinstance(mean_of, Assessment) else mean_of
             stage.map_mean(grid, output, kept=held.dataset(kept, "kept"), model=model, **common)
@@ -739,8 +755,9 @@ def map_carbon(
         else:
             if model is None:
                 raise MapError("default: name the model, too.")
-            stage.map_default(grid, output, model=model, variant=variant or "default", b=b,
-                              **common)  # fmt: skip
+            stage.map_default(
+                grid, output, model=model, variant=variant or "default", b=b, **common
+            )
     return open_map(output)
 
 
@@ -795,10 +812,14 @@ def compare(
             path = _forcing(forcing, held)
             found = {name: replace(each, forcing=path) for name, each in found.items()}
         return compare_models(
-            found, target, reference=reference, covariates=table,
-            progress=None if progress is None else
-            (lambda done, total: progress(done, total, "steps")),
-        )  # fmt: skip
+            found,
+            target,
+            reference=reference,
+            covariates=table,
+            progress=None
+            if progress is None
+            else (lambda done, total: progress(done, total, "steps")),
+        )
 
 
 class _Inputs:
@@ -907,8 +928,9 @@ def _run(
     run = Run(folder)
     if settings is not None and settings != run.settings:
         asked, held = settings.model_dump(), run.settings.model_dump()
-        differ = [f"{n} = {asked[n]!r} (the run has {held[n]!r})"
-                  for n in asked if asked[n] != held[n]]  # fmt: skip
+        differ = [
+            f"{n} = {asked[n]!r} (the run has {held[n]!r})" for n in asked if asked[n] != held[n]
+        ]
         raise AssimilationError(
             f"{folder} holds a run with other settings: {'; '.join(differ)}. Choose another folder."
         )

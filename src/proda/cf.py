@@ -23,8 +23,15 @@ from proda.errors import FileError, ProdaError
 
 _LIMITS = ("valid_range", "valid_min", "valid_max")
 _NUMERIC = (*_LIMITS, "scale_factor", "add_offset", "missing_value", "_FillValue")
-_REFERRING = ("bounds", "climatology", "grid_mapping", "ancillary_variables", "formula_terms",
-              "coordinates", "cell_measures")  # fmt: skip
+_REFERRING = (
+    "bounds",
+    "climatology",
+    "grid_mapping",
+    "ancillary_variables",
+    "formula_terms",
+    "coordinates",
+    "cell_measures",
+)
 """Attributes whose value names other variables."""
 _SUFFIX = re.compile(r"(?<=\d)(ub|us|ul|ull|[bBsSlLfFdD])$")
 """Types of numbers in the text form of netCDF: 1b, 2s, 0.5f."""
@@ -89,9 +96,15 @@ def _plain_text(dataset: xr.Dataset) -> xr.Dataset:
     """Turn the text coordinates of Zarr 3 into Python's."""
     text = {n: v for n, v in dataset.coords.items() if v.dtype.kind == "T"}
     return dataset.assign_coords(
-        {n: (v.dims, np.array([str(x) for x in v.values.ravel()], object).reshape(v.shape),
-             v.attrs) for n, v in text.items()}
-    )  # fmt: skip
+        {
+            n: (
+                v.dims,
+                np.array([str(x) for x in v.values.ravel()], object).reshape(v.shape),
+                v.attrs,
+            )
+            for n, v in text.items()
+        }
+    )
 
 
 def numbers(value: Any, what: str, kind: type[ProdaError] = FileError) -> np.ndarray:
@@ -106,9 +119,11 @@ def numbers(value: Any, what: str, kind: type[ProdaError] = FileError) -> np.nda
     if array.dtype.kind in "iuf":
         return array
     words = [
-        w for text in array.tolist()
-        for w in re.split(r"[\s,;]+", str(text).strip().strip("[](){}")) if w
-    ]  # fmt: skip
+        w
+        for text in array.tolist()
+        for w in re.split(r"[\s,;]+", str(text).strip().strip("[](){}"))
+        if w
+    ]
     try:
         if not words:
             raise ValueError
@@ -163,8 +178,9 @@ def _fills(variable: xr.Variable, given: dict[str, np.ndarray], raw: xr.Dataset)
         return np.array([])
     span = int(info.max) - int(info.min) + 1
     # An unsigned value of a byte stored as signed, and the other way round.
-    inside = [v if info.min <= v <= info.max else v - span if v > info.max else v + span
-              for v in whole]  # fmt: skip
+    inside = [
+        v if info.min <= v <= info.max else v - span if v > info.max else v + span for v in whole
+    ]
     return np.unique(np.array([v for v in inside if info.min <= v <= info.max], variable.dtype))
 
 
@@ -339,8 +355,10 @@ def classes(attrs: Any, what: str, kind: type[ProdaError] = FileError) -> dict[i
         return None
     codes = numbers(attrs["flag_values"], f"{what}: flag_values", kind)
     if not (np.isfinite(codes) & (codes == np.round(codes))).all():
-        raise kind(f"{what}: flag_values holds {codes[codes != np.round(codes)][0]:g}; codes must "
-                   "be whole numbers.")  # fmt: skip
+        raise kind(
+            f"{what}: flag_values holds {codes[codes != np.round(codes)][0]:g}; codes must "
+            "be whole numbers."
+        )
     meanings = _meanings(attrs.get("flag_meanings", ""), len(codes))
     if len(codes) != len(meanings) or len(set(meanings)) != len(meanings):
         raise kind(

@@ -132,8 +132,9 @@ def cite(run: str | os.PathLike[str]) -> Citations:
         for label, reference in named:
             works.append(Citation(purpose, label, reference))
             if reference is None:
-                missing.append(f"{purpose}: {where} cites {label}, of which proda has no full "
-                               "reference.")  # fmt: skip
+                missing.append(
+                    f"{purpose}: {where} cites {label}, of which proda has no full reference."
+                )
     return Citations(tuple(works), tuple(dict.fromkeys(missing)))
 
 
@@ -180,8 +181,10 @@ def _of_sampler(name: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _of_reader(source: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    kinds = {get_args(kind.model_fields["reader"].annotation)[0]: kind
-             for kind in get_args(get_args(AnySource)[0])}  # fmt: skip
+    kinds = {
+        get_args(kind.model_fields["reader"].annotation)[0]: kind
+        for kind in get_args(get_args(AnySource)[0])
+    }
     kind = kinds.get(source["reader"])
     text = "" if kind is None else sys.modules[kind.__module__].__doc__ or ""
     yield f"soil profiles {source['name']}", text, f"the reader {source['reader']}"

@@ -261,8 +261,9 @@ def read_csv(
 
     with reading(path, what, kind):
         # The names as they are written: pandas calls the second of two alike NAME.1.
-        names = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False,
-                            encoding="utf-8-sig")  # fmt: skip
+        names = pd.read_csv(
+            path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+        )
         table = pd.read_csv(path, encoding="utf-8-sig", **options)
     _check_columns(path, [str(n) for n in names.iloc[0]], needed, kind)
     return table
@@ -437,8 +438,9 @@ def _variable(path: str | os.PathLike[str], name: str) -> Iterator[None]:
 def _note_unsealed(path: Path) -> None:
     _notes.warning(
         "%s carries no checksum: an earlier version of proda or another program wrote it, and "
-        "damage to its values would not be noticed.", printable(str(path))
-    )  # fmt: skip
+        "damage to its values would not be noticed.",
+        printable(str(path)),
+    )
 
 
 @contextlib.contextmanager
@@ -550,11 +552,15 @@ def write_zarr(
     # Zarr 3 specifies variable-length strings but not the fixed-length ones that NumPy makes.
     # In memory, because xarray warns of lazy objects.
     text = {
-        n: xr.Variable(v.dims, v.to_numpy().astype(object), v.attrs,
-                       {key: x for key, x in v.encoding.items() if key != "dtype"})
+        n: xr.Variable(
+            v.dims,
+            v.to_numpy().astype(object),
+            v.attrs,
+            {key: x for key, x in v.encoding.items() if key != "dtype"},
+        )
         for n, v in dataset.variables.items()
         if v.dtype.kind in "UTO"
-    }  # fmt: skip
+    }
     dataset = dataset.assign({n: v for n, v in text.items() if n in dataset.data_vars})
     dataset = dataset.assign_coords({n: v for n, v in text.items() if n in dataset.coords})
     for variable in dataset.variables.values():  # chunks of the file that the data came from
@@ -597,14 +603,21 @@ def open_dataset(path: str | os.PathLike[str], result: bool = False) -> xr.Datas
         raise FileError(f"{target}: a folder, but not a Zarr store (it holds no zarr.json).")
     with reading(target, "Zarr store"):
         sealed = check_store(target)
-        dataset = open_lazily(target, "zarr", functools.partial(_variable, target), chunked=True,
-                              consolidated=False)  # fmt: skip
+        dataset = open_lazily(
+            target, "zarr", functools.partial(_variable, target), chunked=True, consolidated=False
+        )
         dataset.attrs.pop(ATTRIBUTE, None)
         text = {n: v for n, v in dataset.coords.items() if v.dtype.kind == "T"}
         dataset = dataset.assign_coords(
-            {n: (v.dims, np.array([str(x) for x in v.to_numpy().ravel()], object).reshape(v.shape),
-                 v.attrs) for n, v in text.items()}
-        )  # fmt: skip
+            {
+                n: (
+                    v.dims,
+                    np.array([str(x) for x in v.to_numpy().ravel()], object).reshape(v.shape),
+                    v.attrs,
+                )
+                for n, v in text.items()
+            }
+        )
     if result and not sealed:
         _note_unsealed(target)
     return dataset

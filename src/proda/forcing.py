@@ -57,41 +57,86 @@ _INPUT = {
 _PROFILE = ("site", "layer", "month")
 
 FORCING_VARIABLES: tuple[ForcingVariable, ...] = (
-    ForcingVariable("soil_temperature", _PROFILE, "K", 180.0, 350.0,
-                    "soil temperature", "TSOI", _CELSIUS),
-    ForcingVariable("w_scalar", _PROFILE, "1", 0.0, 1.0,
-                    "water scalar of decomposition", "W_SCALAR", _FRACTION),
-    ForcingVariable("o_scalar", _PROFILE, "1", 0.0, 1.0,
-                    "oxygen scalar of decomposition", "O_SCALAR", _FRACTION),
-    ForcingVariable("n_scalar", _PROFILE, "1", 0.0, 1.0,
-                    "nitrogen scalar of litter decomposition", "FPI_vr", _FRACTION),
-    ForcingVariable("sand", ("site", "layer"), "%", 0.0, 100.0,
-                    "sand content", "CELLSAND", _PER_CENT),
-    ForcingVariable("nbedrock", ("site",), "1", 1, 20,
-                    "number of soil layers above bedrock", "nbedrock", _COUNT),
-    ForcingVariable("altmax", ("site", "month"), "m", 0.0, 1e3,
-                    "maximum active layer depth of this year", "ALTMAX", _METRE),
-    ForcingVariable("altmax_lastyear", ("site", "month"), "m", 0.0, 1e3,
-                    "maximum active layer depth of last year", "ALTMAX_LASTYEAR", _METRE),
-    ForcingVariable("litter_input", ("site", "litter"), "g m-2 yr-1", 0.0, 1e5,
-                    "annual carbon input to each litter pool", "NPP", _INPUT),
-)  # fmt: skip
+    ForcingVariable(
+        "soil_temperature", _PROFILE, "K", 180.0, 350.0, "soil temperature", "TSOI", _CELSIUS
+    ),
+    ForcingVariable(
+        "w_scalar", _PROFILE, "1", 0.0, 1.0, "water scalar of decomposition", "W_SCALAR", _FRACTION
+    ),
+    ForcingVariable(
+        "o_scalar", _PROFILE, "1", 0.0, 1.0, "oxygen scalar of decomposition", "O_SCALAR", _FRACTION
+    ),
+    ForcingVariable(
+        "n_scalar",
+        _PROFILE,
+        "1",
+        0.0,
+        1.0,
+        "nitrogen scalar of litter decomposition",
+        "FPI_vr",
+        _FRACTION,
+    ),
+    ForcingVariable(
+        "sand", ("site", "layer"), "%", 0.0, 100.0, "sand content", "CELLSAND", _PER_CENT
+    ),
+    ForcingVariable(
+        "nbedrock", ("site",), "1", 1, 20, "number of soil layers above bedrock", "nbedrock", _COUNT
+    ),
+    ForcingVariable(
+        "altmax",
+        ("site", "month"),
+        "m",
+        0.0,
+        1e3,
+        "maximum active layer depth of this year",
+        "ALTMAX",
+        _METRE,
+    ),
+    ForcingVariable(
+        "altmax_lastyear",
+        ("site", "month"),
+        "m",
+        0.0,
+        1e3,
+        "maximum active layer depth of last year",
+        "ALTMAX_LASTYEAR",
+        _METRE,
+    ),
+    ForcingVariable(
+        "litter_input",
+        ("site", "litter"),
+        "g m-2 yr-1",
+        0.0,
+        1e5,
+        "annual carbon input to each litter pool",
+        "NPP",
+        _INPUT,
+    ),
+)
 """One row per forcing variable; reading, checking, writing and documentation all use it."""
 
 _SOIL = ("site", "layer")
 
 SITE_PROPERTIES: tuple[ForcingVariable, ...] = (
-    ForcingVariable("clay", _SOIL, "%", 0.0, 100.0, "clay, mass share of the fine earth", "",
-                    _PER_CENT),
-    ForcingVariable("silt", _SOIL, "%", 0.0, 100.0, "silt, mass share of the fine earth", "",
-                    _PER_CENT),
+    ForcingVariable(
+        "clay", _SOIL, "%", 0.0, 100.0, "clay, mass share of the fine earth", "", _PER_CENT
+    ),
+    ForcingVariable(
+        "silt", _SOIL, "%", 0.0, 100.0, "silt, mass share of the fine earth", "", _PER_CENT
+    ),
     ForcingVariable("ph", _SOIL, "1", 1.5, 12.0, "pH in water", "", _COUNT),
-    ForcingVariable("bulk_density", _SOIL, "kg m-3", 10.0, 2650.0,
-                    "bulk density of the fine earth", "",
-                    {"g cm-3": (1000.0, 0.0), "kg dm-3": (1000.0, 0.0), "t m-3": (1000.0, 0.0)}),
-    ForcingVariable("coarse", _SOIL, "%", 0.0, 100.0, "coarse fragments by volume", "",
-                    _PER_CENT),
-)  # fmt: skip
+    ForcingVariable(
+        "bulk_density",
+        _SOIL,
+        "kg m-3",
+        10.0,
+        2650.0,
+        "bulk density of the fine earth",
+        "",
+        {"g cm-3": (1000.0, 0.0), "kg dm-3": (1000.0, 0.0), "t m-3": (1000.0, 0.0)},
+    ),
+    ForcingVariable("coarse", _SOIL, "%", 0.0, 100.0, "coarse fragments by volume", "", _PER_CENT),
+)
 """Properties of the soil that only some models need: forcing may lack any; a model says in
 `SoilModel.needs` which it cannot do without (docs/theory.md#drivers-of-a-column)."""
 
@@ -190,8 +235,14 @@ class Forcing:
             if coordinate.dims == ("site",) and name != "site"
         }
         properties = {v.name: arrays.pop(v.name) for v in known}
-        return cls(**arrays, site=sites, grid=grid, coords=coords, attrs=dict(dataset.attrs),
-                   properties=properties)  # fmt: skip
+        return cls(
+            **arrays,
+            site=sites,
+            grid=grid,
+            coords=coords,
+            attrs=dict(dataset.attrs),
+            properties=properties,
+        )
 
     def to_dataset(self) -> xr.Dataset:
         """Return a Dataset with CF attributes; `from_dataset` reads it back unchanged."""
@@ -207,8 +258,12 @@ class Forcing:
             if v.name in self.properties:
                 attrs = {"units": v.unit, "long_name": v.long_name}
                 data[v.name] = (v.dims, self.properties[v.name], attrs)
-        depth = {"units": "m", "positive": "down", "standard_name": "depth",
-                 "long_name": "depth of the layer's node"}  # fmt: skip
+        depth = {
+            "units": "m",
+            "positive": "down",
+            "standard_name": "depth",
+            "long_name": "depth of the layer's node",
+        }
         return xr.Dataset(
             data,
             coords={
@@ -227,8 +282,14 @@ class Forcing:
         arrays = {v.name: getattr(self, v.name)[index] for v in FORCING_VARIABLES}
         coords = {name: values[index] for name, values in self.coords.items()}
         properties = {name: values[index] for name, values in self.properties.items()}
-        return Forcing(**arrays, site=self.site[index], grid=self.grid, coords=coords,
-                       attrs=self.attrs, properties=properties)  # fmt: skip
+        return Forcing(
+            **arrays,
+            site=self.site[index],
+            grid=self.grid,
+            coords=coords,
+            attrs=self.attrs,
+            properties=properties,
+        )
 
     def blocks(self, size: int) -> Iterator[Forcing]:
         """Split into parts of at most `size` sites, in order."""

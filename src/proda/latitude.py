@@ -30,12 +30,23 @@ The study speaks of boreal and tropical regions without limits; these are ours.
 BOTH_HEMISPHERES = (("boreal", 50.0, 90.1), ("temperate", TROPIC, 50.0), ("tropics", -0.1, TROPIC))
 """Zones of profiles left out by absolute latitude, degrees; the lower limit is inside."""
 
-BANDS = (("60-90N", 60.0), ("45-60N", 45.0), ("23.5-45N", TROPIC), ("0-23.5N", 0.0),
-         ("23.5S-0", -TROPIC), ("60-23.5S", -60.0), ("90-60S", -90.0))  # fmt: skip
+BANDS = (
+    ("60-90N", 60.0),
+    ("45-60N", 45.0),
+    ("23.5-45N", TROPIC),
+    ("0-23.5N", 0.0),
+    ("23.5S-0", -TROPIC),
+    ("60-23.5S", -60.0),
+    ("90-60S", -90.0),
+)
 """Bands of assimilated sites with their southern end, which belongs to them (degrees north)."""
 
-BELTS = ((TROPIC, "within 23.5°"), (45.0, "23.5° to 45°"), (60.0, "45° to 60°"),
-         (90.0, "beyond 60°"))  # fmt: skip
+BELTS = (
+    (TROPIC, "within 23.5°"),
+    (45.0, "23.5° to 45°"),
+    (60.0, "45° to 60°"),
+    (90.0, "beyond 60°"),
+)
 """Belts of measured profiles by the absolute latitude, degrees; the upper limit is inside."""
 
 

@@ -120,8 +120,12 @@ class RunFolder:
 
     def from_posteriors(self, model: str) -> tuple[Path, ...]:
         """Return the files that a model has if posteriors constrained it."""
-        return (self.assimilation(model), self.diagnosis(model), self.network(model),
-                self.map(model))  # fmt: skip
+        return (
+            self.assimilation(model),
+            self.diagnosis(model),
+            self.network(model),
+            self.map(model),
+        )
 
     def from_end_to_end(self, model: str) -> tuple[Path, ...]:
         """Return the files that a model has if it was trained end to end."""

@@ -37,27 +37,42 @@ class _Backend(xr.backends.BackendEntrypoint):
     """Opens with the backend named `inner` and puts the boundary around each array."""
 
     def open_dataset(
-        self, filename_or_obj: Any, *, drop_variables: Any = None,
-        inner: str = "", boundary: Boundary | None = None, options: dict[str, Any] | None = None,
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: Any = None,
+        inner: str = "",
+        boundary: Boundary | None = None,
+        options: dict[str, Any] | None = None,
         **decoding: Any,
-    ) -> xr.Dataset:  # fmt: skip
+    ) -> xr.Dataset:
         opened = xr.open_dataset(
-            filename_or_obj, engine=inner, drop_variables=drop_variables, chunks=None, cache=False,
-            **decoding, **(options or {}),
-        )  # fmt: skip
+            filename_or_obj,
+            engine=inner,
+            drop_variables=drop_variables,
+            chunks=None,
+            cache=False,
+            **decoding,
+            **(options or {}),
+        )
         assert boundary is not None
         for name, variable in opened.variables.items():
             if not variable._in_memory:
-                named = indexing.LazilyIndexedArray(_Named(variable.copy(deep=False), str(name),
-                                                           boundary))  # fmt: skip
+                named = indexing.LazilyIndexedArray(
+                    _Named(variable.copy(deep=False), str(name), boundary)
+                )
                 variable.data = named
         return opened
 
 
 def open_lazily(
-    path: str | os.PathLike[str], engine: str, boundary: Boundary, *, chunked: bool = False,
+    path: str | os.PathLike[str],
+    engine: str,
+    boundary: Boundary,
+    *,
+    chunked: bool = False,
     **options: Any,
-) -> xr.Dataset:  # fmt: skip
+) -> xr.Dataset:
     """Open a Dataset lazily.
 
     Parameters
@@ -74,6 +89,11 @@ def open_lazily(
         Of the backend.
     """
     return xr.open_dataset(
-        path, engine=_Backend, chunks={} if chunked else None, decode_timedelta=False,
-        inner=engine, boundary=boundary, options=options,
-    )  # fmt: skip
+        path,
+        engine=_Backend,
+        chunks={} if chunked else None,
+        decode_timedelta=False,
+        inner=engine,
+        boundary=boundary,
+        options=options,
+    )

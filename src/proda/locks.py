@@ -90,8 +90,12 @@ def _alive(owner: dict[str, Any]) -> bool:
 
 
 def _write_owner(place: Path) -> None:
-    about = {"host": node(), "pid": os.getpid(), "started": psutil.Process().create_time(),
-             "since": datetime.now(UTC).isoformat(timespec="seconds")}  # fmt: skip
+    about = {
+        "host": node(),
+        "pid": os.getpid(),
+        "started": psutil.Process().create_time(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     temporary = place / f"{OWNER}.{node()}.{os.getpid()}.part"
     try:
         temporary.write_text(json.dumps(about) + "\n", encoding="utf-8")

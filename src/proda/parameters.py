@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,10 @@ from proda.errors import ParameterError
 
 Component = Literal["A", "CUE", "K", "xi", "V", "B", "error"]
 Bounds = Literal["prior", "physical"]
+
+_LIMITS = re.compile(
+    r"((?P<left>[\[(])(?P<lower>\S+), (?P<upper>\S+)[\])])?\s*(?P<layered>layered)?"
+)
 
 
 @dataclass(frozen=True)
@@ -68,14 +73,56 @@ class Parameter:
         return self.physical_lower, self.physical_upper
 
 
-def fraction(name: str, symbol: str, lower: float, upper: float, default: float,
-             component: Component, meaning: str, source: str, *, layered: bool = False,
-             inside: bool = False) -> Parameter:  # fmt: skip
-    """Return the row of a unitless share, which has no meaning outside 0-1."""
-    return Parameter(
-        name, symbol, "1", lower, upper, default, component, meaning, source,
-        physical_upper=1.0, layered=layered, inside=inside,
-    )  # fmt: skip
+def parameter_rows(source: str, text: str) -> tuple[Parameter, ...]:
+    """Read the parameters of a model from a table with one line for each.
+
+    Parameters
+    ----------
+    source
+        Source of the parameters whose line does not name one.
+    text
+        Cells between bars: name, symbol, unit, prior (two numbers), default, component, physical
+        limits, meaning and, where it is another, source. Limits are an interval with square
+        brackets, or round ones where the limits themselves are excluded; an empty cell is
+        `[0, inf)`. The word `layered` after it allows a value for each layer.
+
+    Raises
+    ------
+    ParameterError
+        If a line does not have this form.
+    """
+    return tuple(_read_row(line, source) for line in text.strip().splitlines())
+
+
+def _read_row(line: str, source: str) -> Parameter:
+    """Return the parameter that a line of a table declares."""
+    cells = [cell.strip() for cell in line.split("|")]
+    try:
+        name, symbol, unit, prior, default, component, limits, meaning, *other = cells
+        lower, upper = map(float, prior.split())
+        found = _LIMITS.fullmatch(limits)
+        if found is None or component not in get_args(Component) or len(other) > 1:
+            raise ValueError("unknown limits or component, or too many cells")
+        return Parameter(
+            name,
+            symbol,
+            unit,
+            lower,
+            upper,
+            float(default),
+            cast(Component, component),
+            meaning,
+            other[0] if other else source,
+            physical_lower=float(found["lower"] or 0.0),
+            physical_upper=float(found["upper"] or math.inf),
+            layered=found["layered"] is not None,
+            inside=found["left"] == "(",
+        )
+    except ValueError as error:
+        raise ParameterError(
+            f"The row {line.strip()!r} of a parameter table cannot be read: {error}. Write: name | "
+            "symbol | unit | lower upper | default | component | limits | meaning."
+        ) from error
 
 
 def table(rows: Iterable[Parameter]) -> pd.DataFrame:

@@ -57,8 +57,9 @@ def check_sites(
             f"({int((count > 1).sum()):,} sites more than once); each must appear once."
         )
     for what, values, limit in (
-        ("latitude", latitude, 90.0), ("longitude", longitude, LONGEST_TURN)
-    ):  # fmt: skip
+        ("latitude", latitude, 90.0),
+        ("longitude", longitude, LONGEST_TURN),
+    ):
         if values is None:
             continue
         wrong = ~(np.abs(np.asarray(values, dtype=float)) <= limit)
@@ -83,10 +84,12 @@ def check_dataset_sites(
     if "site" not in dataset.variables or dataset["site"].dims != ("site",):
         raise kind(f"{where}: has no coordinate site that names its sites.")
     place = {
-        n: dataset[n].to_numpy() for n in ("latitude", "longitude")
-        if n in dataset.variables and dataset[n].dims == ("site",)
+        n: dataset[n].to_numpy()
+        for n in ("latitude", "longitude")
+        if n in dataset.variables
+        and dataset[n].dims == ("site",)
         and dataset[n].dtype.kind in "fiu"
-    }  # fmt: skip
+    }
     check_sites(dataset["site"].to_numpy(), where, kind, **place)
 
 

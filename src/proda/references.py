@@ -38,8 +38,11 @@ class Reference:
     def label(self) -> str:
         """How docstrings cite it, such as "Tang and Riley 2013"."""
         names = self.families
-        who = names[0] if len(names) == 1 else (
-            " and ".join(names) if len(names) == 2 else f"{names[0]} et al.")  # fmt: skip
+        who = (
+            names[0]
+            if len(names) == 1
+            else (" and ".join(names) if len(names) == 2 else f"{names[0]} et al.")
+        )
         return f"{who} {self.fields.get('year', '')}".strip()
 
     def text(self) -> str:

@@ -21,6 +21,7 @@ def without(kind: type[BaseModel], *names: str) -> Any:
     """Return a table of the settings of a class, but for some; to be a base class."""
     fields: Any = {
         name: (field.annotation, field)
-        for name, field in kind.model_fields.items() if name not in names
-    }  # fmt: skip
+        for name, field in kind.model_fields.items()
+        if name not in names
+    }
     return create_model(f"{kind.__name__}Table", __base__=SettingsTable, **fields)

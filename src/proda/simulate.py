@@ -64,9 +64,8 @@ def default_parameters(
     model.check_forcing(forcing)
     column = prepare(forcing)
     values = {
-        name: np.asarray(value)
-        for name, value in jax.vmap(model.default_values)(column).items()
-    } | given  # fmt: skip
+        name: np.asarray(value) for name, value in jax.vmap(model.default_values)(column).items()
+    } | given
     if unset := [name for name, value in values.items() if np.isnan(value).any()]:
         raise ParameterError(
             f"{model.name} has no default for {', '.join(unset)}: it depends on the plant "
@@ -76,13 +75,16 @@ def default_parameters(
     dims = {1: ("site",), 2: ("site", "layer")}
     return xr.Dataset(
         {
-            row.name: (dims[values[row.name].ndim], values[row.name],
-                       {"units": row.unit, "long_name": row.meaning})
+            row.name: (
+                dims[values[row.name].ndim],
+                values[row.name],
+                {"units": row.unit, "long_name": row.meaning},
+            )
             for row in model.rows
         },
         coords={"site": forcing.site},
         attrs={"title": f"Default parameters of {model.name}"},
-    )  # fmt: skip
+    )
 
 
 def steady_state(
@@ -242,9 +244,12 @@ def integrate(
         run, model, values, forcing, progress, start, prepare_months if monthly else prepare
     )
     result = _frame(model, forcing).assign_coords(
-        time=("time", np.arange(save_every, years + 1, save_every, dtype=float),
-              {"units": "yr", "long_name": "years since the start"})
-    )  # fmt: skip
+        time=(
+            "time",
+            np.arange(save_every, years + 1, save_every, dtype=float),
+            {"units": "yr", "long_name": "years since the start"},
+        )
+    )
     result["pool_carbon"] = _variable(
         ("site", "time", "pool", "layer"), pools, "g m-3", "carbon of each pool"
     )
@@ -259,8 +264,10 @@ def integrate(
         ("site", "time"), entered, "g m-2 yr-1", "plant carbon input"
     )
     result["converged"] = (
-        "site", converged, {"long_name": "every step was solved and conserves carbon"},
-    )  # fmt: skip
+        "site",
+        converged,
+        {"long_name": "every step was solved and conserves carbon"},
+    )
     return result
 
 

@@ -24,8 +24,17 @@ STOCK: Dimensions = (1, -2, 0)
 FLUX: Dimensions = (1, -2, -1)
 """Mass per area and time."""
 
-_PREFIXES = {"P": 1e15, "T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3, "": 1.0, "c": 1e-2, "d": 1e-1,
-             "m": 1e-3}  # fmt: skip
+_PREFIXES = {
+    "P": 1e15,
+    "T": 1e12,
+    "G": 1e9,
+    "M": 1e6,
+    "k": 1e3,
+    "": 1.0,
+    "c": 1e-2,
+    "d": 1e-1,
+    "m": 1e-3,
+}
 _BASE: Mapping[str, tuple[float, Dimensions]] = {
     **{p + "g": (f * 1e-3, (1, 0, 0)) for p, f in _PREFIXES.items()},
     **{p + "m": (_PREFIXES[p], LENGTH) for p in ("k", "", "d", "c", "m")},
@@ -40,9 +49,10 @@ _BASE: Mapping[str, tuple[float, Dimensions]] = {
     **dict.fromkeys(("d", "day", "days"), (86400.0, (0, 0, 1))),
     **dict.fromkeys(("yr", "year", "years", "y", "a"), (float(SECONDS_PER_YEAR), (0, 0, 1))),
     **dict.fromkeys(("%", "percent", "per_cent", "pct"), (0.01, SHARE)),
-    **dict.fromkeys(("fraction", "proportion", "unitless", "dimensionless", "none", "ratio"),
-                    (1.0, SHARE)),
-}  # fmt: skip
+    **dict.fromkeys(
+        ("fraction", "proportion", "unitless", "dimensionless", "none", "ratio"), (1.0, SHARE)
+    ),
+}
 _SUBSTANCE = {"C", "carbon", "Carbon", "SOC", "soc"}
 """What the mass is of, which does not change the number. Carbon dioxide would: it is unknown."""
 _NUMBER = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")

@@ -31,9 +31,10 @@ class EndToEndValidation(SettingsTable):
     """Cross-validation of networks that learn end to end."""
 
     folds: int = Field(
-        FOLDS, ge=0,
+        FOLDS,
+        ge=0,
         description="Folds left out in turn; 0: none, and so no skill and no intervals.",
-    )  # fmt: skip
+    )
     fold_members: int = Field(END_TO_END, ge=1, description="Networks in each fold.")
     split: Split = Field(
         SPLIT, description="How sites are divided into folds: 5-degree, 2-degree or random."

@@ -21,11 +21,18 @@ from proda.observations.summary import read_build, read_summary, verify
 
 FILES = {"profiles.parquet", "layers.parquet", "rejected.parquet", "summary.json"}
 LINES = [
-    "a,10,20,1,0,20,20,1.3,10", "a,10,20,2,20,40,10,,", "a,10,20,3,40,80,5,1.5,0",
-    "b,11,20,1,0,20,20,,", "b,11,20,2,20,60,,,",
-    "c,95,20,1,0,20,20,,", "c,95,20,2,20,40,20,,", "c,95,20,3,40,80,20,,",
-    "d,10,20,1,0,20,20,1.3,10", "d,10,20,2,20,40,10,,", "d,10,20,3,40,80,5,1.5,0",
-]  # fmt: skip
+    "a,10,20,1,0,20,20,1.3,10",
+    "a,10,20,2,20,40,10,,",
+    "a,10,20,3,40,80,5,1.5,0",
+    "b,11,20,1,0,20,20,,",
+    "b,11,20,2,20,60,,,",
+    "c,95,20,1,0,20,20,,",
+    "c,95,20,2,20,40,20,,",
+    "c,95,20,3,40,80,20,,",
+    "d,10,20,1,0,20,20,1.3,10",
+    "d,10,20,2,20,40,10,,",
+    "d,10,20,3,40,80,5,1.5,0",
+]
 
 
 def many(n):
@@ -58,8 +65,10 @@ def test_every_row_has_one_fate(tmp_path, csv_settings):
     assert layers.layer_id.tolist() == ["1", "2", "3"]
     gone = rejected[rejected.level == "profile"].set_index("profile_id")
     assert gone.reason.to_dict() == {
-        "survey:b": "too_few_layers", "survey:c": "coordinates_swapped",
-        "survey:d": "duplicate"}  # fmt: skip
+        "survey:b": "too_few_layers",
+        "survey:c": "coordinates_swapped",
+        "survey:d": "duplicate",
+    }
     assert gone.detail["survey:d"] == "kept: survey:a"
     assert gone.lat["survey:c"] == 95
     own = rejected[(rejected.level == "layer") & (rejected.by == "layer")]
@@ -117,8 +126,10 @@ def test_refit_without_densities_says_what_to_do(csv_settings):
 def test_preference_between_sources(tmp_path, csv_settings):
     first = csv_settings(LINES[:3], name="first")
     second = csv_settings([line.replace("a,", "z,", 1) for line in LINES[:3]], name="second")
-    both = {"source": [*first.model_dump()["source"], *second.model_dump()["source"]],
-            "pedotransfer": "paper"}  # fmt: skip
+    both = {
+        "source": [*first.model_dump()["source"], *second.model_dump()["source"]],
+        "pedotransfer": "paper",
+    }
     for rules, kept in (({}, "first:a"), ({"prefer": ["second"]}, "second:z")):
         build(from_mapping({**both, "rules": rules}, "test"), tmp_path / "out")
         assert tables(tmp_path / "out")[0].profile_id.tolist() == [kept]
@@ -284,7 +295,10 @@ def test_commands(tmp_path, toml, monkeypatch):
     told = run(app, ["profiles", "summary", out, "--figures", str(figures)])
     assert told.exit_code == 0, told.output
     assert {p.name for p in figures.iterdir()} == {
-        "profiles_map.png", "carbon_with_depth.png", "pedotransfer_fit.png"}  # fmt: skip
+        "profiles_map.png",
+        "carbon_with_depth.png",
+        "pedotransfer_fit.png",
+    }
     # However narrow the terminal, no number is cut.
     assert "…" not in told.output
     counts = json.loads((tmp_path / "out" / "summary.json").read_text())["counts"]

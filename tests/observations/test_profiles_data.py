@@ -25,9 +25,12 @@ def run(data, pooled, tmp_path_factory):
     if not pooled:
         out = tmp_path_factory.mktemp("pool")
         settings = from_mapping(
-            {"source": [{"reader": "tidy", "name": "pool", "folder": str(data / "profiles")}],
-             "land_mask": str(data / "grids" / "climate_halfdeg.nc")}, "test",
-        )  # fmt: skip
+            {
+                "source": [{"reader": "tidy", "name": "pool", "folder": str(data / "profiles")}],
+                "land_mask": str(data / "grids" / "climate_halfdeg.nc"),
+            },
+            "test",
+        )
         pooled["summary"] = build(settings, out)
         pooled["profiles"] = read_table(out / "profiles.parquet", PROFILE_COLUMNS)
         pooled["layers"] = read_table(out / "layers.parquet", LAYER_COLUMNS)
@@ -49,9 +52,12 @@ def test_counts(run):
 
 def test_without_reconstructed_depths_there_are_still_enough(data):
     settings = from_mapping(
-        {"source": [{"reader": "tidy", "name": "pool", "folder": str(data / "profiles")}],
-         "rules": {"exclude_reconstructed": True}}, "test",
-    )  # fmt: skip
+        {
+            "source": [{"reader": "tidy", "name": "pool", "folder": str(data / "profiles")}],
+            "rules": {"exclude_reconstructed": True},
+        },
+        "test",
+    )
     assert build(settings, None).total("profile", "kept") >= 15_000
 
 
@@ -116,18 +122,29 @@ def test_stocks_by_hand(run, data, case):
 def test_the_same_profiles_by_another_road_are_found(data):
     """The raw WISE table repeats the pool's; none of its profiles may be used twice."""
     columns = {
-        "profile_id": ("SOURCEID", ""), "lat": ("LATWGS84", ""), "lon": ("LONWGS84", ""),
-        "upper_depth": ("UHDICM", "cm"), "lower_depth": ("LHDICM", "cm"),
-        "soc": ("ORCDRC", "g kg-1"), "bulk_density": ("BLD", "kg m-3"), "coarse": ("CRFVOL", "%"),
-    }  # fmt: skip
+        "profile_id": ("SOURCEID", ""),
+        "lat": ("LATWGS84", ""),
+        "lon": ("LONWGS84", ""),
+        "upper_depth": ("UHDICM", "cm"),
+        "lower_depth": ("LHDICM", "cm"),
+        "soc": ("ORCDRC", "g kg-1"),
+        "bulk_density": ("BLD", "kg m-3"),
+        "coarse": ("CRFVOL", "%"),
+    }
     settings = from_mapping(
-        {"source": [
-            {"reader": "tidy", "name": "pool", "folder": str(data / "profiles")},
-            {"reader": "csv", "name": "wise",
-             "layers_file": str(data / "profiles" / "wise31_raw.csv.gz"),
-             "columns": {k: {"column": c, "unit": u} for k, (c, u) in columns.items()}}]},
+        {
+            "source": [
+                {"reader": "tidy", "name": "pool", "folder": str(data / "profiles")},
+                {
+                    "reader": "csv",
+                    "name": "wise",
+                    "layers_file": str(data / "profiles" / "wise31_raw.csv.gz"),
+                    "columns": {k: {"column": c, "unit": u} for k, (c, u) in columns.items()},
+                },
+            ]
+        },
         "test",
-    )  # fmt: skip
+    )
     summary = build(settings, None)
     assert summary.total("profile", "duplicate") > 4_900
     counts = {c.reason: c.n for c in summary.counts if (c.level, c.source) == ("profile", "wise")}

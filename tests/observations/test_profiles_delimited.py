@@ -54,8 +54,11 @@ FAULTS = [
     ("short", line(8, "p6\t6.5\n"), r"line 8, column 2 \(depth\): the line has 2 columns .* has 4"),
     ("long", line(8, "p6\t6.5\tnone\tf\tf\n"), r"line 8, column 4 .*the line has 5 columns"),
     ("quote", line(8, 'p6\t"6.5\tnone\tf\n'), r"line 8, column 2 \(depth\): .* has 2 columns"),
-    ("latin", line(8, "p6\t6.5\tcafé\tf\n").encode("latin-1"),
-     r"line 8, column 3 \(note\): byte 0xe9 is not utf-8"),
+    (
+        "latin",
+        line(8, "p6\t6.5\tcafé\tf\n").encode("latin-1"),
+        r"line 8, column 3 \(note\): byte 0xe9 is not utf-8",
+    ),
     ("zero", line(8, "p6\t6.5\tno\0ne\tf\n"), r"line 8, column 3 \(note\): contains a zero byte"),
     ("cut", GOOD[: GOOD.index("p40") + 6], r"line 42, column 2 \(depth\): the file ends inside"),
     ("cut in the last value", GOOD[:-1], r"line 51, column 4 \(litter\): the file ends inside"),
@@ -65,7 +68,7 @@ FAULTS = [
     ("twice", GOOD.replace("note", "depth", 1), r"line 1: the column depth appears twice"),
     ("empty", "", r"line 1: the file is empty"),
     ("zeros", b"id\t" + bytes(1000), r"line 1, column 2: contains a zero byte"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,18 @@ COLUMNS = {
 def rows(shift=0):
     """Four layers of P1 and of P2, whose carbon differs."""
     return [
-        [f"P{p + 1}", str(45.5 + p), str(11.5 + p), str(u + shift), str(b + shift),
-         f"{c + p / 10:.1f}", str(d)]
-        for p in range(2) for (u, b), c, d in zip(BOUNDS, CARBON, DENSITY, strict=True)
-    ]  # fmt: skip
+        [
+            f"P{p + 1}",
+            str(45.5 + p),
+            str(11.5 + p),
+            str(u + shift),
+            str(b + shift),
+            f"{c + p / 10:.1f}",
+            str(d),
+        ]
+        for p in range(2)
+        for (u, b), c, d in zip(BOUNDS, CARBON, DENSITY, strict=True)
+    ]
 
 
 def text(table=None, header=HEADER, delimiter=",", end="\n"):
@@ -96,16 +104,33 @@ def comma(table):
         (text(header=[*HEADER, "note", "note"], table=[[*r, "a", "b"] for r in rows()]), {}),
         (text(header=[*HEADER, '"two\nlines"'], table=[[*r, '"a\nb"'] for r in rows()]), {}),
     ],
-    ids=["lf", "cr", "crlf", "crcrlf", "mixed", "mark", "blanks", "sep", "sep with mark", "blank",
-         "blank inside", "tab", "gzip", "trailing", "twice but unused", "header of two lines"],
-)  # fmt: skip
+    ids=[
+        "lf",
+        "cr",
+        "crlf",
+        "crcrlf",
+        "mixed",
+        "mark",
+        "blanks",
+        "sep",
+        "sep with mark",
+        "blank",
+        "blank inside",
+        "tab",
+        "gzip",
+        "trailing",
+        "twice but unused",
+        "header of two lines",
+    ],
+)
 def test_a_table_however_it_is_written(tmp_path, content, options):
     summary, profiles, layers, _ = built(tmp_path, content, **options)
     assert profiles.profile_id.tolist() == ["survey:P1", "survey:P2"]
     assert profiles.soc_stock[0] == pytest.approx(STOCK)
     assert len(layers) == summary.given["layer"]["survey"] == 8
-    assert said(summary, "rows without any value") == (b";;;" in as_bytes(content)
-                                                       or b",,," in as_bytes(content))  # fmt: skip
+    assert said(summary, "rows without any value") == (
+        b";;;" in as_bytes(content) or b",,," in as_bytes(content)
+    )
     assert not said(summary, "no line end")
 
 
@@ -208,8 +233,12 @@ def test_closed_vocabularies(tmp_path, name):
     with pytest.raises((FileError, ObservationError), match=rf"layers.csv.*KIND.*'{bad}'"):
         built(tmp_path, content, columns)
     # What the table calls it can be said in the settings.
-    known = {"bulk_density_basis": "whole soil", "coarse_basis": "mass",
-             "soc_basis": "total carbon", "depth_bounds": "as given"}  # fmt: skip
+    known = {
+        "bulk_density_basis": "whole soil",
+        "coarse_basis": "mass",
+        "soc_basis": "total carbon",
+        "depth_bounds": "as given",
+    }
     meaning = known.get(name, False)
     columns = COLUMNS | {name: {"column": "KIND", "values": {bad: meaning}}}
     summary, *_ = built(tmp_path, content, columns)
@@ -304,16 +333,20 @@ def test_litter_that_moves_nothing(tmp_path):
         assert layers.upper_depth.tolist() == [0, 0.1, 0.3, 0.6] * 2
         assert not said(summary, "depths are measured from the top")
     table = [r for r in rows() if r[3] != "30"]
-    content = text([[*r, "f"] for r in table] + [[*r, "t"] for r in rows() if r[3] == "30"],
-                   [*HEADER, "LIT"])  # fmt: skip
+    content = text(
+        [[*r, "f"] for r in table] + [[*r, "t"] for r in rows() if r[3] == "30"], [*HEADER, "LIT"]
+    )
     _, _, layers, _ = built(tmp_path, content, LITTER)
     assert layers.upper_depth.tolist() == [0, 0.1, 0.6] * 2
 
 
 def test_organic_horizons_written_upwards(tmp_path):
     table = rows()
-    above = [[*r[:3], u, b, "40.0", "0.1"] for r in (rows()[0], rows()[4])
-             for u, b in (("8", "4"), ("4", "0"))]  # fmt: skip
+    above = [
+        [*r[:3], u, b, "40.0", "0.1"]
+        for r in (rows()[0], rows()[4])
+        for u, b in (("8", "4"), ("4", "0"))
+    ]
     _, profiles, _, rejected = built(tmp_path, text([*above, *table]))
     assert rejected.reason.tolist() == ["litter"] * 4
     assert profiles.soc_stock[0] == pytest.approx(STOCK)
@@ -366,21 +399,31 @@ def test_rows_that_contradict_each_other_are_not_averaged(tmp_path):
 
 ISRAD = {
     "site": ["entry_name,site_name,site_lat,site_long", "Doe,S,45.2,-68.7"],
-    "profile": ["entry_name,site_name,pro_name,pro_lat,pro_long,pro_treatment,pro_country",
-                "Doe,S,A,,,control,"],
-    "layer": ["entry_name,site_name,pro_name,lyr_name,lyr_obs_date_y,lyr_top,lyr_bot,lyr_bd_samp,"
-              "lyr_bd_tot,lyr_sand_tot_psa,lyr_silt_tot_psa,lyr_clay_tot_psa,lyr_coarse_tot,"
-              "lyr_ph_h2o,lyr_c_inorg,lyr_c_org,lyr_c_tot",
-              *(f"Doe,S,A,{u},1999,{u},{b},{d},,,,,,,,{c}," for (u, b), c, d
-                in zip(BOUNDS, CARBON, DENSITY, strict=True))],
-}  # fmt: skip
+    "profile": [
+        "entry_name,site_name,pro_name,pro_lat,pro_long,pro_treatment,pro_country",
+        "Doe,S,A,,,control,",
+    ],
+    "layer": [
+        "entry_name,site_name,pro_name,lyr_name,lyr_obs_date_y,lyr_top,lyr_bot,lyr_bd_samp,"
+        "lyr_bd_tot,lyr_sand_tot_psa,lyr_silt_tot_psa,lyr_clay_tot_psa,lyr_coarse_tot,"
+        "lyr_ph_h2o,lyr_c_inorg,lyr_c_org,lyr_c_tot",
+        *(
+            f"Doe,S,A,{u},1999,{u},{b},{d},,,,,,,,{c},"
+            for (u, b), c, d in zip(BOUNDS, CARBON, DENSITY, strict=True)
+        ),
+    ],
+}
 DESCRIBED = {
     "site": ["Entry/Dataset Name,Site Name,Latitude,Longitude", "Author_year,,dec. deg,dec. deg"],
-    "profile": ["Entry/Dataset Name,Site Name,Profile Name,Latitude,Longitude,Treatment,Country",
-                "Author_year,,,dec. deg,dec. deg,(control or treatment),"],
-    "layer": ["Entry/Dataset Name,Site Name,Profile Name,Layer Name,Year,Top,Bottom" + ",x" * 10,
-              "Author_year,,,,yyyy,cm,cm" + "," * 10],
-}  # fmt: skip
+    "profile": [
+        "Entry/Dataset Name,Site Name,Profile Name,Latitude,Longitude,Treatment,Country",
+        "Author_year,,,dec. deg,dec. deg,(control or treatment),",
+    ],
+    "layer": [
+        "Entry/Dataset Name,Site Name,Profile Name,Layer Name,Year,Top,Bottom" + ",x" * 10,
+        "Author_year,,,,yyyy,cm,cm" + "," * 10,
+    ],
+}
 
 
 def israd(tmp_path, described=True, end="\n", **changes):
@@ -411,8 +454,10 @@ def test_israd_treatments_are_a_closed_vocabulary(tmp_path):
         build(israd(tmp_path, described=False, control="warming"), None)
 
 
-WOSIS = "profile_id\tlayer_id\tupper_depth\tlower_depth\torganic_surface\tvalue_avg\tlongitude\t" \
-        "latitude\n"  # fmt: skip
+WOSIS = (
+    "profile_id\tlayer_id\tupper_depth\tlower_depth\torganic_surface\tvalue_avg\tlongitude\t"
+    "latitude\n"
+)
 
 
 @pytest.mark.parametrize("prefix", ["wosis_latest_", "wosis_202312_"])
@@ -431,17 +476,36 @@ def test_wosis_latest_and_its_litter(tmp_path, prefix):
 
 
 def pool(tmp_path, change=lambda name, table: table):
-    profiles = pd.DataFrame({
-        "source": ["a"], "profile_id": ["a_1"], "lat": [10.0], "lon": [20.0],
-        "location_error_deg": [0.1], "year": [1990], "country": ["X"], "licence": ["y"],
-        "treated": [False], "depth_bounds": ["as given"]})  # fmt: skip
+    profiles = pd.DataFrame(
+        {
+            "source": ["a"],
+            "profile_id": ["a_1"],
+            "lat": [10.0],
+            "lon": [20.0],
+            "location_error_deg": [0.1],
+            "year": [1990],
+            "country": ["X"],
+            "licence": ["y"],
+            "treated": [False],
+            "depth_bounds": ["as given"],
+        }
+    )
     n = len(BOUNDS)
-    layers = pd.DataFrame({
-        "profile_id": ["a_1"] * n, "upper_depth_cm": [float(u) for u, _ in BOUNDS],
-        "lower_depth_cm": [float(b) for _, b in BOUNDS], "soc_g_kg": [10 * c for c in CARBON],
-        "bulk_density_kg_m3": [1000 * d for d in DENSITY], "coarse_fragments_pct": [0.0] * n,
-        "clay_pct": [np.nan] * n, "silt_pct": [np.nan] * n, "sand_pct": [np.nan] * n,
-        "ph_h2o": [6.0] * n, "soc_basis": ["organic C measured"] * n})  # fmt: skip
+    layers = pd.DataFrame(
+        {
+            "profile_id": ["a_1"] * n,
+            "upper_depth_cm": [float(u) for u, _ in BOUNDS],
+            "lower_depth_cm": [float(b) for _, b in BOUNDS],
+            "soc_g_kg": [10 * c for c in CARBON],
+            "bulk_density_kg_m3": [1000 * d for d in DENSITY],
+            "coarse_fragments_pct": [0.0] * n,
+            "clay_pct": [np.nan] * n,
+            "silt_pct": [np.nan] * n,
+            "sand_pct": [np.nan] * n,
+            "ph_h2o": [6.0] * n,
+            "soc_basis": ["organic C measured"] * n,
+        }
+    )
     for name, frame in (("profiles", profiles), ("layers", layers)):
         table = change(name, pa.Table.from_pandas(frame, preserve_index=False))
         pq.write_table(table, tmp_path / f"{name}.parquet")
@@ -491,8 +555,9 @@ def test_columns_of_a_pool_that_are_there_twice_or_absent(tmp_path):
     with pytest.raises(FileError, match=r"layers.parquet: the column soc_g_kg appears twice"):
         build(pool(tmp_path, twice), None)
     with pytest.raises(FileError, match=r"profiles.parquet: lacks the column lat"):
-        build(pool(tmp_path, lambda name, t: t.drop_columns("lat") if name == "profiles" else t),
-              None)  # fmt: skip
+        build(
+            pool(tmp_path, lambda name, t: t.drop_columns("lat") if name == "profiles" else t), None
+        )
     with pytest.raises(FileError, match=r"layers.parquet: contains no rows"):
         build(pool(tmp_path, lambda name, t: t.slice(0, 0 if name == "layers" else None)), None)
 

@@ -21,10 +21,13 @@ def _close():
 
 
 def test_map_counts_profiles_and_cells():
-    sites = pd.DataFrame({
-        "lat": [10.1, 10.2, 50.0, -40.0], "lon": [0.1, 0.2, 5.0, 100.0],
-        "group": ["a", "a", "b", "c"],
-    })  # fmt: skip
+    sites = pd.DataFrame(
+        {
+            "lat": [10.1, 10.2, 50.0, -40.0],
+            "lon": [0.1, 0.2, 5.0, 100.0],
+            "group": ["a", "a", "b", "c"],
+        }
+    )
     land = (np.array([-45.0, 45.0]), np.array([-90.0, 90.0]), np.eye(2, dtype=bool))
     ax = site_map(sites, land).axes[0]
     assert (
@@ -43,10 +46,14 @@ def test_more_sources_than_colours():
 
 def test_depth_medians_per_zone():
     ids = [f"p{i}" for i in range(50)]
-    layers = pd.DataFrame({
-        "profile_id": np.repeat(ids, 2), "upper_depth": [0.0, 0.5] * 50,
-        "lower_depth": [0.5, 1.0] * 50, "soc_stock": np.tile([20e3, 5e3], 50),
-    })  # fmt: skip
+    layers = pd.DataFrame(
+        {
+            "profile_id": np.repeat(ids, 2),
+            "upper_depth": [0.0, 0.5] * 50,
+            "lower_depth": [0.5, 1.0] * 50,
+            "soc_stock": np.tile([20e3, 5e3], 50),
+        }
+    )
     layers.loc[layers.profile_id.isin(ids[25:]), "soc_stock"] *= 2
     zone = pd.Series(["warm"] * 25 + ["cold"] * 25, index=ids)
     figure = carbon_with_depth(layers, zone, "test")
@@ -78,16 +85,22 @@ def test_pedotransfer_figure_shows_all_curves():
 
 def test_belts_of_latitude():
     assert belts(np.array([0.0, -23.5, 30.0, -60.0, 89.0])).tolist() == [
-        "within 23.5°", "within 23.5°", "23.5° to 45°", "45° to 60°", "beyond 60°"]  # fmt: skip
+        "within 23.5°",
+        "within 23.5°",
+        "23.5° to 45°",
+        "45° to 60°",
+        "beyond 60°",
+    ]
 
 
 def test_koeppen_zones(tmp_path):
     path = tmp_path / "k.nc"
     classes = xr.DataArray(
-        np.array([[1, 2], [3, 0]], dtype="int8"), dims=("lat", "lon"),
+        np.array([[1, 2], [3, 0]], dtype="int8"),
+        dims=("lat", "lon"),
         coords={"lat": [45.0, -45.0], "lon": [-90.0, 90.0]},
         attrs={"flag_values": np.array([1, 2, 3], dtype="int8"), "flag_meanings": "Af BSh Dfc"},
-    )  # fmt: skip
+    )
     classes.to_dataset(name="koppen_class").to_netcdf(path)
     found = zones.koeppen(
         np.array([40.0, 40.0, -40.0, -40.0]), np.array([-80, 80, -80, 80.0]), path

@@ -144,7 +144,10 @@ PROFILES = {
     "location_uncertain": ([{"location_error": 0.6}], GOOD, {"max_location_error": 0.5}),
     "treated": ([{"treated": True}], GOOD, {}),
     "depths_reconstructed": (
-        [{"depth_bounds": "reconstructed"}], GOOD, {"exclude_reconstructed": True}),
+        [{"depth_bounds": "reconstructed"}],
+        GOOD,
+        {"exclude_reconstructed": True},
+    ),
     "no_layers": ([{}], [], {}),
     "no_valid_layers": ([{}], [(0.0, 0.3, np.nan)], {}),
     "layers_overlap": ([{}], [*GOOD[:2], (0.35, 0.8, 5.0)], {}),
@@ -152,7 +155,7 @@ PROFILES = {
     "top_missing": ([{}], [(u + 0.3, d + 0.3, c) for u, d, c in GOOD], {"max_top_depth": 0.2}),
     "too_few_layers": ([{}], GOOD[1:], {}),
     "too_shallow": ([{}], [(u / 2, d / 2, c) for u, d, c in GOOD], {}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("reason", PROFILES)
@@ -221,17 +224,31 @@ depth = st.sampled_from([-0.1, 0.0, 0.1, 0.2, 0.2005, 0.4, 0.6, 0.8, 11.0, np.in
 @settings(max_examples=60, deadline=None)
 @given(
     layers=st.lists(
-        st.tuples(st.sampled_from(["s:a", "s:b", "s:c", "s:x"]), depth, depth, number,
-                  st.sampled_from([np.nan, 1.0, 900.0, 1300.0, 2900.0])),
+        st.tuples(
+            st.sampled_from(["s:a", "s:b", "s:c", "s:x"]),
+            depth,
+            depth,
+            number,
+            st.sampled_from([np.nan, 1.0, 900.0, 1300.0, 2900.0]),
+        ),
         max_size=25,
     ),
     order=st.randoms(use_true_random=False),
-)  # fmt: skip
+)
 def test_laws(layers, order):
     """Every row has one fate; what is kept obeys the rules; the order of rows does not matter."""
     profiles = profile_rows(*({"profile_id": f"s:{n}"} for n in "abc"))
-    rows = [{"profile_id": p, "upper_depth": u, "lower_depth": d, "soc": c, "bulk_density": b,
-             "layer_id": str(i)} for i, (p, u, d, c, b) in enumerate(layers)]  # fmt: skip
+    rows = [
+        {
+            "profile_id": p,
+            "upper_depth": u,
+            "lower_depth": d,
+            "soc": c,
+            "bulk_density": b,
+            "layer_id": str(i),
+        }
+        for i, (p, u, d, c, b) in enumerate(layers)
+    ]
     table = layer_rows(*rows) if rows else layer_rows({}).iloc[:0]
     found = verdict(profiles, table)
     assert len(found.profiles) == 3
@@ -254,8 +271,16 @@ def test_laws(layers, order):
 
 
 def index(*rows):
-    base = {"group": 0, "rank": 0, "lat": 10.0, "lon": 20.0, "first_upper": 0, "first_lower": 10,
-            "first_value": 12.3, "signature": 1}  # fmt: skip
+    base = {
+        "group": 0,
+        "rank": 0,
+        "lat": 10.0,
+        "lon": 20.0,
+        "first_upper": 0,
+        "first_lower": 10,
+        "first_value": 12.3,
+        "signature": 1,
+    }
     return pd.DataFrame([base | {"profile_id": f"p{i}"} | row for i, row in enumerate(rows)])
 
 
@@ -266,9 +291,13 @@ def test_same_place_and_content_from_two_sources():
 
 @pytest.mark.parametrize(
     "other",
-    [{"first_value": 12.5}, {"lat": 10.02}, {"first_lower": 20}, {"rank": 0, "group": 0,
-                                                                  "signature": 2}],
-)  # fmt: skip
+    [
+        {"first_value": 12.5},
+        {"lat": 10.02},
+        {"first_lower": 20},
+        {"rank": 0, "group": 0, "signature": 2},
+    ],
+)
 def test_different_profiles_at_one_place_stay(other):
     assert duplicates.find(index({"group": 1, "rank": 1} | other, {})).empty
 

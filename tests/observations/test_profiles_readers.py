@@ -51,25 +51,43 @@ def built(tmp_path, source, **rules):
 def pool(tmp_path):
     folder = tmp_path / "pool"
     folder.mkdir()
-    pd.DataFrame({
-        "source": ["wise31", "febr"], "profile_id": ["wise31_A_1", "febr_b"], "lat": [10.5, -3.0],
-        "lon": [20.0, -60.0], "location_error_deg": pd.array([0.5, None], "Float32"),
-        "year": pd.array([1990, None], "Int16"), "country": ["NA", None], "licence": ["x", "y"],
-        "treated": pd.array([None, True], "boolean"),
-        "depth_bounds": ["as given", "reconstructed from mid-depths"],
-    }).to_parquet(folder / "profiles.parquet")  # fmt: skip
-    layers = pd.DataFrame({
-        "profile_id": ["wise31_A_1", "wise31_A_1", "febr_b"], "upper_depth_cm": [0.0, 15.3, 0.0],
-        "lower_depth_cm": [15.3, 60.0, 20.0], "soc_g_kg": [12.1, 4.0, 30.0],
-        "bulk_density_kg_m3": [1300.0, None, 1100.0], "coarse_fragments_pct": [5.0, None, 20.0],
-        "clay_pct": [30.0, 31.0, None], "silt_pct": [1.0, 2.0, 3.0], "sand_pct": [1.0, 2.0, 3.0],
-        "ph_h2o": [6.0, 6.5, None],
-    })  # fmt: skip
+    pd.DataFrame(
+        {
+            "source": ["wise31", "febr"],
+            "profile_id": ["wise31_A_1", "febr_b"],
+            "lat": [10.5, -3.0],
+            "lon": [20.0, -60.0],
+            "location_error_deg": pd.array([0.5, None], "Float32"),
+            "year": pd.array([1990, None], "Int16"),
+            "country": ["NA", None],
+            "licence": ["x", "y"],
+            "treated": pd.array([None, True], "boolean"),
+            "depth_bounds": ["as given", "reconstructed from mid-depths"],
+        }
+    ).to_parquet(folder / "profiles.parquet")
+    layers = pd.DataFrame(
+        {
+            "profile_id": ["wise31_A_1", "wise31_A_1", "febr_b"],
+            "upper_depth_cm": [0.0, 15.3, 0.0],
+            "lower_depth_cm": [15.3, 60.0, 20.0],
+            "soc_g_kg": [12.1, 4.0, 30.0],
+            "bulk_density_kg_m3": [1300.0, None, 1100.0],
+            "coarse_fragments_pct": [5.0, None, 20.0],
+            "clay_pct": [30.0, 31.0, None],
+            "silt_pct": [1.0, 2.0, 3.0],
+            "sand_pct": [1.0, 2.0, 3.0],
+            "ph_h2o": [6.0, 6.5, None],
+        }
+    )
     for name in ("upper_depth_cm", "lower_depth_cm", "soc_g_kg"):
         layers[name] = layers[name].astype("float32")
-    layers.assign(soc_basis=["organic C measured", "total C minus measured inorganic C",
-                             "AfSIS sentinel site (x): possibly infrared"]
-                  ).to_parquet(folder / "layers.parquet")  # fmt: skip
+    layers.assign(
+        soc_basis=[
+            "organic C measured",
+            "total C minus measured inorganic C",
+            "AfSIS sentinel site (x): possibly infrared",
+        ]
+    ).to_parquet(folder / "layers.parquet")
     organic = layers.iloc[:1].assign(upper_depth_cm=-5.0, lower_depth_cm=0.0, reason="negative")
     organic.to_parquet(folder / "dropped_organic_layers.parquet")
     return folder
@@ -88,7 +106,10 @@ def test_tidy(pool):
     assert layers.soc.tolist() == [12.1, 4.0, 30.0, 12.1]
     assert layers.coarse_basis.tolist() == ["volume", "volume", "mass", "volume"]
     assert layers.soc_basis.tolist()[:3] == [
-        "organic carbon", "total minus inorganic carbon", "spectroscopy"]  # fmt: skip
+        "organic carbon",
+        "total minus inorganic carbon",
+        "spectroscopy",
+    ]
     assert layers.litter.tolist() == [False, False, False, True]
 
 
@@ -204,8 +225,11 @@ def wosis_2023(folder, name, rows):
 def test_wosis2023_joins_properties(tmp_path):
     place = (-100.25, 45.5, "CC-BY")
     folder = tmp_path / "w"
-    wosis_2023(folder, "orgc", [(7, 1, 0, 10, 25.5, *place), (7, 2, 10, 40, 8, *place),
-                                (8, 3, 0, 30, 5, 2.5, 3.5, "CC0")])  # fmt: skip
+    wosis_2023(
+        folder,
+        "orgc",
+        [(7, 1, 0, 10, 25.5, *place), (7, 2, 10, 40, 8, *place), (8, 3, 0, 30, 5, 2.5, 3.5, "CC0")],
+    )
     wosis_2023(folder, "bdws33", [(7, 2, 10, 40, 1.6, *place), (7, 1, 0, 10, 1.4, *place)])
     wosis_2023(folder, "bdfiod", [(7, 1, 0, 10, 1.2, *place), (7, 77, 0, 10, 1.2, *place)])
     wosis_2023(folder, "cfvo", [(7, 1, 0, 10, 5, *place), (7, 2, 10, 40, 10, *place)])
@@ -228,18 +252,33 @@ def test_israd(tmp_path):
         "entry_name,site_name,pro_name,pro_lat,pro_long,pro_treatment,pro_country,pro_note\n"
         'E,S,P,,,treatment,Finland,"a note\nof two lines"\nE,S,Q,61,31,control,,\n'
     )
-    names = ("lyr_name", "lyr_obs_date_y", "lyr_top", "lyr_bot", "lyr_c_org", "lyr_c_tot",
-             "lyr_c_inorg", "lyr_bd_samp", "lyr_bd_tot", "lyr_coarse_tot", "lyr_ph_h2o",
-             "lyr_clay_tot_psa", "lyr_silt_tot_psa", "lyr_sand_tot_psa")  # fmt: skip
+    names = (
+        "lyr_name",
+        "lyr_obs_date_y",
+        "lyr_top",
+        "lyr_bot",
+        "lyr_c_org",
+        "lyr_c_tot",
+        "lyr_c_inorg",
+        "lyr_bd_samp",
+        "lyr_bd_tot",
+        "lyr_coarse_tot",
+        "lyr_ph_h2o",
+        "lyr_clay_tot_psa",
+        "lyr_silt_tot_psa",
+        "lyr_sand_tot_psa",
+    )
     rows = [
         "l1,1998,0,10,2,9,9,1.2,1.3,10,,,,",
         "l2,1990,10,20,,3,0.5,,1.3,,,,,",
         "l3,,20,Inf,,4,,,,,7,,,",
     ]
     (tmp_path / "layer.csv").write_text(
-        "entry_name,site_name,pro_name," + ",".join(names) + "\n"
+        "entry_name,site_name,pro_name,"
+        + ",".join(names)
+        + "\n"
         + "".join(f"E,S,Q,{row}\n" for row in rows)
-    )  # fmt: skip
+    )
     found = collect(IsradSource(name="i", folder=tmp_path))
     profiles, layers = found["profiles"], found["layers"]
     assert profiles.profile_id.tolist() == ["i:E/S/P", "i:E/S/Q"]
@@ -249,7 +288,10 @@ def test_israd(tmp_path):
     assert pd.isna(profiles.country[1])
     assert layers.soc.tolist() == [20.0, 25.0, 40.0]
     assert layers.soc_basis.tolist() == [
-        "organic carbon", "total minus inorganic carbon", "total carbon"]  # fmt: skip
+        "organic carbon",
+        "total minus inorganic carbon",
+        "total carbon",
+    ]
     assert layers.bulk_density.tolist()[:2] == [1200.0, 1300.0]
     assert layers.bulk_density_basis.tolist()[:2] == ["fine earth", "whole soil"]
     assert layers.year.dropna().tolist() == [1998, 1990]
@@ -262,8 +304,10 @@ def test_israd(tmp_path):
 
 def test_ncscd_long(tmp_path):
     path = tmp_path / "n.csv"
-    path.write_text("profile_id,latitude,longitude,upper_depth,lower_depth,soc_stock\n"
-                    "a,70,30,0,30,9\na,70,30,30,100,14\n")  # fmt: skip
+    path.write_text(
+        "profile_id,latitude,longitude,upper_depth,lower_depth,soc_stock\n"
+        "a,70,30,0,30,9\na,70,30,30,100,14\n"
+    )
     layers = collect(NcscdSource(name="n", file=path, unit="kg m-2"))["layers"]
     assert layers.stock_given.tolist() == pytest.approx([30_000.0, 20_000.0])
     layers = collect(NcscdSource(name="n", file=path, unit="g m-3"))["layers"]
@@ -274,9 +318,11 @@ def test_ncscd_long(tmp_path):
 def test_ncscd_wide_takes_no_carbon_twice(tmp_path, unit, deep):
     path = tmp_path / "n.csv"
     path.write_text("profile_id,latitude,longitude,SOCC_30,SOCC_100,SOCC_200\na,70,30,9,23,5\n")
-    intervals = [{"column": "SOCC_100", "upper_cm": 0, "lower_cm": 100},
-                 {"column": "SOCC_200", "upper_cm": 100, "lower_cm": 200},
-                 {"column": "SOCC_30", "upper_cm": 0, "lower_cm": 30}]  # fmt: skip
+    intervals = [
+        {"column": "SOCC_100", "upper_cm": 0, "lower_cm": 100},
+        {"column": "SOCC_200", "upper_cm": 100, "lower_cm": 200},
+        {"column": "SOCC_30", "upper_cm": 0, "lower_cm": 30},
+    ]
     source = NcscdSource(name="n", file=path, unit=unit, intervals=intervals)
     layers = collect(source)["layers"]
     assert layers.upper_depth.tolist() == [0.0, 0.3, 1.0]
@@ -289,24 +335,45 @@ def test_ncscd_wide_takes_no_carbon_twice(tmp_path, unit, deep):
 
 
 def test_ncscd_overlapping_columns_are_refused(tmp_path):
-    intervals = [{"column": "a", "upper_cm": 0, "lower_cm": 50},
-                 {"column": "b", "upper_cm": 30, "lower_cm": 100}]  # fmt: skip
+    intervals = [
+        {"column": "a", "upper_cm": 0, "lower_cm": 50},
+        {"column": "b", "upper_cm": 30, "lower_cm": 100},
+    ]
     with pytest.raises(ObservationError, match="overlap between 30 and 50 cm"):
         from_mapping(
-            {"source": [{"reader": "ncscd", "name": "n", "file": "x.csv", "unit": "kg m-2",
-                         "intervals": intervals}]}, "test",
-        )  # fmt: skip
+            {
+                "source": [
+                    {
+                        "reader": "ncscd",
+                        "name": "n",
+                        "file": "x.csv",
+                        "unit": "kg m-2",
+                        "intervals": intervals,
+                    }
+                ]
+            },
+            "test",
+        )
 
 
 # --- any CSV ---------------------------------------------------------------------------------
 
 
 def csv_source(path, columns, **options):
-    base = {"profile_id": {"column": "p"}, "lat": {"column": "y"}, "lon": {"column": "x"},
-            "upper_depth": {"column": "t", "unit": "m"},
-            "lower_depth": {"column": "b", "unit": "m"}}  # fmt: skip
-    return {"reader": "csv", "name": "c", "layers_file": str(path), "columns": base | columns,
-            **options}  # fmt: skip
+    base = {
+        "profile_id": {"column": "p"},
+        "lat": {"column": "y"},
+        "lon": {"column": "x"},
+        "upper_depth": {"column": "t", "unit": "m"},
+        "lower_depth": {"column": "b", "unit": "m"},
+    }
+    return {
+        "reader": "csv",
+        "name": "c",
+        "layers_file": str(path),
+        "columns": base | columns,
+        **options,
+    }
 
 
 def test_csv_converts_units(tmp_path):
@@ -317,8 +384,9 @@ def test_csv_converts_units(tmp_path):
         "bulk_density": {"column": "d", "unit": "g cm-3"},
         "coarse": {"column": "s", "unit": "%"},
     }
-    source = csv_source(path, columns, delimiter=";", decimal=",", missing=["-99"],
-                        coarse_basis="mass")  # fmt: skip
+    source = csv_source(
+        path, columns, delimiter=";", decimal=",", missing=["-99"], coarse_basis="mass"
+    )
     settings = from_mapping({"source": [source]}, "test")
     found = collect(settings.source[0])
     assert isinstance(settings.source[0], CsvSource)
@@ -332,10 +400,12 @@ def test_csv_converts_units(tmp_path):
 def test_csv_with_a_table_of_profiles(tmp_path):
     (tmp_path / "sites.csv").write_text("p,y,x,year,new\n1,5,6,1999,f\n2,7,8,,t\n")
     (tmp_path / "layers.csv").write_text("p,t,b,C\n1,0,0.2,9\n")
-    columns = {"soc": {"column": "C", "unit": "g kg-1"}, "year": {"column": "year"},
-               "treated": {"column": "new"}}  # fmt: skip
-    source = csv_source(tmp_path / "layers.csv", columns,
-                        profiles_file=str(tmp_path / "sites.csv"))  # fmt: skip
+    columns = {
+        "soc": {"column": "C", "unit": "g kg-1"},
+        "year": {"column": "year"},
+        "treated": {"column": "new"},
+    }
+    source = csv_source(tmp_path / "layers.csv", columns, profiles_file=str(tmp_path / "sites.csv"))
     found = collect(from_mapping({"source": [source]}, "test").source[0])
     assert found["profiles"].year.tolist()[0] == 1999
     assert found["profiles"].treated.tolist() == [False, True]

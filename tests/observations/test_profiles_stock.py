@@ -13,9 +13,13 @@ CURVE = pedotransfer.PAPER
 
 def layer(**values):
     row = {
-        "soc": 20.0, "stock_given": np.nan, "bulk_density": np.nan, "coarse": np.nan,
-        "bulk_density_basis": None, "coarse_basis": None,
-    } | values  # fmt: skip
+        "soc": 20.0,
+        "stock_given": np.nan,
+        "bulk_density": np.nan,
+        "coarse": np.nan,
+        "bulk_density_basis": None,
+        "coarse_basis": None,
+    } | values
     return add_stock(pd.DataFrame([row]), CURVE).iloc[0]
 
 
@@ -50,19 +54,22 @@ def test_stones_by_mass():
 
 @settings(deadline=None)
 @given(
-    fine=st.floats(50, 2300), coarse=st.floats(0.0, 99.0), soc=st.floats(0.1, 600),
-)  # fmt: skip
+    fine=st.floats(50, 2300),
+    coarse=st.floats(0.0, 99.0),
+    soc=st.floats(0.1, 600),
+)
 def test_every_basis_tells_the_same_soil(fine, coarse, soc):
     """One soil, described in four ways, has one stock."""
     volume = coarse / 100
     whole = fine * (1 - volume) + ROCK_DENSITY * volume
     mass = 100 * ROCK_DENSITY * volume / whole
     stocks = [
-        layer(soc=soc, bulk_density=density, bulk_density_basis=basis, coarse=share,
-              coarse_basis=of).soc_stock
+        layer(
+            soc=soc, bulk_density=density, bulk_density_basis=basis, coarse=share, coarse_basis=of
+        ).soc_stock
         for density, basis in ((fine, "fine earth"), (whole, "whole soil"))
         for share, of in ((coarse, "volume"), (mass, "mass"))
-    ]  # fmt: skip
+    ]
     np.testing.assert_allclose(stocks, soc * fine * (1 - volume), rtol=1e-9)
 
 

@@ -111,10 +111,17 @@ def assimilate(
                 "Give the profiles, the forcing and a new folder, or pass --resume FOLDER."
             )
         settings = check(
-            model=model, variant=variant, sampler=sampler, options=_options(option or []),
-            likelihood=likelihood, error_sd=_error_sd(error_sd), operator=operator, chains=chains,
-            draws=draws, seed=seed,
-        )  # fmt: skip
+            model=model,
+            variant=variant,
+            sampler=sampler,
+            options=_options(option or []),
+            likelihood=likelihood,
+            error_sd=_error_sd(error_sd),
+            operator=operator,
+            chains=chains,
+            draws=draws,
+            seed=seed,
+        )
         if dry_run:
             _dry_run(settings, profiles, forcing, sites)
             return
@@ -156,9 +163,17 @@ def _refuse_other_settings(context: typer.Context, run: Run) -> None:
     settings, about, asked = run.settings, run.description, context.params
     held: dict[str, Any] = {
         name: getattr(settings, name)
-        for name in ("model", "variant", "sampler", "likelihood", "operator", "chains", "draws",
-                     "seed")
-    } | {"sites": about.n_sites, "block_size": about.block_size, "dry_run": False}  # fmt: skip
+        for name in (
+            "model",
+            "variant",
+            "sampler",
+            "likelihood",
+            "operator",
+            "chains",
+            "draws",
+            "seed",
+        )
+    } | {"sites": about.n_sites, "block_size": about.block_size, "dry_run": False}
     differ = [
         (f"--{name.replace('_', '-')} {asked[name]}", value)
         for name, value in held.items()
@@ -241,15 +256,17 @@ def _work(run: Run, workers: int, limit: float | None, cluster: Path | None, acc
             console.print(
                 f"{why_stopped()}, {n_done[0]:,} of {run.description.n_sites:,} sites done. "
                 f"Resume with: proda assimilate --resume {run.folder}",
-                highlight=False, soft_wrap=True,
-            )  # fmt: skip
+                highlight=False,
+                soft_wrap=True,
+            )
             sys.exit(stopped_status())
         except KeyboardInterrupt:
             bar.stop()
             errors.print(
                 f"Finished work is kept. Resume with: proda assimilate --resume {run.folder}",
-                highlight=False, soft_wrap=True,
-            )  # fmt: skip
+                highlight=False,
+                soft_wrap=True,
+            )
             raise
     minutes = (time.monotonic() - begun) / 60.0
     rate = counted[0] / max(60.0 * minutes, 1e-9)
@@ -304,8 +321,10 @@ def _summary(run: Run) -> None:
     label = "" if run.problem.sampler.exact else " (NOT a posterior: published sampler)"
     print_table(
         f"{run.settings.model} ({run.settings.variant}) at its sites{label}",
-        ["", "sites", "%"], rows, right=(1, 2),
-    )  # fmt: skip
+        ["", "sites", "%"],
+        rows,
+        right=(1, 2),
+    )
     smallest = found["ess_bulk"].min("parameter").to_numpy()
     if np.isfinite(smallest).any():
         console.print(

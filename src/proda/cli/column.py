@@ -155,11 +155,17 @@ def _summary(result: xr.Dataset) -> None:
         )
     print_table(
         f"Soil carbon of {result.attrs['model']} ({result.attrs['variant']}) at steady state",
-        ["site", "0-1 m\nkg m-2", "column\nkg m-2", "input\ng m-2 yr-1", "respired\ng m-2 yr-1",
-         "state"],
+        [
+            "site",
+            "0-1 m\nkg m-2",
+            "column\nkg m-2",
+            "input\ng m-2 yr-1",
+            "respired\ng m-2 yr-1",
+            "state",
+        ],
         rows,
         right=(1, 2, 3, 4),
-    )  # fmt: skip
+    )
     if len(reasons) > MAX_ROWS:
         console.print(f"... and {len(reasons) - MAX_ROWS} more sites.")
     counts = [f"{int((reasons == r).sum())} {r.words}" for r in Reason]

@@ -83,9 +83,15 @@ def compare(
     from proda.comparison.comparison import covariates_of_run
     from proda.errors import ComparisonError
 
-    named = {"maps": model, "end_to_end": end_to_end, "default": default, "summary": summary,
-             "sites": sites, "network": network,
-             "end_to_end_network": end_to_end_network}  # fmt: skip
+    named = {
+        "maps": model,
+        "end_to_end": end_to_end,
+        "default": default,
+        "summary": summary,
+        "sites": sites,
+        "network": network,
+        "end_to_end_network": end_to_end_network,
+    }
     if (run is None) == (not model and not end_to_end):
         raise ComparisonError(
             "Give either the folder of a study, or --model (--end-to-end) NAME=FILE for at least "
@@ -108,9 +114,12 @@ def compare(
     with progress("steps") as bar:
         task = bar.add_task("Comparing", total=None)
         result = compare_models(
-            files, output, reference=reference, covariates=covariates,
+            files,
+            output,
+            reference=reference,
+            covariates=covariates,
             progress=lambda done, ahead: bar.update(task, completed=done, total=ahead),
-        )  # fmt: skip
+        )
     _print(result)
     console.print(f"Written: {output}", soft_wrap=True)
     if plots is not None:
@@ -143,16 +152,27 @@ def _print(result: Comparison) -> None:
     print_table(
         "Agreement of the models over land",
         ["variable", "models", "state", "r", "95 %", "cells", "effective", "concordance", "bias"],
-        [[r["variable"] + (" (log)" if r["scale"] == "log" else ""),
-          f"{r['first']}, {r['second']}", r["state"], formatted(r["r"], ".2f"),
-          f"{formatted(r['low'], '.2f')} to {formatted(r['high'], '.2f')}", f"{r['n']:,}",
-          formatted(r["n_effective"], ".0f"), formatted(r["concordance"], ".2f"),
-          formatted(r["bias"], "+.3g")]
-         for _, r in table.iterrows()],
+        [
+            [
+                r["variable"] + (" (log)" if r["scale"] == "log" else ""),
+                f"{r['first']}, {r['second']}",
+                r["state"],
+                formatted(r["r"], ".2f"),
+                f"{formatted(r['low'], '.2f')} to {formatted(r['high'], '.2f')}",
+                f"{r['n']:,}",
+                formatted(r["n_effective"], ".0f"),
+                formatted(r["concordance"], ".2f"),
+                formatted(r["bias"], "+.3g"),
+            ]
+            for _, r in table.iterrows()
+        ],
         right=(3, 4, 5, 6, 7, 8),
-    )  # fmt: skip
-    console.print("effective: number of independent cells (modified t test). bias: second - first.",
-                  highlight=False, soft_wrap=True)  # fmt: skip
+    )
+    console.print(
+        "effective: number of independent cells (modified t test). bias: second - first.",
+        highlight=False,
+        soft_wrap=True,
+    )
     _print_totals(result.tables["totals"])
     told = result.tables["preference"]
     if len(told):
@@ -160,22 +180,31 @@ def _print(result: Comparison) -> None:
         print_table(
             "Log evidence at sites, second model - first",
             ["zone", "models", "sites", "median", "95 %", "first > 3", "second > 3"],
-            [[r["zone"], f"{r['first']}, {r['second']}", f"{r['sites']:,}",
-              formatted(r["median"], "+.2f"),
-              f"{formatted(r['low'], '+.2f')} to {formatted(r['high'], '+.2f')}",
-              formatted(r["share_first_by_3"], ".0%"), formatted(r["share_second_by_3"], ".0%")]
-             for _, r in rows.iterrows()],
+            [
+                [
+                    r["zone"],
+                    f"{r['first']}, {r['second']}",
+                    f"{r['sites']:,}",
+                    formatted(r["median"], "+.2f"),
+                    f"{formatted(r['low'], '+.2f')} to {formatted(r['high'], '+.2f')}",
+                    formatted(r["share_first_by_3"], ".0%"),
+                    formatted(r["share_second_by_3"], ".0%"),
+                ]
+                for _, r in rows.iterrows()
+            ],
             right=range(2, 7),
-        )  # fmt: skip
+        )
     print_choice(result.tables)
     for route, findings in result.findings.groupby("route", sort=False):
         counts = findings["verdict"].value_counts()
         print_table(
             f"Findings of the paper, {route}: " + ", ".join(f"{n} {v}" for v, n in counts.items()),
             ["finding", "paper", "this run", "verdict"],
-            [[r["id"], r["paper"], r["run"] or r["reason"], r["verdict"]]
-             for _, r in findings.iterrows()],
-        )  # fmt: skip
+            [
+                [r["id"], r["paper"], r["run"] or r["reason"], r["verdict"]]
+                for _, r in findings.iterrows()
+            ],
+        )
 
 
 def _print_totals(table: pd.DataFrame) -> None:
@@ -187,10 +216,12 @@ def _print_totals(table: pd.DataFrame) -> None:
     print_table(
         "Soil carbon of the globe (Pg C)",
         ["source", "state", *stocks],
-        [[source, state, *(formatted(means.get(s, math.nan), ",.0f") for s in stocks)]
-         for (source, state), means in wide.items()],
+        [
+            [source, state, *(formatted(means.get(s, math.nan), ",.0f") for s in stocks)]
+            for (source, state), means in wide.items()
+        ],
         right=range(2, 2 + len(stocks)),
-    )  # fmt: skip
+    )
 
 
 def _draw(result: Comparison, folder: Path, every_pair: bool) -> None:

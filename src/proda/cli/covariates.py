@@ -75,8 +75,9 @@ def build(
         sampling.write_left_out(nearest, left_out)
         print_sites(nearest, len(rows), left_out)
     print_table(title, ["covariate", "missing rows"], lacking, right=[1])
-    print_table("Categories", ["covariate", "classes", "present", "most common"], kinds,
-                right=[1, 2])  # fmt: skip
+    print_table(
+        "Categories", ["covariate", "classes", "present", "most common"], kinds, right=[1, 2]
+    )
     if notes := str(opened.dataset.attrs.get(NOTES, "")):
         console.print(notes, style="yellow", soft_wrap=True, markup=False)
     console.print(f"Written: {out}, {len(table):,} rows x {len(share)} covariates")

@@ -30,8 +30,9 @@ def diagnose(
     min_ess: float | None = option(FilterSettings, "min_ess"),
     output: Annotated[
         Path | None,
-        typer.Option(help="Write the posteriors of the kept sites, to train networks on (.nc, "
-                          ".zarr)."),
+        typer.Option(
+            help="Write the posteriors of the kept sites, to train networks on (.nc, .zarr)."
+        ),
     ] = None,
     table: Annotated[
         Path | None, typer.Option(help="Write one row per site, with its verdict (CSV).")
@@ -41,14 +42,15 @@ def diagnose(
     ] = None,
     site: Annotated[
         str | None,
-        typer.Option(help="Site whose chains are drawn; by default the one with the poorest "
-                          "mixing."),
+        typer.Option(
+            help="Site whose chains are drawn; by default the one with the poorest mixing."
+        ),
     ] = None,
     land_mask: Annotated[
         Path | None,
         typer.Option(help="File with land_fraction or land_mask: drawn behind the map of sites."),
     ] = None,
-) -> None:  # fmt: skip
+) -> None:
     """Judge the sites of a finished run; write the posteriors of those that pass.
 
     The default limits are the published ones: mean Gelman-Rubin statistic below 1.05,
@@ -72,8 +74,11 @@ def diagnose(
         console.print(f"Written: {table}, {len(found.sites):,} sites", soft_wrap=True)
     if output is not None:
         kept = write_kept(found, output)
-        console.print(f"Written: {output}, {kept.sizes['site']:,} sites x "
-                      f"{kept.sizes['parameter']} parameters", soft_wrap=True)  # fmt: skip
+        console.print(
+            f"Written: {output}, {kept.sizes['site']:,} sites x "
+            f"{kept.sizes['parameter']} parameters",
+            soft_wrap=True,
+        )
     if plots is not None:
         for path in draw(found, draws, plots, site=site, land_mask=land_mask):
             console.print(f"Drawn: {path}", soft_wrap=True)
@@ -89,10 +94,12 @@ def _print(found: Assessment) -> None:
     print_table(
         f"{said}{found.kept.sum():,} of {len(found.sites):,} sites are kept: shares by latitude",
         ["", "sites", *flags],
-        [[name, f"{int(row['sites']):,}", *(f"{row[f]:.1%}" for f in flags)]
-         for name, row in shares.iterrows()],
+        [
+            [name, f"{int(row['sites']):,}", *(f"{row[f]:.1%}" for f in flags)]
+            for name, row in shares.iterrows()
+        ],
         right=range(1, len(flags) + 2),
-    )  # fmt: skip
+    )
     print_table(
         f"{said}Sites by verdict (first reason)",
         ["", "sites", "share"],
@@ -102,13 +109,24 @@ def _print(found: Assessment) -> None:
     print_table(
         f"{said}Medians over the sites with a posterior",
         ["", "ESS", "R-hat", "NSE", "acceptance", "k > 0.7"],
-        [[name, formatted(row["ess"], ".0f"), formatted(row["rank_rhat"], ".3f"),
-          formatted(row["nash_sutcliffe"], ".2f"), formatted(row["acceptance"], ".2f"),
-          formatted(row["pareto_k"], ".0%")] for name, row in medians.iterrows()],
+        [
+            [
+                name,
+                formatted(row["ess"], ".0f"),
+                formatted(row["rank_rhat"], ".3f"),
+                formatted(row["nash_sutcliffe"], ".2f"),
+                formatted(row["acceptance"], ".2f"),
+                formatted(row["pareto_k"], ".0%"),
+            ]
+            for name, row in medians.iterrows()
+        ],
         right=range(1, 6),
-    )  # fmt: skip
-    console.print("ESS, R-hat: of the worst parameter. k > 0.7: share of sites whose PSIS-LOO is "
-                  "unreliable.", highlight=False, soft_wrap=True)  # fmt: skip
+    )
+    console.print(
+        "ESS, R-hat: of the worst parameter. k > 0.7: share of sites whose PSIS-LOO is unreliable.",
+        highlight=False,
+        soft_wrap=True,
+    )
     fits = {
         "sampled": layer_fit(found, found.sampled),
         "kept": layer_fit(found, found.kept),
@@ -117,27 +135,44 @@ def _print(found: Assessment) -> None:
     print_table(
         f"{said}Measured layers: fit of the mean, share inside 50 and 90 % intervals",
         ["sites", "layers", "log R2", "RMSE", "mean 50", "90", "predicted 50", "90"],
-        [[name, f"{fit['layers']:,.0f}", formatted(fit["log_r2"], ".3f"),
-          formatted(fit["rmse"] / 1000.0, ".2f"), *(formatted(fit[s], ".1%") for s in shown)]
-         for name, fit in fits.items()],
+        [
+            [
+                name,
+                f"{fit['layers']:,.0f}",
+                formatted(fit["log_r2"], ".3f"),
+                formatted(fit["rmse"] / 1000.0, ".2f"),
+                *(formatted(fit[s], ".1%") for s in shown),
+            ]
+            for name, fit in fits.items()
+        ],
         right=range(1, 8),
-    )  # fmt: skip
+    )
     console.print(
         "RMSE: kg m-3. mean: interval of the modelled mean, which need not contain a measured "
         "value; "
         "predicted: with the log-normal error of a measurement. These layers were fitted, so the "
         "predicted intervals tend to contain more of them than of new layers.",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        highlight=False,
+        soft_wrap=True,
+    )
     if left_out := int(fits["sampled"]["no_logarithm"]):
-        console.print(f"{left_out:,} layers with a modelled or measured value of 0 enter the "
-                      "RMSE only.",
-                      highlight=False, soft_wrap=True)  # fmt: skip
+        console.print(
+            f"{left_out:,} layers with a modelled or measured value of 0 enter the RMSE only.",
+            highlight=False,
+            soft_wrap=True,
+        )
     print_table(
         f"{said}Parameters by information gain: medians over {found.sampled.sum():,} sites",
         ["parameter", "unit", "bits", "spread reduction", "R-hat"],
-        [[name, row["unit"], formatted(row["information_gain"], ".3f"),
-          formatted(row["spread_reduction"], ".1%"), formatted(row["rank_rhat"], ".3f")]
-         for name, row in parameter_ranking(found).iterrows()],
+        [
+            [
+                name,
+                row["unit"],
+                formatted(row["information_gain"], ".3f"),
+                formatted(row["spread_reduction"], ".1%"),
+                formatted(row["rank_rhat"], ".3f"),
+            ]
+            for name, row in parameter_ranking(found).iterrows()
+        ],
         right=(2, 3, 4),
-    )  # fmt: skip
+    )

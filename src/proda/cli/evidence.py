@@ -79,18 +79,26 @@ def print_choice(tables: Mapping[str, pd.DataFrame]) -> None:
         print_table(
             f"{measure}, all sites (natural logarithms)",
             ["model", "sites", "mean", "behind the best", "± s.e.", "best at", "stacking weight"],
-            [[r["model"], f"{r['sites']:,}", _n(r["mean"], ".3g"),
-              _n(r["difference"], "+.3g"), _n(r["standard_error"], ".2g"),
-              _n(r["share_preferred"], ".0%"),
-              _n(float(weights.get((measure, "all", "all", r["model"]), float("nan"))), ".2f")]
-             for _, r in rows.sort_values("mean", ascending=False).iterrows()],
+            [
+                [
+                    r["model"],
+                    f"{r['sites']:,}",
+                    _n(r["mean"], ".3g"),
+                    _n(r["difference"], "+.3g"),
+                    _n(r["standard_error"], ".2g"),
+                    _n(r["share_preferred"], ".0%"),
+                    _n(
+                        float(weights.get((measure, "all", "all", r["model"]), float("nan"))), ".2f"
+                    ),
+                ]
+                for _, r in rows.sort_values("mean", ascending=False).iterrows()
+            ],
             right=range(1, 7),
-        )  # fmt: skip
+        )
     for why, rows in told[told["sites"] == 0].groupby("reason", sort=False):
         names = ", ".join(dict.fromkeys(rows["model"]))
         measures = ", ".join(dict.fromkeys(rows["measure"]))
-        console.print(f"Not judged by {measures}: {names}: {why}.", soft_wrap=True,
-                      highlight=False)  # fmt: skip
+        console.print(f"Not judged by {measures}: {names}: {why}.", soft_wrap=True, highlight=False)
 
 
 def _n(value: float, form: str) -> str:

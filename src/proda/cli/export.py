@@ -36,10 +36,12 @@ def posterior(
     print_table(
         "Groups",
         ["group", "variables", "dimensions"],
-        [(name, len(group.data_vars), ", ".join(f"{d} {n:,}" for d, n in group.sizes.items()))
-         for name, group in tree.children.items()],
+        [
+            (name, len(group.data_vars), ", ".join(f"{d} {n:,}" for d, n in group.sizes.items()))
+            for name, group in tree.children.items()
+        ],
         right=[1],
-    )  # fmt: skip
+    )
     if not str(tree.attrs.get("is_posterior", "yes")).startswith("yes"):
         console.print(f"NO POSTERIOR: {tree.attrs['is_posterior']}", soft_wrap=True)
     console.print(f"Written: {output}", soft_wrap=True)
@@ -59,6 +61,9 @@ def maps(
 
     with console.status(f"Writing to {output}"):
         written = write_ilamb(file, output, years=(first_year, last_year))
-    print_table("Written", ["file", "MB"],
-                [(path.name, f"{path.stat().st_size / 1e6:.1f}") for path in written],
-                right=[1])  # fmt: skip
+    print_table(
+        "Written",
+        ["file", "MB"],
+        [(path.name, f"{path.stat().st_size / 1e6:.1f}") for path in written],
+        right=[1],
+    )

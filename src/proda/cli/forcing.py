@@ -258,21 +258,40 @@ def _write_judged(
 
 
 def _print_summary(path: Path, found: ForcingSummary) -> None:
-    shown = ("title", "estimated", "source", "comment", "rules", "climatology_years",
-             "litter_input_from", "w_scalar_from", "w_scalar_floor", "nbedrock_from", "sand_from",
-             "missing_by_variable", "sampling", "reading_notes")  # fmt: skip
+    shown = (
+        "title",
+        "estimated",
+        "source",
+        "comment",
+        "rules",
+        "climatology_years",
+        "litter_input_from",
+        "w_scalar_from",
+        "w_scalar_floor",
+        "nbedrock_from",
+        "sand_from",
+        "missing_by_variable",
+        "sampling",
+        "reading_notes",
+    )
     rows = [(k, found.attrs[k]) for k in shown if found.attrs.get(k, "{}") != "{}"]
     print_table(f"{path}: {found.size}", ["attribute", "value"], rows)
     print_table(
         "Values",
         ["variable", "unit", "minimum", "mean", "maximum", "missing"],
         [
-            (name, r["unit"], f"{r['min']:.4g}", f"{r['mean']:.4g}", f"{r['max']:.4g}",
-             f"{r['missing']:,}")
+            (
+                name,
+                r["unit"],
+                f"{r['min']:.4g}",
+                f"{r['mean']:.4g}",
+                f"{r['max']:.4g}",
+                f"{r['missing']:,}",
+            )
             for name, r in found.ranges.iterrows()
         ],
         right=[2, 3, 4, 5],
-    )  # fmt: skip
+    )
     if found.status:
         total = sum(found.status.values())
         cells = [(name, f"{count:,}") for name, count in found.status.items()]

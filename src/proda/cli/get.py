@@ -53,13 +53,23 @@ def get(
             "catalogue of your own with --catalogue."
         )
     source = sources[name]
-    terms = [("title", source.title), ("licence", source.licence), ("cite", source.citation),
-             ("home page", source.homepage), ("note", source.note)]  # fmt: skip
+    terms = [
+        ("title", source.title),
+        ("licence", source.licence),
+        ("cite", source.citation),
+        ("home page", source.homepage),
+        ("note", source.note),
+    ]
     print_table(name, ["", ""], [row for row in terms if row[1]])
     folder.mkdir(parents=True, exist_ok=True)
     done = []
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(),
-               TransferSpeedColumn(), TimeRemainingColumn())  # fmt: skip
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     for remote in source.files:
         with Progress(*columns, console=errors, transient=True) as bar:
             task = bar.add_task(remote.name, total=remote.size)
@@ -68,9 +78,12 @@ def get(
             """What the server says of the length, once it was asked."""
 
             def step(
-                n: int, total: int | None, bar: Progress = bar, task: TaskID = task,
+                n: int,
+                total: int | None,
+                bar: Progress = bar,
+                task: TaskID = task,
                 told: list[int | None] = told,
-            ) -> None:  # fmt: skip
+            ) -> None:
                 told[:] = [total]
                 bar.update(task, completed=n, total=total)
 
@@ -82,8 +95,9 @@ def get(
             errors.print(
                 f"{path.name}: neither the catalogue nor the server states its size, so the file "
                 "may be incomplete. Check it before you use it.",
-                style="yellow", markup=False,
-            )  # fmt: skip
+                style="yellow",
+                markup=False,
+            )
         if unpack and path.suffix.lower() == ".zip":
             for member in download.unpack(path):
                 done.append((member, f"{member.stat().st_size:,}", "from the archive", "CRC-32"))

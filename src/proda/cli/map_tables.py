@@ -24,8 +24,11 @@ def print_reasons(counts: Mapping[str, int], members: Mapping[str, int], n: int)
     total = ["all", f"{sum(counts.values()):,}", f"{sum(members.values()):,}"]
     print_table(
         f"Land cells by reason, and columns ({n} member{'s' if n > 1 else ''} x cells with "
-        "forcing)", ["reason", "cells", "columns"], [*rows, total], right=(1, 2),
-    )  # fmt: skip
+        "forcing)",
+        ["reason", "cells", "columns"],
+        [*rows, total],
+        right=(1, 2),
+    )
 
 
 def print_totals(table: pd.DataFrame) -> None:
@@ -44,11 +47,18 @@ def print_totals(table: pd.DataFrame) -> None:
                 rows.append(["  sd", *map(carbon, each["sd"]), ""])
                 rows.append(["  5 %", *map(carbon, each["q05"]), ""])
                 rows.append(["  95 %", *map(carbon, each["q95"]), ""])
-        print_table(f"Soil carbon, {WORDS[str(stock)]}, Pg C", ["", *_narrow(zones), "land"], rows,
-                    right=range(1, len(zones) + 2))  # fmt: skip
+        print_table(
+            f"Soil carbon, {WORDS[str(stock)]}, Pg C",
+            ["", *_narrow(zones), "land"],
+            rows,
+            right=range(1, len(zones) + 2),
+        )
     spread = " sd, 5 %, 95 %: of the members' totals." if table["sd"].notna().any() else ""
-    console.print(f"land: share of the land area that a total covers.{spread}", highlight=False,
-                  soft_wrap=True)  # fmt: skip
+    console.print(
+        f"land: share of the land area that a total covers.{spread}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def print_comparison(table: pd.DataFrame, what: str = "references") -> None:
@@ -66,8 +76,9 @@ def print_comparison(table: pd.DataFrame, what: str = "references") -> None:
             [" / ".join(pair), *(carbon(values[(*pair, zone)], form) for zone in zones)]
             for pair in pairs
         ]
-        print_table(f"Against {what}: {title}", ["", *_narrow(zones)], rows,
-                    right=range(1, len(zones) + 1))  # fmt: skip
+        print_table(
+            f"Against {what}: {title}", ["", *_narrow(zones)], rows, right=range(1, len(zones) + 1)
+        )
     console.print("Over the cells that both maps have, weighted by land area.", highlight=False)
 
 

@@ -25,9 +25,11 @@ _Reference = Annotated[
 ]
 _ReferenceVariable = Annotated[
     list[str] | None,
-    typer.Option(help="Variable of the reference: NAME, or STOCK=NAME; repeatable. By default all "
-                      "whose name states the depth."),
-]  # fmt: skip
+    typer.Option(
+        help="Variable of the reference: NAME, or STOCK=NAME; repeatable. By default all "
+        "whose name states the depth."
+    ),
+]
 _Plots = Annotated[
     Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
 ]
@@ -44,7 +46,8 @@ def map_(
     forcing: Annotated[Path, typer.Argument(help="Forcing on the grid, of `proda forcing`.")],
     out: Annotated[Path, typer.Argument(help="Map to write (.nc).")],
     model: Annotated[
-        str | None, typer.Option(
+        str | None,
+        typer.Option(
             help="Model by name, or FILE.py:Class; a network or kept sites name their own."
         ),
     ] = None,
@@ -57,15 +60,17 @@ def map_(
     ] = None,
     draws: Annotated[
         bool,
-        typer.Option("--draws/--members", help="Use calibrated draws, whose spread covers the "
-                                               "error, or the networks as trained."),
+        typer.Option(
+            "--draws/--members",
+            help="Use calibrated draws, whose spread covers the error, or the networks as trained.",
+        ),
     ] = True,
     residual: Annotated[
         bool,
         typer.Option(
             "--residual",
             help="Also map carbon with the boosted residual added (`proda train --residual`), "
-                 "which carries no mechanism.",
+            "which carries no mechanism.",
         ),
     ] = False,
     missing: Annotated[
@@ -82,17 +87,17 @@ def map_(
     plant_type_variable: Annotated[
         str | None, typer.Option(help="The variable of that grid.")
     ] = None,
-    b_table: Annotated[
-        Path | None, typer.Option(help="CSV with the columns type, b.")
-    ] = None,
+    b_table: Annotated[Path | None, typer.Option(help="CSV with the columns type, b.")] = None,
     mean_of: Annotated[
-        Path | None, typer.Option(help="Use the mean parameters of the sites that `proda "
-                                       "diagnose` kept.")
+        Path | None,
+        typer.Option(help="Use the mean parameters of the sites that `proda diagnose` kept."),
     ] = None,
     constant: Annotated[
         Path | None,
-        typer.Option(help="Use the constant that was calibrated on all profiles, of a network "
-                          "trained with --model."),
+        typer.Option(
+            help="Use the constant that was calibrated on all profiles, of a network "
+            "trained with --model."
+        ),
     ] = None,
     bounds: Annotated[
         str, typer.Option(help="Limits of parameters: physical, or prior.")
@@ -107,7 +112,7 @@ def map_(
     plots: _Plots = None,
     reference: _Reference = None,
     reference_variable: _ReferenceVariable = None,
-) -> None:  # fmt: skip
+) -> None:
     """Run a model on every land cell and write one CF netCDF file.
 
     Parameters come from a network (--network), are the model's defaults (--default), the mean of
@@ -126,10 +131,22 @@ def map_(
         raise MapError(
             "Give one of --network NETWORK, --default, --mean-of KEPT.nc and --constant NETWORK."
         )
-    _only(network is not None, "--network", covariates=covariates, missing=missing != "leave_out",
-          members=not draws, residual=residual)  # fmt: skip
-    _only(default, "--default", b=b, plant_types=plant_types,
-          plant_type_variable=plant_type_variable, b_table=b_table)  # fmt: skip
+    _only(
+        network is not None,
+        "--network",
+        covariates=covariates,
+        missing=missing != "leave_out",
+        members=not draws,
+        residual=residual,
+    )
+    _only(
+        default,
+        "--default",
+        b=b,
+        plant_types=plant_types,
+        plant_type_variable=plant_type_variable,
+        b_table=b_table,
+    )
     _choice("bounds", bounds, ("physical", "prior"))
     _choice("missing", missing, ("leave_out", "median"))
     others = _references(reference, reference_variable)
@@ -142,9 +159,17 @@ def map_(
             if covariates is None:
                 raise MapError("--network needs --covariates GRID.nc, from which it predicts.")
             made = from_files.map_network(
-                forcing, out, network=network, covariates=covariates, model=model,
-                variant=variant, draws=draws, residual=residual, missing=missing, **common,  # type: ignore[arg-type]
-            )  # fmt: skip
+                forcing,
+                out,
+                network=network,
+                covariates=covariates,
+                model=model,
+                variant=variant,
+                draws=draws,
+                residual=residual,
+                missing=missing,  # type: ignore[arg-type]
+                **common,
+            )
             result, known = made.result, made.covariates
         elif constant is not None:
             _only(False, "--network, --default and --mean-of", model=model, variant=variant)
@@ -155,10 +180,16 @@ def map_(
             if model is None:
                 raise MapError("--default needs --model; see `proda models`.")
             result = from_files.map_default(
-                forcing, out, model=model, variant=variant or "default", b=b,
+                forcing,
+                out,
+                model=model,
+                variant=variant or "default",
+                b=b,
                 plant_types=plant_types,
-                plant_type_variable=plant_type_variable, b_table=b_table, **common,
-            )  # fmt: skip
+                plant_type_variable=plant_type_variable,
+                b_table=b_table,
+                **common,
+            )
     if result.chunks_reused:
         console.print(f"{result.chunks_reused} of {result.chunks} chunks were already computed.")
     for why in result.chunks_redone:
@@ -312,8 +343,9 @@ def _print_covariates(known: CellCovariates) -> None:
     ]
     rows += [(f"{name} missing", f"{k:,}", f"{k / n:.1%}") for name, k in known.lacking.items()]
     rows += [(f"{name} filled", f"{k:,}", f"{k / n:.1%}") for name, k in known.filled.items()]
-    rows += [(f"{name} of unknown class", f"{k:,}", f"{k / n:.1%}")
-             for name, k in known.unseen.items()]  # fmt: skip
+    rows += [
+        (f"{name} of unknown class", f"{k:,}", f"{k / n:.1%}") for name, k in known.unseen.items()
+    ]
     print_table("Covariates of the land cells", ["", "cells", "share"], rows, right=(1, 2))
     if known.outside_training.any():
         console.print("outside_training in the file marks where the network extrapolates.")

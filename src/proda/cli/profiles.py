@@ -78,8 +78,10 @@ def build(
     with _report() as report:
         summary = run(chosen, out, report)
     _print(summary)
-    console.print(f"Written: {out}/profiles.parquet, layers.parquet, rejected.parquet, "
-                  "summary.json", soft_wrap=True)  # fmt: skip
+    console.print(
+        f"Written: {out}/profiles.parquet, layers.parquet, rejected.parquet, summary.json",
+        soft_wrap=True,
+    )
 
 
 @profiles.command(
@@ -117,14 +119,16 @@ def summary(
     ] = None,
     zones: Annotated[
         Path | None,
-        typer.Option(help="File with koppen_class, for the climate zones of the depth figure; "
-                     "by default belts of latitude."),
+        typer.Option(
+            help="File with koppen_class, for the climate zones of the depth figure; "
+            "by default belts of latitude."
+        ),
     ] = None,
     land_mask: Annotated[
         Path | None,
         typer.Option(help="File with land_fraction or land_mask: drawn behind the map of sites."),
     ] = None,
-) -> None:  # fmt: skip
+) -> None:
     """Print the counts of a build, check them against its tables, and draw the figures."""
     from proda.observations.summary import read_summary, verify
 
@@ -183,8 +187,10 @@ def _report() -> Iterator[Report]:
 
 def _print(found: Summary) -> None:
     for level in ("profile", "layer"):
-        _print_counts(f"{level.capitalize()}s by reason (in the order of the rules) and source",
-                      found.table(level))  # fmt: skip
+        _print_counts(
+            f"{level.capitalize()}s by reason (in the order of the rules) and source",
+            found.table(level),
+        )
     origins = ("measured", "pedotransfer", "stock given")
     print_table(
         "Density of the kept layers",
@@ -234,16 +240,27 @@ def _print_fits(found: Summary) -> None:
             errors_of = [f"{alpha:.4f}", f"{beta:.4f}", f"{gamma:.5f}"]
             constants.append(["  standard error", *errors_of])
         organic = "" if fit.organic_ratio is None else f"{fit.organic_ratio:.2f}"
-        quality.append([name, f"{fit.r2:.3f}", f"{fit.rmse:.3f}", f"{fit.bias:+.3f}",
-                        f"{fit.log_rms:.2f}", organic])  # fmt: skip
+        quality.append(
+            [
+                name,
+                f"{fit.r2:.3f}",
+                f"{fit.rmse:.3f}",
+                f"{fit.bias:+.3f}",
+                f"{fit.log_rms:.2f}",
+                organic,
+            ]
+        )
     n, organic_layers = found.fits[0].n, found.fits[0].n_organic
     title = "Bulk density (g cm-3) = alpha + beta exp(-gamma OM), OM in g kg-1"
     print_table(title, ["", "alpha", "beta", "gamma"], constants, right=range(1, 4))
     columns = ["", "R2", "RMSE", "bias", "ln rms", "organic"]
     print_table("", columns, quality, right=range(1, 6))
-    console.print(f"Over {n:,} layers with both. ln rms: of estimated over measured. organic: "
-                  f"median of that ratio in {organic_layers:,} layers above 120 g kg-1 carbon.",
-                  highlight=False, soft_wrap=True)  # fmt: skip
+    console.print(
+        f"Over {n:,} layers with both. ln rms: of estimated over measured. organic: "
+        f"median of that ratio in {organic_layers:,} layers above 120 g kg-1 carbon.",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _draw(
@@ -260,8 +277,15 @@ def _draw(
     from proda.plots import profiles as draw
     from proda.plots.style import save_all
 
-    names = ["profile_id", "upper_depth", "lower_depth", "soc", "soc_stock", "fine_earth_density",
-             "density_origin"]  # fmt: skip
+    names = [
+        "profile_id",
+        "upper_depth",
+        "lower_depth",
+        "soc",
+        "soc_stock",
+        "fine_earth_density",
+        "density_origin",
+    ]
     found, sites, layers = read_build(folder, names)
     sites["group"] = sites["collection"].where(sites["collection"].notna(), sites["source"])
     land = open_land_mask(land_mask, tolerance=0.0).grid() if land_mask is not None else None

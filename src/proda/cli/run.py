@@ -116,16 +116,21 @@ def _dry_run(
     steps, record = plan_study(settings, folder, only=only, start=start, until=until)
     costs = predict(StudyFolder(folder.resolve(), settings), steps, record)
     rows = [
-        (step.stage.name, step.why or "up to date",
-         _duration(costs[step.stage.name].seconds) if step.why else "",
-         _size(costs[step.stage.name].disk) if step.why else "")
+        (
+            step.stage.name,
+            step.why or "up to date",
+            _duration(costs[step.stage.name].seconds) if step.why else "",
+            _size(costs[step.stage.name].disk) if step.why else "",
+        )
         for step in steps
-    ]  # fmt: skip
+    ]
     asked = [costs[step.stage.name] for step in steps if step.why]
-    rows.append(("all", "", _duration(sum(c.seconds for c in asked)),
-                 _size(sum(c.disk for c in asked))))  # fmt: skip
-    print_table(f"Stages to run in {folder}", ["stage", "reason", "time", "disk"], rows,
-                right=(2, 3))  # fmt: skip
+    rows.append(
+        ("all", "", _duration(sum(c.seconds for c in asked)), _size(sum(c.disk for c in asked)))
+    )
+    print_table(
+        f"Stages to run in {folder}", ["stage", "reason", "time", "disk"], rows, right=(2, 3)
+    )
     for line in dict.fromkeys(c.basis for c in asked):
         console.print(f"Times: {line}", highlight=False, soft_wrap=True)
 
@@ -165,25 +170,40 @@ def run_and_print(
             errors.print(text, style="yellow", highlight=False, soft_wrap=True)
 
         try:
-            record = run_study(settings, folder, only=only, start=start, until=until,
-                               control=control, reporter=Reporter(told, warn, part),
-                               begin=begin)  # fmt: skip
+            record = run_study(
+                settings,
+                folder,
+                only=only,
+                start=start,
+                until=until,
+                control=control,
+                reporter=Reporter(told, warn, part),
+                begin=begin,
+            )
         except Stopped:
             bar.stop()
-            console.print(f"{why_stopped()}. Resume with: proda run --resume {folder}",
-                          highlight=False, soft_wrap=True)  # fmt: skip
+            console.print(
+                f"{why_stopped()}. Resume with: proda run --resume {folder}",
+                highlight=False,
+                soft_wrap=True,
+            )
             sys.exit(stopped_status())
         except BaseException:
             bar.stop()
             if RunFolder(folder).record_file.is_file():
-                errors.print(f"Finished work is kept. Resume with: proda run --resume {folder}",
-                             highlight=False, soft_wrap=True)  # fmt: skip
+                errors.print(
+                    f"Finished work is kept. Resume with: proda run --resume {folder}",
+                    highlight=False,
+                    soft_wrap=True,
+                )
             raise
     _summary(record, folder, time.monotonic() - begun)
     if until is not None:
-        console.print(f"Stopped after {until}, as requested. Resume with: proda run --resume "
-                      f"{folder}",
-                      highlight=False, soft_wrap=True)  # fmt: skip
+        console.print(
+            f"Stopped after {until}, as requested. Resume with: proda run --resume {folder}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 _DOING = {
@@ -214,14 +234,22 @@ def _summary(record: Record, folder: Path, took: float) -> None:
     from proda.cli.console import console, print_table
 
     rows = [
-        (name, stage.note, _duration(stage.seconds), _size(stage.peak_memory_bytes),
-         _size(stage.disk_bytes))
+        (
+            name,
+            stage.note,
+            _duration(stage.seconds),
+            _size(stage.peak_memory_bytes),
+            _size(stage.disk_bytes),
+        )
         for name, stage in record.stages.items()
-    ]  # fmt: skip
+    ]
     whole = sum(stage.seconds for stage in record.stages.values())
     print_table(
         f"{record.name}: {_duration(took)} in this run, {_duration(whole)} in total",
-        ["stage", "result", "time", "memory", "disk"], rows, right=(2, 3, 4))  # fmt: skip
+        ["stage", "result", "time", "memory", "disk"],
+        rows,
+        right=(2, 3, 4),
+    )
     report = RunFolder(folder).report
     if report.is_file():
         console.print(f"Report: {report.resolve()}", highlight=False, soft_wrap=True)

@@ -137,9 +137,12 @@ def train(
     )
     if model is not None:
         kept, covariates, network = None, *_paths(inputs, 2, "COVARIATES NETWORK with --model")
-        odd = {"--assimilation": assimilation is not None, "--preset": preset != "default",
-               "--tuning-epochs": tuning_epochs is not None,
-               "--plots": plots is not None}  # fmt: skip
+        odd = {
+            "--assimilation": assimilation is not None,
+            "--preset": preset != "default",
+            "--tuning-epochs": tuning_epochs is not None,
+            "--plots": plots is not None,
+        }
         if wrong or any(odd.values()):
             names = ", ".join(name for name, given in odd.items() if given)
             raise LearningError(wrong or f"{names}: not available with --model.")
@@ -147,13 +150,28 @@ def train(
             raise LearningError(
                 "--model needs --profiles and --forcing, on which the networks are trained."
             )
-        given: dict[str, Any] = {"members": members, "epochs": epochs, "start": start,
-                                 "start_weight": start_weight}  # fmt: skip
+        given: dict[str, Any] = {
+            "members": members,
+            "epochs": epochs,
+            "start": start,
+            "start_weight": start_weight,
+        }
         _end_to_end(
-            covariates, network, profiles, forcing, model, variant or "default", given,
-            seed, tuple(global_parameter or ()), folds,
-            END_TO_END if fold_members is None else fold_members, split or SPLIT, fill, residual,
-        )  # fmt: skip
+            covariates,
+            network,
+            profiles,
+            forcing,
+            model,
+            variant or "default",
+            given,
+            seed,
+            tuple(global_parameter or ()),
+            folds,
+            END_TO_END if fold_members is None else fold_members,
+            split or SPLIT,
+            fill,
+            residual,
+        )
         return
     if variant or split or global_parameter or start or start_weight is not None or residual:
         raise LearningError(
@@ -170,12 +188,22 @@ def train(
     with progress("epochs") as bar:
         show = _Shown(bar)
         result = train_network(
-            kept, covariates, network, settings, profiles=profiles, forcing=forcing,
-            assimilation=assimilation, folds=folds,
+            kept,
+            covariates,
+            network,
+            settings,
+            profiles=profiles,
+            forcing=forcing,
+            assimilation=assimilation,
+            folds=folds,
             fold_members=FROM_POSTERIORS if fold_members is None else fold_members,
-            spatial=not random_folds, trees=trees, curve=curve,
-            missing="median" if fill else "leave_out", progress=show.losses, on_stage=show.stage,
-        )  # fmt: skip
+            spatial=not random_folds,
+            trees=trees,
+            curve=curve,
+            missing="median" if fill else "leave_out",
+            progress=show.losses,
+            on_stage=show.stage,
+        )
     _print(result)
     if plots is not None:
         for path in _draw(result, plots):
@@ -191,10 +219,21 @@ def _paths(given: list[Path], n: int, what: str) -> list[Path]:
 
 
 def _end_to_end(
-    covariates: Path, network: Path, profiles: Path, forcing: Path, model: str, variant: str,
-    given: dict[str, Any], seed: int, shared: tuple[str, ...], folds: int, fold_members: int,
-    split: str, fill: bool, residual: bool,
-) -> None:  # fmt: skip
+    covariates: Path,
+    network: Path,
+    profiles: Path,
+    forcing: Path,
+    model: str,
+    variant: str,
+    given: dict[str, Any],
+    seed: int,
+    shared: tuple[str, ...],
+    folds: int,
+    fold_members: int,
+    split: str,
+    fill: bool,
+    residual: bool,
+) -> None:
     from proda.learning.end_to_end_settings import EndToEndSettings
     from proda.learning.through_model import train_end_to_end
 
@@ -203,12 +242,21 @@ def _end_to_end(
     with progress("epochs") as bar:
         show = _Shown(bar)
         result = train_end_to_end(
-            covariates, network, profiles=profiles, forcing=forcing, model=model, variant=variant,
-            settings=settings, folds=folds, fold_members=fold_members,
+            covariates,
+            network,
+            profiles=profiles,
+            forcing=forcing,
+            model=model,
+            variant=variant,
+            settings=settings,
+            folds=folds,
+            fold_members=fold_members,
             split=split,  # type: ignore[arg-type]
             residual=residual,
-            missing="median" if fill else "leave_out", progress=show.losses, on_stage=show.stage,
-        )  # fmt: skip
+            missing="median" if fill else "leave_out",
+            progress=show.losses,
+            on_stage=show.stage,
+        )
     for reason, count in result.left_out["reason"].value_counts().head(5).items():
         console.print(f"Left out: {count:,} sites, {reason}", highlight=False, soft_wrap=True)
     if result.skill is not None:
@@ -216,28 +264,49 @@ def _end_to_end(
     console.print(
         f"Written: {result.folder}, {result.ensemble.members} networks for {model}, "
         f"{result.ensemble.n_sites:,} sites, {result.seconds:.0f} s",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def print_methods(title: str, table: pd.DataFrame) -> None:
     """Print the skill of every method, one row each."""
     print_table(
         title,
-        ["method", "sites", "lost", "layers", "log R2", "log RMSE", "log bias", "by site",
-         "in 90 %"],
-        [[r.method, f"{r.sites:,.0f}", f"{r.lost:,.0f}", f"{r.layers:,.0f}",
-          formatted(r.log_r2, ".2f"), formatted(r.rmse_log, ".2f"), formatted(r.bias_log, "+.2f"),
-          formatted(r.site_rmse_log, ".2f"), formatted(r.interval90, ".1%")]
-         for r in table.itertuples()],
+        [
+            "method",
+            "sites",
+            "lost",
+            "layers",
+            "log R2",
+            "log RMSE",
+            "log bias",
+            "by site",
+            "in 90 %",
+        ],
+        [
+            [
+                r.method,
+                f"{r.sites:,.0f}",
+                f"{r.lost:,.0f}",
+                f"{r.layers:,.0f}",
+                formatted(r.log_r2, ".2f"),
+                formatted(r.rmse_log, ".2f"),
+                formatted(r.bias_log, "+.2f"),
+                formatted(r.site_rmse_log, ".2f"),
+                formatted(r.interval90, ".1%"),
+            ]
+            for r in table.itertuples()
+        ],
         right=range(1, 9),
-    )  # fmt: skip
+    )
     console.print(
         "log: natural logarithms; by site: median over sites of their RMSE; in 90 %: share of "
         "layers inside the 90 % interval. lost: sites without a steady state. ceiling: the best "
         "possible score, given how much layers of one half-degree cell vary at equal depth.",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @app.command(
@@ -301,8 +370,10 @@ class _Shown:
         if not np.isfinite(losses).any():  # no site is set aside
             kind, losses = "training", told.training_loss
         loss = f"{np.nanmean(losses):.4g}" if np.isfinite(losses).any() else "-"
-        text = (f"{told.stage}: {kind} loss {loss}, "
-                f"{int(told.stopped.sum())} of {told.stopped.size} stopped")  # fmt: skip
+        text = (
+            f"{told.stage}: {kind} loss {loss}, "
+            f"{int(told.stopped.sum())} of {told.stopped.size} stopped"
+        )
         if told.stage not in self.tasks:
             self.tasks[told.stage] = self.bar.add_task(text, total=told.epochs)
         self.bar.update(self.tasks[told.stage], completed=told.epoch, description=text)
@@ -322,10 +393,18 @@ def _print(result: TrainingResult) -> None:
         print_table(
             f"Parameters at held-out sites, {learned.ensemble.n_sites:,} sites",
             ["parameter", "correlation", "RMSE", "skill", "sites"],
-            [[r.parameter, formatted(r.correlation, ".2f"), formatted(r.rmse, ".3f"),
-              formatted(r.skill, ".2f"), f"{r.sites:,}"] for r in own.itertuples()],
+            [
+                [
+                    r.parameter,
+                    formatted(r.correlation, ".2f"),
+                    formatted(r.rmse, ".3f"),
+                    formatted(r.skill, ".2f"),
+                    f"{r.sites:,}",
+                ]
+                for r in own.itertuples()
+            ],
             right=(1, 2, 3, 4),
-        )  # fmt: skip
+        )
         console.print(
             "RMSE: share of the prior range. skill: against the mean of the training sites, "
             "weighted by information.",
@@ -341,8 +420,10 @@ def _print(result: TrainingResult) -> None:
         )
     console.print(
         f"Written: {result.folder}, {learned.ensemble.members} networks for "
-        f"{learned.ensemble.model}, {result.seconds:.0f} s", highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        f"{learned.ensemble.model}, {result.seconds:.0f} s",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def print_carbon(table: pd.DataFrame) -> None:
@@ -351,27 +432,39 @@ def print_carbon(table: pd.DataFrame) -> None:
     print_table(
         "Carbon of held-out profiles, all layers",
         ["method", "NSE", "RMSE", "log R2", "log RMSE", "by site", "NSE > 0", "lost"],
-        [[r.method, formatted(r.nse, ".2f"), formatted(r.rmse, ".1f"), formatted(r.log_r2, ".2f"),
-          formatted(r.rmse_log, ".2f"), formatted(r.site_rmse_log, ".2f"),
-          formatted(r.site_nse_positive, ".0%"), f"{r.lost:,}"]
-         for r in whole.itertuples()],
+        [
+            [
+                r.method,
+                formatted(r.nse, ".2f"),
+                formatted(r.rmse, ".1f"),
+                formatted(r.log_r2, ".2f"),
+                formatted(r.rmse_log, ".2f"),
+                formatted(r.site_rmse_log, ".2f"),
+                formatted(r.site_nse_positive, ".0%"),
+                f"{r.lost:,}",
+            ]
+            for r in whole.itertuples()
+        ],
         right=range(1, 8),
-    )  # fmt: skip
+    )
     console.print(
         "RMSE: kg m-3; log: natural logarithms; by site: median over sites of their log RMSE; "
         "NSE > 0: share of sites. lost: sites without a steady state. assimilated: the fit of the "
         "sites' own posteriors, which is not held out.",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        highlight=False,
+        soft_wrap=True,
+    )
     parts = table[table["by"].isin(["depth", "zone"])]
     wide = parts.pivot_table(index="method", columns="group", values="site_rmse_log", sort=False)
     print_table(
         "Median over sites of the log RMSE, by depth and zone",
         ["method", *map(str, wide.columns)],
-        [[str(name), *(formatted(v, ".2f") for v in row)]
-         for name, row in zip(wide.index, wide.to_numpy(), strict=True)],
+        [
+            [str(name), *(formatted(v, ".2f") for v in row)]
+            for name, row in zip(wide.index, wide.to_numpy(), strict=True)
+        ],
         right=range(1, len(wide.columns) + 1),
-    )  # fmt: skip
+    )
 
 
 def _draw(result: TrainingResult, folder: Path) -> Iterator[Path]:
@@ -416,18 +509,29 @@ def predict(
 
     with console.status(f"Predicting with {network}"):
         found = predict_table(
-            network, covariates, output, draws=draws, missing="median" if fill else "leave_out",
-            model=model, forcing=forcing,
-        )  # fmt: skip
+            network,
+            covariates,
+            output,
+            draws=draws,
+            missing="median" if fill else "leave_out",
+            model=model,
+            forcing=forcing,
+        )
     usable = found["usable"].to_numpy().astype(bool)
     n = max(usable.size, 1)
     rows = [("rows", usable.size), ("predicted", int(usable.sum()))]
-    for name, what in (("flag", "outside the training data"),
-                       ("outside", "a quantity outside its range"),
-                       ("unseen", "a class absent from training")):  # fmt: skip
+    for name, what in (
+        ("flag", "outside the training data"),
+        ("outside", "a quantity outside its range"),
+        ("unseen", "a class absent from training"),
+    ):
         rows.append((what, int((found[name].to_numpy()[usable] > 0).sum())))
-    rows.append(("farther than 99 % of training sites",
-                 int((found["distance"].to_numpy()[usable] > 1).sum())))  # fmt: skip
+    rows.append(
+        (
+            "farther than 99 % of training sites",
+            int((found["distance"].to_numpy()[usable] > 1).sum()),
+        )
+    )
     print_table(
         f"Parameters of {found.attrs['model']} predicted",
         ["", "rows", "share"],

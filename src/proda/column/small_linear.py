@@ -31,14 +31,18 @@ def solve_small(
     nothing leaves) that unknown is 0: the caller must check the residual.
     """
     n, m = matrix.shape[-1], right.shape[-1]
-    rows = [[matrix[..., i, j] for j in range(n)] + [right[..., i, j] for j in range(m)]
-            for i in range(n)]  # fmt: skip
+    rows = [
+        [matrix[..., i, j] for j in range(n)] + [right[..., i, j] for j in range(m)]
+        for i in range(n)
+    ]
     for k in range(n):
         for i in range(k + 1, n):
             larger = jnp.abs(rows[i][k]) > jnp.abs(rows[k][k])
             for j in range(k, n + m):
-                rows[k][j], rows[i][j] = (jnp.where(larger, rows[i][j], rows[k][j]),
-                                          jnp.where(larger, rows[k][j], rows[i][j]))  # fmt: skip
+                rows[k][j], rows[i][j] = (
+                    jnp.where(larger, rows[i][j], rows[k][j]),
+                    jnp.where(larger, rows[k][j], rows[i][j]),
+                )
         for i in range(k + 1, n):
             factor = ratio(rows[i][k], rows[k][k])
             for j in range(k + 1, n + m):

@@ -30,8 +30,11 @@ def between_routes_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
             continue
         land = common_land(models, (name,), (AFTER, END_TO_END), with_carbon=True)
         rows += [
-            {"model": name, "variable": variable,
-             **compare_maps(*(model.maps[s][variable] for s in (END_TO_END, AFTER)), land)}
+            {
+                "model": name,
+                "variable": variable,
+                **compare_maps(*(model.maps[s][variable] for s in (END_TO_END, AFTER)), land),
+            }
             for variable in COMPARED
-        ]  # fmt: skip
+        ]
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(COLUMNS))

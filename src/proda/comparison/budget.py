@@ -60,10 +60,18 @@ def totals_table(
     ).items():
         for stock, data in stocks.items():
             table = compare(data, data, _land_on(data, grid)).reset_index()
-            parts.append(pd.DataFrame({
-                "source": f"reference: {source}", "state": "measured", "stock": stock,
-                "zone": table["zone"], "mean": table["total"], "land": table["land"],
-            }))  # fmt: skip
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "source": f"reference: {source}",
+                        "state": "measured",
+                        "stock": stock,
+                        "zone": table["zone"],
+                        "mean": table["total"],
+                        "land": table["land"],
+                    }
+                )
+            )
     order = ["source", "state", "stock", "zone", "mean", "sd", "q05", "q95", "land", "answered"]
     return pd.concat(parts, ignore_index=True)[order]
 

@@ -95,10 +95,15 @@ def _of_study(folder: Path) -> list[OpenedModel]:
         networks = {AFTER: place.network(model), END_TO_END: place.end_to_end(model)}
         networks = {state: path for state, path in networks.items() if path.is_dir()}
         if summary is not None or networks:
-            found.append(OpenedModel(
-                model, {}, None if summary is None else read_summary(summary),
-                None if table is None else read_site_table(table), networks=networks,
-            ))  # fmt: skip
+            found.append(
+                OpenedModel(
+                    model,
+                    {},
+                    None if summary is None else read_summary(summary),
+                    None if table is None else read_site_table(table),
+                    networks=networks,
+                )
+            )
     return found
 
 
@@ -120,10 +125,11 @@ def _together(first: OpenedModel | None, second: OpenedModel) -> OpenedModel:
             f"Two {kind} of {first.name} were given; call them apart: NAME=FOLDER."
         )
     return replace(
-        first, summary=first.summary if first.summary is not None else second.summary,
+        first,
+        summary=first.summary if first.summary is not None else second.summary,
         sites=first.sites if first.sites is not None else second.sites,
         networks={**first.networks, **second.networks},
-    )  # fmt: skip
+    )
 
 
 def write_choice(tables: Mapping[str, object], folder: str | Path) -> None:

@@ -53,9 +53,26 @@ Progress = Callable[[int, int], None]
 CLIMATE = "koppen_class"
 """The covariate that groups sites by climate."""
 
-TABLES = ("correlations", "regions", "zonal", "totals", "references", "michaelis", "preference",
-          "parameters", "fit", "compensation", "findings", "evidence", "stacking",
-          "skill_left_out", "agreement", "models", "microbes", "between_routes")  # fmt: skip
+TABLES = (
+    "correlations",
+    "regions",
+    "zonal",
+    "totals",
+    "references",
+    "michaelis",
+    "preference",
+    "parameters",
+    "fit",
+    "compensation",
+    "findings",
+    "evidence",
+    "stacking",
+    "skill_left_out",
+    "agreement",
+    "models",
+    "microbes",
+    "between_routes",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,8 +195,11 @@ def choice_tables(
     (:func:`proda.comparison.left_out.skill_table`).
     """
     choice: Choice = joined(site_scores(models, covariates), left_out_choice(models, covariates))
-    return {"evidence": evidence_table(choice), "stacking": stacking_table(choice),
-            "skill_left_out": skill_table(models)}  # fmt: skip
+    return {
+        "evidence": evidence_table(choice),
+        "stacking": stacking_table(choice),
+        "skill_left_out": skill_table(models),
+    }
 
 
 def difference_maps(models: Mapping[str, OpenedModel]) -> xr.Dataset:
@@ -203,19 +223,25 @@ def difference_maps(models: Mapping[str, OpenedModel]) -> xr.Dataset:
             ", ensemble mean"
         )
         data[f"{variable}_difference"] = (
-            ("pair", "state", "lat", "lon"), difference,
+            ("pair", "state", "lat", "lon"),
+            difference,
             {"units": units, "long_name": f"{words}: second model minus first"},
-        )  # fmt: skip
+        )
         data[f"{variable}_log_ratio"] = (
-            ("pair", "state", "lat", "lon"), ratio,
+            ("pair", "state", "lat", "lon"),
+            ratio,
             {"units": "1", "long_name": f"{words}: ln(second model / first)"},
-        )  # fmt: skip
+        )
     return xr.Dataset(
         data,
-        coords={"pair": [f"{b} - {a}" for a, b in names], "state": list(states),
-                "lat": first["lat"], "lon": first["lon"]},
+        coords={
+            "pair": [f"{b} - {a}" for a, b in names],
+            "state": list(states),
+            "lat": first["lat"],
+            "lon": first["lon"],
+        },
         attrs={"Conventions": "CF-1.11", "title": f"Comparison of {', '.join(models)}"},
-    )  # fmt: skip
+    )
 
 
 def compensation_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
@@ -240,8 +266,9 @@ def site_dataset(sites: Mapping[tuple[str, str], xr.Dataset]) -> xr.Dataset:
     """Join the pairs' differences at sites on (pair, site); NaN where a pair lacks a site."""
     if not sites:
         return xr.Dataset()
-    parts = [d.drop_attrs(deep=False).expand_dims(pair=[f"{b} - {a}"])
-             for (a, b), d in sites.items()]  # fmt: skip
+    parts = [
+        d.drop_attrs(deep=False).expand_dims(pair=[f"{b} - {a}"]) for (a, b), d in sites.items()
+    ]
     coords = pd.concat([d[["latitude", "longitude"]].to_dataframe() for d in sites.values()])
     coords = coords[~coords.index.duplicated()][["latitude", "longitude"]]
     bare = [p.drop_vars(["latitude", "longitude"]) for p in parts]

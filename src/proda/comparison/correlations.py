@@ -82,10 +82,15 @@ def correlation_table(
         for state in states:
             for variable in COMPARED:
                 maps = [models[m].maps[state][variable] for m in (first, second)]
-                rows.append({
-                    "first": first, "second": second, "state": state, "variable": variable,
-                    **compare_maps(*maps, land),
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "first": first,
+                        "second": second,
+                        "state": state,
+                        "variable": variable,
+                        **compare_maps(*maps, land),
+                    }
+                )
                 if on_row is not None:
                     on_row()
     return pd.DataFrame(rows)
@@ -95,8 +100,12 @@ def compare_maps(x: xr.DataArray, y: xr.DataArray, land: xr.DataArray) -> dict[s
     """Return what a row of :func:`correlation_table` says of two maps of one variable."""
     log = x.name in LOGARITHMIC
     (a, b, lat, lon, w), lost = cells(x, y, land, log)
-    return {"scale": "log" if log else "linear", "without_logarithm": lost,
-            **_tested(a, b, lat, lon, w), **agreement(a, b, w)}  # fmt: skip
+    return {
+        "scale": "log" if log else "linear",
+        "without_logarithm": lost,
+        **_tested(a, b, lat, lon, w),
+        **agreement(a, b, w),
+    }
 
 
 def _tested(

@@ -54,14 +54,27 @@ class Evidence:
 
     def correlation(self, variable: str, state: str) -> pd.Series:
         """Return the row of the paper's pair."""
-        return self.one("correlations", _lacking(state), first=PAIR[0], second=PAIR[1],
-                        state=state, variable=variable)  # fmt: skip
+        return self.one(
+            "correlations",
+            _lacking(state),
+            first=PAIR[0],
+            second=PAIR[1],
+            state=state,
+            variable=variable,
+        )
 
-    def region(self, model: str, state: str, region: str, variable: str = "cSoilAbove1m"
-               ) -> pd.Series:  # fmt: skip
+    def region(
+        self, model: str, state: str, region: str, variable: str = "cSoilAbove1m"
+    ) -> pd.Series:
         """Return a region's row; it must have cells."""
-        row = self.one("regions", _lacking(state, (model,) if " - " not in model else PAIR),
-                       region=region, model=model, state=state, variable=variable)  # fmt: skip
+        row = self.one(
+            "regions",
+            _lacking(state, (model,) if " - " not in model else PAIR),
+            region=region,
+            model=model,
+            state=state,
+            variable=variable,
+        )
         if not row["cells"] or not np.isfinite(row["mean"]):
             raise NotJudged(f"no cell with an answer in {region}")
         return row
@@ -72,15 +85,22 @@ class Evidence:
 
     def total(self, model: str, state: str) -> pd.Series:
         """Return the row of a model's carbon of 0-100 cm on the globe."""
-        return self.one("totals", _lacking(state, (model,)), source=model, state=state,
-                        stock="cSoilAbove1m", zone="globe")  # fmt: skip
+        return self.one(
+            "totals",
+            _lacking(state, (model,)),
+            source=model,
+            state=state,
+            stock="cSoilAbove1m",
+            zone="globe",
+        )
 
     def preference(self, criterion: str = "log_evidence", grouping: str = "all") -> pd.DataFrame:
         """Return the rows on the paper's pair."""
         if self.not_comparable:
             raise NotJudged(self.not_comparable)
-        rows = self.rows("preference", first=PAIR[0], second=PAIR[1], criterion=criterion,
-                         grouping=grouping)  # fmt: skip
+        rows = self.rows(
+            "preference", first=PAIR[0], second=PAIR[1], criterion=criterion, grouping=grouping
+        )
         if not (rows["sites"] > 0).any():
             raise NotJudged("no site is kept for both models")
         return rows

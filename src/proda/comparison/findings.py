@@ -71,183 +71,407 @@ class Finding:
 
 def _default() -> list[Finding]:
     rows = [
-        Finding("default_clm5_boreal", "3, Fig 2", "CLM5 holds more carbon in boreal regions "
-                "than in the tropics", ORDER,
-                region_above_region(CLM5, "before", "boreal", "tropics")),
-    ]  # fmt: skip
+        Finding(
+            "default_clm5_boreal",
+            "3, Fig 2",
+            "CLM5 holds more carbon in boreal regions than in the tropics",
+            ORDER,
+            region_above_region(CLM5, "before", "boreal", "tropics"),
+        ),
+    ]
     for region in ("East Siberia", "Alaska"):
-        rows.append(Finding(f"default_clm5_{_id(region)}", "3, Fig 2", f"CLM5: more than 50 kg m-2 "
-                            f"in {region}", MEAN,
-                            region_mean(CLM5, "before", region, above=50.0)))  # fmt: skip
+        rows.append(
+            Finding(
+                f"default_clm5_{_id(region)}",
+                "3, Fig 2",
+                f"CLM5: more than 50 kg m-2 in {region}",
+                MEAN,
+                region_mean(CLM5, "before", region, above=50.0),
+            )
+        )
     for region in ("Amazon", "Congo", "Indonesia"):
-        rows.append(Finding(f"default_clm5_{_id(region)}", "3, Fig 2", f"CLM5: less than 10 kg m-2 "
-                            f"in {region}", MEAN,
-                            region_mean(CLM5, "before", region, below=10.0)))  # fmt: skip
-        rows.append(Finding(f"default_compas_{_id(region)}", "3, Fig 2", f"COMPAS: more than 20 kg "
-                            f"m-2 in {region}", MEAN,
-                            region_mean(COMPAS, "before", region, above=20.0)))  # fmt: skip
+        rows.append(
+            Finding(
+                f"default_clm5_{_id(region)}",
+                "3, Fig 2",
+                f"CLM5: less than 10 kg m-2 in {region}",
+                MEAN,
+                region_mean(CLM5, "before", region, below=10.0),
+            )
+        )
+        rows.append(
+            Finding(
+                f"default_compas_{_id(region)}",
+                "3, Fig 2",
+                f"COMPAS: more than 20 kg m-2 in {region}",
+                MEAN,
+                region_mean(COMPAS, "before", region, above=20.0),
+            )
+        )
     rows += [
-        Finding("default_compas_tropics", "3, Fig 2", "COMPAS stores most in the tropics", EXTREME,
-                zone_is_extreme(COMPAS, "before", "tropics", STOCK, highest=True)),
-        Finding("default_compas_boreal", "3, Fig 2", "COMPAS: less than 5 kg m-2 in boreal regions",
-                MEAN, region_mean(COMPAS, "before", "boreal", below=5.0)),
-        Finding("default_r", "3, Fig 2", "r of log SOC between the models -0.026", INSIDE,
-                correlation_is(STOCK, "before")),
-        Finding("default_r_significant", "3", "that r is below 0 (d.f. 45,213, P < 0.0001)",
-                BELOW_0, correlation_differs_from_0(STOCK, "before", -1)),
+        Finding(
+            "default_compas_tropics",
+            "3, Fig 2",
+            "COMPAS stores most in the tropics",
+            EXTREME,
+            zone_is_extreme(COMPAS, "before", "tropics", STOCK, highest=True),
+        ),
+        Finding(
+            "default_compas_boreal",
+            "3, Fig 2",
+            "COMPAS: less than 5 kg m-2 in boreal regions",
+            MEAN,
+            region_mean(COMPAS, "before", "boreal", below=5.0),
+        ),
+        Finding(
+            "default_r",
+            "3, Fig 2",
+            "r of log SOC between the models -0.026",
+            INSIDE,
+            correlation_is(STOCK, "before"),
+        ),
+        Finding(
+            "default_r_significant",
+            "3",
+            "that r is below 0 (d.f. 45,213, P < 0.0001)",
+            BELOW_0,
+            correlation_differs_from_0(STOCK, "before", -1),
+        ),
         *(_total(m, "before") for m in (CLM5, COMPAS)),
-        Finding("default_totals_reasonable", "3", "both totals are reasonable estimates",
-                "both between the lowest and the highest reference map, give or take 10 %",
-                totals_within_references),
-    ]  # fmt: skip
+        Finding(
+            "default_totals_reasonable",
+            "3",
+            "both totals are reasonable estimates",
+            "both between the lowest and the highest reference map, give or take 10 %",
+            totals_within_references,
+        ),
+    ]
     return rows
 
 
 def _total(model: str, state: str) -> Finding:
     name = "default" if state == "before" else "after"
     total = TOTALS[model, state]
-    return Finding(f"{name}_total_{model}", "3", f"{WORDS[model]}: {total:,.0f} Pg C "
-                   f"in 0-100 cm, {'default' if state == 'before' else 'after assimilation'}",
-                   TOTAL, total_is(model, state))  # fmt: skip
+    return Finding(
+        f"{name}_total_{model}",
+        "3",
+        f"{WORDS[model]}: {total:,.0f} Pg C "
+        f"in 0-100 cm, {'default' if state == 'before' else 'after assimilation'}",
+        TOTAL,
+        total_is(model, state),
+    )
 
 
 def _after() -> list[Finding]:
     return [
-        Finding("posteriors_leave_defaults", "3, Fig S2", "posteriors at sites can be far from the "
-                "defaults", "for both models some parameter's 5-95 % interval misses its "
-                "default at most sites", at_sites.defaults_left),
-        *(Finding(f"after_boreal_{m}", "3, Fig 3", f"{WORDS[m]} holds more in boreal regions than "
-                  "in the tropics", ORDER, region_above_region(m, "after", "boreal", "tropics"))
-          for m in (CLM5, COMPAS)),
-        *(Finding(f"after_high_{m}_{_id(region)}", "3, Fig 3", f"{WORDS[m]}: {region} is among the "
-                  "regions of highest carbon", TOP, region_among_highest(m, region))
-          for m, regions in ((CLM5, ("western Siberian lowlands", "Alaska", "Canadian Shield",
-                                     "East Siberia")),
-                             (COMPAS, ("western Siberian lowlands", "Alaska", "Canadian Shield")))
-          for region in regions),
-        Finding("after_tropics_rise", "3, Fig 3", "CLM5: tropical carbon increases, to an average "
-                "above 10 kg m-2", "mean larger after than before, and above 10",
-                both(region_rises(CLM5, "tropics"),
-                     region_mean(CLM5, "after", "tropics", above=10.0))),
-        Finding("after_r", "3, Fig 3", "r of log SOC between the models 0.51", INSIDE,
-                correlation_is(STOCK, "after")),
-        Finding("after_r_significant", "3", "that r is above 0 (d.f. 45,213, P < 0.0001)", ABOVE_0,
-                correlation_differs_from_0(STOCK, "after", +1)),
-        Finding("r_rises", "3, 4.1", "data assimilation makes the simulated carbon converge "
-                "(-0.026 -> 0.51)", "the 95 % interval of the change of r lies above 0; undecided "
-                "if it contains 0", correlation_rises(STOCK)),
-        Finding("after_compas_tropics", "3, Fig 3", "COMPAS holds more in the tropics than CLM5",
-                SIGN, compas_differs("tropics", STOCK, more=True)),
-        Finding("after_compas_east_siberia", "3, Fig 3", "COMPAS holds less in East Siberia than "
-                "CLM5", SIGN, compas_differs("East Siberia", STOCK, more=False)),
+        Finding(
+            "posteriors_leave_defaults",
+            "3, Fig S2",
+            "posteriors at sites can be far from the defaults",
+            "for both models some parameter's 5-95 % interval misses its default at most sites",
+            at_sites.defaults_left,
+        ),
+        *(
+            Finding(
+                f"after_boreal_{m}",
+                "3, Fig 3",
+                f"{WORDS[m]} holds more in boreal regions than in the tropics",
+                ORDER,
+                region_above_region(m, "after", "boreal", "tropics"),
+            )
+            for m in (CLM5, COMPAS)
+        ),
+        *(
+            Finding(
+                f"after_high_{m}_{_id(region)}",
+                "3, Fig 3",
+                f"{WORDS[m]}: {region} is among the regions of highest carbon",
+                TOP,
+                region_among_highest(m, region),
+            )
+            for m, regions in (
+                (CLM5, ("western Siberian lowlands", "Alaska", "Canadian Shield", "East Siberia")),
+                (COMPAS, ("western Siberian lowlands", "Alaska", "Canadian Shield")),
+            )
+            for region in regions
+        ),
+        Finding(
+            "after_tropics_rise",
+            "3, Fig 3",
+            "CLM5: tropical carbon increases, to an average above 10 kg m-2",
+            "mean larger after than before, and above 10",
+            both(region_rises(CLM5, "tropics"), region_mean(CLM5, "after", "tropics", above=10.0)),
+        ),
+        Finding(
+            "after_r",
+            "3, Fig 3",
+            "r of log SOC between the models 0.51",
+            INSIDE,
+            correlation_is(STOCK, "after"),
+        ),
+        Finding(
+            "after_r_significant",
+            "3",
+            "that r is above 0 (d.f. 45,213, P < 0.0001)",
+            ABOVE_0,
+            correlation_differs_from_0(STOCK, "after", +1),
+        ),
+        Finding(
+            "r_rises",
+            "3, 4.1",
+            "data assimilation makes the simulated carbon converge (-0.026 -> 0.51)",
+            "the 95 % interval of the change of r lies above 0; undecided if it contains 0",
+            correlation_rises(STOCK),
+        ),
+        Finding(
+            "after_compas_tropics",
+            "3, Fig 3",
+            "COMPAS holds more in the tropics than CLM5",
+            SIGN,
+            compas_differs("tropics", STOCK, more=True),
+        ),
+        Finding(
+            "after_compas_east_siberia",
+            "3, Fig 3",
+            "COMPAS holds less in East Siberia than CLM5",
+            SIGN,
+            compas_differs("East Siberia", STOCK, more=False),
+        ),
         *(_total(m, "after") for m in (CLM5, COMPAS)),
-        Finding("after_total_order", "3", "the total of COMPAS is slightly higher (1507 against "
-                "1469 Pg C)", "higher, by at most 10 %", compas_total_slightly_higher),
-    ]  # fmt: skip
+        Finding(
+            "after_total_order",
+            "3",
+            "the total of COMPAS is slightly higher (1507 against 1469 Pg C)",
+            "higher, by at most 10 %",
+            compas_total_slightly_higher,
+        ),
+    ]
 
 
 def _components() -> list[Finding]:
     rows = []
-    for name, words, r in (("CTE", "carbon transfer efficiency", 0.52),
-                           ("K", "baseline decomposition", 0.55),
-                           ("XI", "environmental modifier", 0.80)):  # fmt: skip
+    for name, words, r in (
+        ("CTE", "carbon transfer efficiency", 0.52),
+        ("K", "baseline decomposition", 0.55),
+        ("XI", "environmental modifier", 0.80),
+    ):
         rows += [
-            Finding(f"{name}_r", "3, Fig 4", f"{words}: r = {r:.2f}", INSIDE,
-                    correlation_is(name, "after")),
-            Finding(f"{name}_converges", "3, 4.1", f"{words}: patterns converge", ABOVE_0,
-                    correlation_differs_from_0(name, "after", +1)),
-        ]  # fmt: skip
+            Finding(
+                f"{name}_r",
+                "3, Fig 4",
+                f"{words}: r = {r:.2f}",
+                INSIDE,
+                correlation_is(name, "after"),
+            ),
+            Finding(
+                f"{name}_converges",
+                "3, 4.1",
+                f"{words}: patterns converge",
+                ABOVE_0,
+                correlation_differs_from_0(name, "after", +1),
+            ),
+        ]
     rows += [
-        Finding(f"CTE_boreal_{m}", "3, Fig 4", f"{WORDS[m]}: higher carbon transfer efficiency in "
-                "boreal regions than in the tropics", ORDER,
-                region_above_region(m, "after", "boreal", "tropics", "CTE"))
+        Finding(
+            f"CTE_boreal_{m}",
+            "3, Fig 4",
+            f"{WORDS[m]}: higher carbon transfer efficiency in boreal regions than in the tropics",
+            ORDER,
+            region_above_region(m, "after", "boreal", "tropics", "CTE"),
+        )
         for m in (CLM5, COMPAS)
-    ]  # fmt: skip
+    ]
     rows += [
-        Finding(f"{name}_boreal_{m}", "3, Fig 4", f"{WORDS[m]}: {words} in boreal regions", EXTREME,
-                zone_is_extreme(m, "after", "boreal", name, highest))
-        for name, words, highest in (("K", "highest baseline decomposition", True),
-                                     ("XI", "lowest environmental modifier", False))
+        Finding(
+            f"{name}_boreal_{m}",
+            "3, Fig 4",
+            f"{WORDS[m]}: {words} in boreal regions",
+            EXTREME,
+            zone_is_extreme(m, "after", "boreal", name, highest),
+        )
+        for name, words, highest in (
+            ("K", "highest baseline decomposition", True),
+            ("XI", "lowest environmental modifier", False),
+        )
         for m in (CLM5, COMPAS)
-    ]  # fmt: skip
+    ]
     rows += [
-        Finding(f"{name}_no_agreement", "3, 4.1, Fig 4", f"{words}: no agreement afterwards",
-                NONE, no_agreement(name))
+        Finding(
+            f"{name}_no_agreement",
+            "3, 4.1, Fig 4",
+            f"{words}: no agreement afterwards",
+            NONE,
+            no_agreement(name),
+        )
         for name, words in (("B", "carbon input allocation"), ("V", "vertical transport"))
-    ]  # fmt: skip
+    ]
     return [
         *rows,
-        Finding("XI_magnitude", "3, Fig 4", "the models agree on the size of the environmental "
-                "modifier", "global means within 10 % of each other", same_magnitude("XI", True)),
-        Finding("CTE_clm5_higher", "3, Fig 4", "CLM5 has the higher carbon transfer efficiency",
-                SIGN, compas_differs("globe", "CTE", more=False)),
-        Finding("K_clm5_lower", "3, Fig 4", "CLM5 has the lower baseline decomposition rate", SIGN,
-                compas_differs("globe", "K", more=True)),
-        Finding("CTE_K_off_1_to_1", "3, 4.3", "transfer efficiency and baseline decomposition "
-                "are off the 1:1 line", "global means differ by more than 10 %, both",
-                both(same_magnitude("CTE", False), same_magnitude("K", False))),
-        Finding("compensation", "3", "transfer efficiency and decomposition may compensate each "
-                "other", "over land, ln(COMPAS/CLM5) of the two correlate: " + ABOVE_0,
-                compensation),
-        Finding("same_input", "3, Fig 4", "both models get the same plant carbon input",
-                "concordance above 0.9999", same_input),
-        Finding("litter_to_soil", "3, Fig S3", "COMPAS passes more litter carbon to mineral soil "
-                "than CLM5", SIGN, compas_differs("globe", "litter_to_soil", more=True)),
-    ]  # fmt: skip
+        Finding(
+            "XI_magnitude",
+            "3, Fig 4",
+            "the models agree on the size of the environmental modifier",
+            "global means within 10 % of each other",
+            same_magnitude("XI", True),
+        ),
+        Finding(
+            "CTE_clm5_higher",
+            "3, Fig 4",
+            "CLM5 has the higher carbon transfer efficiency",
+            SIGN,
+            compas_differs("globe", "CTE", more=False),
+        ),
+        Finding(
+            "K_clm5_lower",
+            "3, Fig 4",
+            "CLM5 has the lower baseline decomposition rate",
+            SIGN,
+            compas_differs("globe", "K", more=True),
+        ),
+        Finding(
+            "CTE_K_off_1_to_1",
+            "3, 4.3",
+            "transfer efficiency and baseline decomposition are off the 1:1 line",
+            "global means differ by more than 10 %, both",
+            both(same_magnitude("CTE", False), same_magnitude("K", False)),
+        ),
+        Finding(
+            "compensation",
+            "3",
+            "transfer efficiency and decomposition may compensate each other",
+            "over land, ln(COMPAS/CLM5) of the two correlate: " + ABOVE_0,
+            compensation,
+        ),
+        Finding(
+            "same_input",
+            "3, Fig 4",
+            "both models get the same plant carbon input",
+            "concordance above 0.9999",
+            same_input,
+        ),
+        Finding(
+            "litter_to_soil",
+            "3, Fig S3",
+            "COMPAS passes more litter carbon to mineral soil than CLM5",
+            SIGN,
+            compas_differs("globe", "litter_to_soil", more=True),
+        ),
+    ]
 
 
 def _kinetics() -> list[Finding]:
     rows = [
-        Finding(f"michaelis_{substrate}_{where}", "3, Fig 5", f"Michaelis constant of {process} "
-                f"over 100 times {substrate} at most {where}", MOST,
-                michaelis_large(substrate, where))
+        Finding(
+            f"michaelis_{substrate}_{where}",
+            "3, Fig 5",
+            f"Michaelis constant of {process} over 100 times {substrate} at most {where}",
+            MOST,
+            michaelis_large(substrate, where),
+        )
         for substrate, process in (("mSOC", "decomposition"), ("DOC", "assimilation"))
         for where in ("sites", "land")
-    ]  # fmt: skip
+    ]
     return [
         *rows,
-        Finding("multiplicative", "3, 4.2", "so COMPAS is first order in both substrates",
-                "all of that at sites", both(michaelis_large("mSOC", "sites"),
-                                             michaelis_large("DOC", "sites"))),
-    ]  # fmt: skip
+        Finding(
+            "multiplicative",
+            "3, 4.2",
+            "so COMPAS is first order in both substrates",
+            "all of that at sites",
+            both(michaelis_large("mSOC", "sites"), michaelis_large("DOC", "sites")),
+        ),
+    ]
 
 
 def _discussion() -> list[Finding]:
     return [
-        Finding("similar_performance", "4.2", "after assimilation both models explain the "
-                "variability of soil carbon alike", "log R2 at the sites kept for both within 0.05",
-                at_sites.similar_fit),
-        Finding("similar_performance_map", "4.2", "the same, on the map", "r2 of logarithms with "
-                "each reference map within 0.05", at_sites.similar_skill_on_the_map),
-        Finding("nonlinear_not_better", "4.2", "COMPAS is not more accurate than CLM5", "the 95 % "
-                "interval of the median difference of log evidence is not above 0",
-                at_sites.nonlinear_not_better),
-        Finding("equally_effective", "4.2, 5", "first-order kinetics are as effective as "
-                "Michaelis-Menten", "log evidence differs by less than 3 at most sites",
-                at_sites.equally_effective),
-        Finding("structures_by_region", "4.2", "some structures suit certain climates better",
-                "median differences of log evidence of two climates have 95 % intervals apart",
-                at_sites.differs_by_climate),
-        Finding("constrained_converge", "4.1, 4.3", "parameters of components that converge are "
-                "better constrained than those of transport and allocation", "for both models, the "
-                "best told parameter of each of CTE, K, XI gains more information than any of V, B",
-                at_sites.constrained_components_converge),
-        *(Finding(f"weak_identifiability_{m}", "4.3, Fig S2", f"{WORDS[m]}: more than half of the "
-                  "parameters are weakly identified (at one site)", "median posterior less than "
-                  "10 % narrower than the prior, for more than half", at_sites.weakly_identified(m))
-          for m in (CLM5, COMPAS)),
-        *(Finding(f"parameter_values_{m}", "4.3", f"{WORDS[m]}: {n} million parameter values "
-                  "optimised", "none", at_sites.parameter_values(m))
-          for m, n in ((CLM5, "1.41"), (COMPAS, "1.37"))),
-        Finding("transport_matters_little", "4.1, 4.3", "transport and input allocation "
-                "matter less for global carbon at steady state", "none",
-                beyond_this_run("needs maps with one component replaced (Tao et al. 2023b)")),
-        Finding("future", "4.3", "whether the models agree on future change is open", "none",
-                beyond_this_run("needs transient runs under climate change")),
-        Finding("compas_harder", "2.1", "fewer sites converge with COMPAS (59,476 against 66,935 "
-                "of 72,377)", "smaller share with a mean Gelman-Rubin statistic below the "
-                "filter's limit; undecided within chance", at_sites.compas_harder),
-    ]  # fmt: skip
+        Finding(
+            "similar_performance",
+            "4.2",
+            "after assimilation both models explain the variability of soil carbon alike",
+            "log R2 at the sites kept for both within 0.05",
+            at_sites.similar_fit,
+        ),
+        Finding(
+            "similar_performance_map",
+            "4.2",
+            "the same, on the map",
+            "r2 of logarithms with each reference map within 0.05",
+            at_sites.similar_skill_on_the_map,
+        ),
+        Finding(
+            "nonlinear_not_better",
+            "4.2",
+            "COMPAS is not more accurate than CLM5",
+            "the 95 % interval of the median difference of log evidence is not above 0",
+            at_sites.nonlinear_not_better,
+        ),
+        Finding(
+            "equally_effective",
+            "4.2, 5",
+            "first-order kinetics are as effective as Michaelis-Menten",
+            "log evidence differs by less than 3 at most sites",
+            at_sites.equally_effective,
+        ),
+        Finding(
+            "structures_by_region",
+            "4.2",
+            "some structures suit certain climates better",
+            "median differences of log evidence of two climates have 95 % intervals apart",
+            at_sites.differs_by_climate,
+        ),
+        Finding(
+            "constrained_converge",
+            "4.1, 4.3",
+            "parameters of components that converge are "
+            "better constrained than those of transport and allocation",
+            "for both models, the "
+            "best told parameter of each of CTE, K, XI gains more information than any of V, B",
+            at_sites.constrained_components_converge,
+        ),
+        *(
+            Finding(
+                f"weak_identifiability_{m}",
+                "4.3, Fig S2",
+                f"{WORDS[m]}: more than half of the parameters are weakly identified (at one site)",
+                "median posterior less than 10 % narrower than the prior, for more than half",
+                at_sites.weakly_identified(m),
+            )
+            for m in (CLM5, COMPAS)
+        ),
+        *(
+            Finding(
+                f"parameter_values_{m}",
+                "4.3",
+                f"{WORDS[m]}: {n} million parameter values optimised",
+                "none",
+                at_sites.parameter_values(m),
+            )
+            for m, n in ((CLM5, "1.41"), (COMPAS, "1.37"))
+        ),
+        Finding(
+            "transport_matters_little",
+            "4.1, 4.3",
+            "transport and input allocation matter less for global carbon at steady state",
+            "none",
+            beyond_this_run("needs maps with one component replaced (Tao et al. 2023b)"),
+        ),
+        Finding(
+            "future",
+            "4.3",
+            "whether the models agree on future change is open",
+            "none",
+            beyond_this_run("needs transient runs under climate change"),
+        ),
+        Finding(
+            "compas_harder",
+            "2.1",
+            "fewer sites converge with COMPAS (59,476 against 66,935 of 72,377)",
+            "smaller share with a mean Gelman-Rubin statistic below the "
+            "filter's limit; undecided within chance",
+            at_sites.compas_harder,
+        ),
+    ]
 
 
 def _id(region: str) -> str:
@@ -278,7 +502,15 @@ def findings_table(evidence: Evidence, findings: tuple[Finding, ...] = FINDINGS)
             found = finding.judge(evidence)
         except NotJudged as why:
             found = Judgement("", Verdict.UNDECIDED, str(why))
-        rows.append({"id": finding.name, "section": finding.section, "paper": finding.paper,
-                     "run": found.says, "verdict": str(found.verdict), "reason": found.reason,
-                     "rule": finding.rule})  # fmt: skip
+        rows.append(
+            {
+                "id": finding.name,
+                "section": finding.section,
+                "paper": finding.paper,
+                "run": found.says,
+                "verdict": str(found.verdict),
+                "reason": found.reason,
+                "rule": finding.rule,
+            }
+        )
     return pd.DataFrame(rows)

@@ -93,12 +93,20 @@ def pair_table(first: xr.Dataset, second: xr.Dataset | None = None) -> pd.DataFr
         for of, a, i, b, j in _pairs(first, second):
             kinds = [str(d["kind"].to_numpy()[k]) for d, k in ((a, i), (b, j))]
             trained = bool(a["trained"].to_numpy()[i] and b["trained"].to_numpy()[j])
-            rows.append({
-                "variable": name, "of": of, "kind": kinds[0] if kinds[0] == kinds[1] else "",
-                "trained": trained,
-                **_correlated(_maps(a, name)[i], _maps(b, name)[j], a["land"].to_numpy(),
-                              name in LOGARITHMIC),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "variable": name,
+                    "of": of,
+                    "kind": kinds[0] if kinds[0] == kinds[1] else "",
+                    "trained": trained,
+                    **_correlated(
+                        _maps(a, name)[i],
+                        _maps(b, name)[j],
+                        a["land"].to_numpy(),
+                        name in LOGARITHMIC,
+                    ),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -160,13 +168,21 @@ def identification_table(pairs: pd.DataFrame) -> pd.DataFrame:
     for part in (every, pairs[pairs["kind"] != ""]):
         for (name, of, kind), group in part.groupby(["variable", "of", "kind"], sort=False):
             paper = CORRELATIONS.get((str(name), "after"), np.nan)
-            rows.append({
-                "variable": name, "of": of, "kind": kind, "trained": bool(group["trained"].all()),
-                "pairs": len(group), "median": group["r"].median(), "lowest": group["r"].min(),
-                "highest": group["r"].max(), "median_log": group["r_log"].median(),
-                "land": group["land"].min(),
-                "paper": paper if papers and kind == ALL and of == BETWEEN else np.nan,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "variable": name,
+                    "of": of,
+                    "kind": kind,
+                    "trained": bool(group["trained"].all()),
+                    "pairs": len(group),
+                    "median": group["r"].median(),
+                    "lowest": group["r"].min(),
+                    "highest": group["r"].max(),
+                    "median_log": group["r_log"].median(),
+                    "land": group["land"].min(),
+                    "paper": paper if papers and kind == ALL and of == BETWEEN else np.nan,
+                }
+            )
     order = {name: i for i, name in enumerate(VARIABLES)}
     return pd.DataFrame(rows).sort_values(
         "variable", key=lambda names: names.map(order), kind="stable", ignore_index=True
@@ -234,8 +250,9 @@ def truth_correlations(data: xr.Dataset, truth: xr.Dataset) -> pd.DataFrame:
     """
     check_refits(data)
     place = {axis: truth[axis].to_numpy() for axis in ("lat", "lon")}
-    at = {axis: np.abs(place[axis][:, None] - data[axis].to_numpy()).argmin(axis=0)
-          for axis in place}  # fmt: skip
+    at = {
+        axis: np.abs(place[axis][:, None] - data[axis].to_numpy()).argmin(axis=0) for axis in place
+    }
     for axis, index in at.items():
         if not np.allclose(place[axis][index], data[axis].to_numpy(), atol=1e-6):
             raise ComparisonError(f"The refits lie on cells that the truth has not ({axis}).")
@@ -247,11 +264,17 @@ def truth_correlations(data: xr.Dataset, truth: xr.Dataset) -> pd.DataFrame:
         r, level = np.array(each).T
         groups = {ALL: trained} | {k: kinds == k for k in dict.fromkeys(kinds)}
         for kind, here in groups.items():
-            rows.append({
-                "variable": name, "kind": kind, "refits": int(here.sum()),
-                "median": np.median(r[here]), "lowest": r[here].min(), "highest": r[here].max(),
-                "level": np.median(level[here]),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "variable": name,
+                    "kind": kind,
+                    "refits": int(here.sum()),
+                    "median": np.median(r[here]),
+                    "lowest": r[here].min(),
+                    "highest": r[here].max(),
+                    "level": np.median(level[here]),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -287,8 +310,15 @@ def parameter_table(data: xr.Dataset) -> pd.DataFrame:
             if len(members) < 2:
                 continue
             told = _spread(data[name].to_numpy()[members], data["land"].to_numpy())
-            rows.append({"model": _name(data), "parameter": name.removeprefix(SHARE_PREFIX),
-                         "kind": kind, "refits": len(members), **told})  # fmt: skip
+            rows.append(
+                {
+                    "model": _name(data),
+                    "parameter": name.removeprefix(SHARE_PREFIX),
+                    "kind": kind,
+                    "refits": len(members),
+                    **told,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -303,11 +333,13 @@ def _spread(values: np.ndarray, land: np.ndarray) -> dict[str, float]:
     n = len(varied)
     r = [correlation(varied[i], varied[j], w) for i in range(n) for j in range(i + 1, n)]
     return {
-        "between_refits": between, "of_prior": between / UNIFORM_SD,
-        "level": float(each.std(ddof=1)), "over_land": over,
+        "between_refits": between,
+        "of_prior": between / UNIFORM_SD,
+        "level": float(each.std(ddof=1)),
+        "over_land": over,
         "ratio": between / over if over > FLAT else np.nan,
         "r": float(np.median(r)) if r else np.nan,
-    }  # fmt: skip
+    }
 
 
 def _name(data: xr.Dataset) -> str:

@@ -129,11 +129,13 @@ def open_models(models: Mapping[str, ModelFiles]) -> dict[str, OpenedModel]:
             maps[state] = _aligned(dataset, grid, path)
         summary = None if given.summary is None else read_summary(given.summary)
         opened[name] = OpenedModel(
-            name, maps, summary,
+            name,
+            maps,
+            summary,
             None if given.sites is None else read_site_table(given.sites),
             None if given.forcing is None else files.open_dataset(given.forcing),
             given.networks,
-        )  # fmt: skip
+        )
         _check_model(opened[name], given)
     for pair in pairs(opened):
         if not states_of(opened, pair):
@@ -145,9 +147,10 @@ def open_models(models: Mapping[str, ModelFiles]) -> dict[str, OpenedModel]:
 def _needed(dataset: xr.Dataset, path: str | os.PathLike[str]) -> xr.Dataset:
     """Leave out what the comparison does not use: the parameters and layers are most of a map."""
     keep = [
-        n for n in dataset.data_vars
+        n
+        for n in dataset.data_vars
         if not str(n).startswith(("param_", "n_")) and "layer" not in dataset[n].dims
-    ]  # fmt: skip
+    ]
     if lacking := [n for n in COMPARED if n not in keep]:
         raise ComparisonError(f"{path}: the map lacks {', '.join(lacking)}.")
     return dataset[keep]
@@ -189,8 +192,9 @@ def read_site_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     ComparisonError
         If it cannot be read, or lacks the columns site and kept.
     """
-    table = files.read_csv(path, what="table of `proda diagnose --table`", kind=ComparisonError,
-                           dtype={"site": str})  # fmt: skip
+    table = files.read_csv(
+        path, what="table of `proda diagnose --table`", kind=ComparisonError, dtype={"site": str}
+    )
     if not {"site", "kept"} <= set(table):
         raise ComparisonError(f"{path}: lacks site or kept; `proda diagnose --table` writes both.")
     check_sites(table["site"].fillna("").to_numpy(), path, ComparisonError)

@@ -32,8 +32,21 @@ from proda.learning.conformal import LEAST, depth_classes
 from proda.learning.unseen import CEILING
 
 KEY = ["site", "upper", "lower", "turn"]
-SKILL_COLUMNS = ("route", "model", "method", "by", "group", "sites", "layers", "lost", "log_r2",
-                 "rmse_log", "bias_log", "mean_site_log_r2", "interval90")  # fmt: skip
+SKILL_COLUMNS = (
+    "route",
+    "model",
+    "method",
+    "by",
+    "group",
+    "sites",
+    "layers",
+    "lost",
+    "log_r2",
+    "rmse_log",
+    "bias_log",
+    "mean_site_log_r2",
+    "interval90",
+)
 _BY = ("all", "depth", "zone", "koeppen", "soil")
 
 
@@ -66,8 +79,9 @@ def left_out_choice(models: Mapping[str, OpenedModel], covariates: pd.DataFrame 
         if len(there) > 1:
             scores.append(left_out_scores(measure, there, covariates, places))
         else:
-            told |= {(measure, n): "no other model has predictions at places left out"
-                     for n in there}  # fmt: skip
+            told |= {
+                (measure, n): "no other model has predictions at places left out" for n in there
+            }
     return Choice(tuple(scores), told)
 
 
@@ -85,18 +99,34 @@ def read_layers(folder: str | os.PathLike[str], state: str) -> pd.DataFrame | No
     if not path.is_file():
         return None
     if state == END_TO_END:
-        table = files.read_parquet(path, needed=("site", "upper", "lower", "fold", "used",
-                                                 "observed", through.NETWORK))  # fmt: skip
+        table = files.read_parquet(
+            path, needed=("site", "upper", "lower", "fold", "used", "observed", through.NETWORK)
+        )
         table = table.rename(columns={through.NETWORK: "predicted"})
     else:
         with files.open_dataset(path, result=True) as opened:
             if "row_modelled" not in opened:
                 return None
-            found = files.load(opened[["row_site", "row_upper", "row_lower", "row_used",
-                                       "row_observed", "row_modelled"]], path)  # fmt: skip
+            found = files.load(
+                opened[
+                    [
+                        "row_site",
+                        "row_upper",
+                        "row_lower",
+                        "row_used",
+                        "row_observed",
+                        "row_modelled",
+                    ]
+                ],
+                path,
+            )
         own = found["row_modelled"].sel(carbon_method=MEMBERS)
-        table = pd.DataFrame({n: found[f"row_{n}"].to_numpy()
-                              for n in ("site", "upper", "lower", "used", "observed")})  # fmt: skip
+        table = pd.DataFrame(
+            {
+                n: found[f"row_{n}"].to_numpy()
+                for n in ("site", "upper", "lower", "used", "observed")
+            }
+        )
         table["predicted"] = own.to_numpy()
     table = table[table["used"].astype(bool)].assign(site=table["site"].astype(str))
     table["turn"] = table.groupby(["site", "upper", "lower"]).cumcount()
@@ -105,9 +135,11 @@ def read_layers(folder: str | os.PathLike[str], state: str) -> pd.DataFrame | No
 
 
 def left_out_scores(
-    measure: str, tables: Mapping[str, pd.DataFrame], covariates: pd.DataFrame | None = None,
+    measure: str,
+    tables: Mapping[str, pd.DataFrame],
+    covariates: pd.DataFrame | None = None,
     places: pd.DataFrame | None = None,
-) -> Scores:  # fmt: skip
+) -> Scores:
     """Return the log densities that every model gives the layers that all of them have left out.
 
     Parameters
@@ -157,16 +189,27 @@ def left_out_scores(
         np.maximum(predicted, LEAST)
     )
     weight = 1.0 / joined.groupby("site")["site"].transform("size").to_numpy(np.float64)
-    values = np.stack([cross_density(column, depth, groups_of_blocks(block), weight)
-                       for column in off.T], axis=1)  # fmt: skip
-    return Scores(measure, names, values, joined["site"].to_numpy(),
-                  _groups(place, depth, covariates), block, None, lost)  # fmt: skip
+    values = np.stack(
+        [cross_density(column, depth, groups_of_blocks(block), weight) for column in off.T], axis=1
+    )
+    return Scores(
+        measure,
+        names,
+        values,
+        joined["site"].to_numpy(),
+        _groups(place, depth, covariates),
+        block,
+        None,
+        lost,
+    )
 
 
 def cross_density(
-    off: Float[np.ndarray, " row"], depth: Float[np.ndarray, " row"],
-    group: Int[np.ndarray, " row"], weight: Float[np.ndarray, " row"],
-) -> Float[np.ndarray, " row"]:  # fmt: skip
+    off: Float[np.ndarray, " row"],
+    depth: Float[np.ndarray, " row"],
+    group: Int[np.ndarray, " row"],
+    weight: Float[np.ndarray, " row"],
+) -> Float[np.ndarray, " row"]:
     """Return the log density of each layer's ln carbon, its scale from layers of other groups.
 
     Parameters
@@ -267,7 +310,8 @@ def skill_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
             common = own["method"].isin([*BASELINES, CEILING])
             once |= set(own.loc[common, "method"])
             own = own[own["method"] != ASSIMILATED]  # it has seen the profile
-            parts.append(own.assign(route=route, model=np.where(common.reindex(own.index), "none",
-                                                                name)))  # fmt: skip
+            parts.append(
+                own.assign(route=route, model=np.where(common.reindex(own.index), "none", name))
+            )
     joined = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return joined.reindex(columns=list(SKILL_COLUMNS))

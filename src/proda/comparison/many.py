@@ -71,21 +71,42 @@ def agreement_table(correlations: pd.DataFrame) -> pd.DataFrame:
         for state in (s for s in STATES if (own["state"] == s).any()):
             here = own[own["state"] == state].set_index(key)
             row: dict[str, object] = {
-                "variable": variable, "state": state,
-                "models": len({m for pair in here.index for m in pair}), "pairs": len(here),
-                "mean_r": here["r"].mean(), "standard_error": _model_error(here["r"]),
-                "sd": here["r"].std(ddof=1), "low": here["r"].min(), "high": here["r"].max(),
+                "variable": variable,
+                "state": state,
+                "models": len({m for pair in here.index for m in pair}),
+                "pairs": len(here),
+                "mean_r": here["r"].mean(),
+                "standard_error": _model_error(here["r"]),
+                "sd": here["r"].std(ddof=1),
+                "low": here["r"].min(),
+                "high": here["r"].max(),
                 "mean_n_effective": here["n_effective"].mean(),
-            }  # fmt: skip
+            }
             change = (here["r"] - before).dropna()
             if state != BEFORE and len(change):
-                row |= {"change": change.mean(), "change_error": _model_error(change),
-                        "change_sd": change.std(ddof=1),
-                        "share_rising": float((change > 0).mean())}  # fmt: skip
+                row |= {
+                    "change": change.mean(),
+                    "change_error": _model_error(change),
+                    "change_sd": change.std(ddof=1),
+                    "share_rising": float((change > 0).mean()),
+                }
             rows.append(row)
-    columns = ["variable", "state", "models", "pairs", "mean_r", "standard_error", "sd", "low",
-               "high", "mean_n_effective", "change", "change_error", "change_sd",
-               "share_rising"]  # fmt: skip
+    columns = [
+        "variable",
+        "state",
+        "models",
+        "pairs",
+        "mean_r",
+        "standard_error",
+        "sd",
+        "low",
+        "high",
+        "mean_n_effective",
+        "change",
+        "change_error",
+        "change_sd",
+        "share_rising",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -95,9 +116,7 @@ def _model_error(values: pd.Series) -> float:
     n = len(names)
     if n < 3:
         return float("nan")
-    means = np.array([
-        values[[name not in pair for pair in values.index]].mean() for name in names
-    ])  # fmt: skip
+    means = np.array([values[[name not in pair for pair in values.index]].mean() for name in names])
     return float(np.sqrt((n - 1.0) / n * ((means - means.mean()) ** 2).sum()))
 
 
@@ -116,8 +135,13 @@ def models_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
         for state, dataset in model.maps.items():
             globe = totals(dataset, {}).loc[GLOBE]
             mean = globe["mean"]
-            row = {"model": name, "state": state, "carbon_0_100": mean[STOCK],
-                   "sd": globe.loc[STOCK, "sd"], "carbon": mean["cSoil"]}  # fmt: skip
+            row = {
+                "model": name,
+                "state": state,
+                "carbon_0_100": mean[STOCK],
+                "sd": globe.loc[STOCK, "sd"],
+                "carbon": mean["cSoil"],
+            }
             for column, lower, upper in SHARES:
                 held = mean[lower] - (0.0 if upper is None else mean[upper])
                 row[column] = held / mean["cSoil"] if mean["cSoil"] > 0 else np.nan
@@ -144,12 +168,26 @@ def microbes_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
         for state, dataset in model.maps.items():
             for variable, depth in _DEPTHS.items():
                 if variable in dataset:
-                    rows.append({"model": name, "state": state, "depth": depth,
-                                 **_shares(dataset, variable)})  # fmt: skip
+                    rows.append(
+                        {
+                            "model": name,
+                            "state": state,
+                            "depth": depth,
+                            **_shares(dataset, variable),
+                        }
+                    )
     if rows:
         median, low, high = MICROBES_MEASURED
-        rows.append({"model": MEASURED, "state": "measured", "depth": "0-15 cm", "median": median,
-                     "q05": low, "q95": high})  # fmt: skip
+        rows.append(
+            {
+                "model": MEASURED,
+                "state": "measured",
+                "depth": "0-15 cm",
+                "median": median,
+                "q05": low,
+                "q95": high,
+            }
+        )
     columns = ["model", "state", "depth", "median", "q05", "q95", "share_of_all_carbon"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -67,9 +67,10 @@ def pools_of(model: OpenedModel) -> list[str]:
     """Return the substrates for which a model's map has a Michaelis constant."""
     one = next(iter(model.maps.values()))
     return [
-        str(n).removeprefix(PREFIX) for n in one.data_vars
+        str(n).removeprefix(PREFIX)
+        for n in one.data_vars
         if str(n).startswith(PREFIX) and not str(n).endswith(("_sd", "_q05", "_q95"))
-    ]  # fmt: skip
+    ]
 
 
 def michaelis_table(
@@ -91,15 +92,37 @@ def michaelis_table(
             for state, dataset in model.maps.items():
                 land = land_area(dataset).to_numpy()
                 values = dataset[PREFIX + pool].transpose("lat", "lon").to_numpy()
-                rows.append({"model": name, "state": state, "where": LAND, "substrate": pool,
-                             **_described(values.ravel(), land.ravel())})  # fmt: skip
+                rows.append(
+                    {
+                        "model": name,
+                        "state": state,
+                        "where": LAND,
+                        "substrate": pool,
+                        **_described(values.ravel(), land.ravel()),
+                    }
+                )
             sites = at_sites.get(name)
             if sites is not None:
                 values = sites[PREFIX + pool].to_numpy()
-                rows.append({"model": name, "state": AFTER, "where": SITES, "substrate": pool,
-                             **_described(values, np.ones(len(values)))})  # fmt: skip
-    columns = ["model", "state", "where", "substrate", "n", "share_over_100",
-               *(f"q{100 * q:02.0f}" for q in QUANTILES), "median_error"]  # fmt: skip
+                rows.append(
+                    {
+                        "model": name,
+                        "state": AFTER,
+                        "where": SITES,
+                        "substrate": pool,
+                        **_described(values, np.ones(len(values))),
+                    }
+                )
+    columns = [
+        "model",
+        "state",
+        "where",
+        "substrate",
+        "n",
+        "share_over_100",
+        *(f"q{100 * q:02.0f}" for q in QUANTILES),
+        "median_error",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 

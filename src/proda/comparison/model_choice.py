@@ -29,12 +29,31 @@ FEWEST = 10
 """Sites that a zone needs for stacking weights of its own."""
 
 EVIDENCE_COLUMNS = (
-    "measure", "model", "grouping", "zone", "sites", "total", "mean", "difference",
-    "standard_error", "behind_best_of_site", "share_preferred", "sampling_error", "left_out",
+    "measure",
+    "model",
+    "grouping",
+    "zone",
+    "sites",
+    "total",
+    "mean",
+    "difference",
+    "standard_error",
+    "behind_best_of_site",
+    "share_preferred",
+    "sampling_error",
+    "left_out",
     "reason",
-)  # fmt: skip
-STACKING_COLUMNS = ("measure", "grouping", "zone", "model", "sites", "weight", "standard_error",
-                    "gain_over_best_model")  # fmt: skip
+)
+STACKING_COLUMNS = (
+    "measure",
+    "grouping",
+    "zone",
+    "model",
+    "sites",
+    "weight",
+    "standard_error",
+    "gain_over_best_model",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +77,15 @@ class Scores:
     def select(self, which: np.ndarray) -> Scores:
         """Return some of the data."""
         return Scores(
-            self.measure, self.models, self.density[which], self.site[which],
-            self.groups[which].reset_index(drop=True), self.block[which],
-            None if self.variance is None else self.variance[which], self.left_out,
-        )  # fmt: skip
+            self.measure,
+            self.models,
+            self.density[which],
+            self.site[which],
+            self.groups[which].reset_index(drop=True),
+            self.block[which],
+            None if self.variance is None else self.variance[which],
+            self.left_out,
+        )
 
     def zones(self) -> Iterator[tuple[str, str, Scores]]:
         """Yield all data, then those of every zone of every grouping, with their names."""
@@ -107,10 +131,15 @@ def comparable_models(models: Mapping[str, OpenedModel]) -> tuple[list[str], dic
     Of several groups with settings of their own, the largest counts (the first of equal ones).
     """
     with_summary = [n for n, m in models.items() if m.summary is not None]
-    reasons = {n: f"no summary of the assimilation of {n} was given"
-               for n in models if n not in with_summary}  # fmt: skip
-    like = {n: [m for m in with_summary if not not_comparable(models[n], models[m])]
-            for n in with_summary}  # fmt: skip
+    reasons = {
+        n: f"no summary of the assimilation of {n} was given"
+        for n in models
+        if n not in with_summary
+    }
+    like = {
+        n: [m for m in with_summary if not not_comparable(models[n], models[m])]
+        for n in with_summary
+    }
     chosen = max(like.values(), key=len, default=[])
     for name in with_summary:
         if name not in chosen:
@@ -173,9 +202,11 @@ def common_summaries(
 
 
 def _scores_of(
-    measure: str, variable: str, summaries: Mapping[str, xr.Dataset],
+    measure: str,
+    variable: str,
+    summaries: Mapping[str, xr.Dataset],
     covariates: pd.DataFrame | None,
-) -> Scores:  # fmt: skip
+) -> Scores:
     values, variances = [], []
     for summary in summaries.values():
         data = summary[variable]
@@ -193,11 +224,15 @@ def _scores_of(
                 fine &= summary["pareto_k"].to_numpy() <= MAX_PARETO_K
     first = next(iter(summaries.values())).isel(site=fine)
     return Scores(
-        measure, tuple(summaries), table[fine], first["site"].to_numpy().astype(str),
+        measure,
+        tuple(summaries),
+        table[fine],
+        first["site"].to_numpy().astype(str),
         climate_of(first, covariates).reset_index(drop=True),
         blocks_of(first["latitude"].to_numpy(), first["longitude"].to_numpy()),
-        np.stack(variances, axis=1)[fine] if variances else None, int((~fine).sum()),
-    )  # fmt: skip
+        np.stack(variances, axis=1)[fine] if variances else None,
+        int((~fine).sum()),
+    )
 
 
 def blocks_of(
@@ -229,11 +264,21 @@ def evidence_table(choice: Choice) -> pd.DataFrame:
     rows = []
     for scores in choice.scores:
         for grouping, zone, here in scores.zones():
-            rows += [{"measure": scores.measure, "grouping": grouping, "zone": zone, **row}
-                     for row in _judged(here)]  # fmt: skip
+            rows += [
+                {"measure": scores.measure, "grouping": grouping, "zone": zone, **row}
+                for row in _judged(here)
+            ]
     for (measure, model), why in choice.reasons.items():
-        rows.append({"measure": measure, "model": model, "grouping": ALL, "zone": ALL,
-                     "sites": 0, "reason": why})  # fmt: skip
+        rows.append(
+            {
+                "measure": measure,
+                "model": model,
+                "grouping": ALL,
+                "zone": ALL,
+                "sites": 0,
+                "reason": why,
+            }
+        )
     return pd.DataFrame(rows, columns=list(EVIDENCE_COLUMNS))
 
 
@@ -245,16 +290,26 @@ def _judged(scores: Scores) -> Iterator[dict[str, object]]:
     wins = values == top
     share = (wins / wins.sum(axis=1, keepdims=True)).mean(axis=0)
     behind = (values - top).mean(axis=0)
-    sampling = (np.sqrt(scores.variance.sum(axis=0)) if scores.variance is not None
-                else np.full(len(mean), np.nan))  # fmt: skip
+    sampling = (
+        np.sqrt(scores.variance.sum(axis=0))
+        if scores.variance is not None
+        else np.full(len(mean), np.nan)
+    )
     for k, model in enumerate(scores.models):
         away = values[:, k] - values[:, best]
         yield {
-            "model": model, "sites": n, "total": n * mean[k], "mean": mean[k],
-            "difference": away.mean(), "standard_error": block_error(away, block),
-            "behind_best_of_site": behind[k], "share_preferred": share[k],
-            "sampling_error": sampling[k], "left_out": scores.left_out, "reason": "",
-        }  # fmt: skip
+            "model": model,
+            "sites": n,
+            "total": n * mean[k],
+            "mean": mean[k],
+            "difference": away.mean(),
+            "standard_error": block_error(away, block),
+            "behind_best_of_site": behind[k],
+            "share_preferred": share[k],
+            "sampling_error": sampling[k],
+            "left_out": scores.left_out,
+            "reason": "",
+        }
 
 
 def block_error(values: Float[np.ndarray, " site"], block: Int[np.ndarray, " site"]) -> float:
@@ -290,8 +345,16 @@ def stacking_table(choice: Choice) -> pd.DataFrame:
             if grouping != ALL and sites < FEWEST:
                 continue
             for model, row in _stacked(here).items():
-                rows.append({"measure": scores.measure, "grouping": grouping, "zone": zone,
-                             "model": model, "sites": sites, **row})  # fmt: skip
+                rows.append(
+                    {
+                        "measure": scores.measure,
+                        "grouping": grouping,
+                        "zone": zone,
+                        "model": model,
+                        "sites": sites,
+                        **row,
+                    }
+                )
     return pd.DataFrame(rows, columns=list(STACKING_COLUMNS))
 
 
@@ -307,5 +370,7 @@ def _stacked(scores: Scores) -> dict[str, dict[str, float]]:
     mixed = top + np.log(np.exp(scores.density - top[:, None]) @ found)
     alone = np.average(scores.density, axis=0, weights=weight).max()
     gain = float(np.average(mixed, weights=weight) - alone)
-    return {model: {"weight": float(w), "standard_error": float(e), "gain_over_best_model": gain}
-            for model, w, e in zip(scores.models, found, error, strict=True)}  # fmt: skip
+    return {
+        model: {"weight": float(w), "standard_error": float(e), "gain_over_best_model": gain}
+        for model, w, e in zip(scores.models, found, error, strict=True)
+    }

@@ -41,15 +41,20 @@ def not_comparable(first: OpenedModel, second: OpenedModel) -> str:
     for model in (first, second):
         if model.summary is None:
             return f"no summary of the assimilation of {model.name} was given"
-    told = [AssimilationSettings.model_validate_json(m.summary.attrs["settings"])
-            for m in (first, second) if m.summary is not None]  # fmt: skip
+    told = [
+        AssimilationSettings.model_validate_json(m.summary.attrs["settings"])
+        for m in (first, second)
+        if m.summary is not None
+    ]
     a, b = told
     if not (a.build_likelihood().density and b.build_likelihood().density):
         return f"the likelihoods {a.likelihood} and {b.likelihood} are not both densities"
     for name in ("likelihood", "error_sd", "operator"):
         if getattr(a, name) != getattr(b, name):
-            return (f"{first.name} was assimilated with {name} {getattr(a, name)}, {second.name} "
-                    f"with {getattr(b, name)}")  # fmt: skip
+            return (
+                f"{first.name} was assimilated with {name} {getattr(a, name)}, {second.name} "
+                f"with {getattr(b, name)}"
+            )
     return ""
 
 
@@ -80,18 +85,27 @@ def site_differences(first: OpenedModel, second: OpenedModel) -> xr.Dataset:
             x, y = (d[name].mean(over) if over else d[name] for d in (a, b))
             data[name] = ("site", (y - x).to_numpy(), {"units": "1"})
     chains = a.sizes["chain"]
-    variance = [d["log_evidence"].var("chain", ddof=1).to_numpy() / chains if chains > 1
-                else np.full(int(same.sum()), np.nan) for d in (a, b)]  # fmt: skip
+    variance = [
+        d["log_evidence"].var("chain", ddof=1).to_numpy() / chains
+        if chains > 1
+        else np.full(int(same.sum()), np.nan)
+        for d in (a, b)
+    ]
     data["log_evidence_error"] = ("site", np.sqrt(variance[0] + variance[1]), {"units": "1"})
     if "pareto_k" in a and "pareto_k" in b:
-        data["pareto_k"] = ("site", np.maximum(a["pareto_k"].to_numpy(), b["pareto_k"].to_numpy()),
-                            {"units": "1"})  # fmt: skip
+        data["pareto_k"] = (
+            "site",
+            np.maximum(a["pareto_k"].to_numpy(), b["pareto_k"].to_numpy()),
+            {"units": "1"},
+        )
     return xr.Dataset(
         data,
-        coords={"site": common[same].to_numpy().astype(str),
-                **{n: ("site", a[n].to_numpy()) for n in ("latitude", "longitude")}},
+        coords={
+            "site": common[same].to_numpy().astype(str),
+            **{n: ("site", a[n].to_numpy()) for n in ("latitude", "longitude")},
+        },
         attrs={"other_layers": int((~same).sum()), "first": first.name, "second": second.name},
-    )  # fmt: skip
+    )
 
 
 def climate_of(sites: xr.Dataset, covariates: pd.DataFrame | None) -> pd.DataFrame:
@@ -134,15 +148,23 @@ def preference_table(
             members = [(ALL, ALL, np.ones(len(values), dtype=bool))]
             for grouping in groups:
                 zones = groups[grouping].fillna("unknown").to_numpy().astype(str)
-                order = [n for n, _ in BANDS if n in zones] if grouping == "latitude" else (
-                    sorted(set(zones)))  # fmt: skip
+                order = (
+                    [n for n, _ in BANDS if n in zones]
+                    if grouping == "latitude"
+                    else (sorted(set(zones)))
+                )
                 members += [(str(grouping), zone, zones == zone) for zone in order]
             for grouping, zone, here in members:
-                rows.append({
-                    "first": first, "second": second, "criterion": criterion,
-                    "grouping": grouping, "zone": zone,
-                    **_counted(values[here], None if k is None else k[here]),
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "first": first,
+                        "second": second,
+                        "criterion": criterion,
+                        "grouping": grouping,
+                        "zone": zone,
+                        **_counted(values[here], None if k is None else k[here]),
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -152,8 +174,12 @@ def _counted(values: np.ndarray, pareto_k: np.ndarray | None) -> dict[str, float
     row: dict[str, float] = {"sites": n}
     if n:
         low, high = median_interval(v)
-        row |= {"median": float(np.median(v)), "low": low, "high": high,
-                "prefer_second": float((v > 0).mean())}  # fmt: skip
+        row |= {
+            "median": float(np.median(v)),
+            "low": low,
+            "high": high,
+            "prefer_second": float((v > 0).mean()),
+        }
         for limit in THRESHOLDS:
             for name, count in (("second", (v > limit).sum()), ("first", (v < -limit).sum())):
                 row[f"{name}_by_{limit:g}"] = int(count)

@@ -119,17 +119,28 @@ def refit_model(
     random = random_starts(sites, each, settings.seed)
     tell("training")
     refits = train_refits(
-        inputs.of(NO_FOLD), problem, p.latitude, p.longitude,
-        {"constant": constant, "default": default, "random": random}, settings, kinds, each,
-        checkpoints, on_progress,
-    )  # fmt: skip
+        inputs.of(NO_FOLD),
+        problem,
+        p.latitude,
+        p.longitude,
+        {"constant": constant, "default": default, "random": random},
+        settings,
+        kinds,
+        each,
+        checkpoints,
+        on_progress,
+    )
     del problem
     tell("mapping")
     cells = every_nth(land_cells(cf.open_grid(grid_forcing)), every)
     networks = _ensemble(refits, sites, inputs, settings)
     known = cell_covariates(open_covariates(grid_covariates), cells, networks)
-    sources = [NetworkParameters(networks, known, draws=False), Default(),
-               _everywhere(constant, kind), _everywhere(random, kind)]  # fmt: skip
+    sources = [
+        NetworkParameters(networks, known, draws=False),
+        Default(),
+        _everywhere(constant, kind),
+        _everywhere(random, kind),
+    ]
     untrained = [DEFAULTS, CONSTANT, *[RANDOM] * each]
     none = np.full(len(untrained), np.nan)
     found = member_fields(kind, sources, cells, COMPARED).assign_coords(
@@ -180,12 +191,21 @@ def _ensemble(
 ) -> Ensemble:
     rows = sites.layers.model.rows
     return Ensemble(
-        refits.networks, inputs.features, fit_range(inputs.table, inputs.features), None,
-        sites.layers.model.name, sites.layers.model.variant, tuple(row.name for row in rows),
-        np.array([row.lower for row in rows]), np.array([row.upper for row in rows]),
-        settings.network(), len(sites), pd.DataFrame(), inputs.reference,
+        refits.networks,
+        inputs.features,
+        fit_range(inputs.table, inputs.features),
+        None,
+        sites.layers.model.name,
+        sites.layers.model.variant,
+        tuple(row.name for row in rows),
+        np.array([row.lower for row in rows]),
+        np.array([row.upper for row in rows]),
+        settings.network(),
+        len(sites),
+        pd.DataFrame(),
+        inputs.reference,
         provenance(sites.layers.model),
-    )  # fmt: skip
+    )
 
 
 def _everywhere(

@@ -84,8 +84,10 @@ def side_by_side(findings: pd.DataFrame) -> pd.DataFrame:
         says = own["run"].where(own["run"].notna() & (own["run"] != ""), own["reason"])
         wide[f"this run, {route}"] = says
     routes = list(findings["route"].unique())
-    wide["holds"] = [where_it_holds(dict(zip(routes, row, strict=True)))
-                     for row in wide[routes].itertuples(index=False, name=None)]  # fmt: skip
+    wide["holds"] = [
+        where_it_holds(dict(zip(routes, row, strict=True)))
+        for row in wide[routes].itertuples(index=False, name=None)
+    ]
     return wide.assign(rule=first["rule"]).reset_index()
 
 

@@ -125,8 +125,9 @@ def total_is(model: str, state: str) -> Rule:
     return judge
 
 
-def region_mean(model: str, state: str, region: str, above: float | None = None,
-                below: float | None = None) -> Rule:  # fmt: skip
+def region_mean(
+    model: str, state: str, region: str, above: float | None = None, below: float | None = None
+) -> Rule:
     """Judge whether a region's mean stock (kg m-2, 0-100 cm) lies on one side of a number."""
 
     def judge(e: Evidence) -> Judgement:
@@ -143,14 +144,17 @@ def _members(row: object) -> str:
     return f" ({low:.1f} to {high:.1f})" if np.isfinite(low) else ""
 
 
-def region_above_region(model: str, state: str, high: str, low: str,
-                        variable: str = "cSoilAbove1m") -> Rule:  # fmt: skip
+def region_above_region(
+    model: str, state: str, high: str, low: str, variable: str = "cSoilAbove1m"
+) -> Rule:
     """Judge whether one region's mean exceeds another's."""
 
     def judge(e: Evidence) -> Judgement:
         a, b = (e.region(model, state, name, variable) for name in (high, low))
-        says = (f"{high} {a['mean']:.3g}{_members(a)}, {low} {b['mean']:.3g}{_members(b)}; "
-                f"medians {a['median']:.3g}, {b['median']:.3g}")  # fmt: skip
+        says = (
+            f"{high} {a['mean']:.3g}{_members(a)}, {low} {b['mean']:.3g}{_members(b)}; "
+            f"medians {a['median']:.3g}, {b['median']:.3g}"
+        )
         if (a["mean"] > b["mean"]) != (a["median"] > b["median"]):
             return Judgement(says, Verdict.UNDECIDED, "means and medians order them differently")
         return decide(says, bool(a["mean"] > b["mean"]))
@@ -198,8 +202,10 @@ def compas_differs(region: str, variable: str, more: bool) -> Rule:
     def judge(e: Evidence) -> Judgement:
         row = e.difference("after", region, variable)
         clm5, compas = (e.region(m, "after", region, variable)["mean"] for m in PAIR)
-        says = (f"CLM5 {clm5:.3g}, COMPAS {compas:.3g}; difference: mean {row['mean']:+.3g}, "
-                f"median {row['median']:+.3g}")  # fmt: skip
+        says = (
+            f"CLM5 {clm5:.3g}, COMPAS {compas:.3g}; difference: mean {row['mean']:+.3g}, "
+            f"median {row['median']:+.3g}"
+        )
         if np.sign(row["mean"]) != np.sign(row["median"]):
             return Judgement(says, Verdict.UNDECIDED, "mean and median differ in sign")
         return decide(says, bool((row["mean"] > 0) == more))
@@ -213,8 +219,10 @@ def same_magnitude(variable: str, same: bool) -> Rule:
     def judge(e: Evidence) -> Judgement:
         clm5, compas = (e.region(m, "after", "globe", variable)["mean"] for m in PAIR)
         row = e.correlation(variable, "after")
-        says = (f"CLM5 {clm5:.3g}, COMPAS {compas:.3g} ({compas / clm5 - 1:+.0%}); concordance "
-                f"{row['concordance']:.2f}, slope {row['slope']:.2f}")  # fmt: skip
+        says = (
+            f"CLM5 {clm5:.3g}, COMPAS {compas:.3g} ({compas / clm5 - 1:+.0%}); concordance "
+            f"{row['concordance']:.2f}, slope {row['slope']:.2f}"
+        )
         return decide(says, bool((abs(compas / clm5 - 1) <= TOLERANCE) == same))
 
     return judge
@@ -227,10 +235,13 @@ def michaelis_large(substrate: str, where: str) -> Rule:
         needs = f"needs {COMPAS} with " + (
             "its summary and forcing at sites" if where == "sites" else "maps"
         )
-        row = e.one("michaelis", needs, model=COMPAS, state="after", where=where,
-                    substrate=substrate)  # fmt: skip
-        says = (f"{row['share_over_100']:.0%} over {MICHAELIS_RATIO:g}; median {row['q50']:,.0f} "
-                f"(5-95 %: {row['q05']:,.0f} to {row['q95']:,.0f}), n = {row['n']:,}")  # fmt: skip
+        row = e.one(
+            "michaelis", needs, model=COMPAS, state="after", where=where, substrate=substrate
+        )
+        says = (
+            f"{row['share_over_100']:.0%} over {MICHAELIS_RATIO:g}; median {row['q50']:,.0f} "
+            f"(5-95 %: {row['q05']:,.0f} to {row['q95']:,.0f}), n = {row['n']:,}"
+        )
         return decide(says, bool(row["share_over_100"] > 0.5))
 
     return judge
@@ -238,12 +249,18 @@ def michaelis_large(substrate: str, where: str) -> Rule:
 
 def totals_within_references(e: Evidence) -> Judgement:
     """Judge whether both default totals lie between the lowest and highest reference, +-10 %."""
-    table = e.rows("totals", state="measured", stock="cSoilAbove1m", zone="globe",
-                   missing="needs a reference map")  # fmt: skip
+    table = e.rows(
+        "totals",
+        state="measured",
+        stock="cSoilAbove1m",
+        zone="globe",
+        missing="needs a reference map",
+    )
     low, high = table["mean"].min(), table["mean"].max()
     means = [e.total(m, "before")["mean"] for m in PAIR]
-    says = (f"CLM5 {means[0]:,.0f}, COMPAS {means[1]:,.0f}; references {low:,.0f} to "
-            f"{high:,.0f} Pg C")  # fmt: skip
+    says = (
+        f"CLM5 {means[0]:,.0f}, COMPAS {means[1]:,.0f}; references {low:,.0f} to {high:,.0f} Pg C"
+    )
     inside = [(1 - TOLERANCE) * low <= m <= (1 + TOLERANCE) * high for m in means]
     return decide(says, all(inside))
 
@@ -265,8 +282,9 @@ def same_input(e: Evidence) -> Judgement:
 
 def compensation(e: Evidence) -> Judgement:
     """Judge whether K differs more where CTE does: r of the two log ratios over land above 0."""
-    row = e.one("compensation", "needs maps of clm5 and compas", first=CLM5, second=COMPAS,
-                state="after")  # fmt: skip
+    row = e.one(
+        "compensation", "needs maps of clm5 and compas", first=CLM5, second=COMPAS, state="after"
+    )
     if not np.isfinite(row["p"]):
         return Judgement(_r(row), Verdict.UNDECIDED, "too few independent cells")
     return decide(f"{_r(row)}; p = {row['p']:.2g}", bool(row["p"] < 0.05 and row["r"] > 0))

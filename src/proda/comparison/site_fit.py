@@ -43,15 +43,20 @@ def parameter_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
             width = float(one["upper"] - one["lower"]) / np.sqrt(12.0)
             low, high = (one["posterior_quantile"].sel(quantile=q).to_numpy() for q in (0.05, 0.95))
             default = defaults.get(parameter, np.nan)
-            rows.append({
-                "model": name, "parameter": parameter, "component": component,
-                "sites": summary.sizes["site"],
-                "information_gain": float(one["information_gain"].median()),
-                "spread_reduction": float(one["spread_reduction"].median()),
-                "between_sites": float(one["posterior_mean"].std(ddof=1)) / width,
-                "default_outside": float(((default < low) | (default > high)).mean())
-                if np.isfinite(default) else np.nan,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "model": name,
+                    "parameter": parameter,
+                    "component": component,
+                    "sites": summary.sizes["site"],
+                    "information_gain": float(one["information_gain"].median()),
+                    "spread_reduction": float(one["spread_reduction"].median()),
+                    "between_sites": float(one["posterior_mean"].std(ddof=1)) / width,
+                    "default_outside": float(((default < low) | (default > high)).mean())
+                    if np.isfinite(default)
+                    else np.nan,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -94,11 +99,19 @@ def fit_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
         told = len(common) > 0 and bool(fine.any())
         mean = s["gelman_rubin"].mean("parameter", skipna=False).to_numpy()
         limit = model.max_gelman_rubin
-        rows.append({
-            "model": name, "sites": s.sizes["site"], "kept": len(kept_sites(model)),
-            "converged": float((mean < limit).mean()), "limit": limit, "common": len(common),
-            "layers": int(fine.sum()), "log_r2": float(log_r2(m, o, fine)) if told else np.nan,
-            "nash_sutcliffe": float(s["nash_sutcliffe"].sel(site=list(common)).median())
-            if told else np.nan,
-        })  # fmt: skip
+        rows.append(
+            {
+                "model": name,
+                "sites": s.sizes["site"],
+                "kept": len(kept_sites(model)),
+                "converged": float((mean < limit).mean()),
+                "limit": limit,
+                "common": len(common),
+                "layers": int(fine.sum()),
+                "log_r2": float(log_r2(m, o, fine)) if told else np.nan,
+                "nash_sutcliffe": float(s["nash_sutcliffe"].sel(site=list(common)).median())
+                if told
+                else np.nan,
+            }
+        )
     return pd.DataFrame(rows)

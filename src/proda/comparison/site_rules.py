@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from proda.comparison.evidence import Evidence, NotJudged
 from proda.comparison.paper import PAIR, PARAMETER_VALUES
@@ -25,8 +26,10 @@ def defaults_left(e: Evidence) -> Judgement:
         if not len(rows):
             raise NotJudged(f"no parameter of {model} has one default for all sites")
         top = rows.sort_values("default_outside").iloc[-1]
-        parts.append(f"{model}: mean share {rows['default_outside'].mean():.0%}, most "
-                     f"{top['parameter']} {top['default_outside']:.0%}")  # fmt: skip
+        parts.append(
+            f"{model}: mean share {rows['default_outside'].mean():.0%}, most "
+            f"{top['parameter']} {top['default_outside']:.0%}"
+        )
         holds &= bool(top["default_outside"] > 0.5)
     return decide(
         "sites whose 5-95 % interval does not hold the default: " + "; ".join(parts), holds
@@ -64,16 +67,19 @@ def similar_fit(e: Evidence) -> Judgement:
     a, b = (e.one("fit", f"needs the summary of {m}", model=m) for m in PAIR)
     if not a["common"]:
         raise NotJudged("no site is kept for both models")
-    says = (f"log R2 of {a['layers']:,} layers of {a['common']:,} sites: CLM5 {a['log_r2']:.3f}, "
-            f"COMPAS {b['log_r2']:.3f}; median NSE {a['nash_sutcliffe']:.2f}, "
-            f"{b['nash_sutcliffe']:.2f}")  # fmt: skip
+    says = (
+        f"log R2 of {a['layers']:,} layers of {a['common']:,} sites: CLM5 {a['log_r2']:.3f}, "
+        f"COMPAS {b['log_r2']:.3f}; median NSE {a['nash_sutcliffe']:.2f}, "
+        f"{b['nash_sutcliffe']:.2f}"
+    )
     return decide(says, bool(abs(a["log_r2"] - b["log_r2"]) <= SAME_R2))
 
 
 def similar_skill_on_the_map(e: Evidence) -> Judgement:
     """Judge whether both maps after explain reference maps alike: r2 within 0.05, for each map."""
-    table = e.rows("references", "needs a reference map", stock="cSoilAbove1m", state="after",
-                   zone="globe")  # fmt: skip
+    table = e.rows(
+        "references", "needs a reference map", stock="cSoilAbove1m", state="after", zone="globe"
+    )
     parts, near = [], []
     for source, rows in table.groupby("source"):
         r = rows.set_index("model")["r_log"]
@@ -94,15 +100,19 @@ def equally_effective(e: Evidence) -> Judgement:
     """Judge whether evidence is undecided (|difference| < 3) at most sites."""
     row = e.preference().iloc[0]
     decided = row["share_second_by_3"] + row["share_first_by_3"]
-    says = (f"|difference| < 3 at {1 - decided:.0%} of sites; COMPAS better by 3 at "
-            f"{row['share_second_by_3']:.0%}, CLM5 at {row['share_first_by_3']:.0%}")  # fmt: skip
+    says = (
+        f"|difference| < 3 at {1 - decided:.0%} of sites; COMPAS better by 3 at "
+        f"{row['share_second_by_3']:.0%}, CLM5 at {row['share_first_by_3']:.0%}"
+    )
     return decide(says, bool(decided < 0.5))
 
 
-def _median(row: object) -> str:
-    return (f"log evidence, COMPAS - CLM5: median {row['median']:+.2f} ({row['low']:+.2f} to "  # type: ignore[index]
-            f"{row['high']:+.2f}), COMPAS preferred at {row['prefer_second']:.0%} of "  # type: ignore[index]
-            f"{row['sites']:,} sites")  # type: ignore[index]  # fmt: skip
+def _median(row: pd.Series) -> str:
+    return (
+        f"log evidence, COMPAS - CLM5: median {row['median']:+.2f} ({row['low']:+.2f} to "
+        f"{row['high']:+.2f}), COMPAS preferred at {row['prefer_second']:.0%} of "
+        f"{row['sites']:,} sites"
+    )
 
 
 def differs_by_climate(e: Evidence) -> Judgement:

@@ -99,10 +99,14 @@ def _solved(p: np.ndarray, share: np.ndarray, start: np.ndarray) -> np.ndarray:
         return -float(share @ np.log(mixed)), -((share / mixed) @ p)
 
     found = minimize(
-        loss, start, jac=True, method="SLSQP", bounds=[(0.0, 1.0)] * len(start),
+        loss,
+        start,
+        jac=True,
+        method="SLSQP",
+        bounds=[(0.0, 1.0)] * len(start),
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1.0, "jac": np.ones_like},
         options={"ftol": 1e-14, "maxiter": 200},
-    )  # fmt: skip
+    )
     w = np.clip(found.x, 0.0, None)
     return np.asarray(w / w.sum()) if np.isfinite(w).all() and w.sum() > 0 else start
 

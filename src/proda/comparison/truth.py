@@ -162,12 +162,18 @@ def truth_table(
                 drawn[f"{name}_{q}"].transpose("lat", "lon").to_numpy()[use] for q in ("q05", "q95")
             )
             coverage = np.average((low <= y[use]) & (y[use] <= high), weights=w)
-        rows.append({
-            "variable": name.removeprefix(PARAMETER_PREFIX), "unit": truth[name].attrs["units"],
-            "scale": "log" if logarithm else "linear", "cells": int(use.sum()),
-            "truth": np.average(y[use], weights=w), "recovered": np.average(x[use], weights=w),
-            "r": correlation(a, b, w) if variance > 0 else np.nan,
-            "r2": 1.0 - error / variance if variance > 0 else np.nan,
-            "rmse": np.sqrt(error), "coverage_90": coverage,
-        })  # fmt: skip
+        rows.append(
+            {
+                "variable": name.removeprefix(PARAMETER_PREFIX),
+                "unit": truth[name].attrs["units"],
+                "scale": "log" if logarithm else "linear",
+                "cells": int(use.sum()),
+                "truth": np.average(y[use], weights=w),
+                "recovered": np.average(x[use], weights=w),
+                "r": correlation(a, b, w) if variance > 0 else np.nan,
+                "r2": 1.0 - error / variance if variance > 0 else np.nan,
+                "rmse": np.sqrt(error),
+                "coverage_90": coverage,
+            }
+        )
     return pd.DataFrame(rows)

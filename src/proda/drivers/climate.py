@@ -129,8 +129,9 @@ def _active_layer(
 ) -> np.ndarray:
     depth = active_layer_depth(temperature, grid)
     if rules.stefan_active_layer:
-        index = thawing_index(*air_wave(climate["tmax_warmest_month"],
-                                        climate["tmin_coldest_month"]))  # fmt: skip
+        index = thawing_index(
+            *air_wave(climate["tmax_warmest_month"], climate["tmin_coldest_month"])
+        )
         saturation = climate["liquid_saturation"] + climate["frozen_saturation"]
         sand = 100 * climate["sand_fraction_testbed"]
         depth = np.maximum(depth, stefan_depth(index, saturation, sand, grid))
@@ -142,14 +143,18 @@ def _water(
 ) -> np.ndarray:
     liquid, frozen, sand, clay = (
         climate[name][:, None, None]
-        for name in ("liquid_saturation", "frozen_saturation", "sand_fraction_testbed",
-                     "clay_fraction_testbed")
-    )  # fmt: skip
+        for name in (
+            "liquid_saturation",
+            "frozen_saturation",
+            "sand_fraction_testbed",
+            "clay_fraction_testbed",
+        )
+    )
     # The annual mean holds ice; in a layer and month above 0 C it has melted.
-    wet = water_scalar(water_potential(liquid + frozen, 100 * sand, 100 * clay), w_floor,
-                       rules.psi_min_mpa)  # fmt: skip
-    cold = water_scalar(water_potential(liquid, 100 * sand, 100 * clay), w_floor,
-                        rules.psi_min_mpa)  # fmt: skip
+    wet = water_scalar(
+        water_potential(liquid + frozen, 100 * sand, 100 * clay), w_floor, rules.psi_min_mpa
+    )
+    cold = water_scalar(water_potential(liquid, 100 * sand, 100 * clay), w_floor, rules.psi_min_mpa)
     # Frost keeps CLM5's limit (-2 MPa, 1.6 K below freezing), whatever that of dry soil is.
     frost = water_scalar(freezing_potential(temperature), w_floor)
     return np.where(temperature > FREEZING_K, wet, np.minimum(cold, frost))
@@ -309,26 +314,34 @@ def _rules_in_words(small: xr.Dataset, status: np.ndarray, rules: ClimateRules) 
     words = [
         f"rules: {name}",
         "snow damps the winter half of the annual wave to 0.6 (Smith and Riseborough 2002; "
-        "Zhang 2005)" if rules.winter_snow
+        "Zhang 2005)"
+        if rules.winter_snow
         else "snow damps the whole annual wave to 0.6",
         "active layer not above Stefan's thaw depth (Nelson et al. 1997)"
-        if rules.stefan_active_layer else "active layer from the temperature alone",
+        if rules.stefan_active_layer
+        else "active layer from the temperature alone",
         f"{dry} ({_END_OF_DECOMPOSITION.get(rules.psi_min_mpa, 'chosen')})",
-    ]  # fmt: skip
+    ]
     usable = status == 0
     if rules.npp_floor > 0 and "precipitation_annual" in small:
         cells = {str(n): small[n].to_numpy()[usable].astype(np.float64) for n in small.data_vars}
         raised = np.mean(raise_to_floor(cells, rules.npp_floor)[0] > cells["npp"])
-        words.append(f"NPP at least {rules.npp_floor:g} of the Miami model's (Lieth 1975), which "
-                     f"raised {raised if usable.any() else 0:.1%} of cells")  # fmt: skip
+        words.append(
+            f"NPP at least {rules.npp_floor:g} of the Miami model's (Lieth 1975), which "
+            f"raised {raised if usable.any() else 0:.1%} of cells"
+        )
     elif rules.npp_floor > 0:
-        words.append("NPP without a floor, because the climate lacks "
-                     + " or ".join(v.name for v in MIAMI_VARIABLES))  # fmt: skip
+        words.append(
+            "NPP without a floor, because the climate lacks "
+            + " or ".join(v.name for v in MIAMI_VARIABLES)
+        )
     if DRAINAGE_CLASS in small:
         absent = int(np.isnan(small[DRAINAGE_CLASS].to_numpy()[usable]).sum())
-        words.append("oxygen from the drainage class, which is a soil map (depths of free water: "
-                     "Soil Science Division Staff 2017; minimum of 0.2: Riley et al. 2011)"
-                     + (f"; {absent:,} cells without one have 1" if absent else ""))  # fmt: skip
+        words.append(
+            "oxygen from the drainage class, which is a soil map (depths of free water: "
+            "Soil Science Division Staff 2017; minimum of 0.2: Riley et al. 2011)"
+            + (f"; {absent:,} cells without one have 1" if absent else "")
+        )
     elif rules.drainage_oxygen and "o_scalar" not in small:
         words.append(f"oxygen 1 everywhere, because the climate lacks {DRAINAGE_CLASS}")
     return "; ".join(words)

@@ -28,40 +28,69 @@ class ClimateVariable:
     accepted: Mapping[str, tuple[float, float]]
 
 
-_KELVIN = {"K": (1.0, -273.15), "celsius": (1.0, 0.0), "degree_Celsius": (1.0, 0.0),
-           "degrees_celsius": (1.0, 0.0), "C": (1.0, 0.0)}  # fmt: skip
+_KELVIN = {
+    "K": (1.0, -273.15),
+    "celsius": (1.0, 0.0),
+    "degree_Celsius": (1.0, 0.0),
+    "degrees_celsius": (1.0, 0.0),
+    "C": (1.0, 0.0),
+}
 _SHARE = {"%": (0.01, 0.0), "percent": (0.01, 0.0), "": (1.0, 0.0)}
-_FLUX = {"gC m-2 yr-1": (1.0, 0.0), "gC/m^2/yr": (1.0, 0.0), "kg m-2 yr-1": (1e3, 0.0),
-         "kgC m-2 yr-1": (1e3, 0.0)}  # fmt: skip
+_FLUX = {
+    "gC m-2 yr-1": (1.0, 0.0),
+    "gC/m^2/yr": (1.0, 0.0),
+    "kg m-2 yr-1": (1e3, 0.0),
+    "kgC m-2 yr-1": (1e3, 0.0),
+}
 
 CLIMATE_VARIABLES = (
-    ClimateVariable("soil_temperature_mean", "degC", -70, 60,
-                    "mean annual soil temperature", _KELVIN),
-    ClimateVariable("tmax_warmest_month", "degC", -70, 70,
-                    "maximum temperature of the warmest month", _KELVIN),
-    ClimateVariable("tmin_coldest_month", "degC", -90, 60,
-                    "minimum temperature of the coldest month", _KELVIN),
-    ClimateVariable("liquid_saturation", "1", 0, 1,
-                    "liquid water as a share of pore space, annual mean", _SHARE),
-    ClimateVariable("frozen_saturation", "1", 0, 1,
-                    "ice as a share of pore space, annual mean", _SHARE),
+    ClimateVariable(
+        "soil_temperature_mean", "degC", -70, 60, "mean annual soil temperature", _KELVIN
+    ),
+    ClimateVariable(
+        "tmax_warmest_month", "degC", -70, 70, "maximum temperature of the warmest month", _KELVIN
+    ),
+    ClimateVariable(
+        "tmin_coldest_month", "degC", -90, 60, "minimum temperature of the coldest month", _KELVIN
+    ),
+    ClimateVariable(
+        "liquid_saturation", "1", 0, 1, "liquid water as a share of pore space, annual mean", _SHARE
+    ),
+    ClimateVariable(
+        "frozen_saturation", "1", 0, 1, "ice as a share of pore space, annual mean", _SHARE
+    ),
     ClimateVariable("sand_fraction_testbed", "1", 0, 1, "sand, share of mass", _SHARE),
     ClimateVariable("clay_fraction_testbed", "1", 0, 1, "clay, share of mass", _SHARE),
     ClimateVariable("npp", "g m-2 yr-1", 0, 1e4, "net primary production", _FLUX),
-    ClimateVariable("metabolic_litter_input", "g m-2 yr-1", 0, 1e4,
-                    "carbon input to metabolic litter", _FLUX),
-    ClimateVariable("structural_litter_input", "g m-2 yr-1", 0, 1e4,
-                    "carbon input to structural litter", _FLUX),
-)  # fmt: skip
+    ClimateVariable(
+        "metabolic_litter_input", "g m-2 yr-1", 0, 1e4, "carbon input to metabolic litter", _FLUX
+    ),
+    ClimateVariable(
+        "structural_litter_input", "g m-2 yr-1", 0, 1e4, "carbon input to structural litter", _FLUX
+    ),
+)
 """What :func:`proda.drivers.climate.from_climate` needs."""
 
 MIAMI_VARIABLES = (
-    ClimateVariable("air_temperature_mean", "degC", -70, 60,
-                    "mean annual air temperature", _KELVIN),
-    ClimateVariable("precipitation_annual", "mm yr-1", 0, 3e4, "annual precipitation",
-                    {"kg m-2 yr-1": (1.0, 0.0), "mm": (1.0, 0.0), "mm/yr": (1.0, 0.0),
-                     "mm/year": (1.0, 0.0), "mm year-1": (1.0, 0.0), "m yr-1": (1e3, 0.0)}),
-)  # fmt: skip
+    ClimateVariable(
+        "air_temperature_mean", "degC", -70, 60, "mean annual air temperature", _KELVIN
+    ),
+    ClimateVariable(
+        "precipitation_annual",
+        "mm yr-1",
+        0,
+        3e4,
+        "annual precipitation",
+        {
+            "kg m-2 yr-1": (1.0, 0.0),
+            "mm": (1.0, 0.0),
+            "mm/yr": (1.0, 0.0),
+            "mm/year": (1.0, 0.0),
+            "mm year-1": (1.0, 0.0),
+            "m yr-1": (1e3, 0.0),
+        },
+    ),
+)
 """What the floor of NPP needs; both or none (then NPP is taken as it is, and the file says so)."""
 
 DRAINAGE_CLASS = "drainage_class"
@@ -227,12 +256,24 @@ def check_ranges(small: xr.Dataset, status: np.ndarray) -> None:
     for variable in _inputs(small):
         values = small[variable.name].to_numpy()
         wrong = (status == 0) & ~((values >= variable.lower) & (values <= variable.upper))
-        _refuse(wrong, values, variable.name, variable.unit, small,
-                f"expected {variable.lower:g} to {variable.upper:g}")  # fmt: skip
+        _refuse(
+            wrong,
+            values,
+            variable.name,
+            variable.unit,
+            small,
+            f"expected {variable.lower:g} to {variable.upper:g}",
+        )
     both = small["liquid_saturation"] + small["frozen_saturation"]
     # Both are rounded to float32 or a few digits in files.
-    _refuse((status == 0) & (both.to_numpy() > 1.001), both.to_numpy(),
-            "liquid_saturation + frozen_saturation", "1", small, "expected at most 1")  # fmt: skip
+    _refuse(
+        (status == 0) & (both.to_numpy() > 1.001),
+        both.to_numpy(),
+        "liquid_saturation + frozen_saturation",
+        "1",
+        small,
+        "expected at most 1",
+    )
     if "nbedrock" in small:
         n = small["nbedrock"].to_numpy()
         _refuse((status == 0) & (n != np.round(n)), n, "nbedrock", "1", small, "a whole number")

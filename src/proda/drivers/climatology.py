@@ -108,8 +108,11 @@ def climatology_block(
     columns = {name: values[usable] for name, values in gridded.items()}
     _check_values(columns, block, usable)
     result = grids.scatter(block, status, columns, attrs.drop_vars("missing"))
-    result["missing"] = (("lat", "lon"), np.where(land, missing, 0).astype(np.int16),
-                         attrs["missing"].attrs)  # fmt: skip
+    result["missing"] = (
+        ("lat", "lon"),
+        np.where(land, missing, 0).astype(np.int16),
+        attrs["missing"].attrs,
+    )
     return result[list(attrs.data_vars)]
 
 

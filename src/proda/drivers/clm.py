@@ -111,9 +111,11 @@ def from_clm(
             "sand": (("lat", "lon", "layer"), constants["sand"][:, columns]),
             "row": ("lat", np.arange(len(history.lat))),
         },
-        coords={"lat": ("lat", history.lat, {"units": "degrees_north"}),
-                "lon": ("lon", longitude[columns], {"units": "degrees_east"})},
-    )  # fmt: skip
+        coords={
+            "lat": ("lat", history.lat, {"units": "degrees_north"}),
+            "lon": ("lon", longitude[columns], {"units": "degrees_east"}),
+        },
+    )
     n_layered = sum(history.field(name).layered for name in names.values())
     row_bytes = 8 * len(history.lon) * N_MONTHS * len(CLM5_GRID) * n_layered
     rows = int(np.clip(BLOCK_BYTES // row_bytes, 1, len(history.lat)))
@@ -177,13 +179,15 @@ def _areas(history: History, paths: Sequence[Path], columns: np.ndarray) -> dict
     areas: dict[str, xr.DataArray] = {}
     if area is not None:
         meaning = {"units": "km2", "long_name": "area of the grid cell"}
-        areas["cell_area"] = xr.DataArray(area[:, columns].astype(np.float32),
-                                          dims=("lat", "lon"), attrs=meaning)  # fmt: skip
+        areas["cell_area"] = xr.DataArray(
+            area[:, columns].astype(np.float32), dims=("lat", "lon"), attrs=meaning
+        )
     if "land_fraction" in found:
         fraction = np.nan_to_num(found["land_fraction"])  # CLM gives none where there is no land
         meaning = {"units": "1", "long_name": "land share of the cell"}
-        areas["land_fraction"] = xr.DataArray(fraction[:, columns].astype(np.float32),
-                                              dims=("lat", "lon"), attrs=meaning)  # fmt: skip
+        areas["land_fraction"] = xr.DataArray(
+            fraction[:, columns].astype(np.float32), dims=("lat", "lon"), attrs=meaning
+        )
     return areas
 
 

@@ -84,9 +84,12 @@ def open_covariates(path: str | os.PathLike[str]) -> CovariateGrid:
     dataset, left = _data(cf.open_grid(path))
     dataset = cf.load(standard_grid(dataset, str(path)), path)
     if left:
-        dataset = with_note(dataset, f"{path}: not used as covariates, because other variables "
-                                     "refer to them or "
-                            f"they contain no numbers on the grid: {', '.join(left)}.")  # fmt: skip
+        dataset = with_note(
+            dataset,
+            f"{path}: not used as covariates, because other variables "
+            "refer to them or "
+            f"they contain no numbers on the grid: {', '.join(left)}.",
+        )
     covariates = []
     for name in dataset.data_vars:
         if name in NOT_PREDICTORS:
@@ -125,18 +128,22 @@ def open_covariates(path: str | os.PathLike[str]) -> CovariateGrid:
 def _data(opened: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
     """Keep the data and what describes cells, without dimensions of length 1; name the others."""
     opened = opened.rename(
-        {old: new for old, new in CELL_MEASURES.items()
-         if old in opened.variables and new not in opened.variables}
-    )  # fmt: skip
+        {
+            old: new
+            for old, new in CELL_MEASURES.items()
+            if old in opened.variables and new not in opened.variables
+        }
+    )
     kept = cf.data_variables(opened)
     kept += [n for n in NOT_PREDICTORS if n in opened.data_vars and n not in kept]
     left = [str(n) for n in opened.data_vars if n not in kept]
     dataset = opened[kept]
     axes = {n for n, v in dataset.variables.items() if v.dims == (n,)}
     single = [
-        d for d, n in dataset.sizes.items()
+        d
+        for d, n in dataset.sizes.items()
         if n == 1 and (d == "time" or (d not in axes and str(d).lower()[:3] not in ("lat", "lon")))
-    ]  # fmt: skip
+    ]
     return dataset.squeeze(single, drop=True), left
 
 
@@ -200,12 +207,16 @@ def _described(table: pd.DataFrame, grid: CovariateGrid) -> pd.DataFrame:
     """Attach units, meanings and licences; pandas writes them into Parquet and reads them back."""
     table.attrs = {
         "covariates": {
-            c.name: {"units": c.unit, "long_name": c.long_name, "licence": c.licence,
-                     "kind": "quantity" if c.classes is None else "category"}
+            c.name: {
+                "units": c.unit,
+                "long_name": c.long_name,
+                "licence": c.licence,
+                "kind": "quantity" if c.classes is None else "category",
+            }
             for c in grid.covariates
         },
         "title": str(grid.dataset.attrs.get("title", "")),
-    }  # fmt: skip
+    }
     return table
 
 

@@ -223,10 +223,13 @@ def _understand(
     if status not in (200, 206):
         raise DownloadError(
             f"{remote.url}: the server responded {status} {response.reason}. "
-            + ("The file does not exist (any more); see the data set's home page. "
-               if status in (404, 410) else "")
+            + (
+                "The file does not exist (any more); see the data set's home page. "
+                if status in (404, 410)
+                else ""
+            )
             + "Nothing was kept."
-        )  # fmt: skip
+        )
     kind = response.headers.get("Content-Type", "")
     if kind.startswith("text/html") and not remote.name.endswith((".html", ".htm")):
         raise DownloadError(
@@ -327,16 +330,19 @@ def _check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
             )
         path = name.rstrip("/").casefold()
         if path in seen and not (member.is_dir() and seen[path].endswith("/")):
-            raise DownloadError(f"{archive}: the member {name} appears twice; nothing was "
-                                "unpacked.")  # fmt: skip
+            raise DownloadError(
+                f"{archive}: the member {name} appears twice; nothing was unpacked."
+            )
         seen[path] = name
     for path, name in seen.items():
         parts = path.split("/")
         for i in range(1, len(parts)):
             above = seen.get("/".join(parts[:i]), "/")
             if not above.endswith("/"):
-                raise DownloadError(f"{archive}: the member {name} lies below {above}, which is a "
-                                    "file; nothing was unpacked.")  # fmt: skip
+                raise DownloadError(
+                    f"{archive}: the member {name} lies below {above}, which is a "
+                    "file; nothing was unpacked."
+                )
     size, packed = sum(m.file_size for m in members), archive.stat().st_size
     free = shutil.disk_usage(archive.parent).free
     if size > free:

@@ -21,9 +21,11 @@ class ClimateSettings(SettingsTable):
     """How forcing is estimated from annual climate."""
 
     w_floor: float = Field(
-        W_FLOOR, ge=0.0, le=1.0,
+        W_FLOOR,
+        ge=0.0,
+        le=1.0,
         description="Minimum of the water scalar; keeps a steady state in frozen soil.",
-    )  # fmt: skip
+    )
     rules: Literal["standard", "science9"] = Field(
         "standard", description="Rules of the estimate: standard, or science9 (the first version)."
     )

@@ -23,8 +23,16 @@ STATUS = {
 }
 """Why a cell of a grid has forcing or has none; counts by reason add up to all cells."""
 
-_NAMES = {"latitude": "lat", "longitude": "lon", "lsmlat": "lat", "lsmlon": "lon",
-          "Latitude": "lat", "Longitude": "lon", "LAT": "lat", "LON": "lon"}  # fmt: skip
+_NAMES = {
+    "latitude": "lat",
+    "longitude": "lon",
+    "lsmlat": "lat",
+    "lsmlon": "lon",
+    "Latitude": "lat",
+    "Longitude": "lon",
+    "LAT": "lat",
+    "LON": "lon",
+}
 CELL_MEASURES = {"areacella": "cell_area", "sftlf": "land_fraction"}
 """CMIP's names of what describes the cell."""
 NOTES = "reading_notes"
@@ -60,10 +68,11 @@ def _named_axes(dataset: xr.Dataset, where: str) -> xr.Dataset:
             continue
         unit = "degrees_north" if ours == "lat" else "degrees_east"
         found = [n for n, new in _NAMES.items() if new == ours and n in dataset.variables] or [
-            str(n) for n, v in dataset.variables.items()
-            if v.dims == (n,) and (str(v.attrs.get("standard_name")) == standard
-                                   or units.stated(v.attrs, "") == unit)
-        ]  # fmt: skip
+            str(n)
+            for n, v in dataset.variables.items()
+            if v.dims == (n,)
+            and (str(v.attrs.get("standard_name")) == standard or units.stated(v.attrs, "") == unit)
+        ]
         if len(found) == 1 and ours not in dataset.dims:
             dataset = dataset.rename({found[0]: ours})
     for name in ("lat", "lon"):
@@ -143,8 +152,9 @@ def _without_repeats(dataset: xr.Dataset, lon: Float[np.ndarray, " lon"], where:
     if keep.all():
         return dataset
     gone = ", ".join(f"{v:g}" for v in lon[~keep])
-    note = (f"{where}: the columns at longitude {gone} repeat those 360 degrees away and were "
-            "left out.")  # fmt: skip
+    note = (
+        f"{where}: the columns at longitude {gone} repeat those 360 degrees away and were left out."
+    )
     return with_note(dataset.isel(lon=np.flatnonzero(keep)), note)
 
 
@@ -183,12 +193,16 @@ def cell_measures(dataset: xr.Dataset, where: str) -> xr.Dataset:
     ForcingError
         Naming the variable, its unit or the first wrong cell and its value.
     """
-    renamed = {old: new for old, new in CELL_MEASURES.items()
-               if old in dataset.variables and new not in dataset.variables}  # fmt: skip
+    renamed = {
+        old: new
+        for old, new in CELL_MEASURES.items()
+        if old in dataset.variables and new not in dataset.variables
+    }
     dataset = dataset.rename(renamed)
     for name, dimensions, unit, size in (
-        ("cell_area", units.AREA, "km2", 1e6), ("land_fraction", units.SHARE, "1", 1.0)
-    ):  # fmt: skip
+        ("cell_area", units.AREA, "km2", 1e6),
+        ("land_fraction", units.SHARE, "1", 1.0),
+    ):
         if name not in dataset:
             continue
         data = dataset[name]
@@ -315,8 +329,9 @@ def cell_area(
                 f"The grid has only one value of {name}, which does not determine the "
                 "size of its cells: add cell_area (km2)."
             )
-    edge = np.concatenate([[1.5 * lat[0] - 0.5 * lat[1]], (lat[1:] + lat[:-1]) / 2,
-                           [1.5 * lat[-1] - 0.5 * lat[-2]]])  # fmt: skip
+    edge = np.concatenate(
+        [[1.5 * lat[0] - 0.5 * lat[1]], (lat[1:] + lat[:-1]) / 2, [1.5 * lat[-1] - 0.5 * lat[-2]]]
+    )
     band = np.abs(np.diff(np.sin(np.radians(np.clip(edge, -90, 90)))))
     width = np.radians(_spacing(np.asarray(lon, dtype=np.float64)))
     return np.repeat((EARTH_RADIUS_KM**2 * band * width)[:, None], len(lon), axis=1)
@@ -341,8 +356,12 @@ def _spacing(lon: Float[np.ndarray, " lon"]) -> float:
 
 def forcing_coords(grid: Grid = CLM5_GRID) -> dict[str, Any]:
     """Coordinates that forcing on a grid and at sites share."""
-    depth = {"units": "m", "positive": "down", "standard_name": "depth",
-             "long_name": "depth of the layer's node"}  # fmt: skip
+    depth = {
+        "units": "m",
+        "positive": "down",
+        "standard_name": "depth",
+        "long_name": "depth of the layer's node",
+    }
     return {
         "layer": np.arange(1, len(grid) + 1),
         "month": np.arange(1, N_MONTHS + 1),
@@ -371,8 +390,13 @@ def forcing_template(
     """
     import dask.array as da
 
-    sizes = {"lat": cells.sizes["lat"], "lon": cells.sizes["lon"], "layer": len(grid),
-             "month": N_MONTHS, "litter": len(LITTER)}  # fmt: skip
+    sizes = {
+        "lat": cells.sizes["lat"],
+        "lon": cells.sizes["lon"],
+        "layer": len(grid),
+        "month": N_MONTHS,
+        "litter": len(LITTER),
+    }
     block = {"lat": rows, "lon": columns}
 
     def empty(dims: tuple[str, ...], dtype: type) -> Any:
@@ -382,8 +406,11 @@ def forcing_template(
     data: dict[str, Any] = {}
     for variable in FORCING_VARIABLES:
         dims = gridded_dims(variable.dims)
-        attrs = {"units": variable.unit, "long_name": variable.long_name,
-                 "clm_name": variable.clm_name}  # fmt: skip
+        attrs = {
+            "units": variable.unit,
+            "long_name": variable.long_name,
+            "clm_name": variable.clm_name,
+        }
         data[variable.name] = (dims, empty(dims, np.float32), attrs)
     data["status"] = (("lat", "lon"), empty(("lat", "lon"), np.int8), status_attrs())
     coords = {name: cells[name] for name in ("lat", "lon")}

@@ -196,8 +196,9 @@ def scan(paths: Sequence[str | os.PathLike[str]], wanted: Iterable[str]) -> Hist
                 lat, lon = here
             elif not (_same(lat, here[0]) and _same(lon, here[1])):
                 raise ForcingError(f"{path}: its grid differs from that of {paths[0]}.")
-            monthly = [n for n in names if n in dataset.variables and
-                       "time" in dataset[n].dimensions]  # fmt: skip
+            monthly = [
+                n for n in names if n in dataset.variables and "time" in dataset[n].dimensions
+            ]
             months, at_start = months_of(dataset, path) if monthly else ([], False)
             if at_start:
                 starts |= dict.fromkeys(months, path)
@@ -241,8 +242,9 @@ def _check_stamps(months: Mapping[tuple[int, int], Path]) -> None:
     if as_ends > as_starts:
         return
     begin, end = (MONTH_NAMES[month % N_MONTHS] for _, month in (first, last))
-    seem = ("seem to be starts of months" if as_starts > as_ends else
-            "may be starts or ends of months")  # fmt: skip
+    seem = (
+        "seem to be starts of months" if as_starts > as_ends else "may be starts or ends of months"
+    )
     raise ForcingError(
         f"{months[first]}: the records have no time bounds, and their stamps {seem}: the first is "
         f"1 {begin}, the last 1 {end}. CLM stamps the end of a month, by which the first record "

@@ -80,8 +80,9 @@ def add_properties(
     else:
         names = forcing["site"].to_numpy()
         latitude, longitude = (forcing[n].to_numpy() for n in ("latitude", "longitude"))
-    places = pd.DataFrame({"site": np.arange(len(names)), "latitude": latitude,
-                           "longitude": longitude})  # fmt: skip
+    places = pd.DataFrame(
+        {"site": np.arange(len(names)), "latitude": latitude, "longitude": longitude}
+    )
     axes = covariates["lat"].to_numpy(), covariates["lon"].to_numpy()
     nearest = nearest_cells(*axes, known, places, limit_km)
     if len(nearest.left_out) and not on_grid:

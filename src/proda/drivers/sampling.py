@@ -127,8 +127,10 @@ def forcing_at_sites(
     nearest = nearest_cells(lat, lon, usable, sites, limit_km)
     if len(nearest.sites) == 0:
         raise ForcingError(f"None of {len(sites)} sites is near a usable cell: {nearest.counts()}.")
-    at = {"lat": xr.DataArray(nearest.row, dims="site"),
-          "lon": xr.DataArray(nearest.column, dims="site")}  # fmt: skip
+    at = {
+        "lat": xr.DataArray(nearest.row, dims="site"),
+        "lon": xr.DataArray(nearest.column, dims="site"),
+    }
     left = [n for n in ("status", "cell_area", "land_fraction") if n in forcing]
     where = str(forcing.encoding.get("source", "the forcing on the grid"))
     chosen = files.load(forcing.drop_vars(left).isel(at).drop_vars(["lat", "lon"]), where)
@@ -146,11 +148,15 @@ def forcing_at_sites(
             ("latitude", nearest.sites["latitude"].to_numpy(), degrees["latitude"], "site"),
             ("longitude", nearest.sites["longitude"].to_numpy(), degrees["longitude"], "site"),
             ("cell_latitude", lat[nearest.row], degrees["latitude"], "centre of the nearest cell"),
-            ("cell_longitude", lon[nearest.column], degrees["longitude"],
-             "centre of the nearest cell"),
+            (
+                "cell_longitude",
+                lon[nearest.column],
+                degrees["longitude"],
+                "centre of the nearest cell",
+            ),
             ("distance_km", nearest.distance_km, "km", "distance from site to cell centre"),
         )
-    }  # fmt: skip
+    }
     dataset = chosen.assign(names).assign_coords(site=nearest.sites["site"].to_numpy(), **coords)
     dataset.attrs["sampling"] = f"nearest usable cell within {limit_km:g} km of the site"
     return dataset, nearest

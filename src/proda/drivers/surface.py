@@ -87,8 +87,10 @@ def read_surface(
         if path.is_file():
             check_whole(path)
         with opened(path) as dataset:
-            for target, names in (("nbedrock", ("nbedrock", "zbedrock")),
-                                  ("sand", ("CELLSAND", "PCT_SAND"))):  # fmt: skip
+            for target, names in (
+                ("nbedrock", ("nbedrock", "zbedrock")),
+                ("sand", ("CELLSAND", "PCT_SAND")),
+            ):
                 for name in names:
                     if target not in values and name in dataset.variables:
                         values[target] = _values(dataset, name, path, (len(lat), len(lon)))

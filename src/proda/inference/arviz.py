@@ -22,8 +22,12 @@ from proda.models.registry import load_recorded
 
 OBSERVED = "soil_carbon"
 _OF_SITES = ("latitude", "longitude", "nash_sutcliffe", "elpd_loo", "p_loo", "pareto_k")
-_OF_LAYERS = {"row_upper": "upper_depth", "row_lower": "lower_depth", "row_site": "row_site",
-              "row_modelled": "modelled_mean"}  # fmt: skip
+_OF_LAYERS = {
+    "row_upper": "upper_depth",
+    "row_lower": "lower_depth",
+    "row_site": "row_site",
+    "row_modelled": "modelled_mean",
+}
 
 
 def to_datatree(
@@ -69,35 +73,56 @@ def to_datatree(
     summary = summary.isel(site=index)
     chosen = draws.isel(site=index, draw=slice(None, None, thin)).load()
     site = names[index]
-    axes = {"chain": np.arange(chosen.sizes["chain"]), "draw": np.arange(chosen.sizes["draw"]),
-            "site": site}  # fmt: skip
+    axes = {
+        "chain": np.arange(chosen.sizes["chain"]),
+        "draw": np.arange(chosen.sizes["draw"]),
+        "site": site,
+    }
     model = load_recorded(summary.attrs, "this posterior")
     meanings = {row.name: row.meaning for row in model.rows}
     order = ("chain", "draw", "site")
     parameters = {
-        name: (order, chosen["posterior"].isel(parameter=i).transpose(*order).to_numpy(), {
-            "units": str(summary["unit"].to_numpy()[i]),
-            "long_name": meanings.get(name, "standard deviation of a layer's error, in logarithms"),
-            "prior_lower": float(summary["lower"][i]), "prior_upper": float(summary["upper"][i]),
-        })
+        name: (
+            order,
+            chosen["posterior"].isel(parameter=i).transpose(*order).to_numpy(),
+            {
+                "units": str(summary["unit"].to_numpy()[i]),
+                "long_name": meanings.get(
+                    name, "standard deviation of a layer's error, in logarithms"
+                ),
+                "prior_lower": float(summary["lower"][i]),
+                "prior_upper": float(summary["upper"][i]),
+            },
+        )
         for i, name in enumerate(summary["parameter"].to_numpy().astype(str))
-    }  # fmt: skip
+    }
     stats = {}
     if "log_likelihood" in chosen:
-        stats["lp"] = (order, chosen["log_likelihood"].transpose(*order).to_numpy(), {
-            "units": "1", "long_name": "log-likelihood of all layers of the site",
-        })  # fmt: skip
+        stats["lp"] = (
+            order,
+            chosen["log_likelihood"].transpose(*order).to_numpy(),
+            {
+                "units": "1",
+                "long_name": "log-likelihood of all layers of the site",
+            },
+        )
     rows = _rows_of(summary, site)
     layer = {"row": np.arange(rows.sizes["row"])}
-    observed = {OBSERVED: ("row", rows["row_observed"].to_numpy(),
-                           {"units": "g m-3", "long_name": "measured carbon"})}  # fmt: skip
+    observed = {
+        OBSERVED: (
+            "row",
+            rows["row_observed"].to_numpy(),
+            {"units": "g m-3", "long_name": "measured carbon"},
+        )
+    }
     constant = {
         new: ("row", _text(rows[old].to_numpy()), rows[old].attrs)
         for old, new in _OF_LAYERS.items()
     } | {
         name: ("site", summary[name].to_numpy(), summary[name].attrs)
-        for name in _OF_SITES if name in summary
-    }  # fmt: skip
+        for name in _OF_SITES
+        if name in summary
+    }
     groups = {
         "posterior": xr.Dataset(parameters, axes),
         "sample_stats": xr.Dataset(stats, axes),
@@ -142,10 +167,13 @@ def write_arviz(
     """
     tree = to_datatree(*open_posterior(folder), sites, thin)
     encoding = {
-        f"/{name}": {v: {"zlib": True, "complevel": 4} for v in group.data_vars
-                     if group.data_vars[v].dtype.kind == "f"}
+        f"/{name}": {
+            v: {"zlib": True, "complevel": 4}
+            for v in group.data_vars
+            if group.data_vars[v].dtype.kind == "f"
+        }
         for name, group in tree.children.items()
-    }  # fmt: skip
+    }
     with whole_netcdf(path) as temporary:
         tree.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
     return tree

@@ -73,9 +73,24 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
     AssimilationError
         If the summary lacks something.
     """
-    needed = ("reason", "gelman_rubin", "rank_rhat", "ess_bulk", "ess_tail", "acceptance",
-              "nash_sutcliffe", "rmse", "information_gain", "spread_reduction", "posterior_mean",
-              "posterior_sd", "row_site", "row_quantile", "lower", "upper")  # fmt: skip
+    needed = (
+        "reason",
+        "gelman_rubin",
+        "rank_rhat",
+        "ess_bulk",
+        "ess_tail",
+        "acceptance",
+        "nash_sutcliffe",
+        "rmse",
+        "information_gain",
+        "spread_reduction",
+        "posterior_mean",
+        "posterior_sd",
+        "row_site",
+        "row_quantile",
+        "lower",
+        "upper",
+    )
     if lacking := [n for n in needed if n not in summary.variables]:
         raise AssimilationError(
             f"The summary of the run lacks {', '.join(lacking)}; it may have been written by "
@@ -141,10 +156,11 @@ def passing(assessment: Assessment) -> pd.DataFrame:
     """
     sites, limits = assessment.sites, assessment.limits
     ess = sites[["ess_bulk", "ess_tail"]].min(axis=1, skipna=False)
-    table = {"sampled": assessment.sampled,
-             f"GR < {limits.max_gelman_rubin:g}": sites["gelman_rubin"] < limits.max_gelman_rubin,
-             f"NSE > {limits.min_nash_sutcliffe:g}":
-                 sites["nash_sutcliffe"] > limits.min_nash_sutcliffe}  # fmt: skip
+    table = {
+        "sampled": assessment.sampled,
+        f"GR < {limits.max_gelman_rubin:g}": sites["gelman_rubin"] < limits.max_gelman_rubin,
+        f"NSE > {limits.min_nash_sutcliffe:g}": sites["nash_sutcliffe"] > limits.min_nash_sutcliffe,
+    }
     if limits.max_rank_rhat is not None:
         table[f"R-hat < {limits.max_rank_rhat:g}"] = sites["rank_rhat"] < limits.max_rank_rhat
     if limits.min_ess is not None:
@@ -168,8 +184,10 @@ def by_band(assessment: Assessment) -> tuple[pd.DataFrame, pd.DataFrame]:
     ess = sites[["ess_bulk", "ess_tail"]].min(axis=1, skipna=False)
     numbers = sites.assign(ess=ess)[assessment.sampled]
     present = [name for name, _ in BANDS if (sites["band"] == name).any()]
-    groups = {**{name: (sites["band"] == name).to_numpy() for name in present},
-              "all": np.ones(len(sites), dtype=bool)}  # fmt: skip
+    groups = {
+        **{name: (sites["band"] == name).to_numpy() for name in present},
+        "all": np.ones(len(sites), dtype=bool),
+    }
     shares, medians = {}, {}
     for name, inside in groups.items():
         shares[name] = {"sites": int(inside.sum()), **flags[inside].mean()}
@@ -190,8 +208,11 @@ def counts(assessment: Assessment) -> dict[str, int]:
     sites = assessment.sites
     lost = Verdict.NO_POSTERIOR.words
     label = sites["verdict"].where(sites["verdict"] != lost, f"{lost}: " + sites["reason"])
-    order = [Verdict.KEPT.words, *(v.words for v in Verdict if v > Verdict.NO_POSTERIOR),
-             *(f"{lost}: {r.words}" for r in SiteReason if r != SiteReason.SAMPLED)]  # fmt: skip
+    order = [
+        Verdict.KEPT.words,
+        *(v.words for v in Verdict if v > Verdict.NO_POSTERIOR),
+        *(f"{lost}: {r.words}" for r in SiteReason if r != SiteReason.SAMPLED),
+    ]
     found = label.value_counts()
     return {name: int(found[name]) for name in order if name in found}
 
@@ -240,9 +261,18 @@ def kept_posterior(assessment: Assessment) -> xr.Dataset:
     kept = summary[["posterior_mean", "posterior_sd"]].isel(site=assessment.kept, parameter=own)
     kept = kept[["posterior_mean", "posterior_sd"]].transpose("site", "parameter")
     limits = {k: v for k, v in asdict(assessment.limits).items() if v is not None}
-    names = ("model", "variant", *ORIGIN, "proda_version", "settings", "forcing", "profiles",
-             "is_posterior")  # fmt: skip
+    names = (
+        "model",
+        "variant",
+        *ORIGIN,
+        "proda_version",
+        "settings",
+        "forcing",
+        "profiles",
+        "is_posterior",
+    )
     return kept.assign_attrs(
-        {n: summary.attrs[n] for n in names if n in summary.attrs} | limits
+        {n: summary.attrs[n] for n in names if n in summary.attrs}
+        | limits
         | {"title": f"{assessment.kept.sum()} of {len(assessment.sites)} sites that pass"}
-    )  # fmt: skip
+    )

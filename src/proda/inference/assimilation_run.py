@@ -306,8 +306,11 @@ class Run:
         """Write the result of a block, then its manifest; only both together count."""
         path = self.block_path(number)
         files.write_netcdf(result, path)
-        manifest = {"sha256": checksum(path), "run": self.description.sites,
-                    "description": self.identity}  # fmt: skip
+        manifest = {
+            "sha256": checksum(path),
+            "run": self.description.sites,
+            "description": self.identity,
+        }
         with files.whole_file(path.with_suffix(".json")) as temporary:
             temporary.write_text(json.dumps(manifest) + "\n", encoding="utf-8")
         for left in path.parent.glob(f"{number:05d}-*.checkpoint"):
@@ -358,10 +361,14 @@ class Run:
             for b in self.blocks
         ]
         try:
-            draws = xr.concat([p[drawn] for p in parts], dim="site", join="exact",
-                              coords="minimal", compat="override")  # fmt: skip
-            chunks = {"site": self.description.block_size, "chain": -1, "draw": -1,
-                      "parameter": -1}  # fmt: skip
+            draws = xr.concat(
+                [p[drawn] for p in parts],
+                dim="site",
+                join="exact",
+                coords="minimal",
+                compat="override",
+            )
+            chunks = {"site": self.description.block_size, "chain": -1, "draw": -1, "parameter": -1}
             # In this process, even where a client of a cluster is Dask's default.
             with dask.config.set(scheduler="threads"):
                 files.write_zarr(
@@ -397,9 +404,10 @@ class Run:
             settings=self.settings.model_dump_json(),
             forcing=self.places["forcing"],
             profiles=self.places["profiles"],
-            is_posterior="yes" if exact else
-            "NO: annealed draws of the published sampler, for comparison only",
-        )  # fmt: skip
+            is_posterior="yes"
+            if exact
+            else "NO: annealed draws of the published sampler, for comparison only",
+        )
         if others := self.other_versions:
             dataset.attrs["also_run_with"] = json.dumps(others)
         for name, (unit, meaning) in _MEANING.items():

@@ -71,9 +71,14 @@ def calls(problem: Problem) -> tuple[int, int, int]:
 def fingerprint(problem: Problem, seed: int, n_chains: int, profiles: Profiles, sites: Site) -> str:
     """Return a digest of everything that the draws of a batch depend on."""
     about = (
-        problem, sampled_rows(problem.model, problem.likelihood), seed, n_chains,
-        version("proda"), jax.__version__, jax.default_backend(),
-    )  # fmt: skip
+        problem,
+        sampled_rows(problem.model, problem.likelihood),
+        seed,
+        n_chains,
+        version("proda"),
+        jax.__version__,
+        jax.default_backend(),
+    )
     digest = hashlib.sha256(repr(about).encode())
     for name in profiles.site:
         digest.update(f"{name}\n".encode())
@@ -153,8 +158,9 @@ def run_batch(
         )
         state = _strongly_typed(state)
         if not warming:
-            draws.append((np.asarray(new.u), np.asarray(new.log_likelihood),
-                          np.asarray(new.acceptance)))  # fmt: skip
+            draws.append(
+                (np.asarray(new.u), np.asarray(new.log_likelihood), np.asarray(new.acceptance))
+            )
         jax.block_until_ready(state)  # type: ignore[no-untyped-call]
         done += 1
         control.advanced(evaluations)

@@ -298,11 +298,13 @@ def _local_cluster(local: Local) -> distributed.SpecCluster:
     return distributed.SpecCluster(
         workers=workers,
         security=security,
-        scheduler={"cls": distributed.Scheduler,
-                   # Any free port: two runs may share a machine.
-                   "options": listening | {"dashboard": False, "port": 0,
-                                           "dashboard_address": "127.0.0.1:0"}},
-    )  # fmt: skip
+        scheduler={
+            "cls": distributed.Scheduler,
+            # Any free port: two runs may share a machine.
+            "options": listening
+            | {"dashboard": False, "port": 0, "dashboard_address": "127.0.0.1:0"},
+        },
+    )
 
 
 def credentials() -> distributed.Security:
@@ -322,8 +324,22 @@ def credentials() -> distributed.Security:
             "it with `pip install cryptography`. For a [jobqueue], `encryption = false` does "
             "without it, where nobody else can reach its network."
         )
-    command = [program, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "365", "-subj",
-               "/CN=dask-internal", "-keyout", "-", "-out", "-"]  # fmt: skip
+    command = [
+        program,
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "365",
+        "-subj",
+        "/CN=dask-internal",
+        "-keyout",
+        "-",
+        "-out",
+        "-",
+    ]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     parts = re.findall(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----\n", made.stdout, re.DOTALL)
     if made.returncode or len(parts) != 2:
@@ -332,11 +348,15 @@ def credentials() -> distributed.Security:
         )
     key, certificate = sorted(parts, key=lambda part: "CERTIFICATE" in part)
     return distributed.Security(
-        require_encryption=True, tls_ca_file=certificate,
-        tls_client_key=key, tls_client_cert=certificate,
-        tls_scheduler_key=key, tls_scheduler_cert=certificate,
-        tls_worker_key=key, tls_worker_cert=certificate,
-    )  # fmt: skip
+        require_encryption=True,
+        tls_ca_file=certificate,
+        tls_client_key=key,
+        tls_client_cert=certificate,
+        tls_scheduler_key=key,
+        tls_scheduler_cert=certificate,
+        tls_worker_key=key,
+        tls_worker_cert=certificate,
+    )
 
 
 def worker_specification(local: Local) -> dict[str, dict[str, Any]]:
@@ -356,11 +376,15 @@ def worker_specification(local: Local) -> dict[str, dict[str, Any]]:
         f"worker-{i}": {
             "cls": distributed.Nanny,
             # Compiled programs' memory cannot be spilled, so limits would only pause workers.
-            "options": {"nthreads": 1, "memory_limit": None, "env": environment,
-                        "dashboard": False},
+            "options": {
+                "nthreads": 1,
+                "memory_limit": None,
+                "env": environment,
+                "dashboard": False,
+            },
         }
         for i, environment in enumerate(environments)
-    }  # fmt: skip
+    }
 
 
 def found_gpus() -> list[str]:

@@ -52,9 +52,12 @@ def layer_fit(assessment: Assessment, sites: np.ndarray) -> dict[str, float]:
     levels = quantile["quantile"].to_numpy()
     with np.errstate(invalid="ignore"):
         fine = used & (observed > 0) & (quantile.to_numpy()[0] > 0)
-    result = {"layers": float(used.sum()), "no_logarithm": float((used & ~fine).sum()),
-              "rmse": float(rmse(modelled, observed, used)),
-              "log_r2": log_r2(modelled, observed, fine)}  # fmt: skip
+    result = {
+        "layers": float(used.sum()),
+        "no_logarithm": float((used & ~fine).sum()),
+        "rmse": float(rmse(modelled, observed, used)),
+        "log_r2": log_r2(modelled, observed, fine),
+    }
     o, q, sd = observed[fine], quantile.to_numpy()[:, fine], error_sd(assessment)
     if sd is not None and len(o):
         probability = predictive_probability(q, levels, o, sd[of_row[fine]])

@@ -65,9 +65,17 @@ class LogNormal(Likelihood):
         if self.sd is not None:
             return ()
         return (
-            Parameter("error_sd", r"\sigma", "1", 0.05, 1.0, SD_LOG, "error",
-                      "standard deviation of a layer's error, in natural logarithms"),
-        )  # fmt: skip
+            Parameter(
+                "error_sd",
+                r"\sigma",
+                "1",
+                0.05,
+                1.0,
+                SD_LOG,
+                "error",
+                "standard deviation of a layer's error, in natural logarithms",
+            ),
+        )
 
     def pointwise(
         self,

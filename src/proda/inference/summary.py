@@ -134,8 +134,9 @@ def summarise(
         ),
         "log_likelihood": (
             ("site", "chain", "draw"),
-            np.where(sampled[..., None], _carry_on(log_likelihood[..., None])[..., 0], np.nan)
-            .astype(np.float32),
+            np.where(
+                sampled[..., None], _carry_on(log_likelihood[..., None])[..., 0], np.nan
+            ).astype(np.float32),
         ),
         "acceptance": (("site", "chain"), acceptance),
         "log_evidence": (("site", "chain"), np.where(sampled, log_evidence, np.nan)),
@@ -144,7 +145,8 @@ def summarise(
         "posterior_mean": per_parameter(physical.mean(axis=(1, 2))),
         "posterior_sd": per_parameter(physical.std(axis=(1, 2), ddof=1)),
         "posterior_quantile": (
-            ("site", "quantile", "parameter"), np.where(sampled[..., None], quantile, np.nan)
+            ("site", "quantile", "parameter"),
+            np.where(sampled[..., None], quantile, np.nan),
         ),
         "gelman_rubin": per_parameter(convergence.gelman_rubin(filled)),
         "rank_rhat": per_parameter(convergence.rank_rhat(filled)),
@@ -157,10 +159,8 @@ def summarise(
             _where_finite(fit.nash_sutcliffe, at_mean, observed, mask)
         ),
         "rmse": per_site(fit.rmse(middle, observed, mask)),
-        "mean_log_likelihood": per_site(
-            np.where(sampled, pointwise.sum(axis=2), 0.0).mean(axis=1)
-        ),
-    }  # fmt: skip
+        "mean_log_likelihood": per_site(np.where(sampled, pointwise.sum(axis=2), 0.0).mean(axis=1)),
+    }
     if problem.likelihood.density and n_samples >= model_choice.MIN_SAMPLES:
         points = np.where(sampled[..., None], pointwise, 0.0)
         with np.errstate(invalid="ignore"):
@@ -175,8 +175,9 @@ def summarise(
             "elpd_waic": per_site(waic.elpd),
             "p_waic": per_site(waic.p_waic),
         }
-    data |= _by_row(profiles, mask, np.where(sampled, middle, np.nan),
-                    np.where(sampled, of_layers, np.nan))  # fmt: skip
+    data |= _by_row(
+        profiles, mask, np.where(sampled, middle, np.nan), np.where(sampled, of_layers, np.nan)
+    )
     return xr.Dataset(
         data,
         coords={
@@ -196,8 +197,12 @@ def join(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     if len(parts) == 1:
         return parts[0]
     by_row = [name for name, value in parts[0].data_vars.items() if "row" in value.dims]
-    along: dict[str, Any] = {"join": "exact", "coords": "minimal", "compat": "override",
-                             "data_vars": "minimal"}  # fmt: skip
+    along: dict[str, Any] = {
+        "join": "exact",
+        "coords": "minimal",
+        "compat": "override",
+        "data_vars": "minimal",
+    }
     return xr.merge(
         [
             xr.concat([part.drop_vars(by_row) for part in parts], dim="site", **along),
@@ -223,9 +228,10 @@ def _by_row(
         "row_observed": ("row", profiles.carbon),
         "row_modelled": ("row", np.where(mask[site, place], mean[site, place], np.nan)),
         "row_quantile": (
-            ("quantile", "row"), np.where(mask[site, place], quantiles[:, site, place], np.nan)
+            ("quantile", "row"),
+            np.where(mask[site, place], quantiles[:, site, place], np.nan),
         ),
-    }  # fmt: skip
+    }
 
 
 def _reasons(u: np.ndarray, log_likelihood: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -96,9 +96,12 @@ class Posterior(Target):
         state = self.model.steady_state(values, self.site.column)
         column = self.site.column
         modelled = observe(
-            state.soil_carbon, self.site.value_weight, self.site.slope_weight,
-            column.nbedrock, column.grid,
-        )  # fmt: skip
+            state.soil_carbon,
+            self.site.value_weight,
+            self.site.slope_weight,
+            column.nbedrock,
+            column.grid,
+        )
         pointwise = self.likelihood.pointwise(modelled, self.site.measured, values)
         return Prediction(modelled, pointwise, state.reason)
 

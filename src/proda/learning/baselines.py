@@ -42,9 +42,12 @@ def random_forest(
     from sklearn.ensemble import RandomForestRegressor  # slow to import, and only needed here
 
     forest = RandomForestRegressor(
-        n_estimators=trees, min_samples_leaf=LEAF, max_features=1 / 3, random_state=seed,
+        n_estimators=trees,
+        min_samples_leaf=LEAF,
+        max_features=1 / 3,
+        random_state=seed,
         n_jobs=jobs,
-    )  # fmt: skip
+    )
     forest.fit(train.inputs, train.targets.posterior)
     # Threads would add the trees up in any order, and the last bits would differ from run to run.
     forest.n_jobs = 1

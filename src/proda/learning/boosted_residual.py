@@ -41,9 +41,12 @@ class BoostedResidual:
     n_inputs: int
 
     def predict(
-        self, inputs: Float[np.ndarray, "site input"], site: Int[np.ndarray, " row"],
-        depth: Float[np.ndarray, " row"], log_carbon: Float[np.ndarray, " row"],
-    ) -> Float[np.ndarray, " row"]:  # fmt: skip
+        self,
+        inputs: Float[np.ndarray, "site input"],
+        site: Int[np.ndarray, " row"],
+        depth: Float[np.ndarray, " row"],
+        log_carbon: Float[np.ndarray, " row"],
+    ) -> Float[np.ndarray, " row"]:
         """Return what to add to the model's ln carbon of layers.
 
         Parameters
@@ -68,10 +71,13 @@ class BoostedResidual:
 
 
 def fit_residual(
-    inputs: Float[np.ndarray, "site input"], site: Int[np.ndarray, " row"],
-    depth: Float[np.ndarray, " row"], log_carbon: Float[np.ndarray, " row"],
-    observed: Float[np.ndarray, " row"], seed: int = 0,
-) -> BoostedResidual:  # fmt: skip
+    inputs: Float[np.ndarray, "site input"],
+    site: Int[np.ndarray, " row"],
+    depth: Float[np.ndarray, " row"],
+    log_carbon: Float[np.ndarray, " row"],
+    observed: Float[np.ndarray, " row"],
+    seed: int = 0,
+) -> BoostedResidual:
     """Fit the residual of layers left out of training.
 
     A layer has the weight 1 / sqrt(layers of its site), as in the networks' loss.
@@ -95,11 +101,15 @@ def fit_residual(
 
 
 def crossed_residual(
-    inputs: Float[np.ndarray, "site input"], site: Int[np.ndarray, " row"],
-    depth: Float[np.ndarray, " row"], log_carbon: Float[np.ndarray, " row"],
-    observed: Float[np.ndarray, " row"], fold: Int[np.ndarray, " site"],
-    use: Bool[np.ndarray, " row"], seed: int = 0,
-) -> Float[np.ndarray, " row"]:  # fmt: skip
+    inputs: Float[np.ndarray, "site input"],
+    site: Int[np.ndarray, " row"],
+    depth: Float[np.ndarray, " row"],
+    log_carbon: Float[np.ndarray, " row"],
+    observed: Float[np.ndarray, " row"],
+    fold: Int[np.ndarray, " site"],
+    use: Bool[np.ndarray, " row"],
+    seed: int = 0,
+) -> Float[np.ndarray, " row"]:
     """Return the residual of every layer by trees that have not seen its fold.
 
     Parameters

@@ -24,9 +24,11 @@ def with_interval(answer: Answer, intervals: Intervals, sites: CarbonSites) -> A
 
 
 def intervals_of(
-    sites: CarbonSites, answers: Mapping[str, Answer], scale: Float[np.ndarray, " depth_class"],
+    sites: CarbonSites,
+    answers: Mapping[str, Answer],
+    scale: Float[np.ndarray, " depth_class"],
     rows: Bool[np.ndarray, " row"] | None = None,
-) -> dict[str, Intervals]:  # fmt: skip
+) -> dict[str, Intervals]:
     """Fit the intervals of every method, of layers and of stocks, to layers it has not seen.
 
     Parameters
@@ -43,9 +45,11 @@ def intervals_of(
 
 
 def crossed(
-    sites: CarbonSites, answers: Mapping[str, Answer], fold: Int[np.ndarray, " site"],
+    sites: CarbonSites,
+    answers: Mapping[str, Answer],
+    fold: Int[np.ndarray, " site"],
     scale: Float[np.ndarray, " depth_class"],
-) -> tuple[dict[str, Answer], dict[str, Any]]:  # fmt: skip
+) -> tuple[dict[str, Answer], dict[str, Any]]:
     """Give every layer the interval that the other folds calibrate, so that it is judged fairly.
 
     Returns
@@ -92,9 +96,15 @@ def _fit(sites: CarbonSites, answer: Answer, scale: np.ndarray, use: np.ndarray)
     cold = _cold(sites)
     one = fit_intervals(off[use], answer.spread[use], depth[use], cold[site[use]], scale)
     return fit_stock_intervals(
-        one, site[use], p.upper[use], p.lower[use], p.carbon[use] / 1000.0, answer.carbon[use],
-        one.error(answer.spread[use], depth[use]), cold,
-    )  # fmt: skip
+        one,
+        site[use],
+        p.upper[use],
+        p.lower[use],
+        p.carbon[use] / 1000.0,
+        answer.carbon[use],
+        one.error(answer.spread[use], depth[use]),
+        cold,
+    )
 
 
 def _stocks_inside(
@@ -106,9 +116,15 @@ def _stocks_inside(
     counts = np.zeros((len(STOCK_DEPTHS), 2), int)
     for i in range(len(STOCK_DEPTHS)):
         whole, score = stock_scores(
-            i, site[use], p.upper[use], p.lower[use], p.carbon[use] / 1000.0, answer.carbon[use],
-            error, len(sites),
-        )  # fmt: skip
+            i,
+            site[use],
+            p.upper[use],
+            p.lower[use],
+            p.carbon[use] / 1000.0,
+            answer.carbon[use],
+            error,
+            len(sites),
+        )
         low, high = intervals.stock_low[i][cold], intervals.stock_high[i][cold]
         counts[i] = (whole & (score >= low) & (score <= high)).sum(), whole.sum()
     return counts

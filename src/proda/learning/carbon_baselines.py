@@ -38,9 +38,11 @@ class Baseline:
     arrays: dict[str, np.ndarray]
 
     def predict(
-        self, inputs: Float[np.ndarray, "site input"], site: Int[np.ndarray, " row"],
+        self,
+        inputs: Float[np.ndarray, "site input"],
+        site: Int[np.ndarray, " row"],
         depth: Float[np.ndarray, " row"],
-    ) -> Float[np.ndarray, " row"]:  # fmt: skip
+    ) -> Float[np.ndarray, " row"]:
         """Return ln carbon (g m-3) of layers at a middle depth (m), each at a row of `inputs`."""
         if self.name == DEPTH:
             return _curve(self.arrays, depth)
@@ -51,10 +53,14 @@ class Baseline:
 
 
 def fit_baseline(
-    name: str, inputs: Float[np.ndarray, "site input"], site: Int[np.ndarray, " row"],
-    depth: Float[np.ndarray, " row"], carbon: Float[np.ndarray, " row"],
-    hidden: tuple[int, ...] = (128, 128), seed: int = 0,
-) -> Baseline:  # fmt: skip
+    name: str,
+    inputs: Float[np.ndarray, "site input"],
+    site: Int[np.ndarray, " row"],
+    depth: Float[np.ndarray, " row"],
+    carbon: Float[np.ndarray, " row"],
+    hidden: tuple[int, ...] = (128, 128),
+    seed: int = 0,
+) -> Baseline:
     """Fit a baseline to ln carbon of measured layers.
 
     A layer has the weight 1 / sqrt(layers of its site), as in the networks' loss.
@@ -113,9 +119,10 @@ def _log_depth(depth: np.ndarray) -> np.ndarray:
 
 
 def design(
-    inputs: Float[np.ndarray, "site input"], site: Int[np.ndarray, " row"],
+    inputs: Float[np.ndarray, "site input"],
+    site: Int[np.ndarray, " row"],
     depth: Float[np.ndarray, " row"],
-) -> Float[np.ndarray, "row column"]:  # fmt: skip
+) -> Float[np.ndarray, "row column"]:
     """Return the inputs of each layer's site and ln depth (m), in float32."""
     x = np.empty((len(site), inputs.shape[1] + 1), np.float32)
     x[:, :-1] = inputs[site]
@@ -129,9 +136,12 @@ def _curve(arrays: dict[str, np.ndarray], depth: np.ndarray) -> np.ndarray:
 
 
 def fit_trees(
-    table: Float[np.ndarray, "row column"], goal: Float[np.ndarray, " row"],
-    weight: Float[np.ndarray, " row"], seed: int, **settings: Any,
-) -> dict[str, np.ndarray]:  # fmt: skip
+    table: Float[np.ndarray, "row column"],
+    goal: Float[np.ndarray, " row"],
+    weight: Float[np.ndarray, " row"],
+    seed: int,
+    **settings: Any,
+) -> dict[str, np.ndarray]:
     """Fit gradient boosting and return its trees as arrays.
 
     `settings` replace those of scikit-learn's HistGradientBoostingRegressor that boosting has here.
@@ -144,9 +154,11 @@ def fit_trees(
     from sklearn.ensemble import HistGradientBoostingRegressor  # slow to import
 
     chosen = {
-        "max_iter": TREES, "learning_rate": TREE_RATE, "min_samples_leaf": 40,
+        "max_iter": TREES,
+        "learning_rate": TREE_RATE,
+        "min_samples_leaf": 40,
         "l2_regularization": 1.0,
-    } | settings  # fmt: skip
+    } | settings
     chosen["min_samples_leaf"] = min(chosen["min_samples_leaf"], max(1, len(goal) // 20))
     model = HistGradientBoostingRegressor(early_stopping=False, random_state=seed, **chosen)
     model.fit(table, goal, sample_weight=weight)
@@ -184,9 +196,14 @@ def trees_of(
     total = np.full(len(table), float(arrays["base"][0]))
     rows = np.arange(len(table))
     for feature, threshold, left, right, leaf, value in zip(
-        arrays["feature"], arrays["threshold"], arrays["left"], arrays["right"], arrays["leaf"],
-        arrays["value"], strict=True,
-    ):  # fmt: skip
+        arrays["feature"],
+        arrays["threshold"],
+        arrays["left"],
+        arrays["right"],
+        arrays["leaf"],
+        arrays["value"],
+        strict=True,
+    ):
         node = np.zeros(len(table), np.int32)
         while not leaf[node].all():
             below = table[rows, feature[node]] <= threshold[node]
@@ -209,11 +226,12 @@ def _fit_plain(
     middle, width = table.mean(axis=0), table.std(axis=0)
     width = np.where(width > CONSTANT, width, np.inf)
     model = MLPRegressor(
-        hidden_layer_sizes=hidden, batch_size=min(512, max(16, len(goal) // 50)),
+        hidden_layer_sizes=hidden,
+        batch_size=min(512, max(16, len(goal) // 50)),
         max_iter=PLAIN_EPOCHS,
         alpha=1e-3,
         random_state=seed,
-    )  # fmt: skip
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a fixed number of epochs is meant
         model.fit(((table - middle) / width)[drawn], (goal[drawn] - mean) / sd)

@@ -84,9 +84,11 @@ def floored_log(carbon: Float[Array, "..."], floor: float) -> Float[Array, "..."
 
 
 def column_loss(
-    logit: Float[Array, " parameter"], log_scale: Float[Array, " depth_class"], site: Site,
+    logit: Float[Array, " parameter"],
+    log_scale: Float[Array, " depth_class"],
+    site: Site,
     problem: Problem,
-) -> tuple[Float[Array, ""], Bool[Array, ""]]:  # fmt: skip
+) -> tuple[Float[Array, ""], Bool[Array, ""]]:
     """Mean over a site's layers of minus the log-density of ln carbon (without its constant)."""
     rows = problem.model.rows
     lower = np.array([row.lower for row in rows])
@@ -96,9 +98,12 @@ def column_loss(
     values = {row.name: value[i] for i, row in enumerate(rows)}
     state = problem.model.steady_state(values, site.column)
     modelled = observe(
-        state.soil_carbon, site.value_weight, site.slope_weight, site.column.nbedrock,
+        state.soil_carbon,
+        site.value_weight,
+        site.slope_weight,
+        site.column.nbedrock,
         site.column.grid,
-    )  # fmt: skip
+    )
     measured = site.measured
     own = log_scale[depth_class(measured.mid_depth)]
     off = floored_log(modelled, problem.floor) - jnp.log(measured.carbon)
@@ -110,9 +115,12 @@ def column_loss(
 
 
 def judge(
-    logits: Float[Array, "column parameter"], log_scale: Float[Array, "column depth_class"],
-    start: Float[Array, "column parameter"], rows: Int[Array, " column"], problem: Problem,
-) -> Judged:  # fmt: skip
+    logits: Float[Array, "column parameter"],
+    log_scale: Float[Array, "column depth_class"],
+    start: Float[Array, "column parameter"],
+    rows: Int[Array, " column"],
+    problem: Problem,
+) -> Judged:
     """Loss and gradients of many columns, weighted by site.
 
     A column without a steady state, or whose gradient is not finite, has the loss `lost` and is

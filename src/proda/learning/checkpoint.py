@@ -32,12 +32,13 @@ def fingerprint(
     """Describe, by name, what a checkpoint must agree with; `data` does so for the data."""
     return {
         **data,
-        "training and validation sites": digest(plan.train, plan.validation, plan.fold,
-                                                plan.member),
+        "training and validation sites": digest(
+            plan.train, plan.validation, plan.fold, plan.member
+        ),
         "form of the checkpoint": FORM,
         "versions": versions(),
         **{f"setting {name}": value for name, value in settings.as_dict().items()},
-    }  # fmt: skip
+    }
 
 
 def write_checkpoint(path: str | os.PathLike[str], state: Any, fingerprint: dict[str, Any]) -> None:

@@ -82,18 +82,24 @@ class Intervals:
         return np.asarray(np.sqrt(self.scale[depth_classes(depth)] ** 2 + spread**2))
 
     def bounds(
-        self, log_carbon: Float[np.ndarray, "..."], spread: Float[np.ndarray, "..."],
-        depth: Float[np.ndarray, "..."], cold: Bool[np.ndarray, "..."],
-    ) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:  # fmt: skip
+        self,
+        log_carbon: Float[np.ndarray, "..."],
+        spread: Float[np.ndarray, "..."],
+        depth: Float[np.ndarray, "..."],
+        cold: Bool[np.ndarray, "..."],
+    ) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
         """Return the ends of the 90 % interval of ln carbon; NaN where `log_carbon` is."""
         group = depth_classes(depth), np.asarray(cold, int)
         error = self.error(spread, depth)
         return log_carbon + self.low[group] * error, log_carbon + self.high[group] * error
 
     def stock_bounds(
-        self, stock: int, log_stock: Float[np.ndarray, " site"],
-        error: Float[np.ndarray, " site"], cold: Bool[np.ndarray, " site"],
-    ) -> tuple[Float[np.ndarray, " site"], Float[np.ndarray, " site"]]:  # fmt: skip
+        self,
+        stock: int,
+        log_stock: Float[np.ndarray, " site"],
+        error: Float[np.ndarray, " site"],
+        cold: Bool[np.ndarray, " site"],
+    ) -> tuple[Float[np.ndarray, " site"], Float[np.ndarray, " site"]]:
         """Return the ends of the 90 % interval of ln stock, by position in `STOCK_DEPTHS`.
 
         `error` is the mean of the layers' errors, weighted by their carbon (:func:`mean_error`).
@@ -126,10 +132,12 @@ def _plain(values: np.ndarray) -> list:
 
 
 def fit_intervals(
-    off: Float[np.ndarray, " row"], spread: Float[np.ndarray, " row"],
-    depth: Float[np.ndarray, " row"], cold: Bool[np.ndarray, " row"],
+    off: Float[np.ndarray, " row"],
+    spread: Float[np.ndarray, " row"],
+    depth: Float[np.ndarray, " row"],
+    cold: Bool[np.ndarray, " row"],
     scale: Float[np.ndarray, " depth_class"],
-) -> Intervals:  # fmt: skip
+) -> Intervals:
     """Fit the quantiles to layers left out of training.
 
     Parameters
@@ -160,9 +168,10 @@ def fit_intervals(
     if not np.isfinite(ends).any():
         return Intervals(scale, np.full(ends.shape[1:], -np.inf), np.full(ends.shape[1:], np.inf))
     return Intervals(
-        scale, np.where(np.isnan(ends[0]), np.nanmin(ends[0]), ends[0]),
+        scale,
+        np.where(np.isnan(ends[0]), np.nanmin(ends[0]), ends[0]),
         np.where(np.isnan(ends[1]), np.nanmax(ends[1]), ends[1]),
-    )  # fmt: skip
+    )
 
 
 def quantiles(score: Float[np.ndarray, " n"]) -> tuple[float, float]:

@@ -92,8 +92,12 @@ def check_rows(model: SoilModel) -> list[Check]:
         wrong += [] if row.lower < row.upper else [f"{row.name} has an empty prior range"]
         outside = row.default < row.physical_lower or row.default > row.physical_upper
         wrong += [f"the default of {row.name} has no meaning"] if outside else []
-    pools = [name for kind in ("soil_pools", "transported", "fed_by_plants")
-             for name in getattr(model, kind) if name not in model.pools]  # fmt: skip
+    pools = [
+        name
+        for kind in ("soil_pools", "transported", "fed_by_plants")
+        for name in getattr(model, kind)
+        if name not in model.pools
+    ]
     return [
         _listed("parameter table is complete", wrong, f"{len(names)} rows"),
         _listed("pools are declared", [f"{n} is no pool" for n in pools], ", ".join(model.pools)),
@@ -182,21 +186,44 @@ def _steady(
     finite, least = np.isfinite(state.pools).all(), float(state.pools.min())
     share = float(exists.mean())
     return [
-        Check(f"steady states, {where}", share >= needed and share > 0.0,
-              f"{int(exists.sum())} of {len(exists)} columns", f"at least {needed:.0%}"),
-        _within(f"carbon is conserved, {where}", respired, BALANCE,
-                "respiration against input"),
-        _within(f"transfers respire the input, {where}", decayed, TENDENCY,
-                "respiration by the transfers against input"),
-        _within(f"nothing changes at the steady state, {where}", change, TENDENCY,
-                "change of a pool against what flows through it"),
-        _within(f"plants' carbon enters, {where}", _relative(entered, given), 1e-12,
-                "input by the transfers against forcing"),
-        Check(f"no pool is negative, {where}", bool(finite and least >= 0.0),
-              f"least pool {least:.3g} g m-3" if finite else "a pool is not finite", ">= 0"),
-        _within(f"no carbon in bedrock or without a steady state, {where}",
-                np.concatenate([deep.ravel(), empty.ravel()]), 0.0, "g m-3"),
-    ]  # fmt: skip
+        Check(
+            f"steady states, {where}",
+            share >= needed and share > 0.0,
+            f"{int(exists.sum())} of {len(exists)} columns",
+            f"at least {needed:.0%}",
+        ),
+        _within(f"carbon is conserved, {where}", respired, BALANCE, "respiration against input"),
+        _within(
+            f"transfers respire the input, {where}",
+            decayed,
+            TENDENCY,
+            "respiration by the transfers against input",
+        ),
+        _within(
+            f"nothing changes at the steady state, {where}",
+            change,
+            TENDENCY,
+            "change of a pool against what flows through it",
+        ),
+        _within(
+            f"plants' carbon enters, {where}",
+            _relative(entered, given),
+            1e-12,
+            "input by the transfers against forcing",
+        ),
+        Check(
+            f"no pool is negative, {where}",
+            bool(finite and least >= 0.0),
+            f"least pool {least:.3g} g m-3" if finite else "a pool is not finite",
+            ">= 0",
+        ),
+        _within(
+            f"no carbon in bedrock or without a steady state, {where}",
+            np.concatenate([deep.ravel(), empty.ravel()]),
+            0.0,
+            "g m-3",
+        ),
+    ]
 
 
 def check_gradient(model: SoilModel) -> list[Check]:
@@ -225,8 +252,14 @@ def check_gradient(model: SoilModel) -> list[Check]:
             odd = abs(float(analytic[key]) - finite) / size if size > 0.0 else 0.0
             if not odd <= worst:
                 worst, name = odd, key
-    return [Check("gradient equals finite differences", bool(worst <= GRADIENT),
-                  f"largest difference {worst:.2g} ({name})", f"<= {GRADIENT:g}")]  # fmt: skip
+    return [
+        Check(
+            "gradient equals finite differences",
+            bool(worst <= GRADIENT),
+            f"largest difference {worst:.2g} ({name})",
+            f"<= {GRADIENT:g}",
+        )
+    ]
 
 
 def check_transient(model: SoilModel) -> list[Check]:
@@ -252,9 +285,13 @@ def check_transient(model: SoilModel) -> list[Check]:
     ended = np.asarray(pools)[..., :TOP]
     return [
         Check("steps of a transient run converge", converged, "yes" if converged else "no", "yes"),
-        _within("a transient run ends in the steady state", _relative(ended, expected[..., :TOP]),
-                TRANSIENT, "pools against the steady state"),
-    ]  # fmt: skip
+        _within(
+            "a transient run ends in the steady state",
+            _relative(ended, expected[..., :TOP]),
+            TRANSIENT,
+            "pools against the steady state",
+        ),
+    ]
 
 
 def check_components(model: SoilModel) -> list[Check]:
@@ -287,22 +324,33 @@ def check_components(model: SoilModel) -> list[Check]:
     respired = (1.0 - parts["CTE"].to_numpy()) * leaving
     return [
         _listed("components are finite", wrong, "CTE, K, V, XI, B, I"),
-        _within("input x residence time is the carbon", _relative(product, carbon), TENDENCY,
-                "relative difference"),
-        _within("(1 - CTE) x decomposition is the input",
-                _relative(respired, parts["I"].to_numpy()), TENDENCY, "relative difference"),
-    ]  # fmt: skip
+        _within(
+            "input x residence time is the carbon",
+            _relative(product, carbon),
+            TENDENCY,
+            "relative difference",
+        ),
+        _within(
+            "(1 - CTE) x decomposition is the input",
+            _relative(respired, parts["I"].to_numpy()),
+            TENDENCY,
+            "relative difference",
+        ),
+    ]
 
 
 def check_calibration(model: SoilModel) -> list[Check]:
     """Check that posteriors of made-up profiles hold the parameters that made them."""
     found = calibrate(model)
     return [
-        Check(f"{int(level * 100)} % intervals hold the truth", abs(share - level) <= margin,
-              f"{share:.0%} of {found.profiles} profiles x {found.parameters} parameters",
-              f"{level - margin:.0%} to {min(level + margin, 1.0):.0%}")
+        Check(
+            f"{int(level * 100)} % intervals hold the truth",
+            abs(share - level) <= margin,
+            f"{share:.0%} of {found.profiles} profiles x {found.parameters} parameters",
+            f"{level - margin:.0%} to {min(level + margin, 1.0):.0%}",
+        )
         for level, share, margin in found.coverage
-    ]  # fmt: skip
+    ]
 
 
 def _defaults(model: SoilModel, forcing: Forcing) -> xr.Dataset:

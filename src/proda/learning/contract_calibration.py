@@ -86,9 +86,14 @@ def _sites() -> tuple[np.ndarray, Site]:
     names = np.array([f"profile {i}" for i in range(PROFILES)])
     layers = len(UPPER)
     profiles = Profiles(
-        names, np.zeros(PROFILES), np.zeros(PROFILES), np.arange(PROFILES + 1) * layers,
-        np.tile(UPPER, PROFILES), np.tile(LOWER, PROFILES), np.ones(PROFILES * layers),
-    )  # fmt: skip
+        names,
+        np.zeros(PROFILES),
+        np.zeros(PROFILES),
+        np.arange(PROFILES + 1) * layers,
+        np.tile(UPPER, PROFILES),
+        np.tile(LOWER, PROFILES),
+        np.ones(PROFILES * layers),
+    )
     chosen = np.arange(PROFILES) % len(forcing)
     return names, assemble(profiles, forcing.select(chosen), "layer_mean")
 

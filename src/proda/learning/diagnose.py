@@ -50,9 +50,10 @@ def learning_curve(
     for size in sizes:
         factor = min(10.0, most / size)
         changed = replace(
-            settings, epochs=round(settings.epochs * factor),
+            settings,
+            epochs=round(settings.epochs * factor),
             patience=None if settings.patience is None else round(settings.patience * factor),
-        )  # fmt: skip
+        )
         parts = []
         for fold in np.unique(folds):
             kept = np.sort(order[folds[order] != fold][:size])
@@ -124,8 +125,10 @@ def permutation_importance(
     if bad := sorted({n for names in groups.values() for n in names} - set(columns)):
         raise LearningError(f"These are not predictors: {', '.join(bad)}.")
     goal = sites.targets
-    parts = [(np.flatnonzero(result.folds == f), result.networks(int(f)))
-             for f in np.unique(result.folds)]  # fmt: skip
+    parts = [
+        (np.flatnonzero(result.folds == f), result.networks(int(f)))
+        for f in np.unique(result.folds)
+    ]
 
     def error(shuffled: np.ndarray | None, rng: np.random.Generator | None) -> float:
         total = 0.0
@@ -141,8 +144,10 @@ def permutation_importance(
     rows = []
     for i, (name, members) in enumerate(groups.items()):
         which = np.concatenate([np.arange(columns[m].start, columns[m].stop) for m in members])
-        worse = [error(which, np.random.default_rng([seed, 6, i, r])) / base - 1.0
-                 for r in range(repeats)]  # fmt: skip
+        worse = [
+            error(which, np.random.default_rng([seed, 6, i, r])) / base - 1.0
+            for r in range(repeats)
+        ]
         rows.append((name, float(np.mean(worse)), float(np.std(worse))))
     table = pd.DataFrame(rows, columns=["group", "increase", "sd"])
     return table.sort_values("increase", ascending=False, kind="stable", ignore_index=True)

@@ -48,9 +48,14 @@ def problem_of(layers: SiteLayers, settings: EndToEndSettings) -> Problem:
         first = layers.profiles.site[int(np.argmin(count))]
         raise LearningError(f"{first}: all its measured layers lie in bedrock; leave it out.")
     return Problem(
-        layers.model, sites, jnp.asarray(site_weights(count)), 1000.0 * settings.floor,
-        settings.steepest, settings.lost, settings.back,
-    )  # fmt: skip
+        layers.model,
+        sites,
+        jnp.asarray(site_weights(count)),
+        1000.0 * settings.floor,
+        settings.steepest,
+        settings.lost,
+        settings.back,
+    )
 
 
 def default_share(layers: SiteLayers, b: float | None = None) -> Float[np.ndarray, " parameter"]:
@@ -73,9 +78,11 @@ def default_share(layers: SiteLayers, b: float | None = None) -> Float[np.ndarra
 
 
 def starts_of(
-    plan: TrainingPlan, constants: Mapping[int, np.ndarray],
-    default: Float[np.ndarray, " parameter"], settings: EndToEndSettings,
-) -> Float[np.ndarray, "run parameter"]:  # fmt: skip
+    plan: TrainingPlan,
+    constants: Mapping[int, np.ndarray],
+    default: Float[np.ndarray, " parameter"],
+    settings: EndToEndSettings,
+) -> Float[np.ndarray, "run parameter"]:
     """Return the logits at which each run starts, and to which it is drawn.
 
     Parameters
@@ -103,9 +110,12 @@ def starts_of(
 
 
 def fit_constants(
-    problem: Problem, start: Float[np.ndarray, " parameter"], plan: TrainingPlan,
-    settings: EndToEndSettings, on_progress: Callable[[Progress], None] | None = None,
-) -> tuple[Float[np.ndarray, "run parameter"], Trained]:  # fmt: skip
+    problem: Problem,
+    start: Float[np.ndarray, " parameter"],
+    plan: TrainingPlan,
+    settings: EndToEndSettings,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> tuple[Float[np.ndarray, "run parameter"], Trained]:
     """Fit one set of parameters to the training sites of each run; shares of the prior range."""
     own = settings.constant()
     n = int(problem.weight.shape[0])

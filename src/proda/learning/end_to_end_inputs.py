@@ -70,9 +70,11 @@ def with_covariates(
 
 
 def end_to_end_inputs(
-    sites: CarbonSites, constants: Mapping[int, np.ndarray], settings: EndToEndSettings,
+    sites: CarbonSites,
+    constants: Mapping[int, np.ndarray],
+    settings: EndToEndSettings,
     missing: Missing = "leave_out",
-) -> EndToEndInputs:  # fmt: skip
+) -> EndToEndInputs:
     """Return the inputs of sites that have all covariates.
 
     Parameters

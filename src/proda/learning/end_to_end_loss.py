@@ -34,9 +34,12 @@ class EndToEndLoss(Loss):
     start_weight: float = eqx.field(static=True)
 
     def __call__(
-        self, learners: Learner, rows: Int[Array, "run batch"], keys: PRNGKeyArray | None,
+        self,
+        learners: Learner,
+        rows: Int[Array, "run batch"],
+        keys: PRNGKeyArray | None,
         runs: Runs,
-    ) -> BatchLoss:  # fmt: skip
+    ) -> BatchLoss:
         """Judge a batch of each run; the history shows the misfit without the pull."""
         axis, log_scale = None if keys is None else 0, learners.extra
         logits = jax.vmap(self._logits, in_axes=(0, 0, 0, axis))(
@@ -49,9 +52,11 @@ class EndToEndLoss(Loss):
             judge(
                 jax.lax.stop_gradient(logits.reshape(-1, d).astype(jnp.float64)),
                 jax.lax.stop_gradient(jnp.repeat(log_scale, size, axis=0).astype(jnp.float64)),
-                jnp.repeat(runs.start, size, axis=0).astype(jnp.float64), flat, self.problem,
+                jnp.repeat(runs.start, size, axis=0).astype(jnp.float64),
+                flat,
+                self.problem,
             )
-        )  # fmt: skip
+        )
         by_logit = found.by_logit.reshape(n, size, d).astype(jnp.float32)
         by_scale = found.by_scale.reshape(n, size, -1).astype(jnp.float32)
         lead = (by_logit * logits).sum(axis=2) + (by_scale * log_scale[:, None]).sum(axis=2)
@@ -78,18 +83,31 @@ class EndToEndLoss(Loss):
 
 
 def end_to_end_loss(
-    inputs: Float[np.ndarray, "entry site input"], entry: Int[np.ndarray, " run"], problem: Problem,
-    varies: Float[np.ndarray, " parameter"], settings: EndToEndSettings,
-) -> EndToEndLoss:  # fmt: skip
+    inputs: Float[np.ndarray, "entry site input"],
+    entry: Int[np.ndarray, " run"],
+    problem: Problem,
+    varies: Float[np.ndarray, " parameter"],
+    settings: EndToEndSettings,
+) -> EndToEndLoss:
     """Move the data to the device; `varies` is 1 for parameters that differ between places."""
     recipe = Recipe(
-        "adamw", settings.learning_rate, settings.weight_decay, settings.batch_size,
-        settings.epochs, settings.patience, validation_batch=settings.batch_size,
-    )  # fmt: skip
+        "adamw",
+        settings.learning_rate,
+        settings.weight_decay,
+        settings.batch_size,
+        settings.epochs,
+        settings.patience,
+        validation_batch=settings.batch_size,
+    )
     return EndToEndLoss(
-        recipe, problem, jnp.asarray(inputs, jnp.float32), jnp.asarray(entry),
-        jnp.asarray(varies, jnp.float32), settings.input_noise, settings.start_weight,
-    )  # fmt: skip
+        recipe,
+        problem,
+        jnp.asarray(inputs, jnp.float32),
+        jnp.asarray(entry),
+        jnp.asarray(varies, jnp.float32),
+        settings.input_noise,
+        settings.start_weight,
+    )
 
 
 def initial_learners(runs: Runs, n_inputs: int, settings: EndToEndSettings) -> Learner:

@@ -12,9 +12,19 @@ from proda.learning.learning_settings import LearningSettings
 
 Start = Literal["constant", "default", "random"]
 
-IDLE = ("bounded", "target", "loss", "unexplained_sd", "prior_weight", "optimizer",
-        "tuning_epochs", "tuning_rate", "tuning_batch", "tuning_patience",
-        "parameter_weight")  # fmt: skip
+IDLE = (
+    "bounded",
+    "target",
+    "loss",
+    "unexplained_sd",
+    "prior_weight",
+    "optimizer",
+    "tuning_epochs",
+    "tuning_rate",
+    "tuning_batch",
+    "tuning_patience",
+    "parameter_weight",
+)
 """Settings of `LearningSettings` that are for posteriors only."""
 
 
@@ -75,8 +85,14 @@ class EndToEndSettings(LearningSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("floor", "steepest", "lost", "constant_rate", "constant_epochs",
-                     "constant_batch"):  # fmt: skip
+        for name in (
+            "floor",
+            "steepest",
+            "lost",
+            "constant_rate",
+            "constant_epochs",
+            "constant_batch",
+        ):
             if not getattr(self, name) > 0:
                 raise LearningError(f"{name} = {getattr(self, name)}; it must be above 0.")
         for name in ("input_noise", "start_weight", "back"):
@@ -102,11 +118,18 @@ class EndToEndSettings(LearningSettings):
     def constant(self) -> EndToEndSettings:
         """Return the settings by which one set of parameters for all places is fitted."""
         return dataclasses.replace(
-            self, hidden=(1,), dropout=0.0, input_noise=0.0, weight_decay=0.0, members=1,
-            learning_rate=self.constant_rate, epochs=self.constant_epochs, patience=None,
+            self,
+            hidden=(1,),
+            dropout=0.0,
+            input_noise=0.0,
+            weight_decay=0.0,
+            members=1,
+            learning_rate=self.constant_rate,
+            epochs=self.constant_epochs,
+            patience=None,
             batch_size=self.constant_batch,
             global_parameters=(),
-        )  # fmt: skip
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for headers and messages."""

@@ -122,8 +122,11 @@ class Ensemble:
         if self.calibration is not None:
             sd = self.calibration.sd(spread)
             low, high = interval(mean, sd)
-            data |= {"sd": (dims, rows(sd, width=True)), "interval_lower": (dims, rows(low)),
-                     "interval_upper": (dims, rows(high))}  # fmt: skip
+            data |= {
+                "sd": (dims, rows(sd, width=True)),
+                "interval_lower": (dims, rows(low)),
+                "interval_upper": (dims, rows(high)),
+            }
             if draws:
                 drawn = calibrated_members(share, self.calibration, self.settings.seed)
                 data["draws"] = (("member", *dims), rows(drawn))
@@ -134,12 +137,18 @@ class Ensemble:
         return xr.Dataset(
             data,
             coords={
-                "site": np.asarray(names), "parameter": list(self.parameters),
-                "lower": ("parameter", self.lower), "upper": ("parameter", self.upper),
+                "site": np.asarray(names),
+                "parameter": list(self.parameters),
+                "lower": ("parameter", self.lower),
+                "upper": ("parameter", self.upper),
             },
-            attrs={"model": self.model, "variant": self.variant, **self.origin,
-                   "report": "; ".join(encoded.report())},
-        )  # fmt: skip
+            attrs={
+                "model": self.model,
+                "variant": self.variant,
+                **self.origin,
+                "report": "; ".join(encoded.report()),
+            },
+        )
 
 
 def predict_members(

@@ -24,8 +24,19 @@ from proda.learning.predictor import (
     is_quantity,
 )
 
-PLACE = ("site", "row", "column", "cell", "latitude", "longitude", "lat", "lon", "cell_latitude",
-         "cell_longitude", "distance_km")  # fmt: skip
+PLACE = (
+    "site",
+    "row",
+    "column",
+    "cell",
+    "latitude",
+    "longitude",
+    "lat",
+    "lon",
+    "cell_latitude",
+    "cell_longitude",
+    "distance_km",
+)
 """Columns that say where a row is. They are never predictors."""
 
 Missing = Literal["leave_out", "median"]
@@ -120,9 +131,7 @@ class Features:
                 else category.numbers(classes)
             )
         inputs = np.concatenate(columns, axis=1).astype(np.float32)
-        return Encoded(
-            inputs, usable, {} if fill else lacking, lacking if fill else {}, unseen
-        )  # fmt: skip
+        return Encoded(inputs, usable, {} if fill else lacking, lacking if fill else {}, unseen)
 
     def _check(self, table: pd.DataFrame) -> None:
         if lost := [n for n in self.names if n not in table]:
@@ -170,8 +179,11 @@ class Features:
         return cls(
             tuple(Quantity(**plain(row)) for row in values["quantities"]),
             tuple(Category(**plain(row)) for row in values["categories"]),
-            tuple(values["constant"]), values["scaling"], values["encoding"], values["n_sites"],
-        )  # fmt: skip
+            tuple(values["constant"]),
+            values["scaling"],
+            values["encoding"],
+            values["n_sites"],
+        )
 
 
 def predictors(table: pd.DataFrame) -> list[str]:

@@ -54,10 +54,12 @@ def response(forcing: Forcing, model: SoilModel, values: Mapping[str, float]) ->
     carbon = np.where(feasible[:, None], np.take_along_axis(carbon, layer, axis=1), 0.0)
     logs = np.log(np.maximum(carbon, LEAST))
     node = np.log(forcing.grid.node)
-    return pd.DataFrame({
-        f"{RESPONSE}{round(100 * depth)}cm": forcing_summary.at_depth(np.log(depth), logs, node)
-        for depth in DEPTHS
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            f"{RESPONSE}{round(100 * depth)}cm": forcing_summary.at_depth(np.log(depth), logs, node)
+            for depth in DEPTHS
+        }
+    )
 
 
 def needs_forcing(names: Iterable[str]) -> bool:
@@ -66,9 +68,11 @@ def needs_forcing(names: Iterable[str]) -> bool:
 
 
 def forcing_inputs(
-    names: Iterable[str], forcing: Forcing, model: SoilModel,
+    names: Iterable[str],
+    forcing: Forcing,
+    model: SoilModel,
     reference: Mapping[str, float] | None,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Return what predictors of these names need of the forcing, one row per column.
 
     Parameters

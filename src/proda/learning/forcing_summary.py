@@ -50,9 +50,11 @@ def forcing_summary(forcing: Forcing) -> pd.DataFrame:
     total = forcing.litter_input.sum(axis=1)
     columns["log_input"] = np.log(total + LEAST_INPUT)
     share = np.divide(
-        forcing.litter_input, total[:, None], out=np.zeros_like(forcing.litter_input),
+        forcing.litter_input,
+        total[:, None],
+        out=np.zeros_like(forcing.litter_input),
         where=total[:, None] > 0,
-    )  # fmt: skip
+    )
     for name in ("CWD", "ML", "LL"):
         columns[f"share_{name}"] = share[:, LITTER.index(name)]
     rate = Q10 ** ((forcing.soil_temperature - REFERENCE_TEMPERATURE) / 10.0)
@@ -69,8 +71,10 @@ def forcing_summary(forcing: Forcing) -> pd.DataFrame:
     thaw = np.maximum(forcing.altmax, forcing.altmax_lastyear).mean(axis=1)
     columns["active_layer"] = np.log1p(thaw)
     column = prepare(forcing)
-    for name, exchange in (("cryoturbation", column.exchange_cryo),
-                           ("bioturbation", column.exchange_diffus)):  # fmt: skip
+    for name, exchange in (
+        ("cryoturbation", column.exchange_cryo),
+        ("bioturbation", column.exchange_diffus),
+    ):
         columns[f"log_{name}"] = np.log(np.asarray(exchange)[:, top] @ weight + LEAST_EXCHANGE)
     columns["bedrock"] = grid.interface[forcing.nbedrock - 1]
     return pd.DataFrame({PREFIX + name: values for name, values in columns.items()})

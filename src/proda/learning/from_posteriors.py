@@ -155,19 +155,31 @@ def train_network(
         return read_layers(sites, profiles, forcing, assimilation_settings(posterior))
 
     if profiles is None:
-        notes.append("no profiles and forcing: neither tuned through the soil model nor judged by "
-                     "carbon")  # fmt: skip
+        notes.append(
+            "no profiles and forcing: neither tuned through the soil model nor judged by carbon"
+        )
     if str(posterior.attrs.get("is_posterior", "yes")) != "yes":
-        notes.append(f"the draws behind the targets are not a posterior: "
-                     f"{posterior.attrs['is_posterior']}")  # fmt: skip
+        notes.append(
+            f"the draws behind the targets are not a posterior: {posterior.attrs['is_posterior']}"
+        )
     checkpoint = training_checkpoints(target)[0]
     tell("training")
     learned = learn(
-        table, posterior, settings, folds=folds, fold_members=fold_members, spatial=spatial,
-        methods=BASELINES if folds else (), trees=trees, jobs=jobs, missing=missing,
-        layers=None if profiles is None else read, checkpoint=checkpoint, keep_checkpoint=True,
+        table,
+        posterior,
+        settings,
+        folds=folds,
+        fold_members=fold_members,
+        spatial=spatial,
+        methods=BASELINES if folds else (),
+        trees=trees,
+        jobs=jobs,
+        missing=missing,
+        layers=None if profiles is None else read,
+        checkpoint=checkpoint,
+        keep_checkpoint=True,
         on_progress=progress,
-    )  # fmt: skip
+    )
     skills, carbon, shuffled, growth, held_out, residuals = None, None, None, None, None, None
     spread: dict[str, Spread] = {}
     if (validation := learned.validation) is not None:
@@ -176,17 +188,18 @@ def train_network(
         held_out = validation.as_dataset()
         if learned.layers is not None:
             tell("skill of carbon")
-            modelled = modelled_by_method(validation, learned.layers, assimilation,
-                                          default_b)  # fmt: skip
+            modelled = modelled_by_method(validation, learned.layers, assimilation, default_b)
             groups = groups_of(learned.layers, learned.sites.table)
             carbon = carbon_skill(learned.layers, modelled, groups)
             held_out = held_out.merge(_rows(learned.layers, modelled, groups))
             if assimilation is not None:
                 tell("joint draws")
                 residuals = joint_residuals(
-                    learned.sites.targets, validation.predicted[NETWORK],
-                    open_posterior(assimilation)[0]["posterior"], seed=settings.seed,
-                )  # fmt: skip
+                    learned.sites.targets,
+                    validation.predicted[NETWORK],
+                    open_posterior(assimilation)[0]["posterior"],
+                    seed=settings.seed,
+                )
             if learned.ensemble.calibration is not None:
                 tell("spread of carbon")
                 values = None if residuals is None else residuals["residual"].to_numpy()
@@ -203,11 +216,32 @@ def train_network(
         if curve:
             tell("learning curve")
             growth = _curve(learned, settings)
-    result = TrainingResult(target, learned, skills, carbon, shuffled, growth, held_out, spread,
-                            residuals, tuple(notes), time.monotonic() - begun)  # fmt: skip
+    result = TrainingResult(
+        target,
+        learned,
+        skills,
+        carbon,
+        shuffled,
+        growth,
+        held_out,
+        spread,
+        residuals,
+        tuple(notes),
+        time.monotonic() - begun,
+    )
     tell("writing")
-    header = _header(result, settings, kept, covariates, profiles, forcing, assimilation,
-                     folds, fold_members, spatial)  # fmt: skip
+    header = _header(
+        result,
+        settings,
+        kept,
+        covariates,
+        profiles,
+        forcing,
+        assimilation,
+        folds,
+        fold_members,
+        spatial,
+    )
     save_ensemble(learned.ensemble, target, lambda folder: _write(result, header, folder))
     remove_checkpoints(checkpoint)
     return result
@@ -254,13 +288,16 @@ def _rows(
             "row_lower": ("row", p.lower, {"units": "m"}),
             "row_used": ("row", layers.used),
             "row_observed": ("row", p.carbon / 1000.0, kg),
-            "row_modelled": (("carbon_method", "row"),
-                             np.stack([m.carbon for m in modelled.values()]), kg),
+            "row_modelled": (
+                ("carbon_method", "row"),
+                np.stack([m.carbon for m in modelled.values()]),
+                kg,
+            ),
             "feasible": (("carbon_method", "site"), np.stack([m.found for m in modelled.values()])),
             **{f"row_{by}": ("row", names) for by, names in groups.items() if by != "all"},
         },
         coords={"carbon_method": list(modelled)},
-    )  # fmt: skip
+    )
 
 
 def _curve(learned: Learned, settings: LearningSettings) -> pd.DataFrame:
@@ -289,25 +326,43 @@ def _read(kept: str | os.PathLike[str]) -> xr.Dataset:
 
 
 def _header(
-    result: TrainingResult, settings: LearningSettings, kept: Any, covariates: Any, profiles: Any,
-    forcing: Any, assimilation: Any, folds: int, fold_members: int, spatial: bool,
-) -> dict[str, Any]:  # fmt: skip
+    result: TrainingResult,
+    settings: LearningSettings,
+    kept: Any,
+    covariates: Any,
+    profiles: Any,
+    forcing: Any,
+    assimilation: Any,
+    folds: int,
+    fold_members: int,
+    spatial: bool,
+) -> dict[str, Any]:
     learned = result.learned
-    given = {"kept": kept, "covariates": covariates, "profiles": profiles, "forcing": forcing,
-             "assimilation": assimilation}  # fmt: skip
+    given = {
+        "kept": kept,
+        "covariates": covariates,
+        "profiles": profiles,
+        "forcing": forcing,
+        "assimilation": assimilation,
+    }
     header: dict[str, Any] = {
-        "model": learned.ensemble.model, "variant": learned.ensemble.variant,
+        "model": learned.ensemble.model,
+        "variant": learned.ensemble.variant,
         **learned.ensemble.origin,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
         "inputs": {name: None if path is None else str(path) for name, path in given.items()},
         "settings": settings.as_dict(),
         "cross_validation": {"folds": folds, "members": fold_members, "blocks": spatial},
-        "sites": learned.ensemble.n_sites, "left_out": len(learned.sites.left_out),
+        "sites": learned.ensemble.n_sites,
+        "left_out": len(learned.sites.left_out),
         "left_out_by_reason": learned.sites.left_out["reason"].value_counts().to_dict(),
-        "filled": learned.sites.filled, "constant": list(learned.sites.features.constant),
-        "tuned": learned.tuned is not None, "notes": list(result.notes),
+        "filled": learned.sites.filled,
+        "constant": list(learned.sites.features.constant),
+        "tuned": learned.tuned is not None,
+        "notes": list(result.notes),
         "seconds": round(result.seconds, 1),
-    }  # fmt: skip
+    }
     if learned.ensemble.calibration is not None:
         names = learned.ensemble.parameters
         header["calibration"] = {
@@ -321,10 +376,12 @@ def _header(
 
 def _write(result: TrainingResult, header: dict[str, Any], folder: Path) -> None:
     for name, table in (
-        (SKILL_PARAMETERS, result.skill_parameters), (SKILL_CARBON, result.skill_carbon),
-        (IMPORTANCE, result.importance), (CURVE, result.curve),
+        (SKILL_PARAMETERS, result.skill_parameters),
+        (SKILL_CARBON, result.skill_carbon),
+        (IMPORTANCE, result.importance),
+        (CURVE, result.curve),
         ("left_out.csv", result.learned.sites.left_out),
-    ):  # fmt: skip
+    ):
         if table is not None:
             table.to_csv(folder / name, index=False)
     if result.held_out is not None:

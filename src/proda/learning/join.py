@@ -36,9 +36,13 @@ class TrainingSites:
     def select(self, rows: np.ndarray) -> TrainingSites:
         """Return some of the sites; the description of the predictors stays."""
         return TrainingSites(
-            self.targets.select(rows), self.table.iloc[rows].reset_index(drop=True), self.features,
-            self.inputs[rows], self.left_out, self.filled,
-        )  # fmt: skip
+            self.targets.select(rows),
+            self.table.iloc[rows].reset_index(drop=True),
+            self.features,
+            self.inputs[rows],
+            self.left_out,
+            self.filled,
+        )
 
 
 def join(
@@ -87,6 +91,10 @@ def join(
         lost = table.loc[~encoded.usable, "site"].astype(str).to_numpy()
         out = pd.concat([out, pd.DataFrame({"site": lost, "reason": reasons})], ignore_index=True)
     return TrainingSites(
-        goal.select(have[encoded.usable]), table.loc[encoded.usable].reset_index(drop=True),
-        features, encoded.inputs, out, encoded.filled,
-    )  # fmt: skip
+        goal.select(have[encoded.usable]),
+        table.loc[encoded.usable].reset_index(drop=True),
+        features,
+        encoded.inputs,
+        out,
+        encoded.filled,
+    )

@@ -51,9 +51,12 @@ class SiteLayers:
     def select(self, index: np.ndarray) -> SiteLayers:
         """Return some of the sites, by position."""
         return SiteLayers(
-            self.model, self.likelihood, self.operator, self.profiles.select(index),
+            self.model,
+            self.likelihood,
+            self.operator,
+            self.profiles.select(index),
             self.forcing.select(np.asarray(index)),
-        )  # fmt: skip
+        )
 
     @property
     def row_site(self) -> Int[np.ndarray, " row"]:
@@ -77,9 +80,12 @@ class SiteLayers:
         for start in range(0, n, step):
             rows = np.minimum(np.arange(start, start + step), n - 1)
             found = _observe(
-                jnp.asarray(soil_carbon[site[rows]]), jnp.asarray(value[rows]),
-                jnp.asarray(slope[rows]), jnp.asarray(self.forcing.nbedrock[site[rows]]), grid,
-            )  # fmt: skip
+                jnp.asarray(soil_carbon[site[rows]]),
+                jnp.asarray(value[rows]),
+                jnp.asarray(slope[rows]),
+                jnp.asarray(self.forcing.nbedrock[site[rows]]),
+                grid,
+            )
             out[start : start + step] = np.asarray(found)[: n - start]
         return out
 
@@ -94,18 +100,25 @@ class SiteLayers:
             rows.append(own)
         flat = np.concatenate(rows)
         thinned = Profiles(
-            p.site, p.latitude, p.longitude,
+            p.site,
+            p.latitude,
+            p.longitude,
             np.concatenate([[0], np.cumsum([len(own) for own in rows])]).astype(int),
-            p.upper[flat], p.lower[flat], p.carbon[flat],
-        )  # fmt: skip
+            p.upper[flat],
+            p.lower[flat],
+            p.carbon[flat],
+        )
         return assemble(thinned, self.forcing, self.operator)
 
 
 @partial(jax.jit, static_argnames="grid")
 def _observe(
-    carbon: Float[Array, "row layer"], value: Float[Array, "row layer"],
-    slope: Float[Array, "row layer"], nbedrock: Int[Array, " row"], grid: Grid,
-) -> Float[Array, " row"]:  # fmt: skip
+    carbon: Float[Array, "row layer"],
+    value: Float[Array, "row layer"],
+    slope: Float[Array, "row layer"],
+    nbedrock: Int[Array, " row"],
+    grid: Grid,
+) -> Float[Array, " row"]:
     def one(carbon: Array, value: Array, slope: Array, nbedrock: Array) -> Array:
         return observe(carbon, value[None], slope[None], nbedrock, grid)[0]
 
@@ -123,9 +136,10 @@ def assimilation_settings(posterior: xr.Dataset) -> AssimilationSettings:
     told = posterior.attrs.get("settings")
     if told is None:
         return check(
-            model=posterior.attrs["model"], variant=posterior.attrs["variant"],
+            model=posterior.attrs["model"],
+            variant=posterior.attrs["variant"],
             **recorded(posterior.attrs),
-        )  # fmt: skip
+        )
     try:
         return AssimilationSettings.model_validate_json(str(told))
     except ValidationError as error:

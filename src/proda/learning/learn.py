@@ -120,11 +120,20 @@ def learn(
     stages = [before] if tuned is None else [before, tuned]
     history = pd.concat([one.select(runs).table() for one in stages], ignore_index=True)
     ensemble = Ensemble(
-        jax.tree.map(lambda leaf: leaf[runs], trained.networks), sites.features,
-        fit_range(sites.table, sites.features), calibration, goal.model, goal.variant,
-        goal.parameters, goal.lower, goal.upper, settings, goal.sites.size, history,
+        jax.tree.map(lambda leaf: leaf[runs], trained.networks),
+        sites.features,
+        fit_range(sites.table, sites.features),
+        calibration,
+        goal.model,
+        goal.variant,
+        goal.parameters,
+        goal.lower,
+        goal.upper,
+        settings,
+        goal.sites.size,
+        history,
         origin=goal.origin,
-    )  # fmt: skip
+    )
     if not keep_checkpoint:
         remove_checkpoints(checkpoint)
     return Learned(ensemble, validation, sites, tuned, found)

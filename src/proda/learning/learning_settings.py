@@ -100,9 +100,14 @@ class LearningSettings:
 
     def __post_init__(self) -> None:
         choices = {
-            "scaling": Scaling, "categories": Categories, "target": Target, "loss": Loss,
-            "optimizer": Optimizer, "validation": Validation, "resample": Resample,
-        }  # fmt: skip
+            "scaling": Scaling,
+            "categories": Categories,
+            "target": Target,
+            "loss": Loss,
+            "optimizer": Optimizer,
+            "validation": Validation,
+            "resample": Resample,
+        }
         for name, kind in choices.items():
             if getattr(self, name) not in get_args(kind):
                 known = ", ".join(get_args(kind))
@@ -120,8 +125,15 @@ class LearningSettings:
                 f"patience = {self.patience} needs validation sites: set validation_share above 0, "
                 "or no patience."
             )
-        for name in ("batch_size", "epochs", "members", "patience", "learning_rate",
-                     "block_degrees", "prior_weight"):  # fmt: skip
+        for name in (
+            "batch_size",
+            "epochs",
+            "members",
+            "patience",
+            "learning_rate",
+            "block_degrees",
+            "prior_weight",
+        ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise LearningError(f"{name} = {value}; it must be above 0.")
@@ -129,8 +141,7 @@ class LearningSettings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise LearningError(f"{name} = {value}; it must be above 0.")
-        for name in ("weight_decay", "unexplained_sd", "seed", "tuning_epochs",
-                     "parameter_weight"):  # fmt: skip
+        for name in ("weight_decay", "unexplained_sd", "seed", "tuning_epochs", "parameter_weight"):
             if not getattr(self, name) >= 0:
                 raise LearningError(f"{name} = {getattr(self, name)}; it must not be negative.")
         if self.loss == "study" and self.target != "posterior_mean":
@@ -162,10 +173,23 @@ def study(**changes: Any) -> LearningSettings:
     the validation sites were chosen or how many they were: random ones, one fifth.
     """
     paper: dict[str, Any] = {
-        "hidden": (256, 512, 512, 256), "dropout": 0.2, "bounded": False, "scaling": "minmax",
-        "categories": "numbers", "target": "posterior_mean", "loss": "study",
-        "optimizer": "adadelta", "learning_rate": 1.0, "weight_decay": 0.0, "batch_size": 32,
-        "epochs": 6000, "patience": None, "validation": "random", "validation_share": 0.2,
-        "resample": "none", "members": 1, "tuning_epochs": 0,
-    }  # fmt: skip
+        "hidden": (256, 512, 512, 256),
+        "dropout": 0.2,
+        "bounded": False,
+        "scaling": "minmax",
+        "categories": "numbers",
+        "target": "posterior_mean",
+        "loss": "study",
+        "optimizer": "adadelta",
+        "learning_rate": 1.0,
+        "weight_decay": 0.0,
+        "batch_size": 32,
+        "epochs": 6000,
+        "patience": None,
+        "validation": "random",
+        "validation_share": 0.2,
+        "resample": "none",
+        "members": 1,
+        "tuning_epochs": 0,
+    }
     return LearningSettings(**{**paper, **changes})

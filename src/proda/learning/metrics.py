@@ -45,13 +45,17 @@ def skill_of_rows(
     nse, close = by_site(m, o, logs, own, ok, found[position])
     nan = float("nan")
     return {
-        "sites": len(position), "lost": int((~found[position]).sum()), "layers": int(ok.sum()),
+        "sites": len(position),
+        "lost": int((~found[position]).sum()),
+        "layers": int(ok.sum()),
         "no_logarithm": int((ok & (m < LEAST)).sum()),
         "nse": float(nash_sutcliffe(m, o, ok)) if ok.any() else nan,
-        "rmse": float(rmse(m, o, ok)), "bias": float(bias(m, o, ok)),
+        "rmse": float(rmse(m, o, ok)),
+        "bias": float(bias(m, o, ok)),
         "log_r2": log_r2(np.maximum(m, LEAST), o, ok) if several else nan,
-        "rmse_log": float(rmse(*logs, ok)), "bias_log": float(bias(*logs, ok)),
+        "rmse_log": float(rmse(*logs, ok)),
+        "bias_log": float(bias(*logs, ok)),
         "site_nse": float(np.median(nse)) if nse.size else nan,
         "site_nse_positive": float((nse > 0).mean()) if nse.size else nan,
         "site_rmse_log": float(np.median(close)) if close.size else nan,
-    }  # fmt: skip
+    }

@@ -75,9 +75,11 @@ def initial_network(
 
 
 def initial_networks(
-    keys: PRNGKeyArray, n_inputs: int, centre: Float[Array, "run parameter"],
+    keys: PRNGKeyArray,
+    n_inputs: int,
+    centre: Float[Array, "run parameter"],
     settings: LearningSettings,
-) -> Network:  # fmt: skip
+) -> Network:
     """Return untrained networks, one per key, stacked; epochs draw from later numbers of a key."""
     # neither is part of the program; without them it is compiled once for all seeds
     own = replace(settings, seed=0, members=1)
@@ -86,9 +88,11 @@ def initial_networks(
 
 @partial(jax.jit, static_argnames=("n_inputs", "settings"))
 def _initial(
-    keys: PRNGKeyArray, centre: Float[Array, "run parameter"], n_inputs: int,
+    keys: PRNGKeyArray,
+    centre: Float[Array, "run parameter"],
+    n_inputs: int,
     settings: LearningSettings,
-) -> Network:  # fmt: skip
+) -> Network:
     return jax.vmap(lambda key, own: initial_network(key, n_inputs, own, settings))(keys, centre)
 
 

@@ -34,9 +34,12 @@ class ParameterLoss(Loss):
     """Whether the loss is the paper's, which knows no weights."""
 
     def __call__(
-        self, learners: Learner, rows: Int[Array, "run batch"], keys: PRNGKeyArray | None,
+        self,
+        learners: Learner,
+        rows: Int[Array, "run batch"],
+        keys: PRNGKeyArray | None,
         runs: Runs,
-    ) -> BatchLoss:  # fmt: skip
+    ) -> BatchLoss:
         """Judge a batch of each run by its parameters; no soil model is run."""
 
         def predict(network: Network, own: Array, key: Any) -> Array:
@@ -52,9 +55,11 @@ class ParameterLoss(Loss):
         return BatchLoss(loss, jax.lax.stop_gradient(loss), jnp.full_like(loss, jnp.nan))
 
     def weighted(
-        self, predicted: Float[Array, "run batch parameter"], rows: Int[Array, "run batch"],
+        self,
+        predicted: Float[Array, "run batch parameter"],
+        rows: Int[Array, "run batch"],
         runs: Runs,
-    ) -> Float[Array, " run"]:  # fmt: skip
+    ) -> Float[Array, " run"]:
         """Return the weighted loss of predictions for a batch of each run."""
 
         def one(predicted: Array, own: Array, start: Array) -> Array:
@@ -82,15 +87,23 @@ def parameter_loss(
     if total == 0:
         raise LearningError("No site constrains any parameter: every posterior is the prior.")
     recipe = Recipe(
-        settings.optimizer, settings.learning_rate, settings.weight_decay, settings.batch_size,
-        settings.epochs, settings.patience, warm_up=WARM_UP, own_pace=True,
-    )  # fmt: skip
+        settings.optimizer,
+        settings.learning_rate,
+        settings.weight_decay,
+        settings.batch_size,
+        settings.epochs,
+        settings.patience,
+        warm_up=WARM_UP,
+        own_pace=True,
+    )
     return ParameterLoss(
-        recipe, jnp.asarray(inputs, jnp.float32), jnp.asarray(targets.value, jnp.float32),
+        recipe,
+        jnp.asarray(inputs, jnp.float32),
+        jnp.asarray(targets.value, jnp.float32),
         jnp.asarray(targets.weight / total, jnp.float32),
         jnp.asarray(settings.prior_weight / PRIOR_VARIANCE / total, jnp.float32),
         settings.loss == "study",
-    )  # fmt: skip
+    )
 
 
 def centres(
@@ -110,10 +123,13 @@ def centres(
 def fingerprint(inputs: np.ndarray, targets: Targets) -> dict[str, Any]:
     """Describe, by name, the data that a checkpoint must agree with."""
     return {
-        "model": targets.model, "variant": targets.variant, **targets.origin,
+        "model": targets.model,
+        "variant": targets.variant,
+        **targets.origin,
         "parameters": list(targets.parameters),
-        "covariates": digest(inputs), "posteriors": digest(targets.value, targets.weight),
-    }  # fmt: skip
+        "covariates": digest(inputs),
+        "posteriors": digest(targets.value, targets.weight),
+    }
 
 
 def train_parameters(
@@ -149,6 +165,14 @@ def train_parameters(
     runs = runs_of(plan, centres(targets, plan, settings), settings.seed)
     networks = initial_networks(runs.key, inputs.shape[1], runs.start, settings)
     return train(
-        loss, Learner(networks), runs, plan, settings, fingerprint(inputs, targets), PARAMETERS,
-        checkpoint, chunk, on_progress,
-    )  # fmt: skip
+        loss,
+        Learner(networks),
+        runs,
+        plan,
+        settings,
+        fingerprint(inputs, targets),
+        PARAMETERS,
+        checkpoint,
+        chunk,
+        on_progress,
+    )

@@ -89,9 +89,12 @@ def predict_table(
         raise LearningError(f"{network}: this network uses covariates only; leave out --forcing.")
     found = ensemble.predict(table, missing, draws)
     place: dict[str, Any] = {}
-    for name, columns in (("latitude", ("latitude", "cell_latitude")),
-                          ("longitude", ("longitude", "cell_longitude")),
-                          ("row", ("row",)), ("column", ("column",))):  # fmt: skip
+    for name, columns in (
+        ("latitude", ("latitude", "cell_latitude")),
+        ("longitude", ("longitude", "cell_longitude")),
+        ("row", ("row",)),
+        ("column", ("column",)),
+    ):
         if column := next((c for c in columns if c in table), None):
             place[name] = ("site", table[column].to_numpy())
     units = [row.unit for row in known.rows]
@@ -102,8 +105,10 @@ def predict_table(
     found = found.assign_attrs(
         Conventions="CF-1.11",
         title=f"Parameters of {ensemble.model} predicted from covariates",
-        network=str(network), covariates=str(covariates), training_sites=ensemble.n_sites,
-    )  # fmt: skip
+        network=str(network),
+        covariates=str(covariates),
+        training_sites=ensemble.n_sites,
+    )
     for name in ("usable", "flag"):
         found[name] = found[name].astype(np.int8)
     if output is not None:

@@ -91,9 +91,13 @@ def fit_quantity(name: str, values: np.ndarray) -> Quantity:
     knots, place = np.unique(at, return_inverse=True)
     shares = np.bincount(place, weights=levels) / np.bincount(place)
     return Quantity(
-        name, float(values.min()), float(values.max()), float(np.median(values)),
-        tuple(knots.tolist()), tuple(shares.tolist()),
-    )  # fmt: skip
+        name,
+        float(values.min()),
+        float(values.max()),
+        float(np.median(values)),
+        tuple(knots.tolist()),
+        tuple(shares.tolist()),
+    )
 
 
 def fit_category(name: str, column: pd.Series) -> Category:

@@ -121,9 +121,12 @@ class Loss(eqx.Module):
 
     @abc.abstractmethod
     def __call__(
-        self, learners: Learner, rows: Int[Array, "run batch"], keys: PRNGKeyArray | None,
+        self,
+        learners: Learner,
+        rows: Int[Array, "run batch"],
+        keys: PRNGKeyArray | None,
         runs: Runs,
-    ) -> BatchLoss:  # fmt: skip
+    ) -> BatchLoss:
         """Judge a batch of each run; -1 pads `rows`. With keys as in training, else as tested.
 
         The loss of a run depends on its own learner only, so that the gradient of the sum is each
@@ -156,18 +159,22 @@ class State(NamedTuple):
 def keys_of(plan: TrainingPlan, seed: int) -> PRNGKeyArray:
     """Return the key of each run, from (seed, fold, member)."""
     root = jax.random.key(seed)
-    return jnp.stack([
-        jax.random.fold_in(jax.random.fold_in(root, fold + 1), member)
-        for fold, member in zip(plan.fold.tolist(), plan.member.tolist(), strict=True)
-    ])  # fmt: skip
+    return jnp.stack(
+        [
+            jax.random.fold_in(jax.random.fold_in(root, fold + 1), member)
+            for fold, member in zip(plan.fold.tolist(), plan.member.tolist(), strict=True)
+        ]
+    )
 
 
 def runs_of(plan: TrainingPlan, start: Float[np.ndarray, "run parameter"], seed: int) -> Runs:
     """Move the plan to the device and give every run its key and its start."""
     return Runs(
-        keys_of(plan, seed), jnp.asarray(plan.train), jnp.asarray(plan.validation),
+        keys_of(plan, seed),
+        jnp.asarray(plan.train),
+        jnp.asarray(plan.validation),
         jnp.asarray(start, jnp.float32),
-    )  # fmt: skip
+    )
 
 
 def initial_state(learner: Learner, recipe: Recipe) -> State:
@@ -175,10 +182,15 @@ def initial_state(learner: Learner, recipe: Recipe) -> State:
     learner = jax.tree.map(jnp.asarray, learner)
     n = learner.network.biases[-1].shape[0]
     return State(
-        jnp.asarray(0, jnp.int32), learner, jax.vmap(recipe.transform().init)(learner), learner,
-        jnp.full(n, jnp.inf, jnp.float32), jnp.zeros(n, jnp.int32), jnp.zeros(n, bool),
+        jnp.asarray(0, jnp.int32),
+        learner,
+        jax.vmap(recipe.transform().init)(learner),
+        learner,
+        jnp.full(n, jnp.inf, jnp.float32),
+        jnp.zeros(n, jnp.int32),
+        jnp.zeros(n, bool),
         jnp.full((recipe.rows, n, 3), jnp.nan, jnp.float32),
-    )  # fmt: skip
+    )
 
 
 def _validate(learner: Learner, loss: Loss, runs: Runs) -> tuple[Array, Array]:
@@ -277,11 +289,15 @@ def run_until(state: State, loss: Loss, runs: Runs, stop: Int[Array, ""]) -> Sta
             stopped = stopped | (state.epoch - best_epoch >= loss.recipe.patience)
         told = jnp.where(active[:, None], jnp.stack([training, held, lost], axis=1), jnp.nan)
         return State(
-            state.epoch + 1, _choose(active, learner, state.learner),
-            _choose(active, optimizer, state.optimizer), _choose(better, learner, state.best),
-            jnp.where(better, judged, state.best_loss), best_epoch, stopped,
+            state.epoch + 1,
+            _choose(active, learner, state.learner),
+            _choose(active, optimizer, state.optimizer),
+            _choose(better, learner, state.best),
+            jnp.where(better, judged, state.best_loss),
+            best_epoch,
+            stopped,
             state.history.at[state.epoch].set(told),
-        )  # fmt: skip
+        )
 
     return jax.lax.while_loop(lambda s: (s.epoch < stop) & ~jnp.all(s.stopped), body, state)
 

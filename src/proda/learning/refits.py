@@ -169,9 +169,11 @@ def _starts(
 
 
 def _plan(
-    runs: Sequence[RefitKind], latitude: np.ndarray, longitude: np.ndarray,
+    runs: Sequence[RefitKind],
+    latitude: np.ndarray,
+    longitude: np.ndarray,
     settings: EndToEndSettings,
-) -> TrainingPlan:  # fmt: skip
+) -> TrainingPlan:
     """Give every refit its own sites; a bootstrap draws blocks of those it trains on."""
     design = plan(latitude, longitude, settings.network(), members=len(runs))
     block = blocks(latitude, longitude, settings.block_degrees)

@@ -102,12 +102,19 @@ def joint_residuals(
             f"Site {goal.sites[chosen[i]]}: {goal.parameters[k]} has no draw or no prediction."
         )
     return xr.Dataset(
-        {"residual": (("member", "parameter"), residual,
-                      {"units": "1", "long_name": "residual in normal scores of the prior range"})},
-        {"parameter": list(goal.parameters),
-         "from_site": ("member", goal.sites[chosen].astype(str).astype(object))},
+        {
+            "residual": (
+                ("member", "parameter"),
+                residual,
+                {"units": "1", "long_name": "residual in normal scores of the prior range"},
+            )
+        },
+        {
+            "parameter": list(goal.parameters),
+            "from_site": ("member", goal.sites[chosen].astype(str).astype(object)),
+        },
         {"model": goal.model, "variant": goal.variant, **goal.origin, "seed": seed},
-    )  # fmt: skip
+    )
 
 
 def add_residuals(

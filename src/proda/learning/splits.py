@@ -141,9 +141,11 @@ def plan(
         train.append(kept)
         validation.append(held)
     return TrainingPlan(
-        padded(train), padded(validation), np.array([f for f, _ in runs]),
+        padded(train),
+        padded(validation),
+        np.array([f for f, _ in runs]),
         np.array([m for _, m in runs]),
-    )  # fmt: skip
+    )
 
 
 def _hold_out(

@@ -30,11 +30,15 @@ def mean_error(
 
 
 def fit_stock_intervals(
-    intervals: Intervals, site: Int[np.ndarray, " row"], upper: Float[np.ndarray, " row"],
-    lower: Float[np.ndarray, " row"], observed: Float[np.ndarray, " row"],
-    modelled: Float[np.ndarray, " row"], error: Float[np.ndarray, " row"],
+    intervals: Intervals,
+    site: Int[np.ndarray, " row"],
+    upper: Float[np.ndarray, " row"],
+    lower: Float[np.ndarray, " row"],
+    observed: Float[np.ndarray, " row"],
+    modelled: Float[np.ndarray, " row"],
+    error: Float[np.ndarray, " row"],
     cold: Bool[np.ndarray, " site"],
-) -> Intervals:  # fmt: skip
+) -> Intervals:
     """Add the quantiles of stocks to intervals of layers.
 
     Parameters
@@ -66,10 +70,15 @@ def fit_stock_intervals(
 
 
 def stock_scores(
-    stock: int, site: Int[np.ndarray, " row"], upper: Float[np.ndarray, " row"],
-    lower: Float[np.ndarray, " row"], observed: Float[np.ndarray, " row"],
-    modelled: Float[np.ndarray, " row"], error: Float[np.ndarray, " row"], n_sites: int,
-) -> tuple[Bool[np.ndarray, " site"], Float[np.ndarray, " site"]]:  # fmt: skip
+    stock: int,
+    site: Int[np.ndarray, " row"],
+    upper: Float[np.ndarray, " row"],
+    lower: Float[np.ndarray, " row"],
+    observed: Float[np.ndarray, " row"],
+    modelled: Float[np.ndarray, " row"],
+    error: Float[np.ndarray, " row"],
+    n_sites: int,
+) -> tuple[Bool[np.ndarray, " site"], Float[np.ndarray, " site"]]:
     """Return which sites measure a stock, and (ln observed - ln modelled) / error of it.
 
     Parameters
@@ -87,9 +96,11 @@ def stock_scores(
     measured, model = total(observed), total(modelled)
     whole = (covered >= COVERED * bottom) & (covered <= 1.001 * bottom) & np.isfinite(model)
     expected = np.divide(
-        total(np.where(modelled > 0, modelled * np.nan_to_num(error), 0.0)), model,
-        out=np.full(n_sites, np.nan), where=whole & (model > 0),
-    )  # fmt: skip
+        total(np.where(modelled > 0, modelled * np.nan_to_num(error), 0.0)),
+        model,
+        out=np.full(n_sites, np.nan),
+        where=whole & (model > 0),
+    )
     score = np.full(n_sites, np.nan)
     some = whole & (model > 0)
     score[some] = np.log(measured[some] / model[some]) / expected[some]

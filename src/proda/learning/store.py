@@ -52,17 +52,27 @@ def save_ensemble(
     """
     arrays = {f"weight_{i}": np.asarray(w) for i, w in enumerate(ensemble.networks.weights)}
     arrays |= {f"bias_{i}": np.asarray(b) for i, b in enumerate(ensemble.networks.biases)}
-    arrays |= {"range_mean": ensemble.training_range.mean,
-               "range_whiten": ensemble.training_range.whiten}  # fmt: skip
+    arrays |= {
+        "range_mean": ensemble.training_range.mean,
+        "range_whiten": ensemble.training_range.whiten,
+    }
     if ensemble.calibration is not None:
         arrays |= {"factor": ensemble.calibration.factor, "floor": ensemble.calibration.floor}
     header = {
-        "format": FORMAT, "model": ensemble.model, "variant": ensemble.variant, **ensemble.origin,
-        "parameters": list(ensemble.parameters), "lower": ensemble.lower.tolist(),
-        "upper": ensemble.upper.tolist(), "features": ensemble.features.as_dict(),
-        "range_scale": ensemble.training_range.scale, "settings": ensemble.settings.as_dict(),
-        "n_sites": ensemble.n_sites, "reference": ensemble.reference, "versions": versions(),
-    }  # fmt: skip
+        "format": FORMAT,
+        "model": ensemble.model,
+        "variant": ensemble.variant,
+        **ensemble.origin,
+        "parameters": list(ensemble.parameters),
+        "lower": ensemble.lower.tolist(),
+        "upper": ensemble.upper.tolist(),
+        "features": ensemble.features.as_dict(),
+        "range_scale": ensemble.training_range.scale,
+        "settings": ensemble.settings.as_dict(),
+        "n_sites": ensemble.n_sites,
+        "reference": ensemble.reference,
+        "versions": versions(),
+    }
     with files.whole_folder(path, HEADER, "network") as folder:
         folder.mkdir()
         header["weights"] = write_archive(folder / WEIGHTS, {}, arrays)
@@ -120,20 +130,30 @@ def load_ensemble(
     networks = Network(weights, biases, settings.dropout, settings.bounded)
     calibration = Calibration(arrays["factor"], arrays["floor"]) if "factor" in arrays else None
     return Ensemble(
-        networks, Features.from_dict(header["features"]),
+        networks,
+        Features.from_dict(header["features"]),
         TrainingRange(arrays["range_mean"], arrays["range_whiten"], header["range_scale"]),
-        calibration, header["model"], header["variant"], tuple(header["parameters"]),
-        np.array(header["lower"]), np.array(header["upper"]), settings, header["n_sites"], history,
-        header.get("reference"), recorded(header),
-    )  # fmt: skip
+        calibration,
+        header["model"],
+        header["variant"],
+        tuple(header["parameters"]),
+        np.array(header["lower"]),
+        np.array(header["upper"]),
+        settings,
+        header["n_sites"],
+        history,
+        header.get("reference"),
+        recorded(header),
+    )
 
 
 def _header(folder: Path) -> dict[str, Any]:
     where = folder / HEADER
     if not where.is_file():
         raise FileError(f"{where}: there is no such file; {folder} is not a trained network.")
-    header = files.read_json(where, "description of a network",
-                             advice="Copy it again or train again.")  # fmt: skip
+    header = files.read_json(
+        where, "description of a network", advice="Copy it again or train again."
+    )
     found = header.get("format") if isinstance(header, dict) else None
     if found != FORMAT:
         raise FileError(
@@ -160,9 +180,12 @@ def _checksum(header: dict[str, Any]) -> str:
 
 
 def _check_purpose(
-    folder: Path, header: dict[str, Any], model: str | None, variant: str | None,
+    folder: Path,
+    header: dict[str, Any],
+    model: str | None,
+    variant: str | None,
     rows: Sequence[Parameter] | None,
-) -> None:  # fmt: skip
+) -> None:
     for what, wanted in (("model", model), ("variant", variant)):
         if wanted is not None and header[what] != wanted:
             raise LearningError(

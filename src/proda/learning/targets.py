@@ -77,10 +77,20 @@ class Targets:
     def select(self, rows: np.ndarray) -> Targets:
         """Return the targets of some sites."""
         return Targets(
-            self.sites[rows], self.latitude[rows], self.longitude[rows], self.parameters,
-            self.lower, self.upper, self.model, self.variant, self.posterior[rows],
-            self.value[rows], self.error[rows], self.weight[rows], self.origin,
-        )  # fmt: skip
+            self.sites[rows],
+            self.latitude[rows],
+            self.longitude[rows],
+            self.parameters,
+            self.lower,
+            self.upper,
+            self.model,
+            self.variant,
+            self.posterior[rows],
+            self.value[rows],
+            self.error[rows],
+            self.weight[rows],
+            self.origin,
+        )
 
 
 def targets(posterior: xr.Dataset, settings: LearningSettings) -> Targets:
@@ -116,11 +126,20 @@ def targets(posterior: xr.Dataset, settings: LearningSettings) -> Targets:
     error = np.where(constrained, np.sqrt(variance), np.inf)
     weight = np.where(constrained, 1.0 / (variance + settings.unexplained_sd**2), 0.0)
     return Targets(
-        sites, posterior["latitude"].to_numpy().astype(float),
-        posterior["longitude"].to_numpy().astype(float), names, lower, upper,
-        str(posterior.attrs["model"]), str(posterior.attrs["variant"]), share, value, error, weight,
+        sites,
+        posterior["latitude"].to_numpy().astype(float),
+        posterior["longitude"].to_numpy().astype(float),
+        names,
+        lower,
+        upper,
+        str(posterior.attrs["model"]),
+        str(posterior.attrs["variant"]),
+        share,
+        value,
+        error,
+        weight,
         recorded(posterior.attrs),
-    )  # fmt: skip
+    )
 
 
 def _estimates(
@@ -144,16 +163,25 @@ def _estimates(
 
 
 def _check_form(posterior: xr.Dataset) -> None:
-    needed = ("posterior_mean", "posterior_sd", "site", "parameter", "latitude", "longitude",
-              "lower", "upper")  # fmt: skip
+    needed = (
+        "posterior_mean",
+        "posterior_sd",
+        "site",
+        "parameter",
+        "latitude",
+        "longitude",
+        "lower",
+        "upper",
+    )
     if missing := [n for n in needed if n not in posterior.variables]:
         raise LearningError(f"The posterior summary lacks {', '.join(missing)}.")
     if missing := [n for n in ("model", "variant") if n not in posterior.attrs]:
         raise LearningError(f"The posterior summary lacks the attribute {', '.join(missing)}.")
     for name in ("posterior_mean", "posterior_sd"):
         if set(posterior[name].dims) != {"site", "parameter"}:
-            raise LearningError(f"{name} has the dimensions {posterior[name].dims}; expected "
-                                "(site, parameter).")  # fmt: skip
+            raise LearningError(
+                f"{name} has the dimensions {posterior[name].dims}; expected (site, parameter)."
+            )
     sites, count = np.unique(posterior["site"].to_numpy().astype(str), return_counts=True)
     if (count > 1).any():
         raise LearningError(
@@ -174,9 +202,12 @@ def _check_values(
         ("posterior mean is not finite", ~np.isfinite(share)),
         ("posterior sd is negative or not finite", ~(np.isfinite(spread) & (spread >= 0))),
         ("posterior mean lies outside the prior range", (share < -1e-9) | (share > 1 + 1e-9)),
-        ("posterior mean lies on the lower end of the prior range, where the study's ratio loss "
-         "is not defined", ratio & (share <= 0)),
-    ):  # fmt: skip
+        (
+            "posterior mean lies on the lower end of the prior range, where the study's ratio loss "
+            "is not defined",
+            ratio & (share <= 0),
+        ),
+    ):
         if bad.any():
             i, j = (int(x) for x in np.argwhere(bad)[0])
             raise LearningError(

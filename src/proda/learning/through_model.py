@@ -143,11 +143,13 @@ def train_end_to_end(
     if split not in get_args(Split):
         raise LearningError(f"split = {split!r}; choose one of {', '.join(get_args(Split))}.")
     if unknown := sorted(set(baselines) - set(BASELINES)):
-        raise LearningError(f"Unknown baseline: {', '.join(unknown)}; known: "
-                            f"{', '.join(BASELINES)}.")  # fmt: skip
+        raise LearningError(
+            f"Unknown baseline: {', '.join(unknown)}; known: {', '.join(BASELINES)}."
+        )
     if residual and not folds:
-        raise LearningError("A residual needs folds: it is fitted at held-out sites; "
-                            f"folds = {folds}.")  # fmt: skip
+        raise LearningError(
+            f"A residual needs folds: it is fitted at held-out sites; folds = {folds}."
+        )
     tell("reading")
     target = Path(network)
     table = files.read_parquet(covariates, needed=("site",))
@@ -174,12 +176,21 @@ def train_end_to_end(
     whole = trained.select(runs)
     names = tuple(row.name for row in sites.layers.model.rows)
     ensemble = Ensemble(
-        whole.networks, inputs.features, fit_range(inputs.table, inputs.features), None,
-        sites.layers.model.name, sites.layers.model.variant, names,
+        whole.networks,
+        inputs.features,
+        fit_range(inputs.table, inputs.features),
+        None,
+        sites.layers.model.name,
+        sites.layers.model.variant,
+        names,
         np.array([row.lower for row in sites.layers.model.rows]),
-        np.array([row.upper for row in sites.layers.model.rows]), network_settings, len(sites),
-        whole.table(), inputs.reference, provenance(sites.layers.model),
-    )  # fmt: skip
+        np.array([row.upper for row in sites.layers.model.rows]),
+        network_settings,
+        len(sites),
+        whole.table(),
+        inputs.reference,
+        provenance(sites.layers.model),
+    )
     values = named(of_fold[NO_FOLD], sites.layers.model)
     scale = np.exp(np.log(error_scale(whole)).mean(axis=0))
     tell("methods without a soil model")
@@ -195,29 +206,40 @@ def train_end_to_end(
         answers, stocks = crossed(sites, answers, fold, scale)
         skill = skill_table(sites, answers, groups(sites))
         rows = _rows(sites, answers, fold)
-    result = ThroughResult(target, ensemble, values, skill, sites.left_out,
-                           time.monotonic() - begun)  # fmt: skip
+    result = ThroughResult(
+        target, ensemble, values, skill, sites.left_out, time.monotonic() - begun
+    )
     header = {
-        "route": "end-to-end", "model": sites.layers.model.name, "variant": variant,
+        "route": "end-to-end",
+        "model": sites.layers.model.name,
+        "variant": variant,
         **provenance(sites.layers.model),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions(),
-        "inputs": {"covariates": str(covariates), "profiles": str(profiles),
-                   "forcing": str(forcing)},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "inputs": {
+            "covariates": str(covariates),
+            "profiles": str(profiles),
+            "forcing": str(forcing),
+        },
         "settings": settings.as_dict(),
         "cross_validation": {"folds": folds, "members": fold_members, "split": split},
         "stocks_left_out": stocks,
-        "sites": len(sites), "left_out": len(sites.left_out),
+        "sites": len(sites),
+        "left_out": len(sites.left_out),
         "left_out_by_reason": sites.left_out["reason"].value_counts().to_dict(),
-        "filled": filled, "constant_covariates": list(inputs.features.constant),
+        "filled": filled,
+        "constant_covariates": list(inputs.features.constant),
         "seconds": round(result.seconds, 1),
-    }  # fmt: skip
+    }
 
     def beside(folder: Path) -> None:
-        write_unseen(folder, values, scale.tolist(),
-                     {name: one.as_dict() for name, one in intervals.items()})  # fmt: skip
+        write_unseen(
+            folder, values, scale.tolist(), {name: one.as_dict() for name, one in intervals.items()}
+        )
         (folder / TRAINING).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
-        write_archive(folder / BASELINE_FILE, {"kind": "baselines"},
-                      carbon_baselines.as_arrays(fitted))  # fmt: skip
+        write_archive(
+            folder / BASELINE_FILE, {"kind": "baselines"}, carbon_baselines.as_arrays(fitted)
+        )
         if left is not None:
             write_residual(folder, left)
         sites.left_out.to_csv(folder / LEFT_OUT, index=False)
@@ -247,9 +269,11 @@ def baseline_answer(
 
 
 def residual_answer(
-    network: Answer, sites: CarbonSites, residual: BoostedResidual,
+    network: Answer,
+    sites: CarbonSites,
+    residual: BoostedResidual,
     inputs: Float[np.ndarray, "site input"],
-) -> Answer:  # fmt: skip
+) -> Answer:
     """Carbon of a network, and boosting of what networks leave."""
     site, depth, _ = layer_table(sites)
     added = residual.predict(inputs, site, depth, least_log(network))
@@ -296,9 +320,14 @@ def _fit(name: str, sites: CarbonSites, inputs: np.ndarray, settings: EndToEndSe
 
 
 def _left_out_answers(
-    sites: CarbonSites, all_inputs: EndToEndInputs, fold: np.ndarray, trained: Trained,
-    constants: dict[int, np.ndarray], baselines: tuple[str, ...], settings: EndToEndSettings,
-) -> dict[str, Answer]:  # fmt: skip
+    sites: CarbonSites,
+    all_inputs: EndToEndInputs,
+    fold: np.ndarray,
+    trained: Trained,
+    constants: dict[int, np.ndarray],
+    baselines: tuple[str, ...],
+    settings: EndToEndSettings,
+) -> dict[str, Answer]:
     """Carbon at every site by methods that have not seen its fold."""
     n, layers = len(sites.layers.row_site), sites.layers
     names = (NETWORK, CONSTANT, *baselines)
@@ -333,10 +362,15 @@ def _rows(sites: CarbonSites, answers: dict[str, Answer], fold: np.ndarray) -> p
     """Every measured layer beside what each method says of it, kg m-3."""
     p, site = sites.layers.profiles, sites.layers.row_site
     columns: dict[str, Any] = {
-        "site": p.site[site], "upper": p.upper, "lower": p.lower, "fold": fold[site],
-        "latitude": p.latitude[site], "longitude": p.longitude[site],
-        "used": sites.layers.used, "observed": p.carbon / 1000.0,
-    }  # fmt: skip
+        "site": p.site[site],
+        "upper": p.upper,
+        "lower": p.lower,
+        "fold": fold[site],
+        "latitude": p.latitude[site],
+        "longitude": p.longitude[site],
+        "used": sites.layers.used,
+        "observed": p.carbon / 1000.0,
+    }
     for name, answer in answers.items():
         columns[name] = answer.carbon
     for name in (NETWORK, RESIDUAL):

@@ -69,9 +69,14 @@ class Trained:
         """Return some of the runs."""
         networks, extra = jax.tree.map(lambda leaf: leaf[runs], (self.networks, self.extra))
         return Trained(
-            networks, extra, self.plan.select(runs), self.history[:, runs], self.best_epoch[runs],
-            self.best_loss[runs], self.stage,
-        )  # fmt: skip
+            networks,
+            extra,
+            self.plan.select(runs),
+            self.history[:, runs],
+            self.best_epoch[runs],
+            self.best_loss[runs],
+            self.stage,
+        )
 
     def table(self) -> pd.DataFrame:
         """Losses as a table: member, stage, epoch, training_loss, validation_loss, kept, lost.
@@ -83,12 +88,13 @@ class Trained:
         for run, member in enumerate(self.plan.member):
             ran = np.flatnonzero(np.isfinite(self.history[:, run, :2]).any(axis=1))
             columns = {
-                "member": int(member), "stage": self.stage,
+                "member": int(member),
+                "stage": self.stage,
                 "epoch": ran + (self.stage != CARBON),
                 "training_loss": self.history[ran, run, 0],
                 "validation_loss": self.history[ran, run, 1],
                 "kept": ran == self.best_epoch[run],
-            }  # fmt: skip
+            }
             if self.stage != PARAMETERS:
                 columns["lost"] = self.history[ran, run, 2]
             parts.append(pd.DataFrame(columns))
@@ -152,14 +158,25 @@ def train(
         if on_progress is not None:
             last = np.asarray(state.history)[int(state.epoch) - 1]
             on_progress(
-                Progress(int(state.epoch) - recipe.from_start, recipe.epochs, last[:, 0],
-                         last[:, 1], np.asarray(state.stopped), stage)
-            )  # fmt: skip
+                Progress(
+                    int(state.epoch) - recipe.from_start,
+                    recipe.epochs,
+                    last[:, 0],
+                    last[:, 1],
+                    np.asarray(state.stopped),
+                    stage,
+                )
+            )
     best = jax.tree.map(np.asarray, state.best)
     return Trained(
-        best.network, best.extra, plan, np.asarray(state.history)[: int(state.epoch)],
-        np.asarray(state.best_epoch), np.asarray(state.best_loss), stage,
-    )  # fmt: skip
+        best.network,
+        best.extra,
+        plan,
+        np.asarray(state.history)[: int(state.epoch)],
+        np.asarray(state.best_epoch),
+        np.asarray(state.best_loss),
+        stage,
+    )
 
 
 def _check_finite(state: State, plan: TrainingPlan, stage: str) -> None:

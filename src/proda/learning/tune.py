@@ -59,13 +59,23 @@ def tune(
     goal = sites.targets
     _check(sites, layers, settings)
     recipe = Recipe(
-        "adamw", settings.tuning_rate, 0.0, settings.tuning_batch, settings.tuning_epochs,
-        settings.tuning_patience, validation_batch=settings.tuning_batch, from_start=True,
-    )  # fmt: skip
+        "adamw",
+        settings.tuning_rate,
+        0.0,
+        settings.tuning_batch,
+        settings.tuning_epochs,
+        settings.tuning_patience,
+        validation_batch=settings.tuning_batch,
+        from_start=True,
+    )
     loss = TuningLoss(
-        recipe, parameter_loss(sites.inputs, goal, settings), layers.model, layers.likelihood,
-        layers.for_training(), settings.parameter_weight,
-    )  # fmt: skip
+        recipe,
+        parameter_loss(sites.inputs, goal, settings),
+        layers.model,
+        layers.likelihood,
+        layers.for_training(),
+        settings.parameter_weight,
+    )
     data = {
         **fingerprint(sites.inputs, goal),
         "trained networks": digest(*map(np.asarray, jax.tree.leaves(trained.networks))),
@@ -73,9 +83,16 @@ def tune(
     }
     runs = runs_of(trained.plan, centres(goal, trained.plan, settings), settings.seed)
     return train(
-        loss, Learner(trained.networks), runs, trained.plan, settings, data, CARBON, checkpoint,
+        loss,
+        Learner(trained.networks),
+        runs,
+        trained.plan,
+        settings,
+        data,
+        CARBON,
+        checkpoint,
         on_progress=on_progress,
-    )  # fmt: skip
+    )
 
 
 def _check(sites: TrainingSites, layers: SiteLayers, settings: LearningSettings) -> None:

@@ -83,9 +83,12 @@ class TuningLoss(Loss):
     parameter_weight: float = eqx.field(static=True)
 
     def __call__(
-        self, learners: Learner, rows: Int[Array, "run batch"], keys: PRNGKeyArray | None,
+        self,
+        learners: Learner,
+        rows: Int[Array, "run batch"],
+        keys: PRNGKeyArray | None,
         runs: Runs,
-    ) -> BatchLoss:  # fmt: skip
+    ) -> BatchLoss:
         """Judge a batch of each run; nothing is dropped, so the keys have no use."""
         inputs = self.parameters.inputs
         predicted = jax.vmap(lambda net, own: net(inputs[own]))(learners.network, rows)
@@ -94,8 +97,10 @@ class TuningLoss(Loss):
         flat = jnp.maximum(rows.reshape(-1), 0)
         found = judge(
             jax.lax.stop_gradient(predicted.reshape(-1, d).astype(jnp.float64)),
-            jax.tree.map(lambda leaf: leaf[flat], self.sites), self.model, self.likelihood,
-        )  # fmt: skip
+            jax.tree.map(lambda leaf: leaf[flat], self.sites),
+            self.model,
+            self.likelihood,
+        )
         slope = jax.lax.stop_gradient(found.gradient.reshape(n, size, d).astype(jnp.float32))
         loss = found.loss.reshape(n, size).astype(jnp.float32)
         carbon = mean(led(loss, (slope * predicted).sum(axis=2)), rows)

@@ -31,8 +31,20 @@ CELL = 0.5
 DEPTH_BINS = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 3.0)
 """Upper limits of the depths that count as equal, by the middle of the layer, m."""
 
-COLUMNS = ("method", "layers", "sites", "lost", "log_r2", "rmse_log", "bias_log", "site_rmse_log",
-           "no_logarithm", "mean_site_log_r2", "mean_site_rmse_log", "interval90")  # fmt: skip
+COLUMNS = (
+    "method",
+    "layers",
+    "sites",
+    "lost",
+    "log_r2",
+    "rmse_log",
+    "bias_log",
+    "site_rmse_log",
+    "no_logarithm",
+    "mean_site_log_r2",
+    "mean_site_rmse_log",
+    "interval90",
+)
 
 
 @dataclass(frozen=True)
@@ -122,8 +134,7 @@ def skill_table(
             for method, answer in answers.items():
                 found = _skill(layers, answer, observed, here)
                 rows.append({"method": method, "by": kind, "group": group, **found})
-            rows.append({"method": CEILING, "by": kind, "group": group,
-                         **ceiling(layers, here)})  # fmt: skip
+            rows.append({"method": CEILING, "by": kind, "group": group, **ceiling(layers, here)})
     return pd.DataFrame(rows)
 
 
@@ -173,5 +184,8 @@ def ceiling(layers: SiteLayers, here: Bool[np.ndarray, " row"]) -> dict[str, flo
     square = ((one["value"] - place.transform("mean")) ** 2)[several].sum()
     free = (1.0 - 1.0 / n[several]).sum()
     within = float(square / free)
-    return {**counts, "rmse_log": float(np.sqrt(within)),
-            "log_r2": float(1.0 - within / np.var(goal))}  # fmt: skip
+    return {
+        **counts,
+        "rmse_log": float(np.sqrt(within)),
+        "log_r2": float(1.0 - within / np.var(goal)),
+    }

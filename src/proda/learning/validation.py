@@ -87,13 +87,16 @@ class CrossValidation:
                 "fold": ("site", self.folds),
             },
             coords={
-                "method": list(self.predicted), "site": goal.sites.astype(object),
-                "parameter": list(goal.parameters), "latitude": ("site", goal.latitude),
-                "longitude": ("site", goal.longitude), "lower": ("parameter", goal.lower),
+                "method": list(self.predicted),
+                "site": goal.sites.astype(object),
+                "parameter": list(goal.parameters),
+                "latitude": ("site", goal.latitude),
+                "longitude": ("site", goal.longitude),
+                "lower": ("parameter", goal.lower),
                 "upper": ("parameter", goal.upper),
             },
             attrs={"model": goal.model, "variant": goal.variant, **goal.origin},
-        )  # fmt: skip
+        )
 
 
 def folds_of(

@@ -160,8 +160,9 @@ def land_cells(forcing: xr.Dataset) -> LandCells:
     if len(row) == 0:
         raise ForcingError("No cell of the forcing on the grid is usable (status 0).")
     where = str(forcing.encoding.get("source", "the forcing on the grid"))
-    measures = cell_measures(dataset[[n for n in ("cell_area", "land_fraction") if n in dataset]],
-                             where)  # fmt: skip
+    measures = cell_measures(
+        dataset[[n for n in ("cell_area", "land_fraction") if n in dataset]], where
+    )
     dataset = dataset.assign({str(n): v for n, v in measures.data_vars.items()})
     lat, lon = (dataset[n].to_numpy().astype(np.float64) for n in ("lat", "lon"))
     if "cell_area" in dataset:

@@ -41,8 +41,11 @@ class ChunkFolder:
         data = buffer.getvalue()
         with whole_file(self.path(i)) as temporary:
             temporary.write_bytes(data)
-        note = {"settings": dict(self.settings), "bytes": len(data),
-                "sha256": hashlib.sha256(data).hexdigest()}  # fmt: skip
+        note = {
+            "settings": dict(self.settings),
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+        }
         with whole_file(self.path(i).with_suffix(".json")) as temporary:
             temporary.write_text(json.dumps(note, indent=1))
 

@@ -170,9 +170,11 @@ def _computed(
     compute: Callable = _compute
     ahead = 2 * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
     running: Any = as_completed(  # type: ignore[no-untyped-call]
-        [client.submit(compute, shared, i, parts[i], pure=False)
-         for _, i in zip(range(ahead), waiting, strict=False)]
-    )  # fmt: skip
+        [
+            client.submit(compute, shared, i, parts[i], pure=False)
+            for _, i in zip(range(ahead), waiting, strict=False)
+        ]
+    )
     for future in running:
         yield future.result()
         future.release()

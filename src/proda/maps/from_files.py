@@ -215,9 +215,16 @@ def map_default(
     elif plant_type_variable is not None or b_table is not None:
         raise MapError("A table of b by plant type needs a grid of plant types.")
     return write_map(
-        kind, opened, Default(b_of_cells), output, bounds=bounds, chunk=chunk, settings=given,
-        progress=progress, client=client,
-    )  # fmt: skip
+        kind,
+        opened,
+        Default(b_of_cells),
+        output,
+        bounds=bounds,
+        chunk=chunk,
+        settings=given,
+        progress=progress,
+        client=client,
+    )
 
 
 def map_mean(
@@ -265,10 +272,16 @@ def map_mean(
         raise MapError(f"{kept}: lacks the parameters {', '.join(lost)}.")
     values = {row.name: float(mean.sel(parameter=row.name)) for row in kind.rows}
     return write_map(
-        kind, cf.open_grid(forcing), Everywhere(values), output, bounds=bounds, chunk=chunk,
+        kind,
+        cf.open_grid(forcing),
+        Everywhere(values),
+        output,
+        bounds=bounds,
+        chunk=chunk,
         settings={"parameters": f"mean of {posterior.sizes['site']} sites", "values": values},
-        progress=progress, client=client,
-    )  # fmt: skip
+        progress=progress,
+        client=client,
+    )
 
 
 def map_constant(
@@ -305,11 +318,19 @@ def map_constant(
     kind = trained.soil_model(str(network))
     values = told["constant"]
     return write_map(
-        kind, files.open_dataset(forcing), Everywhere(values), output, bounds=bounds, chunk=chunk,
-        settings={"parameters": f"constant calibrated on {trained.n_sites} profiles",
-                  "values": values},
-        progress=progress, client=client,
-    )  # fmt: skip
+        kind,
+        files.open_dataset(forcing),
+        Everywhere(values),
+        output,
+        bounds=bounds,
+        chunk=chunk,
+        settings={
+            "parameters": f"constant calibrated on {trained.n_sites} profiles",
+            "values": values,
+        },
+        progress=progress,
+        client=client,
+    )
 
 
 def _plant_types(path: PathLike, variable: str, cells: LandCells) -> np.ndarray:

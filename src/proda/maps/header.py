@@ -38,16 +38,31 @@ def write_axes(file: netCDF4.Dataset, cells: LandCells, n_members: int) -> None:
         ("lat", cells.lat, np.clip(edges(cells.lat), -90, 90), "degrees_north", "latitude", "Y"),
         ("lon", cells.lon, edges(cells.lon), "degrees_east", "longitude", "X"),
     ):
-        _axis(file, name, values, bounds, units=unit, standard_name=standard,
-              long_name=words.format(standard), axis=axis)  # fmt: skip
+        _axis(
+            file,
+            name,
+            values,
+            bounds,
+            units=unit,
+            standard_name=standard,
+            long_name=words.format(standard),
+            axis=axis,
+        )
     file.createDimension("layer", len(grid))
     layer = file.createVariable("layer", "i4", ("layer",))
     layer[:] = np.arange(1, len(grid) + 1)
     layer.setncatts({"units": "1", "long_name": "soil layer from the top"})
     depth = file.createVariable("depth", "f8", ("layer",))
     depth[:] = grid.node
-    depth.setncatts({"units": "m", "standard_name": "depth", "positive": "down",
-                     "long_name": "depth of the layer's node", "bounds": "depth_bnds"})  # fmt: skip
+    depth.setncatts(
+        {
+            "units": "m",
+            "standard_name": "depth",
+            "positive": "down",
+            "long_name": "depth of the layer's node",
+            "bounds": "depth_bnds",
+        }
+    )
     bounds = file.createVariable("depth_bnds", "f8", ("layer", "bnds"))
     bounds[:] = np.stack([np.append(0.0, grid.interface[:-1]), grid.interface], axis=1)
     file.createDimension("realization", n_members)
@@ -56,12 +71,22 @@ def write_axes(file: netCDF4.Dataset, cells: LandCells, n_members: int) -> None:
     member.setncatts({"units": "1", "standard_name": "realization", "long_name": "member"})
     given = "" if cells.land_fraction_given else "not given with the forcing; taken as 1"
     for name, values, attrs in (
-        ("cell_area", cells.area, {"units": "km2", "standard_name": "cell_area",
-                                   "long_name": "area of the whole cell"}),
-        ("land_fraction", cells.land_fraction,
-         {"units": "1", "standard_name": "land_area_fraction",
-          "long_name": "share of the cell that is land", "comment": given}),
-    ):  # fmt: skip
+        (
+            "cell_area",
+            cells.area,
+            {"units": "km2", "standard_name": "cell_area", "long_name": "area of the whole cell"},
+        ),
+        (
+            "land_fraction",
+            cells.land_fraction,
+            {
+                "units": "1",
+                "standard_name": "land_area_fraction",
+                "long_name": "share of the cell that is land",
+                "comment": given,
+            },
+        ),
+    ):
         variable = file.createVariable(name, "f4", ("lat", "lon"), zlib=True, fill_value=FILL)
         variable[:] = np.where(np.isnan(values), FILL, values)
         variable.setncatts({k: v for k, v in attrs.items() if v})
@@ -90,8 +115,12 @@ def attributes(row: MapVariable, end: str, n_members: int) -> dict[str, Any]:
         words = {"": ", ensemble mean", "_sd": ", standard deviation of the ensemble"}.get(
             end, f", {percent} % quantile of the ensemble"
         )
-    attrs = {"units": row.unit, "long_name": row.long_name + words, "cell_methods": method,
-             "cell_measures": "area: cell_area"}  # fmt: skip
+    attrs = {
+        "units": row.unit,
+        "long_name": row.long_name + words,
+        "cell_methods": method,
+        "cell_measures": "area: cell_area",
+    }
     if row.layered:
         attrs["coordinates"] = "depth"
     if row.standard_name and end == "":  # a spread is not the quantity that the name stands for

@@ -31,10 +31,13 @@ VARIABLES: dict[str, str] = {
 YEARS = (1980, 2014)
 """First and last year that a steady state is given for: they cover ILAMB's soil carbon data."""
 DAYS = 365.0
-_CARBON = {"standard_name": "soil_mass_content_of_carbon", "units": "kg m-2",
-           "cell_methods": "area: mean where land time: mean",
-           "cell_measures": "area: areacella",
-           "comment": "Steady state, the same in all years; without litter."}  # fmt: skip
+_CARBON = {
+    "standard_name": "soil_mass_content_of_carbon",
+    "units": "kg m-2",
+    "cell_methods": "area: mean where land time: mean",
+    "cell_measures": "area: areacella",
+    "comment": "Steady state, the same in all years; without litter.",
+}
 
 
 def write_ilamb(
@@ -91,13 +94,27 @@ def write_ilamb(
         _write(path, source, variable, values, attrs, years)
         written.append(path)
     for variable, values, attrs in (
-        ("areacella", 1e6 * source["cell_area"].to_numpy(),
-         {"standard_name": "cell_area", "long_name": "Grid-Cell Area", "units": "m2",
-          "cell_methods": "area: sum"}),
-        ("sftlf", 100.0 * source["land_fraction"].fillna(0.0).to_numpy(),  # sea has no land
-         {"standard_name": "land_area_fraction", "units": "%", "cell_methods": "area: mean",
-          "long_name": "Percentage of the Grid Cell Occupied by Land"}),
-    ):  # fmt: skip
+        (
+            "areacella",
+            1e6 * source["cell_area"].to_numpy(),
+            {
+                "standard_name": "cell_area",
+                "long_name": "Grid-Cell Area",
+                "units": "m2",
+                "cell_methods": "area: sum",
+            },
+        ),
+        (
+            "sftlf",
+            100.0 * source["land_fraction"].fillna(0.0).to_numpy(),  # sea has no land
+            {
+                "standard_name": "land_area_fraction",
+                "units": "%",
+                "cell_methods": "area: mean",
+                "long_name": "Percentage of the Grid Cell Occupied by Land",
+            },
+        ),
+    ):
         path = out / f"{variable}_fx_{name}.nc"
         _write(path, source, variable, values, attrs, None)
         written.append(path)
@@ -124,30 +141,50 @@ def _write(
             file.createDimension(axis, len(centres))
             variable = file.createVariable(axis, "f8", (axis,))
             variable[:] = centres
-            variable.setncatts({"units": unit, "standard_name": standard, "long_name": standard,
-                                "axis": letter, "bounds": f"{axis}_bnds"})  # fmt: skip
+            variable.setncatts(
+                {
+                    "units": unit,
+                    "standard_name": standard,
+                    "long_name": standard,
+                    "axis": letter,
+                    "bounds": f"{axis}_bnds",
+                }
+            )
             bounds = edges(centres)
             bounds = np.clip(bounds, -90.0, 90.0) if axis == "lat" else bounds
             file.createVariable(f"{axis}_bnds", "f8", (axis, "bnds"))[:] = bounds
         full = np.where(np.isfinite(values), values, FILL).astype(np.float32)
         times = ("time",) if years is not None else ()
         tile = (*(1 for _ in times), *full.shape)
-        variable = file.createVariable(name, "f4", (*times, "lat", "lon"), zlib=True, complevel=4,
-                                       shuffle=True, fill_value=FILL, chunksizes=tile)  # fmt: skip
+        variable = file.createVariable(
+            name,
+            "f4",
+            (*times, "lat", "lon"),
+            zlib=True,
+            complevel=4,
+            shuffle=True,
+            fill_value=FILL,
+            chunksizes=tile,
+        )
         variable.setncatts(attrs | {"missing_value": FILL})
         if years is None:
             variable[:] = full
         else:
             for i in range(years[1] - years[0] + 1):
                 variable[i] = full
-        file.setncatts({
-            "Conventions": "CF-1.11", "title": str(source.attrs["title"]),
-            "source": f"proda {version('proda')}: {source.attrs['source']}",
-            "references": str(source.attrs["references"]), "variable_id": name,
-            "source_id": f"proda-{source.attrs['model']}", "experiment_id": "steady-state",
-            **recorded(source.attrs),
-            "frequency": "fx" if years is None else "yr",
-        })  # fmt: skip
+        file.setncatts(
+            {
+                "Conventions": "CF-1.11",
+                "title": str(source.attrs["title"]),
+                "source": f"proda {version('proda')}: {source.attrs['source']}",
+                "references": str(source.attrs["references"]),
+                "variable_id": name,
+                "source_id": f"proda-{source.attrs['model']}",
+                "experiment_id": "steady-state",
+                **recorded(source.attrs),
+                "frequency": "fx" if years is None else "yr",
+            }
+        )
 
 
 def _time(file: netCDF4.Dataset, first: int, last: int) -> None:
@@ -155,10 +192,16 @@ def _time(file: netCDF4.Dataset, first: int, last: int) -> None:
     file.createDimension("time", len(start))
     time = file.createVariable("time", "f8", ("time",))
     time[:] = start + DAYS / 2.0
-    time.setncatts({
-        "units": "days since 1850-01-01 00:00:00", "calendar": "noleap", "axis": "T",
-        "standard_name": "time", "long_name": "time", "bounds": "time_bnds",
-    })  # fmt: skip
+    time.setncatts(
+        {
+            "units": "days since 1850-01-01 00:00:00",
+            "calendar": "noleap",
+            "axis": "T",
+            "standard_name": "time",
+            "long_name": "time",
+            "bounds": "time_bnds",
+        }
+    )
     file.createVariable("time_bnds", "f8", ("time", "bnds"))[:] = np.stack(
         [start, start + DAYS], axis=1
     )

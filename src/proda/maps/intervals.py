@@ -30,9 +30,12 @@ class Extras:
     """Gives the inputs of the cells, which the residual takes as well."""
 
     def at(
-        self, cells: Int[np.ndarray, " cell"], forcing: Forcing,
-        carbon: Float[np.ndarray, "member cell layer"], counts: Bool[np.ndarray, "member cell"],
-    ) -> dict[str, np.ndarray]:  # fmt: skip
+        self,
+        cells: Int[np.ndarray, " cell"],
+        forcing: Forcing,
+        carbon: Float[np.ndarray, "member cell layer"],
+        counts: Bool[np.ndarray, "member cell"],
+    ) -> dict[str, np.ndarray]:
         """Return the further arrays of some cells, (cell, ...), NaN where there is no answer.
 
         Parameters
@@ -83,9 +86,12 @@ class Extras:
 
 
 def interval_arrays(
-    ending: str, intervals: Intervals, forcing: Forcing,
-    carbon: Float[np.ndarray, "cell layer"], spread: Float[np.ndarray, "cell layer"],
-) -> dict[str, np.ndarray]:  # fmt: skip
+    ending: str,
+    intervals: Intervals,
+    forcing: Forcing,
+    carbon: Float[np.ndarray, "cell layer"],
+    spread: Float[np.ndarray, "cell layer"],
+) -> dict[str, np.ndarray]:
     """Return the ends of the interval of carbon, and of the stocks that have one.
 
     NaN in layers with less carbon than :data:`~proda.learning.conformal.LEAST`, and of stocks

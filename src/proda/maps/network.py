@@ -136,15 +136,18 @@ def cell_covariates(
         Naming covariates that the network was trained with and the grid lacks.
     """
     like = xr.Dataset(coords={"lat": cells.lat, "lon": cells.lon})
-    place = {axis: positions(grid.dataset, like, axis, "grid of covariates")
-             for axis in ("lat", "lon")}  # fmt: skip
+    place = {
+        axis: positions(grid.dataset, like, axis, "grid of covariates") for axis in ("lat", "lon")
+    }
     row, column = place["lat"][cells.row], place["lon"][cells.column]
     table = grid.table(row, column)
     if needs_forcing(networks.features.names):
         model = networks.soil_model("of these maps")
         names, reference = networks.features.names, networks.reference
-        parts = [forcing_inputs(names, cells.forcing(chunk), model, reference).set_index(chunk)
-                 for chunk in cells.chunks(CHUNK)]  # fmt: skip
+        parts = [
+            forcing_inputs(names, cells.forcing(chunk), model, reference).set_index(chunk)
+            for chunk in cells.chunks(CHUNK)
+        ]
         table = beside(table, pd.concat(parts).sort_index())
     usable = grid.usable[row, column]
     covered, outside = usable.copy(), np.zeros(len(cells), dtype=bool)
@@ -169,5 +172,12 @@ def cell_covariates(
             f"None of {len(cells):,} land cells has all covariates of the network. "
             f"Cells without: {worst or 'all, by the land mask of the covariates'}."
         )
-    return CellCovariates(table, covered, outside & covered, dict(lacking), dict(filled),
-                          dict(unseen), digest.hexdigest())  # fmt: skip
+    return CellCovariates(
+        table,
+        covered,
+        outside & covered,
+        dict(lacking),
+        dict(filled),
+        dict(unseen),
+        digest.hexdigest(),
+    )

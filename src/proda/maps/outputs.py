@@ -114,10 +114,16 @@ def residual_variables() -> list[MapVariable]:
     """Describe carbon with the residual added, which is no state of the model."""
     words = ", with boosted residual"
     return [
-        MapVariable(row.name + RESIDUAL, row.unit, row.long_name + words, row.layered,
-                    row.standard_name, comment=NO_MECHANISM)
+        MapVariable(
+            row.name + RESIDUAL,
+            row.unit,
+            row.long_name + words,
+            row.layered,
+            row.standard_name,
+            comment=NO_MECHANISM,
+        )
         for row in state_variables([])
-    ]  # fmt: skip
+    ]
 
 
 def parameter_variables(model: SoilModel, layered: set[str]) -> list[MapVariable]:

@@ -73,9 +73,12 @@ class MapPlan:
         result["rows"] = rows
         result["member_area"] = by_row(area * feasible, within, len(rows))
         result["member_carbon"] = np.stack(
-            [by_row(np.where(feasible, out[s.name], 0.0) * area * 1e-6, within, len(rows))
-             for s in STOCKS], axis=-1,
-        )  # fmt: skip
+            [
+                by_row(np.where(feasible, out[s.name], 0.0) * area * 1e-6, within, len(rows))
+                for s in STOCKS
+            ],
+            axis=-1,
+        )
         return result
 
     def _add(

@@ -171,11 +171,19 @@ def beside(
             here = (land > 0) & in_zone(lat, zone, zones)
             known = here & np.isfinite(aligned)
             whole = land[here].sum()
-            rows.append({
-                "zone": zone, "stock": stock, "mean": PG * (aligned[known] * land[known]).sum(),
-                "sd": np.nan, "q05": np.nan, "q95": np.nan, "land": whole / 1e6,
-                "answered": land[known].sum() / whole if whole > 0 else np.nan, "map": name,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "zone": zone,
+                    "stock": stock,
+                    "mean": PG * (aligned[known] * land[known]).sum(),
+                    "sd": np.nan,
+                    "q05": np.nan,
+                    "q95": np.nan,
+                    "land": whole / 1e6,
+                    "answered": land[known].sum() / whole if whole > 0 else np.nan,
+                    "map": name,
+                }
+            )
         parts.append(pd.DataFrame(rows))
     table = pd.concat(parts, ignore_index=True)
     order = {stock: i for i, stock in enumerate(WORDS)}

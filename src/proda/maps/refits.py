@@ -72,9 +72,12 @@ def member_fields(
         fine = known & (found["reason"] == Reason.FEASIBLE)
         here = {name: np.where(fine, found[name], np.nan) for name in names}
         for row in model.rows:
-            values = np.stack([
-                m[row.name].mean(axis=1) if m[row.name].ndim == 2 else m[row.name] for m in members
-            ])  # fmt: skip
+            values = np.stack(
+                [
+                    m[row.name].mean(axis=1) if m[row.name].ndim == 2 else m[row.name]
+                    for m in members
+                ]
+            )
             share = (values - row.lower) / (row.upper - row.lower)
             here[SHARE_PREFIX + row.name] = np.where(known, share, np.nan)
         parts.append(here)
@@ -91,7 +94,10 @@ def member_fields(
         data[name] = (("refit", "cell"), values, told)
     return xr.Dataset(
         data,
-        {"lat": ("cell", cells.latitude), "lon": ("cell", cells.longitude),
-         "land": ("cell", cells.land_area, {"units": "km2"})},
+        {
+            "lat": ("cell", cells.latitude),
+            "lon": ("cell", cells.longitude),
+            "land": ("cell", cells.land_area, {"units": "km2"}),
+        },
         {"model": model.name, "variant": model.variant, **provenance(model)},
-    )  # fmt: skip
+    )

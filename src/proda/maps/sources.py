@@ -148,7 +148,8 @@ def b_by_type(
     found, inverse, counts = np.unique(types, return_inverse=True, return_counts=True)
     keys = [kind.item() if isinstance(kind, np.generic) else kind for kind in found]
     known: Mapping = table
-    if lacking := [f"{k} ({n:,} cells)" for k, n in zip(keys, counts, strict=True)
-                   if k not in known]:  # fmt: skip
+    if lacking := [
+        f"{k} ({n:,} cells)" for k, n in zip(keys, counts, strict=True) if k not in known
+    ]:
         raise ParameterError(f"The table of b has no plant functional type {', '.join(lacking)}.")
     return np.array([float(known[k]) for k in keys])[inverse]

@@ -101,11 +101,18 @@ def totals(dataset: xr.Dataset, zones: Mapping[str, tuple[float, float]] = ZONES
             each = carbon[:, inside, i].sum(axis=1)
             spread = len(each) > 1
             low, high = np.quantile(each, [0.05, 0.95]) if spread else (np.nan, np.nan)
-            rows.append({
-                "zone": zone, "stock": str(stock), "mean": each.mean(),
-                "sd": each.std(ddof=1) if spread else np.nan, "q05": low, "q95": high,
-                "land": area / 1e6, "answered": share,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "zone": zone,
+                    "stock": str(stock),
+                    "mean": each.mean(),
+                    "sd": each.std(ddof=1) if spread else np.nan,
+                    "q05": low,
+                    "q95": high,
+                    "land": area / 1e6,
+                    "answered": share,
+                }
+            )
     return pd.DataFrame(rows).set_index(["zone", "stock"])
 
 
@@ -135,16 +142,19 @@ def by_latitude(values: xr.DataArray, area: xr.DataArray, width: float = 2.5) ->
     for k in np.unique(band):
         here = band == k
         quantiles = [weighted.quantile(v[here], a[here], q) for q in (0.5, 0.05, 0.95)]
-        rows.append((centre_of(k, width), np.average(v[here], weights=a[here]), *quantiles,
-                     a[here].sum()))  # fmt: skip
+        rows.append(
+            (centre_of(k, width), np.average(v[here], weights=a[here]), *quantiles, a[here].sum())
+        )
     columns = np.array(rows).reshape(-1, 6).T
     unit = str(values.attrs.get("units", ""))
     names = ("mean", "median", "q05", "q95", "land")
     return xr.Dataset(
-        {n: ("lat", c, {"units": "km2" if n == "land" else unit})
-         for n, c in zip(names, columns[1:], strict=True)},
+        {
+            n: ("lat", c, {"units": "km2" if n == "land" else unit})
+            for n, c in zip(names, columns[1:], strict=True)
+        },
         coords={"lat": ("lat", columns[0], {"units": "degrees_north"})},
-    )  # fmt: skip
+    )
 
 
 def ensemble_by_latitude(dataset: xr.Dataset, stock: str, width: float = 2.5) -> xr.Dataset:
@@ -159,14 +169,16 @@ def ensemble_by_latitude(dataset: xr.Dataset, stock: str, width: float = 2.5) ->
     area = dataset["member_area"].transpose("realization", "lat").to_numpy()
     band = row_of(dataset["lat"].to_numpy(), width)
     found = [k for k in np.unique(band) if (area[:, band == k].sum(axis=1) > 0).all()]
-    each = np.array([
-        carbon[:, band == k].sum(axis=1) / (PG * area[:, band == k].sum(axis=1)) for k in found
-    ]).reshape(len(found), len(carbon))  # fmt: skip
+    each = np.array(
+        [carbon[:, band == k].sum(axis=1) / (PG * area[:, band == k].sum(axis=1)) for k in found]
+    ).reshape(len(found), len(carbon))
     low, high = np.quantile(each, [0.05, 0.95], axis=1)
     attrs = {"units": "kg m-2"}
     return xr.Dataset(
-        {"mean": ("lat", each.mean(axis=1), attrs), "q05": ("lat", low, attrs),
-         "q95": ("lat", high, attrs)},
-        coords={"lat": ("lat", centre_of(np.array(found), width),
-                        {"units": "degrees_north"})},
-    )  # fmt: skip
+        {
+            "mean": ("lat", each.mean(axis=1), attrs),
+            "q05": ("lat", low, attrs),
+            "q95": ("lat", high, attrs),
+        },
+        coords={"lat": ("lat", centre_of(np.array(found), width), {"units": "degrees_north"})},
+    )

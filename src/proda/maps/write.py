@@ -167,10 +167,16 @@ def _variable(
     tile = [min(t, len(file.dimensions[d])) for t, d in zip(TILE, ("lat", "lon"), strict=True)]
     # Whole tiles are written, once: HDF5's cache would hold some of every variable to the end.
     return file.createVariable(
-        name, dtype, (*(["layer"] if layered else []), "lat", "lon"), zlib=True, complevel=4,
-        shuffle=True, fill_value=fill, chunksizes=[*([1] if layered else []), *tile],
+        name,
+        dtype,
+        (*(["layer"] if layered else []), "lat", "lon"),
+        zlib=True,
+        complevel=4,
+        shuffle=True,
+        fill_value=fill,
+        chunksizes=[*([1] if layered else []), *tile],
         chunk_cache=1,
-    )  # fmt: skip
+    )
 
 
 def _filled(cells: LandCells, values: np.ndarray) -> np.ndarray:
@@ -216,13 +222,16 @@ def _reasons(
     counts.setdefault("feasible", np.zeros(len(cells), np.int32))
     lacking = ~np.isin(cells.status, [0, *OUTSIDE_LAND])
     variable = _whole_numbers(file, cells, "reason", reason, np.int8, (lacking, NO_FORCING))
-    variable.setncatts({
-        "units": "1", "standard_name": "status_flag",
-        "long_name": "why a land cell has no answer (the most frequent reason of its members); "
-                     "0 where at least one member has a steady state",
-        "flag_values": np.array(list(REASONS), np.int8),
-        "flag_meanings": " ".join(REASONS.values()),
-    })  # fmt: skip
+    variable.setncatts(
+        {
+            "units": "1",
+            "standard_name": "status_flag",
+            "long_name": "why a land cell has no answer (the most frequent reason of its members); "
+            "0 where at least one member has a steady state",
+            "flag_values": np.array(list(REASONS), np.int8),
+            "flag_meanings": " ".join(REASONS.values()),
+        }
+    )
     for name, count in counts.items():
         variable = _whole_numbers(file, cells, f"n_{name}", count, np.int32)
         variable.units = "1"
@@ -238,11 +247,15 @@ def _reasons(
 def _outside(file: netCDF4.Dataset, cells: LandCells, outside: np.ndarray) -> None:
     flags = outside.astype(bool).astype(np.int8)
     variable = _whole_numbers(file, cells, "outside_training", flags, np.int8)
-    variable.setncatts({
-        "units": "1", "standard_name": "status_flag",
-        "long_name": "whether the covariates lie outside the range of the training sites",
-        "flag_values": np.array([0, 1], np.int8), "flag_meanings": "inside outside",
-    })  # fmt: skip
+    variable.setncatts(
+        {
+            "units": "1",
+            "standard_name": "status_flag",
+            "long_name": "whether the covariates lie outside the range of the training sites",
+            "flag_values": np.array([0, 1], np.int8),
+            "flag_meanings": "inside outside",
+        }
+    )
 
 
 def _by_latitude(
@@ -261,15 +274,22 @@ def _by_latitude(
         labels[i] = stock.name
     variable = file.createVariable("member_carbon", "f8", ("realization", "lat", "stock"))
     variable[:] = carbon
-    variable.setncatts({
-        "units": "Pg", "long_name": "soil carbon of each member in each row of the grid",
-        "comment": "stock x cell_area x land_fraction over cells where this member has an answer",
-    })  # fmt: skip
+    variable.setncatts(
+        {
+            "units": "Pg",
+            "long_name": "soil carbon of each member in each row of the grid",
+            "comment": "stock x cell_area x land_fraction over cells where this member has an "
+            "answer",
+        }
+    )
     variable = file.createVariable("member_area", "f8", ("realization", "lat"))
     variable[:] = area
-    variable.setncatts({
-        "units": "km2", "long_name": "land of the cells where each member has an answer",
-    })  # fmt: skip
+    variable.setncatts(
+        {
+            "units": "km2",
+            "long_name": "land of the cells where each member has an answer",
+        }
+    )
 
 
 def _globals(
@@ -289,11 +309,18 @@ def _globals(
         "variant": model.variant,
         **provenance(model),
         "comment": "Plain names are means over the ensemble members that have a steady state"
-        + ("; _sd is their standard deviation (n - 1) and _qNN their quantiles in per cent."
-           if len(ends) > 1 else "; this ensemble has one member, so there is no spread.")
+        + (
+            "; _sd is their standard deviation (n - 1) and _qNN their quantiles in per cent."
+            if len(ends) > 1
+            else "; this ensemble has one member, so there is no spread."
+        )
         + " Parameters are averaged over all members that have any."
-        + (" _lower and _upper are the ends of a 90 % predictive interval of one profile in the "
-           "cell, not of the cell's mean." if LOWER in ends else ""),
+        + (
+            " _lower and _upper are the ends of a 90 % predictive interval of one profile in the "
+            "cell, not of the cell's mean."
+            if LOWER in ends
+            else ""
+        ),
         "settings": json.dumps(dict(folder.settings)),
         **forcing,
-    }  # fmt: skip
+    }

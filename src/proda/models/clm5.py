@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -15,10 +14,9 @@ from proda.column.tridiagonal import ChainRates
 from proda.forcing import LITTER
 from proda.models.litter import litter_steady_state
 from proda.models.model import SoilModel, SteadyState, Transfers, Values
-from proda.parameters import Parameter, fraction
+from proda.parameters import Parameter, parameter_rows
 
 _S = "P-Table S1"
-_layered = functools.partial(fraction, source=_S, layered=True)  # CLM5's own depend on sand
 
 
 class CLM5(SoilModel):
@@ -32,40 +30,32 @@ class CLM5(SoilModel):
     soil_pools: ClassVar[tuple[str, ...]] = ("aSOC", "sSOC", "pSOC")
     transported: ClassVar[tuple[str, ...]] = ("ML", "CL", "LL", "aSOC", "sSOC", "pSOC")
     fed_by_plants: ClassVar[tuple[str, ...]] = LITTER
-    rows: ClassVar[tuple[Parameter, ...]] = (
-        _layered("fs3s1", "f_{s3,s1}", 0.0, 0.05, 0.004, "A", "active to passive SOC"),
-        _layered("fs3s2", "f_{s3,s2}", 0.0, 0.1, 0.03, "A", "slow to passive SOC"),
-        _layered("fs2s1", "f_{s2,s1}", 0.0, 0.4, jnp.nan, "A",
-                 "active to slow SOC; default depends on sand"),
-        _layered("fs2l3", "f_{s2,l3}", 0.2, 0.8, 0.5, "A", "lignin litter to slow SOC"),
-        _layered("fs1l2", "f_{s1,l2}", 0.2, 0.8, 0.5, "A", "cellulose litter to active SOC"),
-        _layered("fs1l1", "f_{s1,l1}", 0.1, 0.8, 0.45, "A", "metabolic litter to active SOC"),
-        _layered("fs1s2", "f_{s1,s2}", 0.1, 0.74, 0.42, "A", "slow to active SOC"),
-        _layered("fs1s3", "f_{s1,s3}", 0.0, 0.9, 0.45, "A", "passive to active SOC"),
-        fraction("fl2cwd", "f_{l2,cwd}", 0.5, 1.0, 0.786, "A",
-                 "coarse woody debris to cellulose litter (CLM5's own file: 0.76)", _S),
-        Parameter("tau4s2", r"\tau_{s2}", "yr", 1.0, 50.0, 5.0, "K", "turnover of slow SOC", _S),
-        Parameter("tau4s3", r"\tau_{s3}", "yr", 200.0, 1000.0, 222.222, "K",
-                  "turnover of passive SOC", _S),
-        Parameter("tau4s1", r"\tau_{s1}", "yr", 0.0, 1.0, 0.1370, "K",
-                  "turnover of active SOC", _S),
-        Parameter("tau4l1", r"\tau_{l1}", "yr", 0.0, 0.11, 0.0541, "K",
-                  "turnover of metabolic litter", _S),
-        Parameter("tau4cwd", r"\tau_{cwd}", "yr", 1.0, 6.0, 3.33, "K",
-                  "turnover of coarse woody debris", _S),
-        Parameter("tau4l2", r"\tau_{l2}", "yr", 0.1, 0.3, 0.2041, "K",
-                  "turnover of cellulose and lignin litter", _S),
-        Parameter("w_scaling", "w", "1", 0.0, 5.0, 1.0, "xi", "scaling of the water scalar", _S),
-        Parameter("q10", "Q_{10}", "1", 1.2, 3.0, 1.5, "xi",
-                  "factor by which 10 K more speed up decomposition", _S, physical_lower=0.1),
-        Parameter("efolding", "z_e", "m", 0.0, 1.0, 10.0, "xi",
-                  "depth over which decomposition falls to 1/e (default outside the prior)", _S),
-        Parameter("cryo", "D_c", "m2 yr-1", 3e-5, 16e-4, 0.0005, "V", "cryoturbation rate", _S),
-        Parameter("diffus", "D_b", "m2 yr-1", 3e-5, 5e-4, 0.0001, "V", "bioturbation rate", _S),
-        fraction("b", "b", 0.5, 0.9999, jnp.nan, "B",
-                 "depth profile of carbon input; default by plant functional type", _S,
-                 inside=True),
-    )  # fmt: skip
+    rows: ClassVar[tuple[Parameter, ...]] = parameter_rows(
+        _S,
+        r"""
+        fs3s1     | f_{s3,s1}  | 1       | 0.0 0.05     | 0.004   | A  | [0, 1] layered | active to passive SOC
+        fs3s2     | f_{s3,s2}  | 1       | 0.0 0.1      | 0.03    | A  | [0, 1] layered | slow to passive SOC
+        fs2s1     | f_{s2,s1}  | 1       | 0.0 0.4      | nan     | A  | [0, 1] layered | active to slow SOC; default depends on sand
+        fs2l3     | f_{s2,l3}  | 1       | 0.2 0.8      | 0.5     | A  | [0, 1] layered | lignin litter to slow SOC
+        fs1l2     | f_{s1,l2}  | 1       | 0.2 0.8      | 0.5     | A  | [0, 1] layered | cellulose litter to active SOC
+        fs1l1     | f_{s1,l1}  | 1       | 0.1 0.8      | 0.45    | A  | [0, 1] layered | metabolic litter to active SOC
+        fs1s2     | f_{s1,s2}  | 1       | 0.1 0.74     | 0.42    | A  | [0, 1] layered | slow to active SOC
+        fs1s3     | f_{s1,s3}  | 1       | 0.0 0.9      | 0.45    | A  | [0, 1] layered | passive to active SOC
+        fl2cwd    | f_{l2,cwd} | 1       | 0.5 1.0      | 0.786   | A  | [0, 1]         | coarse woody debris to cellulose litter (CLM5's own file: 0.76)
+        tau4s2    | \tau_{s2}  | yr      | 1.0 50.0     | 5.0     | K  |                | turnover of slow SOC
+        tau4s3    | \tau_{s3}  | yr      | 200.0 1000.0 | 222.222 | K  |                | turnover of passive SOC
+        tau4s1    | \tau_{s1}  | yr      | 0.0 1.0      | 0.1370  | K  |                | turnover of active SOC
+        tau4l1    | \tau_{l1}  | yr      | 0.0 0.11     | 0.0541  | K  |                | turnover of metabolic litter
+        tau4cwd   | \tau_{cwd} | yr      | 1.0 6.0      | 3.33    | K  |                | turnover of coarse woody debris
+        tau4l2    | \tau_{l2}  | yr      | 0.1 0.3      | 0.2041  | K  |                | turnover of cellulose and lignin litter
+        w_scaling | w          | 1       | 0.0 5.0      | 1.0     | xi |                | scaling of the water scalar
+        q10       | Q_{10}     | 1       | 1.2 3.0      | 1.5     | xi | [0.1, inf)     | factor by which 10 K more speed up decomposition
+        efolding  | z_e        | m       | 0.0 1.0      | 10.0    | xi |                | depth over which decomposition falls to 1/e (default outside the prior)
+        cryo      | D_c        | m2 yr-1 | 3e-5 16e-4   | 0.0005  | V  |                | cryoturbation rate
+        diffus    | D_b        | m2 yr-1 | 3e-5 5e-4    | 0.0001  | V  |                | bioturbation rate
+        b         | b          | 1       | 0.5 0.9999   | nan     | B  | (0, 1)         | depth profile of carbon input; default by plant functional type
+        """,  # noqa: E501
+    )
 
     shares: ClassVar[tuple[tuple[str, ...], ...]] = (("fs2s1", "fs3s1"), ("fs1s2", "fs3s2"))
 
@@ -103,15 +93,19 @@ class CLM5(SoilModel):
         }
 
         def rates(at: dict) -> LayerRates:
-            transfer = [[at["xi"] * share if share is not None else 0.0 for share in row]
-                        for row in at["transfer"]]  # fmt: skip
+            transfer = [
+                [at["xi"] * share if share is not None else 0.0 for share in row]
+                for row in at["transfer"]
+            ]
             chains = ChainRates(
-                loss=[at["xi"] * share + at["leak"] * tau
-                      for share, tau in zip(at["respired"], turnover, strict=True)],
+                loss=[
+                    at["xi"] * share + at["leak"] * tau
+                    for share, tau in zip(at["respired"], turnover, strict=True)
+                ],
                 up=[at["up"] * tau for tau in turnover],
                 down_above=[at["down_above"] * tau for tau in turnover],
                 source=at["source"],
-            )  # fmt: skip
+            )
             return LayerRates(transfer, chains)
 
         soil = solve_coupled_chains(by_layer, rates)

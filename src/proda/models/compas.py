@@ -14,7 +14,7 @@ from proda.column.column import Column
 from proda.column.ratio import ratio
 from proda.models.microbial import MicrobialModel
 from proda.models.model import Reason
-from proda.parameters import Parameter, fraction
+from proda.parameters import Parameter, parameter_rows
 
 MIN_SOIL_PER_MICROBE = 10.0
 """The published code rejects a column with less soil carbon than this many times its microbes."""
@@ -29,49 +29,34 @@ class COMPAS(MicrobialModel):
     title: ClassVar[str] = "COMPAS: Michaelis-Menten kinetics, 8 pools x 20 layers"
     source: ClassVar[str] = "Allison et al. 2010; Tao et al. 2023; P-section 2.3"
     saturated_by: ClassVar[tuple[str, str]] = ("DOC", "mSOC")
-    rows: ClassVar[tuple[Parameter, ...]] = (
-        fraction("eta_doc", r"\eta_{DOC}", 0.01, 0.7, 0.27, "CUE",
-                 "carbon use efficiency of DOC assimilation", _S),
-        fraction("eta_ml", r"\eta_{ML}", 0.4, 0.9, 0.66, "CUE",
-                 "carbon use efficiency of metabolic litter", _S),
-        fraction("eta_cl_ll", r"\eta_{CL-LL}", 0.0, 0.4, 0.16, "CUE",
-                 "carbon use efficiency of cellulose and lignin litter", _S),
-        Parameter("km_assim", "K_{m,assim}", "g m-3", 300.0, 3000.0, 1.8e3, "K",
-                  "DOC at half of the maximum assimilation", _S),
-        Parameter("tau_assim", r"\tau_{assim}", "yr", 0.001, 0.03, 0.015, "K",
-                  "inverse of the maximum rate of DOC assimilation", _S),
-        Parameter("tau_decom", r"\tau_{decom}", "yr", 0.0, 3e-4, 1.62e-4, "K",
-                  "inverse of the maximum rate of SOC decomposition", _S),
-        Parameter("km_decom", "K_{m,decom}", "g m-3", 1e5, 1e6, 5.65e5, "K",
-                  "mineral SOC at half of the maximum decomposition", _S),
-        Parameter("tau_enz_prod", r"\tau_{ENZ,prod}", "yr", 15.0, 30.0, 22.0, "K",
-                  "turnover of microbes by enzyme production", _S),
-        Parameter("tau_ml", r"\tau_{ML}", "yr", 0.0, 0.1, 0.049, "K",
-                  "turnover of metabolic litter", _S),
-        Parameter("tau_cwd", r"\tau_{CWD}", "yr", 1.0, 6.0, 3.5, "K",
-                  "turnover of coarse woody debris", _S),
-        Parameter("tau_cl_ll", r"\tau_{CL-LL}", "yr", 0.1, 0.3, 0.2, "K",
-                  "turnover of cellulose and lignin litter", _S),
-        Parameter("tau_enz_decay", r"\tau_{ENZ,decay}", "yr", 0.001, 1.0, 0.04, "K",
-                  "turnover of enzyme", _S),
-        Parameter("tau_mic", r"\tau_{MIC}", "yr", 0.0, 2.0, 1.1, "K",
-                  "turnover of microbes by death", _S),
-        fraction("a_soc_mic", "a_{SOC,MIC}", 0.0, 1.0, 0.47, "A",
-                 "dead microbes to mineral SOC", _S),
-        fraction("a_cl_cwd", "a_{CL,CWD}", 0.5, 1.0, 0.75, "A",
-                 "coarse woody debris to cellulose litter", _S),
-        fraction("a_doc_ml", "a_{DOC,ML}", 0.0, 0.1, 0.05, "A", "metabolic litter to DOC", _S),
-        fraction("a_doc_cl", "a_{DOC,CL}", 0.05, 0.3, 0.17, "A", "cellulose litter to DOC", _S),
-        fraction("a_soc_ll", "a_{SOC,LL}", 0.6, 0.95, 0.78, "A",
-                 "lignin litter to mineral SOC", _S),
-        Parameter("w_scaling", "w", "1", 0.0, 5.0, 2.9, "xi", "scaling of the water scalar", _S),
-        Parameter("q10", "Q_{10}", "1", 1.2, 3.0, 2.1, "xi",
-                  "factor by which 10 K more speed up decomposition", _S, physical_lower=0.1),
-        Parameter("cryo", "D_c", "m2 yr-1", 3e-5, 16e-4, 0.0008, "V", "cryoturbation rate", _S),
-        Parameter("diffus", "D_b", "m2 yr-1", 3e-5, 5e-4, 0.00026, "V", "bioturbation rate", _S),
-        fraction("b", "b", 0.5, 0.9999, 0.72, "B", "depth profile of carbon input", _S,
-                 inside=True),
-    )  # fmt: skip
+    rows: ClassVar[tuple[Parameter, ...]] = parameter_rows(
+        _S,
+        r"""
+        eta_doc       | \eta_{DOC}       | 1       | 0.01 0.7     | 0.27    | CUE | [0, 1]     | carbon use efficiency of DOC assimilation
+        eta_ml        | \eta_{ML}        | 1       | 0.4 0.9      | 0.66    | CUE | [0, 1]     | carbon use efficiency of metabolic litter
+        eta_cl_ll     | \eta_{CL-LL}     | 1       | 0.0 0.4      | 0.16    | CUE | [0, 1]     | carbon use efficiency of cellulose and lignin litter
+        km_assim      | K_{m,assim}      | g m-3   | 300.0 3000.0 | 1.8e3   | K   |            | DOC at half of the maximum assimilation
+        tau_assim     | \tau_{assim}     | yr      | 0.001 0.03   | 0.015   | K   |            | inverse of the maximum rate of DOC assimilation
+        tau_decom     | \tau_{decom}     | yr      | 0.0 3e-4     | 1.62e-4 | K   |            | inverse of the maximum rate of SOC decomposition
+        km_decom      | K_{m,decom}      | g m-3   | 1e5 1e6      | 5.65e5  | K   |            | mineral SOC at half of the maximum decomposition
+        tau_enz_prod  | \tau_{ENZ,prod}  | yr      | 15.0 30.0    | 22.0    | K   |            | turnover of microbes by enzyme production
+        tau_ml        | \tau_{ML}        | yr      | 0.0 0.1      | 0.049   | K   |            | turnover of metabolic litter
+        tau_cwd       | \tau_{CWD}       | yr      | 1.0 6.0      | 3.5     | K   |            | turnover of coarse woody debris
+        tau_cl_ll     | \tau_{CL-LL}     | yr      | 0.1 0.3      | 0.2     | K   |            | turnover of cellulose and lignin litter
+        tau_enz_decay | \tau_{ENZ,decay} | yr      | 0.001 1.0    | 0.04    | K   |            | turnover of enzyme
+        tau_mic       | \tau_{MIC}       | yr      | 0.0 2.0      | 1.1     | K   |            | turnover of microbes by death
+        a_soc_mic     | a_{SOC,MIC}      | 1       | 0.0 1.0      | 0.47    | A   | [0, 1]     | dead microbes to mineral SOC
+        a_cl_cwd      | a_{CL,CWD}       | 1       | 0.5 1.0      | 0.75    | A   | [0, 1]     | coarse woody debris to cellulose litter
+        a_doc_ml      | a_{DOC,ML}       | 1       | 0.0 0.1      | 0.05    | A   | [0, 1]     | metabolic litter to DOC
+        a_doc_cl      | a_{DOC,CL}       | 1       | 0.05 0.3     | 0.17    | A   | [0, 1]     | cellulose litter to DOC
+        a_soc_ll      | a_{SOC,LL}       | 1       | 0.6 0.95     | 0.78    | A   | [0, 1]     | lignin litter to mineral SOC
+        w_scaling     | w                | 1       | 0.0 5.0      | 2.9     | xi  |            | scaling of the water scalar
+        q10           | Q_{10}           | 1       | 1.2 3.0      | 2.1     | xi  | [0.1, inf) | factor by which 10 K more speed up decomposition
+        cryo          | D_c              | m2 yr-1 | 3e-5 16e-4   | 0.0008  | V   |            | cryoturbation rate
+        diffus        | D_b              | m2 yr-1 | 3e-5 5e-4    | 0.00026 | V   |            | bioturbation rate
+        b             | b                | 1       | 0.5 0.9999   | 0.72    | B   | (0, 1)     | depth profile of carbon input
+        """,  # noqa: E501
+    )
 
     def saturating(
         self, substrate: Float[Array, " layer"], catalyst: Float[Array, " layer"]

@@ -24,25 +24,26 @@ from proda.column.ratio import ratio
 from proda.models.compas import COMPAS
 from proda.models.microbial import MicrobialModel
 from proda.models.model import Values
-from proda.parameters import Parameter
+from proda.parameters import Parameter, parameter_rows
 
 _OURS = "docs/theory.md"
 
-PRODUCTS = (
-    Parameter("taukm_assim", r"\tau K_{m,assim}", "g yr m-3", 0.3, 90.0, 27.0, "K",
-              "microbes x time that assimilate DOC", _OURS),
-    Parameter("taukm_decom", r"\tau K_{m,decom}", "g yr m-3", 0.3, 300.0, 91.53, "K",
-              "enzyme x time that decompose mineral SOC", _OURS),
-)  # fmt: skip
+PRODUCTS = parameter_rows(
+    _OURS,
+    r"""
+    taukm_assim | \tau K_{m,assim} | g yr m-3 | 0.3 90.0  | 27.0  | K |  | microbes x time that assimilate DOC
+    taukm_decom | \tau K_{m,decom} | g yr m-3 | 0.3 300.0 | 91.53 | K |  | enzyme x time that decompose mineral SOC
+    """,  # noqa: E501
+)
 """COMPAS's tau times K_m; the prior is the range of the product over COMPAS's prior, without 0."""
 
-DEATH = (
-    Parameter("beta", r"\beta", "1", 1.0, 2.0, 1.5, "K",
-              "exponent of death by density; 1 is COMPAS", "Georgiou et al. 2017",
-              physical_lower=1.0),
-    Parameter("mic_reference", "M_0", "g m-3", 100.0, 3000.0, 1000.0, "K",
-              "microbes at which death is what it is in COMPAS", _OURS),
-)  # fmt: skip
+DEATH = parameter_rows(
+    _OURS,
+    r"""
+    beta          | \beta | 1     | 1.0 2.0      | 1.5    | K | [1.0, inf) | exponent of death by density; 1 is COMPAS | Georgiou et al. 2017
+    mic_reference | M_0   | g m-3 | 100.0 3000.0 | 1000.0 | K |            | microbes at which death is what it is in COMPAS
+    """,  # noqa: E501
+)
 
 
 def _replaced(own: tuple[Parameter, ...], without: tuple[str, ...] = ()) -> tuple[Parameter, ...]:
@@ -65,9 +66,12 @@ class COMPASMultiplicative(MicrobialModel):
         """Return the parameters with the products as K_m, and tau = 1 yr."""
         one = jnp.asarray(1.0)
         return {
-            **parameters, "tau_assim": one, "km_assim": parameters["taukm_assim"],
-            "tau_decom": one, "km_decom": parameters["taukm_decom"],
-        }  # fmt: skip
+            **parameters,
+            "tau_assim": one,
+            "km_assim": parameters["taukm_assim"],
+            "tau_decom": one,
+            "km_decom": parameters["taukm_decom"],
+        }
 
     def saturating(
         self, substrate: Float[Array, " layer"], catalyst: Float[Array, " layer"]

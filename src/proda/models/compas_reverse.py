@@ -20,20 +20,19 @@ from jaxtyping import Array, Bool, Float
 from proda.column.ratio import ratio
 from proda.models.compas import COMPAS
 from proda.models.microbial import MicrobialModel
-from proda.parameters import Parameter
+from proda.parameters import Parameter, parameter_rows
 
 _OURS = "docs/reverse_kinetics.md"
 
-KINETICS = (
-    Parameter("km_assim", "K_{m,assim}", "g m-3", 100.0, 3000.0, 1000.0, "K",
-              "microbes at half of the maximum assimilation", _OURS),
-    Parameter("tau_assim", r"\tau_{assim}", "yr", 0.001, 0.1, 0.027, "K",
-              "turnover of DOC where microbes abound", _OURS),
-    Parameter("tau_decom", r"\tau_{decom}", "yr", 0.0, 50.0, 9.15, "K",
-              "turnover of mineral SOC where enzyme abounds", _OURS),
-    Parameter("km_decom", "K_{m,decom}", "g m-3", 1.0, 30.0, 10.0, "K",
-              "enzyme at half of the maximum decomposition", _OURS),
-)  # fmt: skip
+KINETICS = parameter_rows(
+    _OURS,
+    r"""
+    km_assim  | K_{m,assim}  | g m-3 | 100.0 3000.0 | 1000.0 | K |  | microbes at half of the maximum assimilation
+    tau_assim | \tau_{assim} | yr    | 0.001 0.1    | 0.027  | K |  | turnover of DOC where microbes abound
+    tau_decom | \tau_{decom} | yr    | 0.0 50.0     | 9.15   | K |  | turnover of mineral SOC where enzyme abounds
+    km_decom  | K_{m,decom}  | g m-3 | 1.0 30.0     | 10.0   | K |  | enzyme at half of the maximum decomposition
+    """,  # noqa: E501
+)
 """Defaults have COMPAS's tau K_m, so that both models agree where the catalyst is scarce."""
 
 

@@ -30,10 +30,14 @@ COMPONENTS: tuple[ComponentVariable, ...] = (
     ComponentVariable("XI", "1", "environmental modifier", "P-Eq 13"),
     ComponentVariable("B", "1", "share of carbon input below 5 cm", "P-Eq 14"),
     ComponentVariable("I", "g m-2 yr-1", "plant carbon input", "P-Eq 2"),
-    ComponentVariable("litter_to_soil", "1", "litter carbon that reaches the soil pools, "
-                      "over the carbon input", "P-Fig S3"),
+    ComponentVariable(
+        "litter_to_soil",
+        "1",
+        "litter carbon that reaches the soil pools, over the carbon input",
+        "P-Fig S3",
+    ),
     ComponentVariable("residence_time", "yr", "carbon stock over carbon input", "P-section 2.7"),
-)  # fmt: skip
+)
 """Every model has these; one with Michaelis constants has `michaelis_over_POOL` (P-Fig 5) too."""
 
 
@@ -82,8 +86,10 @@ def components(
         "residence_time": ratio(stock.sum(), carbon_input),
     }
     if model.microbial_pools:
-        microbes = sum((stock[model.pools.index(name)] for name in model.microbial_pools),
-                       jnp.zeros_like(carbon))  # fmt: skip
+        microbes = sum(
+            (stock[model.pools.index(name)] for name in model.microbial_pools),
+            jnp.zeros_like(carbon),
+        )
         soil = model.soil_carbon(stock)
         top = column.grid.thickness_within(0.0, MICROBES_TOP) / column.grid.thickness
         result["microbial_share"] = ratio(microbes.sum(), soil.sum())

@@ -24,7 +24,7 @@ from proda.models.plant_fed import (
     PlantFedModel,
     Soil,
 )
-from proda.parameters import Parameter, fraction
+from proda.parameters import Parameter, parameter_rows
 
 _S = "Sulman et al. 2014"
 GAS = 8.314e-3
@@ -46,48 +46,95 @@ class CORPSE(PlantFedModel):
     title: ClassVar[str] = "CORPSE: microbes and protection, 11 pools x 20 layers"
     source: ClassVar[str] = _S
     pools: ClassVar[tuple[str, ...]] = (
-        "CWD", "ML", "CL", "LL", "Ufast", "Uslow", "Unecro", "Pfast", "Pslow", "Pnecro", "MIC",
-    )  # fmt: skip
+        "CWD",
+        "ML",
+        "CL",
+        "LL",
+        "Ufast",
+        "Uslow",
+        "Unecro",
+        "Pfast",
+        "Pslow",
+        "Pnecro",
+        "MIC",
+    )
     soil_pools: ClassVar[tuple[str, ...]] = pools[4:]
     microbial_pools: ClassVar[tuple[str, ...]] = ("MIC",)
     transported: ClassVar[tuple[str, ...]] = ("ML", "CL", "LL")
     needs: ClassVar[tuple[str, ...]] = ("clay",)
     receives: ClassVar[Mapping[str, Mapping[str, float]]] = {
-        "ML": {"Ufast": 1.0}, "CL": {"Uslow": 1.0}, "LL": {"Uslow": 1.0}
-    }  # fmt: skip
+        "ML": {"Ufast": 1.0},
+        "CL": {"Uslow": 1.0},
+        "LL": {"Uslow": 1.0},
+    }
     rows: ClassVar[tuple[Parameter, ...]] = (
-        *(Parameter(f"v_{name}", f"v_{{{name}}}", "yr-1", v / 3, 3 * v, v, "K",
-                    f"greatest decomposition of {what} carbon at 20 C", _S)
-          for name, v, what in (("fast", 9.0, "fast"), ("slow", 0.25, "slow"),
-                                ("necro", 4.5, "necromass"))),
-        *(Parameter(f"ea_{name}", f"E_{{{name}}}", "kJ mol-1", 5.0, 70.0, ea, "xi",
-                    f"activation energy of {what} carbon", _S)
-          for name, ea, what in (("fast", 5.0, "fast"), ("slow", 30.0, "slow"),
-                                 ("necro", 5.0, "necromass"))),
-        *(fraction(f"e_{name}", f"e_{{{name}}}", lower, upper, e, "CUE",
-                   f"carbon use efficiency of {what} carbon", _S)
-          for name, lower, upper, e, what in (("fast", 0.3, 0.7, 0.6, "fast"),
-                                              ("slow", 0.01, 0.3, 0.05, "slow"),
-                                              ("necro", 0.3, 0.7, 0.6, "necromass"))),
-        *(Parameter(f"p_{name}", f"p_{{{name}}}", "yr-1", p / 3, 3 * p, p, "K",
-                    f"protection of {what} carbon at 20 % clay", _S)
-          for name, p, what in (("fast", 0.3, "fast"), ("slow", 0.001, "slow"),
-                                ("necro", 1.5, "necromass"))),
-        Parameter("tau_protected", r"\tau_{P}", "yr", 10.0, 300.0, 75.0, "K",
-                  "turnover of protected carbon", _S),
-        Parameter("kc", "k_C", "1", 0.003, 0.03, 0.01, "K",
-                  "microbes over unprotected carbon at half of the greatest rate", _S),
-        Parameter("tau_mic", r"\tau_{mic}", "yr", 0.05, 1.0, 0.25, "K", "turnover of microbes", _S),
-        Parameter("mic_min", "m_{min}", "1", 3e-4, 3e-3, 1e-3, "K",
-                  "least microbes over unprotected carbon", _S),
-        fraction("et", "e_t", 0.3, 0.9, 0.6, "A", "dead microbes that become necromass", _S),
+        *(
+            Parameter(
+                f"v_{name}",
+                f"v_{{{name}}}",
+                "yr-1",
+                v / 3,
+                3 * v,
+                v,
+                "K",
+                f"greatest decomposition of {what} carbon at 20 C",
+                _S,
+            )
+            for name, v, what in (
+                ("fast", 9.0, "fast"),
+                ("slow", 0.25, "slow"),
+                ("necro", 4.5, "necromass"),
+            )
+        ),
+        *parameter_rows(
+            _S,
+            r"""
+            ea_fast  | E_{fast}  | kJ mol-1 | 5.0 70.0 | 5.0  | xi  |        | activation energy of fast carbon
+            ea_slow  | E_{slow}  | kJ mol-1 | 5.0 70.0 | 30.0 | xi  |        | activation energy of slow carbon
+            ea_necro | E_{necro} | kJ mol-1 | 5.0 70.0 | 5.0  | xi  |        | activation energy of necromass carbon
+            e_fast   | e_{fast}  | 1        | 0.3 0.7  | 0.6  | CUE | [0, 1] | carbon use efficiency of fast carbon
+            e_slow   | e_{slow}  | 1        | 0.01 0.3 | 0.05 | CUE | [0, 1] | carbon use efficiency of slow carbon
+            e_necro  | e_{necro} | 1        | 0.3 0.7  | 0.6  | CUE | [0, 1] | carbon use efficiency of necromass carbon
+            """,  # noqa: E501
+        ),
+        *(
+            Parameter(
+                f"p_{name}",
+                f"p_{{{name}}}",
+                "yr-1",
+                p / 3,
+                3 * p,
+                p,
+                "K",
+                f"protection of {what} carbon at 20 % clay",
+                _S,
+            )
+            for name, p, what in (
+                ("fast", 0.3, "fast"),
+                ("slow", 0.001, "slow"),
+                ("necro", 1.5, "necromass"),
+            )
+        ),
+        *parameter_rows(
+            _S,
+            r"""
+            tau_protected | \tau_{P}   | yr | 10.0 300.0 | 75.0 | K |        | turnover of protected carbon
+            kc            | k_C        | 1  | 0.003 0.03 | 0.01 | K |        | microbes over unprotected carbon at half of the greatest rate
+            tau_mic       | \tau_{mic} | yr | 0.05 1.0   | 0.25 | K |        | turnover of microbes
+            mic_min       | m_{min}    | 1  | 3e-4 3e-3  | 1e-3 | K |        | least microbes over unprotected carbon
+            et            | e_t        | 1  | 0.3 0.9    | 0.6  | A | [0, 1] | dead microbes that become necromass
+            """,  # noqa: E501
+        ),
         *(row for row in CLIMATE_ROWS if row.name != "q10"),
-        Parameter("q10", "Q_{10}", "1", 1.2, 3.0, 1.5, "xi",
-                  "factor by which 10 K more speed up decomposition of litter", "P-Table S1",
-                  physical_lower=0.1),
+        *parameter_rows(
+            _S,
+            r"""
+            q10 | Q_{10} | 1 | 1.2 3.0 | 1.5 | xi | [0.1, inf) | factor by which 10 K more speed up decomposition of litter | P-Table S1
+            """,  # noqa: E501
+        ),
         *LITTER_ROWS,
         *COLUMN_ROWS,
-    )  # fmt: skip
+    )
 
     def _rates(self, p: Values, column: Column) -> Float[Array, "chemistry layer"]:
         """Return v with its modifiers, annual means, yr-1."""

@@ -34,8 +34,11 @@ def flows(model: SoilModel) -> tuple[Flow, ...]:
     middle = {row.name: jnp.asarray(0.5 * (row.lower + row.upper)) for row in model.rows}
     pools = jnp.full((len(model.pools), len(column.grid)), 100.0)
     t: Transfers = model.transfers(pools, middle, column)
-    fed = [Flow("plants", name) for name, rate in zip(model.pools, t.input, strict=True)
-           if (rate > 0).any()]  # fmt: skip
+    fed = [
+        Flow("plants", name)
+        for name, rate in zip(model.pools, t.input, strict=True)
+        if (rate > 0).any()
+    ]
     between = [Flow(donor, receiver) for receiver, donor in t.fraction]
     passed = {name: jnp.zeros(()) for name in model.pools}
     for (_, donor), share in t.fraction.items():

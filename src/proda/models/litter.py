@@ -32,7 +32,7 @@ class Litter(eqx.Module):
 
     def pools(
         self, cwd: Scalar, metabolic: Scalar, cellulose_lignin: Scalar, column: Column
-    ) -> tuple[Float[Array, " layer"], ...]:  # fmt: skip
+    ) -> tuple[Float[Array, " layer"], ...]:
         """Return the four pools in the order of `LITTER`, g m-3, by their turnover times, yr."""
         thickness = column.grid.thickness
         return (

@@ -105,9 +105,14 @@ class MicrobialModel(SoilModel):
         p = self.constants(parameters)
         env = self._environment(p, column)
         litter = litter_steady_state(
-            p["tau_ml"], p["tau_cl_ll"], p["a_cl_cwd"], self.input_shares(p, column), env,
-            self.mixing(p, column), column,
-        )  # fmt: skip
+            p["tau_ml"],
+            p["tau_cl_ll"],
+            p["a_cl_cwd"],
+            self.input_shares(p, column),
+            env,
+            self.mixing(p, column),
+            column,
+        )
         # What arrives from litter, g m-2 yr-1 in each layer.
         ml, cl, ll = (env.litter * q for q in (litter.metabolic, litter.cellulose, litter.lignin))
         grown_ml = (1.0 - p["a_doc_ml"]) * p["eta_ml"] * ml

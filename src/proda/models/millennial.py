@@ -25,7 +25,7 @@ from proda.models.plant_fed import (
     PlantFedModel,
     Soil,
 )
-from proda.parameters import Parameter, fraction
+from proda.parameters import Parameter, parameter_rows
 
 _S = "Abramoff et al. 2022"
 
@@ -57,45 +57,49 @@ class Millennial(PlantFedModel):
     title: ClassVar[str] = "Millennial V2: measurable pools, 9 pools x 20 layers"
     source: ClassVar[str] = _S
     pools: ClassVar[tuple[str, ...]] = (
-        "CWD", "ML", "CL", "LL", "POM", "LMWC", "AGG", "MIC", "MAOM",
-    )  # fmt: skip
+        "CWD",
+        "ML",
+        "CL",
+        "LL",
+        "POM",
+        "LMWC",
+        "AGG",
+        "MIC",
+        "MAOM",
+    )
     soil_pools: ClassVar[tuple[str, ...]] = ("POM", "LMWC", "AGG", "MIC", "MAOM")
     microbial_pools: ClassVar[tuple[str, ...]] = ("MIC",)
     transported: ClassVar[tuple[str, ...]] = ("ML", "CL", "LL")
     needs: ClassVar[tuple[str, ...]] = ("clay", "silt", "ph", "bulk_density")
     receives: ClassVar[Mapping[str, Mapping[str, float]]] = {}
     rows: ClassVar[tuple[Parameter, ...]] = (
-        fraction("p_i", "p_i", 0.0, 1.0, 0.66, "A", "input that is particulate", _S),
-        fraction("p_a", "p_a", 0.0, 1.0, 0.33, "A", "broken aggregate that is particulate", _S),
-        fraction("p_b", "p_b", 0.0, 1.0, 0.5, "A", "dead microbes that minerals adsorb", _S),
-        Parameter("k_pl", "K_{pl}", "g m-3", 1700.0, 45000.0, 6443.0, "K",
-                  "microbes at half of the greatest breakdown of particles, in 1 m of soil", _S),
-        Parameter("v_pl", "V_{pl}", "d-1", 1.6, 14.0, 4.67, "K",
-                  "greatest breakdown of particles at 15 C", _S),
-        Parameter("e_pl", "E_{pl}", "J mol-1", 50e3, 70e3, 63909.0, "xi",
-                  "activation energy of the breakdown of particles", _S),
-        Parameter("k_pa", "k_{pa}", "d-1", 0.0, 0.85, 0.018, "K", "particles into aggregates", _S),
-        Parameter("k_b", "k_b", "d-1", 0.001, 0.1, 0.02, "K", "breakdown of aggregates", _S),
-        Parameter("k_ma", "k_{ma}", "d-1", 0.001, 0.1, 0.0048, "K", "minerals into aggregates", _S),
-        Parameter("p1", "p_1", "1", 0.05, 0.5, 0.12, "K", "fall of sorption with pH", _S),
-        Parameter("p2", "p_2", "1", 0.108, 0.324, 0.216, "K", "sorption at pH 0", _S),
-        Parameter("k_lb", "K_{lb}", "g m-3", 33.0, 3000.0, 774.6, "K",
-                  "dissolved carbon at half of the greatest uptake, in 1 m of soil", _S),
-        Parameter("v_lb", "V_{lb}", "d-1", 25.0, 225.0, 74.4, "K",
-                  "greatest uptake of dissolved carbon at 15 C", _S),
-        Parameter("e_lb", "E_{lb}", "J mol-1", 50e3, 75e3, 57865.0, "xi",
-                  "activation energy of the uptake of dissolved carbon", _S),
-        Parameter("k_bd", "k_{bd}", "m3 g-1 d-1", 0.0006, 0.0162, 0.0045, "K",
-                  "death of microbes by density, in 1 m of soil", _S),
-        fraction("cue_ref", "CUE_{ref}", 0.15, 0.9, 0.19, "CUE",
-                 "carbon use efficiency at 15 C", _S),
-        Parameter("cue_t", "CUE_T", "degC-1", 0.006, 0.018, 0.012, "CUE",
-                  "fall of the efficiency with temperature", _S),
-        fraction("k_a", "k_a", 0.1, 0.3, 0.2, "xi", "least effect of oxygen in wet soil", _S),
+        *parameter_rows(
+            _S,
+            r"""
+            p_i     | p_i       | 1          | 0.0 1.0        | 0.66    | A   | [0, 1] | input that is particulate
+            p_a     | p_a       | 1          | 0.0 1.0        | 0.33    | A   | [0, 1] | broken aggregate that is particulate
+            p_b     | p_b       | 1          | 0.0 1.0        | 0.5     | A   | [0, 1] | dead microbes that minerals adsorb
+            k_pl    | K_{pl}    | g m-3      | 1700.0 45000.0 | 6443.0  | K   |        | microbes at half of the greatest breakdown of particles, in 1 m of soil
+            v_pl    | V_{pl}    | d-1        | 1.6 14.0       | 4.67    | K   |        | greatest breakdown of particles at 15 C
+            e_pl    | E_{pl}    | J mol-1    | 50e3 70e3      | 63909.0 | xi  |        | activation energy of the breakdown of particles
+            k_pa    | k_{pa}    | d-1        | 0.0 0.85       | 0.018   | K   |        | particles into aggregates
+            k_b     | k_b       | d-1        | 0.001 0.1      | 0.02    | K   |        | breakdown of aggregates
+            k_ma    | k_{ma}    | d-1        | 0.001 0.1      | 0.0048  | K   |        | minerals into aggregates
+            p1      | p_1       | 1          | 0.05 0.5       | 0.12    | K   |        | fall of sorption with pH
+            p2      | p_2       | 1          | 0.108 0.324    | 0.216   | K   |        | sorption at pH 0
+            k_lb    | K_{lb}    | g m-3      | 33.0 3000.0    | 774.6   | K   |        | dissolved carbon at half of the greatest uptake, in 1 m of soil
+            v_lb    | V_{lb}    | d-1        | 25.0 225.0     | 74.4    | K   |        | greatest uptake of dissolved carbon at 15 C
+            e_lb    | E_{lb}    | J mol-1    | 50e3 75e3      | 57865.0 | xi  |        | activation energy of the uptake of dissolved carbon
+            k_bd    | k_{bd}    | m3 g-1 d-1 | 0.0006 0.0162  | 0.0045  | K   |        | death of microbes by density, in 1 m of soil
+            cue_ref | CUE_{ref} | 1          | 0.15 0.9       | 0.19    | CUE | [0, 1] | carbon use efficiency at 15 C
+            cue_t   | CUE_T     | degC-1     | 0.006 0.018    | 0.012   | CUE |        | fall of the efficiency with temperature
+            k_a     | k_a       | 1          | 0.1 0.3        | 0.2     | xi  | [0, 1] | least effect of oxygen in wet soil
+            """,  # noqa: E501
+        ),
         *CLIMATE_ROWS,
         *LITTER_ROWS,
         *COLUMN_ROWS,
-    )  # fmt: skip
+    )
 
     def receiving(
         self, parameters: Values, column: Column
@@ -181,14 +185,24 @@ class Millennial(PlantFedModel):
         eaten, uptake = rates.speed_pom * busy, rates.speed_low * half
         adsorbed = s * rates.sorption
         released = ratio(DAYS * DESORPTION + adsorbed * low, rates.capacity)
-        total = jnp.stack([
-            to_agg + eaten, adsorbed + uptake, broken, DAYS * p["k_bd"] * mic, released + from_min,
-        ])  # fmt: skip
-        at_15_c = DAYS * jnp.stack([
-            p["k_pa"] + p["v_pl"] * busy, rates.sorption / DAYS + p["v_lb"] * half,
-            p["k_b"] * jnp.ones_like(s), p["k_bd"] * mic,
-            (released + DAYS * p["k_ma"]) / DAYS,
-        ])  # fmt: skip
+        total = jnp.stack(
+            [
+                to_agg + eaten,
+                adsorbed + uptake,
+                broken,
+                DAYS * p["k_bd"] * mic,
+                released + from_min,
+            ]
+        )
+        at_15_c = DAYS * jnp.stack(
+            [
+                p["k_pa"] + p["v_pl"] * busy,
+                rates.sorption / DAYS + p["v_lb"] * half,
+                p["k_b"] * jnp.ones_like(s),
+                p["k_bd"] * mic,
+                (released + DAYS * p["k_ma"]) / DAYS,
+            ]
+        )
         return Kinetics(
             decay=at_15_c,
             modifier=ratio(total, at_15_c),

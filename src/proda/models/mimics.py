@@ -20,7 +20,7 @@ from proda.column.ratio import ratio
 from proda.column.transport import Transport
 from proda.models.model import Reason, SoilModel, SteadyState, Transfers, Values
 from proda.models.plant_fed import COLUMN_ROWS, LITTER_ROWS, WATER_ROW
-from proda.parameters import Parameter, fraction
+from proda.parameters import Parameter, parameter_rows
 
 _S = "Wieder et al. 2014, 2015"
 
@@ -61,54 +61,48 @@ class MIMICS(SoilModel):
     title: ClassVar[str] = "MIMICS: two microbial groups, 8 pools x 20 layers"
     source: ClassVar[str] = _S
     pools: ClassVar[tuple[str, ...]] = (
-        "CWD", "LITm", "LITs", "MICr", "MICK", "SOMp", "SOMc", "SOMa",
-    )  # fmt: skip
+        "CWD",
+        "LITm",
+        "LITs",
+        "MICr",
+        "MICK",
+        "SOMp",
+        "SOMc",
+        "SOMa",
+    )
     soil_pools: ClassVar[tuple[str, ...]] = ("MICr", "MICK", "SOMp", "SOMc", "SOMa")
     microbial_pools: ClassVar[tuple[str, ...]] = ("MICr", "MICK")
     transported: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ("clay",)
     variants: ClassVar[tuple[str, ...]] = ("default",)
     rows: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("v_slope", "V_{slope}", "degC-1", 0.0315, 0.126, 0.063, "xi",
-                  "growth of the greatest uptake with temperature", _S),
-        Parameter("v_int", "V_{int}", "1", 3.83, 7.11, 5.47, "K",
-                  "logarithm of the greatest uptake at 0 C", _S),
-        Parameter("k_slope", "K_{slope}", "degC-1", 0.01, 0.04, 0.02, "xi",
-                  "growth of the half-saturation constant with temperature", _S),
-        Parameter("k_int", "K_{int}", "1", 2.233, 4.147, 3.19, "K",
-                  "logarithm of the half-saturation constant at 0 C", _S),
-        fraction("cue_rm", "CUE_{r,m}", 0.25, 0.75, 0.5, "CUE",
-                 "efficiency of r-microbes on metabolic litter and available carbon", _S),
-        fraction("cue_rs", "CUE_{r,s}", 0.125, 0.375, 0.25, "CUE",
-                 "efficiency of r-microbes on structural litter", _S),
-        fraction("cue_km", "CUE_{K,m}", 0.35, 0.95, 0.7, "CUE",
-                 "efficiency of K-microbes on metabolic litter and available carbon", _S),
-        fraction("cue_ks", "CUE_{K,s}", 0.175, 0.525, 0.35, "CUE",
-                 "efficiency of K-microbes on structural litter", _S),
-        Parameter("death_r", r"\tau_r", "h-1", 1.56e-4, 1.56e-3, 5.2e-4, "K",
-                  "death of r-microbes, before the effects of litter quality and NPP", _S),
-        Parameter("death_k", r"\tau_K", "h-1", 7.2e-5, 7.2e-4, 2.4e-4, "K",
-                  "death of K-microbes, likewise", _S),
-        Parameter("beta", r"\beta", "1", 1.0, 2.0, 1.0, "K",
-                  "exponent of death by density", "Zhang et al. 2020", physical_lower=1.0),
-        fraction("phys_r", "f_{PHYS,r}", 0.015, 0.3, 0.15, "A",
-                 "dead r-microbes to physical protection, without clay", _S),
-        fraction("phys_k", "f_{PHYS,K}", 0.01, 0.2, 0.1, "A",
-                 "dead K-microbes to physical protection, without clay", _S),
-        fraction("chem_r", "f_{CHEM,r}", 0.03, 0.3, 0.1, "A",
-                 "dead r-microbes to chemical protection, without metabolic litter", _S),
-        fraction("chem_k", "f_{CHEM,K}", 0.09, 0.9, 0.3, "A",
-                 "dead K-microbes to chemical protection, without metabolic litter", _S),
-        Parameter("desorption", "D", "h-1", 1e-6, 4e-5, 2e-5, "K",
-                  "release of physically protected carbon, without clay", _S),
-        fraction("fi_m", "FI_m", 0.01, 0.15, 0.05, "A",
-                 "metabolic litter that is protected physically at once", _S),
-        fraction("fi_s", "FI_s", 0.01, 0.15, 0.05, "A",
-                 "structural litter that is protected chemically at once", _S),
+        *parameter_rows(
+            _S,
+            r"""
+            v_slope    | V_{slope}  | degC-1 | 0.0315 0.126    | 0.063  | xi  |            | growth of the greatest uptake with temperature
+            v_int      | V_{int}    | 1      | 3.83 7.11       | 5.47   | K   |            | logarithm of the greatest uptake at 0 C
+            k_slope    | K_{slope}  | degC-1 | 0.01 0.04       | 0.02   | xi  |            | growth of the half-saturation constant with temperature
+            k_int      | K_{int}    | 1      | 2.233 4.147     | 3.19   | K   |            | logarithm of the half-saturation constant at 0 C
+            cue_rm     | CUE_{r,m}  | 1      | 0.25 0.75       | 0.5    | CUE | [0, 1]     | efficiency of r-microbes on metabolic litter and available carbon
+            cue_rs     | CUE_{r,s}  | 1      | 0.125 0.375     | 0.25   | CUE | [0, 1]     | efficiency of r-microbes on structural litter
+            cue_km     | CUE_{K,m}  | 1      | 0.35 0.95       | 0.7    | CUE | [0, 1]     | efficiency of K-microbes on metabolic litter and available carbon
+            cue_ks     | CUE_{K,s}  | 1      | 0.175 0.525     | 0.35   | CUE | [0, 1]     | efficiency of K-microbes on structural litter
+            death_r    | \tau_r     | h-1    | 1.56e-4 1.56e-3 | 5.2e-4 | K   |            | death of r-microbes, before the effects of litter quality and NPP
+            death_k    | \tau_K     | h-1    | 7.2e-5 7.2e-4   | 2.4e-4 | K   |            | death of K-microbes, likewise
+            beta       | \beta      | 1      | 1.0 2.0         | 1.0    | K   | [1.0, inf) | exponent of death by density | Zhang et al. 2020
+            phys_r     | f_{PHYS,r} | 1      | 0.015 0.3       | 0.15   | A   | [0, 1]     | dead r-microbes to physical protection, without clay
+            phys_k     | f_{PHYS,K} | 1      | 0.01 0.2        | 0.1    | A   | [0, 1]     | dead K-microbes to physical protection, without clay
+            chem_r     | f_{CHEM,r} | 1      | 0.03 0.3        | 0.1    | A   | [0, 1]     | dead r-microbes to chemical protection, without metabolic litter
+            chem_k     | f_{CHEM,K} | 1      | 0.09 0.9        | 0.3    | A   | [0, 1]     | dead K-microbes to chemical protection, without metabolic litter
+            desorption | D          | h-1    | 1e-6 4e-5       | 2e-5   | K   |            | release of physically protected carbon, without clay
+            fi_m       | FI_m       | 1      | 0.01 0.15       | 0.05   | A   | [0, 1]     | metabolic litter that is protected physically at once
+            fi_s       | FI_s       | 1      | 0.01 0.15       | 0.05   | A   | [0, 1]     | structural litter that is protected chemically at once
+            """,  # noqa: E501
+        ),
         WATER_ROW,
         *(row for row in LITTER_ROWS if row.name == "tau_cwd"),
         *(row for row in COLUMN_ROWS if row.name == "b"),
-    )  # fmt: skip
+    )
 
     def mixing(self, parameters: Values, column: Column) -> Transport:
         """Return no mixing."""
@@ -169,13 +163,23 @@ class MIMICS(SoilModel):
         gone = taken["r"] + taken["k"]
         dying = {i: ratio(_death(p, rates, i, m), m) for i, m in (("r", r), ("k", k))}
         ones = jnp.ones_like(r)
-        total = jnp.stack([
-            xi / p["tau_cwd"], gone[0], gone[1], dying["r"], dying["k"],
-            rates.desorption, _oxidation(rates, r, k), gone[2],
-        ])  # fmt: skip
+        total = jnp.stack(
+            [
+                xi / p["tau_cwd"],
+                gone[0],
+                gone[1],
+                dying["r"],
+                dying["k"],
+                rates.desorption,
+                _oxidation(rates, r, k),
+                gone[2],
+            ]
+        )
         modifier = jnp.stack([xi, xi, xi, wet, wet, ones, xi, xi])
-        part: dict[tuple[str, str], Any] = {("LITs", "CWD"): 1.0 - p["fi_s"],
-                                            ("SOMc", "CWD"): p["fi_s"]}  # fmt: skip
+        part: dict[tuple[str, str], Any] = {
+            ("LITs", "CWD"): 1.0 - p["fi_s"],
+            ("SOMc", "CWD"): p["fi_s"],
+        }
         for i, microbe in (("r", "MICr"), ("k", "MICK")):
             for j, donor in enumerate(("LITm", "LITs", "SOMa")):
                 part[microbe, donor] = _efficiency(p, i)[j] * ratio(taken[i][j], gone[j])
@@ -200,11 +204,18 @@ class MIMICS(SoilModel):
         entering = self.input_shares(p, column) / column.grid.thickness
         zero = jnp.zeros_like(entering)
         fine = cellulose + lignin
-        return jnp.stack([
-            cwd * entering, (1.0 - p["fi_m"]) * metabolic * entering,
-            (1.0 - p["fi_s"]) * fine * entering, zero, zero,
-            p["fi_m"] * metabolic * entering, p["fi_s"] * fine * entering, zero,
-        ])  # fmt: skip
+        return jnp.stack(
+            [
+                cwd * entering,
+                (1.0 - p["fi_m"]) * metabolic * entering,
+                (1.0 - p["fi_s"]) * fine * entering,
+                zero,
+                zero,
+                p["fi_m"] * metabolic * entering,
+                p["fi_s"] * fine * entering,
+                zero,
+            ]
+        )
 
     def _wet(self, p: Values, column: Column) -> Float[Array, "month layer"]:
         return water_modifier(p["w_scaling"], column.w_scalar) * column.o_scalar

@@ -107,9 +107,11 @@ def load_class(reference: str, checksum: str = "", made: str = "this result") ->
         raise ModelError(
             f"{reference!r} names no model; expected path/to/file.py:Class or module:Class."
         )
-    kind = _from_file(Path(place), name, checksum, made) if is_file(reference) else _from_module(
-        place, name, checksum, made
-    )  # fmt: skip
+    kind = (
+        _from_file(Path(place), name, checksum, made)
+        if is_file(reference)
+        else _from_module(place, name, checksum, made)
+    )
     with contextlib.suppress(TypeError):  # a class that is no model has been refused before
         copyreg.pickle(kind, _reduce)
     return kind
@@ -151,8 +153,9 @@ def _from_file(path: Path, name: str, checksum: str, made: str) -> type[SoilMode
     try:
         content = target.read_bytes()
     except FileNotFoundError as error:
-        raise ModelError(f"{target}: there is no such file{_here()}; it should hold the model "
-                         f"{name}.") from error  # fmt: skip
+        raise ModelError(
+            f"{target}: there is no such file{_here()}; it should hold the model {name}."
+        ) from error
     except OSError as error:
         raise ModelError(f"{target}: cannot be read{_here()} ({error}).") from error
     found = hashlib.sha256(content).hexdigest()
@@ -235,9 +238,13 @@ def _fault(place: str, error: BaseException) -> str:
 def _class(module: ModuleType, name: str, place: str) -> type[SoilModel]:
     kind = getattr(module, name, None)
     if kind is None:
-        there = [key for key, value in vars(module).items()
-                 if inspect.isclass(value) and issubclass(value, SoilModel)
-                 and value.__module__ == module.__name__]  # fmt: skip
+        there = [
+            key
+            for key, value in vars(module).items()
+            if inspect.isclass(value)
+            and issubclass(value, SoilModel)
+            and value.__module__ == module.__name__
+        ]
         hint = f"its models are {', '.join(there)}" if there else "it defines no model"
         raise ModelError(f"{place}: there is no class {name}; {hint}.")
     if not (inspect.isclass(kind) and issubclass(kind, SoilModel)):

@@ -21,35 +21,40 @@ from proda.column.environment import Environment, climate_modifier, environment
 from proda.forcing import LITTER
 from proda.models.litter import litter_steady_state
 from proda.models.model import SoilModel, SteadyState, Transfers, Values
-from proda.parameters import Parameter, fraction
+from proda.parameters import Parameter, parameter_rows
 
 _S = "P-Table S1"
 
 CWD_TO_CELLULOSE = 0.76
 """Share of decomposed woody debris that becomes cellulose litter (CLM5's parameter file)."""
 
-LITTER_ROWS = (
-    Parameter("tau_ml", r"\tau_{ML}", "yr", 0.0, 0.11, 0.0541, "K",
-              "turnover of metabolic litter", _S),
-    Parameter("tau_cl_ll", r"\tau_{CL-LL}", "yr", 0.1, 0.3, 0.2041, "K",
-              "turnover of cellulose and lignin litter", _S),
-    Parameter("tau_cwd", r"\tau_{CWD}", "yr", 1.0, 6.0, 3.33, "K",
-              "turnover of coarse woody debris", _S),
-)  # fmt: skip
+LITTER_ROWS = parameter_rows(
+    _S,
+    r"""
+    tau_ml    | \tau_{ML}    | yr | 0.0 0.11 | 0.0541 | K |  | turnover of metabolic litter
+    tau_cl_ll | \tau_{CL-LL} | yr | 0.1 0.3  | 0.2041 | K |  | turnover of cellulose and lignin litter
+    tau_cwd   | \tau_{CWD}   | yr | 1.0 6.0  | 3.33   | K |  | turnover of coarse woody debris
+    """,  # noqa: E501
+)
 WATER_ROW = Parameter("w_scaling", "w", "1", 0.0, 5.0, 1.0, "xi", "scaling of the water scalar", _S)
 CLIMATE_ROWS = (
     WATER_ROW,
-    Parameter("q10", "Q_{10}", "1", 1.2, 3.0, 1.5, "xi",
-              "factor by which 10 K more speed up decomposition", _S, physical_lower=0.1),
-    Parameter("efolding", "z_e", "m", 0.0, 1.0, 0.5, "xi",
-              "depth over which decomposition falls to 1/e", _S),
-)  # fmt: skip
-COLUMN_ROWS = (
-    Parameter("cryo", "D_c", "m2 yr-1", 3e-5, 16e-4, 0.0005, "V", "cryoturbation rate", _S),
-    Parameter("diffus", "D_b", "m2 yr-1", 3e-5, 5e-4, 0.0001, "V", "bioturbation rate", _S),
-    fraction("b", "b", 0.5, 0.9999, 0.966, "B", "depth profile of carbon input",
-             "Jackson et al. 1996", inside=True),
-)  # fmt: skip
+    *parameter_rows(
+        _S,
+        r"""
+        q10      | Q_{10} | 1 | 1.2 3.0 | 1.5 | xi | [0.1, inf) | factor by which 10 K more speed up decomposition
+        efolding | z_e    | m | 0.0 1.0 | 0.5 | xi |            | depth over which decomposition falls to 1/e
+        """,  # noqa: E501
+    ),
+)
+COLUMN_ROWS = parameter_rows(
+    _S,
+    r"""
+    cryo   | D_c | m2 yr-1 | 3e-5 16e-4 | 0.0005 | V |        | cryoturbation rate
+    diffus | D_b | m2 yr-1 | 3e-5 5e-4  | 0.0001 | V |        | bioturbation rate
+    b      | b   | 1       | 0.5 0.9999 | 0.966  | B | (0, 1) | depth profile of carbon input | Jackson et al. 1996
+    """,  # noqa: E501
+)
 
 
 class Climate(NamedTuple):
@@ -143,9 +148,11 @@ class PlantFedModel(SoilModel):
                 fed[name] = fed[name] + share * given[donor]
         soil = self.soil(p, column, climate, fed)
         return self.finish(
-            jnp.concatenate([jnp.stack(pools), soil.pools]), soil.respired * thickness,
-            soil.feasible & ~litter.stuck, column,
-        )  # fmt: skip
+            jnp.concatenate([jnp.stack(pools), soil.pools]),
+            soil.respired * thickness,
+            soil.feasible & ~litter.stuck,
+            column,
+        )
 
     def transfers(
         self, pools: Float[Array, "pool layer"], parameters: Values, column: Column

@@ -25,10 +25,18 @@ from proda.models.rothc import RothC
 MODELS: dict[str, type[SoilModel]] = {
     model.name: model
     for model in (
-        CLM5, COMPAS, COMPASReverse, COMPASMultiplicative, COMPASECA, COMPASDensity, RothC, MIMICS,
-        CORPSE, Millennial,
+        CLM5,
+        COMPAS,
+        COMPASReverse,
+        COMPASMultiplicative,
+        COMPASECA,
+        COMPASDensity,
+        RothC,
+        MIMICS,
+        CORPSE,
+        Millennial,
     )
-}  # fmt: skip
+}
 
 
 GROUP = "proda.models"

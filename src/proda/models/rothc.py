@@ -25,7 +25,7 @@ from proda.models.plant_fed import (
     PlantFedModel,
     Soil,
 )
-from proda.parameters import Parameter
+from proda.parameters import Parameter, parameter_rows
 
 _S = "Coleman and Jenkinson 2014"
 TO_BIO, TO_HUM = 0.46, 0.54
@@ -57,21 +57,25 @@ class RothC(PlantFedModel):
     transported: ClassVar[tuple[str, ...]] = ("ML", "CL", "LL", "DPM", "RPM", "BIO", "HUM")
     needs: ClassVar[tuple[str, ...]] = ("clay",)
     receives: ClassVar[Mapping[str, Mapping[str, float]]] = {
-        "ML": {"DPM": 1.0}, "CL": {"RPM": 1.0}, "LL": {"RPM": 1.0}
-    }  # fmt: skip
+        "ML": {"DPM": 1.0},
+        "CL": {"RPM": 1.0},
+        "LL": {"RPM": 1.0},
+    }
     rows: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("k_dpm", "k_{DPM}", "yr-1", 5.0, 20.0, 10.0, "K",
-                  "decay of decomposable plant material", _S),
-        Parameter("k_rpm", "k_{RPM}", "yr-1", 0.15, 0.6, 0.3, "K",
-                  "decay of resistant plant material", _S),
-        Parameter("k_bio", "k_{BIO}", "yr-1", 0.33, 1.32, 0.66, "K", "decay of biomass", _S),
-        Parameter("k_hum", "k_{HUM}", "yr-1", 0.01, 0.04, 0.02, "K", "decay of humus", _S),
-        Parameter("decline", "r", "m-1", 0.0, 10.0, 2.0, "xi",
-                  "decline of decomposition with depth, exp(-r z)", "Burke et al. 2017"),
+        *parameter_rows(
+            _S,
+            r"""
+            k_dpm   | k_{DPM} | yr-1 | 5.0 20.0  | 10.0 | K  |  | decay of decomposable plant material
+            k_rpm   | k_{RPM} | yr-1 | 0.15 0.6  | 0.3  | K  |  | decay of resistant plant material
+            k_bio   | k_{BIO} | yr-1 | 0.33 1.32 | 0.66 | K  |  | decay of biomass
+            k_hum   | k_{HUM} | yr-1 | 0.01 0.04 | 0.02 | K  |  | decay of humus
+            decline | r       | m-1  | 0.0 10.0  | 2.0  | xi |  | decline of decomposition with depth, exp(-r z) | Burke et al. 2017
+            """,  # noqa: E501
+        ),
         WATER_ROW,
         *LITTER_ROWS,
         *COLUMN_ROWS,
-    )  # fmt: skip
+    )
 
     def climate(self, parameters: Values, column: Column) -> Climate:
         """Return the modifiers with RothC's response to temperature, in all pools."""

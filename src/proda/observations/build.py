@@ -29,8 +29,10 @@ from proda.observations.summary import Summary, checksum
 _BYTES_PER_PARTITION = 64 << 20
 _MAX_PARTITIONS = 64
 _COLUMNS: dict[str, tuple[Column, ...]] = {
-    "profiles": PROFILE_COLUMNS, "layers": LAYER_COLUMNS, "rejected": REJECTED_COLUMNS,
-}  # fmt: skip
+    "profiles": PROFILE_COLUMNS,
+    "layers": LAYER_COLUMNS,
+    "rejected": REJECTED_COLUMNS,
+}
 
 
 def build(

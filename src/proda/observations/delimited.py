@@ -35,8 +35,15 @@ from proda.observations.text import (
 from proda.observations.text_faults import decode, diagnose
 
 _NAMES = {"\t": "a tab", ",": "a comma", ";": "a semicolon", "|": "a bar", " ": "a blank"}
-_READ_ERRORS = (pa.ArrowException, UnicodeError, EOFError, OSError, zlib.error, FileError,
-                OverflowError)  # fmt: skip
+_READ_ERRORS = (
+    pa.ArrowException,
+    UnicodeError,
+    EOFError,
+    OSError,
+    zlib.error,
+    FileError,
+    OverflowError,
+)
 _CODES = (-999.0, -999.9, -9999.0, -9999.9, -99999.0, -999999.0, -1e20, -1e30)
 """Numbers that mean "no value" in a column of any quantity that is read here."""
 _HEADER_LINES = 100
@@ -72,8 +79,9 @@ def _header(path: Path, dialect: Dialect, is_description: Callable[[Row], bool] 
         raise FileError(f"{path}: unknown encoding {dialect.encoding!r}.") from error
     try:
         with open_bytes(path, None) as raw:
-            return _first_lines(path, dialect, _texts(path, lines(raw, 1 << 20), dialect),
-                                is_description)  # fmt: skip
+            return _first_lines(
+                path, dialect, _texts(path, lines(raw, 1 << 20), dialect), is_description
+            )
     except (OSError, EOFError, zlib.error) as error:
         raise FileError(f"{path}: cannot be read ({error}).") from error
     except FileError as error:
@@ -201,7 +209,8 @@ def _batches(
     reader = pacsv.open_csv(
         pa.PythonFile(checked, mode="r"),
         read_options=pacsv.ReadOptions(
-            block_size=dialect.block_size, encoding=dialect.encoding,
+            block_size=dialect.block_size,
+            encoding=dialect.encoding,
             # Names that are not wanted may repeat, be empty, or be those of wanted ones elsewhere.
             column_names=[n if n in wanted else f"\0{i}" for i, n in enumerate(names)],
         ),
@@ -216,7 +225,7 @@ def _batches(
             true_values=[w for t in TRUE for w in (t, t.upper(), t.capitalize())],
             false_values=[w for t in FALSE for w in (t, t.upper(), t.capitalize())],
         ),
-    )  # fmt: skip
+    )
     codes: dict[tuple[str, float], int] = {}
     n_rows = 0
     for batch in reader:
@@ -273,8 +282,9 @@ def _check_header(
                 f"The line holds no {_name(dialect.delimiter)} but {counts[best]} times "
                 f"{_name(best)}: the delimiter seems to be {_name(best)}."
             )
-    near = [f"{own!r} for {name!r}" for name in missing for own in header
-            if _plain(own) == _plain(name)]  # fmt: skip
+    near = [
+        f"{own!r} for {name!r}" for name in missing for own in header if _plain(own) == _plain(name)
+    ]
     if near:
         hint += f" It has {', '.join(near)}: names must be the same, including case."
     raise FileError(f"{path}, line 1: the column {', '.join(missing)} is missing. {hint}")

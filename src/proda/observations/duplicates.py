@@ -15,8 +15,17 @@ PLACE_DECIMALS = 2
 VALUE_TOLERANCE = 0.06
 """First layers agree when their carbon is this close, g kg-1: sources round to 0.1."""
 
-KEYS = ("profile_id", "group", "rank", "lat", "lon", "first_upper", "first_lower", "first_value",
-        "signature")  # fmt: skip
+KEYS = (
+    "profile_id",
+    "group",
+    "rank",
+    "lat",
+    "lon",
+    "first_upper",
+    "first_lower",
+    "first_value",
+    "signature",
+)
 
 
 def keys(layers: pd.DataFrame, starts: np.ndarray) -> pd.DataFrame:
@@ -36,23 +45,27 @@ def keys(layers: pd.DataFrame, starts: np.ndarray) -> pd.DataFrame:
         stocks), signature (a hash over all layers: bounds to 1 cm, carbon to 0.1).
     """
     value = layers["soc"].where(layers["soc"].notna(), layers["stock_given"] / 1000.0)
-    rounded = pd.DataFrame({
-        "upper": np.rint(layers["upper_depth"] * 100).astype(np.int64),
-        "lower": np.rint(layers["lower_depth"] * 100).astype(np.int64),
-        "value": np.rint(value * 10).astype(np.int64),
-    })  # fmt: skip
+    rounded = pd.DataFrame(
+        {
+            "upper": np.rint(layers["upper_depth"] * 100).astype(np.int64),
+            "lower": np.rint(layers["lower_depth"] * 100).astype(np.int64),
+            "value": np.rint(value * 10).astype(np.int64),
+        }
+    )
     hashes = pd.util.hash_pandas_object(rounded, index=False).to_numpy()
     sizes = np.diff(np.append(starts, len(layers)))
     place = np.arange(len(layers)) - np.repeat(starts, sizes)
     # An odd factor per place makes the sum (modulo 2^64) depend on the order of the layers.
     signature = np.add.reduceat(hashes * (2 * place.astype(np.uint64) + np.uint64(1)), starts)
     first = rounded.iloc[starts]
-    return pd.DataFrame({
-        "first_upper": first["upper"].to_numpy(),
-        "first_lower": first["lower"].to_numpy(),
-        "first_value": value.to_numpy()[starts],
-        "signature": signature,
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "first_upper": first["upper"].to_numpy(),
+            "first_lower": first["lower"].to_numpy(),
+            "first_value": value.to_numpy()[starts],
+            "signature": signature,
+        }
+    )
 
 
 def find(profiles: pd.DataFrame) -> pd.Series:
@@ -88,7 +101,9 @@ def find(profiles: pd.DataFrame) -> pd.Series:
     same = rest.groupby(["group", "lat", "lon", "signature"])["profile_id"]
     first = same.transform("first")
     within = first != rest["profile_id"]
-    return pd.concat([
-        pd.Series(kept_id[across].to_numpy(), index=table.loc[across, "profile_id"]),
-        pd.Series(first[within].to_numpy(), index=rest.loc[within, "profile_id"]),
-    ])  # fmt: skip
+    return pd.concat(
+        [
+            pd.Series(kept_id[across].to_numpy(), index=table.loc[across, "profile_id"]),
+            pd.Series(first[within].to_numpy(), index=rest.loc[within, "profile_id"]),
+        ]
+    )

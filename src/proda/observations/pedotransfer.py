@@ -91,9 +91,13 @@ def fit(soc: np.ndarray, density: np.ndarray, profile: np.ndarray) -> Pedotransf
 
     try:
         constants, _ = optimize.curve_fit(
-            curve, om, bd, p0=(PAPER.alpha, PAPER.beta, PAPER.gamma), x_scale=(1.0, 1.0, 0.01),
+            curve,
+            om,
+            bd,
+            p0=(PAPER.alpha, PAPER.beta, PAPER.gamma),
+            x_scale=(1.0, 1.0, 0.01),
             bounds=((0.0, 0.0, 1e-5), (2.0, 3.0, 1.0)),
-        )  # fmt: skip
+        )
     except (RuntimeError, ValueError) as error:
         raise ObservationError(
             f"The pedotransfer function could not be fitted to {len(soc)} layers ({error})."
@@ -115,9 +119,7 @@ def fit(soc: np.ndarray, density: np.ndarray, profile: np.ndarray) -> Pedotransf
     return Pedotransfer(alpha, beta, gamma, "refit", tuple(float(e) for e in errors))
 
 
-def compare(
-    curves: Sequence[Pedotransfer], soc: np.ndarray, density: np.ndarray
-) -> pd.DataFrame:  # fmt: skip
+def compare(curves: Sequence[Pedotransfer], soc: np.ndarray, density: np.ndarray) -> pd.DataFrame:
     """Return how well each curve fits measured layers (g kg-1, kg m-3).
 
     Columns: the constants; r2 = 1 - SSE/SST, negative where the curve is worse than the mean; rmse
@@ -132,14 +134,21 @@ def compare(
     for curve in curves:
         estimate = curve.density(soc) / 1000.0
         residual, ratio = bd - estimate, estimate / bd
-        rows.append({
-            "name": curve.name, "alpha": curve.alpha, "beta": curve.beta, "gamma": curve.gamma,
-            "r2": 1.0 - float(residual @ residual) / total,
-            "rmse": float(np.sqrt(np.mean(residual**2))),
-            "bias": float(-residual.mean()),
-            "log_rms": float(np.sqrt(np.mean(np.log(ratio) ** 2))),
-            "organic_ratio": float(np.median(ratio[organic])) if organic.any() else float("nan"),
-            "n_organic": int(organic.sum()),
-            "n": len(bd),
-        })  # fmt: skip
+        rows.append(
+            {
+                "name": curve.name,
+                "alpha": curve.alpha,
+                "beta": curve.beta,
+                "gamma": curve.gamma,
+                "r2": 1.0 - float(residual @ residual) / total,
+                "rmse": float(np.sqrt(np.mean(residual**2))),
+                "bias": float(-residual.mean()),
+                "log_rms": float(np.sqrt(np.mean(np.log(ratio) ** 2))),
+                "organic_ratio": float(np.median(ratio[organic]))
+                if organic.any()
+                else float("nan"),
+                "n_organic": int(organic.sum()),
+                "n": len(bd),
+            }
+        )
     return pd.DataFrame(rows)

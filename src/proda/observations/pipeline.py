@@ -93,8 +93,9 @@ class Work:
 
     def _count_given(self, source: str, part: Part) -> None:
         if part.kind == "layers":
-            self.given.append(pd.DataFrame({"level": ["layer"], "source": [source],
-                                            "n": [len(part.table)]}))  # fmt: skip
+            self.given.append(
+                pd.DataFrame({"level": ["layer"], "source": [source], "n": [len(part.table)]})
+            )
 
     def judge(self) -> None:
         """Pass 1: apply the rules to one partition after the other."""
@@ -112,8 +113,9 @@ class Work:
 
     def _judge_one(self, k: int, profiles: pd.DataFrame, layers: pd.DataFrame) -> None:
         ids = profiles.drop_duplicates("profile_id")
-        self.given.append(ids.groupby("source").size().rename("n").reset_index()
-                          .assign(level="profile"))  # fmt: skip
+        self.given.append(
+            ids.groupby("source").size().rename("n").reset_index().assign(level="profile")
+        )
         verdict = judge(profiles, layers, self.settings.rules, self.land)
         profiles, layers = verdict.profiles, verdict.layers
         self._remember(verdict)
@@ -213,9 +215,11 @@ class Work:
             return
         rows = rows.assign(level=level)
         self.counts.append(
-            rows.groupby(["level", "source", "group", "by", "reason"]).size().rename("n")
+            rows.groupby(["level", "source", "group", "by", "reason"])
+            .size()
+            .rename("n")
             .reset_index()
-        )  # fmt: skip
+        )
         if self.writers:
             write_frame(self.writers["rejected"], rows, REJECTED_COLUMNS)
 
@@ -263,8 +267,9 @@ class Work:
             twice = profiles["profile_id"].isin(kept_as.index)
             gone = layers["profile_id"].isin(kept_as.index)
             detail = "kept: " + profiles.loc[twice, "profile_id"].map(kept_as).astype(str)
-            self._reject("profile", profiles[twice].assign(reason="duplicate", by="profile",
-                                                           detail=detail))  # fmt: skip
+            self._reject(
+                "profile", profiles[twice].assign(reason="duplicate", by="profile", detail=detail)
+            )
             self._reject("layer", layers[gone].assign(reason="duplicate", by="profile"))
             self._keep(profiles[~twice], stock.add_stock(layers[~gone], curve))
         self.report("computing stocks", n, n)
@@ -289,18 +294,24 @@ class Work:
     def _keep(self, profiles: pd.DataFrame, layers: pd.DataFrame) -> None:
         for level, rows in (("profile", profiles), ("layer", layers)):
             self.counts.append(
-                rows.groupby(["source", "group"]).size().rename("n").reset_index()
+                rows.groupby(["source", "group"])
+                .size()
+                .rename("n")
+                .reset_index()
                 .assign(level=level, by=level, reason=KEPT)
-            )  # fmt: skip
+            )
         self.origins.append(
             layers.groupby(["group", "density_origin"]).size().rename("n").reset_index()
         )
         thickness = layers["lower_depth"] - layers["upper_depth"]
-        sums = pd.DataFrame({
-            "soc_stock": (layers["soc_stock"] * thickness).groupby(layers["profile_id"]).sum(),
-            "n_estimated_density": (layers["density_origin"] == "pedotransfer")
-            .groupby(layers["profile_id"]).sum(),
-        })  # fmt: skip
+        sums = pd.DataFrame(
+            {
+                "soc_stock": (layers["soc_stock"] * thickness).groupby(layers["profile_id"]).sum(),
+                "n_estimated_density": (layers["density_origin"] == "pedotransfer")
+                .groupby(layers["profile_id"])
+                .sum(),
+            }
+        )
         if self.writers:
             profiles = profiles.join(sums, on="profile_id")
             write_frame(self.writers["profiles"], profiles, PROFILE_COLUMNS)
@@ -338,16 +349,18 @@ class Work:
             constants=(curve.alpha, curve.beta, curve.gamma),
             fits=self.fits,
             notes=notes,
-        )  # fmt: skip
+        )
 
     def _unknown_preferences(self, counts: pd.DataFrame) -> list[str]:
         known = {*counts["source"], *counts["group"]}
         unknown = [name for name in self.settings.rules.prefer if name not in known]
         if not unknown:
             return []
-        return [f"rules.prefer names {', '.join(unknown)}, which is neither a source nor a "
-                "collection "
-                f"here; choose from {', '.join(sorted(known))}."]  # fmt: skip
+        return [
+            f"rules.prefer names {', '.join(unknown)}, which is neither a source nor a "
+            "collection "
+            f"here; choose from {', '.join(sorted(known))}."
+        ]
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -79,8 +79,10 @@ def from_mapping(
         if isinstance(sources, list):
             found["source"] = [
                 {k: base / v if k in _PATHS and isinstance(v, str) else v for k, v in s.items()}
-                if isinstance(s, Mapping) else s for s in sources
-            ]  # fmt: skip
+                if isinstance(s, Mapping)
+                else s
+                for s in sources
+            ]
     try:
         return ProfileSettings.model_validate(found)
     except ValidationError as error:

@@ -119,8 +119,12 @@ def _judge_layers(layers: pd.DataFrame, code: np.ndarray, rules: Rules) -> pd.Da
     why.rule("soc_missing", np.isnan(carbon))
     why.rule("soc_negative", carbon < 0, "{c:g}", c=carbon)
     why.rule("soc_zero", carbon == 0)
-    why.rule("soc_impossible", np.where(np.isnan(given), soc > rules.max_soc,
-                                        given > rules.max_stock), "{c:g}", c=carbon)  # fmt: skip
+    why.rule(
+        "soc_impossible",
+        np.where(np.isnan(given), soc > rules.max_soc, given > rules.max_stock),
+        "{c:g}",
+        c=carbon,
+    )
     why.rule("soc_basis_excluded", basis.isin(rules.exclude_soc_basis).to_numpy(bool))
     alkaline = (basis == "total carbon").to_numpy(bool) & (ph > rules.total_carbon_max_ph)
     why.rule("total_carbon_alkaline", alkaline, "pH {ph:g}", ph=ph)

@@ -75,9 +75,11 @@ class Rules(BaseModel):
     )
     max_depth: float = Field(10.0, gt=0, description="Maximum plausible lower bound, m.")
     max_soc: float = Field(
-        600.0, gt=0, le=1000, description="Highest plausible content, g kg-1 (pure organic "
-        "matter: 580)."
-    )  # fmt: skip
+        600.0,
+        gt=0,
+        le=1000,
+        description="Highest plausible content, g kg-1 (pure organic matter: 580).",
+    )
     max_stock: float = Field(
         3e5, gt=0, description="Maximum plausible stock, g m-3; dense peat has 1e5."
     )
@@ -99,9 +101,11 @@ class Rules(BaseModel):
         "overlap, which rejects the profile.",
     )
     max_gap: float | None = Field(
-        None, ge=0, description="Maximum sum of gaps, m; by default unlimited: each layer is "
-        "compared with the model on its own."
-    )  # fmt: skip
+        None,
+        ge=0,
+        description="Maximum sum of gaps, m; by default unlimited: each layer is "
+        "compared with the model on its own.",
+    )
     max_top_depth: float | None = Field(
         None,
         ge=0,
@@ -115,9 +119,10 @@ class Rules(BaseModel):
         ("spectroscopy",), description="Kinds of carbon number that are left out."
     )
     total_carbon_max_ph: float = Field(
-        7.2, description="Total carbon counts as organic only up to this pH (carbonate above it); "
-        "a layer of unknown pH is kept."
-    )  # fmt: skip
+        7.2,
+        description="Total carbon counts as organic only up to this pH (carbonate above it); "
+        "a layer of unknown pH is kept.",
+    )
     max_location_error: float | None = Field(
         None, gt=0, description="Maximum stated location error, degrees; by default unlimited."
     )

@@ -65,13 +65,27 @@ PROFILE_COLUMNS: tuple[Column, ...] = (
     Column("source", _S, "", "name of the source as given in the settings", required=True),
     Column("collection", _S, "", "data set inside the source (a pooled table's own source)"),
     Column("lat", _F, "degree", "latitude, WGS84, positive north", -90, 90, _DEGREE, required=True),
-    Column("lon", _F, "degree", "longitude, WGS84, positive east", -180, 180, _DEGREE,
-           required=True),
-    Column("location_error", _F, "degree", "stated uncertainty of the location; null: not stated",
-           0, 180, _DEGREE),
-    Column("year", _I, "yr",
-           "year of sampling (the earliest of its layers where only they are dated)", 1800, 2100,
-           {"yr": 1.0}),
+    Column(
+        "lon", _F, "degree", "longitude, WGS84, positive east", -180, 180, _DEGREE, required=True
+    ),
+    Column(
+        "location_error",
+        _F,
+        "degree",
+        "stated uncertainty of the location; null: not stated",
+        0,
+        180,
+        _DEGREE,
+    ),
+    Column(
+        "year",
+        _I,
+        "yr",
+        "year of sampling (the earliest of its layers where only they are dated)",
+        1800,
+        2100,
+        {"yr": 1.0},
+    ),
     Column("country", _S, "", "country as the source names it ('NA' is Namibia)"),
     Column("licence", _S, "", "licence as found in the source"),
     Column("treated", _B, "", "manipulated plot; null: the source does not say"),
@@ -79,47 +93,98 @@ PROFILE_COLUMNS: tuple[Column, ...] = (
     Column("n_layers", _I, "1", "layers kept", computed=True),
     Column("top_depth", _F, "m", "upper bound of the first kept layer", computed=True),
     Column("max_depth", _F, "m", "lower bound of the deepest kept layer", computed=True),
-    Column("gap", _F, "m", "thickness between the first and the last kept layer without a value",
-           computed=True),
-    Column("n_estimated_density", _I, "1", "kept layers whose bulk density is estimated",
-           computed=True),
-    Column("soc_stock", _F, "g m-2", "organic carbon in all kept layers together (gaps hold none)",
-           computed=True),
-)  # fmt: skip
+    Column(
+        "gap",
+        _F,
+        "m",
+        "thickness between the first and the last kept layer without a value",
+        computed=True,
+    ),
+    Column(
+        "n_estimated_density", _I, "1", "kept layers whose bulk density is estimated", computed=True
+    ),
+    Column(
+        "soc_stock",
+        _F,
+        "g m-2",
+        "organic carbon in all kept layers together (gaps hold none)",
+        computed=True,
+    ),
+)
 
 LAYER_COLUMNS: tuple[Column, ...] = (
     Column("profile_id", _S, "", "identifier of the profile", required=True),
     Column("layer_id", _S, "", "the source's own name of the layer"),
-    Column("upper_depth", _F, "m", "upper bound, positive down; negative: litter on the soil",
-           0, 10, _METRE, required=True),
+    Column(
+        "upper_depth",
+        _F,
+        "m",
+        "upper bound, positive down; negative: litter on the soil",
+        0,
+        10,
+        _METRE,
+        required=True,
+    ),
     Column("lower_depth", _F, "m", "lower bound, positive down", 0, 10, _METRE, required=True),
     Column("soc", _F, "g kg-1", "organic carbon content of the fine earth", 0, 600, _CONTENT),
-    Column("soc_basis", _S, "",
-           "what the carbon number is: organic carbon, total carbon, total minus inorganic carbon, "
-           "spectroscopy"),
-    Column("stock_given", _F, "g m-3", "organic carbon per volume as the source gives it", 0, 4e5,
-           _STOCK),
+    Column(
+        "soc_basis",
+        _S,
+        "",
+        "what the carbon number is: organic carbon, total carbon, total minus inorganic carbon, "
+        "spectroscopy",
+    ),
+    Column(
+        "stock_given",
+        _F,
+        "g m-3",
+        "organic carbon per volume as the source gives it",
+        0,
+        4e5,
+        _STOCK,
+    ),
     Column("bulk_density", _F, "kg m-3", "measured bulk density", 10, 2650, _DENSITY),
-    Column("bulk_density_basis", _S, "",
-           "'fine earth' (null means this) or 'whole soil' (coarse fragments included)"),
+    Column(
+        "bulk_density_basis",
+        _S,
+        "",
+        "'fine earth' (null means this) or 'whole soil' (coarse fragments included)",
+    ),
     Column("coarse", _F, "%", "coarse fragments (over 2 mm)", 0, 100, _PER_CENT),
     Column("coarse_basis", _S, "", "'volume' (null means this) or 'mass'"),
     Column("litter", _B, "", "true: the source calls it litter or an organic surface layer"),
     Column("ph", _F, "1", "pH in water", 1.5, 12, _NUMBER),
-    Column("year", _I, "yr", "year of sampling, where the source dates layers", 1800, 2100,
-           {"yr": 1.0}),
+    Column(
+        "year", _I, "yr", "year of sampling, where the source dates layers", 1800, 2100, {"yr": 1.0}
+    ),
     Column("clay", _F, "%", "clay, mass share of the fine earth", 0, 100, _PER_CENT),
     Column("silt", _F, "%", "silt, mass share of the fine earth", 0, 100, _PER_CENT),
     Column("sand", _F, "%", "sand, mass share of the fine earth", 0, 100, _PER_CENT),
-    Column("fine_earth_density", _F, "kg m-3", "bulk density of the fine earth, as used",
-           computed=True),
-    Column("density_origin", _S, "",
-           "'measured', 'pedotransfer', or 'stock given' (no density needed)", computed=True),
-    Column("coarse_volume", _F, "%", "coarse fragments by volume, as used (0 where not given)",
-           computed=True),
-    Column("soc_stock", _F, "g m-3", "organic carbon per volume of soil, the observation",
-           computed=True),
-)  # fmt: skip
+    Column(
+        "fine_earth_density", _F, "kg m-3", "bulk density of the fine earth, as used", computed=True
+    ),
+    Column(
+        "density_origin",
+        _S,
+        "",
+        "'measured', 'pedotransfer', or 'stock given' (no density needed)",
+        computed=True,
+    ),
+    Column(
+        "coarse_volume",
+        _F,
+        "%",
+        "coarse fragments by volume, as used (0 where not given)",
+        computed=True,
+    ),
+    Column(
+        "soc_stock",
+        _F,
+        "g m-3",
+        "organic carbon per volume of soil, the observation",
+        computed=True,
+    ),
+)
 
 REJECTED_COLUMNS: tuple[Column, ...] = (
     Column("level", _S, "", "'profile' or 'layer'", computed=True),
@@ -128,14 +193,21 @@ REJECTED_COLUMNS: tuple[Column, ...] = (
     Column("profile_id", _S, "", "identifier of the profile", computed=True),
     Column("layer_id", _S, "", "the source's own name of the layer", computed=True),
     Column("reason", _S, "", "the first rule that left it out", computed=True),
-    Column("by", _S, "", "'profile' where a layer fell with its profile, else the row's own level",
-           computed=True),
+    Column(
+        "by",
+        _S,
+        "",
+        "'profile' where a layer fell with its profile, else the row's own level",
+        computed=True,
+    ),
     Column("detail", _S, "", "what the rule saw", computed=True),
     Column("lat", _F, "degree", "latitude as given", computed=True),
     Column("lon", _F, "degree", "longitude as given", computed=True),
-    *(next(c for c in LAYER_COLUMNS if c.name == name)
-      for name in ("upper_depth", "lower_depth", "soc", "stock_given", "bulk_density", "coarse")),
-)  # fmt: skip
+    *(
+        next(c for c in LAYER_COLUMNS if c.name == name)
+        for name in ("upper_depth", "lower_depth", "soc", "stock_given", "bulk_density", "coarse")
+    ),
+)
 
 
 def read_columns(columns: Sequence[Column]) -> dict[str, Column]:

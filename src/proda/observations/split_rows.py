@@ -35,8 +35,14 @@ def join(layers: pd.DataFrame, code: np.ndarray) -> tuple[pd.DataFrame, np.ndarr
     filled = layers[list(_FIELDS)].notna().any(axis=1).to_numpy(bool)
     joined, conflict = np.zeros(len(layers), dtype=bool), np.zeros(len(layers), dtype=bool)
     usable = (code >= 0) & np.isfinite(upper) & np.isfinite(lower) & (carbon | filled)
-    rows = pd.DataFrame({"code": code, "upper": np.rint(upper * 1000),
-                         "lower": np.rint(lower * 1000), "carbon": carbon})[usable]  # fmt: skip
+    rows = pd.DataFrame(
+        {
+            "code": code,
+            "upper": np.rint(upper * 1000),
+            "lower": np.rint(lower * 1000),
+            "carbon": carbon,
+        }
+    )[usable]
     mixed = rows.groupby(_PLACE)["carbon"].transform("nunique") > 1
     rows = rows[mixed]
     if rows.empty:

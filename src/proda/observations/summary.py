@@ -93,8 +93,7 @@ class Summary(BaseModel):
 
     def total(self, level: str, reason: str | None = None) -> int:
         """Return how many profiles or layers there are, or how many have one fate."""
-        return sum(c.n for c in self.counts
-                   if c.level == level and reason in (None, c.reason))  # fmt: skip
+        return sum(c.n for c in self.counts if c.level == level and reason in (None, c.reason))
 
     def table(self, level: str) -> pd.DataFrame:
         """Return counts by reason (rows, in the order of the rules) and group (columns).
@@ -104,11 +103,13 @@ class Summary(BaseModel):
         order = [*LAYER_REASONS] if level == "layer" else [*PROFILE_REASONS]
         rows = [
             (c.reason if c.by == level else f"with profile: {c.reason}", c.group, c.n)
-            for c in self.counts if c.level == level
-        ]  # fmt: skip
+            for c in self.counts
+            if c.level == level
+        ]
         frame = pd.DataFrame(rows, columns=["reason", "group", "n"])
-        table = frame.pivot_table(index="reason", columns="group", values="n", aggfunc="sum",
-                                  fill_value=0)  # fmt: skip
+        table = frame.pivot_table(
+            index="reason", columns="group", values="n", aggfunc="sum", fill_value=0
+        )
         names = [*order, *(f"with profile: {name}" for name in PROFILE_REASONS), KEPT]
         table = table.reindex([name for name in names if name in table.index])
         table.insert(0, "all", table.sum(axis=1))
@@ -152,9 +153,12 @@ def verify(found: Summary, folder: str | os.PathLike[str]) -> None:
         left_out = int((rejected == level).sum())
         for what, rows, counted in (
             (f"{name}.parquet", kept, found.total(level, KEPT)),
-            (f"rejected.parquet ({level}s)", left_out,
-             found.total(level) - found.total(level, KEPT)),
-        ):  # fmt: skip
+            (
+                f"rejected.parquet ({level}s)",
+                left_out,
+                found.total(level) - found.total(level, KEPT),
+            ),
+        ):
             if rows != counted:
                 raise FileError(
                     f"{folder}: {what} holds {rows:,} rows, but summary.json counts {counted:,}; "

@@ -180,8 +180,10 @@ def lines(raw: io.BufferedIOBase, limit: int) -> Iterator[bytes]:
             number += 1
             yield line + b"\n"
         if len(pending) > limit:
-            raise FileError(f"line {number + 1}: the line is longer than {limit:,} bytes; no table "
-                            "has such lines. The file is damaged or is not text.")  # fmt: skip
+            raise FileError(
+                f"line {number + 1}: the line is longer than {limit:,} bytes; no table "
+                "has such lines. The file is damaged or is not text."
+            )
         if not data:
             if pending:
                 yield pending

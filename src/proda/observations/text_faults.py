@@ -145,8 +145,10 @@ def _hint(value: str, kind: str, dialect: Dialect) -> str:
     if value.strip()[:1] in "<>" and value.strip():
         return " (a limit of detection? Give a value, or list the text under missing)"
     if not any(c.isdigit() for c in value):
-        return (". If the line contains units or explanations, delete it; if the text means no "
-                "value, list it under missing")  # fmt: skip
+        return (
+            ". If the line contains units or explanations, delete it; if the text means no "
+            "value, list it under missing"
+        )
     return ""
 
 

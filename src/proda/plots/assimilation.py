@@ -71,22 +71,31 @@ def traces(assessment: Assessment, draws: xr.Dataset, site: str, n: int = 6) -> 
     limit = limits.max_gelman_rubin if limits.max_rank_rhat is None else limits.max_rank_rhat
     names, units = (summary[c].to_numpy().astype(str) for c in ("parameter", "unit"))
     with style():
-        figure, axes = plt.subplots(len(order), 1, figsize=(8, 0.9 + 1.15 * len(order)),
-                                    sharex=True, squeeze=False)  # fmt: skip
+        figure, axes = plt.subplots(
+            len(order), 1, figsize=(8, 0.9 + 1.15 * len(order)), sharex=True, squeeze=False
+        )
         for axis, i in zip(axes[:, 0], order, strict=True):
             for chain, colour in zip(values[i], np.resize(COLOURS, len(values[i])), strict=True):
                 axis.plot(chain, color=colour, lw=0.7)
             axis.set_ylim(float(summary["lower"][i]), float(summary["upper"][i]))
             axis.set_ylabel(f"{names[i]}\n({units[i]})", rotation=0, ha="right", va="center")
-            axis.set_title(f"R-hat {rhat[i]:.2f}, {float(summary['ess_bulk'][i]):.0f} effective "
-                           "draws", fontsize="small", loc="right")  # fmt: skip
+            axis.set_title(
+                f"R-hat {rhat[i]:.2f}, {float(summary['ess_bulk'][i]):.0f} effective draws",
+                fontsize="small",
+                loc="right",
+            )
         axes[-1, 0].set_xlim(0, values.shape[2] - 1)
         axes[-1, 0].set_xlabel(f"draw kept ({values.shape[1]} chains; axes span the prior)")
-        figure.suptitle(titled(
-            assessment,
-            f"{site}\nR-hat of {names[order[0]]} is {rhat[order[0]]:.2f}, the worst of "
-            f"{len(rhat)} parameters; {int((~(rhat < limit)).sum())} are not below {limit:g}",
-        ), x=0.01, ha="left", fontsize="medium")  # fmt: skip
+        figure.suptitle(
+            titled(
+                assessment,
+                f"{site}\nR-hat of {names[order[0]]} is {rhat[order[0]]:.2f}, the worst of "
+                f"{len(rhat)} parameters; {int((~(rhat < limit)).sum())} are not below {limit:g}",
+            ),
+            x=0.01,
+            ha="left",
+            fontsize="medium",
+        )
     return figure
 
 
@@ -113,8 +122,9 @@ def profiles(assessment: Assessment, sites: Sequence[int] | np.ndarray) -> Figur
     columns = min(4, len(sites))
     height = -(-len(sites) // columns)
     with style():
-        figure, axes = plt.subplots(height, columns, squeeze=False,
-                                    figsize=(0.6 + 2.4 * columns, 1.2 + 2.35 * height))  # fmt: skip
+        figure, axes = plt.subplots(
+            height, columns, squeeze=False, figsize=(0.6 + 2.4 * columns, 1.2 + 2.35 * height)
+        )
         for axis in axes.flat[len(sites) :]:
             axis.axis("off")
         for axis, site in zip(axes.flat, sites, strict=False):
@@ -136,11 +146,16 @@ def profiles(assessment: Assessment, sites: Sequence[int] | np.ndarray) -> Figur
         figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize="small")
         fit = layer_fit(assessment, assessment.sampled)
         median = assessment.sites["nash_sutcliffe"][assessment.sampled].median()
-        figure.suptitle(titled(
-            assessment,
-            f"Sites from poor to good fit: median efficiency {median:.2f}; the 90 % interval of "
-            f"the modelled mean holds {fit['posterior_90']:.0%} of all measured layers",
-        ), x=0.01, ha="left", fontsize="medium")  # fmt: skip
+        figure.suptitle(
+            titled(
+                assessment,
+                f"Sites from poor to good fit: median efficiency {median:.2f}; the 90 % interval "
+                f"of the modelled mean holds {fit['posterior_90']:.0%} of all measured layers",
+            ),
+            x=0.01,
+            ha="left",
+            fontsize="medium",
+        )
     return figure
 
 
@@ -151,9 +166,12 @@ def _profile(axis: Axes, rows: xr.Dataset, sd: float | None) -> None:
     quantile = rows["row_quantile"].transpose("quantile", "row") / 1000.0
     for low, high, alpha in ((0.05, 0.95, 0.25), (0.25, 0.75, 0.45)):
         for top, bottom, a, b in zip(
-            upper, lower, quantile.sel(quantile=low).to_numpy(),
-            quantile.sel(quantile=high).to_numpy(), strict=True,
-        ):  # fmt: skip
+            upper,
+            lower,
+            quantile.sel(quantile=low).to_numpy(),
+            quantile.sel(quantile=high).to_numpy(),
+            strict=True,
+        ):
             axis.fill_betweenx([top, bottom], [a, a], [b, b], color=COLOURS[0], alpha=alpha, lw=0)
     middle = 0.5 * (upper + lower)
     factor = 1.0 if sd is None else float(np.exp(1.645 * sd))

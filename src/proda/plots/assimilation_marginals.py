@@ -57,9 +57,11 @@ def marginals(
     columns = 6
     with style():
         figure, axes = plt.subplots(
-            -(-len(names) // columns), columns,
-            figsize=(11, 0.9 + 1.45 * -(-len(names) // columns)), squeeze=False,
-        )  # fmt: skip
+            -(-len(names) // columns),
+            columns,
+            figsize=(11, 0.9 + 1.45 * -(-len(names) // columns)),
+            squeeze=False,
+        )
         for axis in axes.flat[len(names) :]:
             axis.axis("off")
         for i, (axis, name) in enumerate(zip(axes.flat, names, strict=False)):
@@ -70,8 +72,13 @@ def marginals(
                 axis.plot(x, curve, color=colour, lw=1.3)
             top = max(2.5, *(1.05 * curve.max() for curve in curves))
             count, edges = np.histogram(means[:, i], bins=30, range=(0.0, 1.0))
-            axis.stairs(0.95 * top * count / count.max(), lower[i] + width * edges, fill=True,
-                        color="#C8C8C8", zorder=0)  # fmt: skip
+            axis.stairs(
+                0.95 * top * count / count.max(),
+                lower[i] + width * edges,
+                fill=True,
+                color="#C8C8C8",
+                zorder=0,
+            )
             _mark_default(axis, defaults.get(name, np.nan), lower[i], upper[i])
             unit = "" if units[i] == "1" else f" ({units[i]})"
             axis.set(xlim=(lower[i], upper[i]), ylim=(0, top), yticks=[])
@@ -82,19 +89,27 @@ def marginals(
         who = "kept sites" if assessment.kept.any() else "sites (none is kept)"
         handles = [
             Patch(color="#C8C8C8", label=f"posterior means of {len(means):,} {who}, height scaled"),
-            *(Line2D([], [], color=c, label=f"posterior at one site, NSE {f:.2f}")
-              for c, f in zip(COLOURS, fits, strict=False)),
+            *(
+                Line2D([], [], color=c, label=f"posterior at one site, NSE {f:.2f}")
+                for c, f in zip(COLOURS, fits, strict=False)
+            ),
             Line2D([], [], color="#000000", lw=0.9, ls="--", label="prior"),
             Line2D([], [], color="#CC79A7", lw=1.5, label="default (arrow: outside the prior)"),
-        ]  # fmt: skip
+        ]
         figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize="small")
         spread = means.std(axis=0)
         most, least = int(np.argmax(spread)), int(np.argmin(spread))
-        figure.suptitle(titled(
-            assessment,
-            f"Between sites the posterior mean of {names[most]} varies most (sd {spread[most]:.0%} "
-            f"of the prior range), that of {names[least]} least ({spread[least]:.0%})",
-        ), x=0.01, ha="left", fontsize="medium")  # fmt: skip
+        figure.suptitle(
+            titled(
+                assessment,
+                f"Between sites the posterior mean of {names[most]} varies most (sd "
+                f"{spread[most]:.0%} of the prior range), that of {names[least]} least "
+                f"({spread[least]:.0%})",
+            ),
+            x=0.01,
+            ha="left",
+            fontsize="medium",
+        )
     return figure
 
 
@@ -105,10 +120,17 @@ def _mark_default(axis: Axes, value: float, lower: float, upper: float) -> None:
         axis.axvline(value, color="#CC79A7", lw=1.5)
         return
     above = value > upper
-    axis.annotate(f"{value:g}", (1.0 if above else 0.0, 0.85), (0.72 if above else 0.28, 0.85),
-                  xycoords="axes fraction", ha="right" if above else "left", va="center",
-                  fontsize="x-small", color="#CC79A7",
-                  arrowprops={"arrowstyle": "->", "color": "#CC79A7"})  # fmt: skip
+    axis.annotate(
+        f"{value:g}",
+        (1.0 if above else 0.0, 0.85),
+        (0.72 if above else 0.28, 0.85),
+        xycoords="axes fraction",
+        ha="right" if above else "left",
+        va="center",
+        fontsize="x-small",
+        color="#CC79A7",
+        arrowprops={"arrowstyle": "->", "color": "#CC79A7"},
+    )
 
 
 def _density(share: np.ndarray) -> np.ndarray:

@@ -63,29 +63,54 @@ def convergence_and_fit(assessment: Assessment) -> Figure:
     ess = sites[["ess_bulk", "ess_tail"]].min(axis=1, skipna=False).to_numpy()
     with style():
         figure, axes = plt.subplots(2, 2, figsize=(8, 5.4))
-        _histogram(axes[0, 0], sites["gelman_rubin"].to_numpy(), limits.max_gelman_rubin,
-                   "Gelman-Rubin statistic, mean over parameters", high=0.99)  # fmt: skip
-        _histogram(axes[0, 1], sites["rank_rhat"].to_numpy(), limits.max_rank_rhat,
-                   "rank-normalised R-hat, largest of the parameters", high=0.99)  # fmt: skip
-        _histogram(axes[1, 0], ess, limits.min_ess,
-                   "effective draws, smallest of the parameters", high=1.0)  # fmt: skip
-        _histogram(axes[1, 1], sites["nash_sutcliffe"].to_numpy(), limits.min_nash_sutcliffe,
-                   "Nash-Sutcliffe efficiency of the mean profile", low=-2.0)  # fmt: skip
+        _histogram(
+            axes[0, 0],
+            sites["gelman_rubin"].to_numpy(),
+            limits.max_gelman_rubin,
+            "Gelman-Rubin statistic, mean over parameters",
+            high=0.99,
+        )
+        _histogram(
+            axes[0, 1],
+            sites["rank_rhat"].to_numpy(),
+            limits.max_rank_rhat,
+            "rank-normalised R-hat, largest of the parameters",
+            high=0.99,
+        )
+        _histogram(
+            axes[1, 0], ess, limits.min_ess, "effective draws, smallest of the parameters", high=1.0
+        )
+        _histogram(
+            axes[1, 1],
+            sites["nash_sutcliffe"].to_numpy(),
+            limits.min_nash_sutcliffe,
+            "Nash-Sutcliffe efficiency of the mean profile",
+            low=-2.0,
+        )
         for row in axes:
             row[0].set_ylabel("sites")
         one, two = flags.columns[1:3]
-        figure.suptitle(titled(
-            assessment,
-            f"{flags[one].mean():.0%} of {len(flags):,} sites converged ({one}), "
-            f"{flags[two].mean():.0%} fit ({two}), {flags['kept'].mean():.0%} pass all limits",
-        ), x=0.01, ha="left", fontsize="medium")  # fmt: skip
+        figure.suptitle(
+            titled(
+                assessment,
+                f"{flags[one].mean():.0%} of {len(flags):,} sites converged ({one}), "
+                f"{flags[two].mean():.0%} fit ({two}), {flags['kept'].mean():.0%} pass all limits",
+            ),
+            x=0.01,
+            ha="left",
+            fontsize="medium",
+        )
     return figure
 
 
 def _histogram(
-    axis: Axes, values: np.ndarray, limit: float | None, label: str,
-    low: float | None = None, high: float | None = None,
-) -> None:  # fmt: skip
+    axis: Axes,
+    values: np.ndarray,
+    limit: float | None,
+    label: str,
+    low: float | None = None,
+    high: float | None = None,
+) -> None:
     """Draw a histogram; what lies beyond `low` or the quantile `high` is counted at the edge."""
     defined = values[np.isfinite(values)]
     undefined = len(values) - len(defined)
@@ -97,8 +122,12 @@ def _histogram(
             start, end = min(start, limit), max(end, limit)
         end = max(end, start + 1e-6)
         below, above = int((defined < start).sum()), int((defined > end).sum())
-        axis.hist(np.clip(defined, start, end), bins=list(np.linspace(start, end, 41)),
-                  color=COLOURS[0], alpha=0.85)  # fmt: skip
+        axis.hist(
+            np.clip(defined, start, end),
+            bins=list(np.linspace(start, end, 41)),
+            color=COLOURS[0],
+            alpha=0.85,
+        )
         note += f"; {below:,} lower ones at the left edge" if below else ""
         note += f"; {above:,} higher ones at the right edge" if above else ""
         median = float(np.median(defined))
@@ -131,10 +160,16 @@ def site_verdicts(
             here = sites[sites["verdict"] == verdict.words]
             if len(here):
                 axis.scatter(
-                    here["longitude"], here["latitude"], s=size, color=colour, marker=marker,
-                    linewidths=1.0 if marker == "x" else 0, alpha=0.8, rasterized=True,
+                    here["longitude"],
+                    here["latitude"],
+                    s=size,
+                    color=colour,
+                    marker=marker,
+                    linewidths=1.0 if marker == "x" else 0,
+                    alpha=0.8,
+                    rasterized=True,
                     label=f"{verdict.words} ({len(here):,})",
-                )  # fmt: skip
+                )
         axis.set(xlabel="longitude (°E)", ylabel="latitude (°N)", aspect="equal")
         axis.set(xlim=(-180, 180), xticks=range(-180, 181, 60))
         axis.set(ylim=(-90, 90), yticks=range(-90, 91, 30))
@@ -142,8 +177,14 @@ def site_verdicts(
         bands = sites.groupby("band")["kept"].agg(["mean", "size"])
         bands = bands[bands["size"] >= min(10, bands["size"].max())]
         worst, best = bands["mean"].idxmin(), bands["mean"].idxmax()
-        spread = (f": from {bands.loc[worst, 'mean']:.0%} ({worst}) to "
-                  f"{bands.loc[best, 'mean']:.0%} ({best})") if worst != best else ""  # fmt: skip
+        spread = (
+            (
+                f": from {bands.loc[worst, 'mean']:.0%} ({worst}) to "
+                f"{bands.loc[best, 'mean']:.0%} ({best})"
+            )
+            if worst != best
+            else ""
+        )
         finding = f"{sites['kept'].sum():,} of {len(sites):,} sites are kept"
         axis.set_title(titled(assessment, f"{finding} ({sites['kept'].mean():.0%}){spread}"))
     return figure
@@ -167,8 +208,11 @@ def information(assessment: Assessment) -> Figure:
     gain = assessment.summary["information_gain"].isel(site=assessment.sampled)
     gain = gain.transpose("parameter", "site")
     by_name = dict(zip(gain["parameter"].to_numpy().astype(str), gain.to_numpy(), strict=True))
-    spread = {name: np.nanquantile(by_name[name], [0.05, 0.25, 0.5, 0.75, 0.95])
-              for name in table.index if np.isfinite(by_name[name]).any()}  # fmt: skip
+    spread = {
+        name: np.nanquantile(by_name[name], [0.05, 0.25, 0.5, 0.75, 0.95])
+        for name in table.index
+        if np.isfinite(by_name[name]).any()
+    }
     components = list(dict.fromkeys(table["component"]))
     colour = dict(zip(components, COLOURS, strict=False))
     with style():
@@ -178,20 +222,33 @@ def information(assessment: Assessment) -> Figure:
             axis.plot([low, high], [i, i], color=own, lw=1.0)
             axis.plot([first, third], [i, i], color=own, lw=5.0, solid_capstyle="butt")
             axis.plot(middle, i, "o", ms=4, color="white", mec="black", mew=0.8)
-        axis.set(yticks=range(len(spread)), yticklabels=list(spread),
-                 ylim=(len(spread) - 0.4, -0.6), xlim=(0, None))  # fmt: skip
-        axis.set_xlabel("information gain of the posterior over the prior (bit)\ndot: median of "
-                        f"{assessment.sampled.sum():,} sites, bar: middle half, line: 5-95 %",
-                        fontsize="small")  # fmt: skip
-        axis.legend(handles=[Patch(color=c, label=n) for n, c in colour.items()],
-                    title="component", loc="lower right", fontsize="small")  # fmt: skip
+        axis.set(
+            yticks=range(len(spread)),
+            yticklabels=list(spread),
+            ylim=(len(spread) - 0.4, -0.6),
+            xlim=(0, None),
+        )
+        axis.set_xlabel(
+            "information gain of the posterior over the prior (bit)\ndot: median of "
+            f"{assessment.sampled.sum():,} sites, bar: middle half, line: 5-95 %",
+            fontsize="small",
+        )
+        axis.legend(
+            handles=[Patch(color=c, label=n) for n, c in colour.items()],
+            title="component",
+            loc="lower right",
+            fontsize="small",
+        )
         most, least = next(iter(spread)), list(spread)[-1]
         few = sum(s[2] < 0.1 for s in spread.values())
-        axis.set_title(titled(
-            assessment,
-            f"Profiles tell most of {most} ({spread[most][2]:.2f} bit), least of {least} "
-            f"({spread[least][2]:.2f});\n{few} of {len(spread)} parameters gain less than 0.1 bit",
-        ))  # fmt: skip
+        axis.set_title(
+            titled(
+                assessment,
+                f"Profiles tell most of {most} ({spread[most][2]:.2f} bit), least of {least} "
+                f"({spread[least][2]:.2f});\n{few} of {len(spread)} parameters gain less "
+                "than 0.1 bit",
+            )
+        )
     return figure
 
 
@@ -224,8 +281,10 @@ def layers(assessment: Assessment) -> Figure:
         used
     ].mean() / 1000.0
     mean = summary["row_observed"].to_numpy()[used].mean() / 1000.0
-    finding = (f"Log R$^2$ (efficiency) {fit['log_r2']:.2f}, bias {difference:+.1f} kg m$^{{-3}}$ "
-               f"({difference / mean:+.0%})")  # fmt: skip
+    finding = (
+        f"Log R$^2$ (efficiency) {fit['log_r2']:.2f}, bias {difference:+.1f} kg m$^{{-3}}$ "
+        f"({difference / mean:+.0%})"
+    )
     axis.set_title("", loc="left")
     figure.set_figwidth(5.8)
     figure.suptitle(titled(assessment, finding), x=0.01, ha="left", fontsize=9.0)

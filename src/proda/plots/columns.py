@@ -33,9 +33,12 @@ def columns(results: Mapping[str, xr.Dataset], depth: float = 3.0) -> Figure:
     n_rows = -(-n // n_columns)
     with style():
         figure, axes = plt.subplots(
-            n_rows, n_columns, figsize=(2.6 * n_columns + 0.6, 2.5 * n_rows + 0.7),
-            sharey=True, squeeze=False,
-        )  # fmt: skip
+            n_rows,
+            n_columns,
+            figsize=(2.6 * n_columns + 0.6, 2.5 * n_rows + 0.7),
+            sharey=True,
+            squeeze=False,
+        )
         for i, axis in enumerate(axes.flat):
             if i >= n:
                 axis.set_axis_off()
@@ -82,14 +85,28 @@ def _panel(axis: Axes, results: Mapping[str, xr.Dataset], i: int, depth: float) 
             axis.plot([], [], color=colour, label=label)
             continue
         interface = np.concatenate([[0.0], np.cumsum(one["thickness"].to_numpy())])
-        axis.stairs(one["soil_carbon"].to_numpy() / 1000.0, interface, orientation="horizontal",
-                    baseline=None, color=colour, linewidth=1.6, label=label)  # fmt: skip
+        axis.stairs(
+            one["soil_carbon"].to_numpy() / 1000.0,
+            interface,
+            orientation="horizontal",
+            baseline=None,
+            color=colour,
+            linewidth=1.6,
+            label=label,
+        )
     axis.set_ylim(depth, 0.0)
     axis.set_xlim(left=0.0)
     axis.set_title(str(next(iter(results.values()))["site"].to_numpy()[i]))
     if missing:
-        axis.text(0.5, 0.5, "no steady state:\n" + ", ".join(missing), transform=axis.transAxes,
-                  ha="center", va="center", color="0.4")  # fmt: skip
+        axis.text(
+            0.5,
+            0.5,
+            "no steady state:\n" + ", ".join(missing),
+            transform=axis.transAxes,
+            ha="center",
+            va="center",
+            color="0.4",
+        )
 
 
 def stock(result: xr.Dataset, upper: float = 0.0, lower: float = 1.0) -> np.ndarray:

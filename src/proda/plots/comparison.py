@@ -136,9 +136,11 @@ def _limits(maps: Sequence[xr.Dataset]) -> tuple[float, float]:
 
 
 def draw(
-    comparison: Comparison, folder: str | os.PathLike[str], endings: Sequence[str] = ("png",),
+    comparison: Comparison,
+    folder: str | os.PathLike[str],
+    endings: Sequence[str] = ("png",),
     every_pair: bool | None = None,
-) -> Iterator[Path]:  # fmt: skip
+) -> Iterator[Path]:
     """Draw all figures into a folder (made if absent) and yield their paths.
 
     Parameters

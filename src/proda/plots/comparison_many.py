@@ -45,9 +45,12 @@ def agreement_matrices(correlations: pd.DataFrame, state: str) -> Figure:
     side = max(2.3, 0.56 * n)
     with style():
         figure, axes = plt.subplots(
-            rows, columns, figsize=(side * columns + 1.6, (side + 0.35) * rows + 0.8),
-            squeeze=False, layout="constrained",
-        )  # fmt: skip
+            rows,
+            columns,
+            figsize=(side * columns + 1.6, (side + 0.35) * rows + 0.8),
+            squeeze=False,
+            layout="constrained",
+        )
         drawn: AxesImage | None = None
         for axis, variable in zip(axes.ravel(), shown, strict=False):
             drawn = _matrix(axis, here, variable, state)
@@ -59,15 +62,19 @@ def agreement_matrices(correlations: pd.DataFrame, state: str) -> Figure:
         figure.suptitle(
             f"{STATES[state][0].upper()}{STATES[state][1:]}: correlation of the models' maps "
             "(above the diagonal; bold: p < 0.05)\nand the number of independent cells that it "
-            "rests on (below)", x=0.01, ha="left", fontsize="medium",
-        )  # fmt: skip
+            "rests on (below)",
+            x=0.01,
+            ha="left",
+            fontsize="medium",
+        )
     return figure
 
 
 def _matrix(axis: Axes, here: pd.DataFrame, variable: str, state: str) -> AxesImage:
     names = [name.upper() for name in matrix(here, variable, state).index]
-    r, cells, p = (matrix(here, variable, state, c).to_numpy(np.float64)
-                   for c in ("r", "n_effective", "p"))  # fmt: skip
+    r, cells, p = (
+        matrix(here, variable, state, c).to_numpy(np.float64) for c in ("r", "n_effective", "p")
+    )
     n = len(r)
     upper = np.triu(np.ones((n, n), bool), 1)
     drawn = axis.imshow(np.where(upper, r, np.nan), cmap=DIVERGING, vmin=-1, vmax=1)
@@ -79,10 +86,15 @@ def _matrix(axis: Axes, here: pd.DataFrame, variable: str, state: str) -> AxesIm
                 continue
             sure = i < j and p[i, j] < 0.05
             axis.text(
-                j, i, f"{value:.2f}" if i < j else f"{value:.0f}", ha="center", va="center",
-                fontsize=size, fontweight="bold" if sure else "normal",
+                j,
+                i,
+                f"{value:.2f}" if i < j else f"{value:.0f}",
+                ha="center",
+                va="center",
+                fontsize=size,
+                fontweight="bold" if sure else "normal",
                 color="white" if i < j and abs(value) > 0.65 else "black" if i < j else "0.4",
-            )  # fmt: skip
+            )
     axis.set_xticks(range(n), names, rotation=45, ha="right", fontsize="x-small")
     axis.set_yticks(range(n), names, fontsize="x-small")
     axis.grid(visible=False)
@@ -110,17 +122,26 @@ def agreement_figure(correlations: pd.DataFrame, agreement: pd.DataFrame) -> Fig
             mark, colour = _STATE_MARKS[state]
             shift = 0.26 * (k - (len(states) - 1) / 2)
             for x, variable in enumerate(shown):
-                one = correlations[(correlations["variable"] == variable)
-                                   & (correlations["state"] == state)]["r"]  # fmt: skip
+                one = correlations[
+                    (correlations["variable"] == variable) & (correlations["state"] == state)
+                ]["r"]
                 place = x + shift + 0.05 * rng.uniform(-1, 1, len(one))
                 axis.plot(place, one, ".", color=colour, alpha=0.45, ms=4)
-                row = agreement[(agreement["variable"] == variable)
-                                & (agreement["state"] == state)]  # fmt: skip
+                row = agreement[(agreement["variable"] == variable) & (agreement["state"] == state)]
                 if len(row):
                     error = np.nan_to_num(row["standard_error"].to_numpy())
-                    axis.errorbar([x + shift], row["mean_r"], yerr=error, fmt=mark, color=colour,
-                                  ms=6, capsize=3, mec="black", mew=0.6,
-                                  label=STATES[state] if x == 0 else None)  # fmt: skip
+                    axis.errorbar(
+                        [x + shift],
+                        row["mean_r"],
+                        yerr=error,
+                        fmt=mark,
+                        color=colour,
+                        ms=6,
+                        capsize=3,
+                        mec="black",
+                        mew=0.6,
+                        label=STATES[state] if x == 0 else None,
+                    )
         axis.axhline(0, color="0.4", lw=0.8)
         axis.set_xticks(range(len(shown)), [_words(v).replace(" ", "\n") for v in shown])
         axis.set(ylabel="r of two models over land", ylim=(-1.05, 1.05))
@@ -135,8 +156,10 @@ def _agreement_finding(agreement: pd.DataFrame) -> str:
     n, pairs = int(own["models"].max()), int(own["pairs"].max())
     mean = own["mean_r"].to_dict()
     said = ", ".join(f"{mean[s]:.2f} {STATES[s]}" for s in STATES if s in mean)
-    return (f"Mean correlation of soil carbon of {n} models ({pairs} pairs):\n{said}\n"
-            "points: pairs; bars: standard error with one model left out at a time")  # fmt: skip
+    return (
+        f"Mean correlation of soil carbon of {n} models ({pairs} pairs):\n{said}\n"
+        "points: pairs; bars: standard error with one model left out at a time"
+    )
 
 
 def _words(variable: str) -> str:
@@ -151,9 +174,11 @@ def _shape(dataset: xr.Dataset) -> float:
 
 
 def carbon_grid(
-    maps: Mapping[str, xr.Dataset], state: str, limits: tuple[float, float] | None = None,
+    maps: Mapping[str, xr.Dataset],
+    state: str,
+    limits: tuple[float, float] | None = None,
     stock: str = STOCK,
-) -> Figure:  # fmt: skip
+) -> Figure:
     """Draw soil carbon by all models in one state, on one scale.
 
     Parameters
@@ -174,15 +199,21 @@ def carbon_grid(
     norm = _norm(np.concatenate([d[stock].to_numpy().ravel() for d in maps.values()]), limits)
     with style():
         figure, axes = plt.subplots(
-            rows, columns, figsize=(wide * columns + 0.9, (high + 0.45) * rows + 0.6),
-            squeeze=False, sharex=True, sharey=True, layout="constrained",
-        )  # fmt: skip
+            rows,
+            columns,
+            figsize=(wide * columns + 0.9, (high + 0.45) * rows + 0.6),
+            squeeze=False,
+            sharex=True,
+            sharey=True,
+            layout="constrained",
+        )
         mesh, middle = None, {}
         for axis, (name, dataset) in zip(axes.ravel(), maps.items(), strict=False):
             mesh = _map(axis, dataset[stock], dataset, norm)
             middle[name] = float(np.nanmedian(dataset[stock].to_numpy()))
-            axis.set_title(f"{name.upper()}: median {middle[name]:.1f} kg m$^{{-2}}$",
-                           fontsize="medium")  # fmt: skip
+            axis.set_title(
+                f"{name.upper()}: median {middle[name]:.1f} kg m$^{{-2}}$", fontsize="medium"
+            )
         for axis in axes.ravel()[len(maps) :]:
             axis.set_axis_off()
         _bar(figure, mesh, axes, _label(next(iter(maps.values()))[stock]), norm, "right")
@@ -190,8 +221,11 @@ def carbon_grid(
         figure.suptitle(
             f"Soil carbon in 0-100 cm, {STATES[state]}: the median cell holds least by "
             f"{least.upper()} ({middle[least]:.1f} kg m$^{{-2}}$), most by {most.upper()} "
-            f"({middle[most]:.1f})", x=0.01, ha="left", fontsize="medium",
-        )  # fmt: skip
+            f"({middle[most]:.1f})",
+            x=0.01,
+            ha="left",
+            fontsize="medium",
+        )
     return figure
 
 
@@ -207,9 +241,14 @@ def component_grid(
     each = 2.6 * _shape(next(iter(maps.values()))) + 0.1
     with style():
         figure, axes = plt.subplots(
-            n, m, figsize=(2.75 * m + 0.4, each * n + 1.4), squeeze=False, sharex=True,
-            sharey=True, layout="constrained",
-        )  # fmt: skip
+            n,
+            m,
+            figsize=(2.75 * m + 0.4, each * n + 1.4),
+            squeeze=False,
+            sharex=True,
+            sharey=True,
+            layout="constrained",
+        )
         for j, variable in enumerate(variables):
             values = np.concatenate([d[variable].to_numpy().ravel() for d in maps.values()])
             norm, mesh = _norm(values, None), None
@@ -221,8 +260,12 @@ def component_grid(
             _bar(figure, mesh, axes[:, j], _label(data), norm, "bottom")
         for i, name in enumerate(maps):
             axes[i, 0].set_ylabel(name.upper().replace("_", "\n"), fontsize="small")
-        figure.suptitle(f"Components of {n} models, {STATES[state]}; one scale for each column",
-                        x=0.01, ha="left", fontsize="medium")  # fmt: skip
+        figure.suptitle(
+            f"Components of {n} models, {STATES[state]}; one scale for each column",
+            x=0.01,
+            ha="left",
+            fontsize="medium",
+        )
     return figure
 
 
@@ -255,17 +298,31 @@ def microbes_figure(microbes: pd.DataFrame) -> Figure:
     with style():
         figure, axis = plt.subplots(figsize=(7.4, 1.5 + 0.55 * len(models)), layout="constrained")
         axis.axvspan(measured["q05"], measured["q95"], color="0.88", lw=0)
-        axis.axvline(measured["median"], color="0.35", lw=1.2,
-                     label=f"{MEASURED}: median {measured['median']:.1%}, 5-95 %")  # fmt: skip
+        axis.axvline(
+            measured["median"],
+            color="0.35",
+            lw=1.2,
+            label=f"{MEASURED}: median {measured['median']:.1%}, 5-95 %",
+        )
         for k, state in enumerate(states):
             mark, colour = _STATE_MARKS[state]
             rows = own[own["state"] == state].set_index("model").reindex(models)
             y = np.arange(len(models)) + 0.22 * (k - (len(states) - 1) / 2)
             least = 1e-5  # a share of 0 has no place on a logarithmic axis
-            middle, low, high = (np.maximum(rows[c].to_numpy(np.float64), least)
-                                 for c in ("median", "q05", "q95"))  # fmt: skip
-            axis.errorbar(middle, y, xerr=[middle - low, high - middle], fmt=mark, color=colour,
-                          ms=5, capsize=2, lw=1, label=STATES[state])  # fmt: skip
+            middle, low, high = (
+                np.maximum(rows[c].to_numpy(np.float64), least) for c in ("median", "q05", "q95")
+            )
+            axis.errorbar(
+                middle,
+                y,
+                xerr=[middle - low, high - middle],
+                fmt=mark,
+                color=colour,
+                ms=5,
+                capsize=2,
+                lw=1,
+                label=STATES[state],
+            )
         axis.set(xscale="log", ylim=(len(models) - 0.5, -0.5))
         axis.set_yticks(range(len(models)), [name.upper() for name in models])
         axis.xaxis.set_major_formatter(lambda x, _: f"{100 * x:g} %")
@@ -275,6 +332,7 @@ def microbes_figure(microbes: pd.DataFrame) -> Figure:
         axis.set_title(
             f"Microbes hold {own['median'].min():.1%} to {own['median'].max():.1%} of topsoil "
             f"carbon in the median cell;\n{int(inside.sum())} of {len(own)} maps lie in the "
-            "measured range", fontsize="medium",
-        )  # fmt: skip
+            "measured range",
+            fontsize="medium",
+        )
     return figure

@@ -20,8 +20,11 @@ from proda.maps.totals import land_area
 from proda.plots.maps import _UNITS, MOST_CELLS, _norm
 from proda.plots.style import LINES, SEQUENTIAL, colours_of, draw_land, style
 
-STATES = {"before": "default parameters", "after": "after data assimilation",
-          "end to end": "learnt end to end"}  # fmt: skip
+STATES = {
+    "before": "default parameters",
+    "after": "after data assimilation",
+    "end to end": "learnt end to end",
+}
 
 
 def carbon_maps(
@@ -61,9 +64,12 @@ def carbon_maps(
 
 
 def component_maps(
-    first: xr.Dataset, second: xr.Dataset, names: tuple[str, str], rows: Sequence[pd.Series],
+    first: xr.Dataset,
+    second: xr.Dataset,
+    names: tuple[str, str],
+    rows: Sequence[pd.Series],
     state: str = "after",
-) -> Figure:  # fmt: skip
+) -> Figure:
     """Draw components by two models, and one against the other (P-Fig 4 and S3).
 
     Parameters
@@ -120,17 +126,23 @@ def _three(
                 bar.ax.yaxis.set_major_formatter("{x:g}")
                 bar.ax.yaxis.set_minor_formatter("")
             land = land_area(first).where(
-                (first["reason"] == 0) & (second["reason"] == 0)
-                & holds_carbon(first) & holds_carbon(second), 0.0
-            )  # fmt: skip
+                (first["reason"] == 0)
+                & (second["reason"] == 0)
+                & holds_carbon(first)
+                & holds_carbon(second),
+                0.0,
+            )
             _scatter(axes[2], pair[0], pair[1], land, variable in LOGARITHMIC, names, row)
         figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
     return figure
 
 
 def _short(variable: str) -> str:
-    return {"cSoilAbove1m": "0-100 cm", "litter_to_soil": "litter to soil",
-            "residence_time": "residence time"}.get(variable, variable)  # fmt: skip
+    return {
+        "cSoilAbove1m": "0-100 cm",
+        "litter_to_soil": "litter to soil",
+        "residence_time": "residence time",
+    }.get(variable, variable)
 
 
 def _label(data: xr.DataArray) -> str:
@@ -150,13 +162,16 @@ def _map(axis: Axes, values: xr.DataArray, dataset: xr.Dataset, norm: Normalize)
     shown = v.to_numpy()
     if isinstance(norm, LogNorm):  # a 0 has no place on the scale: the lowest colour
         shown = np.maximum(shown, norm.vmin or 0.0)
-    mesh = axis.pcolormesh(lon, lat, shown, cmap=SEQUENTIAL, norm=norm, shading="nearest",
-                           rasterized=True)  # fmt: skip
+    mesh = axis.pcolormesh(
+        lon, lat, shown, cmap=SEQUENTIAL, norm=norm, shading="nearest", rasterized=True
+    )
     rows = lat[land.to_numpy().any(axis=1)]
     axis.set(aspect="equal", xlim=(lon.min(), lon.max()), ylim=(rows.min() - 3, rows.max() + 3))
     if np.ptp(lon) > 300:
-        axis.set_xticks(range(-120, 121, 60), [f"{abs(x)}°{'W' if x < 0 else 'E' if x else ''}"
-                                               for x in range(-120, 121, 60)])  # fmt: skip
+        axis.set_xticks(
+            range(-120, 121, 60),
+            [f"{abs(x)}°{'W' if x < 0 else 'E' if x else ''}" for x in range(-120, 121, 60)],
+        )
     axis.set_yticks([y for y in (-30, 0, 30, 60) if rows.min() - 3 < y < rows.max() + 3])
     axis.yaxis.set_major_formatter(
         lambda y, _: f"{abs(y):.0f}°{'S' if y < 0 else 'N' if y else ''}"
@@ -167,9 +182,14 @@ def _map(axis: Axes, values: xr.DataArray, dataset: xr.Dataset, norm: Normalize)
 
 
 def _scatter(
-    axis: Axes, x: xr.DataArray, y: xr.DataArray, land: xr.DataArray, log: bool,
-    names: tuple[str, str], row: pd.Series,
-) -> None:  # fmt: skip
+    axis: Axes,
+    x: xr.DataArray,
+    y: xr.DataArray,
+    land: xr.DataArray,
+    log: bool,
+    names: tuple[str, str],
+    row: pd.Series,
+) -> None:
     (a, b, _, _, w), _ = cells(x, y, land, log)
     if log:
         a, b = np.exp(a), np.exp(b)
@@ -181,10 +201,19 @@ def _scatter(
     scale: Literal["log", "linear"] = "log" if log else "linear"
     extent = (np.log10(low), np.log10(high)) if log else (low, high)
     axis.hexbin(
-        np.clip(a, low, high), np.clip(b, low, high), C=w, reduce_C_function=np.sum, gridsize=45,
-        xscale=scale, yscale=scale, extent=(*extent, *extent), mincnt=1, norm=LogNorm(),
-        cmap=SEQUENTIAL, linewidths=0.1,
-    )  # fmt: skip
+        np.clip(a, low, high),
+        np.clip(b, low, high),
+        C=w,
+        reduce_C_function=np.sum,
+        gridsize=45,
+        xscale=scale,
+        yscale=scale,
+        extent=(*extent, *extent),
+        mincnt=1,
+        norm=LogNorm(),
+        cmap=SEQUENTIAL,
+        linewidths=0.1,
+    )
     axis.plot([low, high], [low, high], color="black", lw=1, label="1:1")
     axis.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     axis.set_xlabel(f"{names[0].upper()}, {_short(str(x.name))}", fontsize="small")
@@ -197,14 +226,17 @@ def _scatter(
     interval = f" ({row['low']:.2f} to {row['high']:.2f})" if np.isfinite(row["low"]) else ""
     axis.set_title(
         f"r {row['r']:.2f}{interval}\nconcordance {row['concordance']:.2f}, "
-        f"n$_{{eff}}$ {row['n_effective']:.0f}", fontsize="small",
-    )  # fmt: skip
+        f"n$_{{eff}}$ {row['n_effective']:.0f}",
+        fontsize="small",
+    )
 
 
 def zonal_figure(
-    zonal: pd.DataFrame, variable: str = "cSoilAbove1m", label: str = "soil carbon, 0-100 cm"
-                 " (kg m$^{-2}$)", correlations: Mapping[str, float] | None = None,
-) -> Figure:  # fmt: skip
+    zonal: pd.DataFrame,
+    variable: str = "cSoilAbove1m",
+    label: str = "soil carbon, 0-100 cm (kg m$^{-2}$)",
+    correlations: Mapping[str, float] | None = None,
+) -> Figure:
     """Draw means along latitude of every model in every state (P-Fig 2c and 3c).
 
     Parameters
@@ -221,8 +253,9 @@ def zonal_figure(
     colours = colours_of(sorted(map(str, table["model"].unique())))
     many = len(colours) > 3
     with style():
-        figure, axes = plt.subplots(1, len(states), figsize=(4.4 * len(states), 4.2), sharey=True,
-                                    squeeze=False)  # fmt: skip
+        figure, axes = plt.subplots(
+            1, len(states), figsize=(4.4 * len(states), 4.2), sharey=True, squeeze=False
+        )
         for axis, state in zip(axes[0], states, strict=True):
             finding = []
             here = table[table["state"] == state]
@@ -233,11 +266,22 @@ def zonal_figure(
                     axis.fill_betweenx(curve["lat"], low, high, color=colour, alpha=0.15, lw=0)
                 ranged = "members_q05" in curve and curve["members_q05"].notna().any()
                 if ranged and not many:
-                    axis.fill_betweenx(curve["lat"], curve["members_q05"], curve["members_q95"],
-                                       color=colour, alpha=0.35, lw=0)  # fmt: skip
-                axis.plot(curve["mean"], curve["lat"], color=colour, lw=1.8,
-                          ls=LINES[k % len(LINES)] if many else "-",
-                          label=str(name).upper())  # fmt: skip
+                    axis.fill_betweenx(
+                        curve["lat"],
+                        curve["members_q05"],
+                        curve["members_q95"],
+                        color=colour,
+                        alpha=0.35,
+                        lw=0,
+                    )
+                axis.plot(
+                    curve["mean"],
+                    curve["lat"],
+                    color=colour,
+                    lw=1.8,
+                    ls=LINES[k % len(LINES)] if many else "-",
+                    label=str(name).upper(),
+                )
                 top = curve.iloc[int(np.nanargmax(curve["mean"]))]
                 side = "N" if top["lat"] >= 0 else "S"
                 if many:
@@ -264,9 +308,13 @@ def zonal_figure(
         )
         if many:
             figure.legend(
-                *axes[0, 0].get_legend_handles_labels(), fontsize="small", ncols=5,
-                loc="outside lower center", title=told, title_fontsize="small",
-            )  # fmt: skip
+                *axes[0, 0].get_legend_handles_labels(),
+                fontsize="small",
+                ncols=5,
+                loc="outside lower center",
+                title=told,
+                title_fontsize="small",
+            )
         else:
             axes[0, 0].legend(fontsize="small")
             figure.supxlabel(told, fontsize="small")
@@ -281,5 +329,7 @@ def _spread_of_models(here: pd.DataFrame) -> str:
         return ""
     factor = wide.max(axis=1) / wide.min(axis=1)
     lat = float(factor.idxmax())  # type: ignore[arg-type]
-    return (f"models differ by a factor of {factor.median():.1f} in the median band, by up to "
-            f"{factor.max():.1f} at {abs(lat):.0f}°{'N' if lat >= 0 else 'S'}")  # fmt: skip
+    return (
+        f"models differ by a factor of {factor.median():.1f} in the median band, by up to "
+        f"{factor.max():.1f} at {abs(lat):.0f}°{'N' if lat >= 0 else 'S'}"
+    )

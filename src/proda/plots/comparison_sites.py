@@ -29,11 +29,15 @@ def michaelis_figure(
     """
     source = sites if sites is not None else maps
     assert source is not None
-    names = [str(n) for n in source.data_vars if str(n).startswith(PREFIX)
-             and not str(n).endswith(("_sd", "_q05", "_q95"))]  # fmt: skip
+    names = [
+        str(n)
+        for n in source.data_vars
+        if str(n).startswith(PREFIX) and not str(n).endswith(("_sd", "_q05", "_q95"))
+    ]
     with style():
-        figure, axes = plt.subplots(1, len(names), figsize=(4.2 * len(names), 3.6), squeeze=False,
-                                    layout="constrained")  # fmt: skip
+        figure, axes = plt.subplots(
+            1, len(names), figsize=(4.2 * len(names), 3.6), squeeze=False, layout="constrained"
+        )
         finding = []
         for axis, name in zip(axes[0], names, strict=True):
             kinds = []
@@ -109,19 +113,36 @@ def preference_figure(
             draw_land(axis, *land)
         order = np.argsort(np.abs(value))
         drawn = axis.scatter(
-            sites["longitude"].to_numpy()[order], sites["latitude"].to_numpy()[order],
-            c=value[order], s=float(np.clip(8000.0 / max(len(value), 1), 5.0, 18.0)),
-            cmap=DIVERGING, norm=SymLogNorm(1.0, vmin=-30, vmax=30), edgecolors="0.3",
-            linewidths=0.2, rasterized=True,
-        )  # fmt: skip
-        bar = figure.colorbar(drawn, ax=axis, shrink=0.8, pad=0.01, extend="both",
-                              ticks=[-30, -10, -5, -3, -1, 0, 1, 3, 5, 10, 30])  # fmt: skip
+            sites["longitude"].to_numpy()[order],
+            sites["latitude"].to_numpy()[order],
+            c=value[order],
+            s=float(np.clip(8000.0 / max(len(value), 1), 5.0, 18.0)),
+            cmap=DIVERGING,
+            norm=SymLogNorm(1.0, vmin=-30, vmax=30),
+            edgecolors="0.3",
+            linewidths=0.2,
+            rasterized=True,
+        )
+        bar = figure.colorbar(
+            drawn,
+            ax=axis,
+            shrink=0.8,
+            pad=0.01,
+            extend="both",
+            ticks=[-30, -10, -5, -3, -1, 0, 1, 3, 5, 10, 30],
+        )
         bar.ax.yaxis.set_major_formatter("{x:g}")
         bar.ax.minorticks_off()
-        bar.set_label(f"log evidence, {second} - {first}\n(red: {second} preferred)",
-                      fontsize="small")  # fmt: skip
-        axis.set(xlabel="longitude (°E)", ylabel="latitude (°N)", aspect="equal",
-                 xlim=(-180, 180), ylim=(-60, 85))  # fmt: skip
+        bar.set_label(
+            f"log evidence, {second} - {first}\n(red: {second} preferred)", fontsize="small"
+        )
+        axis.set(
+            xlabel="longitude (°E)",
+            ylabel="latitude (°N)",
+            aspect="equal",
+            xlim=(-180, 180),
+            ylim=(-60, 85),
+        )
         axis.set_xticks(range(-180, 181, 60))
         whole = table[table["grouping"] == "all"].iloc[0]
         axis.set_title(
@@ -134,15 +155,22 @@ def preference_figure(
         ends = np.abs(zones[["low", "high"]].to_numpy().T - middle)
         side.errorbar(middle, y, xerr=np.nan_to_num(ends), fmt="o", color="black", ms=4, capsize=2)
         side.axvline(0, color=COLOURS[1], lw=1)
-        side.set(yticks=y, ylim=(len(y) - 0.5, -0.5),
-                 yticklabels=[f"{z} ({n:,.0f})" for z, n in zip(zones["zone"], zones["sites"],
-                                                                strict=True)])  # fmt: skip
-        side.set_xlabel(f"median log evidence, {second} - {first}\n95 % interval, sites taken as "
-                        "independent", fontsize="small")  # fmt: skip
+        side.set(
+            yticks=y,
+            ylim=(len(y) - 0.5, -0.5),
+            yticklabels=[
+                f"{z} ({n:,.0f})" for z, n in zip(zones["zone"], zones["sites"], strict=True)
+            ],
+        )
+        side.set_xlabel(
+            f"median log evidence, {second} - {first}\n95 % interval, sites taken as independent",
+            fontsize="small",
+        )
         many = zones[zones["sites"] >= min(20, zones["sites"].max())]
         best = many.loc[many["median"].abs().idxmax()]
         side.set_title(
             f"{'Köppen class' if grouping == 'koppen' else 'Latitude'} (sites): largest in "
-            f"{best['zone']}, {best['median']:+.1f}", fontsize="small",
-        )  # fmt: skip
+            f"{best['zone']}, {best['median']:+.1f}",
+            fontsize="small",
+        )
     return figure

@@ -12,10 +12,14 @@ from proda.errors import LearningError
 from proda.plots.style import COLOURS, style
 
 LABELS = {
-    "network": "network through the soil model", "constant": "calibrated constant",
-    "default": "default", "depth": "depth alone", "boosting": "gradient boosting",
-    "plain_network": "plain network", "ceiling": "ceiling",
-}  # fmt: skip
+    "network": "network through the soil model",
+    "constant": "calibrated constant",
+    "default": "default",
+    "depth": "depth alone",
+    "boosting": "gradient boosting",
+    "plain_network": "plain network",
+    "ceiling": "ceiling",
+}
 OF_MECHANISMS = ("network", "constant", "default")
 SHOWN = ("all", "depth", "soil", "zone")
 """Groups that are drawn."""
@@ -46,9 +50,11 @@ def skill_end_to_end(table: pd.DataFrame) -> Figure:
     with style():
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 1.8 + 0.42 * len(heads)), sharey=True)
         for axis, measure, label in zip(
-            axes, ("log_r2", "rmse_log"), ("R$^2$ of ln carbon (1)", "RMSE of ln carbon (1)"),
+            axes,
+            ("log_r2", "rmse_log"),
+            ("R$^2$ of ln carbon (1)", "RMSE of ln carbon (1)"),
             strict=True,
-        ):  # fmt: skip
+        ):
             for i, method in enumerate(methods):
                 own = table[table["method"] == method].set_index(["by", "group"])[measure]
                 values = own.reindex(pd.MultiIndex.from_frame(heads)).to_numpy(np.float64)
@@ -59,8 +65,12 @@ def skill_end_to_end(table: pd.DataFrame) -> Figure:
             axis.set_xlabel(label)
         axes[0].set_yticks(place, [str(group) for group in heads["group"]])
         axes[0].invert_yaxis()
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4,
-                      fontsize="small")  # fmt: skip
+        figure.legend(
+            *axes[0].get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=4,
+            fontsize="small",
+        )
         figure.suptitle(_finding(table), x=0.01, ha="left", fontsize="medium")
     return figure
 

@@ -40,9 +40,14 @@ def evidence_figure(evidence: pd.DataFrame, stacking: pd.DataFrame) -> Figure:
     heights = [0.7 + 0.30 * len(h) for h in heads.values()]
     with style():
         figure, grid = plt.subplots(
-            len(measures), 2, figsize=(10.0, 0.9 + sum(heights)), squeeze=False,
-            height_ratios=heights, width_ratios=(1.4, 1.0), layout="constrained",
-        )  # fmt: skip
+            len(measures),
+            2,
+            figsize=(10.0, 0.9 + sum(heights)),
+            squeeze=False,
+            height_ratios=heights,
+            width_ratios=(1.4, 1.0),
+            layout="constrained",
+        )
         for (left, right), measure in zip(grid, measures, strict=True):
             rows = told[told["measure"] == measure].set_index(["grouping", "zone"])
             weights = stacking[stacking["measure"] == measure].set_index(["grouping", "zone"])
@@ -51,8 +56,9 @@ def evidence_figure(evidence: pd.DataFrame, stacking: pd.DataFrame) -> Figure:
             left.set_title(f"{measure[0].upper()}{measure[1:]}", fontsize="medium")
         grid[-1, 0].set_xlabel("mean log density behind the best model (± standard error)")
         grid[-1, 1].set_xlabel("stacking weight")
-        handles = [Line2D([], [], color=colours[m], marker="o", ls="", label=m.upper())
-                   for m in models]  # fmt: skip
+        handles = [
+            Line2D([], [], color=colours[m], marker="o", ls="", label=m.upper()) for m in models
+        ]
         figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize="small")
         figure.suptitle(_finding(told), x=0.01, ha="left", fontsize="medium")
     return figure
@@ -77,8 +83,15 @@ def _differences(
         for _, row in rows.loc[[(grouping, zone)]].iterrows():
             shift = 0.6 * ((names.index(row["model"]) + 0.5) / len(names) - 0.5)
             error = np.nan_to_num(row["standard_error"])
-            axis.errorbar(row["difference"], y + shift, xerr=error, fmt="o", ms=3.5, lw=1,
-                          color=colours[row["model"]])  # fmt: skip
+            axis.errorbar(
+                row["difference"],
+                y + shift,
+                xerr=error,
+                fmt="o",
+                ms=3.5,
+                lw=1,
+                color=colours[row["model"]],
+            )
     axis.axvline(0, color="0.6", lw=0.8, zorder=0)
     labels = [f"{'all' if g == 'all' else zone} ({n:,})" for g, zone, n in heads]
     axis.set_yticks(range(len(heads)), labels)
@@ -102,11 +115,25 @@ def _weights(
             continue
         left = 0.0
         for _, row in rows.loc[[(grouping, zone)]].iterrows():
-            axis.barh(y, row["weight"], left=left, height=0.7, color=colours[row["model"]],
-                      edgecolor="white", linewidth=0.4)  # fmt: skip
+            axis.barh(
+                y,
+                row["weight"],
+                left=left,
+                height=0.7,
+                color=colours[row["model"]],
+                edgecolor="white",
+                linewidth=0.4,
+            )
             if row["weight"] >= 0.12:
-                axis.text(left + row["weight"] / 2, y, f"{row['weight']:.2f}", ha="center",
-                          va="center", fontsize="x-small", color="white")  # fmt: skip
+                axis.text(
+                    left + row["weight"] / 2,
+                    y,
+                    f"{row['weight']:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize="x-small",
+                    color="white",
+                )
             left += row["weight"]
     axis.set(xlim=(0, 1), ylim=(len(heads) - 0.5, -0.5), yticks=[])
     axis.grid(visible=False)

@@ -93,12 +93,24 @@ def _lines(axis: Axes, active: np.ndarray, nbedrock: int, labelled: bool) -> Non
     drawn = False
     halo = [withStroke(linewidth=3.4, foreground="white")]  # seen on dark and on light colours
     if (active < bottom).any():
-        axis.plot(months, np.minimum(active, bottom), color=COLOURS[6], lw=1.6, ls="--",
-                  label="active layer", path_effects=halo)  # fmt: skip
+        axis.plot(
+            months,
+            np.minimum(active, bottom),
+            color=COLOURS[6],
+            lw=1.6,
+            ls="--",
+            label="active layer",
+            path_effects=halo,
+        )
         drawn = True
     if nbedrock < len(CLM5_GRID):
-        axis.axhline(CLM5_GRID.interface[nbedrock - 1], color=COLOURS[6], lw=1.6, label="bedrock",
-                     path_effects=halo)  # fmt: skip
+        axis.axhline(
+            CLM5_GRID.interface[nbedrock - 1],
+            color=COLOURS[6],
+            lw=1.6,
+            label="bedrock",
+            path_effects=halo,
+        )
         drawn = True
     if drawn and labelled:
         legend = axis.legend(loc="lower left", fontsize=8, frameon=True)

@@ -15,8 +15,14 @@ from proda.comparison.paper import CORRELATIONS, PAIR
 from proda.comparison.refits import CONSTANT, DEFAULTS
 from proda.plots.style import COLOURS, style
 
-LABELS = {STOCK: "carbon to 1 m\n(log)", "CTE": "CTE\ntransfer", "K": "K\ndecomposition",
-          "XI": "XI\nenvironment", "B": "B\nallocation", "V": "V\ntransport"}  # fmt: skip
+LABELS = {
+    STOCK: "carbon to 1 m\n(log)",
+    "CTE": "CTE\ntransfer",
+    "K": "K\ndecomposition",
+    "XI": "XI\nenvironment",
+    "B": "B\nallocation",
+    "V": "V\ntransport",
+}
 
 
 def identification_figure(pairs: pd.DataFrame, means: pd.DataFrame | None = None) -> Figure:
@@ -40,19 +46,30 @@ def identification_figure(pairs: pd.DataFrame, means: pd.DataFrame | None = None
             for k, of in enumerate(groups):
                 r = own[own["trained"] & (own["of"] == of)]["r"].to_numpy()
                 x = i + 0.26 * (k - 1)
-                axis.scatter(x + rng.uniform(-0.08, 0.08, len(r)), r, s=5, alpha=0.35, lw=0,
-                             color=COLOURS[k])  # fmt: skip
+                axis.scatter(
+                    x + rng.uniform(-0.08, 0.08, len(r)), r, s=5, alpha=0.35, lw=0, color=COLOURS[k]
+                )
                 if np.isfinite(r).any():
                     axis.hlines(np.nanmedian(r), x - 0.11, x + 0.11, color=COLOURS[k], lw=2)
             _marks(axis, own, i + 0.26, name, set(models) == set(PAIR))
         if means is not None:
             place = np.arange(len(means)) + 0.44
             axis.vlines(place, means["low"], means["high"], color="0.4", lw=1.2)
-        handles = [Line2D([], [], marker="o", ls="", color=COLOURS[k],
-                              label=f"refits of {of.upper()}" if of in models else of)
-                   for k, of in enumerate(groups)]  # fmt: skip
-        handles += [Line2D([], [], marker=m, ls="", mfc=fill, mec="black", label=label)
-                    for m, fill, label in _MARKS]  # fmt: skip
+        handles = [
+            Line2D(
+                [],
+                [],
+                marker="o",
+                ls="",
+                color=COLOURS[k],
+                label=f"refits of {of.upper()}" if of in models else of,
+            )
+            for k, of in enumerate(groups)
+        ]
+        handles += [
+            Line2D([], [], marker=m, ls="", mfc=fill, mec="black", label=label)
+            for m, fill, label in _MARKS
+        ]
         if means is not None:
             handles.append(Line2D([], [], color="0.4", label="95 % of the mean maps' r"))
         axis.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -44,8 +44,14 @@ def latitude_figure(
             low = np.maximum(curve["q05"].to_numpy(), 1e-9)  # 0 lies below any logarithmic axis
             if not many:  # the bands of many models would hide each other
                 axis.fill_between(lat, low, curve["q95"], color=colour, alpha=0.18, lw=0)
-            axis.plot(lat, _positive(middle), color=colour, lw=1.8, label=name,
-                      ls=LINES[k % len(LINES)] if many else "-")  # fmt: skip
+            axis.plot(
+                lat,
+                _positive(middle),
+                color=colour,
+                lw=1.8,
+                label=name,
+                ls=LINES[k % len(LINES)] if many else "-",
+            )
             top = int(np.nanargmax(middle))
             finding.append(f"{name} highest at {abs(lat[top]):.0f}°{'N' if lat[top] >= 0 else 'S'}")
         looks = (("#000000", "--"), ("#777777", "-."), ("#000000", ":"))
@@ -60,9 +66,13 @@ def latitude_figure(
         axis.set_ylim(max(lowest / 2, highest / 2000), 1.3 * highest)
         axis.yaxis.set_major_formatter("{x:g}")
         what = "members" if "median" not in next(iter(models.values())) else "cells"
-        figure.legend(loc="outside lower center", ncols=4, fontsize="small",
-                      title=None if many else f"bands: 5-95 % of the {what}",
-                      title_fontsize="small")  # fmt: skip
+        figure.legend(
+            loc="outside lower center",
+            ncols=4,
+            fontsize="small",
+            title=None if many else f"bands: 5-95 % of the {what}",
+            title_fontsize="small",
+        )
         axis.set_title(title or ("; ".join(finding) if not many else _highest(finding)))
     return figure
 

@@ -12,14 +12,26 @@ from proda.errors import LearningError
 from proda.plots.style import COLOURS, SEQUENTIAL, style
 from proda.weighted import correlation_of_columns
 
-ORDER = ("default", "mean", "nearest_site", "random_forest", "network_untuned", "network",
-         "network_members", "assimilated")  # fmt: skip
+ORDER = (
+    "default",
+    "mean",
+    "nearest_site",
+    "random_forest",
+    "network_untuned",
+    "network",
+    "network_members",
+    "assimilated",
+)
 LABELS = {
-    "default": "default", "mean": "mean parameters", "nearest_site": "nearest site",
-    "random_forest": "random forest", "network_untuned": "network, untuned",
-    "network": "network", "network_members": "network, members' mean",
+    "default": "default",
+    "mean": "mean parameters",
+    "nearest_site": "nearest site",
+    "random_forest": "random forest",
+    "network_untuned": "network, untuned",
+    "network": "network",
+    "network_members": "network, members' mean",
     "assimilated": "own assimilation",
-}  # fmt: skip
+}
 
 
 def _methods(names: pd.Series | np.ndarray) -> list[str]:
@@ -39,8 +51,9 @@ def history(table: pd.DataFrame) -> Figure:
     parts = {s: table[table["stage"] == s] if "stage" in table else table for s in stages}
     names = {"parameters": "on parameters", "carbon": "tuning through the soil model"}
     with style():
-        figure, axes = plt.subplots(1, len(stages), figsize=(4.3 * len(stages) + 0.6, 3.6),
-                                    squeeze=False)  # fmt: skip
+        figure, axes = plt.subplots(
+            1, len(stages), figsize=(4.3 * len(stages) + 0.6, 3.6), squeeze=False
+        )
         gains = []
         for axis, (stage, part) in zip(axes[0], parts.items(), strict=True):
             # without validation sites the last weights are kept, by no loss
@@ -54,16 +67,20 @@ def history(table: pd.DataFrame) -> Figure:
             best = part[part["kept"]][f"{told}_loss"].mean()
             gains.append(f"{stage} {first:.3g} to {best:.3g}")
             positive = (part[f"{told}_loss"] > 0).all() and not (part["training_loss"] <= 0).any()
-            axis.set(xlabel=f"epoch {names.get(stage, stage)}",
-                     yscale="log" if positive else "linear")  # fmt: skip
+            axis.set(
+                xlabel=f"epoch {names.get(stage, stage)}", yscale="log" if positive else "linear"
+            )
         axes[0, 0].set_ylabel("loss (1)")
-        for label, colour, mark in (("training", COLOURS[0], "-"), ("validation", COLOURS[1], "-"),
-                                    ("kept", COLOURS[6], "o")):  # fmt: skip
+        for label, colour, mark in (
+            ("training", COLOURS[0], "-"),
+            ("validation", COLOURS[1], "-"),
+            ("kept", COLOURS[6], "o"),
+        ):
             axes[0, -1].plot([], [], mark, color=colour, label=label, ms=4)
         axes[0, -1].legend(fontsize="small")
         n = table["member"].nunique()
         text = f"{told.capitalize()} loss of {n} networks falls: {'; '.join(gains)}"
-        figure.suptitle(text, x=0.01, ha="left", fontsize="medium")  # fmt: skip
+        figure.suptitle(text, x=0.01, ha="left", fontsize="medium")
     return figure
 
 
@@ -86,25 +103,43 @@ def parameters(held_out: xr.Dataset, method: str = "network") -> Figure:
     height = -(-len(names) // columns)
     found = correlation_of_columns(x, y)
     with style():
-        figure, axes = plt.subplots(height, columns, squeeze=False, sharex=True, sharey=True,
-                                    figsize=(0.8 + 1.5 * columns, 1.1 + 1.55 * height))  # fmt: skip
+        figure, axes = plt.subplots(
+            height,
+            columns,
+            squeeze=False,
+            sharex=True,
+            sharey=True,
+            figsize=(0.8 + 1.5 * columns, 1.1 + 1.55 * height),
+        )
         for axis in axes.flat[len(names) :]:
             axis.axis("off")
         for i, (axis, name) in enumerate(zip(axes.flat, names, strict=False)):
-            axis.hexbin(x[:, i], y[:, i], gridsize=25, extent=(0, 1, 0, 1), mincnt=1, bins="log",
-                        cmap=SEQUENTIAL, linewidths=0.1)  # fmt: skip
+            axis.hexbin(
+                x[:, i],
+                y[:, i],
+                gridsize=25,
+                extent=(0, 1, 0, 1),
+                mincnt=1,
+                bins="log",
+                cmap=SEQUENTIAL,
+                linewidths=0.1,
+            )
             axis.plot([0, 1], [0, 1], color="black", lw=0.7)
             axis.set_title(f"{name}  r {found[i]:.2f}", fontsize="x-small")
             axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-        figure.supxlabel("posterior mean of the site (share of the prior range, 1)",
-                         fontsize="small")  # fmt: skip
+        figure.supxlabel(
+            "posterior mean of the site (share of the prior range, 1)", fontsize="small"
+        )
         figure.supylabel("predicted (share of the prior range, 1)", fontsize="small")
         best = int(np.nanargmax(found))
         figure.suptitle(
             f"{held_out.attrs.get('model', '')}: {int((found > 0.5).sum())} of "
             f"{len(names)} parameters are predicted with r above 0.5 at {len(x):,} sites left "
-            f"out, best {names[best]}", x=0.01, ha="left", fontsize="medium",
-        )  # fmt: skip
+            f"out, best {names[best]}",
+            x=0.01,
+            ha="left",
+            fontsize="medium",
+        )
     return figure
 
 
@@ -125,8 +160,14 @@ def carbon(held_out: xr.Dataset) -> Figure:
     extent = (np.log10(low), np.log10(high)) * 2
     scores = {}
     with style():
-        figure, axes = plt.subplots(height, columns, squeeze=False, sharex=True, sharey=True,
-                                    figsize=(0.9 + 2.3 * columns, 1.2 + 2.3 * height))  # fmt: skip
+        figure, axes = plt.subplots(
+            height,
+            columns,
+            squeeze=False,
+            sharex=True,
+            sharey=True,
+            figsize=(0.9 + 2.3 * columns, 1.2 + 2.3 * height),
+        )
         for axis in axes.flat[len(methods) :]:
             axis.axis("off")
         for axis, method in zip(axes.flat, methods, strict=False):
@@ -134,9 +175,18 @@ def carbon(held_out: xr.Dataset) -> Figure:
             known = np.isfinite(modelled) & (modelled > 0)
             x, y = observed[known], modelled[known]
             beyond = int(((y < low) | (y > high)).sum())
-            axis.hexbin(x, np.clip(y, low, high), xscale="log", yscale="log", gridsize=40,
-                        extent=extent, mincnt=1, bins="log", cmap=SEQUENTIAL,
-                        linewidths=0.1)  # fmt: skip
+            axis.hexbin(
+                x,
+                np.clip(y, low, high),
+                xscale="log",
+                yscale="log",
+                gridsize=40,
+                extent=extent,
+                mincnt=1,
+                bins="log",
+                cmap=SEQUENTIAL,
+                linewidths=0.1,
+            )
             axis.plot([low, high], [low, high], color="black", lw=0.8)
             off = np.median(np.abs(np.log(y / x)))
             scores[method] = float(np.exp(off))
@@ -148,11 +198,18 @@ def carbon(held_out: xr.Dataset) -> Figure:
             axis.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         figure.supxlabel("measured carbon (kg m$^{-3}$)", fontsize="small")
         figure.supylabel("modelled carbon (kg m$^{-3}$)", fontsize="small")
-        told = [f"{LABELS.get(m, m)} {scores[m]:.2f}" for m in ("default", "network", "assimilated")
-                if m in scores]  # fmt: skip
-        figure.suptitle(f"{held_out.attrs.get('model', '')}, {int(used.sum()):,} layers; half of "
-                        f"them within a factor: {', '.join(told)}", x=0.01, ha="left",
-                        fontsize="medium")  # fmt: skip
+        told = [
+            f"{LABELS.get(m, m)} {scores[m]:.2f}"
+            for m in ("default", "network", "assimilated")
+            if m in scores
+        ]
+        figure.suptitle(
+            f"{held_out.attrs.get('model', '')}, {int(used.sum()):,} layers; half of "
+            f"them within a factor: {', '.join(told)}",
+            x=0.01,
+            ha="left",
+            fontsize="medium",
+        )
     return figure
 
 
@@ -174,27 +231,43 @@ def skill(table: pd.DataFrame) -> Figure:
             positions.append(start)
             start += 1.0
         start += 0.6
-    measures = (("site_rmse_log", "median of the sites' RMSE of ln carbon (1)"),
-                ("site_nse_positive", "share of sites with NSE > 0 (1)"))  # fmt: skip
+    measures = (
+        ("site_rmse_log", "median of the sites' RMSE of ln carbon (1)"),
+        ("site_nse_positive", "share of sites with NSE > 0 (1)"),
+    )
     with style():
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 1.6 + 0.42 * len(labels)), sharey=True)
         for axis, (measure, label) in zip(axes, measures, strict=True):
             for i, method in enumerate(methods):
                 values = [
-                    float(table[(table["method"] == method) & (table["by"] == kind)
-                                & (table["group"] == group)][measure].iloc[0])
+                    float(
+                        table[
+                            (table["method"] == method)
+                            & (table["by"] == kind)
+                            & (table["group"] == group)
+                        ][measure].iloc[0]
+                    )
                     for kind, group, _ in labels
-                ]  # fmt: skip
+                ]
                 shift = (i - (len(methods) - 1) / 2) * 0.09
                 mark = "D" if method.startswith("network") else "o"
-                axis.plot(values, np.array(positions) + shift, mark, ms=4.5,
-                          color=COLOURS[i % len(COLOURS)],
-                          label=LABELS.get(method, method))  # fmt: skip
+                axis.plot(
+                    values,
+                    np.array(positions) + shift,
+                    mark,
+                    ms=4.5,
+                    color=COLOURS[i % len(COLOURS)],
+                    label=LABELS.get(method, method),
+                )
             axis.set_xlabel(label)
         axes[0].set_yticks(positions, [f"{g} ({n:,} sites)" for _, g, n in labels])
         axes[0].invert_yaxis()
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4,
-                      fontsize="small")  # fmt: skip
+        figure.legend(
+            *axes[0].get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=4,
+            fontsize="small",
+        )
         figure.suptitle(_finding(table), x=0.01, ha="left", fontsize="medium")
     return figure
 
@@ -208,8 +281,10 @@ def _finding(table: pd.DataFrame) -> str:
         return f"Sites left out: the network's median log RMSE is {whole['network']:.2f}"
     best = str(others.idxmin())
     word = "below" if whole["network"] < others[best] else "not below"
-    return (f"Sites left out: the network's median log RMSE is {whole['network']:.2f}, {word} the "
-            f"best baseline's ({LABELS.get(best, best)}, {others[best]:.2f})")  # fmt: skip
+    return (
+        f"Sites left out: the network's median log RMSE is {whole['network']:.2f}, {word} the "
+        f"best baseline's ({LABELS.get(best, best)}, {others[best]:.2f})"
+    )
 
 
 def curve(table: pd.DataFrame) -> Figure:
@@ -224,8 +299,9 @@ def curve(table: pd.DataFrame) -> Figure:
     middle, low, high = by.median(), by.quantile(0.1), by.quantile(0.9)
     with style():
         figure, axis = plt.subplots(figsize=(5.2, 3.6))
-        axis.fill_between(middle.index, low, high, color=COLOURS[0], alpha=0.2,
-                          label="80 % of the parameters")  # fmt: skip
+        axis.fill_between(
+            middle.index, low, high, color=COLOURS[0], alpha=0.2, label="80 % of the parameters"
+        )
         axis.plot(middle.index, middle, "o-", color=COLOURS[0], label="median parameter")
         axis.axhline(0.0, color=COLOURS[7], lw=1)
         axis.set(xscale="log", xlabel="sites trained on", ylabel="skill at sites left out (1)")
@@ -233,8 +309,10 @@ def curve(table: pd.DataFrame) -> Figure:
         axis.set_xticks([], minor=True)
         axis.legend(fontsize="small")
         n = middle.index.to_numpy()
-        axis.set_title(f"From {n[0]:,} to {n[-1]:,} sites the median skill goes from "
-                       f"{middle.iloc[0]:.2f} to {middle.iloc[-1]:.2f}")  # fmt: skip
+        axis.set_title(
+            f"From {n[0]:,} to {n[-1]:,} sites the median skill goes from "
+            f"{middle.iloc[0]:.2f} to {middle.iloc[-1]:.2f}"
+        )
     return figure
 
 
@@ -251,8 +329,13 @@ def importance(table: pd.DataFrame, most: int = 20) -> Figure:
     top = table.head(most).iloc[::-1]
     with style():
         figure, axis = plt.subplots(figsize=(5.6, 1.2 + 0.2 * len(top)))
-        axis.barh(top["group"], 100 * top["increase"], xerr=100 * top["sd"], color=COLOURS[0],
-                  ecolor=COLOURS[6])  # fmt: skip
+        axis.barh(
+            top["group"],
+            100 * top["increase"],
+            xerr=100 * top["sd"],
+            color=COLOURS[0],
+            ecolor=COLOURS[6],
+        )
         axis.set_xlabel("increase of the error of parameters (%)")
         axis.set_axisbelow(True)
         axis.grid(visible=False, axis="y")

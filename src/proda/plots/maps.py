@@ -20,9 +20,15 @@ from proda.plots.style import SEQUENTIAL, draw_land, style
 SPREAD, WIDTH = "magma_r", "viridis_r"
 MOST_CELLS = {"lat": 720, "lon": 1440}
 """A finer grid is thinned to this before it is drawn: it is more than a page resolves."""
-_UNITS = {"kg m-2": "kg m$^{-2}$", "kg m-3": "kg m$^{-3}$", "yr-1": "yr$^{-1}$", "1": "",
-          "g m-2 yr-1": "g m$^{-2}$ yr$^{-1}$", "g m-3": "g m$^{-3}$",
-          "m2 yr-1": "m$^{2}$ yr$^{-1}$"}  # fmt: skip
+_UNITS = {
+    "kg m-2": "kg m$^{-2}$",
+    "kg m-3": "kg m$^{-3}$",
+    "yr-1": "yr$^{-1}$",
+    "1": "",
+    "g m-2 yr-1": "g m$^{-2}$ yr$^{-1}$",
+    "g m-3": "g m$^{-3}$",
+    "m2 yr-1": "m$^{2}$ yr$^{-1}$",
+}
 
 
 def map_figure(
@@ -72,11 +78,17 @@ def map_figure(
         panels = 1 + members + interval
         figure, axes = plt.subplots(panels, 1, figsize=(7.6, 3.5 * panels), squeeze=False)
         axis = axes[0, 0]
-        flags = _panel(axis, drawn, values, _norm(values, limits), SEQUENTIAL,
-                       _label(dataset[name]))  # fmt: skip
+        flags = _panel(
+            axis, drawn, values, _norm(values, limits), SEQUENTIAL, _label(dataset[name])
+        )
         if flags:
-            figure.legend(handles=flags, loc="outside lower left", ncols=len(flags),
-                          fontsize="small", handleheight=1.3)  # fmt: skip
+            figure.legend(
+                handles=flags,
+                loc="outside lower left",
+                ncols=len(flags),
+                fontsize="small",
+                handleheight=1.3,
+            )
         axis.set_title(title or _finding(dataset, name))
         if interval:
             ends = (drawn[name + end].transpose("lat", "lon").to_numpy() for end in (LOWER, UPPER))
@@ -86,8 +98,14 @@ def map_figure(
             with np.errstate(divide="ignore", invalid="ignore"):
                 relative = np.where(values != 0, sd / np.abs(values), np.nan)
             axis = axes[1, 0]
-            _panel(axis, drawn, relative, _norm(relative, None), SPREAD,
-                   "standard deviation of the members / mean")  # fmt: skip
+            _panel(
+                axis,
+                drawn,
+                relative,
+                _norm(relative, None),
+                SPREAD,
+                "standard deviation of the members / mean",
+            )
             middle = float(np.nanmedian(relative)) if np.isfinite(relative).any() else np.nan
             axis.set_title(
                 f"{dataset.sizes['realization']} members differ by {middle:.0%} "
@@ -143,8 +161,9 @@ def _panel(
     draw_land(axis, lat, lon, land, 1 / 5)
     # A 0 has no place on a logarithmic scale: it takes the lowest colour, as the arrow says.
     shown = np.maximum(values, norm.vmin or 0.0) if isinstance(norm, LogNorm) else values
-    mesh = axis.pcolormesh(lon, lat, shown, cmap=colours, norm=norm, shading="nearest",
-                           rasterized=True)  # fmt: skip
+    mesh = axis.pcolormesh(
+        lon, lat, shown, cmap=colours, norm=norm, shading="nearest", rasterized=True
+    )
     legend = []
     flags = [(without, "////", "no answer")]
     if "outside_training" in drawn:
@@ -152,21 +171,30 @@ def _panel(
         flags.append((outside, "....", "outside the training range"))
     for mask, hatch, words in flags:
         if mask.any():
-            axis.contourf(lon, lat, mask.astype(float), levels=[0.5, 1.5], colors="none",
-                          hatches=[hatch])  # fmt: skip
+            axis.contourf(
+                lon, lat, mask.astype(float), levels=[0.5, 1.5], colors="none", hatches=[hatch]
+            )
             share = mask.sum() / land.sum()
-            legend.append(Patch(facecolor="white", edgecolor="0.2", hatch=hatch,
-                                label=f"{words}: {share:.1%} of cells"))  # fmt: skip
+            legend.append(
+                Patch(
+                    facecolor="white",
+                    edgecolor="0.2",
+                    hatch=hatch,
+                    label=f"{words}: {share:.1%} of cells",
+                )
+            )
     outline = np.nan_to_num(drawn["land_fraction"].transpose("lat", "lon").to_numpy(), nan=0.0)
     if outline.min() > 0.5:  # no land fractions were given: the map's own cells are the land
         outline = land.astype(float)
     axis.contour(lon, lat, outline, levels=[0.5], colors="0.25", linewidths=0.4)
     rows = lat[land.any(axis=1)]
     axis.set(
-        aspect="equal", xlim=(lon.min(), lon.max()),
+        aspect="equal",
+        xlim=(lon.min(), lon.max()),
         ylim=(max(-90.0, rows.min() - 3), min(90.0, rows.max() + 3)),
-        xlabel="longitude (°E)", ylabel="latitude (°N)",
-    )  # fmt: skip
+        xlabel="longitude (°E)",
+        ylabel="latitude (°N)",
+    )
     if np.ptp(lon) > 300:
         axis.set_xticks(range(-180, 181, 60))
     axis.grid(visible=False)
@@ -192,8 +220,10 @@ def _finding(dataset: xr.Dataset, name: str) -> str:
             return f"{model}: no carbon"
         spread = f" ± {sd[GLOBE]:,.0f}" if np.isfinite(sd[GLOBE]) else ""
         north, tropics = mean["boreal"] / globe, mean["tropics"] / globe
-        return (f"{model}: {globe:,.0f}{spread} Pg C in {stocks[name]}, "
-                f"{north:.0%} north of 50°N, {tropics:.0%} in the tropics")  # fmt: skip
+        return (
+            f"{model}: {globe:,.0f}{spread} Pg C in {stocks[name]}, "
+            f"{north:.0%} north of 50°N, {tropics:.0%} in the tropics"
+        )
     values = dataset[name].transpose("lat", "lon")
     lat = np.broadcast_to(values["lat"].to_numpy()[:, None], values.shape)
     v, a = values.to_numpy(), land_area(dataset).to_numpy()

@@ -74,14 +74,20 @@ def draw_model(model: SoilModel) -> Figure:
         for name, box in boxes.items():
             _draw_box(axis, model, name, box, told.get(Flow(name, name)))
             _draw_stubs(axis, name, box, told)
-        between = [f for f in told if f.donor in boxes and f.receiver in boxes
-                   and f.donor != f.receiver]  # fmt: skip
+        between = [
+            f for f in told if f.donor in boxes and f.receiver in boxes and f.donor != f.receiver
+        ]
         paths = {flow: _draw_transfer(axis, boxes, flow, told[flow]) for flow in between}
         _label(axis, boxes, paths, told)
         figure.suptitle(
-            model.title, x=0.1 / reach_x, y=1.0 - 0.35 / (2.0 * reach_y + 1.5), ha="left",
-            va="center", fontsize=10, weight="bold",
-        )  # fmt: skip
+            model.title,
+            x=0.1 / reach_x,
+            y=1.0 - 0.35 / (2.0 * reach_y + 1.5),
+            ha="left",
+            va="center",
+            fontsize=10,
+            weight="bold",
+        )
         _legend(axis, model, reach_x, -reach_y - 0.2, bool(shares))
     return figure
 
@@ -119,8 +125,11 @@ def _columns(left: tuple[str, ...], right: tuple[str, ...]) -> dict[str, _Box]:
 
 def _cost(boxes: dict[str, _Box], found: tuple[Flow, ...]) -> float:
     """Count crossings of arrows as straight lines, and a little for their length."""
-    lines = [(boxes[f.donor], boxes[f.receiver]) for f in found
-             if f.donor in boxes and f.receiver in boxes and f.donor != f.receiver]  # fmt: skip
+    lines = [
+        (boxes[f.donor], boxes[f.receiver])
+        for f in found
+        if f.donor in boxes and f.receiver in boxes and f.donor != f.receiver
+    ]
     crossings = sum(
         _cross(*one, *other)
         for one, other in itertools.combinations(lines, 2)
@@ -137,17 +146,39 @@ def _cross(a: _Box, b: _Box, c: _Box, d: _Box) -> bool:
 
 
 def _draw_box(axis: Axes, model: SoilModel, name: str, box: _Box, kept: Share | None) -> None:
-    axis.add_patch(FancyBboxPatch(
-        (box.x - 0.5 * WIDE, box.y - 0.5 * HIGH), WIDE, HIGH,
-        boxstyle="round,pad=0,rounding_size=0.1",
-        facecolor=SOIL if name in model.soil_pools else LITTER, edgecolor="0.15", lw=1.2,
-        linestyle="-" if name in model.transported else "--", zorder=3,
-    ))  # fmt: skip
-    axis.text(box.x, box.y + (0.11 if kept else 0.0), name, ha="center", va="center", fontsize=9.5,
-              weight="bold", zorder=4)  # fmt: skip
+    axis.add_patch(
+        FancyBboxPatch(
+            (box.x - 0.5 * WIDE, box.y - 0.5 * HIGH),
+            WIDE,
+            HIGH,
+            boxstyle="round,pad=0,rounding_size=0.1",
+            facecolor=SOIL if name in model.soil_pools else LITTER,
+            edgecolor="0.15",
+            lw=1.2,
+            linestyle="-" if name in model.transported else "--",
+            zorder=3,
+        )
+    )
+    axis.text(
+        box.x,
+        box.y + (0.11 if kept else 0.0),
+        name,
+        ha="center",
+        va="center",
+        fontsize=9.5,
+        weight="bold",
+        zorder=4,
+    )
     if kept:
-        axis.text(box.x, box.y - 0.16, f"keeps {_per_cent(kept.of_donor)} of its loss", ha="center",
-                  va="center", fontsize=SIZE - 1.5, zorder=4)  # fmt: skip
+        axis.text(
+            box.x,
+            box.y - 0.16,
+            f"keeps {_per_cent(kept.of_donor)} of its loss",
+            ha="center",
+            va="center",
+            fontsize=SIZE - 1.5,
+            zorder=4,
+        )
 
 
 def _draw_stubs(axis: Axes, name: str, box: _Box, told: dict[Flow, Share | None]) -> None:
@@ -164,8 +195,16 @@ def _draw_stubs(axis: Axes, name: str, box: _Box, told: dict[Flow, Share | None]
         text = word if share is None else f"{word}\n{_per_cent(share.of_donor)}"
         if len(there) > 1 and share is not None:
             text = f"{word} {_per_cent(share.of_donor)}"
-        axis.text(end + box.side * 0.07, y, text, ha="right" if box.side < 0 else "left",
-                  va="center", fontsize=SIZE, color=colour, linespacing=1.0)  # fmt: skip
+        axis.text(
+            end + box.side * 0.07,
+            y,
+            text,
+            ha="right" if box.side < 0 else "left",
+            va="center",
+            fontsize=SIZE,
+            color=colour,
+            linespacing=1.0,
+        )
 
 
 def _draw_transfer(
@@ -196,8 +235,11 @@ def _curve(a: _Box, b: _Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     # Within a column: inwards, the farther the longer; upward ways lie inside downward ones.
     far = abs(a.y - b.y) / STEP
     up = 0.35 if b.y > a.y else 0.0
-    inner = np.array([-a.side * 0.42 * WIDE, 0.0]) if far > 1.1 else np.array([
-        (-0.34 if b.y > a.y else 0.06) * a.side * WIDE, 0.0])  # fmt: skip
+    inner = (
+        np.array([-a.side * 0.42 * WIDE, 0.0])
+        if far > 1.1
+        else np.array([(-0.34 if b.y > a.y else 0.06) * a.side * WIDE, 0.0])
+    )
     pull = (0.55 * (far - 1.0) + (up if far > 1.1 else 0.0)) * WIDE
     return start + inner, middle + inner + np.array([-a.side * pull, 0.0]), stop + inner
 
@@ -212,17 +254,26 @@ def _inside(points: np.ndarray, box: _Box, margin: float) -> np.ndarray:
 def _arrow(colour: str, share: Share | None, **where: Any) -> FancyArrowPatch:
     width = 0.8 if share is None else 0.8 + 2.6 * float(np.sqrt(min(share.of_input, 1.5)))
     return FancyArrowPatch(
-        **where, arrowstyle="-|>,head_length=0.45,head_width=0.22", mutation_scale=11,
-        color=colour, lw=width, linestyle=":" if share is None else "-", shrinkA=0,
-        shrinkB=0, zorder=2, capstyle="butt",
+        **where,
+        arrowstyle="-|>,head_length=0.45,head_width=0.22",
+        mutation_scale=11,
+        color=colour,
+        lw=width,
+        linestyle=":" if share is None else "-",
+        shrinkA=0,
+        shrinkB=0,
+        zorder=2,
+        capstyle="butt",
         joinstyle="miter",
-    )  # fmt: skip
+    )
 
 
 def _label(
-    axis: Axes, boxes: dict[str, _Box], paths: dict[Flow, np.ndarray],
+    axis: Axes,
+    boxes: dict[str, _Box],
+    paths: dict[Flow, np.ndarray],
     told: dict[Flow, Share | None],
-) -> None:  # fmt: skip
+) -> None:
     """Put each share beside its arrow, where nothing else stands."""
     taken: list[tuple[float, ...]] = [
         (box.x - 0.5 * WIDE, box.x + 0.5 * WIDE, box.y - 0.5 * HIGH, box.y + 0.5 * HIGH)
@@ -239,13 +290,20 @@ def _label(
             (points[round(t * (len(points) - 1))] for t in PLACES),
             key=lambda at: _crowding(at, half, taken, others),
         )
-        taken.append((place[0] - half[0], place[0] + half[0], place[1] - half[1],
-                      place[1] + half[1]))  # fmt: skip
+        taken.append(
+            (place[0] - half[0], place[0] + half[0], place[1] - half[1], place[1] + half[1])
+        )
         axis.text(
-            float(place[0]), float(place[1]), text, ha="center", va="center",
-            fontsize=SIZE, color=TRANSFER, zorder=5,
+            float(place[0]),
+            float(place[1]),
+            text,
+            ha="center",
+            va="center",
+            fontsize=SIZE,
+            color=TRANSFER,
+            zorder=5,
             bbox={"boxstyle": "square,pad=0.12", "facecolor": "white", "edgecolor": "none"},
-        )  # fmt: skip
+        )
 
 
 def _crowding(
@@ -270,9 +328,17 @@ def _legend(axis: Axes, model: SoilModel, reach: float, top: float, shown: bool)
         kinds.append(("does not mix with depth", "white", "--"))
     x = -reach + 0.2
     for words, colour, line in kinds:
-        axis.add_patch(FancyBboxPatch((x, top - 0.09), 0.3, 0.18, boxstyle="square,pad=0",
-                                      facecolor=colour, edgecolor="0.15",
-                                      linestyle=line))  # fmt: skip
+        axis.add_patch(
+            FancyBboxPatch(
+                (x, top - 0.09),
+                0.3,
+                0.18,
+                boxstyle="square,pad=0",
+                facecolor=colour,
+                edgecolor="0.15",
+                linestyle=line,
+            )
+        )
         axis.text(x + 0.4, top, words, va="center", fontsize=SIZE)
         x += 0.75 + 0.108 * len(words)
     words = (

@@ -23,8 +23,9 @@ MINIMUM_PROFILES = 20
 _DEPTHS = np.array([0.025, 0.075, 0.15, 0.25, 0.35, 0.5, 0.7, 0.9, 1.1, 1.35, 1.65, 2.0])
 
 
-def site_map(profiles: pd.DataFrame, land: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
-             ) -> Figure:  # fmt: skip
+def site_map(
+    profiles: pd.DataFrame, land: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+) -> Figure:
     """Map the profiles, one colour per group (collection or source).
 
     Parameters
@@ -43,18 +44,31 @@ def site_map(profiles: pd.DataFrame, land: tuple[np.ndarray, np.ndarray, np.ndar
         if land is not None:
             draw_land(ax, *land)
         for colour, name in zip(COLOURS, [*shown, None], strict=False):
-            rows = profiles[
-                profiles["group"] == name if name else ~profiles["group"].isin(shown)
-            ]  # fmt: skip
+            rows = profiles[profiles["group"] == name if name else ~profiles["group"].isin(shown)]
             if len(rows):
                 ax.scatter(
-                    rows["lon"], rows["lat"], s=3, color=colour, linewidths=0, alpha=0.7,
-                    rasterized=True, label=f"{name or 'others'} ({len(rows):,})",
-                )  # fmt: skip
-        ax.set(xlabel="longitude (°E)", ylabel="latitude (°N)", xlim=(-180, 180), ylim=(-90, 90),
-               aspect="equal", xticks=range(-180, 181, 60), yticks=range(-90, 91, 30))  # fmt: skip
-        ax.set_title(f"{len(profiles):,} usable profiles in {cells:,} half-degree cells; "
-                     f"{tropics:.0%} lie in the tropics")  # fmt: skip
+                    rows["lon"],
+                    rows["lat"],
+                    s=3,
+                    color=colour,
+                    linewidths=0,
+                    alpha=0.7,
+                    rasterized=True,
+                    label=f"{name or 'others'} ({len(rows):,})",
+                )
+        ax.set(
+            xlabel="longitude (°E)",
+            ylabel="latitude (°N)",
+            xlim=(-180, 180),
+            ylim=(-90, 90),
+            aspect="equal",
+            xticks=range(-180, 181, 60),
+            yticks=range(-90, 91, 30),
+        )
+        ax.set_title(
+            f"{len(profiles):,} usable profiles in {cells:,} half-degree cells; "
+            f"{tropics:.0%} lie in the tropics"
+        )
         ax.legend(loc="lower left", markerscale=4, fontsize="small", handletextpad=0.2)
     return figure
 
@@ -89,9 +103,13 @@ def carbon_with_depth(layers: pd.DataFrame, zones: pd.Series, by: str) -> Figure
     counts = zones[zones.index.isin(layers["profile_id"])].value_counts()
     with style():
         figure, axes = plt.subplots(
-            1, len(spreads), figsize=(1.2 + 1.75 * len(spreads), 4.2), sharex=True, sharey=True,
+            1,
+            len(spreads),
+            figsize=(1.2 + 1.75 * len(spreads), 4.2),
+            sharex=True,
+            sharey=True,
             squeeze=False,
-        )  # fmt: skip
+        )
         for ax, colour, (name, (depth, low, middle, high)) in zip(
             axes[0], COLOURS, ((n, s.T) for n, s in spreads.items()), strict=False
         ):
@@ -105,10 +123,16 @@ def carbon_with_depth(layers: pd.DataFrame, zones: pd.Series, by: str) -> Figure
             ax.xaxis.set_major_formatter("{x:g}")
             ax.xaxis.set_minor_formatter("")
         axes[0, 0].set_ylabel("depth (m)")
-        figure.supxlabel("organic carbon (kg m$^{-3}$); line: median, band: middle half of the "
-                         f"profiles, grey: the other zones ({by})", fontsize="small")  # fmt: skip
-        figure.suptitle(_fall({n: dict(zip(s[:, 0], s[:, 2], strict=True))
-                               for n, s in spreads.items()}), x=0.01, ha="left")  # fmt: skip
+        figure.supxlabel(
+            "organic carbon (kg m$^{-3}$); line: median, band: middle half of the "
+            f"profiles, grey: the other zones ({by})",
+            fontsize="small",
+        )
+        figure.suptitle(
+            _fall({n: dict(zip(s[:, 0], s[:, 2], strict=True)) for n, s in spreads.items()}),
+            x=0.01,
+            ha="left",
+        )
     return figure
 
 
@@ -151,20 +175,39 @@ def pedotransfer_fit(soc: np.ndarray, density: np.ndarray, fits: Sequence[Fit]) 
     """
     with style():
         figure, ax = plt.subplots(figsize=(6.4, 4.4))
-        drawn = ax.hexbin(soc, density / 1000.0, gridsize=(70, 45), mincnt=1, norm=LogNorm(),
-                          cmap=SEQUENTIAL, linewidths=0)  # fmt: skip
+        drawn = ax.hexbin(
+            soc,
+            density / 1000.0,
+            gridsize=(70, 45),
+            mincnt=1,
+            norm=LogNorm(),
+            cmap=SEQUENTIAL,
+            linewidths=0,
+        )
         figure.colorbar(drawn, label="layers kept", pad=0.01)
         x = np.linspace(0.0, float(soc.max()), 300)
         looks = (("#D55E00", "-"), ("#000000", "--"), ("#CC79A7", "-."), ("#0072B2", ":"))
         for (colour, line), fit in zip(looks, reversed(fits), strict=False):
             curve = Pedotransfer(fit.alpha, fit.beta, fit.gamma, fit.name)
             ax.plot(x, curve.density(x) / 1000.0, line, color="white", lw=3.5)
-            ax.plot(x, curve.density(x) / 1000.0, line, color=colour, lw=1.8,
-                    label=f"{fit.name}: R$^2$ {fit.r2:.2f}")  # fmt: skip
-        ax.set(xlabel="organic carbon (g kg$^{-1}$)", ylabel="bulk density (g cm$^{-3}$)",
-               xlim=(0, x[-1]), ylim=(0, None))  # fmt: skip
+            ax.plot(
+                x,
+                curve.density(x) / 1000.0,
+                line,
+                color=colour,
+                lw=1.8,
+                label=f"{fit.name}: R$^2$ {fit.r2:.2f}",
+            )
+        ax.set(
+            xlabel="organic carbon (g kg$^{-1}$)",
+            ylabel="bulk density (g cm$^{-3}$)",
+            xlim=(0, x[-1]),
+            ylim=(0, None),
+        )
         ax.legend(loc="upper right")
         best = max(fits, key=lambda fit: fit.r2)
-        ax.set_title(f"Organic matter explains {best.r2:.0%} of the variance of bulk density in "
-                     f"{best.n:,} layers")  # fmt: skip
+        ax.set_title(
+            f"Organic matter explains {best.r2:.0%} of the variance of bulk density in "
+            f"{best.n:,} layers"
+        )
     return figure

@@ -56,13 +56,27 @@ def density_scatter(
         limits = (np.log10(low), np.log10(high))
         beyond = int((np.minimum(x, y) < low).sum() + (np.maximum(x, y) > high).sum())
         drawn = axis.hexbin(
-            np.clip(x, low, high), np.clip(y, low, high), C=w,
-            reduce_C_function=np.sum, xscale="log", yscale="log", gridsize=60,
-            extent=(*limits, *limits), mincnt=1, norm=LogNorm(), cmap=SEQUENTIAL, linewidths=0.1,
-        )  # fmt: skip
+            np.clip(x, low, high),
+            np.clip(y, low, high),
+            C=w,
+            reduce_C_function=np.sum,
+            xscale="log",
+            yscale="log",
+            gridsize=60,
+            extent=(*limits, *limits),
+            mincnt=1,
+            norm=LogNorm(),
+            cmap=SEQUENTIAL,
+            linewidths=0.1,
+        )
         axis.plot([low, high], [low, high], color="black", lw=1)
-        axis.set(xlim=(low, high), ylim=(low, high), aspect="equal", xlabel=observed_label,
-                 ylabel=predicted_label)  # fmt: skip
+        axis.set(
+            xlim=(low, high),
+            ylim=(low, high),
+            aspect="equal",
+            xlabel=observed_label,
+            ylabel=predicted_label,
+        )
         for each in (axis.xaxis, axis.yaxis):
             each.set_major_formatter("{x:g}")
         figure.colorbar(drawn, label=weight_label, pad=0.01)

@@ -20,8 +20,17 @@ from matplotlib.figure import Figure
 from proda.errors import FileError
 from proda.files import whole_file
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999",
-           "#661100")  # fmt: skip
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#999999",
+    "#661100",
+)
 """Okabe and Ito (2008) and a dark brown: told apart with any common colour vision, and in grey."""
 LINES = ("-", "--", "-.", ":")
 """Styles of lines, so that many curves need not be told apart by colour alone."""
@@ -73,8 +82,16 @@ def draw_land(
     darkness
         Between 0 (white) and 1 (black).
     """
-    axis.pcolormesh(lon, lat, np.where(land, darkness, np.nan), cmap="Greys", vmin=0, vmax=1,
-                    shading="nearest", rasterized=True)  # fmt: skip
+    axis.pcolormesh(
+        lon,
+        lat,
+        np.where(land, darkness, np.nan),
+        cmap="Greys",
+        vmin=0,
+        vmax=1,
+        shading="nearest",
+        rasterized=True,
+    )
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:

@@ -16,9 +16,12 @@ from proda.plots.style import style
 STOCK = "cSoilAbove1m"
 MECHANISMS = ("residence_time", "CTE", "K", "XI")
 LABELS = {
-    STOCK: "carbon to 1 m", "residence_time": "residence time", "CTE": "transfer efficiency",
-    "K": "decomposition", "XI": "environment",
-}  # fmt: skip
+    STOCK: "carbon to 1 m",
+    "residence_time": "residence time",
+    "CTE": "transfer efficiency",
+    "K": "decomposition",
+    "XI": "environment",
+}
 
 
 def truth_figure(
@@ -68,8 +71,9 @@ def truth_figure(
             axis.set_xlabel(f"truth ({score['unit']})")
             axis.set_ylabel("recovered")
             holds = f"; range holds {score['coverage_90']:.0%}" if ranged else ""
-            axis.set_title(f"{model.upper()}: {LABELS[name]}\nr {score['r']:.2f}{holds}",
-                           fontsize="medium")  # fmt: skip
+            axis.set_title(
+                f"{model.upper()}: {LABELS[name]}\nr {score['r']:.2f}{holds}", fontsize="medium"
+            )
             if name == STOCK:
                 said.append(f"{model.upper()} r {score['r']:.2f}")
         figure.suptitle(f"Carbon to 1 m {route} against the truth: {', '.join(said)}")

@@ -43,8 +43,10 @@ def take_over(context: Context, *, model: str, source: Path) -> str:
             f"--model {model}."
         ) from error
     settings = run.settings
-    return (f"{run.description.n_sites:,} sites, taken from {source.name} ({settings.sampler}, "
-            f"{settings.chains} chains of {settings.draws} draws)")  # fmt: skip
+    return (
+        f"{run.description.n_sites:,} sites, taken from {source.name} ({settings.sampler}, "
+        f"{settings.chains} chains of {settings.draws} draws)"
+    )
 
 
 def _place(run: Run, place: StudyFolder) -> None:
@@ -66,8 +68,9 @@ def _same_forcing(run: Run, ours: Path) -> None:
     with open_dataset(theirs) as a, open_dataset(ours) as b:
         known = b["site"].to_numpy().astype(str)
         if lost := [s for s in site if s not in set(known)]:
-            raise AssimilationError(f"{ours}: has no forcing of {len(lost)} of the run's sites, "
-                                    f"such as {lost[0]}")  # fmt: skip
+            raise AssimilationError(
+                f"{ours}: has no forcing of {len(lost)} of the run's sites, such as {lost[0]}"
+            )
         found = pd.Index(known).get_indexer(pd.Index(site))
         for variable in FORCING_VARIABLES:
             before = a[variable.name].isel(site=run.sites["forcing_index"].to_numpy())

@@ -80,8 +80,6 @@ def draw(
         "layers": lambda: assimilation_sites.layers(found),
         "profiles": lambda: assimilation.profiles(found, assimilation.spread_of_fit(found, 12)),
         "marginals": lambda: assimilation_marginals.marginals(found, draws, defaults),
-        "traces": lambda: assimilation.traces(
-            found, draws, site or assimilation.worst_site(found)
-        ),
-    }  # fmt: skip
+        "traces": lambda: assimilation.traces(found, draws, site or assimilation.worst_site(found)),
+    }
     return save_all(figures, folder)

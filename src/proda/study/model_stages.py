@@ -45,16 +45,24 @@ def assimilation(context: Context, *, model: str) -> str:
     else:
         # What was left by a try that ended before it had begun.
         shutil.rmtree(folder, ignore_errors=True)
-        run = create(folder, place.settings.assimilation_of(model), place.profiles, place.sites,
-                     n_sites=chosen.sites)  # fmt: skip
+        run = create(
+            folder,
+            place.settings.assimilation_of(model),
+            place.profiles,
+            place.sites,
+            n_sites=chosen.sites,
+        )
     total, n_sites = total_evaluations(run), run.description.n_sites
     done, sites, begun = [0], [0], time.monotonic()
 
     def evaluated(n: int) -> None:
         done[0] += n
         rate = done[0] / max(time.monotonic() - begun, 1e-9)
-        reporter.progress(done[0], total, f"model evaluations, {sites[0]:,} of {n_sites:,} sites "
-                          f"done, {rate / 1e6:.2f} M/s")  # fmt: skip
+        reporter.progress(
+            done[0],
+            total,
+            f"model evaluations, {sites[0]:,} of {n_sites:,} sites done, {rate / 1e6:.2f} M/s",
+        )
 
     def finished(n: int) -> None:
         sites[0] += n
@@ -79,8 +87,9 @@ def select(context: Context, *, model: str) -> str:
         folder.mkdir()
         write_table(found, folder / place.site_table(model).name)
         kept = write_kept(found, folder / place.kept(model).name)
-        figures = draw(found, draws, folder / "figures",
-                       land_mask=place.settings.profiles.land_mask)  # fmt: skip
+        figures = draw(
+            found, draws, folder / "figures", land_mask=place.settings.profiles.land_mask
+        )
         for i, _ in enumerate(figures, 1):
             context.reporter.progress(i, 7, "figures")
     return f"{kept.sizes['site']:,} of {len(found.sites):,} sites are kept"
@@ -104,17 +113,25 @@ def training(context: Context, *, model: str) -> str:
     settings = place.settings
     progress, stage = _follow(context)
     result = train_network(
-        place.kept(model), place.covariates, place.network(model),
+        place.kept(model),
+        place.covariates,
+        place.network(model),
         settings.training.build(settings.study.seed),
-        profiles=place.profiles, forcing=place.sites, assimilation=place.assimilation(model),
-        folds=settings.training.folds, curve=settings.training.curve, jobs=processes(),
-        progress=progress, on_stage=stage,
-    )  # fmt: skip
+        profiles=place.profiles,
+        forcing=place.sites,
+        assimilation=place.assimilation(model),
+        folds=settings.training.folds,
+        curve=settings.training.curve,
+        jobs=processes(),
+        progress=progress,
+        on_stage=stage,
+    )
     for note in result.notes:
         context.reporter.warn(f"{model}: {note}")
     for name, make in training_figures(result).items():
-        save_figure(make(), place.figures, f"{model}_{name}",
-                    f"{model.upper()}: {CAPTIONS[name]}", "skill")  # fmt: skip
+        save_figure(
+            make(), place.figures, f"{model}_{name}", f"{model.upper()}: {CAPTIONS[name]}", "skill"
+        )
     learnt = result.learned.ensemble
     return f"{learnt.members} networks on {learnt.n_sites:,} sites"
 
@@ -127,15 +144,27 @@ def end_to_end(context: Context, *, model: str) -> str:
     progress, stage = _follow(context)
     place.end_to_end(model).parent.mkdir(parents=True, exist_ok=True)
     result = train_end_to_end(
-        place.covariates, place.end_to_end(model), profiles=place.profiles, forcing=place.sites,
-        model=reference, variant=settings.study.variant,
+        place.covariates,
+        place.end_to_end(model),
+        profiles=place.profiles,
+        forcing=place.sites,
+        model=reference,
+        variant=settings.study.variant,
         settings=chosen.build(settings.study.seed, reference, settings.study.variant),
-        folds=chosen.folds, fold_members=chosen.fold_members, split=chosen.split,
-        progress=progress, on_stage=stage,
-    )  # fmt: skip
+        folds=chosen.folds,
+        fold_members=chosen.fold_members,
+        split=chosen.split,
+        progress=progress,
+        on_stage=stage,
+    )
     for name, make in through_figures(result.ensemble.history, result.skill).items():
-        save_figure(make(), place.figures, f"{model}_end_to_end_{name}",
-                    f"{model.upper()}, end to end: {THROUGH_CAPTIONS[name]}", "skill")  # fmt: skip
+        save_figure(
+            make(),
+            place.figures,
+            f"{model}_end_to_end_{name}",
+            f"{model.upper()}, end to end: {THROUGH_CAPTIONS[name]}",
+            "skill",
+        )
     return f"{result.ensemble.members} networks on {result.ensemble.n_sites:,} sites"
 
 
@@ -156,17 +185,23 @@ def default_map(context: Context, *, model: str) -> str:
     steps, chunk = context.reporter.steps("cells, default parameters"), settings.maps.chunk
     if not learns_default(place, model):
         made = map_default(
-            place.forcing, output, model=settings.study.reference(model),
-            variant=settings.study.variant, b=settings.maps.b,
-            chunk=chunk, progress=steps,
-        )  # fmt: skip
+            place.forcing,
+            output,
+            model=settings.study.reference(model),
+            variant=settings.study.variant,
+            b=settings.maps.b,
+            chunk=chunk,
+            progress=steps,
+        )
         return f"{_answered(made)}, the model's own values"
     if settings.learning.through:
-        made = map_constant(place.forcing, output, network=place.end_to_end(model), chunk=chunk,
-                            progress=steps)  # fmt: skip
+        made = map_constant(
+            place.forcing, output, network=place.end_to_end(model), chunk=chunk, progress=steps
+        )
         return f"{_answered(made)}, the calibrated constant"
-    made = map_mean(place.forcing, output, kept=place.kept(model), model=model, chunk=chunk,
-                    progress=steps)  # fmt: skip
+    made = map_mean(
+        place.forcing, output, kept=place.kept(model), model=model, chunk=chunk, progress=steps
+    )
     return f"{_answered(made)}, the mean of the accepted sites"
 
 
@@ -183,18 +218,30 @@ def maps(context: Context, *, model: str) -> str:
 def end_to_end_maps(context: Context, *, model: str) -> str:
     """Map a model with networks that learnt end to end (`proda map`)."""
     place = context.folder
-    return _map(context, model, place.end_to_end(model), place.end_to_end_map(model),
-                "networks trained end to end", False)  # fmt: skip
+    return _map(
+        context,
+        model,
+        place.end_to_end(model),
+        place.end_to_end_map(model),
+        "networks trained end to end",
+        False,
+    )
 
 
 def _map(context: Context, model: str, network: Path, output: Path, what: str, draws: bool) -> str:
     place = context.folder
     settings = place.settings
     made = map_network(
-        place.forcing, output, network=network, draws=draws, covariates=settings.covariates.grid,
-        model=model, variant=settings.study.variant, chunk=settings.maps.chunk,
+        place.forcing,
+        output,
+        network=network,
+        draws=draws,
+        covariates=settings.covariates.grid,
+        model=model,
+        variant=settings.study.variant,
+        chunk=settings.maps.chunk,
         progress=context.reporter.steps(f"cells, {what}"),
-    )  # fmt: skip
+    )
     return _answered(made.result)
 
 

@@ -164,8 +164,7 @@ def _others(path: Path) -> list[str]:
         return []
     settings = place.settings_file
     names = sorted(p.name for p in path.iterdir() if p.name not in FILES)
-    return [n for n in names
-            if not (_ours(settings) if n == settings.name else _PART.fullmatch(n))]  # fmt: skip
+    return [n for n in names if not (_ours(settings) if n == settings.name else _PART.fullmatch(n))]
 
 
 _PART = re.compile(r"\.(study\.(toml|json)\..*|lock\.owner\..*)\.part")
@@ -194,10 +193,12 @@ def _do(step: Step, context: Context, record: Record) -> None:
             _remove(path)
         before = None
     entry = StageRecord(
-        status="begun", depends_on=step.depends_on, begun=before.begun if before else now(),
+        status="begun",
+        depends_on=step.depends_on,
+        begun=before.begun if before else now(),
         seconds=before.seconds if before else 0.0,
         peak_memory_bytes=before.peak_memory_bytes if before else 0,
-    )  # fmt: skip
+    )
     record.stages[stage.name] = entry
     write_record(place.path, record)
     with _timed(entry, place.path, record):

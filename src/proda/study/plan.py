@@ -84,8 +84,10 @@ def plan(
                 f"--only {only}: {step.stage.name} needs {', '.join(stale)}, to be done first "
                 f"({todo[stale[0]]}). Run without --only."
             )
-    return [step if step.stage.name in asked else Step(step.stage, step.depends_on, "")
-            for step in steps]  # fmt: skip
+    return [
+        step if step.stage.name in asked else Step(step.stage, step.depends_on, "")
+        for step in steps
+    ]
 
 
 def dependencies(stage: Stage, record: Record, fingerprints: dict[str, str]) -> dict[str, str]:
@@ -143,8 +145,10 @@ def _why(stage: Stage, before: StageRecord | None, depends_on: dict[str, str]) -
         own = [n for n in changed if not n.startswith("stage ")] or changed
         return f"changed: {', '.join(own)}", False
     if before.status != "done":
-        return ("resumed where it stopped" if stage.resumable else "it was interrupted",
-                stage.resumable)  # fmt: skip
+        return (
+            "resumed where it stopped" if stage.resumable else "it was interrupted",
+            stage.resumable,
+        )
     for path in stage.writes:
         if not path.exists():
             return f"{path.name} is gone", False

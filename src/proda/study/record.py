@@ -21,8 +21,22 @@ from proda.layout import RunFolder
 from proda.machine import cores
 
 FORMAT = 1
-PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "xarray", "zarr", "netCDF4", "pandas", "equinox",
-            "optax", "blackjax", "scikit-learn", "matplotlib", "distributed")  # fmt: skip
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "numpy",
+    "scipy",
+    "xarray",
+    "zarr",
+    "netCDF4",
+    "pandas",
+    "equinox",
+    "optax",
+    "blackjax",
+    "scikit-learn",
+    "matplotlib",
+    "distributed",
+)
 
 Status = Literal["begun", "done"]
 
@@ -108,11 +122,12 @@ def describe(record: Record, name: str, synthetic: bool, models: dict[str, dict[
     record.proda_version = version("proda")
     record.packages = {package: version(package) for package in PACKAGES}
     record.machine = {
-        "system": platform.system(), "python": platform.python_version(),
+        "system": platform.system(),
+        "python": platform.python_version(),
         "processors": cores(),
         "memory_bytes": int(psutil.virtual_memory().total),
         "device": jax.devices()[0].device_kind,
-    }  # fmt: skip
+    }
 
 
 def now() -> str:

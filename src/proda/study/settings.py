@@ -244,13 +244,19 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
     StudyError
         Naming each setting that is wrong, and how.
     """
-    found = {name: dict(v) if isinstance(v, Mapping) else v
-             for name, v in with_route(values).items()}  # fmt: skip
+    found = {
+        name: dict(v) if isinstance(v, Mapping) else v for name, v in with_route(values).items()
+    }
     try:
         if isinstance(found.get("profiles"), dict):
             found["profiles"] = from_mapping(found["profiles"], f"{where}: profiles", base)
-        for section, kind in (("study", General), ("forcing", Forcing), ("covariates", Covariates),
-                              ("assimilation", Assimilation), ("maps", Maps)):  # fmt: skip
+        for section, kind in (
+            ("study", General),
+            ("forcing", Forcing),
+            ("covariates", Covariates),
+            ("assimilation", Assimilation),
+            ("maps", Maps),
+        ):
             if not isinstance(found.get(section), dict):
                 continue
             for name, field in kind.model_fields.items():

@@ -38,9 +38,10 @@ def profiles(context: Context) -> str:
     folder = context.folder
     steps = context.reporter.progress
     summary = build(
-        folder.settings.profiles, folder.profiles,
+        folder.settings.profiles,
+        folder.profiles,
         lambda what, done, total: steps(done, total, what),
-    )  # fmt: skip
+    )
     kept, read = summary.total("profile", "kept"), summary.total("profile")
     return f"{kept:,} of {read:,} profiles"
 
@@ -85,10 +86,12 @@ def comparison(context: Context) -> str:
     place = context.folder
     _remove_figures(place)
     result = compare_models(
-        _files_of_routes(place), place.comparison,
-        reference=place.settings.maps.reference, covariates=covariates_of_run(place.path),
+        _files_of_routes(place),
+        place.comparison,
+        reference=place.settings.maps.reference,
+        covariates=covariates_of_run(place.path),
         progress=context.reporter.steps("steps"),
-    )  # fmt: skip
+    )
     save_comparison_figures(figures(result), place.figures)
     if place.settings.study.truth is not None:
         _against_truth(context)

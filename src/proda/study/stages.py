@@ -25,27 +25,38 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
     settings = folder.settings
     chosen = settings.profiles
     profiles = Stage(
-        "profiles", (), chosen.model_dump(mode="json"),
-        (*(p for source in chosen.source for p in source.files()),
-         *([chosen.land_mask] if chosen.land_mask else [])),
-        (folder.profiles,), shared_stages.profiles,
-    )  # fmt: skip
+        "profiles",
+        (),
+        chosen.model_dump(mode="json"),
+        (
+            *(p for source in chosen.source for p in source.files()),
+            *([chosen.land_mask] if chosen.land_mask else []),
+        ),
+        (folder.profiles,),
+        shared_stages.profiles,
+    )
     driver = settings.forcing
     origin = driver.climate or driver.file
     assert origin is not None  # the settings see to that
     written = () if driver.file else (folder.forcing,)
     forcing = Stage(
-        "forcing", ("profiles",), driver.model_dump(mode="json", include={"names", "w_floor",
-                                                                         "rules", "limit_km"}),
+        "forcing",
+        ("profiles",),
+        driver.model_dump(mode="json", include={"names", "w_floor", "rules", "limit_km"}),
         (origin, *([driver.drainage] if driver.drainage else [])),
-        (*written, folder.sites), shared_stages.forcing,
+        (*written, folder.sites),
+        shared_stages.forcing,
         partial=(left_out_of(folder.sites),),
-    )  # fmt: skip
+    )
     covariates = Stage(
-        "covariates", ("profiles",), {"limit_km": settings.covariates.limit_km},
-        (settings.covariates.grid,), (folder.covariates,), shared_stages.covariates,
+        "covariates",
+        ("profiles",),
+        {"limit_km": settings.covariates.limit_km},
+        (settings.covariates.grid,),
+        (folder.covariates,),
+        shared_stages.covariates,
         partial=(left_out_of(folder.covariates),),
-    )  # fmt: skip
+    )
     stages = [profiles, forcing, covariates]
     # Stage by stage, not model by model: what is wrong with one model shows before the long work
     # of the next.
@@ -77,10 +88,15 @@ def _end_to_end(folder: StudyFolder, model: str) -> Stage:
     about = chosen.build(settings.study.seed, settings.study.reference(model), variant).as_dict()
     about |= chosen.model_dump(mode="json", include={"folds", "fold_members", "split"})
     return Stage(
-        f"{model}/end-to-end", ("profiles", "forcing", "covariates"), about | {"variant": variant},
-        _model_file(folder, model), (target,), partial(model_stages.end_to_end, model=model),
-        resumable=True, partial=training_checkpoints(target),
-    )  # fmt: skip
+        f"{model}/end-to-end",
+        ("profiles", "forcing", "covariates"),
+        about | {"variant": variant},
+        _model_file(folder, model),
+        (target,),
+        partial(model_stages.end_to_end, model=model),
+        resumable=True,
+        partial=training_checkpoints(target),
+    )
 
 
 def _default_map(folder: StudyFolder, model: str) -> Stage:
@@ -91,49 +107,65 @@ def _default_map(folder: StudyFolder, model: str) -> Stage:
     of = f"{model}/end-to-end" if settings.learning.through else f"{model}/filter"
     learnt = model_stages.learns_default(folder, model)
     return Stage(
-        f"{model}/default-map", ("forcing", *((of,) if learnt else ())), about,
-        _model_file(folder, model), (written,),
-        partial(model_stages.default_map, model=model), resumable=True,
+        f"{model}/default-map",
+        ("forcing", *((of,) if learnt else ())),
+        about,
+        _model_file(folder, model),
+        (written,),
+        partial(model_stages.default_map, model=model),
+        resumable=True,
         partial=(chunks_of(written),),
-    )  # fmt: skip
+    )
 
 
 def _end_to_end_maps(folder: StudyFolder, model: str) -> Stage:
     settings, written = folder.settings, folder.end_to_end_map(model)
     return Stage(
-        f"{model}/end-to-end-maps", ("forcing", f"{model}/end-to-end"),
+        f"{model}/end-to-end-maps",
+        ("forcing", f"{model}/end-to-end"),
         {"variant": settings.study.variant},
-        (settings.covariates.grid, *_model_file(folder, model)), (written,),
-        partial(model_stages.end_to_end_maps, model=model), resumable=True,
+        (settings.covariates.grid, *_model_file(folder, model)),
+        (written,),
+        partial(model_stages.end_to_end_maps, model=model),
+        resumable=True,
         partial=(chunks_of(written),),
-    )  # fmt: skip
+    )
 
 
 def _assimilation(folder: StudyFolder, model: str) -> Stage:
     settings = folder.settings
     if (source := settings.assimilation.runs.get(model)) is not None:
         return Stage(
-            f"{model}/assimilation", ("profiles", "forcing"), {"variant": settings.study.variant},
-            (source, *_model_file(folder, model)), (folder.assimilation(model),),
+            f"{model}/assimilation",
+            ("profiles", "forcing"),
+            {"variant": settings.study.variant},
+            (source, *_model_file(folder, model)),
+            (folder.assimilation(model),),
             partial(take_over, model=model, source=source),
-        )  # fmt: skip
+        )
     about = settings.assimilation_of(model).model_dump(mode="json")
     # The file itself is read, and so told of by name.
     about = {name: value for name, value in about.items() if name not in ORIGIN}
     return Stage(
-        f"{model}/assimilation", ("profiles", "forcing"),
-        about | {"sites": settings.assimilation.sites}, _model_file(folder, model),
+        f"{model}/assimilation",
+        ("profiles", "forcing"),
+        about | {"sites": settings.assimilation.sites},
+        _model_file(folder, model),
         (folder.assimilation(model),),
-        partial(model_stages.assimilation, model=model), resumable=True,
-    )  # fmt: skip
+        partial(model_stages.assimilation, model=model),
+        resumable=True,
+    )
 
 
 def _filter(folder: StudyFolder, model: str) -> Stage:
     return Stage(
-        f"{model}/filter", (f"{model}/assimilation",),
-        folder.settings.filter.model_dump(mode="json"), (), (folder.diagnosis(model),),
+        f"{model}/filter",
+        (f"{model}/assimilation",),
+        folder.settings.filter.model_dump(mode="json"),
+        (),
+        (folder.diagnosis(model),),
         partial(model_stages.select, model=model),
-    )  # fmt: skip
+    )
 
 
 def _training(folder: StudyFolder, model: str) -> Stage:
@@ -141,30 +173,41 @@ def _training(folder: StudyFolder, model: str) -> Stage:
     about: dict[str, Any] = settings.training.build(settings.study.seed).as_dict()
     about |= settings.training.model_dump(mode="json", include={"folds", "curve"})
     return Stage(
-        f"{model}/training", ("profiles", "forcing", "covariates", f"{model}/filter"), about,
+        f"{model}/training",
+        ("profiles", "forcing", "covariates", f"{model}/filter"),
+        about,
         _model_file(folder, model),
-        (folder.network(model),), partial(model_stages.training, model=model), resumable=True,
+        (folder.network(model),),
+        partial(model_stages.training, model=model),
+        resumable=True,
         partial=training_checkpoints(folder.network(model)),
-    )  # fmt: skip
+    )
 
 
 def _maps(folder: StudyFolder, model: str) -> Stage:
     settings = folder.settings
     written = (folder.map(model), folder.spread(model))
     return Stage(
-        f"{model}/maps", ("forcing", f"{model}/training"), {"variant": settings.study.variant},
-        (settings.covariates.grid, *_model_file(folder, model)), written,
-        partial(model_stages.maps, model=model), resumable=True,
+        f"{model}/maps",
+        ("forcing", f"{model}/training"),
+        {"variant": settings.study.variant},
+        (settings.covariates.grid, *_model_file(folder, model)),
+        written,
+        partial(model_stages.maps, model=model),
+        resumable=True,
         partial=tuple(map(chunks_of, written)),
-    )  # fmt: skip
+    )
 
 
 def _last(folder: StudyFolder) -> tuple[str, ...]:
     """Return the kinds of a model's stages whose results are compared and shown."""
     learning = folder.settings.learning
     through = ("end-to-end", "end-to-end-maps") if learning.through else ()
-    return (*through, *(("filter", "training", "maps") if learning.posterior else ()),
-            "default-map")  # fmt: skip
+    return (
+        *through,
+        *(("filter", "training", "maps") if learning.posterior else ()),
+        "default-map",
+    )
 
 
 def _comparison(folder: StudyFolder) -> Stage:
@@ -175,15 +218,20 @@ def _comparison(folder: StudyFolder) -> Stage:
         "comparison",
         ("forcing", "covariates", *(f"{n}/{kind}" for n in names for kind in _last(folder))),
         {"route": settings.learning.route},
-        tuple(p for p in (reference, truth) if p), (folder.comparison,), shared_stages.comparison,
-    )  # fmt: skip
+        tuple(p for p in (reference, truth) if p),
+        (folder.comparison,),
+        shared_stages.comparison,
+    )
 
 
 def _report(folder: StudyFolder) -> Stage:
     settings = folder.settings
     last = tuple(f"{n}/{kind}" for n in settings.study.models for kind in _last(folder))
     return Stage(
-        "report", ("comparison",) if len(settings.study.models) > 1 else last,
+        "report",
+        ("comparison",) if len(settings.study.models) > 1 else last,
         {"name": settings.study.name},
-        (), (folder.report,), shared_stages.report,
-    )  # fmt: skip
+        (),
+        (folder.report,),
+        shared_stages.report,
+    )

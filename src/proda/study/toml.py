@@ -45,8 +45,11 @@ def _table(name: str, model: BaseModel, comments: bool) -> Iterator[str]:
         if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
             for entry in value:
                 later += ["", f"[{name}.{key}]".replace("[", "[[").replace("]", "]]")]
-                later += [f"{k} = {_value(v)}" for k, v in entry.model_dump(mode="json").items()
-                          if v is not None]  # fmt: skip
+                later += [
+                    f"{k} = {_value(v)}"
+                    for k, v in entry.model_dump(mode="json").items()
+                    if v is not None
+                ]
             continue
         if comments and field.description:
             yield from (f"# {line}" for line in textwrap.wrap(field.description, WIDTH))

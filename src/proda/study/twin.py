@@ -168,9 +168,13 @@ def _write_truth(
 ) -> bool:
     """Write the map of the truth; return whether every cell has a steady state."""
     result = write_map(
-        model, forcing, EnsembleParameters(lambda cells: values[None, cells]), path, bounds="prior",
+        model,
+        forcing,
+        EnsembleParameters(lambda cells: values[None, cells]),
+        path,
+        bounds="prior",
         settings={"parameters": "the truth of a made-up world", "values": float(values.sum())},
-    )  # fmt: skip
+    )
     return result.cells_by_reason.get("feasible", 0) == n
 
 

@@ -16,8 +16,15 @@ LAND_SHARE = 0.25
 NORTH, SOUTH = 72.0, -55.0
 """No land beyond these latitudes."""
 
-BIOMES = ("tundra", "boreal_forest", "temperate_forest", "steppe", "desert", "savanna",
-          "rain_forest")  # fmt: skip
+BIOMES = (
+    "tundra",
+    "boreal_forest",
+    "temperate_forest",
+    "steppe",
+    "desert",
+    "savanna",
+    "rain_forest",
+)
 ROCKS = ("sedimentary", "volcanic", "crystalline", "alluvial")
 SURVEYS = ("north_office", "south_office", "east_office")
 """Classes of a covariate that nothing depends on."""
@@ -67,8 +74,11 @@ def twin_climate(seed: int, resolution: float) -> tuple[xr.Dataset, xr.Dataset]:
     wet = rain / (rain + np.maximum(300.0, 30.0 * (air + 10.0)))
     frozen = 0.8 * expit(-(air + 2.0) / 3.0)
     saturation = 0.2 + 0.6 * wet
-    npp = 1300.0 * np.minimum(1.0 / (1.0 + np.exp(1.315 - 0.119 * air)),
-                              1.0 - np.exp(-0.000664 * rain)) + 30.0  # fmt: skip
+    npp = (
+        1300.0
+        * np.minimum(1.0 / (1.0 + np.exp(1.315 - 0.119 * air)), 1.0 - np.exp(-0.000664 * rain))
+        + 30.0
+    )
     sand = 0.1 + 0.75 * expit(0.9 * field(5.0))
     clay = (1.0 - sand) * (0.25 + 0.45 * expit(field(5.0)))
     ph = 7.8 - 2.6 * wet + 0.4 * field(5.0)
@@ -106,8 +116,10 @@ def twin_climate(seed: int, resolution: float) -> tuple[xr.Dataset, xr.Dataset]:
         "parent_material": _classes(rock, ROCKS, "parent material"),
         "survey_office": _classes(office, SURVEYS, "office that keeps the map (irrelevant)"),
     }
-    coords = {"lat": ("lat", lat, {"units": "degrees_north"}),
-              "lon": ("lon", lon, {"units": "degrees_east"})}  # fmt: skip
+    coords = {
+        "lat": ("lat", lat, {"units": "degrees_north"}),
+        "lon": ("lon", lon, {"units": "degrees_east"}),
+    }
     attrs = {
         "Conventions": "CF-1.11",
         "title": f"SYNTHETIC: climate of a made-up planet, seed {seed}",
@@ -115,8 +127,10 @@ def twin_climate(seed: int, resolution: float) -> tuple[xr.Dataset, xr.Dataset]:
     }
     result = []
     for data in (climate, predictors):
-        there = {name: (dims, np.where(land, values, np.nan).astype(np.float32), given)
-                 for name, (dims, values, given) in data.items()}  # fmt: skip
+        there = {
+            name: (dims, np.where(land, values, np.nan).astype(np.float32), given)
+            for name, (dims, values, given) in data.items()
+        }
         result.append(xr.Dataset({**cells, **there}, coords, attrs))
     return result[0], result[1]
 

@@ -83,10 +83,13 @@ def _layer(name: str, top: float, bottom: float, stock: float) -> dict[str, obje
     """Split a stock (g m-3) into content and density: density = 1500 / (1 + content/150)."""
     content = stock / (1500.0 - stock / 150.0)
     return {
-        "profile_id": name, "upper_depth_cm": 100.0 * top, "lower_depth_cm": 100.0 * bottom,
-        "soc_g_kg": content, "bulk_density_kg_m3": 1500.0 / (1.0 + content / 150.0),
+        "profile_id": name,
+        "upper_depth_cm": 100.0 * top,
+        "lower_depth_cm": 100.0 * bottom,
+        "soc_g_kg": content,
+        "bulk_density_kg_m3": 1500.0 / (1.0 + content / 150.0),
         "soc_basis": "organic C as reported by the source",
-    }  # fmt: skip
+    }
 
 
 def tidy_tables(
@@ -106,8 +109,7 @@ def tidy_tables(
             part = part[part["lower_depth_cm"] < 40.0]
         profiles.append(row)
         measured.append(part)
-    columns = ("coarse_fragments_pct", "clay_pct", "silt_pct", "sand_pct", "ph_h2o",
-               "cec_cmol_kg")  # fmt: skip
+    columns = ("coarse_fragments_pct", "clay_pct", "silt_pct", "sand_pct", "ph_h2o", "cec_cmol_kg")
     table = pd.concat(measured, ignore_index=True)
     table = table.assign(**{name: np.full(len(table), np.nan, np.float32) for name in columns})
     table["soc_basis"] = table["soc_basis"].astype("category")
@@ -116,6 +118,11 @@ def tidy_tables(
 
 def _described(sites: pd.DataFrame) -> pd.DataFrame:
     return sites.assign(
-        source="twin", location_error_deg=np.float32(0.01), year=np.int16(2000),
-        country="made up", licence="synthetic", treated=False, depth_bounds="as given",
-    )  # fmt: skip
+        source="twin",
+        location_error_deg=np.float32(0.01),
+        year=np.int16(2000),
+        country="made up",
+        licence="synthetic",
+        treated=False,
+        depth_bounds="as given",
+    )

@@ -16,15 +16,33 @@ DRIVERS = ("air_temperature_mean", "precipitation_annual", "npp", "sand", "ph")
 
 CENTRES: Mapping[str, Mapping[str, float]] = {
     "clm5": {
-        "fs3s1": 0.32, "fs3s2": 0.37, "fs2s1": 0.38, "tau4s2": 0.35, "tau4s3": 0.36,
-        "w_scaling": 0.7, "q10": 0.4, "efolding": 0.7, "diffus": 0.5, "b": 0.6,
+        "fs3s1": 0.32,
+        "fs3s2": 0.37,
+        "fs2s1": 0.38,
+        "tau4s2": 0.35,
+        "tau4s3": 0.36,
+        "w_scaling": 0.7,
+        "q10": 0.4,
+        "efolding": 0.7,
+        "diffus": 0.5,
+        "b": 0.6,
     },
     "compas": {
-        "eta_doc": 0.47, "km_assim": 0.5, "tau_assim": 0.5, "tau_decom": 0.65, "km_decom": 0.6,
-        "tau_enz_prod": 0.5, "tau_enz_decay": 0.3, "tau_mic": 0.45, "a_soc_mic": 0.55,
-        "w_scaling": 0.5, "q10": 0.45, "diffus": 0.5, "b": 0.5,
+        "eta_doc": 0.47,
+        "km_assim": 0.5,
+        "tau_assim": 0.5,
+        "tau_decom": 0.65,
+        "km_decom": 0.6,
+        "tau_enz_prod": 0.5,
+        "tau_enz_decay": 0.3,
+        "tau_mic": 0.45,
+        "a_soc_mic": 0.55,
+        "w_scaling": 0.5,
+        "q10": 0.45,
+        "diffus": 0.5,
+        "b": 0.5,
     },
-}  # fmt: skip
+}
 """Parameters that move soil carbon most, and the middle of their truth (share of the prior).
 
 Of a model that is not here, every parameter varies about the middle of its prior.

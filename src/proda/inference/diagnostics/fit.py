@@ -123,9 +123,13 @@ def log_r2(modelled: ArrayLike, observed: ArrayLike, mask: ArrayLike) -> float:
 
 
 def by_site(
-    m: np.ndarray, o: np.ndarray, logs: tuple[np.ndarray, np.ndarray], own: np.ndarray,
-    ok: np.ndarray, found: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    m: np.ndarray,
+    o: np.ndarray,
+    logs: tuple[np.ndarray, np.ndarray],
+    own: np.ndarray,
+    ok: np.ndarray,
+    found: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     """Return NSE and RMSE of logarithms of each site, of layers that stand below each other.
 
     Parameters

@@ -80,9 +80,13 @@ class NUTS(Sampler):
         """Follow one trajectory; tune the step size while warming up."""
         kernel = blackjax.nuts.build_kernel()
         chain, told = kernel(
-            key, state.chain, log_density(target), state.step_size, state.inverse_mass,
+            key,
+            state.chain,
+            log_density(target),
+            state.step_size,
+            state.inverse_mass,
             max_num_doublings=self.max_doublings,
-        )  # fmt: skip
+        )
         _, learn, final = dual_averaging_adaptation(ACCEPTANCE)
         warming = state.n_steps < self.warm_up
         learnt = learn(state.averaging, told.acceptance_rate)

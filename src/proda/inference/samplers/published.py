@@ -102,8 +102,14 @@ class Published(Sampler):
         new_u = jnp.where(accept, u, state.u)
         new_value = jnp.where(accept, value, state.log_likelihood)
         state = eqx.tree_at(
-            lambda s: (s.u, s.log_likelihood, s.n_steps, s.chosen, s.chosen_log_likelihood,
-                       s.n_in_segment),
+            lambda s: (
+                s.u,
+                s.log_likelihood,
+                s.n_steps,
+                s.chosen,
+                s.chosen_log_likelihood,
+                s.n_in_segment,
+            ),
             state,
             (
                 new_u,
@@ -113,7 +119,7 @@ class Published(Sampler):
                 jnp.where(choose, value, state.chosen_log_likelihood),
                 n_in_segment,
             ),
-        )  # fmt: skip
+        )
         return state, PublishedInfo(jnp.minimum(1.0, jnp.exp(log_ratio)), new_u, accept)
 
     def _propose(

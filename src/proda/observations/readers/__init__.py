@@ -19,5 +19,14 @@ AnySource = Annotated[
     Field(discriminator="reader"),
 ]
 
-__all__ = ["AnySource", "CsvSource", "IsradSource", "NcscdSource", "Part", "Source", "TidySource",
-           "Wosis2019Source", "Wosis2023Source"]  # fmt: skip
+__all__ = [
+    "AnySource",
+    "CsvSource",
+    "IsradSource",
+    "NcscdSource",
+    "Part",
+    "Source",
+    "TidySource",
+    "Wosis2019Source",
+    "Wosis2023Source",
+]

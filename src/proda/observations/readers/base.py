@@ -32,12 +32,23 @@ OnBytes = Callable[[int], None]
 
 PROFILE_FIELDS = tuple(read_columns(PROFILE_COLUMNS).values())
 LAYER_FIELDS = tuple(read_columns(LAYER_COLUMNS).values())
-_OF_VALUES = ("profile_id", "layer_id", "bulk_density", "bulk_density_basis", "coarse",
-              "coarse_basis", "ph", "clay", "silt", "sand")  # fmt: skip
+_OF_VALUES = (
+    "profile_id",
+    "layer_id",
+    "bulk_density",
+    "bulk_density_basis",
+    "coarse",
+    "coarse_basis",
+    "ph",
+    "clay",
+    "silt",
+    "sand",
+)
 _RANGES = {
-    c.name: c for c in (*PROFILE_FIELDS, *LAYER_FIELDS)
+    c.name: c
+    for c in (*PROFILE_FIELDS, *LAYER_FIELDS)
     if c.name in ("location_error", "year", "ph", "clay", "silt", "sand")
-}  # fmt: skip
+}
 """Columns that no rule judges."""
 VALUE_FIELDS = (
     *(c for c in LAYER_FIELDS if c.name in _OF_VALUES),
@@ -160,16 +171,20 @@ def known_texts(
     counts = {
         c["values"]: c["counts"] for c in pc.value_counts(given.cast(pa.string())).to_pylist()
     }
-    unknown = {t: n for t, n in counts.items() if _plain(t or "") not in codes and t is not None
-               and t.strip() not in NULLS}  # fmt: skip
+    unknown = {
+        t: n
+        for t, n in counts.items()
+        if _plain(t or "") not in codes and t is not None and t.strip() not in NULLS
+    }
     if unknown:
         raise ObservationError(
             f"{where}: {', '.join(map(repr, sorted(unknown)[:5]))}"
             f"{', ...' if len(unknown) > 5 else ''} is not known ({sum(unknown.values()):,} rows); "
             f"use one of {', '.join(map(repr, allowed))}."
         )
-    meanings = [codes.get(_plain(t)) if t is not None else None
-                for t in given.cast(pa.string()).to_pylist()]  # fmt: skip
+    meanings = [
+        codes.get(_plain(t)) if t is not None else None for t in given.cast(pa.string()).to_pylist()
+    ]
     kind = pa.bool_() if any(isinstance(m, bool) for m in allowed.values()) else pa.string()
     return pa.chunked_array([pa.array(meanings, kind)])
 

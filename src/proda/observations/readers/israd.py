@@ -44,35 +44,54 @@ class IsradSource(Source):
 
     def files(self) -> list[Path]:
         """Return site, profile and layer table."""
-        return [existing(self.folder, f"{t}.csv.gz", f"{t}.csv")
-                for t in ("site", "profile", "layer")]  # fmt: skip
+        return [
+            existing(self.folder, f"{t}.csv.gz", f"{t}.csv") for t in ("site", "profile", "layer")
+        ]
 
     def parts(self, on_bytes: OnBytes | None = None) -> Iterator[Part]:
         """Yield profiles (with their sites' coordinates where they have none), then layers."""
         site, profile, layer = self.files()
         yield self._profiles(site, profile, on_bytes)
         columns = dict.fromkeys((*_KEY, "lyr_name"), _S) | dict.fromkeys(
-            ("lyr_obs_date_y", "lyr_top", "lyr_bot", "lyr_c_org", "lyr_c_tot", "lyr_c_inorg",
-             "lyr_bd_samp", "lyr_bd_tot", "lyr_coarse_tot", "lyr_ph_h2o", "lyr_clay_tot_psa",
-             "lyr_silt_tot_psa", "lyr_sand_tot_psa"), _F)  # fmt: skip
+            (
+                "lyr_obs_date_y",
+                "lyr_top",
+                "lyr_bot",
+                "lyr_c_org",
+                "lyr_c_tot",
+                "lyr_c_inorg",
+                "lyr_bd_samp",
+                "lyr_bd_tot",
+                "lyr_coarse_tot",
+                "lyr_ph_h2o",
+                "lyr_clay_tot_psa",
+                "lyr_silt_tot_psa",
+                "lyr_sand_tot_psa",
+            ),
+            _F,
+        )
         for batch in read_delimited(layer, columns, _DIALECT, (), on_bytes, _KEY, _describes):
             yield layers(from_frame(self._layers(batch.to_pandas())), str(layer))
 
     def _profiles(self, site: Path, profile: Path, on_bytes: OnBytes | None) -> Part:
         site_columns = {"entry_name": _S, "site_name": _S, "site_lat": _F, "site_long": _F}
         columns = dict.fromkeys((*_KEY, "pro_treatment", "pro_country"), _S) | {
-            "pro_lat": _F, "pro_long": _F}  # fmt: skip
+            "pro_lat": _F,
+            "pro_long": _F,
+        }
         sites = _frame(site, site_columns, on_bytes).drop_duplicates(["entry_name", "site_name"])
         found = _frame(profile, columns, on_bytes).merge(
             sites, on=["entry_name", "site_name"], how="left", validate="many_to_one"
         )
         own = found.pro_lat.notna() & found.pro_long.notna()
-        frame = pd.DataFrame({
-            "profile_id": self._ids(found),
-            "lat": found.pro_lat.where(own, found.site_lat),
-            "lon": found.pro_long.where(own, found.site_long),
-            "country": found.pro_country.where(found.pro_country != ""),
-        })  # fmt: skip
+        frame = pd.DataFrame(
+            {
+                "profile_id": self._ids(found),
+                "lat": found.pro_lat.where(own, found.site_lat),
+                "lon": found.pro_long.where(own, found.site_long),
+                "country": found.pro_country.where(found.pro_country != ""),
+            }
+        )
         columns = from_frame(frame)
         given = pa.chunked_array([pa.array(found.pro_treatment.astype(object), pa.string())])
         columns["treated"] = known_texts(given, _TREATMENTS, f"{profile}, column pro_treatment")
@@ -83,23 +102,25 @@ class IsradSource(Source):
         basis = ["organic carbon", "total minus inorganic carbon", "total carbon"]
         has = [column.notna() for column in known]
         whole = found.lyr_bd_samp.isna() & found.lyr_bd_tot.notna()
-        return pd.DataFrame({
-            "profile_id": self._ids(found),
-            "layer_id": found.lyr_name,
-            "upper_depth": (found.lyr_top * 0.01).round(9),
-            "lower_depth": (found.lyr_bot * 0.01).round(9),
-            "soc": np.select(has, known, np.nan) * 10.0,
-            "soc_basis": pd.Series(np.select(has, basis, "")).replace("", None),
-            "bulk_density": found.lyr_bd_samp.fillna(found.lyr_bd_tot) * 1000.0,
-            "bulk_density_basis": np.where(whole, "whole soil", "fine earth"),
-            "coarse": found.lyr_coarse_tot,
-            "coarse_basis": "mass",
-            "ph": found.lyr_ph_h2o,
-            "year": found.lyr_obs_date_y,
-            "clay": found.lyr_clay_tot_psa,
-            "silt": found.lyr_silt_tot_psa,
-            "sand": found.lyr_sand_tot_psa,
-        })  # fmt: skip
+        return pd.DataFrame(
+            {
+                "profile_id": self._ids(found),
+                "layer_id": found.lyr_name,
+                "upper_depth": (found.lyr_top * 0.01).round(9),
+                "lower_depth": (found.lyr_bot * 0.01).round(9),
+                "soc": np.select(has, known, np.nan) * 10.0,
+                "soc_basis": pd.Series(np.select(has, basis, "")).replace("", None),
+                "bulk_density": found.lyr_bd_samp.fillna(found.lyr_bd_tot) * 1000.0,
+                "bulk_density_basis": np.where(whole, "whole soil", "fine earth"),
+                "coarse": found.lyr_coarse_tot,
+                "coarse_basis": "mass",
+                "ph": found.lyr_ph_h2o,
+                "year": found.lyr_obs_date_y,
+                "clay": found.lyr_clay_tot_psa,
+                "silt": found.lyr_silt_tot_psa,
+                "sand": found.lyr_sand_tot_psa,
+            }
+        )
 
     def _ids(self, found: pd.DataFrame) -> pd.Series:
         return self.name + ":" + found.entry_name + "/" + found.site_name + "/" + found.pro_name

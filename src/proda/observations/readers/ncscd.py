@@ -76,7 +76,10 @@ class NcscdSource(Source):
     def parts(self, on_bytes: OnBytes | None = None) -> Iterator[Part]:
         """Yield profiles and layers."""
         stocks = [i.column for i in self.intervals] or [
-            self.upper_depth, self.lower_depth, self.stock]  # fmt: skip
+            self.upper_depth,
+            self.lower_depth,
+            self.stock,
+        ]
         columns = {self.profile_id: _S, self.latitude: _F, self.longitude: _F} | dict.fromkeys(
             stocks, _F
         )
@@ -90,8 +93,9 @@ class NcscdSource(Source):
                 {"profile_id": ids, "lat": found[self.latitude], "lon": found[self.longitude]}
             )
             yield self.profiles(from_frame(frame))
-            yield layers(from_frame(self._wide(found, ids) if self.intervals
-                                    else self._long(found, ids)))  # fmt: skip
+            yield layers(
+                from_frame(self._wide(found, ids) if self.intervals else self._long(found, ids))
+            )
 
     def _long(self, found: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
         return self._layers(
@@ -125,12 +129,14 @@ class NcscdSource(Source):
             thickness = lower - upper
             # A layer without thickness has no concentration; the depth rules will name it.
             grams = grams / thickness.where(thickness > 0)
-        return pd.DataFrame({
-            "profile_id": ids,
-            "upper_depth": upper.round(9),
-            "lower_depth": lower.round(9),
-            "stock_given": grams,
-        })  # fmt: skip
+        return pd.DataFrame(
+            {
+                "profile_id": ids,
+                "upper_depth": upper.round(9),
+                "lower_depth": lower.round(9),
+                "stock_given": grams,
+            }
+        )
 
 
 def _differences(intervals: tuple[Interval, ...]) -> list[tuple[Interval | None, Interval]]:

@@ -20,10 +20,30 @@ from proda.files import reading
 from proda.observations.readers.base import OnBytes, Part, Source, existing, layers, scaled
 from proda.observations.schema import SOC_BASES
 
-_PROFILES = ("source", "profile_id", "lat", "lon", "location_error_deg", "year", "country",
-             "licence", "treated", "depth_bounds")  # fmt: skip
-_ORGANIC = ("profile_id", "upper_depth_cm", "lower_depth_cm", "soc_g_kg", "bulk_density_kg_m3",
-            "coarse_fragments_pct", "clay_pct", "silt_pct", "sand_pct", "ph_h2o")  # fmt: skip
+_PROFILES = (
+    "source",
+    "profile_id",
+    "lat",
+    "lon",
+    "location_error_deg",
+    "year",
+    "country",
+    "licence",
+    "treated",
+    "depth_bounds",
+)
+_ORGANIC = (
+    "profile_id",
+    "upper_depth_cm",
+    "lower_depth_cm",
+    "soc_g_kg",
+    "bulk_density_kg_m3",
+    "coarse_fragments_pct",
+    "clay_pct",
+    "silt_pct",
+    "sand_pct",
+    "ph_h2o",
+)
 _LAYERS = (*_ORGANIC, "soc_basis")
 _TEXTS = ("source", "profile_id", "country", "licence", "depth_bounds", "soc_basis")
 
@@ -66,8 +86,9 @@ class TidySource(Source):
                 yield self._layers(batch, path, litter=True)
 
     def _profiles(self, batch: pa.Table) -> Part:
-        bounds = _known(batch["depth_bounds"], _BOUNDS, self.folder / "profiles.parquet",
-                        "depth_bounds")  # fmt: skip
+        bounds = _known(
+            batch["depth_bounds"], _BOUNDS, self.folder / "profiles.parquet", "depth_bounds"
+        )
         return self.profiles(
             {
                 "profile_id": self.identifiers(

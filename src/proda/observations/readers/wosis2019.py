@@ -32,8 +32,18 @@ from proda.observations.readers.base import (
 )
 from proda.observations.text import Dialect
 
-DENSITIES = ("bdfiod", "bdfi33", "bdfiad", "bdfifm", "bdfins",
-             "bdwsod", "bdws33", "bdwsad", "bdwsfm", "bdwsns")  # fmt: skip
+DENSITIES = (
+    "bdfiod",
+    "bdfi33",
+    "bdfiad",
+    "bdfifm",
+    "bdfins",
+    "bdwsod",
+    "bdws33",
+    "bdwsad",
+    "bdwsfm",
+    "bdwsns",
+)
 """Bulk densities in order of preference: of the fine earth (`bdfi`), oven dry first, then at
 33 kPa, air dry, field moist, not specified; then of the whole soil (`bdws`)."""
 
@@ -63,8 +73,13 @@ class Wosis2019Source(Source):
         yield from self._physical(physical, on_bytes)
 
     def _profiles(self, path: Path, on_bytes: OnBytes | None) -> Iterator[Part]:
-        columns = {"profile_id": _S, "country_id": _S, "geom_accuracy": _F, "latitude": _F,
-                   "longitude": _F}  # fmt: skip
+        columns = {
+            "profile_id": _S,
+            "country_id": _S,
+            "geom_accuracy": _F,
+            "latitude": _F,
+            "longitude": _F,
+        }
         optional = ("country_id", "geom_accuracy")
         for batch in read_delimited(path, columns, _DIALECT, optional, on_bytes, _KEY):
             table = pa.table(batch)
@@ -79,9 +94,16 @@ class Wosis2019Source(Source):
             yield self.profiles(found)
 
     def _chemical(self, path: Path, on_bytes: OnBytes | None) -> Iterator[Part]:
-        columns = {"profile_id": _S, "profile_layer_id": _S, "upper_depth": _F, "lower_depth": _F,
-                   "litter": pa.bool_(), "orgc_value_avg": _F, "orgc_date": _S,
-                   "phaq_value_avg": _F}  # fmt: skip
+        columns = {
+            "profile_id": _S,
+            "profile_layer_id": _S,
+            "upper_depth": _F,
+            "lower_depth": _F,
+            "litter": pa.bool_(),
+            "orgc_value_avg": _F,
+            "orgc_date": _S,
+            "phaq_value_avg": _F,
+        }
         optional = ("litter", "orgc_date", "phaq_value_avg")
         for batch in read_delimited(path, columns, _DIALECT, optional, on_bytes, _KEY):
             table = pa.table(batch)

@@ -79,10 +79,19 @@ class Wosis2023Source(Source):
             yield from self._values(path, name, on_bytes)
 
     def _layers(self, on_bytes: OnBytes | None) -> Iterator[Part]:
-        columns = {"profile_id": _S, "layer_id": _S, "upper_depth": _F, "lower_depth": _F,
-                   "value_avg": _F, "longitude": _F, "latitude": _F, "licence": _S,
-                   "country_name": _S, "date": _S,
-                   "organic_surface": pa.bool_()}  # fmt: skip
+        columns = {
+            "profile_id": _S,
+            "layer_id": _S,
+            "upper_depth": _F,
+            "lower_depth": _F,
+            "value_avg": _F,
+            "longitude": _F,
+            "latitude": _F,
+            "licence": _S,
+            "country_name": _S,
+            "date": _S,
+            "organic_surface": pa.bool_(),
+        }
         optional = ("licence", "country_name", "date", "organic_surface")
         for batch in read_delimited(self._carbon(), columns, _DIALECT, optional, on_bytes, _KEY):
             table = pa.table(batch)

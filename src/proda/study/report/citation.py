@@ -7,9 +7,17 @@ from importlib.metadata import version
 AUTHORS = "The proda developers"
 TITLE = "proda: process-guided, data-driven modelling of soil carbon"
 ARTICLE_AUTHORS = (
-    "Tao F", "Houlton BZ", "Huang Y", "Wang Y-P", "Manzoni S", "Ahrens B", "Mishra U", "Jiang L",
-    "Huang X", "Luo Y",
-)  # fmt: skip
+    "Tao F",
+    "Houlton BZ",
+    "Huang Y",
+    "Wang Y-P",
+    "Manzoni S",
+    "Ahrens B",
+    "Mishra U",
+    "Jiang L",
+    "Huang X",
+    "Luo Y",
+)
 ARTICLE_TITLE = (
     "Convergence in simulating global soil organic carbon by structurally different models after "
     "data assimilation"

@@ -10,44 +10,81 @@ from matplotlib.figure import Figure
 from proda.plots.files import save_figure
 
 PLACES: dict[str, tuple[str, str]] = {
-    "carbon_before": ("figure-2", "Organic carbon in 0-100 cm with default parameters, by two "
-                      "models, and one against the other."),
-    "carbon_after": ("figure-3", "Organic carbon in 0-100 cm constrained by the profiles, by two "
-                     "models, and one against the other."),
-    "carbon_end_to_end": ("figure-3", "Organic carbon in 0-100 cm learnt end to end from all "
-                          "profiles, by two models, and one against the other."),
-    "components_end_to_end": ("figure-4", "Components learnt end to end from all profiles, by two "
-                              "models, and one against the other."),
-    "litter_to_soil_end_to_end": ("figure-s3", "Share of litter carbon that reaches mineral soil, "
-                                  "learnt end to end from all profiles."),
-    "michaelis_end_to_end": ("figure-5", "Michaelis constants over their substrates, learnt end to "
-                             "end from all profiles."),
-    "zonal": ("figure-3", "Soil carbon along latitude, with default and constrained parameters "
-              "(the last panel of the paper's Figures 2 and 3)."),
-    "components_after": ("figure-4", "Components constrained by the profiles, by two models, and "
-                         "one against the other."),
-    "components_before": ("components", "Components with default parameters, by two models, and "
-                          "one against the other."),
+    "carbon_before": (
+        "figure-2",
+        "Organic carbon in 0-100 cm with default parameters, by two "
+        "models, and one against the other.",
+    ),
+    "carbon_after": (
+        "figure-3",
+        "Organic carbon in 0-100 cm constrained by the profiles, by two "
+        "models, and one against the other.",
+    ),
+    "carbon_end_to_end": (
+        "figure-3",
+        "Organic carbon in 0-100 cm learnt end to end from all "
+        "profiles, by two models, and one against the other.",
+    ),
+    "components_end_to_end": (
+        "figure-4",
+        "Components learnt end to end from all profiles, by two models, and one against the other.",
+    ),
+    "litter_to_soil_end_to_end": (
+        "figure-s3",
+        "Share of litter carbon that reaches mineral soil, learnt end to end from all profiles.",
+    ),
+    "michaelis_end_to_end": (
+        "figure-5",
+        "Michaelis constants over their substrates, learnt end to end from all profiles.",
+    ),
+    "zonal": (
+        "figure-3",
+        "Soil carbon along latitude, with default and constrained parameters "
+        "(the last panel of the paper's Figures 2 and 3).",
+    ),
+    "components_after": (
+        "figure-4",
+        "Components constrained by the profiles, by two models, and one against the other.",
+    ),
+    "components_before": (
+        "components",
+        "Components with default parameters, by two models, and one against the other.",
+    ),
     "michaelis": ("figure-5", "Michaelis constants over their substrates."),
-    "litter_to_soil_after": ("figure-s3", "Share of litter carbon that reaches mineral soil, "
-                             "constrained by the profiles."),
-    "litter_to_soil_before": ("components", "Share of litter carbon that reaches mineral soil, "
-                              "with default parameters."),
-    "agreement": ("findings", "Do all models agree more once profiles constrain them? Each point "
-                  "is the correlation of two models' maps over land; large marks are means of all "
-                  "pairs."),
+    "litter_to_soil_after": (
+        "figure-s3",
+        "Share of litter carbon that reaches mineral soil, constrained by the profiles.",
+    ),
+    "litter_to_soil_before": (
+        "components",
+        "Share of litter carbon that reaches mineral soil, with default parameters.",
+    ),
+    "agreement": (
+        "findings",
+        "Do all models agree more once profiles constrain them? Each point "
+        "is the correlation of two models' maps over land; large marks are means of all "
+        "pairs.",
+    ),
     "agreement_before": ("findings", "Correlation of every two models with default parameters."),
-    "agreement_after": ("findings", "Correlation of every two models whose parameters were learnt "
-                        "from posteriors at sites."),
+    "agreement_after": (
+        "findings",
+        "Correlation of every two models whose parameters were learnt from posteriors at sites.",
+    ),
     "agreement_end_to_end": ("findings", "Correlation of every two models learnt end to end."),
-    "microbes": ("totals", "Living microbes as a share of soil carbon in 0-15 cm, by model and "
-                 "route, and as measured: 2,666 samples, mostly of the top 10 cm and half of them "
-                 "of cropland (Xu, Thornton and Post 2013)."),
-    "evidence": ("preference", "Which model the data prefer, by zone: how far each model's mean "
-                 "log density is behind the best one's, with its standard error between blocks of "
-                 "5 degrees, and the stacking weights. All models are judged by the same data."),
+    "microbes": (
+        "totals",
+        "Living microbes as a share of soil carbon in 0-15 cm, by model and "
+        "route, and as measured: 2,666 samples, mostly of the top 10 cm and half of them "
+        "of cropland (Xu, Thornton and Post 2013).",
+    ),
+    "evidence": (
+        "preference",
+        "Which model the data prefer, by zone: how far each model's mean "
+        "log density is behind the best one's, with its standard error between blocks of "
+        "5 degrees, and the stacking weights. All models are judged by the same data.",
+    ),
     "preference": ("preference", "Sites by the structure that their profile prefers."),
-}  # fmt: skip
+}
 """By the first words of a figure's name: key of the section, and caption."""
 
 
@@ -57,13 +94,21 @@ _ALL_CARBON, _ALL_COMPONENTS = (
 )
 GRIDS: dict[str, tuple[str, str]] = {
     f"{kind}_{state}": (place, words.format(how))
-    for kind, words, places in (("carbon", _ALL_CARBON, ("figure-2", "figure-3", "figure-3")),
-                                ("components", _ALL_COMPONENTS,
-                                 ("components", "figure-4", "figure-4")))
-    for state, how, place in zip(("before", "after", "end_to_end"),
-                                 ("with default parameters", "constrained by the profiles",
-                                  "learnt end to end from all profiles"), places, strict=True)
-}  # fmt: skip
+    for kind, words, places in (
+        ("carbon", _ALL_CARBON, ("figure-2", "figure-3", "figure-3")),
+        ("components", _ALL_COMPONENTS, ("components", "figure-4", "figure-4")),
+    )
+    for state, how, place in zip(
+        ("before", "after", "end_to_end"),
+        (
+            "with default parameters",
+            "constrained by the profiles",
+            "learnt end to end from all profiles",
+        ),
+        places,
+        strict=True,
+    )
+}
 """Figures of more than two models at once, by their whole name."""
 
 

@@ -19,8 +19,16 @@ DEFAULT = DEFAULT_MAP
 CONSTRAINED = {END_TO_END: END_TO_END_MAP, AFTER: MAP}
 """Maps whose parameters profiles constrain, by route."""
 
-_NEEDED = (STOCK, f"{STOCK}_sd", "reason", "cell_area", "land_fraction", "outside_training",
-           "member_carbon", "member_area")  # fmt: skip
+_NEEDED = (
+    STOCK,
+    f"{STOCK}_sd",
+    "reason",
+    "cell_area",
+    "land_fraction",
+    "outside_training",
+    "member_carbon",
+    "member_area",
+)
 
 
 def map_of(study: StudyResults, model: str, file: str) -> xr.Dataset | None:

@@ -85,15 +85,28 @@ def _table(table: Table, number: int) -> dict[str, Any]:
         for i in range(min(len(chosen), MOST_ROWS))
     ]
     more = len(table.frame) - len(rows)
-    return {"kind": "table", "columns": columns, "rows": rows, "title": table.title,
-            "note": table.note, "stem": table.stem, "number": number, "more": more}  # fmt: skip
+    return {
+        "kind": "table",
+        "columns": columns,
+        "rows": rows,
+        "title": table.title,
+        "note": table.note,
+        "stem": table.stem,
+        "number": number,
+        "more": more,
+    }
 
 
 def _picture(picture: Picture, number: int) -> dict[str, Any]:
     # The size keeps the page from moving while images are decoded: the PNG's first chunk holds it.
     width, height = struct.unpack(">II", picture.png[16:24])
     return {
-        "kind": "picture", "title": picture.title, "caption": picture.caption, "number": number,
-        "stem": picture.stem, "data": base64.b64encode(picture.png).decode("ascii"),
-        "width": width, "height": height,
-    }  # fmt: skip
+        "kind": "picture",
+        "title": picture.title,
+        "caption": picture.caption,
+        "number": number,
+        "stem": picture.stem,
+        "data": base64.b64encode(picture.png).decode("ascii"),
+        "width": width,
+        "height": height,
+    }

@@ -106,19 +106,34 @@ def open_results(path: str | os.PathLike[str]) -> StudyResults:
     routes: tuple[str, ...] = _PLANNED.get(given.get("learning", {}).get("route", ""), ())
     written = {END_TO_END: place.from_end_to_end, AFTER: place.from_posteriors}
     # Planned models first, also those that have no folder yet: their sections say so.
-    made = [p.name for p in sorted(place.path.iterdir()) if p.is_dir() and any(
-        file.exists() for file in (place.default_map(p.name),
-                                   *(f for paths in written.values() for f in paths(p.name))))
-    ]  # fmt: skip
+    made = [
+        p.name
+        for p in sorted(place.path.iterdir())
+        if p.is_dir()
+        and any(
+            file.exists()
+            for file in (
+                place.default_map(p.name),
+                *(f for paths in written.values() for f in paths(p.name)),
+            )
+        )
+    ]
     models = tuple(dict.fromkeys([*planned, *made]))
     # What is left of a route that the settings no longer ask for is not shown.
     routes = routes or tuple(
-        route for route, paths in written.items()
+        route
+        for route, paths in written.items()
         if any(file.exists() for model in models for file in paths(model))
-    )  # fmt: skip
+    )
     file = given.get("forcing", {}).get("file")
-    return StudyResults(place.path, record, text, models, routes or tuple(ROUTES),
-                        forcing_file=Path(file) if file else None)  # fmt: skip
+    return StudyResults(
+        place.path,
+        record,
+        text,
+        models,
+        routes or tuple(ROUTES),
+        forcing_file=Path(file) if file else None,
+    )
 
 
 def _settings(path: Path) -> tuple[str, dict[str, Any]]:

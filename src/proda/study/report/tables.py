@@ -19,12 +19,24 @@ MOST_ROWS = 120
 MISSING = "–"
 
 LABELS = {
-    "q05": "5 %", "q25": "25 %", "q50": "median", "q75": "75 %", "q95": "95 %",
-    "sd": "standard deviation", "rank_rhat": "R-hat",
-    "nash_sutcliffe": "NSE", "r": "r", "p": "p", "rmse": "RMSE", "r2": "R²", "r_log": "r (log)",
-    "cSoilAbove1m": "0-100 cm", "soc_0_30": "0-30 cm", "soc_0_200": "0-200 cm",
+    "q05": "5 %",
+    "q25": "25 %",
+    "q50": "median",
+    "q75": "75 %",
+    "q95": "95 %",
+    "sd": "standard deviation",
+    "rank_rhat": "R-hat",
+    "nash_sutcliffe": "NSE",
+    "r": "r",
+    "p": "p",
+    "rmse": "RMSE",
+    "r2": "R²",
+    "r_log": "r (log)",
+    "cSoilAbove1m": "0-100 cm",
+    "soc_0_30": "0-30 cm",
+    "soc_0_200": "0-200 cm",
     "cSoil": "the whole column",
-}  # fmt: skip
+}
 _UNIT = re.compile(r"\b(kg|g|km|m|yr|K|month)(-?[1-4])\b")
 _PER = re.compile(r"(?<= )(kg|g|km|m|yr|K)(-[1-4])\b")
 _SUPERSCRIPT = str.maketrans("-1234", "⁻¹²³⁴")
@@ -98,8 +110,9 @@ def cells(column: pd.Series, name: str) -> list[str]:
     if re.search(r"(^|[_ ])share([_ ]|$)", name):
         return [MISSING if np.isnan(v) else f"{v:.1%}".replace("-", "−") for v in values]
     if re.fullmatch(r"p(_?value)?(_.*)?", name):
-        return [MISSING if np.isnan(v) else "< 0.001" if 0 <= v < 0.001 else _two(v)
-                for v in values]  # fmt: skip
+        return [
+            MISSING if np.isnan(v) else "< 0.001" if 0 <= v < 0.001 else _two(v) for v in values
+        ]
     finite = values[np.isfinite(values)]
     whole = bool((finite == np.round(finite)).all())
     largest = float(np.abs(finite).max(initial=0.0))

@@ -29,13 +29,40 @@ from proda.study.report.sections.totals import totals
 from proda.study.report.sections.truth import truth
 
 SECTIONS: tuple[Callable[[StudyResults], Section | None], ...] = (
-    answer, truth, findings, routes, counterparts, data, models, assimilation, preference, skill,
-    totals, cost, settings, sources,
-)  # fmt: skip
+    answer,
+    truth,
+    findings,
+    routes,
+    counterparts,
+    data,
+    models,
+    assimilation,
+    preference,
+    skill,
+    totals,
+    cost,
+    settings,
+    sources,
+)
 
-FIGURES_OF = ("answer", "truth", "findings", "figure-2", "figure-3", "figure-4", "figure-5",
-              "figure-s1", "figure-s2", "figure-s3", "data", "models", "assimilation", "preference",
-              "skill", "totals")  # fmt: skip
+FIGURES_OF = (
+    "answer",
+    "truth",
+    "findings",
+    "figure-2",
+    "figure-3",
+    "figure-4",
+    "figure-5",
+    "figure-s1",
+    "figure-s2",
+    "figure-s3",
+    "data",
+    "models",
+    "assimilation",
+    "preference",
+    "skill",
+    "totals",
+)
 """Keys by which the sidecar of a figure can name its place."""
 
 

@@ -28,15 +28,45 @@ STATES = {
 }
 """By state of the comparison: map, words, and correlation of log SOC in the paper (section 3)."""
 
-CRITERIA = {"log_evidence": "log evidence", "elpd_loo": "predictive density (PSIS-LOO)",
-            "elpd_waic": "predictive density (WAIC)"}  # fmt: skip
+CRITERIA = {
+    "log_evidence": "log evidence",
+    "elpd_loo": "predictive density (PSIS-LOO)",
+    "elpd_waic": "predictive density (WAIC)",
+}
 _CORRELATION = ("first", "second", "state", "variable", "r", "low", "high", "n_effective")
-_AGREEMENT = ("variable", "state", "models", "pairs", "mean_r", "low", "high", "change",
-              "change_error", "share_rising")  # fmt: skip
-_EVIDENCE = ("measure", "grouping", "model", "sites", "mean", "difference", "standard_error",
-             "share_preferred")  # fmt: skip
-_PREFERENCE = ("first", "second", "criterion", "grouping", "sites", "median", "low", "high",
-               "prefer_second")  # fmt: skip
+_AGREEMENT = (
+    "variable",
+    "state",
+    "models",
+    "pairs",
+    "mean_r",
+    "low",
+    "high",
+    "change",
+    "change_error",
+    "share_rising",
+)
+_EVIDENCE = (
+    "measure",
+    "grouping",
+    "model",
+    "sites",
+    "mean",
+    "difference",
+    "standard_error",
+    "share_preferred",
+)
+_PREFERENCE = (
+    "first",
+    "second",
+    "criterion",
+    "grouping",
+    "sites",
+    "median",
+    "low",
+    "high",
+    "prefer_second",
+)
 
 
 def answer(study: StudyResults) -> Section:
@@ -69,8 +99,12 @@ def answer(study: StudyResults) -> Section:
             said.append(_sites(model, found))
     if not study.models:
         blocks.append(Notice("No model of this study has any result yet."))
-    lacking = [f"{model.upper()} {words}" for file, words, _ in (STATES[s] for s in states)
-               for model in study.models if not (study.path / model / file).is_file()]  # fmt: skip
+    lacking = [
+        f"{model.upper()} {words}"
+        for file, words, _ in (STATES[s] for s in states)
+        for model in study.models
+        if not (study.path / model / file).is_file()
+    ]
     if lacking:
         blocks.append(Notice(f"Maps that have not been made: {', '.join(lacking)}."))
     if said:
@@ -87,8 +121,12 @@ def _convergence(study: StudyResults) -> list[str]:
     for row in rows:
         why = f" ({row['reason']})" if isinstance(row["reason"], str) else ""
         route = f", {row['route']}" if len(rows) > 1 else ""
-        told.append(_minus(f"Do the models converge? The paper: {row['paper']}. This run{route}: "
-                           f"{row['run']}. Verdict: {row['verdict']}{why}."))  # fmt: skip
+        told.append(
+            _minus(
+                f"Do the models converge? The paper: {row['paper']}. This run{route}: "
+                f"{row['run']}. Verdict: {row['verdict']}{why}."
+            )
+        )
     return told
 
 
@@ -101,8 +139,12 @@ def _rows(
     if frame.empty:
         return None
     if lacking := [c for c in columns if c not in frame]:
-        blocks.append(Notice(f"comparison/{name}.csv is shown below but not quoted here: it has no "
-                             f"column {', '.join(lacking)}."))  # fmt: skip
+        blocks.append(
+            Notice(
+                f"comparison/{name}.csv is shown below but not quoted here: it has no "
+                f"column {', '.join(lacking)}."
+            )
+        )
         return None
     return frame
 
@@ -122,15 +164,18 @@ def _agreement(study: StudyResults, blocks: list[Block]) -> list[str]:
             continue
         change = ""
         if np.isfinite(row["change"]):
-            error = (f" ± {row['change_error']:.2f}" if np.isfinite(row["change_error"])
-                     else "")  # fmt: skip
-            change = (f"; {row['change']:+.2f}{error} against default parameters, and it rises for "
-                      f"{row['share_rising']:.0%} of the pairs")  # fmt: skip
-        told.append(_minus(
-            f"{STATES[row['state']][1].capitalize()}, the maps of soil carbon (0-100 cm, "
-            f"logarithms) of {row['models']} models correlate with r = {row['mean_r']:.2f} on the "
-            f"mean of {row['pairs']} pairs ({row['low']:.2f} to {row['high']:.2f}){change}."
-        ))  # fmt: skip
+            error = f" ± {row['change_error']:.2f}" if np.isfinite(row["change_error"]) else ""
+            change = (
+                f"; {row['change']:+.2f}{error} against default parameters, and it rises for "
+                f"{row['share_rising']:.0%} of the pairs"
+            )
+        told.append(
+            _minus(
+                f"{STATES[row['state']][1].capitalize()}, the maps of soil carbon (0-100 cm, "
+                f"logarithms) of {row['models']} models correlate with r = {row['mean_r']:.2f} on "
+                f"the mean of {row['pairs']} pairs ({row['low']:.2f} to {row['high']:.2f}){change}."
+            )
+        )
     return told
 
 
@@ -148,11 +193,14 @@ def _evidence(study: StudyResults, blocks: list[Block]) -> list[str]:
             + (f" ± {r['standard_error']:.2f}" if np.isfinite(r["standard_error"]) else "")
             for r in others
         )
-        told.append(_minus(
-            f"By {measure} ({best['sites']:,} sites that all models share), "
-            f"{str(best['model']).upper()} is best on average and at {best['share_preferred']:.0%} "
-            f"of the sites; mean difference to it, with standard error: {behind}."
-        ))  # fmt: skip
+        told.append(
+            _minus(
+                f"By {measure} ({best['sites']:,} sites that all models share), "
+                f"{str(best['model']).upper()} is best on average and at "
+                f"{best['share_preferred']:.0%} of the sites; mean difference to it, "
+                f"with standard error: {behind}."
+            )
+        )
     return told
 
 
@@ -165,8 +213,11 @@ def _correlations(study: StudyResults, state: str, table: pd.DataFrame | None) -
         for row in _records(chosen):
             if len(study.models) > 2 and (row["first"], row["second"]) != PAIR:
                 continue  # the mean of the pairs is said; all are in the table
-            interval = (f"95 % interval {row['low']:.2f} to {row['high']:.2f}"
-                        if np.isfinite(row["low"]) else "no interval")  # fmt: skip
+            interval = (
+                f"95 % interval {row['low']:.2f} to {row['high']:.2f}"
+                if np.isfinite(row["low"])
+                else "no interval"
+            )
             interval = f" ({interval}, for {row['n_effective']:.0f} effective cells)"
             found.append((row["first"], row["second"], row["r"], interval))
     else:
@@ -178,11 +229,14 @@ def _correlations(study: StudyResults, state: str, table: pd.DataFrame | None) -
     told = []
     for first, second, r, interval in found:
         paper = f" The paper has {number}." if {first, second} == {"clm5", "compas"} else ""
-        told.append(_minus(
-            f"{words.capitalize()}, the logarithms of soil carbon (0-100 cm) of {first.upper()} "
-            f"and {second.upper()} correlate over land, weighted by area, with r = {r:.2f}"
-            f"{interval}.{paper}"
-        ))  # fmt: skip
+        told.append(
+            _minus(
+                f"{words.capitalize()}, the logarithms of soil carbon (0-100 cm) of "
+                f"{first.upper()} and {second.upper()} correlate over land, weighted by area, with "
+                f"r = {r:.2f}"
+                f"{interval}.{paper}"
+            )
+        )
     return told
 
 
@@ -196,8 +250,10 @@ def _totals(study: StudyResults, state: str) -> list[str]:
             globe = table[(table["zone"] == GLOBE) & (table["stock"] == STOCK)]
             row = _records(globe)[0]
             spread = f" ± {row['sd']:,.0f}" if np.isfinite(row["sd"]) else ""
-            told.append(f"{model.upper()} {row['mean']:,.0f}{spread} Pg C (on "
-                        f"{row['answered']:.1%} of the mapped land)")  # fmt: skip
+            told.append(
+                f"{model.upper()} {row['mean']:,.0f}{spread} Pg C (on "
+                f"{row['answered']:.1%} of the mapped land)"
+            )
     if not told:
         return []
     return [f"{words.capitalize()}, the first metre of soil holds: {'; '.join(told)}."]
@@ -209,20 +265,24 @@ def _preference(table: pd.DataFrame) -> list[str]:
         if row["sites"] > 0:
             criterion = CRITERIA.get(row["criterion"], row["criterion"])
             tie = "" if row["low"] > 0 or row["high"] < 0 else "; the interval holds 0"
-            told.append(_minus(
-                f"By {criterion}, {str(row['second']).upper()} is "
-                f"preferred to {str(row['first']).upper()} at {row['prefer_second']:.0%} of "
-                f"{row['sites']:,} sites; the median difference is {row['median']:.2g} (95 % "
-                f"interval {row['low']:.2g} to {row['high']:.2g}{tie})."
-            ))  # fmt: skip
+            told.append(
+                _minus(
+                    f"By {criterion}, {str(row['second']).upper()} is "
+                    f"preferred to {str(row['first']).upper()} at {row['prefer_second']:.0%} of "
+                    f"{row['sites']:,} sites; the median difference is {row['median']:.2g} (95 % "
+                    f"interval {row['low']:.2g} to {row['high']:.2g}{tie})."
+                )
+            )
     return told
 
 
 def _sites(model: str, found: Assessment) -> str:
     kept, n = int(found.kept.sum()), len(found.sites)
     caveat = f" {found.caveat}." if found.caveat else ""
-    return (f"{model.upper()} was fitted to {n:,} profiles, of which {kept:,} ({kept / n:.0%}) "
-            f"pass the filter and are learnt from.{caveat}")  # fmt: skip
+    return (
+        f"{model.upper()} was fitted to {n:,} profiles, of which {kept:,} ({kept / n:.0%}) "
+        f"pass the filter and are learnt from.{caveat}"
+    )
 
 
 def _minus(text: str) -> str:

@@ -37,9 +37,11 @@ def assimilation(study: StudyResults) -> Section:
         blocks.append(not_run("assimilation", "diagnosis"))
     tables = [
         study.table(study.comparison_table(name), f"comparison_{name}", title)
-        for name, title in (("fit", "Fit of the models at the sites, side by side"),
-                            ("parameters", "Posteriors and defaults of the parameters"))
-    ]  # fmt: skip
+        for name, title in (
+            ("fit", "Fit of the models at the sites, side by side"),
+            ("parameters", "Posteriors and defaults of the parameters"),
+        )
+    ]
     if beside := [table for table in tables if table is not None]:
         blocks += [Heading("The models side by side"), *beside]
     blocks += study.pictures(KEY)
@@ -53,8 +55,10 @@ def _tables(model: str, found: Assessment) -> list[Block]:
     medians = medians.rename(columns={"pareto_k": "share with k > 0.7", "ess": "effective draws"})
     bands = shares.join(medians).rename_axis("latitude").reset_index()
     ranking = parameter_ranking(found).reset_index()
-    words = {"information_gain": "information gain (bit)",
-             "spread_reduction": "share of spread removed"}  # fmt: skip
+    words = {
+        "information_gain": "information gain (bit)",
+        "spread_reduction": "share of spread removed",
+    }
     shown = ["parameter", "component", "unit", "information_gain", "spread_reduction", "rank_rhat"]
     ranking = ranking[shown].rename(columns=words)
     weak = [r["parameter"] for _, r in ranking.iterrows() if r["information gain (bit)"] < WEAK]
@@ -63,43 +67,72 @@ def _tables(model: str, found: Assessment) -> list[Block]:
     blocks: list[Block] = [*said, Text(f"{len(found.sites):,} sites: {lost}.")]
     if found.sampled.any():
         fit = layer_fit(found, found.sampled)
-        blocks.append(Text(
-            f"Of {fit['layers']:,.0f} measured layers, the logarithms are explained with an "
-            f"efficiency of {fit['log_r2']:.2f}; the 90 % interval of the modelled mean holds "
-            f"{fit['posterior_90']:.0%} of them. In the median site {len(weak)} of {len(ranking)} "
-            f"parameters gain less than {WEAK} bit from the profile: their posteriors are about as "
-            f"wide as the prior{' (' + ', '.join(weak) + ')' if weak else ''}."
-        ))  # fmt: skip
+        blocks.append(
+            Text(
+                f"Of {fit['layers']:,.0f} measured layers, the logarithms are explained with an "
+                f"efficiency of {fit['log_r2']:.2f}; the 90 % interval of the modelled mean holds "
+                f"{fit['posterior_90']:.0%} of them. In the median site {len(weak)} of "
+                f"{len(ranking)} parameters gain less than {WEAK} bit from the profile: their "
+                f"posteriors are about as wide as the prior"
+                f"{' (' + ', '.join(weak) + ')' if weak else ''}."
+            )
+        )
     name = model.upper()
     return [
         *blocks,
-        Table(f"{model}_sites_by_latitude", f"{name}: shares of sites that pass each limit, and "
-              "medians, by latitude", bands,
-              "Each limit on its own; kept: all of them. Medians over sites with a posterior, of "
-              "their worst parameter. k > 0.7: PSIS-LOO is not to be trusted there.",
-              {"sites": "sites", "acceptance": "acceptance"}),
-        Table(f"{model}_parameters_by_information", f"{name}: what the profiles teach of each "
-              "parameter, medians over sites", ranking),
-    ]  # fmt: skip
+        Table(
+            f"{model}_sites_by_latitude",
+            f"{name}: shares of sites that pass each limit, and medians, by latitude",
+            bands,
+            "Each limit on its own; kept: all of them. Medians over sites with a posterior, of "
+            "their worst parameter. k > 0.7: PSIS-LOO is not to be trusted there.",
+            {"sites": "sites", "acceptance": "acceptance"},
+        ),
+        Table(
+            f"{model}_parameters_by_information",
+            f"{name}: what the profiles teach of each parameter, medians over sites",
+            ranking,
+        ),
+    ]
 
 
 def _figures(study: StudyResults, model: str, found: Assessment) -> list[Block]:
     name = model.upper()
     blocks: list[Block] = [
-        study.draw(plots.site_verdicts(found, land_of(study)), f"{model}_verdicts_map",
-                   f"{name}: what became of every assimilated site (the first limit missed).", KEY),
-        study.draw(plots.convergence_and_fit(found), f"{model}_convergence_and_fit",
-                   f"{name}: convergence, effective draws and fit over the sites, with the limits "
-                   "of the filter.", KEY),
-        study.draw(plots.information(found), f"{model}_information",
-                   f"{name}: information gain of each parameter over the sites.", KEY),
-        study.draw(plots.layers(found), f"{model}_layers",
-                   f"{name}: modelled against measured carbon of the fitted layers.", KEY),
-    ]  # fmt: skip
+        study.draw(
+            plots.site_verdicts(found, land_of(study)),
+            f"{model}_verdicts_map",
+            f"{name}: what became of every assimilated site (the first limit missed).",
+            KEY,
+        ),
+        study.draw(
+            plots.convergence_and_fit(found),
+            f"{model}_convergence_and_fit",
+            f"{name}: convergence, effective draws and fit over the sites, with the limits "
+            "of the filter.",
+            KEY,
+        ),
+        study.draw(
+            plots.information(found),
+            f"{model}_information",
+            f"{name}: information gain of each parameter over the sites.",
+            KEY,
+        ),
+        study.draw(
+            plots.layers(found),
+            f"{model}_layers",
+            f"{name}: modelled against measured carbon of the fitted layers.",
+            KEY,
+        ),
+    ]
     some = site_plots.spread_of_fit(found, 12)
     if len(some):
-        blocks.append(study.draw(
-            site_plots.profiles(found, some), f"{model}_profiles",
-            f"{name}: profiles from poor to good fit, measured and modelled.", KEY,
-        ))  # fmt: skip
+        blocks.append(
+            study.draw(
+                site_plots.profiles(found, some),
+                f"{model}_profiles",
+                f"{name}: profiles from poor to good fit, measured and modelled.",
+                KEY,
+            )
+        )
     return blocks

@@ -18,11 +18,16 @@ def cost(study: StudyResults) -> Section:
         blocks.append(not_run("any stage", "cost"))
     else:
         rows = [
-            {"stage": name, "status": stage.status, "time (s)": _number(stage.seconds),
-             "peak memory (MB)": _number(stage.peak_memory_bytes) / 1e6,
-             "disk (MB)": _number(stage.disk_bytes) / 1e6, "finished": stage.finished}
+            {
+                "stage": name,
+                "status": stage.status,
+                "time (s)": _number(stage.seconds),
+                "peak memory (MB)": _number(stage.peak_memory_bytes) / 1e6,
+                "disk (MB)": _number(stage.disk_bytes) / 1e6,
+                "finished": stage.finished,
+            }
             for name, stage in stages.items()
-        ]  # fmt: skip
+        ]
         frame = pd.DataFrame(rows)
         seconds, disk = float(frame["time (s)"].sum()), float(frame["disk (MB)"].sum())
         memory = frame["peak memory (MB)"].max()
@@ -30,10 +35,12 @@ def cost(study: StudyResults) -> Section:
         unmeasured = int(frame["time (s)"].isna().sum())
         note = f" {unmeasured} stages have no measured time." if unmeasured else ""
         blocks += [
-            Text(f"All stages together took {duration(seconds)}{peak}, and left "
-                 f"{disk / 1e3:.2g} GB on disk.{note}"),
+            Text(
+                f"All stages together took {duration(seconds)}{peak}, and left "
+                f"{disk / 1e3:.2g} GB on disk.{note}"
+            ),
             Table("cost", "Cost of every stage", frame),
-        ]  # fmt: skip
+        ]
     machine = study.record.machine
     if machine:
         values = [str(value) for value in machine.values()]

@@ -49,18 +49,25 @@ def by_maps(study: StudyResults, file: str, key: str) -> list[Block]:
     limits = _limits(list(maps.values()))
     for model, dataset in maps.items():
         figure = map_figure(dataset, STOCK, spread=f"{STOCK}_sd" in dataset, limits=limits)
-        spread = (" Below: spread of the ensemble of networks." if f"{STOCK}_sd" in dataset
-                  else "")  # fmt: skip
-        blocks.append(study.draw(
-            figure, f"{model}_soc_{stem}",
-            f"{model.upper()} {words}: organic carbon in 0-100 cm; all models of this figure have "
-            f"one colour scale.{spread}", key,
-        ))  # fmt: skip
+        spread = " Below: spread of the ensemble of networks." if f"{STOCK}_sd" in dataset else ""
+        blocks.append(
+            study.draw(
+                figure,
+                f"{model}_soc_{stem}",
+                f"{model.upper()} {words}: organic carbon in 0-100 cm; all models of this figure "
+                f"have one colour scale.{spread}",
+                key,
+            )
+        )
     curves = {model.upper(): by_latitude(d[STOCK], land_area(d)) for model, d in maps.items()}
-    blocks.append(study.draw(
-        latitude_figure(curves), f"soc_by_latitude_{stem}",
-        f"Median of the land cells of each 2.5 degrees of latitude, {words}.", key,
-    ))  # fmt: skip
+    blocks.append(
+        study.draw(
+            latitude_figure(curves),
+            f"soc_by_latitude_{stem}",
+            f"Median of the land cells of each 2.5 degrees of latitude, {words}.",
+            key,
+        )
+    )
     return blocks
 
 

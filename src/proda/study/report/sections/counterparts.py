@@ -27,27 +27,39 @@ def counterparts(study: StudyResults) -> Section:
     of earlier stages it draws where no stage did.
     """
     figures: tuple[tuple[str, str, Callable[[StudyResults], list[Block]]], ...] = (
-        ("figure-2", "Figure 2: soil carbon with default parameters",
-         lambda s: by_maps(s, DEFAULT, "figure-2")),
-        ("figure-3", "Figure 3: soil carbon after data assimilation",
-         lambda s: [block for route in s.routes
-                    for block in by_maps(s, CONSTRAINED[route], "figure-3")]),
+        (
+            "figure-2",
+            "Figure 2: soil carbon with default parameters",
+            lambda s: by_maps(s, DEFAULT, "figure-2"),
+        ),
+        (
+            "figure-3",
+            "Figure 3: soil carbon after data assimilation",
+            lambda s: [
+                block for route in s.routes for block in by_maps(s, CONSTRAINED[route], "figure-3")
+            ],
+        ),
         ("figure-4", "Figure 4: the six components after data assimilation", _by_comparison),
-        ("figure-5", "Figure 5: Michaelis constants and their substrates (COMPAS)",
-         _by_comparison),
+        ("figure-5", "Figure 5: Michaelis constants and their substrates (COMPAS)", _by_comparison),
         ("figure-s1", "Figure S1: where the profiles are", _site_map),
         ("figure-s2", "Figure S2: posterior distributions at sites", _marginals),
-        ("figure-s3", "Figure S3: share of litter carbon that reaches mineral soil",
-         _by_comparison),
-    )  # fmt: skip
+        (
+            "figure-s3",
+            "Figure S3: share of litter carbon that reaches mineral soil",
+            _by_comparison,
+        ),
+    )
     blocks: list[Block] = []
     for key, title, draw in figures:
         blocks.append(Heading(f"Counterpart of {title}"))
         saved = list(study.pictures(key))
         blocks += saved or draw(study)
         if key == "figure-5":
-            table = study.table(study.comparison_table("michaelis"), "comparison_michaelis",
-                                "Michaelis constants over their substrates")  # fmt: skip
+            table = study.table(
+                study.comparison_table("michaelis"),
+                "comparison_michaelis",
+                "Michaelis constants over their substrates",
+            )
             blocks += [table] if table is not None else []
     return Section(KEY, "Counterparts of the paper's figures", tuple(blocks))
 
@@ -65,11 +77,14 @@ def _site_map(study: StudyResults) -> list[Block]:
     _, profiles, _ = read_build(folder, ["profile_id"])
     group = profiles["collection"].fillna(profiles["source"])
     table = pd.DataFrame({"lat": profiles["lat"], "lon": profiles["lon"], "group": group})
-    return [study.draw(
-        site_map(table, land_of(study)), "profiles_map",
-        "Usable profiles by collection, before the study's choice of sites and its filter.",
-        KEY,
-    )]  # fmt: skip
+    return [
+        study.draw(
+            site_map(table, land_of(study)),
+            "profiles_map",
+            "Usable profiles by collection, before the study's choice of sites and its filter.",
+            KEY,
+        )
+    ]
 
 
 def _marginals(study: StudyResults) -> list[Block]:
@@ -83,10 +98,14 @@ def _marginals(study: StudyResults) -> list[Block]:
             continue  # the section on assimilation says so
         rows = load_recorded(found.summary.attrs, f"the posterior of {model}").rows
         figure = marginals(found, opened[0], {row.name: row.default for row in rows})
-        blocks.append(study.draw(
-            figure, f"{model}_marginals",
-            f"{model.upper()}: posterior means of all kept sites (grey), posteriors of three of "
-            "them, the prior, and the default. The paper shows one site; several show how much "
-            "sites differ.", KEY,
-        ))  # fmt: skip
+        blocks.append(
+            study.draw(
+                figure,
+                f"{model}_marginals",
+                f"{model.upper()}: posterior means of all kept sites (grey), posteriors of three "
+                "of them, the prior, and the default. The paper shows one site; several show how "
+                "much sites differ.",
+                KEY,
+            )
+        )
     return blocks or [not_run("assimilation", "posterior")]

@@ -40,16 +40,21 @@ def _profiles(build: Summary) -> list[Block]:
     for level, words in (("profile", "Profiles"), ("layer", "Layers")):
         frame = build.table(level).rename_axis("reason").reset_index()
         frame["reason"] = frame["reason"].str.replace("_", " ")
-        tables.append(Table(f"{level}s_by_reason", f"{words} read, left out (by reason) and kept",
-                            frame, note))  # fmt: skip
+        tables.append(
+            Table(
+                f"{level}s_by_reason", f"{words} read, left out (by reason) and kept", frame, note
+            )
+        )
     constants = ", ".join(f"{c:.3g}" for c in build.constants)
     return [
-        Text(f"Of {read:,} profiles read, {kept:,} are usable ({kept / read:.1%}), with "
-             f"{build.total('layer', KEPT):,} layers. Where bulk density was not measured it comes "
-             f"from the pedotransfer function “{build.pedotransfer}” (constants {constants})."),
+        Text(
+            f"Of {read:,} profiles read, {kept:,} are usable ({kept / read:.1%}), with "
+            f"{build.total('layer', KEPT):,} layers. Where bulk density was not measured it comes "
+            f"from the pedotransfer function “{build.pedotransfer}” (constants {constants})."
+        ),
         *tables,
         *(Notice(note) for note in build.notes),
-    ]  # fmt: skip
+    ]
 
 
 def _sites(study: StudyResults, build: Summary | None) -> list[Block]:
@@ -62,8 +67,7 @@ def _sites(study: StudyResults, build: Summary | None) -> list[Block]:
         if not path.exists():
             blocks.append(not_run(stage, f"count of sites without {stage}"))
             continue
-        shared += [(f"{stage}: {reason}", n) for reason, n in
-                   _reasons(left_out_of(path)).items()]  # fmt: skip
+        shared += [(f"{stage}: {reason}", n) for reason, n in _reasons(left_out_of(path)).items()]
     columns: dict[str, dict[str, int]] = {}
     for model in study.models if END_TO_END in study.routes else ():
         folder = study.end_to_end(model)
@@ -74,7 +78,7 @@ def _sites(study: StudyResults, build: Summary | None) -> list[Block]:
             **dict(shared[:1] if build is not None else ()),
             **{f"end to end: {why}": n for why, n in _reasons(folder / "left_out.csv").items()},
             "learnt from end to end": _learnt(folder / TRAINING),
-        }  # fmt: skip
+        }
     for model in study.models if AFTER in study.routes else ():
         found = assessment_of(study, model)
         if found is None:
@@ -98,11 +102,15 @@ def _sites(study: StudyResults, build: Summary | None) -> list[Block]:
     frame = pd.DataFrame(columns).reindex(steps)
     if len(frame):
         frame = frame.astype("Int64").rename_axis("step").reset_index()
-        blocks.append(Table(
-            "sites_by_step", "From usable profiles to the sites that are learnt from", frame,
-            "A site can lack both forcing and covariates, so these counts overlap; assimilation "
-            "needs the forcing only, learning end to end both.",
-        ))  # fmt: skip
+        blocks.append(
+            Table(
+                "sites_by_step",
+                "From usable profiles to the sites that are learnt from",
+                frame,
+                "A site can lack both forcing and covariates, so these counts overlap; "
+                "assimilation needs the forcing only, learning end to end both.",
+            )
+        )
     return blocks
 
 

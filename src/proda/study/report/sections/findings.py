@@ -17,9 +17,14 @@ VERDICT = ("verdict", "agrees", "agreement")
 FINDINGS = "findings"
 """Table of the comparison."""
 
-LABELS = {"paper": "what the paper says", "run": "what this run says",
-          "section": "where in the paper", "reason": "why not judged",
-          "rule": "how it is judged", "holds": "does it hold?"}  # fmt: skip
+LABELS = {
+    "paper": "what the paper says",
+    "run": "what this run says",
+    "section": "where in the paper",
+    "reason": "why not judged",
+    "rule": "how it is judged",
+    "holds": "does it hold?",
+}
 
 
 def findings(study: StudyResults) -> Section:
@@ -29,32 +34,42 @@ def findings(study: StudyResults) -> Section:
     if table is None:
         blocks.append(not_run("comparison", "table of findings"))
     else:
-        blocks += [Text("Each row is judged by the rule it names, from the numbers of this run."),
-                   *([Text(lacking)] if (lacking := without_pair(study)) else []),
-                   *([Text(only_one_route(table))] if "holds" in table.frame else []),
-                   table]  # fmt: skip
+        blocks += [
+            Text("Each row is judged by the rule it names, from the numbers of this run."),
+            *([Text(lacking)] if (lacking := without_pair(study)) else []),
+            *([Text(only_one_route(table))] if "holds" in table.frame else []),
+            table,
+        ]
         if study.record.synthetic:
-            blocks.insert(0, Notice("The data are synthetic: agreement with the paper, or the lack "
-                                    "of it, says nothing about real soils."))  # fmt: skip
+            blocks.insert(
+                0,
+                Notice(
+                    "The data are synthetic: agreement with the paper, or the lack "
+                    "of it, says nothing about real soils."
+                ),
+            )
     agreement = study.table(
-        study.comparison_table("agreement"), "comparison_agreement",
+        study.comparison_table("agreement"),
+        "comparison_agreement",
         "Agreement of all models: mean correlation of the pairs over land",
         "Spread (sd, low, high) between pairs; the standard error leaves out one model at a time, "
         "because pairs share models. Changes are from default parameters, over the same pairs.",
-    )  # fmt: skip
+    )
     if agreement is not None and len(study.models) < 3:
         agreement = None  # the one pair's numbers stand in the next table
     correlations = study.table(
-        study.comparison_table("correlations"), "comparison_correlations",
+        study.comparison_table("correlations"),
+        "comparison_correlations",
         "Correlation of the models' maps over land",
         "The effective number of cells allows for neighbouring cells being alike; p-values from "
         "the plain number of cells are far too small.",
-    )  # fmt: skip
+    )
     compensation = study.table(
-        study.comparison_table("compensation"), "comparison_compensation",
+        study.comparison_table("compensation"),
+        "comparison_compensation",
         "Do the models' differences in decomposition and in transfer offset each other?",
         "Correlation over land of the log ratios of K and of CTE.",
-    )  # fmt: skip
+    )
     blocks += [t for t in (agreement, correlations, compensation) if t is not None]
     blocks += study.pictures("findings")
     return Section("findings", "Findings: the paper and this run", tuple(blocks))
@@ -65,9 +80,11 @@ def without_pair(study: StudyResults) -> str:
     lacking = [name.upper() for name in PAIR if name not in study.models]
     if not lacking or not study.models:
         return ""
-    return (f"The paper compares CLM5 and COMPAS. This study has no {' and no '.join(lacking)}: "
-            "findings on it, and on both together, cannot be judged. The other models are compared "
-            "by the tables of agreement, evidence and carbon.")  # fmt: skip
+    return (
+        f"The paper compares CLM5 and COMPAS. This study has no {' and no '.join(lacking)}: "
+        "findings on it, and on both together, cannot be judged. The other models are compared "
+        "by the tables of agreement, evidence and carbon."
+    )
 
 
 def read_findings(study: StudyResults) -> Table | None:
@@ -87,8 +104,9 @@ def read_findings(study: StudyResults) -> Table | None:
     routes = tuple(table.frame["route"].unique()) if "route" in table.frame else ()
     if len(routes) > 1:
         frame = side_by_side(table.frame)
-        return Table(table.stem, table.title, frame.drop(columns="id"), labels=LABELS,
-                     verdicts=routes)  # fmt: skip
+        return Table(
+            table.stem, table.title, frame.drop(columns="id"), labels=LABELS, verdicts=routes
+        )
     named = [name for name in VERDICT if name in table.frame]
     if not named:
         raise FileError(f"{path}: has none of the columns {', '.join(VERDICT)}.")
@@ -133,5 +151,7 @@ def only_one_route(table: Table) -> str:
     """
     holds = table.frame["holds"]
     parts = [f"{(holds == f'only {route}').sum()} only {route}" for route in table.verdicts]
-    return (f"Where both routes judge a finding, {(holds == 'yes').sum()} hold under both, "
-            f"{(holds == 'no').sum()} under neither, {' and '.join(parts)}.")  # fmt: skip
+    return (
+        f"Where both routes judge a finding, {(holds == 'yes').sum()} hold under both, "
+        f"{(holds == 'no').sum()} under neither, {' and '.join(parts)}."
+    )

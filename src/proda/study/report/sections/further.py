@@ -8,9 +8,25 @@ from proda.plots.files import saved_figures
 from proda.study.report.blocks import Block, Notice, Section
 from proda.study.report.results import StudyResults
 
-SHOWN = ("correlations", "regions", "totals", "references", "michaelis", "preference", "findings",
-         "truth", "compensation", "fit", "parameters", "evidence", "stacking",
-         "skill_left_out", "agreement", "models", "microbes")  # fmt: skip
+SHOWN = (
+    "correlations",
+    "regions",
+    "totals",
+    "references",
+    "michaelis",
+    "preference",
+    "findings",
+    "truth",
+    "compensation",
+    "fit",
+    "parameters",
+    "evidence",
+    "stacking",
+    "skill_left_out",
+    "agreement",
+    "models",
+    "microbes",
+)
 """Tables of the comparison that other sections show."""
 
 
@@ -27,16 +43,20 @@ def further(study: StudyResults, known: Collection[str]) -> Section | None:
     blocks: list[Block] = []
     for path in sorted(study.comparison.glob("*.csv")):
         if path.stem not in SHOWN:
-            table = study.table(path, f"comparison_{path.stem}",
-                                f"Comparison: {path.stem.replace('_', ' ')}")  # fmt: skip
+            table = study.table(
+                path, f"comparison_{path.stem}", f"Comparison: {path.stem.replace('_', ' ')}"
+            )
             blocks += [table] if table is not None else []
     described = dict(saved_figures(study.figures))
     for stem, figure in described.items():
         if figure.section not in known and figure.drawn_by != "report":
             blocks.append(study.picture(stem))
-    plain = [p.name for p in sorted(study.figures.glob("*.png"))
-             if p.stem not in described]  # fmt: skip
+    plain = [p.name for p in sorted(study.figures.glob("*.png")) if p.stem not in described]
     if plain:
-        blocks.append(Notice("Figures without a description, and so not shown (save them with "
-                             f"proda.plots.files.save_figure): {', '.join(plain)}."))  # fmt: skip
+        blocks.append(
+            Notice(
+                "Figures without a description, and so not shown (save them with "
+                f"proda.plots.files.save_figure): {', '.join(plain)}."
+            )
+        )
     return Section("further", "Further tables and figures", tuple(blocks)) if blocks else None

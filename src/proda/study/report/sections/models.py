@@ -24,12 +24,20 @@ def models(study: StudyResults) -> Section:
             blocks.append(Notice(f"There is no diagram of {name.upper()}: {error}"))
             continue
         pools = f"{len(model.pools)} pools, {len(model.rows)} parameters"
-        place = f" From outside the package: {outside[SOURCE]}, SHA-256 of the file " \
-                f"{outside.get(CHECKSUM, '')}." if SOURCE in outside else ""  # fmt: skip
+        place = (
+            f" From outside the package: {outside[SOURCE]}, SHA-256 of the file "
+            f"{outside.get(CHECKSUM, '')}."
+            if SOURCE in outside
+            else ""
+        )
         blocks.append(Text(f"{model.title}; {pools}. Source: {model.source}.{place}"))
-        blocks.append(study.draw(
-            draw_model(model), f"{name}_pools_and_flows",
-            f"{name.upper()}: pools (boxes), transfers (blue), input of plants (green) and losses "
-            "to CO2 (orange).", KEY,
-        ))  # fmt: skip
+        blocks.append(
+            study.draw(
+                draw_model(model),
+                f"{name}_pools_and_flows",
+                f"{name.upper()}: pools (boxes), transfers (blue), input of plants (green) and "
+                "losses to CO2 (orange).",
+                KEY,
+            )
+        )
     return Section(KEY, "Models", tuple(blocks or [Notice("No model has been run.")]))

@@ -35,9 +35,10 @@ _SKILL = (
 def preference(study: StudyResults) -> Section:
     """Return evidence, stacking weights and skill of all models, and the pairs by zone."""
     table = study.table(
-        study.comparison_table("preference"), "comparison_preference",
+        study.comparison_table("preference"),
+        "comparison_preference",
         "Which structure the data prefer, by pair and zone",
-    )  # fmt: skip
+    )
     blocks: list[Block] = []
     if table is None:
         blocks.append(not_run("comparison", "preference between structures"))
@@ -53,8 +54,11 @@ def preference(study: StudyResults) -> Section:
 
 def _of_all(study: StudyResults) -> list[Block]:
     """Return what all models have in common to be judged by; nothing of older comparisons."""
-    evidence = study.table(study.comparison_table("evidence"), "comparison_evidence",
-                           "Log densities of the same data by every model")  # fmt: skip
+    evidence = study.table(
+        study.comparison_table("evidence"),
+        "comparison_evidence",
+        "Log densities of the same data by every model",
+    )
     if evidence is None:
         return []
     blocks: list[Block] = [Text(_OF_ALL)]
@@ -66,14 +70,21 @@ def _of_all(study: StudyResults) -> list[Block]:
         blocks.append(_all_sites(replace(evidence, frame=shown, note=_EVIDENCE)))
     for why, rows in evidence.frame[evidence.frame["sites"] == 0].groupby("reason", sort=False):
         names = ", ".join(str(n).upper() for n in dict.fromkeys(rows["model"]))
-        blocks.append(Notice(f"Not judged by {' and '.join(dict.fromkeys(rows['measure']))}: "
-                             f"{names} ({why})."))  # fmt: skip
-    stacking = study.table(study.comparison_table("stacking"), "comparison_stacking",
-                           "Stacking weights of the models")  # fmt: skip
+        blocks.append(
+            Notice(
+                f"Not judged by {' and '.join(dict.fromkeys(rows['measure']))}: {names} ({why})."
+            )
+        )
+    stacking = study.table(
+        study.comparison_table("stacking"), "comparison_stacking", "Stacking weights of the models"
+    )
     if stacking is not None and len(stacking.frame):
         blocks.append(_all_sites(replace(stacking, note="Shown: all sites.")))
-    skill = study.table(study.comparison_table("skill_left_out"), "comparison_skill_left_out",
-                        "Carbon at places left out, by every model and without one")  # fmt: skip
+    skill = study.table(
+        study.comparison_table("skill_left_out"),
+        "comparison_skill_left_out",
+        "Carbon at places left out, by every model and without one",
+    )
     if skill is not None and len(skill.frame):
         blocks.append(replace(skill, note=_SKILL, only=("by", "all")))
     return blocks

@@ -58,10 +58,11 @@ def _correlations(study: StudyResults) -> Table | None:
         return None
     said = [_interval(*map(float, row)) for row in frame[["r", "low", "high"]].to_numpy()]
     return Table(
-        "routes_correlations", "Correlation of the models over land, by route",
+        "routes_correlations",
+        "Correlation of the models over land, by route",
         _wide(frame.assign(said=said), ["first", "second", "variable", "scale"], "said"),
         "r and its 95 % interval, which allows for neighbouring cells being alike.",
-    )  # fmt: skip
+    )
 
 
 def _same_model(study: StudyResults) -> Table | None:
@@ -72,11 +73,12 @@ def _same_model(study: StudyResults) -> Table | None:
     frame = table.frame
     said = [_interval(*map(float, row)) for row in frame[["r", "low", "high"]].to_numpy()]
     return Table(
-        "routes_same_model", "Correlation of each model's two maps over land, one from each route",
+        "routes_same_model",
+        "Correlation of each model's two maps over land, one from each route",
         _wide(frame.assign(said=said, state=frame["model"]), ["variable", "scale"], "said"),
         "Both routes see the same profiles: a component whose pattern differs between them is not "
         "determined by the profiles.",
-    )  # fmt: skip
+    )
 
 
 def _interval(r: float, low: float, high: float) -> str:
@@ -96,13 +98,17 @@ def _components(study: StudyResults) -> Table | None:
     if own.empty:
         return None
     order = {name: i for i, name in enumerate(own["variable"].unique())}
-    own = own.sort_values(["variable", "model"], key=lambda s: s.map(order) if s.name == "variable"
-                          else s, kind="stable")  # fmt: skip
+    own = own.sort_values(
+        ["variable", "model"],
+        key=lambda s: s.map(order) if s.name == "variable" else s,
+        kind="stable",
+    )
     return Table(
-        "routes_components", "Components of the models by route: means over land",
+        "routes_components",
+        "Components of the models by route: means over land",
         _wide(own, ["variable", "model"], "mean"),
         "Weighted by land that holds carbon; units as in the maps.",
-    )  # fmt: skip
+    )
 
 
 def _totals(study: StudyResults) -> Table | None:
@@ -110,13 +116,16 @@ def _totals(study: StudyResults) -> Table | None:
     if frame.empty:
         return None
     own = frame[(frame["stock"] == STOCK) & (frame["zone"] == GLOBE)]
-    said = [f"{mean:,.0f}" + (f" ± {sd:,.0f}" if np.isfinite(sd) else "")
-            for mean, sd in own[["mean", "sd"]].to_numpy(np.float64)]  # fmt: skip
+    said = [
+        f"{mean:,.0f}" + (f" ± {sd:,.0f}" if np.isfinite(sd) else "")
+        for mean, sd in own[["mean", "sd"]].to_numpy(np.float64)
+    ]
     return Table(
-        "routes_totals", "Carbon in 0-100 cm of the globe by route, Pg",
+        "routes_totals",
+        "Carbon in 0-100 cm of the globe by route, Pg",
         _wide(own.assign(said=said), ["source"], "said"),
         "± standard deviation of the members. Numbers of the paper stand where they belong.",
-    )  # fmt: skip
+    )
 
 
 def _findings(study: StudyResults) -> list[Block]:
@@ -126,7 +135,11 @@ def _findings(study: StudyResults) -> list[Block]:
     differ = table.frame[table.frame["holds"].str.startswith("only ")]
     return [
         Text(only_one_route(table)),
-        Table("routes_findings", "Findings of the paper that hold under one route only",
-              differ.drop(columns=["section", "rule"]), labels=table.labels,
-              verdicts=table.verdicts),
-    ]  # fmt: skip
+        Table(
+            "routes_findings",
+            "Findings of the paper that hold under one route only",
+            differ.drop(columns=["section", "rule"]),
+            labels=table.labels,
+            verdicts=table.verdicts,
+        ),
+    ]

@@ -20,8 +20,9 @@ def settings(study: StudyResults) -> Section:
     frame = pd.DataFrame({"package": list(packages), "version": list(packages.values())})
     blocks.append(Table("versions", "Versions of the software that ran the study", frame))
     if outside := study.record.models:
-        rows = [(name, told.get(SOURCE, ""), told.get(CHECKSUM, ""))
-                for name, told in outside.items()]  # fmt: skip
+        rows = [
+            (name, told.get(SOURCE, ""), told.get(CHECKSUM, "")) for name, told in outside.items()
+        ]
         frame = pd.DataFrame(rows, columns=["model", "class", "SHA-256 of its file"])
         blocks.append(Table("outside_models", "Models from outside the package", frame))
     return Section("settings", "Settings and versions", tuple(blocks))

@@ -33,8 +33,11 @@ def skill(study: StudyResults) -> Section:
         if END_TO_END in study.routes:
             blocks.append(_end_to_end(study, model))
         for name, words in OF_POSTERIORS if AFTER in study.routes else ():
-            table = study.table(study.network(model) / f"{name}.csv", f"{model}_{name}",
-                                f"{model.upper()}, from posteriors: {words}")  # fmt: skip
+            table = study.table(
+                study.network(model) / f"{name}.csv",
+                f"{model}_{name}",
+                f"{model.upper()}, from posteriors: {words}",
+            )
             blocks.append(table or not_run(f"training of {model.upper()}", f"table of {words}"))
     if not study.models:
         blocks.append(not_run("training", "skill"))
@@ -44,9 +47,10 @@ def skill(study: StudyResults) -> Section:
 
 def _of_other_routes(study: StudyResults) -> set[str]:
     """Return the figures that a training by a route saved which the study no longer takes."""
-    stems = {AFTER: [f"{m}_{name}" for m in study.models for name in CAPTIONS],
-             END_TO_END: [f"{m}_end_to_end_{name}" for m in study.models
-                          for name in THROUGH_CAPTIONS]}  # fmt: skip
+    stems = {
+        AFTER: [f"{m}_{name}" for m in study.models for name in CAPTIONS],
+        END_TO_END: [f"{m}_end_to_end_{name}" for m in study.models for name in THROUGH_CAPTIONS],
+    }
     return {stem for route, own in stems.items() if route not in study.routes for stem in own}
 
 
@@ -54,8 +58,9 @@ def _end_to_end(study: StudyResults, model: str) -> Block:
     """Return methods, baselines and ceiling at places left out of training end to end."""
     folder, name = study.end_to_end(model), f"{model.upper()}, end to end"
     words = "carbon at places left out, by every method"
-    table = study.table(folder / "skill_carbon.csv", f"{model}_end_to_end_skill_carbon",
-                        f"{name}: {words}")  # fmt: skip
+    table = study.table(
+        folder / "skill_carbon.csv", f"{model}_end_to_end_skill_carbon", f"{name}: {words}"
+    )
     if table is not None:
         return replace(table, only=("by", "all"), note=NOTE)
     if (folder / TRAINING).is_file():

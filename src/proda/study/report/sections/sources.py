@@ -39,9 +39,13 @@ def sources(study: StudyResults) -> Section:
     if named:
         blocks += [
             Heading("Data sets to cite"),
-            Items(tuple(f"{known[n].title}. {known[n].citation} Licence: {known[n].licence}."
-                        for n in dict.fromkeys(named))),
-        ]  # fmt: skip
+            Items(
+                tuple(
+                    f"{known[n].title}. {known[n].citation} Licence: {known[n].licence}."
+                    for n in dict.fromkeys(named)
+                )
+            ),
+        ]
     return Section("sources", "Data sources, licences, how to cite", tuple(blocks))
 
 
@@ -55,11 +59,16 @@ def _profiles(study: StudyResults, named: list[str]) -> list[Block]:
     groups = profiles.fillna({"collection": "", "licence": "not stated"})
     counted = groups.groupby(["source", "collection", "licence"]).size()
     frame = counted.rename("usable profiles").reset_index()
-    return [*blocks, Table(
-        "licences_of_profiles", "Sources and licences of the usable profiles", frame,
-        "As the source states it. Citations of pooled collections are in the documents of the "
-        "source.",
-    )]  # fmt: skip
+    return [
+        *blocks,
+        Table(
+            "licences_of_profiles",
+            "Sources and licences of the usable profiles",
+            frame,
+            "As the source states it. Citations of pooled collections are in the documents of the "
+            "source.",
+        ),
+    ]
 
 
 def _forcing(study: StudyResults) -> list[Block]:
@@ -72,8 +81,9 @@ def _forcing(study: StudyResults) -> list[Block]:
             told = {n: str(dataset.attrs[n]) for n in ATTRIBUTES if n in dataset.attrs}
         if told:
             frame = pd.DataFrame({"attribute": list(told), "value": list(told.values())})
-            blocks.append(Table(f"forcing_{path.stem}", f"What the forcing {words} says of itself",
-                                frame))  # fmt: skip
+            blocks.append(
+                Table(f"forcing_{path.stem}", f"What the forcing {words} says of itself", frame)
+            )
         else:
             blocks.append(Notice(f"{path.name} does not say where it comes from."))
     return blocks

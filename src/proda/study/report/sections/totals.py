@@ -19,9 +19,11 @@ MAPS = (("default", DEFAULT), *((ROUTES[s], file) for s, file in CONSTRAINED.ite
 def totals(study: StudyResults) -> Section:
     """Return totals and regional means, with the references that the comparison read."""
     blocks: list[Block] = []
-    for name, title in (("totals", "Carbon of the globe and of zones, beside reference maps"),
-                        ("references", "Reference maps, cell by cell"),
-                        ("regions", "Regional differences between the models")):  # fmt: skip
+    for name, title in (
+        ("totals", "Carbon of the globe and of zones, beside reference maps"),
+        ("references", "Reference maps, cell by cell"),
+        ("regions", "Regional differences between the models"),
+    ):
         table = study.table(study.comparison_table(name), f"comparison_{name}", title)
         if table is not None:
             blocks.append(_first_metre(table))
@@ -32,31 +34,36 @@ def totals(study: StudyResults) -> Section:
 
 
 _DEPTH_LABELS = {
-    "carbon_0_100": "carbon, 0-100 cm", "carbon": "carbon, whole column",
-    "share_0_30": "share in 0-30 cm", "share_30_100": "share in 30-100 cm",
-    "share_100_200": "share in 100-200 cm", "share_below_200": "share below 200 cm",
-}  # fmt: skip
+    "carbon_0_100": "carbon, 0-100 cm",
+    "carbon": "carbon, whole column",
+    "share_0_30": "share in 0-30 cm",
+    "share_30_100": "share in 30-100 cm",
+    "share_100_200": "share in 100-200 cm",
+    "share_below_200": "share below 200 cm",
+}
 
 
 def _of_all_models(study: StudyResults) -> list[Block]:
     """Return carbon, depths and components of all models in one table, and microbial shares."""
     blocks: list[Block] = []
     models = study.table(
-        study.comparison_table("models"), "comparison_models",
+        study.comparison_table("models"),
+        "comparison_models",
         "All models: carbon, its depths, components",
         "Carbon of the globe in Pg, with the members' standard deviation; shares of the whole "
         "column; means of the components over land that holds carbon, with the units of the maps.",
-    )  # fmt: skip
+    )
     if models is not None:
         blocks.append(replace(models, labels=_DEPTH_LABELS))
     microbes = study.table(
-        study.comparison_table("microbes"), "comparison_microbes",
+        study.comparison_table("microbes"),
+        "comparison_microbes",
         "Living microbes, share of soil carbon",
         "Median, 5 and 95 % over land. CLM5 has no microbial pool; RothC's is its biomass. "
         "Measured: microbial over soil organic carbon of 2,666 samples, mostly of the top 10 cm "
         "and half of them of cropland (Xu, Thornton and Post 2013, Global Ecology and "
         "Biogeography 22, 737-749).",
-    )  # fmt: skip
+    )
     if microbes is not None and len(microbes.frame):
         shares = ["median", "q05", "q95"]
         named = {n: f"share {n}" for n in shares}
@@ -88,10 +95,19 @@ def _own(study: StudyResults) -> list[Block]:
         return [not_run("maps", "table of totals")]
     frame = pd.concat(frames, ignore_index=True)
     frame = frame[frame["stock"] == STOCK].drop(columns="stock")
-    frame = frame.rename(columns={"land": "land (10⁶ km²)", "mean": "carbon (Pg)",
-                                  "answered": "share of land answered"})  # fmt: skip
+    frame = frame.rename(
+        columns={
+            "land": "land (10⁶ km²)",
+            "mean": "carbon (Pg)",
+            "answered": "share of land answered",
+        }
+    )
     return [
         Notice("The comparison has not been run, so no reference maps stand beside these totals."),
-        Table("totals_of_maps", "Carbon in 0-100 cm of the globe and of zones", frame,
-              "Spread over the members of the ensemble; one member has none."),
-    ]  # fmt: skip
+        Table(
+            "totals_of_maps",
+            "Carbon in 0-100 cm of the globe and of zones",
+            frame,
+            "Spread over the members of the ensemble; one member has none.",
+        ),
+    ]
