@@ -114,8 +114,8 @@ def main() -> None:
             f"{given.model}, {len(table):,} sites, one network in each of five inner "
             f"folds, seed {given.seed}.",
             "",
-            "| forcing | log R2 / RMSE of ln / site median | above 281.6 K (R2) | below 281.6 K (R2) | "
-            "below 1 m (RMSE) | squared error per site |",
+            "| forcing | log R2 / RMSE of ln / site median | above 281.6 K (R2) | "
+            "below 281.6 K (R2) | below 1 m (RMSE) | squared error per site |",
             "|---|---|---|---|---|---|",
             *lines,
         ],

@@ -337,9 +337,38 @@ def test_evaluate_lists_what_it_leaves_out(world, trained):
     found = evaluate_network(world.path("through"), *data(world)[:2], short)
     assert found.left_out["reason"].value_counts().to_dict() == {
         "no covariates": 3,
-        "lacks covariates": 1,
+        "lacks clay": 1,
     }
     assert found.skill["sites"].iloc[0] == len(world.covariates) - 4
+
+
+def test_evaluate_says_what_is_not_new_to_the_network(world, trained, tmp_path):
+    plain = evaluate_network(world.path("through"), *data(world))
+    assert [note.split(";")[0] for note in plain.notes] == [
+        f"The network was trained on {len(world.covariates)} of these "
+        f"{len(world.covariates)} profiles"
+    ]
+    table = world.covariates.copy()
+    name = next(str(n) for n in table if n != "site" and table[n].dtype == object)
+    table.loc[table.index[:2], name] = "lava"
+    table.to_parquet(tmp_path / "strange.parquet", index=False)
+    forcing = tmp_path / "other_rules.nc"
+    xr.load_dataset(world.path("sites.nc")).assign_attrs(rules="rules: mine").to_netcdf(forcing)
+    odd = evaluate_network(
+        world.path("through"), data(world)[0], forcing, tmp_path / "strange.parquet"
+    )
+    assert f"{name} has classes that the network has not seen: lava (2 sites)." in odd.notes
+    assert "by other rules" in odd.notes[-1]
+    assert "rules: mine; training: rules: standard" in odd.notes[-1]
+
+
+def test_evaluate_names_the_file_of_other_covariates(world, trained, tmp_path):
+    lacking = tmp_path / "lacking.parquet"
+    world.covariates.drop(columns="clay").to_parquet(lacking, index=False)
+    with pytest.raises(
+        LearningError, match=r"lacking\.parquet: .*lack clay.*proda covariates build"
+    ):
+        evaluate_network(world.path("through"), *data(world)[:2], lacking)
 
 
 def test_evaluate_refuses_other_sites_and_damaged_files(world, trained, tmp_path):

@@ -67,6 +67,8 @@ class Stage:
     """Whether what is left of an interrupted try is gone on with."""
     partial: tuple[Path, ...] = field(default=())
     """What an interrupted try may leave beside `writes`."""
+    doing: str = ""
+    """What it does, where that is not what stages of its kind do."""
 
     @property
     def kind(self) -> str:

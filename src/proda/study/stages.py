@@ -142,6 +142,7 @@ def _assimilation(folder: StudyFolder, model: str) -> Stage:
             (source, *_model_file(folder, model)),
             (folder.assimilation(model),),
             partial(take_over, model=model, source=source),
+            doing="taking over a finished assimilation",
         )
     about = settings.assimilation_of(model).model_dump(mode="json")
     # The file itself is read, and so told of by name.
