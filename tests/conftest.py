@@ -33,6 +33,8 @@ def pytest_configure(config: pytest.Config) -> None:
     have the same flags, else they could not share programs.
     """
     os.environ.setdefault("XLA_FLAGS", ONE_THREAD)
+    # the threads of scikit-learn's trees wait busily for each other where workers share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     if getattr(config, "cache", None) is None or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     place = config.cache.mkdir(f"compiled-{node()}")

@@ -46,6 +46,7 @@ SECONDS = {
     "test_docs_commands.py": 20,
     "test_general_steady_state.py": 20,
     "test_solvers.py": 20,
+    "test_projection_columns.py": 20,
     "test_simulate.py": 20,
     "test_posterior.py": 20,
     "test_cli.py": 20,

@@ -20,7 +20,7 @@ from proda.cli import app
 from proda.errors import FileError, LearningError
 from proda.inference.profiles import from_tables
 from proda.learning import load_ensemble
-from proda.learning.boosted_residual import fit_residual, read_residual
+from proda.learning.boosted_residual import fit_share, read_residual
 from proda.learning.carbon_baselines import BASELINES, as_arrays, fit_baseline, from_arrays
 from proda.learning.carbon_loss import floored_log, judge, site_weights
 from proda.learning.carbon_sites import read_carbon_sites
@@ -211,21 +211,31 @@ def test_residual_is_judged_by_folds_that_it_has_not_seen(world, trained):
         world.path("profiles"), world.path("sites.nc"), world.covariates, "clm5"
     )
     site = sites.layers.row_site
-    fold = rows["fold"].to_numpy()[np.searchsorted(site, np.arange(len(sites)))]
-    inputs = inputs_of(sites, fold).own(fold)
-    depth = 0.5 * (rows["upper"] + rows["lower"]).to_numpy()
     known, goal = np.log(rows["network"]).to_numpy(), np.log(rows["observed"]).to_numpy()
+    expected = np.log(rows["boosting"]).to_numpy()
     rest, test = (rows["fold"] == 1).to_numpy(), (rows["fold"] == 0).to_numpy()
-    other = fit_residual(inputs, site[rest], depth[rest], known[rest], goal[rest], SETTINGS.seed)
-    added = other.predict(inputs, site[test], depth[test], known[test])
+    share = fit_share(known[rest], expected[rest], goal[rest], site[rest])
     np.testing.assert_allclose(
-        rows["network_and_residual"][test], np.exp(known[test] + added), rtol=1e-9
+        np.log(rows["network_and_residual"][test]),
+        (1.0 - share) * known[test] + share * expected[test],
+        rtol=1e-9,
     )
     kept = read_residual(world.path("through"))
-    whole = fit_residual(inputs, site, depth, known, goal, SETTINGS.seed)
-    np.testing.assert_array_equal(
-        kept.predict(inputs, site, depth, known), whole.predict(inputs, site, depth, known)
-    )
+    assert kept.share == pytest.approx(fit_share(known, expected, goal, site))
+
+
+def test_share_of_boosting_has_the_least_error():
+    rng = np.random.default_rng(0)
+    site, known = np.arange(50), rng.normal(size=50)
+    expected = known + rng.normal(size=50)
+    for true, share in ((0.3, 0.3), (1.7, 1.0), (-0.5, 0.0)):
+        goal = known + true * (expected - known)
+        assert fit_share(known, expected, goal, site) == pytest.approx(share)
+    assert fit_share(known, known, known + 1.0, site) == 0.0
+
+
+def test_stocks_of_places_left_out(world, trained):
+    sites = world.covariates
     header = json.loads((world.path("through") / "train.json").read_text())
     stock = header["stocks_left_out"]["network"]["0-100 cm"]
     assert stock["sites"] == len(sites)
@@ -392,12 +402,8 @@ def test_predict_needs_the_forcing_and_takes_it(world, trained):
     assert found["usable"].to_numpy().all()
     ensemble = load_ensemble(world.path("through"))
     forcing = proda.Forcing.from_dataset(xr.load_dataset(world.path("sites.nc")))
-    same = ensemble.predict(
-        beside(
-            world.covariates,
-            response(forcing, proda.load_model("clm5"), ensemble.reference),
-        )
-    )
+    made = ensemble.made_of_forcing(world.covariates, forcing, proda.load_model("clm5"))
+    same = ensemble.predict(beside(world.covariates, made))
     np.testing.assert_array_equal(found["mean"], same["mean"])
 
 

@@ -15,7 +15,8 @@ from proda.drivers.covariates import on_grid, open_covariates
 from proda.errors import LearningError, MapError
 from proda.learning import save_ensemble
 from proda.learning.applicability import fit_range
-from proda.learning.boosted_residual import fit_residual, read_residual, write_residual
+from proda.learning.boosted_residual import BoostedResidual, read_residual, write_residual
+from proda.learning.carbon_baselines import fit_baseline
 from proda.learning.conformal import Intervals
 from proda.learning.ensemble import Ensemble
 from proda.learning.features import fit_features
@@ -81,13 +82,14 @@ def made(tmp_path_factory):
     )
     rng = np.random.default_rng(2)
     m = 200
-    residual = fit_residual(
+    trees = fit_baseline(
+        "boosting",
         rng.uniform(-1, 1, (m, n)).astype(np.float32),
         np.arange(m),
         rng.uniform(0, 2, m),
-        rng.normal(2, 1, m),
-        rng.normal(2, 1, m),
+        rng.lognormal(9, 1, m),
     )
+    residual = BoostedResidual(0.4, trees, n)
 
     def further(to):
         told = {"network": INTERVALS.as_dict(), "network_and_residual": INTERVALS.as_dict()}

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from proda.models.model import SoilModel as SoilModel
     from proda.models.registry import load_model as load_model
     from proda.observations.profile_settings import ProfileSettings as ProfileSettings
+    from proda.projection.columns import project as project
     from proda.simulate import components as components
     from proda.simulate import default_parameters as default_parameters
     from proda.simulate import integrate as integrate
@@ -115,6 +116,7 @@ _HOME = {
     "open_assimilation": "proda.api",
     "open_profiles": "proda.api",
     "predict": "proda.api",
+    "project": "proda.projection.columns",
     "sample_covariates": "proda.api",
     "sample_forcing": "proda.api",
     "steady_state": "proda.simulate",
@@ -176,6 +178,7 @@ __all__ = [
     "open_assimilation",
     "open_profiles",
     "predict",
+    "project",
     "sample_covariates",
     "sample_forcing",
     "steady_state",

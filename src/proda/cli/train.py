@@ -91,8 +91,8 @@ def train(
         bool,
         typer.Option(
             "--residual",
-            help="With --model: also fit gradient boosting to the networks' held-out residuals "
-            "of ln carbon; it carries no mechanism.",
+            help="With --model: also keep the networks' carbon with a share of what gradient "
+            "boosting expects beyond it; this product carries no mechanism.",
         ),
     ] = False,
     preset: Annotated[

@@ -1,8 +1,9 @@
-"""What an end-to-end network leaves of ln carbon, by gradient boosting: it carries no mechanism.
+"""A share of what gradient boosting expects beyond a network's carbon: it carries no mechanism.
 
-It is fitted to layers that the network's folds left out of training: residuals of training layers
-are too small, and say nothing of places that were not measured. It sees what the network sees
-(covariates and the summary of the forcing), the depth, and the model's own ln carbon there.
+The residual of ln carbon is a share of the difference between boosting and the network. The share
+is one number, found at layers that both have not seen. Trees fitted to what networks leave at such
+layers were tried before: they learn regions by heart, and in other regions do harm
+(benchmarks/results/end_to_end.md).
 """
 
 from __future__ import annotations
@@ -16,29 +17,34 @@ from jaxtyping import Bool, Float, Int
 
 from proda.errors import FileError, LearningError
 from proda.learning.archive import read_archive, write_archive
-from proda.learning.carbon_baselines import design, fit_trees, layer_weights, trees_of
+from proda.learning.carbon_baselines import BOOSTING, Baseline, layer_weights
 
 FILE = "residual.npz"
 """In the folder of a network; a network trained without a residual has none."""
 
-KIND = "boosted residual"
+KIND = "share of boosting"
+
+SHARE = "share"
 
 NO_MECHANISM = (
-    "carries no mechanism: gradient boosting of what the soil model leaves in ln carbon at places "
-    "left out of training; not a state of the model"
+    "carries no mechanism: a share of the difference between gradient boosting and the soil model "
+    "in ln carbon is added; not a state of the model"
 )
 """What everything that shows this product says of it."""
-
-SETTINGS = {"max_iter": 300, "learning_rate": 0.03, "min_samples_leaf": 200, "max_features": 0.3}
-"""Smaller steps and larger leaves than boosting has as a baseline: what is left is mostly noise."""
 
 
 @dataclass(frozen=True)
 class BoostedResidual:
-    """Fitted trees, as arrays."""
+    """Boosting, and the share of its difference from the network that is added."""
 
-    arrays: dict[str, np.ndarray]
+    share: float
+    boosting: Baseline
     n_inputs: int
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All numbers that it consists of."""
+        return {**self.boosting.arrays, SHARE: np.array(self.share)}
 
     def predict(
         self,
@@ -67,67 +73,60 @@ class BoostedResidual:
                 f"{FILE}: fitted for {self.n_inputs} inputs, the network has {inputs.shape[1]}; "
                 "train again."
             )
-        return trees_of(self.arrays, _table(inputs, site, depth, log_carbon))
+        expected = self.boosting.predict(inputs, site, depth) - np.log(1000.0)
+        return np.asarray(self.share * (expected - log_carbon))
 
 
-def fit_residual(
-    inputs: Float[np.ndarray, "site input"],
-    site: Int[np.ndarray, " row"],
-    depth: Float[np.ndarray, " row"],
+def fit_share(
     log_carbon: Float[np.ndarray, " row"],
+    expected: Float[np.ndarray, " row"],
     observed: Float[np.ndarray, " row"],
-    seed: int = 0,
-) -> BoostedResidual:
-    """Fit the residual of layers left out of training.
+    site: Int[np.ndarray, " row"],
+) -> float:
+    """Return the share of the difference that leaves the least squared error, from 0 to 1.
 
     A layer has the weight 1 / sqrt(layers of its site), as in the networks' loss.
 
     Parameters
     ----------
-    inputs, site, depth
-        As in :meth:`BoostedResidual.predict`.
-    log_carbon
-        The model's ln carbon of each layer by networks that have not seen it, kg m-3.
-    observed
-        Measured ln carbon of each layer, kg m-3.
-    seed
-        Root of the random numbers.
+    log_carbon, expected
+        ln carbon of layers by networks and by boosting that have not seen them, kg m-3.
+    observed, site
+        Measured ln carbon, and the site of each layer.
     """
-    table = _table(inputs, site, depth, log_carbon)
-    weight = layer_weights(site)
-    return BoostedResidual(
-        fit_trees(table, observed - log_carbon, weight, seed, **SETTINGS), inputs.shape[1]
-    )
+    weight, off = layer_weights(site), expected - log_carbon
+    square = float(np.sum(weight * off**2))
+    if square == 0:
+        return 0.0
+    return float(np.clip(np.sum(weight * off * (observed - log_carbon)) / square, 0.0, 1.0))
 
 
 def crossed_residual(
-    inputs: Float[np.ndarray, "site input"],
-    site: Int[np.ndarray, " row"],
-    depth: Float[np.ndarray, " row"],
     log_carbon: Float[np.ndarray, " row"],
+    expected: Float[np.ndarray, " row"],
     observed: Float[np.ndarray, " row"],
-    fold: Int[np.ndarray, " site"],
+    site: Int[np.ndarray, " row"],
+    fold: Int[np.ndarray, " row"],
     use: Bool[np.ndarray, " row"],
-    seed: int = 0,
 ) -> Float[np.ndarray, " row"]:
-    """Return the residual of every layer by trees that have not seen its fold.
+    """Return the residual of every layer with the share of the other folds.
 
     Parameters
     ----------
-    inputs, site, depth, log_carbon, observed, seed
-        As in :func:`fit_residual`; log_carbon is NaN where there is no answer, and so is what is
+    log_carbon, expected, observed, site
+        As in :func:`fit_share`; log_carbon is NaN where there is no answer, and so is what is
         returned.
     fold
-        Fold of each site.
+        Fold of each layer.
     use
         Layers to fit to.
     """
     out = np.full(len(site), np.nan)
-    known = np.isfinite(log_carbon)
+    known = use & np.isfinite(log_carbon)
     for f in np.unique(fold):
-        rest, test = use & known & (fold[site] != f), known & (fold[site] == f)
-        one = fit_residual(inputs, site[rest], depth[rest], log_carbon[rest], observed[rest], seed)
-        out[test] = one.predict(inputs, site[test], depth[test], log_carbon[test])
+        rest, own = known & (fold != f), fold == f
+        share = fit_share(log_carbon[rest], expected[rest], observed[rest], site[rest])
+        out[own] = share * (expected[own] - log_carbon[own])
     return out
 
 
@@ -151,11 +150,5 @@ def read_residual(network: str | os.PathLike[str]) -> BoostedResidual | None:
     header, arrays = read_archive(path)
     if header.get("kind") != KIND or not isinstance(header.get("n_inputs"), int):
         raise FileError(f"{path}: contains no boosted residual; copy it again or train again.")
-    return BoostedResidual(arrays, header["n_inputs"])
-
-
-def _table(
-    inputs: np.ndarray, site: np.ndarray, depth: np.ndarray, log_carbon: np.ndarray
-) -> np.ndarray:
-    known = np.asarray(log_carbon, np.float32)[:, None]
-    return np.concatenate([design(inputs, site, depth), known], axis=1)
+    share = float(arrays.pop(SHARE))
+    return BoostedResidual(share, Baseline(BOOSTING, arrays), header["n_inputs"])

@@ -135,6 +135,7 @@ def train_through(
     checkpoint: str | os.PathLike[str] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     stage: str = END_TO_END,
+    offset: Float[np.ndarray, "fold site parameter"] | None = None,
 ) -> Trained:
     """Train every run of the plan through the soil model.
 
@@ -145,6 +146,8 @@ def train_through(
         leading axis, one entry for every fold of the plan, in ascending order.
     starts
         Logits of the parameters (as shares of the prior range) at which each run starts.
+    offset
+        What is added to the networks' logits at each site; its leading axis is that of `inputs`.
     checkpoint, on_progress
         As in :func:`proda.learning.train.train`; both follow every epoch.
 
@@ -163,7 +166,7 @@ def train_through(
     varies = np.array([name not in settings.global_parameters for name in names])
     each = inputs if inputs.ndim == 3 else inputs[None]
     entry = np.searchsorted(np.unique(plan.fold), plan.fold) if len(each) > 1 else 0 * plan.fold
-    loss = end_to_end_loss(each, entry, problem, varies, settings)
+    loss = end_to_end_loss(each, entry, problem, varies, settings, offset)
     runs = runs_of(plan, starts, settings.seed)
     data = {
         "model": problem.model.name,
@@ -172,6 +175,7 @@ def train_through(
         "covariates and forcing": digest(inputs),
         "measured layers and forcing": digest(*map(np.asarray, jax.tree.leaves(problem.sites))),
         "start": digest(starts),
+        **({} if offset is None else {"inversion": digest(offset)}),
     }
     learners = initial_learners(runs, inputs.shape[-1], settings)
     return train(

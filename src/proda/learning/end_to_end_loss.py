@@ -30,6 +30,8 @@ class EndToEndLoss(Loss):
     """Which of the inputs a run takes."""
     varies: Float[Array, " parameter"]
     """1 for parameters that differ between places, 0 for those that are the same everywhere."""
+    offset: Float[Array, "entry site parameter"] | None
+    """What is added to a network's logits at each site; None: nothing."""
     input_noise: float = eqx.field(static=True)
     start_weight: float = eqx.field(static=True)
 
@@ -46,13 +48,17 @@ class EndToEndLoss(Loss):
             learners.network, self.entry, rows, keys
         )
         n, size, d = logits.shape
+        start = jnp.repeat(runs.start[:, None], size, axis=1)
+        if self.offset is not None:
+            moved = self.offset[self.entry[:, None], rows]
+            logits, start = logits + moved, start + moved
         # Padding is computed as site 0, whatever that gives, and then does not count.
         flat = jnp.maximum(rows.reshape(-1), 0)
         found = jax.lax.stop_gradient(
             judge(
                 jax.lax.stop_gradient(logits.reshape(-1, d).astype(jnp.float64)),
                 jax.lax.stop_gradient(jnp.repeat(log_scale, size, axis=0).astype(jnp.float64)),
-                jnp.repeat(runs.start, size, axis=0).astype(jnp.float64),
+                start.reshape(-1, d).astype(jnp.float64),
                 flat,
                 self.problem,
             )
@@ -62,7 +68,7 @@ class EndToEndLoss(Loss):
         lead = (by_logit * logits).sum(axis=2) + (by_scale * log_scale[:, None]).sum(axis=2)
         loss = found.loss.reshape(n, size).astype(jnp.float32)
         carbon = mean(led(loss, lead), rows)
-        pull = mean(((logits - runs.start[:, None]) ** 2).sum(axis=2), rows)
+        pull = mean(((logits - start) ** 2).sum(axis=2), rows)
         lost = mean(1.0 - found.good.reshape(n, size), rows)
         return BatchLoss(carbon + self.start_weight * pull, jax.lax.stop_gradient(carbon), lost)
 
@@ -88,6 +94,7 @@ def end_to_end_loss(
     problem: Problem,
     varies: Float[np.ndarray, " parameter"],
     settings: EndToEndSettings,
+    offset: Float[np.ndarray, "entry site parameter"] | None = None,
 ) -> EndToEndLoss:
     """Move the data to the device; `varies` is 1 for parameters that differ between places."""
     recipe = Recipe(
@@ -105,6 +112,7 @@ def end_to_end_loss(
         jnp.asarray(inputs, jnp.float32),
         jnp.asarray(entry),
         jnp.asarray(varies, jnp.float32),
+        None if offset is None else jnp.asarray(offset, jnp.float32),
         settings.input_noise,
         settings.start_weight,
     )

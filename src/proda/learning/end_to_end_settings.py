@@ -58,6 +58,11 @@ class EndToEndSettings(LearningSettings):
         Loss of a site without a steady state, and the weight of its pull back to the start.
     global_parameters
         Names of parameters that are learnt but the same everywhere.
+    inverted_share
+        Share of the networks that correct an inversion of the carbon that gradient boosting
+        expects, instead of seeing the covariates; 0: none, and at most all but one.
+    inverted_epochs
+        Epochs of these networks, which start near their end.
     constant_rate, constant_epochs, constant_batch
         Training of the calibrated constant.
     """
@@ -79,6 +84,8 @@ class EndToEndSettings(LearningSettings):
     lost: float = 5.0
     back: float = 0.1
     global_parameters: tuple[str, ...] = ()
+    inverted_share: float = 0.5
+    inverted_epochs: int = 8
     constant_rate: float = 0.03
     constant_epochs: int = 3
     constant_batch: int = 256
@@ -92,12 +99,17 @@ class EndToEndSettings(LearningSettings):
             "constant_rate",
             "constant_epochs",
             "constant_batch",
+            "inverted_epochs",
         ):
             if not getattr(self, name) > 0:
                 raise LearningError(f"{name} = {getattr(self, name)}; it must be above 0.")
         for name in ("input_noise", "start_weight", "back"):
             if not getattr(self, name) >= 0:
                 raise LearningError(f"{name} = {getattr(self, name)}; it must not be negative.")
+        if not 0 <= self.inverted_share < 1:
+            raise LearningError(
+                f"inverted_share = {self.inverted_share}; it must be at least 0 and below 1."
+            )
         if self.start not in get_args(Start):
             known = ", ".join(get_args(Start))
             raise LearningError(f"start = {self.start!r}; choose one of {known}.")
@@ -130,6 +142,14 @@ class EndToEndSettings(LearningSettings):
             batch_size=self.constant_batch,
             global_parameters=(),
         )
+
+    def inverted(self) -> EndToEndSettings:
+        """Return the settings by which networks learn to correct an inversion."""
+        return dataclasses.replace(self, epochs=self.inverted_epochs, patience=None)
+
+    def inverted_of(self, networks: int) -> int:
+        """Return how many of so many networks correct an inversion."""
+        return max(0, min(networks - 1, int(self.inverted_share * networks + 0.5)))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for headers and messages."""

@@ -14,9 +14,12 @@ import xarray as xr
 from jaxtyping import Float
 
 from proda.errors import LearningError
+from proda.forcing import Forcing
 from proda.learning.applicability import TrainingRange, applicability
 from proda.learning.calibration import Calibration, calibrated_members, interval
-from proda.learning.features import Features, Missing
+from proda.learning.features import Encoded, Features, Missing
+from proda.learning.forcing_inputs import beside, forcing_inputs
+from proda.learning.inverted_members import InvertedMembers
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.network import Network
 from proda.models.model import SoilModel
@@ -50,11 +53,14 @@ class Ensemble:
     """Parameters of the soil model's response that is among the predictors; None without one."""
     origin: Mapping[str, str] = field(default_factory=dict)
     """Where the class of a model from outside the package came from."""
+    inverted: InvertedMembers | None = None
+    """Further members, which correct an inversion of boosted carbon; None without any."""
 
     @property
     def members(self) -> int:
         """Number of networks."""
-        return int(self.networks.biases[-1].shape[0])
+        further = 0 if self.inverted is None else self.inverted.members
+        return int(self.networks.biases[-1].shape[0]) + further
 
     def soil_model(self, made: str) -> SoilModel:
         """Return the model whose parameters these networks predict.
@@ -71,6 +77,50 @@ class Ensemble:
         """
         told = {"model": self.model, "variant": self.variant, **self.origin}
         return load_recorded(told, f"the network {made}")
+
+    def made_of_forcing(
+        self,
+        covariates: pd.DataFrame,
+        forcing: Forcing,
+        model: SoilModel,
+        missing: Missing = "leave_out",
+    ) -> pd.DataFrame:
+        """Return what :meth:`predict` needs beside the covariates of a network trained end to end.
+
+        Parameters
+        ----------
+        covariates
+            Covariates of some places.
+        forcing, model
+            Forcing of the same places, row by row, and the networks' soil model.
+        missing
+            As in :meth:`predict`.
+
+        Returns
+        -------
+        table
+            The response or summary of the forcing and, for members that correct an inversion,
+            boosted carbon and the logits of the inversion (NaN in rows that lack a covariate).
+        """
+        made = forcing_inputs(self.features.names, forcing, model, self.reference)
+        if self.inverted is None:
+            return made
+        encoded = self.features.encode(beside(covariates, made), missing)
+        rows = np.flatnonzero(encoded.usable)
+        own = self.inverted.columns(encoded.inputs, forcing.select(rows), model)
+        return pd.concat([made, own.set_index(rows).reindex(range(len(made)))], axis=1)
+
+    def shares(
+        self, table: pd.DataFrame, missing: Missing = "leave_out"
+    ) -> tuple[Float[np.ndarray, "member usable parameter"], Encoded]:
+        """Return every member's parameters as shares of the prior range, in usable rows."""
+        encoded = self.features.encode(table, missing)
+        share = predict_members(self.networks, encoded.inputs)
+        if self.inverted is None:
+            return share, encoded
+        inputs, offset = self.inverted.read(table[encoded.usable], self.parameters)
+        further = predict_members(self.inverted.networks, inputs, offset)
+        return np.concatenate([share, further]), encoded
 
     def predict(
         self, table: pd.DataFrame, missing: Missing = "leave_out", draws: bool = False
@@ -102,8 +152,7 @@ class Ensemble:
         """
         if draws and (self.calibration is None or self.members < 2):
             raise LearningError("Draws need an ensemble of 2 or more members, calibrated by folds.")
-        encoded = self.features.encode(table, missing)
-        share = predict_members(self.networks, encoded.inputs)
+        share, encoded = self.shares(table, missing)
         shape = (self.members, len(table), len(self.parameters))
 
         def rows(values: np.ndarray, width: bool = False) -> np.ndarray:
@@ -152,24 +201,35 @@ class Ensemble:
 
 
 def predict_members(
-    networks: Network, inputs: Float[np.ndarray, "site input"]
+    networks: Network,
+    inputs: Float[np.ndarray, "site input"],
+    offset: Float[np.ndarray, "site parameter"] | None = None,
 ) -> Float[np.ndarray, "member site parameter"]:
     """Return the outputs of every member, as shares of the prior range, in float64.
 
-    Rows are padded to one block size, so that one compiled program serves any table.
+    Rows are padded to one block size, so that one compiled program serves any table. `offset` is
+    added to the logits of bounded networks.
     """
     parts = []
     for start in range(0, len(inputs), BLOCK):
-        block = inputs[start : start + BLOCK]
-        size = BLOCK if len(inputs) > BLOCK else 1 << max(len(block) - 1, 1).bit_length()
-        padded = np.zeros((size, inputs.shape[1]), np.float32)
-        padded[: len(block)] = block
-        parts.append(np.asarray(_members(networks, jnp.asarray(padded)), float)[:, : len(block)])
+        here = slice(start, start + BLOCK)
+        size = BLOCK if len(inputs) > BLOCK else 1 << max(len(inputs[here]) - 1, 1).bit_length()
+        added = None if offset is None else _padded(offset[here], size)
+        share = _members(networks, _padded(inputs[here], size), added)
+        parts.append(np.asarray(share, float)[:, : len(inputs[here])])
     if not parts:
         return np.zeros((networks.biases[-1].shape[0], 0, networks.biases[-1].shape[1]))
     return np.concatenate(parts, axis=1)
 
 
+def _padded(rows: np.ndarray, size: int) -> jax.Array:
+    out = np.zeros((size, rows.shape[1]), np.float32)
+    out[: len(rows)] = rows
+    return jnp.asarray(out)
+
+
 @jax.jit
-def _members(networks: Network, inputs: jax.Array) -> jax.Array:
-    return jax.vmap(lambda network: network(inputs))(networks)
+def _members(networks: Network, inputs: jax.Array, offset: jax.Array | None) -> jax.Array:
+    if offset is None:
+        return jax.vmap(lambda network: network(inputs))(networks)
+    return jax.vmap(lambda network: jax.nn.sigmoid(network.logits(inputs) + offset))(networks)

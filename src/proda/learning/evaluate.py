@@ -21,9 +21,8 @@ from proda.learning.calibrated import with_interval
 from proda.learning.carbon import default_carbon, held_out_carbon
 from proda.learning.carbon_sites import CarbonSites, read_carbon_sites
 from proda.learning.conformal import Intervals
-from proda.learning.ensemble import predict_members
 from proda.learning.features import Encoded, Missing
-from proda.learning.forcing_inputs import beside, forcing_inputs, needs_forcing
+from proda.learning.forcing_inputs import beside, needs_forcing
 from proda.learning.join import missing_reasons
 from proda.learning.store import load_ensemble
 from proda.learning.through_model import (
@@ -101,11 +100,11 @@ def evaluate_network(
         ensemble.variant,
     )
     table = sites.table
-    if needs_forcing(names := ensemble.features.names):
-        made = forcing_inputs(names, sites.layers.forcing, model, ensemble.reference)
-        table = beside(table, made)
     try:
-        encoded = ensemble.features.encode(table, missing)
+        if needs_forcing(ensemble.features.names):
+            made = ensemble.made_of_forcing(table, sites.layers.forcing, model, missing)
+            table = beside(table, made)
+        share, encoded = ensemble.shares(table, missing)
     except LearningError as error:
         raise LearningError(
             f"{covariates}: {error} Take the covariates from the grid that the network was trained "
@@ -117,9 +116,7 @@ def evaluate_network(
     bad = np.flatnonzero(~encoded.usable)
     sites = sites.without(bad, missing_reasons(table.iloc[bad], ensemble.features.names))
     told = read_unseen(network)
-    members = ensemble.lower + predict_members(ensemble.networks, encoded.inputs) * (
-        ensemble.upper - ensemble.lower
-    )
+    members = ensemble.lower + share * (ensemble.upper - ensemble.lower)
     answers = {NETWORK: answer_of_members(sites.layers, members)}
     if (residual := read_residual(network)) is not None:
         answers[RESIDUAL] = residual_answer(answers[NETWORK], sites, residual, encoded.inputs)

@@ -62,9 +62,14 @@ def response(forcing: Forcing, model: SoilModel, values: Mapping[str, float]) ->
     )
 
 
+def made_of_forcing(name: str) -> bool:
+    """Whether a predictor of this name is a response or a summary of the forcing."""
+    return name.startswith((RESPONSE, forcing_summary.PREFIX))
+
+
 def needs_forcing(names: Iterable[str]) -> bool:
     """Whether predictors of these names hold a response or a summary of the forcing."""
-    return any(name.startswith((RESPONSE, forcing_summary.PREFIX)) for name in names)
+    return any(made_of_forcing(name) for name in names)
 
 
 def forcing_inputs(

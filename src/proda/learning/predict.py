@@ -18,8 +18,11 @@ from proda.drivers.grids import standard_grid
 from proda.errors import LearningError
 from proda.forcing import FORCING_VARIABLES, Forcing
 from proda.learning.features import Missing
-from proda.learning.forcing_inputs import forcing_inputs, needs_forcing
+from proda.learning.forcing_inputs import needs_forcing
 from proda.learning.store import load_ensemble
+
+Make = Callable[[pd.DataFrame, Forcing], pd.DataFrame]
+"""Makes, of covariates and the forcing of the same places, what networks need beside them."""
 
 BAND = 30
 """Rows of a grid of forcing that are read together, so that memory does not grow with the grid."""
@@ -81,9 +84,7 @@ def predict_table(
                 f"{network}: this network was trained end to end and needs the forcing of the "
                 "same places in addition to their covariates; give it (--forcing)."
             )
-        make = partial(
-            forcing_inputs, ensemble.features.names, model=known, reference=ensemble.reference
-        )
+        make = partial(ensemble.made_of_forcing, model=known, missing=missing)
         table = _with_forcing(table, forcing, make)
     elif forcing is not None:
         raise LearningError(f"{network}: this network uses covariates only; leave out --forcing.")
@@ -116,9 +117,7 @@ def predict_table(
     return found
 
 
-def _with_forcing(
-    table: pd.DataFrame, path: str | os.PathLike[str], make: Callable[[Forcing], pd.DataFrame]
-) -> pd.DataFrame:
+def _with_forcing(table: pd.DataFrame, path: str | os.PathLike[str], make: Make) -> pd.DataFrame:
     """Put what `make` makes of the forcing beside covariates of the same sites or cells.
 
     Cells of a grid without forcing, and sites that the forcing does not have, lack it: they are
@@ -131,13 +130,11 @@ def _with_forcing(
             place = known.get_indexer(pd.Index(names))
             there = place >= 0
             drivers = Forcing.from_dataset(files.load(opened.isel(site=place[there]), path))
-            return _filled(table, there, make(drivers))
+            return _filled(table, there, make(table[there], drivers))
         return _on_grid(table, standard_grid(opened, str(path)), str(path), make)
 
 
-def _on_grid(
-    table: pd.DataFrame, grid: xr.Dataset, where: str, make: Callable[[Forcing], pd.DataFrame]
-) -> pd.DataFrame:
+def _on_grid(table: pd.DataFrame, grid: xr.Dataset, where: str, make: Make) -> pd.DataFrame:
     """Take the forcing of each row's cell, a band of latitudes at a time."""
     if not {"cell_latitude", "cell_longitude"} <= set(table):
         raise LearningError(
@@ -158,7 +155,7 @@ def _on_grid(
         slab = files.load(slab[[v.name for v in FORCING_VARIABLES]], where)
         place = {"lat": row[own] - band * BAND, "lon": column[own]}
         at = slab.isel({axis: xr.DataArray(value, dims="site") for axis, value in place.items()})
-        parts.append(make(Forcing.from_dataset(at)).set_index(own))
+        parts.append(make(table.iloc[own], Forcing.from_dataset(at)).set_index(own))
     if not parts:
         raise LearningError(f"{where}: no cell of the covariates has usable forcing (status 0).")
     return _filled(table, there, pd.concat(parts).sort_index())

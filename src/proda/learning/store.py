@@ -17,10 +17,12 @@ from proda import files
 from proda.errors import FileError, LearningError
 from proda.learning.applicability import TrainingRange
 from proda.learning.archive import read_archive, write_archive
+from proda.learning.boosted_carbon import BoostedCarbon
 from proda.learning.calibration import Calibration
 from proda.learning.checkpoint import versions
 from proda.learning.ensemble import Ensemble
 from proda.learning.features import Features
+from proda.learning.inverted_members import InvertedMembers
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.network import Network
 from proda.models.outside import recorded
@@ -29,6 +31,8 @@ from proda.parameters import Parameter
 
 FORMAT = 1
 HEADER, WEIGHTS, HISTORY = "network.json", "weights.npz", "history.csv"
+INVERTED, TREES = "inverted_", "inverted_trees_"
+"""Beginnings of the names of arrays of members that correct an inversion."""
 
 
 def save_ensemble(
@@ -50,8 +54,7 @@ def save_ensemble(
     FileError
         If something else lies there, or it cannot be written.
     """
-    arrays = {f"weight_{i}": np.asarray(w) for i, w in enumerate(ensemble.networks.weights)}
-    arrays |= {f"bias_{i}": np.asarray(b) for i, b in enumerate(ensemble.networks.biases)}
+    arrays = _network_arrays(ensemble.networks)
     arrays |= {
         "range_mean": ensemble.training_range.mean,
         "range_whiten": ensemble.training_range.whiten,
@@ -73,6 +76,9 @@ def save_ensemble(
         "reference": ensemble.reference,
         "versions": versions(),
     }
+    if ensemble.inverted is not None:
+        header["inverted"] = {"features": ensemble.inverted.features.as_dict()}
+        arrays |= _inverted_arrays(ensemble.inverted)
     with files.whole_folder(path, HEADER, "network") as folder:
         folder.mkdir()
         header["weights"] = write_archive(folder / WEIGHTS, {}, arrays)
@@ -122,12 +128,7 @@ def load_ensemble(
         raise FileError(f"{folder / WEIGHTS}: does not belong to the {HEADER} beside it.")
     history = _history(folder, header)
     settings = LearningSettings.from_dict(header["settings"])
-    layers = len(settings.hidden) + 1
-    weights, biases = (
-        tuple(jnp.asarray(arrays[f"{kind}_{i}"]) for i in range(layers))
-        for kind in ("weight", "bias")
-    )
-    networks = Network(weights, biases, settings.dropout, settings.bounded)
+    networks = _networks(arrays, settings)
     calibration = Calibration(arrays["factor"], arrays["floor"]) if "factor" in arrays else None
     return Ensemble(
         networks,
@@ -144,6 +145,51 @@ def load_ensemble(
         history,
         header.get("reference"),
         recorded(header),
+        _inverted(header["inverted"], arrays, settings) if "inverted" in header else None,
+    )
+
+
+def _network_arrays(networks: Network, prefix: str = "") -> dict[str, np.ndarray]:
+    return {
+        f"{prefix}{kind}_{i}": np.asarray(leaf)
+        for kind, leaves in (("weight", networks.weights), ("bias", networks.biases))
+        for i, leaf in enumerate(leaves)
+    }
+
+
+def _networks(
+    arrays: dict[str, np.ndarray], settings: LearningSettings, prefix: str = ""
+) -> Network:
+    layers = len(settings.hidden) + 1
+    weights, biases = (
+        tuple(jnp.asarray(arrays[f"{prefix}{kind}_{i}"]) for i in range(layers))
+        for kind in ("weight", "bias")
+    )
+    return Network(weights, biases, settings.dropout, settings.bounded)
+
+
+def _inverted_arrays(inverted: InvertedMembers) -> dict[str, np.ndarray]:
+    return {
+        **_network_arrays(inverted.networks, INVERTED),
+        **{f"{TREES}{name}": value for name, value in inverted.boosting.arrays.items()},
+        f"{INVERTED}columns": inverted.boosting.columns,
+        f"{INVERTED}start": inverted.start,
+        f"{INVERTED}varies": inverted.varies,
+    }
+
+
+def _inverted(
+    header: dict[str, Any], arrays: dict[str, np.ndarray], settings: LearningSettings
+) -> InvertedMembers:
+    trees = {
+        name.removeprefix(TREES): value for name, value in arrays.items() if name.startswith(TREES)
+    }
+    return InvertedMembers(
+        _networks(arrays, settings, INVERTED),
+        Features.from_dict(header["features"]),
+        BoostedCarbon(arrays[f"{INVERTED}columns"], trees),
+        arrays[f"{INVERTED}start"],
+        arrays[f"{INVERTED}varies"],
     )
 
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-import jax
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
@@ -26,12 +25,12 @@ from proda.learning.archive import write_archive
 from proda.learning.boosted_residual import (
     BoostedResidual,
     crossed_residual,
-    fit_residual,
+    fit_share,
     write_residual,
 )
 from proda.learning.calibrated import crossed, intervals_of
 from proda.learning.carbon import default_carbon, held_out_carbon
-from proda.learning.carbon_baselines import BASELINES, Baseline, fit_baseline
+from proda.learning.carbon_baselines import BASELINES, BOOSTING, Baseline, fit_baseline
 from proda.learning.carbon_sites import CarbonSites, read_carbon_sites
 from proda.learning.checkpoint import versions
 from proda.learning.end_to_end import (
@@ -46,12 +45,14 @@ from proda.learning.end_to_end import (
 )
 from proda.learning.end_to_end_inputs import EndToEndInputs, end_to_end_inputs, with_covariates
 from proda.learning.end_to_end_settings import EndToEndSettings
-from proda.learning.ensemble import Ensemble, predict_members
+from proda.learning.ensemble import Ensemble
+from proda.learning.families import Family, correcting_runs
 from proda.learning.features import Missing
 from proda.learning.from_posteriors import training_checkpoints
+from proda.learning.inverted_inputs import inverted_inputs
 from proda.learning.splits import NO_FOLD, plan, random_folds, spatial_folds
 from proda.learning.store import save_ensemble
-from proda.learning.train import Progress, Trained
+from proda.learning.train import Progress
 from proda.learning.unseen import (
     Answer,
     answer_of_carbon,
@@ -130,8 +131,8 @@ def train_end_to_end(
     baselines
         Methods without a soil model to compare with.
     residual
-        Also fit gradient boosting to what the networks leave at places left out: a product of its
-        own, which carries no mechanism. It needs folds.
+        Also keep a product that carries no mechanism: the network's carbon and a share of what
+        boosting expects beyond it. It needs folds, at which the share is found.
     missing
         Sites that lack a covariate: "leave_out" lists them, "median" fills them in.
 
@@ -153,6 +154,8 @@ def train_end_to_end(
         raise LearningError(
             f"A residual needs folds: it is fitted at held-out sites; folds = {folds}."
         )
+    if residual and BOOSTING not in baselines:
+        raise LearningError(f"A residual is a share of the baseline {BOOSTING}; name it, too.")
     tell("reading")
     target = Path(network)
     table = files.read_parquet(covariates, needed=("site",))
@@ -162,6 +165,7 @@ def train_end_to_end(
     fold = _folds(sites, folds, split, settings) if folds else None
     p = sites.layers.profiles
     design = plan(p.latitude, p.longitude, network_settings, fold, fold_members if folds else 0)
+    correcting = correcting_runs(design, settings)
     tell("preparing")
     problem = problem_of(sites.layers, settings)
     firsts = np.array([int(np.flatnonzero(design.fold == f)[0]) for f in np.unique(design.fold)])
@@ -169,17 +173,47 @@ def train_end_to_end(
     default = default_share(sites.layers)
     constants, _ = fit_constants(problem, default, design.select(firsts), settings, progress)
     of_fold = dict(zip(design.fold[firsts].tolist(), constants, strict=True))
-    starts = starts_of(design, of_fold, default, settings)
     inputs = end_to_end_inputs(sites, of_fold, settings, missing)
     tell("training")
-    checkpoint = training_checkpoints(target)[0]
-    trained = train_through(inputs.by_fold, problem, starts, design, settings, checkpoint, progress)
+    checkpoints = training_checkpoints(target)
+    seeing = design.select(np.flatnonzero(~correcting))
+    trained = train_through(
+        inputs.by_fold,
+        problem,
+        starts_of(seeing, of_fold, default, settings),
+        seeing,
+        settings,
+        checkpoints[0],
+        progress,
+    )
+    families = [Family(trained, lambda fold: (inputs.of(fold), None))]
+    further = None
+    if correcting.any():
+        tell("inversion of boosted carbon")
+        # two folds would leave nothing to learn from beside a fold and a group
+        group = fold if fold is not None and folds > 2 else _folds(sites, FOLDS, split, settings)
+        own_fold = np.full(len(sites), NO_FOLD - 1) if fold is None else fold
+        further = inverted_inputs(sites, inputs, of_fold, own_fold, group, settings)
+        tell("training on the inversion")
+        own = design.select(np.flatnonzero(correcting))
+        corrected = train_through(
+            further.by_fold,
+            problem,
+            further.start[np.searchsorted(further.folds, own.fold)],
+            own,
+            settings.inverted(),
+            checkpoints[1],
+            progress,
+            offset=further.offset,
+        )
+        families.append(Family(corrected, further.of))
     del problem
-    runs = np.flatnonzero(design.fold == NO_FOLD)
-    whole = trained.select(runs)
+    wholes = [
+        one.trained.select(np.flatnonzero(one.trained.plan.fold == NO_FOLD)) for one in families
+    ]
     names = tuple(row.name for row in sites.layers.model.rows)
     ensemble = Ensemble(
-        whole.networks,
+        wholes[0].networks,
         inputs.features,
         fit_range(inputs.table, inputs.features),
         None,
@@ -190,21 +224,25 @@ def train_end_to_end(
         np.array([row.upper for row in sites.layers.model.rows]),
         network_settings,
         len(sites),
-        whole.table(),
+        pd.concat([whole.table() for whole in wholes], ignore_index=True),
         inputs.reference,
         provenance(sites.layers.model),
+        None if further is None else further.members(wholes[1].networks),
     )
     values = named(of_fold[NO_FOLD], sites.layers.model)
-    scale = np.exp(np.log(error_scale(whole)).mean(axis=0))
+    scales = np.concatenate([error_scale(whole) for whole in wholes])
+    scale = np.exp(np.log(scales).mean(axis=0))
     tell("methods without a soil model")
     fitted = [_fit(name, sites, inputs.of(NO_FOLD), settings) for name in baselines]
     skill, intervals, rows, stocks, left = None, {}, None, {}, None
     if fold is not None:
         tell("places left out")
-        answers = _left_out_answers(sites, inputs, fold, trained, of_fold, baselines, settings)
+        answers = _left_out_answers(sites, inputs, fold, families, of_fold, baselines, settings)
         if residual:
             tell("residual")
-            left, answers = _with_residual(sites, inputs.own(fold), answers, fold, settings.seed)
+            trees = fitted[baselines.index(BOOSTING)]
+            n_inputs = inputs.by_fold.shape[2]
+            left, answers = _with_residual(sites, answers, fold, trees, n_inputs)
         intervals = intervals_of(sites, answers, scale)
         answers, stocks = crossed(sites, answers, fold, scale)
         skill = skill_table(sites, answers, groups(sites))
@@ -253,7 +291,8 @@ def train_end_to_end(
 
     tell("writing")
     save_ensemble(ensemble, target, beside)
-    checkpoint.unlink(missing_ok=True)
+    for checkpoint in checkpoints:
+        checkpoint.unlink(missing_ok=True)
     return result
 
 
@@ -289,20 +328,21 @@ def _added(network: Answer, residual: np.ndarray) -> Answer:
 
 
 def _with_residual(
-    sites: CarbonSites, inputs: np.ndarray, answers: dict[str, Answer], fold: np.ndarray, seed: int
+    sites: CarbonSites,
+    answers: dict[str, Answer],
+    fold: np.ndarray,
+    boosting: Baseline,
+    inputs: int,
 ) -> tuple[BoostedResidual, dict[str, Answer]]:
-    """Fit the residual to all layers left out, and judge it by folds that it has not seen.
-
-    Both see predictions of networks that have not seen the layer's fold. Those of the other folds'
-    networks have seen it: the trees of a fold learn from them, but from none of its layers.
-    """
-    site, depth, carbon = layer_table(sites)
-    known, goal = least_log(answers[NETWORK]), np.log(carbon / 1000.0)
-    added = crossed_residual(inputs, site, depth, known, goal, fold, sites.layers.used, seed)
-    use = sites.layers.used & np.isfinite(known)
-    whole = fit_residual(inputs, site[use], depth[use], known[use], goal[use], seed)
+    """Find the share of boosting at all layers left out, and judge it by folds it has not seen."""
+    site, _, carbon = layer_table(sites)
+    known, expected = least_log(answers[NETWORK]), least_log(answers[BOOSTING])
+    goal, used = np.log(carbon / 1000.0), sites.layers.used
+    added = crossed_residual(known, expected, goal, site, fold[site], used)
+    use = used & np.isfinite(known)
+    share = fit_share(known[use], expected[use], goal[use], site[use])
     ordered = {NETWORK: answers[NETWORK], RESIDUAL: _added(answers[NETWORK], added)}
-    return whole, ordered | answers
+    return BoostedResidual(share, boosting, inputs), ordered | answers
 
 
 def _folds(
@@ -327,7 +367,7 @@ def _left_out_answers(
     sites: CarbonSites,
     all_inputs: EndToEndInputs,
     fold: np.ndarray,
-    trained: Trained,
+    families: list[Family],
     constants: dict[int, np.ndarray],
     baselines: tuple[str, ...],
     settings: EndToEndSettings,
@@ -342,9 +382,8 @@ def _left_out_answers(
         test, rest = np.flatnonzero(fold == f), np.flatnonzero(fold != f)
         inputs = all_inputs.of(f)
         own, known = sites.select(test), sites.select(rest)
-        runs = np.flatnonzero(trained.plan.fold == f)
-        networks = jax.tree.map(lambda leaf, runs=runs: leaf[runs], trained.networks)
-        members = physical(predict_members(networks, inputs[test]), layers.model)
+        shares = np.concatenate([one.shares(f, test) for one in families])
+        members = physical(shares, layers.model)
         one = np.tile(physical(constants[f], layers.model), (len(test), 1))
         answers = {
             NETWORK: answer_of_members(own.layers, members),

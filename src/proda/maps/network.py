@@ -17,7 +17,7 @@ from proda.forcing import Forcing
 from proda.learning import Ensemble as Networks
 from proda.learning.applicability import applicability
 from proda.learning.features import Missing
-from proda.learning.forcing_inputs import beside, forcing_inputs, needs_forcing
+from proda.learning.forcing_inputs import beside, needs_forcing
 from proda.learning.residuals import add_residuals
 from proda.maps.cells import LandCells
 from proda.maps.compare import positions
@@ -143,9 +143,10 @@ def cell_covariates(
     table = grid.table(row, column)
     if needs_forcing(networks.features.names):
         model = networks.soil_model("of these maps")
-        names, reference = networks.features.names, networks.reference
         parts = [
-            forcing_inputs(names, cells.forcing(chunk), model, reference).set_index(chunk)
+            networks.made_of_forcing(
+                table.iloc[chunk], cells.forcing(chunk), model, missing
+            ).set_index(chunk)
             for chunk in cells.chunks(CHUNK)
         ]
         table = beside(table, pd.concat(parts).sort_index())

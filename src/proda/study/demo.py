@@ -33,7 +33,7 @@ members = 4
 epochs = 60
 batch_size = 16
 folds = 2
-fold_members = 1
+fold_members = 2
 
 [assimilation] # shorter than by default: enough for a demonstration
 chains = 3

@@ -1,0 +1,226 @@
+"""Projections of single columns: parameters and forcing in, a Dataset out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from proda.errors import ParameterError
+from proda.forcing import Forcing
+from proda.maps.outputs import STOCKS
+from proda.models.model import Reason, SoilModel
+from proda.models.outside import provenance
+from proda.parameters import Bounds, as_arrays
+from proda.projection.experiments import Experiment, experiments_named
+from proda.projection.run import (
+    CARBON_INPUT,
+    ENTERED,
+    LITTER_CARBON,
+    MEAN_AGE,
+    RESPIRATION,
+    RESPIRED,
+    Projected,
+    project_members,
+)
+from proda.projection.settings import IDEALISED, ProjectionSettings
+from proda.projection.split import split_change
+from proda.simulate import Parameters
+
+_MEANINGS = {
+    **{s.name: ("kg m-2", f"soil carbon, {s.words}") for s in STOCKS},
+    LITTER_CARBON: ("kg m-2", "carbon in litter and coarse woody debris"),
+    RESPIRATION: ("kg m-2 yr-1", "heterotrophic respiration"),
+    CARBON_INPUT: ("kg m-2 yr-1", "plant carbon input"),
+    RESPIRED: ("kg m-2", "carbon respired since the start"),
+    ENTERED: ("kg m-2", "carbon input since the start"),
+    MEAN_AGE: ("yr", "mean age of all carbon at steady state"),
+}
+"""Unit and meaning of what is kept."""
+
+
+def project(
+    model: SoilModel,
+    parameters: Parameters,
+    forcing: Forcing,
+    experiments: Sequence[str | Experiment] = IDEALISED,
+    *,
+    initial: xr.DataArray | None = None,
+    bounds: Bounds = "prior",
+    **settings: Any,
+) -> xr.Dataset:
+    """Run a model forward in time at many sites, from its steady state, under changed drivers.
+
+    Parameters
+    ----------
+    model, parameters, forcing, bounds
+        As for :func:`proda.steady_state`.
+    experiments
+        Names of idealised experiments (docs/projections.md), or experiments of one's own.
+    initial
+        State at the start, (site, pool, layer) in g m-3, instead of the steady state.
+    settings
+        `times`, `first_step`, `growth`, `longest_step` of
+        :class:`proda.projection.settings.ProjectionSettings`.
+
+    Returns
+    -------
+    Dataset on (experiment, site, time) with `pool_carbon` (and pool, layer), the stocks of maps
+    and `cLitter` (kg m-2), respiration and carbon input (kg m-2 yr-1), what was respired and
+    entered since the start (kg m-2), and the split of the change of all carbon
+    (:func:`proda.projection.split.split_change`). Variables that end in `_new_steady_state` are on
+    (experiment, site); `mean_age` is that of today. `reason` and `reason_new_steady_state` say why
+    a site has no answer; there the numbers are NaN.
+
+    Raises
+    ------
+    ParameterError
+        Naming the parameter, experiment or setting.
+
+    Examples
+    --------
+    >>> import proda
+    >>> forcing = proda.Forcing.from_dataset(proda.example_columns())
+    >>> model = proda.load_model("compas")
+    >>> values = proda.default_parameters(model, forcing)
+    >>> warmer = proda.project(model, values, forcing, ["plus_4K"], times=[100])
+    >>> warmer["cSoil"].dims
+    ('experiment', 'site', 'time')
+    """
+    try:
+        chosen = ProjectionSettings.model_validate(settings)
+    except ValueError as error:
+        raise ParameterError(f"project: {error}") from error
+    named = [e if isinstance(e, Experiment) else experiments_named([e])[0] for e in experiments]
+    model.check_forcing(forcing)
+    values = as_arrays(
+        model.rows, parameters, forcing.site, len(forcing.grid), bounds, model.shares
+    )
+    latitude, longitude = (
+        np.asarray(forcing.coords.get(n, np.full(len(forcing), np.nan)), float)
+        for n in ("latitude", "longitude")
+    )
+    start = None if initial is None else _initial(model, initial, len(forcing))
+    found = project_members(
+        model,
+        [values],
+        forcing,
+        named,
+        chosen,
+        latitude,
+        longitude,
+        initial=start,
+        keep_pools=True,
+    )
+    return _dataset(model, forcing, named, chosen, found)
+
+
+def _initial(model: SoilModel, initial: xr.DataArray, n: int) -> np.ndarray:
+    values = initial.transpose("site", "pool", "layer").to_numpy()
+    if values.shape[:2] != (n, len(model.pools)):
+        raise ParameterError(
+            f"The initial state has the shape {values.shape}; expected {n} sites and "
+            f"{len(model.pools)} pools."
+        )
+    if not (np.isfinite(values) & (values >= 0)).all():
+        raise ParameterError("The initial state contains values that are missing or below 0.")
+    return np.asarray(values[None])
+
+
+def _dataset(
+    model: SoilModel,
+    forcing: Forcing,
+    experiments: Sequence[Experiment],
+    settings: ProjectionSettings,
+    found: Sequence[Projected],
+) -> xr.Dataset:
+    here = [p.reason[0] == Reason.FEASIBLE for p in found]
+    there = [
+        fine & (p.steady_reason[0] == Reason.FEASIBLE) for fine, p in zip(here, found, strict=True)
+    ]
+    data: dict[str, Any] = {}
+
+    def put(
+        name: str,
+        dims: tuple[str, ...],
+        arrays: list[np.ndarray],
+        fine: list[np.ndarray],
+        unit: str,
+        words: str,
+    ) -> None:
+        kept = [
+            np.where(f.reshape(-1, *[1] * (a.ndim - 1)), a, np.nan)
+            for f, a in zip(fine, arrays, strict=True)
+        ]
+        data[name] = (
+            ("experiment", "site", *dims),
+            np.stack(kept),
+            {"units": unit, "long_name": words},
+        )
+
+    for name in found[0].kept:
+        put(name, ("time",), [p.kept[name][0] for p in found], here, *_MEANINGS[name])
+    for name in found[0].steady:
+        unit, words = _MEANINGS[name]
+        put(
+            f"{name}_new_steady_state",
+            (),
+            [p.steady[name][0] for p in found],
+            there,
+            unit,
+            f"{words}, new steady state",
+        )
+    parts = [change_parts(p) for p in found]
+    for name in parts[0]:
+        put(
+            name,
+            ("time",),
+            [p[name][0] for p in parts],
+            here,
+            "kg m-2",
+            f"change of all carbon {name.replace('_', ' ')}",
+        )
+    pools = [p.pools[0] for p in found if p.pools is not None]
+    put("pool_carbon", ("time", "pool", "layer"), pools, here, "g m-3", "carbon of each pool")
+    put("mean_age", (), [p.age[0] for p in found], here, *_MEANINGS[MEAN_AGE])
+    flags = {
+        "flag_values": [int(r) for r in Reason],
+        "flag_meanings": " ".join(r.name.lower() for r in Reason),
+    }
+    for name, codes in (
+        ("reason", [p.reason[0] for p in found]),
+        ("reason_new_steady_state", [p.steady_reason[0] for p in found]),
+    ):
+        data[name] = (
+            ("experiment", "site"),
+            np.stack(codes).astype(np.int8),
+            {"long_name": "why a site has no answer", **flags},
+        )
+    return xr.Dataset(
+        data,
+        {
+            "experiment": [e.name for e in experiments],
+            "site": forcing.site,
+            "time": (
+                "time",
+                np.array([0.0, *settings.times]),
+                {"units": "yr", "long_name": "years since the start"},
+            ),
+            "pool": list(model.pools),
+            "layer": np.arange(1, len(forcing.grid) + 1),
+            "depth": ("layer", forcing.grid.node, {"units": "m", "positive": "down"}),
+            "words": ("experiment", [e.words for e in experiments]),
+            **{name: ("site", values) for name, values in forcing.coords.items()},
+        },
+        {"model": model.name, "variant": model.variant, **provenance(model)},
+    )
+
+
+def change_parts(found: Projected) -> dict[str, np.ndarray]:
+    """Return the split of the change of all carbon at the kept times, (member, cell, time)."""
+    kept = found.kept
+    carbon = kept["cSoil"] + kept[LITTER_CARBON]
+    start = (carbon[..., :1], kept[CARBON_INPUT][..., :1])
+    return split_change(carbon, kept[RESPIRATION], kept[CARBON_INPUT], start)
