@@ -352,22 +352,26 @@ def test_evaluate_lists_what_it_leaves_out(world, trained):
     assert found.skill["sites"].iloc[0] == len(world.covariates) - 4
 
 
-def test_evaluate_says_what_is_not_new_to_the_network(world, trained, tmp_path):
+def test_evaluate_says_what_is_not_new_to_the_network(world, trained):
     plain = evaluate_network(world.path("through"), *data(world))
+    n = len(world.covariates)
     assert [note.split(";")[0] for note in plain.notes] == [
-        f"The network was trained on {len(world.covariates)} of these "
-        f"{len(world.covariates)} profiles"
+        f"The network was trained on {n} of these {n} profiles"
     ]
-    table = world.covariates.copy()
-    name = next(str(n) for n in table if n != "site" and table[n].dtype == object)
-    table.loc[table.index[:2], name] = "lava"
-    table.to_parquet(tmp_path / "strange.parquet", index=False)
+
+
+def test_evaluate_says_what_is_unlike_the_training(world, trained, tmp_path):
+    network = shutil.copytree(world.path("through"), tmp_path / "network")
+    about = json.loads((network / "train.json").read_text())
+    (network / "train.json").write_text(json.dumps(about | {"forcing_rules": "rules: standard"}))
+    strange = world.covariates["koppen_class"].astype(str)
+    strange.iloc[:2] = "lava"
+    world.covariates.assign(koppen_class=strange).to_parquet(tmp_path / "strange.parquet")
     forcing = tmp_path / "other_rules.nc"
     xr.load_dataset(world.path("sites.nc")).assign_attrs(rules="rules: mine").to_netcdf(forcing)
-    odd = evaluate_network(
-        world.path("through"), data(world)[0], forcing, tmp_path / "strange.parquet"
-    )
-    assert f"{name} has classes that the network has not seen: lava (2 sites)." in odd.notes
+    odd = evaluate_network(network, data(world)[0], forcing, tmp_path / "strange.parquet")
+    told = "koppen_class has classes that the network has not seen: lava (sites: 2)."
+    assert told in odd.notes
     assert "by other rules" in odd.notes[-1]
     assert "rules: mine; training: rules: standard" in odd.notes[-1]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from proda import files
-from proda.errors import LearningError
+from proda.errors import ForcingError, LearningError
 from proda.forcing import Forcing
 from proda.inference.assimilation_settings import check
 from proda.inference.profiles import Profiles, read_profiles
@@ -101,7 +101,10 @@ def read_carbon_sites(
                 f"Make both from {Path(profiles) / 'profiles.parquet'}: proda forcing at-sites "
                 "and proda covariates build --sites."
             )
-        drivers = Forcing.from_dataset(files.load(opened.isel(site=driven[here]), forcing))
+        try:
+            drivers = Forcing.from_dataset(files.load(opened.isel(site=driven[here]), forcing))
+        except ForcingError as error:
+            raise ForcingError(f"{forcing}: {error}") from error
     left_out = pd.DataFrame({"site": found.site[reason != ""], "reason": reason[reason != ""]})
     chosen: Profiles = found.select(here)
     settings = check(model=model, variant=variant)

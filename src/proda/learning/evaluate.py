@@ -154,7 +154,7 @@ def _notes(
                 f"{SKILL} in its folder has the skill at places left out."
             )
     for name, classes in encoded.unseen.items():
-        told = ", ".join(f"{value} ({n:,} sites)" for value, n in classes.items())
+        told = ", ".join(f"{value} (sites: {n:,})" for value, n in classes.items())
         notes.append(f"{name} has classes that the network has not seen: {told}.")
     about = network / TRAINING
     header = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
