@@ -1,6 +1,6 @@
 """Columns per second: proda against dense linear algebra, batched and one by one, in one run.
 
-    python -m benchmarks.columns [--columns 2048] [--repeats 60]
+    python -m benchmarks.columns [--columns 2048] [--repeats 60] [--only-models]
 
 Float64 on every core this process may use. The columns are made up (rough forcing, parameters from
 the whole prior); all three ways solve the same ones and must agree where dense algebra can.
@@ -12,6 +12,10 @@ the whole prior); all three ways solve the same ones and must agree where dense 
 - dense, batched: the same environment and transport, then the 140 x 140 (COMPAS: 80 x 80, its
   litter) systems assembled and solved by batched LAPACK, compiled too.
 - dense, one by one: numpy, a Python loop over columns, as the published method does.
+
+Then all models on one thread: soil carbon, and soil carbon with its gradient by all parameters; the
+general steady state of the two models of the study beside their closed forms. Models take turns, so
+that a busy moment of the machine meets all of them.
 """
 
 from __future__ import annotations
@@ -32,7 +36,10 @@ import numpy as np
 
 import proda
 from proda.column.column import prepare
+from proda.learning.contract_columns import with_properties
+from proda.models.general import general_steady_state
 from proda.models.model import SoilModel
+from proda.models.registry import MODELS
 from proda.simulate import CPU_BLOCK, GPU_BLOCK
 
 REFERENCE_US = {"clm5": 1.8, "compas": 1.0}
@@ -47,7 +54,7 @@ def sample(model: SoilModel, n: int) -> tuple[dict, Any]:
     dataset["soil_temperature"] += rng.normal(0.0, 3.0, shape)
     dataset["w_scalar"] = dataset["w_scalar"] * rng.uniform(0.5, 1.0, shape)
     dataset["nbedrock"] = ("site", rng.integers(5, 21, n))
-    forcing = proda.Forcing.from_dataset(dataset.assign_coords(site=np.arange(n)))
+    forcing = with_properties(proda.Forcing.from_dataset(dataset.assign_coords(site=np.arange(n))))
     span = {row.name: (row.lower + 0.02 * (row.upper - row.lower), row.upper) for row in model.rows}
     values = {name: jnp.asarray(rng.uniform(*limits, n)) for name, limits in span.items()}
     return values, prepare(forcing)
@@ -164,17 +171,61 @@ def run(name: str, n: int, repeats: int) -> None:
     )
 
 
+def compiled(model: SoilModel, steady_state: Callable, block: tuple) -> tuple[list, float]:
+    """Return carbon, carbon with gradient, and the seconds that the first took to compile."""
+
+    def carbon(p: dict, column: Any) -> Any:
+        return steady_state(model, p, column).soil_carbon.sum()
+
+    start = time.perf_counter()
+    value = jax.jit(jax.vmap(carbon)).lower(*block).compile()
+    seconds = time.perf_counter() - start
+    return [value, jax.jit(jax.vmap(jax.value_and_grad(carbon))).lower(*block).compile()], seconds
+
+
+def by_model(repeats: int) -> None:
+    """Print the cost of every model, alone on one thread, and over that of CLM5."""
+    cases = {name: (name, type(proda.load_model(name)).steady_state) for name in MODELS}
+    cases |= {f"{name}, general": (name, general_steady_state) for name in ("clm5", "compas")}
+    calls, blocks, feasible, compile_seconds = {}, {}, {}, {}
+    for case, (name, steady_state) in cases.items():
+        model = proda.load_model(name)
+        blocks[case] = sample(model, CPU_BLOCK)
+        calls[case], compile_seconds[case] = compiled(model, steady_state, blocks[case])
+        state = jax.jit(jax.vmap(lambda p, c, s=steady_state, m=model: s(m, p, c).reason))
+        feasible[case] = float((np.asarray(state(*blocks[case])) == 0).mean())
+    times: dict[str, list[list[float]]] = {case: [[], []] for case in cases}
+    for _ in range(repeats):
+        for case, pair in calls.items():
+            for call, seconds in zip(pair, times[case], strict=True):
+                start = time.perf_counter()
+                jax.block_until_ready(call(*blocks[case]))
+                seconds.append((time.perf_counter() - start) / CPU_BLOCK * 1e6)
+    first = [statistics.median(t) for t in times["clm5"]]
+    print(f"\nAll models, blocks of {CPU_BLOCK}, one thread; us per column: median (10-90 %)")
+    print("| model | value | over CLM5 | with gradient | over CLM5 | compile, s | feasible |")
+    print("|---|---|---|---|---|---|---|")
+    for case, pair in times.items():
+        cells = [case]
+        for seconds, baseline in zip(pair, first, strict=True):
+            low, middle, high = np.percentile(seconds, [10, 50, 90])
+            cells += [f"{middle:.2f} ({low:.2f}-{high:.2f})", f"{middle / baseline:.1f}"]
+        cells += [f"{compile_seconds[case]:.1f}", f"{feasible[case]:.0%}"]
+        print("| " + " | ".join(cells) + " |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--columns", type=int, default=2048)
     parser.add_argument("--repeats", type=int, default=60)
+    parser.add_argument("--only-models", action="store_true", help="leave dense algebra out")
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     print(
         f"{date.today()}; {platform.machine()}, {cores} cores; {jax.devices()[0].device_kind}; "
         f"jax {jax.__version__}, float64"
     )
-    for name in ("clm5", "compas"):
+    for name in () if arguments.only_models else ("clm5", "compas"):
         run(name, arguments.columns, arguments.repeats)
 
 

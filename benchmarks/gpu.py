@@ -44,7 +44,7 @@ from proda import files
 from proda.column.column import prepare
 from proda.inference.assimilation_run import default_width
 from proda.inference.assimilation_settings import AssimilationSettings
-from proda.inference.batch import Control, run_batch
+from proda.inference.batch import run_batch
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.sampling import Problem, advance, chain_keys, start
 from proda.inference.sites import assemble
@@ -357,9 +357,7 @@ def assimilation(
         with report.part(what="whole batch", model=name, width=full):
             some, sites = sites_of(full)
             begun = time.perf_counter()
-            run_batch(
-                AssimilationSettings(model=name).build(), 0, CHAINS, some, sites, None, Control()
-            )
+            run_batch(AssimilationSettings(model=name).build(), 0, CHAINS, some, sites)
             took = time.perf_counter() - begun
             report.row(
                 what="whole batch", model=name, width=full, seconds=took, site_seconds=took / full

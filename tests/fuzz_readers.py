@@ -25,6 +25,8 @@ import pandas as pd
 import xarray as xr
 
 from proda import files
+from proda.blocks.cluster_settings import read_cluster
+from proda.blocks.store import BlockStore
 from proda.comparison.inputs import read_site_table
 from proda.drivers.catalogue import catalogue
 from proda.drivers.climate_input import CLIMATE_VARIABLES, open_climate
@@ -33,12 +35,9 @@ from proda.drivers.litter import from_toml
 from proda.drivers.sites import read_sites
 from proda.errors import ProdaError
 from proda.forcing import Forcing
-from proda.inference import checkpoint
-from proda.inference.cluster_settings import read_cluster
 from proda.learning import archive
 from proda.learning.residuals import read_residuals, write_residuals
 from proda.maps.cells import land_cells
-from proda.maps.chunks import ChunkFolder
 from proda.maps.totals import open_map
 from proda.observations.land import open_land_mask
 from proda.observations.profile_settings import read_settings
@@ -176,24 +175,19 @@ def _read_residuals(path: Path) -> Any:
     return found
 
 
-def _checkpoint(folder: Path) -> Path:
-    checkpoint.write(folder / "c", {"a": 1}, [np.arange(9.0), np.ones((2, 3))])
-    return folder / "c"
-
-
 def _archive(folder: Path) -> Path:
     archive.write_archive(folder / "w.npz", {"a": 1}, {"w": np.arange(12.0).reshape(3, 4)})
     return folder / "w.npz"
 
 
-def _chunks(folder: Path) -> Path:
-    made = ChunkFolder(folder / "m.chunks", {"members": 2})
-    made.write(0, {"cells": np.arange(5), "x": np.arange(5.0)})
-    return folder / "m.chunks"
+def _blocks(folder: Path) -> Path:
+    made = BlockStore(folder / "blocks", {"members": 2})
+    made.write_arrays(0, {"cells": np.arange(5), "x": np.arange(5.0)})
+    return folder / "blocks"
 
 
-def _read_chunks(path: Path) -> Any:
-    made = ChunkFolder(path, {"members": 2})
+def _read_blocks(path: Path) -> Any:
+    made = BlockStore(path, {"members": 2})
     if why := made.check(0):
         raise ProdaError(why)  # computed again by the caller
     return made.read(0)
@@ -305,9 +299,8 @@ def kinds() -> list[Kind]:
         Kind("forcing on a grid", _forcing, _read_forcing, True),
         Kind("map", _map, _read_map, True),
         Kind("joint residuals", _residuals, _read_residuals, True),
-        Kind("checkpoint of a run", _checkpoint, lambda p: checkpoint.read(p, {"a": 1}), True),
         Kind("weights", _archive, archive.read_archive, True),
-        Kind("chunks of a map", _chunks, _read_chunks, True),
+        Kind("blocks", _blocks, _read_blocks, True),
         Kind("netCDF-4 of others", part(_foreign_netcdf, "NETCDF4"), _loaded, False),
         Kind("netCDF-3 of others", part(_foreign_netcdf, "NETCDF3_64BIT"), _loaded, False),
         Kind("climate", _climate, open_climate, False),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 import random
 import shutil
@@ -19,16 +18,14 @@ import jax
 import pytest
 import xarray as xr
 
+from proda.blocks.cluster_settings import check_cluster, client_from
+from proda.blocks.executor import Control, Executor, Stopped, one_thread_flags
 from proda.errors import AssimilationError, FileError
 from proda.inference import assimilation_settings as assimilation
 from proda.inference.assimilation_run import Run, create, open_posterior
-from proda.inference.batch import Control, Stopped
-from proda.inference.cluster import work_on_cluster
-from proda.inference.cluster_settings import check_cluster, client_from
 from proda.inference.profiles import read_profiles
-from proda.inference.runner import AssimilationProgress, one_thread_flags, total_evaluations, work
+from proda.inference.runner import work
 from tests.assimilation_worlds import (
-    N_CALLS,
     N_SITES,
     OPTIONS,
     SETTINGS,
@@ -70,37 +67,30 @@ def world(tmp_path_factory) -> World:
     folder = tmp_path_factory.mktemp("world")
     profiles, forcing = write_profiles(folder / "profiles"), write_forcing(folder / "forcing.nc")
     run = create(folder / "run", SETTINGS, profiles, forcing, width=WIDTH, block_size=WIDTH)
-    assert [len(block.sites) for block in run.blocks] == [WIDTH, N_SITES - WIDTH]
-    counted = []
-    work(run, progress=AssimilationProgress(evaluations=counted.append))
-    assert sum(counted) == total_evaluations(run)
+    assert [len(sites) for sites in run.blocks.values()] == [WIDTH, N_SITES - WIDTH]
+    counted: list[int] = []
+    work(run, progress=lambda done, total: counted.append(done))
+    assert counted == [0, WIDTH, N_SITES]
     return World(folder, profiles, forcing, *draws_of(run.folder))
 
 
-def stop_after(run: Run, calls: int, checkpoint_every: float = math.inf) -> list[str]:
-    """Work until so many calls of the compiled program are done; return the warnings."""
-    control, seen, warnings = Control(checkpoint_every=checkpoint_every), [], []
+def stop_after(run: Run, blocks: int) -> None:
+    """Work until so many blocks are done, as a process of its own would."""
+    control = Control()
 
-    def advanced(n: int) -> None:
-        if n:
-            seen.append(n)
-        if len(seen) >= calls:
+    def progress(done: int, _: int) -> None:
+        if done >= sum(len(sites) for sites in list(run.blocks.values())[:blocks]):
             control.stop.set()
 
     with pytest.raises(Stopped):
-        work(run, control, AssimilationProgress(evaluations=advanced, warn=warnings.append))
-    return warnings
+        work(Run(run.folder), Executor(control=control), progress=progress)
 
 
-def go_on(run: Run, **options) -> list[str]:
+def resume(run: Run) -> list[str]:
     """Work to the end as a new process would; return the warnings."""
     warnings: list[str] = []
-    work(Run(run.folder), progress=AssimilationProgress(warn=warnings.append), **options)
+    work(Run(run.folder), warn=warnings.append)
     return warnings
-
-
-def checkpoints(run: Run) -> list[Path]:
-    return sorted((run.folder / "blocks").glob("*.checkpoint"))
 
 
 # --- the same draws -------------------------------------------------------------------------------
@@ -146,62 +136,16 @@ def test_another_seed_matters(world, tmp_path):
     assert not (draws_of(run.folder)[0]["posterior"] == world.draws["posterior"]).any()
 
 
-@pytest.mark.parametrize(
-    ("calls", "block_size"),
-    [
-        (1, WIDTH),
-        (3, WIDTH),
-        (7, WIDTH),
-        (8, WIDTH),
-        (13, WIDTH),
-        (6, N_SITES),
-        (7, N_SITES),
-        (11, N_SITES),
-    ],
-)
-def test_stop_and_go_on(world, tmp_path, calls, block_size):
-    run = world.run(tmp_path / "run", block_size=block_size)
-    assert stop_after(run, calls) == []
-    with pytest.raises(FileError, match=r"0 of|1 of"):
+def test_stopped_between_blocks_it_resumes(world, tmp_path):
+    run = world.run(tmp_path / "run", block_size=2)
+    stop_after(run, 2)
+    with pytest.raises(FileError, match=r"2 of 3 blocks"):
         open_posterior(run.folder)
+    with pytest.raises(Stopped):
+        work(run, Executor(control=Control(deadline=time.time() - 1)))
     counted: list[int] = []
-    work(Run(run.folder), progress=AssimilationProgress(evaluations=counted.append))
-    assert sum(counted) == total_evaluations(run)
-    assert sum(n > 0 for n in counted) <= 2 * N_CALLS - calls + 2  # nothing is done twice
-    world.check(run)
-
-
-def test_stop_after_every_call(world, tmp_path):
-    run = world.run(tmp_path / "run")
-    sessions = 0
-    while not run.complete:
-        control, progress = Control(), AssimilationProgress()
-        resumed = [path.stat().st_size for path in checkpoints(run)]
-        told = []
-
-        def advanced(n: int, control=control, told=told, resumed=resumed) -> None:
-            told.append(n)
-            done_before = bool(resumed) + (run.is_done(0)[0] and len(told) <= 2)
-            if len(told) > done_before:
-                control.stop.set()
-
-        progress.evaluations = advanced
-        try:
-            work(Run(run.folder), control, progress)
-        except Stopped:
-            sessions += 1
-    assert sessions >= N_CALLS
-    world.check(run)
-
-
-def test_a_deadline_and_a_stop_file(world, tmp_path):
-    run = world.run(tmp_path / "run")
-    with pytest.raises(Stopped):
-        work(run, Control(deadline=time.time() - 1))
-    (tmp_path / "stop").touch()
-    with pytest.raises(Stopped):
-        work(run, Control(stop_file=tmp_path / "stop"))
-    assert go_on(run) == []
+    work(Run(run.folder), progress=lambda done, _: counted.append(done))
+    assert counted == [4, 6]  # nothing is computed twice
     world.check(run)
 
 
@@ -209,119 +153,57 @@ def test_a_deadline_and_a_stop_file(world, tmp_path):
 
 _SCRIPT = """
 import sys
-from proda.inference.batch import Control
 from proda.inference.assimilation_run import Run
-from proda.inference.runner import AssimilationProgress, work
+from proda.inference.runner import work
 
-progress = AssimilationProgress(evaluations=lambda n: print(n, flush=True))
-work(Run(sys.argv[1]), Control(checkpoint_every=0.0), progress)
+work(Run(sys.argv[1]), progress=lambda done, _: print(done, flush=True))
 """
 
 
 def test_killed_at_some_point(world, tmp_path):
-    chance = random.Random(1)
-    run = world.run(tmp_path / "run")
-    environment = os.environ | {"XLA_FLAGS": one_thread_flags()}
+    run = world.run(tmp_path / "run", block_size=1)
     with subprocess.Popen(
         [sys.executable, "-c", _SCRIPT, str(run.folder)],
-        env=environment,
+        env=os.environ | {"XLA_FLAGS": one_thread_flags()},
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        for _ in range(chance.randint(1, 2 * N_CALLS - 1)):
-            assert process.stdout is not None
-            assert process.stdout.readline()
-        time.sleep(chance.uniform(0.0, 0.02))
+        assert process.stdout is not None
+        while process.stdout.readline() not in ("3\n", ""):
+            pass
+        time.sleep(random.Random(1).uniform(0.0, 0.05))
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert not run.complete
-    go_on(run)
+    assert sum(not run.store.check(number) for number in run.blocks) >= 3
+    resume(run)
     world.check(run)
 
 
 def test_two_processes(world, tmp_path):
-    run = world.run(tmp_path / "run", block_size=2)
-    counted, sites = [], []
-    work(
-        run,
-        progress=AssimilationProgress(evaluations=counted.append, sites_done=sites.append),
-        workers=2,
-    )
-    assert (sum(counted), sum(sites)) == (total_evaluations(run), N_SITES)
+    run, counted = world.run(tmp_path / "run", block_size=2), []
+    work(run, Executor(workers=2), progress=lambda done, _: counted.append(done))
+    assert counted == [0, 2, 4, 6]
     world.check(run)
 
 
-def cluster(workers: int):
-    return client_from(check_cluster({"local": {"workers": workers}}))
-
-
-def test_one_cluster_worker(world, tmp_path):
-    run = world.run(tmp_path / "run", block_size=2)
-    control, warnings = Control(), []
-
-    def advanced(_: int) -> None:
-        control.stop.set()
-
-    def interrupt(_: int) -> None:
-        raise KeyboardInterrupt
-
-    with cluster(1) as client:
+def test_a_cluster(world, tmp_path):
+    run, counted = world.run(tmp_path / "run", block_size=2), []
+    with client_from(check_cluster({"local": {"workers": 1}})) as client:
         client.wait_for_workers(1, 120)
-        with pytest.raises(Stopped):
-            work_on_cluster(run, client, control, AssimilationProgress(evaluations=advanced))
-        assert not run.complete
-        assert not list((run.folder / "blocks").glob("stop-*"))
-        damaged = checkpoints(run)
-        for path in damaged:
-            damage(path, 0.5)
-        counted, sites = [], []
-        progress = AssimilationProgress(sites.append, counted.append, warnings.append)
-        again = Run(run.folder)
-        work_on_cluster(again, client, progress=progress)
-
-        interrupted = world.run(tmp_path / "interrupted", block_size=2)
-        with pytest.raises(KeyboardInterrupt):
-            work_on_cluster(
-                interrupted, client, progress=AssimilationProgress(evaluations=interrupt)
-            )
-        assert not list((interrupted.folder / "blocks").glob("stop-*"))
-        assert not any(client.processing().values())
-        work_on_cluster(interrupted, client)
-
+        executor = Executor(client=client)
+        work(run, executor, progress=lambda done, _: counted.append(done))
         with pytest.raises(AssimilationError, match=r"Worker .* started on a gpu"):
-            work_on_cluster(world.run(tmp_path / "gpu", platform="gpu"), client)
+            work(world.run(tmp_path / "gpu", platform="gpu"), executor)
         changed = world.run(tmp_path / "changed")
         assert changed.identity
         (changed.folder / "run.json").write_text(changed.description.model_dump_json())
         with pytest.raises(AssimilationError, match=r"Worker .* sees another run"):
-            work_on_cluster(changed, client)
+            work(changed, executor)
         (changed.folder / "run.json").unlink()
         with pytest.raises(AssimilationError, match=r"Worker .* does not see"):
-            work_on_cluster(changed, client)
-    world.check(interrupted)
-    assert len(warnings) == len(damaged)
-    assert all("damaged" in warning for warning in warnings)
-    assert (sum(counted), sum(sites)) == (total_evaluations(run), N_SITES)
-    world.check(run)
-
-
-def test_two_cluster_workers_one_of_which_dies(world, tmp_path):
-    run = world.run(tmp_path / "run", block_size=1)
-    killed = []
-    with cluster(2) as client:
-        client.wait_for_workers(2, 240)
-        processes = client.run(os.getpid)
-
-        def kill(_: int) -> None:
-            if not killed:
-                busy = [address for address, tasks in client.processing().items() if tasks]
-                killed.append(processes[busy[0]])
-                os.kill(killed[0], signal.SIGKILL)
-
-        work_on_cluster(
-            run, client, Control(checkpoint_every=0.0), AssimilationProgress(evaluations=kill)
-        )
-    assert killed
+            work(changed, executor)
+    assert counted == [0, 2, 4, 6]
     world.check(run)
 
 
@@ -335,112 +217,22 @@ def damage(path: Path, where: float) -> None:
     path.write_bytes(content)
 
 
-def replaced(old: bytes, new: bytes):
-    def change(path: Path) -> None:
-        content = path.read_bytes()
-        assert old in content
-        path.write_bytes(content.replace(old, new))
-
-    return change
-
-
-def cut(share: float):
-    return lambda path: path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-
-
-@pytest.fixture(scope="module")
-def other(world) -> Run:
-    """Of the same sites and another seed: one block done, the next under way."""
-    run = world.run(world.folder / "other", settings=SETTINGS.model_copy(update={"seed": 8}))
-    stop_after(run, N_CALLS + 5)
-    return run
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (cut(0.5), "cut short or damaged"),
-        (cut(0.99), "cut short or damaged"),
-        (cut(0.0), "cut short"),
-        (lambda path: path.write_bytes(path.read_bytes()[:25]), "cut short"),
-        (lambda path: damage(path, 0.3), "cut short or damaged"),
-        (lambda path: damage(path, 0.999), "cut short or damaged"),
-        (
-            replaced(b"proda checkpoint 1", b"proda checkpoint 2"),
-            "not a checkpoint of this version",
-        ),
-        (replaced(b'"calls": 5', b'"calls": 4'), "calls does not match"),
-        (replaced(b'"calls": 5', b'"calls": 7'), "calls does not match"),
-        (replaced(b'"calls"', b'"cells"'), "calls does not match"),
-        (replaced(b'"fingerprint"', b'"fingerprinu"'), "fingerprint differs"),
-        (replaced(b'{"', b'z"'), "header is damaged"),
-    ],
-)
-def test_damaged_checkpoint(world, tmp_path, change, message):
+def test_a_damaged_block_is_computed_again(world, tmp_path):
     run = world.run(tmp_path / "run")
-    stop_after(run, 5)
-    (path,) = checkpoints(run)
-    change(path)
-    (warning,) = go_on(run)
-    assert str(path) in warning
-    assert message in warning
-    world.check(run)
-
-
-def test_checkpoint_of_another_run(world, other, tmp_path):
-    run = world.run(tmp_path / "run")
-    stop_after(run, N_CALLS + 3)
-    (path,), (foreign,) = checkpoints(run), checkpoints(other)
-    assert path.name == foreign.name
-    shutil.copy(foreign, path)
-    (warning,) = go_on(run)
-    assert f"{path}: of another run" in warning
-    world.check(run)
-
-
-def _remove(path: Path) -> None:
-    path.unlink()
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        ("00000.nc", cut(0.7), "cut short or damaged"),
-        ("00000.nc", lambda path: damage(path, 0.8), "cut short or damaged"),
-        ("00000.nc", _remove, "missing"),
-        ("00000.json", _remove, "no manifest"),
-        ("00000.json", lambda path: path.write_bytes(b'{"sha256": "'), "damaged"),
-        ("00000.json", lambda path: path.write_bytes(b"\xff\xfe"), "damaged"),
-        ("00000.json", lambda path: path.write_bytes(b"[]"), "damaged"),
-        ("00000.json", lambda path: damage(path, 0.3), "damaged"),
-    ],
-)
-def test_damaged_block(world, tmp_path, name, change, message):
-    run = world.run(tmp_path / "run")
-    stop_after(run, N_CALLS)
-    assert run.is_done(0) == (True, None)
-    change(run.folder / "blocks" / name)
-    (warning,) = go_on(run)
-    assert str(run.folder / "blocks" / "00000") in warning
-    assert message in warning
-    world.check(run)
-
-
-def test_block_of_another_run(world, other, tmp_path):
-    run = world.run(tmp_path / "run")
-    stop_after(run, N_CALLS)
-    for name in ("00000.nc", "00000.json"):
-        shutil.copy(other.folder / "blocks" / name, run.folder / "blocks" / name)
-    (warning,) = go_on(run)
-    assert "of another run" in warning
+    stop_after(run, 1)
+    damage(run.store.path(0), 0.8)
+    (warning,) = resume(run)
+    assert f"{run.store.path(0)}: cut short or damaged" in warning
     world.check(run)
 
 
 def test_a_block_damaged_at_the_last_moment_is_not_joined(world, tmp_path):
     run = world.run(tmp_path / "run")
-    stop_after(run, N_CALLS)
-    run.write_block(1, xr.open_dataset(run.block_path(0)).load())
-    damage(run.block_path(0), 0.5)
+    stop_after(run, 1)
+    with pytest.raises(FileError, match=r"00001\.nc: not computed yet"):
+        run.assemble()
+    run.store.write(1, lambda path: shutil.copy(run.store.path(0), path))
+    damage(run.store.path(0), 0.5)
     with pytest.raises(FileError, match=r"00000\.nc: cut short or damaged"):
         run.assemble()
     assert not run.complete
@@ -449,29 +241,9 @@ def test_a_block_damaged_at_the_last_moment_is_not_joined(world, tmp_path):
 # --- full disk ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("every", "file"), [(0.0, "00000-0.checkpoint"), (math.inf, "00000.nc")])
-def test_full_disk(world, tmp_path, every, file):
-    run = world.run(tmp_path / "run")
-    stop_after(run, 4)
-    (path,) = checkpoints(run)
-    before = path.read_bytes()
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", full)
-        with pytest.raises(FileError, match=rf"{file}: could not be written .*No space left"):
-            work(Run(run.folder), Control(checkpoint_every=every))
-    assert path.read_bytes() == before
-    assert [p.name for p in (run.folder / "blocks").iterdir()] == [path.name]
-    assert go_on(run) == []
-    world.check(run)
-
-
 def test_full_disk_while_joining(world, tmp_path):
     run = world.run(tmp_path / "run")
-    stop_after(run, 2 * N_CALLS - 1)
+    stop_after(run, 1)
     calls = []
 
     def full(descriptor: int) -> None:
@@ -484,7 +256,7 @@ def test_full_disk_while_joining(world, tmp_path):
         with pytest.raises(FileError, match=r"posterior\.zarr: could not be written"):
             work(Run(run.folder))
     assert not run.complete
-    assert go_on(run) == []
+    assert resume(run) == []
     world.check(run)
 
 
@@ -540,11 +312,11 @@ def test_forcing_changed_since(world, tmp_path):
     forcing = tmp_path / "forcing.nc"
     shutil.copy(world.forcing, forcing)
     run = world.run(tmp_path / "run", forcing=forcing)
-    stop_after(run, 2)
+    stop_after(run, 1)
     with xr.open_dataset(world.forcing) as before:
         before.assign(sand=before["sand"] + 1.0).to_netcdf(forcing)
     with pytest.raises(AssimilationError, match="forcing has changed since this run started"):
-        go_on(run)
+        resume(run)
 
 
 def test_table_of_sites_changed(world, tmp_path):
@@ -609,7 +381,7 @@ def test_a_folder_that_holds_a_run(world, tmp_path):
         world.run(tmp_path / "run")
     stop_after(run, 1)
     (run.folder / "run.json").unlink()
-    with pytest.raises(AssimilationError, match=r"no run\.json, but contains blocks/00000-0"):
+    with pytest.raises(AssimilationError, match=r"no run\.json, but contains blocks/00000"):
         world.run(tmp_path / "run")
 
 

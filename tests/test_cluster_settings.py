@@ -13,9 +13,7 @@ import dask
 import distributed
 import pytest
 
-from proda.errors import AssimilationError, FileError
-from proda.inference.cluster import check_threads
-from proda.inference.cluster_settings import (
+from proda.blocks.cluster_settings import (
     SYSTEMS,
     Local,
     check_cluster,
@@ -25,7 +23,8 @@ from proda.inference.cluster_settings import (
     read_cluster,
     worker_specification,
 )
-from proda.inference.runner import ONE_THREAD
+from proda.blocks.executor import ONE_THREAD, check_threads
+from proda.errors import ExecutorError, FileError
 
 JOBS = {"system": "slurm", "memory": "1GB", "jobs": 2}
 
@@ -55,7 +54,7 @@ JOBS = {"system": "slurm", "memory": "1GB", "jobs": 2}
 )
 def test_wrong_files(tmp_path, text, message):
     (tmp_path / "cluster.toml").write_text(text)
-    with pytest.raises(AssimilationError, match=rf"cluster\.toml: {message}"):
+    with pytest.raises(ExecutorError, match=rf"cluster\.toml: {message}"):
         read_cluster(tmp_path / "cluster.toml")
 
 
@@ -91,7 +90,7 @@ def test_all_gpus(monkeypatch, tmp_path):
     workers = worker_specification(Local(gpus="all"))
     assert [w["options"]["env"]["CUDA_VISIBLE_DEVICES"] for w in workers.values()] == ["2", "4"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(AssimilationError, match="no GPU was found"):
+    with pytest.raises(ExecutorError, match="no GPU was found"):
         found_gpus()
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     program = tmp_path / "nvidia-smi"
@@ -102,7 +101,7 @@ def test_all_gpus(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     assert found_gpus() == ["0", "1"]
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    with pytest.raises(AssimilationError, match="no GPU was found"):
+    with pytest.raises(ExecutorError, match="no GPU was found"):
         found_gpus()
 
 
@@ -120,7 +119,7 @@ def test_workers_see_their_environment():
         assert all(worker.startswith("tls://127.0.0.1:") for worker in client.nthreads())
         for plain in (address, address.replace("tls", "tcp")):
             with dask.config.set({"distributed.comm.timeouts.connect": "2s"}):
-                with pytest.raises(AssimilationError, match=r"requires credentials|no scheduler"):
+                with pytest.raises(ExecutorError, match=r"requires credentials|no scheduler"):
                     with client_from(check_cluster({"scheduler": {"address": plain}})):
                         pass
         with pytest.raises(ValueError, match="No clients found"):
@@ -151,20 +150,20 @@ def test_credentials(monkeypatch, made_by):
     assert first.tls_scheduler_key != second.tls_scheduler_key
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    with pytest.raises(AssimilationError, match="pip install cryptography"):
+    with pytest.raises(ExecutorError, match="pip install cryptography"):
         credentials()
 
 
 def test_no_scheduler_there():
     with dask.config.set({"distributed.comm.timeouts.connect": "200ms"}):
-        with pytest.raises(AssimilationError, match=r"scheduler\.address = tcp://127\.0\.0\.1:9"):
+        with pytest.raises(ExecutorError, match=r"scheduler\.address = tcp://127\.0\.0\.1:9"):
             with client_from(check_cluster({"scheduler": {"address": "tcp://127.0.0.1:9"}})):
                 pass
 
 
 def test_threads():
     check_threads({"tcp://a": 1})
-    with pytest.raises(AssimilationError, match="Worker tcp://b has 4 threads; expected 1"):
+    with pytest.raises(ExecutorError, match="Worker tcp://b has 4 threads; expected 1"):
         check_threads({"tcp://a": 1, "tcp://b": 4})
 
 
@@ -202,7 +201,7 @@ def test_the_prologue_of_the_site_stays(name):
         own = check_cluster({"jobqueue": JOBS | {"job_script_prologue": ["module load y"]}})
         assert own.jobqueue.arguments()["job_script_prologue"][:-1] == ["module load y"]
     with dask.config.set({f"jobqueue.slurm.{name}": "module load x"}):
-        with pytest.raises(AssimilationError, match=r"jobqueue\.yaml.*expected a list of lines"):
+        with pytest.raises(ExecutorError, match=r"jobqueue\.yaml.*expected a list of lines"):
             check_cluster({"jobqueue": JOBS}).jobqueue.arguments()
 
 
@@ -217,13 +216,13 @@ def test_the_prologue_of_the_site_stays(name):
     ],
 )
 def test_arguments_that_would_have_no_effect(given, message):
-    with pytest.raises(AssimilationError, match=message):
+    with pytest.raises(ExecutorError, match=message):
         check_cluster({"jobqueue": JOBS | given})
 
 
 @pytest.mark.parametrize("encryption", [True, False])
 def test_the_scheduler_of_jobs_is_not_open_to_all(monkeypatch, tmp_path, encryption):
-    from proda.inference import cluster_settings
+    from proda.blocks import cluster_settings
 
     dask_jobqueue = pytest.importorskip("dask_jobqueue")
     monkeypatch.setattr(dask_jobqueue, "SLURMCluster", _Recorder)
@@ -244,9 +243,7 @@ def test_the_scheduler_of_jobs_is_not_open_to_all(monkeypatch, tmp_path, encrypt
 
 def test_jobqueue_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
-    with pytest.raises(
-        AssimilationError, match=r"not installed; install it with .*proda\[cluster\]"
-    ):
+    with pytest.raises(ExecutorError, match=r"not installed; install it with .*proda\[cluster\]"):
         with client_from(check_cluster({"jobqueue": JOBS})):
             pass
 
@@ -275,7 +272,7 @@ class _Recorder:
     ],
 )
 def test_numbers_of_jobs(monkeypatch, bounds, expected):
-    from proda.inference import cluster_settings
+    from proda.blocks import cluster_settings
 
     dask_jobqueue = pytest.importorskip("dask_jobqueue")
     monkeypatch.setattr(dask_jobqueue, "SLURMCluster", _Recorder)
@@ -291,6 +288,6 @@ def test_numbers_of_jobs(monkeypatch, bounds, expected):
 def test_a_wrong_argument_of_jobqueue():
     pytest.importorskip("dask_jobqueue")
     settings = check_cluster({"jobqueue": JOBS | {"colour": "red"}})
-    with pytest.raises(AssimilationError, match=r"jobqueue: .*colour"):
+    with pytest.raises(ExecutorError, match=r"jobqueue: .*colour"):
         with client_from(settings):
             pass

@@ -124,21 +124,25 @@ def test_no_root_is_said_and_leaves_finite_derivatives():
     assert jnp.isfinite(jax.grad(lambda a: solve(a).amounts.sum())(1.5))
 
 
+def by_number(matrix):
+    """Lay a batch of matrices out as the solvers want them: one array per number."""
+    return [
+        [jnp.asarray(matrix[:, i, j]) for j in range(matrix.shape[2])]
+        for i in range(matrix.shape[1])
+    ]
+
+
 def test_small_systems_are_solved_with_pivoting():
     rng = np.random.default_rng(0)
     matrix = rng.standard_normal((50, 4, 4))
     matrix[:, 0, 0] = 0.0
     right = rng.standard_normal((50, 4, 2))
-    np.testing.assert_allclose(
-        solve_small(jnp.asarray(matrix), jnp.asarray(right)),
-        np.linalg.solve(matrix, right),
-        rtol=1e-9,
-    )
-    nothing = jnp.zeros((1, 3, 3)).at[0, 0, 0].set(2.0)
-    np.testing.assert_array_equal(
-        solve_small(nothing, jnp.ones((1, 3, 1)) * jnp.array([[4.0], [0.0], [0.0]]))[0, :, 0],
-        [2.0, 0.0, 0.0],
-    )
+    found = np.moveaxis(np.array(solve_small(by_number(matrix), by_number(right))), 2, 0)
+    np.testing.assert_allclose(found, np.linalg.solve(matrix, right), rtol=1e-9)
+    nothing = np.zeros((1, 3, 3))
+    nothing[0, 0, 0] = 2.0
+    found = solve_small(by_number(nothing), by_number(np.array([[[4.0], [0.0], [0.0]]])))
+    np.testing.assert_array_equal(np.ravel(found), [2.0, 0.0, 0.0])
 
 
 def test_layers_that_mix_are_solved_like_one_large_matrix():
@@ -155,5 +159,7 @@ def test_layers_that_mix_are_solved_like_one_large_matrix():
             dense[k, :, k + 1] = -np.diag(below[k])
     expected = np.linalg.solve(dense.reshape(layers * n, -1), right.ravel()).reshape(layers, n)
     above[0] = below[-1] = 0.0
-    found = solve_layers(*(jnp.asarray(a) for a in (blocks, above, below, right)))
-    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    found = solve_layers(
+        by_number(blocks), *(list(jnp.asarray(a.T)) for a in (above, below, right))
+    )
+    np.testing.assert_allclose(np.array(found).T, expected, rtol=1e-10)

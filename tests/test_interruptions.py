@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,10 +16,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from proda import cli, locks, machine
+from proda.blocks.executor import keep_compiled
 from proda.cli import console
 from proda.errors import AssimilationError, FileError, ProdaError
 from proda.inference.assimilation_run import Run, create
-from proda.inference.runner import at_work, keep_compiled
+from proda.inference.runner import at_work
 from proda.locks import locked
 from tests.assimilation_worlds import SETTINGS, WIDTH, write_forcing, write_profiles
 
@@ -203,36 +203,6 @@ def test_sigterm_while_writing(tmp_path):
         assert process.wait(30) == 143
     assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
     assert (tmp_path / "a.zarr" / "zarr.json").read_text() == "old"
-
-
-_STEPS = """
-import sys, time
-from proda import termination
-termination.watch(grace=float(sys.argv[1]))
-with termination.between_steps():
-    print("working", flush=True)
-    while not (termination.requested.is_set() and sys.argv[2] == "heed"):
-        time.sleep(0.01)
-print("kept", flush=True)
-sys.exit(termination.STATUS)
-"""
-
-
-@pytest.mark.parametrize(
-    ("grace", "heed", "signals", "said"),
-    [(30, "heed", 1, "kept\n"), (0.2, "ignore", 1, ""), (30, "ignore", 2, "")],
-)
-def test_sigterm_between_steps(grace, heed, signals, said):
-    with subprocess.Popen(
-        [sys.executable, "-c", _STEPS, str(grace), heed], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "working\n"
-        for _ in range(signals):
-            process.send_signal(signal.SIGTERM)
-            time.sleep(0.2)
-        assert process.wait(20) == 143
-        assert process.stdout.read() == said
 
 
 _PARENT = """

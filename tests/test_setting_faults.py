@@ -4,11 +4,18 @@ import re
 
 import pytest
 
+from proda.blocks.cluster_settings import check_cluster
 from proda.drivers.catalogue import catalogue
-from proda.errors import AssimilationError, DownloadError, FileError, ObservationError, StudyError
+from proda.errors import (
+    AssimilationError,
+    DownloadError,
+    ExecutorError,
+    FileError,
+    ObservationError,
+    StudyError,
+)
 from proda.files import read_toml
 from proda.inference.assimilation_settings import check
-from proda.inference.cluster_settings import check_cluster
 from proda.observations.profile_settings import from_mapping
 from proda.study.settings import parse
 
@@ -55,7 +62,7 @@ def test_other_settings(tmp_path):
         AssimilationError, lambda: check(model="clm5", draws="many")
     )
     assert "cores" in words(
-        AssimilationError, lambda: check_cluster({"jobqueue": {"system": "slurm", "cores": []}})
+        ExecutorError, lambda: check_cluster({"jobqueue": {"system": "slurm", "cores": []}})
     )
     assert words(StudyError, lambda: parse({"study": {"models": []}}, "study.toml", tmp_path))
     path = tmp_path / "catalogue.toml"

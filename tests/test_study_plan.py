@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from filelock import FileLock
 
+from proda.blocks.executor import Control, Stopped
 from proda.cli.run import beginning
 from proda.errors import StudyError
-from proda.inference.batch import Control, Stopped
 from proda.study import pipeline
 from proda.study.pipeline import open_study, plan_study, run_study
 from proda.study.record import read_record

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from proda.api import sample_forcing as sample_forcing
     from proda.api import train as train
     from proda.api import train_end_to_end as train_end_to_end
+    from proda.blocks.executor import Stopped as Stopped
     from proda.citations import Citations as Citations
     from proda.citations import cite as cite
     from proda.comparison.comparison import Comparison as Comparison
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from proda.inference.assessment import Assessment as Assessment
     from proda.inference.assessment import kept_posterior as kept_posterior
     from proda.inference.assimilation_settings import AssimilationSettings as AssimilationSettings
-    from proda.inference.batch import Stopped as Stopped
     from proda.inference.diagnostics.filter import Filter as Filter
     from proda.learning.end_to_end_settings import EndToEndSettings as EndToEndSettings
     from proda.learning.evaluate import Evaluation as Evaluation
@@ -95,7 +95,7 @@ _HOME = {
     "SampledCovariates": "proda.api",
     "SampledForcing": "proda.api",
     "SoilModel": "proda.models.model",
-    "Stopped": "proda.inference.batch",
+    "Stopped": "proda.blocks.executor",
     "SyntheticWorld": "proda.study.twin:TwinWorld",
     "TrainingResult": "proda.learning.from_posteriors",
     "assimilate": "proda.api",

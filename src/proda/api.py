@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ import pandas as pd
 import xarray as xr
 
 from proda import cf, files
+from proda.blocks.executor import executor_of
 from proda.comparison.comparison import Comparison, compare_models, covariates_of_run, files_of_run
 from proda.comparison.inputs import ModelFiles
 from proda.drivers import climate as climate_rules
@@ -42,11 +42,9 @@ from proda.forcing import Forcing
 from proda.inference.assessment import Assessment, assess, kept_posterior
 from proda.inference.assimilation_run import Run, create, open_posterior
 from proda.inference.assimilation_settings import AssimilationSettings
-from proda.inference.batch import Control
-from proda.inference.cluster_settings import client_from, read_cluster
 from proda.inference.diagnostics.filter import Filter
 from proda.inference.profiles import read_profiles
-from proda.inference.runner import AssimilationProgress, total_evaluations, work
+from proda.inference.runner import work
 from proda.layout import RunFolder
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.evaluate import Evaluation, evaluate_network
@@ -359,9 +357,9 @@ def assimilate(
     cluster
         TOML file of a cluster, instead of `workers`.
     stop_after
-        Stop after this many seconds.
+        Stop within this many seconds: no block of sites is started that would not be finished.
     progress
-        Called with the number of model evaluations done and in total.
+        Called with the number of sites done and in total.
     warn
         Called with a sentence about each damaged file that is computed again.
 
@@ -379,15 +377,8 @@ def assimilate(
     with _inputs(folder, fixed=True) as kept:
         run = _run(Path(folder), settings, _folder(profiles), _forcing(forcing, kept), n_sites)
     if not run.complete:
-        control = Control() if stop_after is None else Control(deadline=time.time() + stop_after)
-        told = _evaluations(run, progress, warn)
-        if cluster is None:
-            work(run, control, told, workers)
-        else:
-            from proda.inference.cluster import work_on_cluster
-
-            with client_from(read_cluster(cluster)) as client:
-                work_on_cluster(run, client, control, told)
+        with executor_of(workers, cluster, stop_after) as executor:
+            work(run, executor, progress=_counting(progress), warn=warn or (lambda _: None))
     return open_assimilation(folder)
 
 
@@ -950,17 +941,10 @@ def _run(
     return run
 
 
-def _evaluations(
-    run: Run, progress: Report | None, warn: Callable[[str], None] | None
-) -> AssimilationProgress:
-    done, total = [0], total_evaluations(run)
-
-    def evaluated(n: int) -> None:
-        done[0] += n
-        if progress is not None:
-            progress(done[0], total, "model evaluations")
-
-    return AssimilationProgress(evaluations=evaluated, warn=warn or (lambda _: None))
+def _counting(progress: Report | None) -> Callable[[int, int], None]:
+    if progress is None:
+        return lambda *_: None
+    return lambda done, total: progress(done, total, "sites")
 
 
 def _epochs(progress: Report | None) -> Callable[[Any], None] | None:

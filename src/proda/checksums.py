@@ -21,6 +21,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from proda.errors import FileError
 
 _LINE = "\nproda sha256 {}\n"
@@ -34,6 +36,44 @@ ATTRIBUTE = "proda_checksums"
 """Attribute of a store: SHA-256 by array, and of the store's own metadata under the name ""."""
 _CRC_BYTES = 4
 _ADVICE = "It was damaged or changed after it was written: copy it again or create it again."
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    return _digest(Path(path), Path(path).stat().st_size)
+
+
+def tree_digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file, or of all files of a folder and their names.
+
+    Raises
+    ------
+    OSError
+        If one cannot be read.
+    """
+    top = Path(path)
+    if top.is_file():
+        return file_digest(top)
+    total = hashlib.sha256()
+    for file in sorted(p for p in top.rglob("*") if p.is_file()):
+        total.update(f"{file.relative_to(top).as_posix()} {file_digest(file)}\n".encode())
+    return total.hexdigest()
+
+
+def digest(*arrays: np.ndarray) -> str:
+    """Return the SHA-256 of arrays: their types, shapes and bytes."""
+    total = hashlib.sha256()
+    for array in arrays:
+        array = np.ascontiguousarray(array)
+        total.update(f"{array.dtype.str}{array.shape}".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
 
 
 def seal(path: str | os.PathLike[str]) -> None:

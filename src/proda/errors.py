@@ -65,6 +65,10 @@ class AssimilationError(ProdaError):
     """Settings of a data assimilation make no sense, or a run cannot be continued."""
 
 
+class ExecutorError(ProdaError):
+    """Work cannot be spread over processes or a cluster, or one of its workers died."""
+
+
 class MapError(ProdaError):
     """A map lacks a variable, or lies on another grid than what it is compared with."""
 

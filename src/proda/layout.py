@@ -27,6 +27,11 @@ def chunks_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.chunks")
 
 
+def training_of(network: Path) -> Path:
+    """Return the hidden folder beside a network that holds the latest epoch of its training."""
+    return network.with_name(f".{network.name}.training")
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Paths of a study.

@@ -1,10 +1,9 @@
-"""SIGTERM, which batch systems send some seconds before they kill: stop soon, and leave no litter.
+"""SIGTERM, which batch systems send some seconds before they kill: end, and leave no litter.
 
 A handler that raises an exception does so anywhere, also while a library holds a lock that its own
-clean-up needs, and then the process hangs. Here a thread learns of the signal and sets an event,
-which long computations look at between two steps. Where none is under way, or none ends in time,
-the process is replaced by a small one that removes the unfinished files and ends: nothing of the
-old process can hold that up, or write after it.
+clean-up needs, and then the process hangs. Here a thread learns of the signal and replaces the
+process by a small one that removes the unfinished files and ends: nothing of the old process can
+hold that up, or write after it. Long work loses the blocks that it has not finished.
 """
 
 from __future__ import annotations
@@ -15,66 +14,35 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 STATUS = 128 + signal.SIGTERM
 """Exit status of a process that SIGTERM ended, as shells count it."""
-GRACE = 20.0
-"""Seconds that a computation has for its checkpoint; batch systems mostly give 30 or more."""
 
-requested = threading.Event()
-"""Set once SIGTERM came."""
 unfinished: set[Path] = set()
 """Temporary files and folders that this process is writing."""
 appearing = threading.RLock()
 """Held while a result takes its name, so that nothing ends the process half-way."""
-_watched = 0
 
 
-@contextlib.contextmanager
-def between_steps() -> Iterator[None]:
-    """Say that the block looks at `requested` again and again, and ends by itself soon after."""
-    global _watched
-    _watched += 1
-    try:
-        yield
-    finally:
-        _watched -= 1
-
-
-def watch(grace: float = GRACE) -> None:
-    """Heed SIGTERM from now on; to be called in the main thread.
-
-    A second SIGTERM ends the process at once.
-    """
-    requested.clear()
+def watch() -> None:
+    """Heed SIGTERM from now on; to be called in the main thread."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     # The work is done by the thread; without a handler in Python, nothing would wake it.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    threading.Thread(target=_listen, args=(reader, grace), name="sigterm", daemon=True).start()
+    threading.Thread(target=_listen, args=(reader,), name="sigterm", daemon=True).start()
 
 
-def _listen(reader: int, grace: float) -> None:
+def _listen(reader: int) -> None:
     while content := os.read(reader, 64):
-        if signal.SIGTERM not in content:
-            continue
-        if requested.is_set() or not _watched:
-            _end_by_signal()
-        requested.set()
-        timer = threading.Timer(grace, _end_by_signal)
-        timer.daemon = True
-        timer.start()
-
-
-def _end_by_signal() -> None:
-    if multiprocessing.parent_process() is None:  # a worker's parent speaks for it
-        with contextlib.suppress(OSError):
-            os.write(2, b"Stopped by SIGTERM; what was finished before is kept.\n")
-    end()
+        if signal.SIGTERM in content:
+            if multiprocessing.parent_process() is None:  # a worker's parent speaks for it
+                with contextlib.suppress(OSError):
+                    os.write(2, b"Stopped by SIGTERM; what was finished before is kept.\n")
+            end()
 
 
 def end(status: int = STATUS) -> None:

@@ -12,13 +12,11 @@ import typer
 from proda.cli.app import app
 from proda.cli.numbers import number, whole_number
 from proda.cli.options import option
-from proda.cli.stopping import seconds, stopped_status, why_stopped
+from proda.cli.stopping import STOPPED, seconds
 from proda.inference.assimilation_settings import AssimilationSettings, AssimilationWork, check
 
 if TYPE_CHECKING:
     from proda.inference.assimilation_run import Run
-    from proda.inference.batch import Control
-    from proda.inference.runner import AssimilationProgress
 
 
 @app.command(
@@ -86,8 +84,9 @@ def assimilate(
     """Estimate a model's parameters at every profile by Markov chain Monte Carlo.
 
     Draws, diagnostics and fitted profiles are written to the run folder. A run that was stopped
-    (Ctrl-C, --stop-after, a crash) is resumed with --resume and gives the same draws. Exit status
-    75 means that the run stopped before its time limit and can be resumed.
+    (Ctrl-C, --stop-after, a crash) is resumed with --resume and gives the same draws; at most one
+    block of sites per worker is computed again. Exit status 75 means that the run stopped before
+    its time limit and can be resumed.
     """
     from proda.cli.console import console
     from proda.errors import AssimilationError
@@ -140,7 +139,7 @@ def assimilate(
     if run.complete:
         console.print(f"{run.folder}: the run is already finished.")
     else:
-        _work(run, _cores(workers), seconds(stop_after), cluster, accept_versions)
+        _work(run, workers, seconds(stop_after), cluster, accept_versions)
     _summary(run)
 
 
@@ -219,74 +218,51 @@ def _dry_run(
         )
 
 
-def _work(run: Run, workers: int, limit: float | None, cluster: Path | None, accept: bool) -> None:
-    import threading
-
+def _work(
+    run: Run, workers: int | None, limit: float | None, cluster: Path | None, accept: bool
+) -> None:
+    from proda.blocks.executor import Stopped, executor_of
     from proda.cli.console import console, errors, progress
-    from proda.inference.batch import Control, Stopped
-    from proda.inference.runner import AssimilationProgress, total_evaluations, work
+    from proda.inference.runner import evaluations_per_site, work
 
-    control = Control(deadline=time.time() + limit) if limit is not None else Control()
-    total = total_evaluations(run)
-    begun, counted, n_done = time.monotonic(), [0], [0]
-    lock = threading.Lock()
-    with progress("evaluations") as bar:
-        task = bar.add_task(_label(run, 0, 0.0), total=total)
+    again = f"Resume with: proda assimilate --resume {run.folder}"
+    each = evaluations_per_site(run)
+    begun, first, n_done = time.monotonic(), [-1], [0]
 
-        def evaluated(n: int) -> None:
-            with lock:
-                counted[0] += n
-                rate = counted[0] / max(time.monotonic() - begun, 1e-9)
-                bar.update(task, advance=n, description=_label(run, n_done[0], rate))
+    def rate() -> float:
+        """Return millions of model evaluations per second, of this call."""
+        return (n_done[0] - first[0]) * each / max(time.monotonic() - begun, 1e-9) / 1e6
 
-        def finished(n: int) -> None:
-            n_done[0] += n
+    with progress("sites") as bar:
+        task = bar.add_task(run.settings.model, total=run.description.n_sites)
+
+        def finished(done: int, total: int) -> None:
+            first[0] = done if first[0] < 0 else first[0]
+            n_done[0] = done
+            label = f"{run.settings.model}: {done:,} of {total:,} sites, {rate():.2f} M/s"
+            bar.update(task, completed=done, total=total, description=label)
 
         def warn(text: str) -> None:
             errors.print(text, style="yellow", highlight=False, soft_wrap=True)
 
         try:
-            told = AssimilationProgress(finished, evaluated, warn)
-            if cluster is None:
-                work(run, control, told, workers, accept_versions=accept)
-            else:
-                _on_cluster(run, cluster, control, told, accept)
+            with executor_of(workers, cluster, limit) as executor:
+                work(run, executor, progress=finished, warn=warn, accept_versions=accept)
         except Stopped:
             bar.stop()
             console.print(
-                f"{why_stopped()}, {n_done[0]:,} of {run.description.n_sites:,} sites done. "
-                f"Resume with: proda assimilate --resume {run.folder}",
+                f"Stopped as requested, {n_done[0]:,} of {run.description.n_sites:,} sites done. "
+                f"{again}",
                 highlight=False,
                 soft_wrap=True,
             )
-            sys.exit(stopped_status())
+            sys.exit(STOPPED)
         except KeyboardInterrupt:
             bar.stop()
-            errors.print(
-                f"Finished work is kept. Resume with: proda assimilate --resume {run.folder}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            errors.print(f"Finished work is kept. {again}", highlight=False, soft_wrap=True)
             raise
     minutes = (time.monotonic() - begun) / 60.0
-    rate = counted[0] / max(60.0 * minutes, 1e-9)
-    console.print(f"{minutes:.1f} minutes, {rate / 1e6:.2f} million model evaluations per second")
-
-
-def _on_cluster(
-    run: Run, cluster: Path, control: Control, told: AssimilationProgress, accept: bool
-) -> None:
-    from proda.inference.cluster import work_on_cluster
-    from proda.inference.cluster_settings import client_from, read_cluster
-
-    with client_from(read_cluster(cluster)) as client:
-        work_on_cluster(run, client, control, told, accept_versions=accept)
-
-
-def _label(run: Run, done: int, rate: float) -> str:
-    return (
-        f"{run.settings.model}: {done:,} of {run.description.n_sites:,} sites, {rate / 1e6:.2f} M/s"
-    )
+    console.print(f"{minutes:.1f} minutes, {rate():.2f} million model evaluations per second")
 
 
 def _summary(run: Run) -> None:
@@ -368,12 +344,3 @@ def _error_sd(text: str) -> float | str:
         raise AssimilationError(
             f"--error-sd {text}: expected a number above 0, or 'estimate'."
         ) from error
-
-
-def _cores(workers: int | None) -> int:
-    from proda.errors import AssimilationError
-    from proda.inference.runner import processes
-
-    if workers is not None and workers < 1:
-        raise AssimilationError(f"--workers {workers}: expected 1 or more.")
-    return workers or processes()

@@ -119,6 +119,7 @@ def map_(
     the accepted sites (--mean-of), or the constant that was calibrated on all profiles
     (--constant). Repeat the command to resume an interrupted run.
     """
+    from proda.blocks.executor import executor_of
     from proda.cli.console import console
     from proda.cli.map_tables import print_comparison, print_reasons, print_totals
     from proda.errors import MapError
@@ -153,8 +154,10 @@ def map_(
     common: dict[str, Any] = {"bounds": bounds, "chunk": chunk}
     known: CellCovariates | None = None
     result: MapResult
-    with _client(workers, cluster) as client, _bar() as step:
-        common |= {"progress": step, "client": client}
+    if workers is not None and cluster is not None:
+        raise MapError("Give --workers or --cluster, not both.")
+    with executor_of(workers or 1, cluster) as executor, _bar() as step:
+        common |= {"progress": step, "executor": executor}
         if network is not None:
             if covariates is None:
                 raise MapError("--network needs --covariates GRID.nc, from which it predicts.")
@@ -297,27 +300,6 @@ def _references(
         if note:
             errors.print(note, style="yellow", soft_wrap=True, markup=False)
     return found
-
-
-@contextmanager
-def _client(workers: int | None, cluster: Path | None) -> Iterator[Any]:
-    """Yield a Dask client where one is asked for, else None."""
-    from proda.errors import MapError
-
-    if workers is not None and cluster is not None:
-        raise MapError("Give --workers or --cluster, not both.")
-    if workers is None and cluster is None:
-        yield None
-        return
-    from proda.inference.cluster_settings import check_cluster, client_from, read_cluster
-
-    settings = (
-        read_cluster(cluster)
-        if cluster is not None
-        else check_cluster({"local": {"workers": workers}}, "--workers")
-    )
-    with client_from(settings) as client:
-        yield client
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proda.cli.app import app
-from proda.cli.stopping import seconds, stopped_status, why_stopped
+from proda.cli.stopping import STOPPED, seconds
 from proda.layout import RunFolder
 
 FIRST = "not done yet"
@@ -144,8 +144,8 @@ def run_and_print(
     limit: float | None = None,
 ) -> None:
     """Run a study with progress, and print its table and the path of its report."""
+    from proda.blocks.executor import Control, Stopped
     from proda.cli.console import console, errors, progress
-    from proda.inference.batch import Control, Stopped
     from proda.study.pipeline import run_study
     from proda.study.stage import Reporter
 
@@ -183,11 +183,11 @@ def run_and_print(
         except Stopped:
             bar.stop()
             console.print(
-                f"{why_stopped()}. Resume with: proda run --resume {folder}",
+                f"Stopped as requested. Resume with: proda run --resume {folder}",
                 highlight=False,
                 soft_wrap=True,
             )
-            sys.exit(stopped_status())
+            sys.exit(STOPPED)
         except BaseException:
             bar.stop()
             if RunFolder(folder).record_file.is_file():

@@ -1,23 +1,12 @@
-"""Stopping in time: the option, the words and the exit status."""
+"""Stopping before a time limit: the option and the exit status."""
 
 from __future__ import annotations
 
-from proda import termination
 from proda.cli.numbers import number
 from proda.errors import ProdaError
 
 STOPPED = 75
-"""Exit status of a run that was stopped and can go on (EX_TEMPFAIL of sysexits.h)."""
-
-
-def why_stopped() -> str:
-    """Say why a computation stopped that was asked to."""
-    return "Stopped by SIGTERM" if termination.requested.is_set() else "Stopped as requested"
-
-
-def stopped_status() -> int:
-    """Return the exit status: 75, or 143 after SIGTERM."""
-    return termination.STATUS if termination.requested.is_set() else STOPPED
+"""Exit status of a run that stopped as requested and can be resumed (EX_TEMPFAIL of sysexits.h)."""
 
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -7,7 +7,7 @@ ever subtracted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -64,35 +64,14 @@ def solve_coupled_chains(
             rate[i, n + i] = local.down_above[i]
         loss = dict(enumerate([lost[j] + local.loss[j] for j in here]))
         source = dict(enumerate([brought[j] + local.source[j] for j in here]))
-        held, inflow = [], []
-        for k in here:
-            left = [*range(k + 1, n), *above]
-            receivers = [i for i in left if (i, k) in rate]
-            donors = [j for j in left if (k, j) in rate]
-            out = loss[k]
-            for i in receivers:
-                out = out + rate[i, k]
-            held.append(ratio(source[k], out))
-            inflow.append({j: ratio(rate[k, j], out) for j in donors})
-            for j in donors:
-                through = inflow[k][j]
-                _add(loss, j, through * loss[k])
-                for i in receivers:
-                    if i != j:
-                        _add(rate, (i, j), through * rate[i, k])
-            for i in receivers:
-                _add(source, i, held[k] * rate[i, k])
-        zero = jnp.zeros_like(held[0])
+        factors = _eliminate(n, above, rate, loss, source)
+        zero = jnp.zeros_like(factors[0][0])
         between = [[rate.get((n + i, n + j), zero) if i != j else zero for j in here] for i in here]
         carry = (between, [loss[j] for j in above], [source[j] for j in above])
-        return carry, (held, inflow)
+        return carry, factors
 
     def substitute(amounts_above: list, layer: tuple) -> tuple:
-        held, inflow = layer
-        amount = dict(zip(above, amounts_above, strict=True))
-        for k in reversed(here):
-            amount[k] = held[k] + sum(inflow[k][j] * amount[j] for j in inflow[k])
-        return (result := [amount[k] for k in here]), result
+        return (result := _substitute(layer, dict(zip(above, amounts_above, strict=True)))), result
 
     zero = jnp.zeros_like(first[0])
     zeros = [zero] * n
@@ -100,6 +79,68 @@ def solve_coupled_chains(
     _, factors = jax.lax.scan(eliminate, start, layers, reverse=True)
     _, amounts = jax.lax.scan(substitute, zeros, factors)
     return tuple(amounts)
+
+
+def solve_coupled_pools(
+    rate: Mapping[tuple[int, int], Scalar], loss: Sequence[Scalar], source: Sequence[Scalar]
+) -> list[Scalar]:
+    """Return the amounts at which gains equal losses of pools that do not mix in depth.
+
+    Parameters
+    ----------
+    rate
+        By (receiver, donor): from pool to pool of the same layer, yr-1.
+    loss
+        Out of the pools, yr-1.
+    source
+        What enters from outside, per year.
+    """
+    rates, losses, sources = dict(rate), dict(enumerate(loss)), dict(enumerate(source))
+    return _substitute(_eliminate(len(loss), (), rates, losses, sources), {})
+
+
+def _eliminate(
+    n: int,
+    others: Sequence[int],
+    rate: dict[tuple[int, int], Scalar],
+    loss: dict[int, Scalar],
+    source: dict[int, Scalar],
+) -> tuple[list[Scalar], list[dict[int, Scalar]]]:
+    """Eliminate states 0..n-1, whose traffic then goes through what is left of the three tables.
+
+    Returns
+    -------
+    What each state would hold by itself, and what it holds per unit of each later state.
+    """
+    held, inflow = [], []
+    for k in range(n):
+        left = [*range(k + 1, n), *others]
+        receivers = [i for i in left if (i, k) in rate]
+        donors = [j for j in left if (k, j) in rate]
+        out = loss[k]
+        for i in receivers:
+            out = out + rate[i, k]
+        held.append(ratio(source[k], out))
+        inflow.append({j: ratio(rate[k, j], out) for j in donors})
+        for j in donors:
+            through = inflow[k][j]
+            _add(loss, j, through * loss[k])
+            for i in receivers:
+                if i != j:
+                    _add(rate, (i, j), through * rate[i, k])
+        for i in receivers:
+            _add(source, i, held[k] * rate[i, k])
+    return held, inflow
+
+
+def _substitute(
+    factors: tuple[list[Scalar], list[dict[int, Scalar]]], amount: dict[int, Scalar]
+) -> list[Scalar]:
+    """Return what the eliminated states hold, from what the others hold."""
+    held, inflow = factors
+    for k in reversed(range(len(held))):
+        amount[k] = held[k] + sum(inflow[k][j] * amount[j] for j in inflow[k])
+    return [amount[k] for k in range(len(held))]
 
 
 def _add(table: dict[Any, Scalar], key: Any, value: Scalar) -> None:

@@ -21,18 +21,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from proda.column.chunks import in_chunks
+from proda.column.hoist import hoist
 from proda.column.ratio import ratio
 from proda.column.small_linear import solve_layers, solve_small
 from proda.column.transport import Transport
 from proda.grid import Grid
 
-MAX_ITERATIONS = 60
-STEP_TOLERANCE = 1e-12
-"""Newton stops when no amount moves by more than this share of itself."""
+MAX_ITERATIONS = 30
+STEP_TOLERANCE = 1e-7
+"""Newton stops when no amount moves by more than this share of itself; one more step follows."""
 RESIDUAL_TOLERANCE = 1e-10
 """Largest difference of gains and losses in what passes for a root, as a share of the losses."""
 SETTLED = 1e-6
 """Largest last step, as a share of the amount, in what passes for a root."""
+CLOSE = 0.05
+"""Improving a guess stops when no amount changes by more than this share of itself."""
+LARGEST_AMOUNT = 1e18
+"""Newton gives up where an amount exceeds this (g m-3): without a root amounts grow for ever."""
 LARGEST_CUT, LARGEST_GROWTH = 0.99, 99.0
 """No iteration takes more than this share from an amount or adds more than this many times it: all
 stay positive. A layer whose step is longer goes part of the way, in the same direction."""
@@ -56,6 +62,15 @@ class Mixing(NamedTuple):
     grid: Grid
 
 
+class Improvement(NamedTuple):
+    """A cheap map that takes a guess nearer to the root, from far away too."""
+
+    better: Callable[[Array, Any], Array]
+    """The next amounts from amounts and `theta`."""
+    rounds: int
+    """How often it is applied at most."""
+
+
 class Root(eqx.Module):
     """What Newton's method found."""
 
@@ -70,6 +85,7 @@ def find_root(
     theta: Any,
     start: Float[Array, "pool layer"],
     mixing: Callable[[Any], Mixing] | None = None,
+    improvement: Improvement | None = None,
 ) -> Root:
     """Return the positive amounts at which every pool of every layer is in balance.
 
@@ -80,72 +96,108 @@ def find_root(
         may depend on the amounts in that layer only.
     theta
         All that the balance depends on besides the amounts: a pytree, by which the answer is
-        differentiable. `local` and `mixing` must not close over anything that is differentiated.
+        differentiable. `local`, `mixing` and `improvement` must not close over anything that is
+        differentiated or batched.
     start
         A guess. An amount of 0 stays 0.
     mixing
         Gives the exchange between layers from `theta`; None where nothing mixes.
+    improvement
+        What makes the guess better before Newton's method; None if it is good.
     """
     fixed = jax.tree.map(jax.lax.stop_gradient, theta)
     start = jax.lax.stop_gradient(start)
+    known, inside = hoist(local, start, fixed)
+    between = None if mixing is None else mixing(fixed)
+    begun, better = hoist(improvement.better, start, fixed) if improvement else ([], None)
 
-    def step(x: Array) -> Array:
-        return _newton_step(local, mixing, x, fixed, fixed)
+    def search(start: Array, known: list, begun: list, transport: Transport | None) -> tuple:
+        if improvement is not None and better is not None:
+            start = _improved(lambda x: better(x, begun), start, improvement.rounds)
+        mixed = between
+        if between is not None and transport is not None:
+            mixed = between._replace(transport=transport)
+        return _newton(lambda x: inside(x, known), mixed, start)
+
+    transport = None if between is None else between.transport
+    x, moved, iterations = in_chunks(search)(start, known, begun, transport)
+    settled = jnp.isfinite(x).all() & (moved <= SETTLED)
+    x = jnp.where(settled, x, start)
+    # By theta only the residual is differentiated; at a root that gives the root's derivative.
+    net, gross = _total(local(x, theta), None if mixing is None else mixing(theta), x)
+    gross = jax.lax.stop_gradient(gross)
+    share = _newton_step(lambda y: inside(y, known), between, x, net, gross)
+    balanced = (jnp.abs(net) <= RESIDUAL_TOLERANCE * gross).all()
+    converged = settled & balanced & (jnp.abs(share) <= SETTLED).all()
+    return Root(x + x * jnp.where(converged, share, 0.0), converged, iterations)
+
+
+def _improved(better: Callable[[Array], Array], start: Array, rounds: int) -> Array:
+    """Apply a map until it changes little; where it goes to and fro, the middle is nearer."""
+
+    def again(state: tuple) -> tuple:
+        _, x, n = state
+        return x, better(x), n + 1
+
+    def going(state: tuple) -> Array:
+        before, x, n = state
+        return (n == 0) | ((n < rounds) & (jnp.abs(x - before) > CLOSE * before).any())
+
+    before, x, _ = jax.lax.while_loop(going, again, (start, start, 0))
+    return jnp.sqrt(before) * jnp.sqrt(x)
+
+
+def _newton(inside: Callable[[Array], Balance], mixing: Mixing | None, start: Array) -> tuple:
+    """Return amounts, the largest share by which the last step moved one, and how many steps."""
 
     def iterate(state: tuple) -> tuple:
         x, _, n = state
-        share = step(x)
+        share = _newton_step(inside, mixing, x, *_total(inside(x), mixing, x))
         length = jnp.maximum(-share / LARGEST_CUT, share / LARGEST_GROWTH).max(axis=0)
         share = share / jnp.maximum(length, 1.0)
         return x + x * share, jnp.abs(share).max(), n + 1
 
     def going(state: tuple) -> Array:
-        _, moved, n = state
-        return (moved > STEP_TOLERANCE) & (n < MAX_ITERATIONS)
+        x, moved, n = state
+        bounded = (x < LARGEST_AMOUNT).all()
+        return (moved > STEP_TOLERANCE) & (n < MAX_ITERATIONS) & bounded
 
-    x, moved, n = jax.lax.while_loop(going, iterate, (start, jnp.asarray(jnp.inf), 0))
-    net, gross = _total(local, mixing, x, fixed)
-    balanced = (jnp.abs(net) <= RESIDUAL_TOLERANCE * gross).all()
-    converged = balanced & (moved <= SETTLED) & jnp.isfinite(x).all()
-    x = jnp.where(converged, x, start)
-    share = _newton_step(local, mixing, x, theta, fixed)
-    return Root(x + x * jnp.where(converged, share, 0.0), converged, jnp.asarray(n))
+    return jax.lax.while_loop(going, iterate, (start, jnp.asarray(jnp.inf), jnp.asarray(0)))
 
 
-def _total(local: Callable, mixing: Callable | None, x: Array, theta: Any) -> Balance:
+def _total(inside: Balance, mixing: Mixing | None, x: Array) -> Balance:
     """Return the balance with what mixing brings and takes."""
-    net, gross = local(x, theta)
     if mixing is None:
-        return Balance(net, gross)
-    transport, moving, grid = mixing(theta)
+        return inside
+    transport, moving, grid = mixing
     x = jnp.where(jnp.array(moving)[:, None], x, 0.0)
     zero = jnp.zeros_like(x[:, :1])
     down, up = transport.down * x * grid.thickness, transport.up * x * grid.thickness
     gain = jnp.concatenate([zero, down[:, :-1]], axis=1)
     gain = (gain + jnp.concatenate([up[:, 1:], zero], axis=1)) / grid.thickness
     loss = (transport.up + transport.down + transport.leak) * x
-    return Balance(net + gain - loss, gross + gain + loss)
+    return Balance(inside.net + gain - loss, inside.gross + gain + loss)
 
 
 def _newton_step(
-    local: Callable, mixing: Callable | None, x: Array, theta: Any, fixed: Any
+    inside: Callable[[Array], Balance], mixing: Mixing | None, x: Array, net: Array, gross: Array
 ) -> Float[Array, "pool layer"]:
-    """Return Newton's change as a share of x; derivatives by `theta` see the residual only."""
-    n = len(x)
-    net = _total(local, mixing, x, theta).net
-    gross = _total(local, mixing, x, fixed).gross
-    right = ratio(net, gross).T  # (layer, pool)
-    along = jnp.broadcast_to(jnp.eye(n)[:, :, None], (n, *x.shape)) * x
-    columns = jax.vmap(lambda v: jax.jvp(lambda y: local(y, fixed).net, (x,), (v,))[1])(along)
-    blocks = -ratio(jnp.transpose(columns, (2, 1, 0)), gross.T[:, :, None])
+    """Return Newton's change as a share of x, for the balance `net` and `gross` at x."""
+    pools = range(len(x))
+    along = jnp.eye(len(x))[:, :, None] * x
+    columns = jax.vmap(lambda v: jax.jvp(lambda y: inside(y).net, (x,), (v,))[1])(along)
+    columns, right = -ratio(columns, gross), ratio(net, gross)
+    blocks = [[columns[j, i] for j in pools] for i in pools]
     if mixing is None:
-        return solve_small(blocks, right[..., None])[..., 0].T
-    transport, moving, grid = mixing(fixed)
+        return jnp.stack([side for (side,) in solve_small(blocks, [[r] for r in right])])
+    transport, moving, grid = mixing
     mobile = jnp.array(moving, dtype=x.dtype)[:, None]
-    leaving = mobile * (transport.up + transport.down + transport.leak)
-    blocks = blocks + ratio(leaving * x, gross).T[:, :, None] * jnp.eye(n)
+    leaving = ratio(mobile * (transport.up + transport.down + transport.leak) * x, gross)
+    for i in pools:
+        blocks[i][i] = blocks[i][i] + leaving[i]
     # What a layer receives from a neighbour, per share by which that neighbour's amount changes.
     held = mobile * x * grid.thickness
     from_above = jnp.pad((transport.down * held)[:, :-1], ((0, 0), (1, 0))) / grid.thickness
     from_below = jnp.pad((transport.up * held)[:, 1:], ((0, 0), (0, 1))) / grid.thickness
-    return solve_layers(blocks, ratio(from_above, gross).T, ratio(from_below, gross).T, right).T
+    from_above, from_below = ratio(from_above, gross), ratio(from_below, gross)
+    return jnp.stack(solve_layers(blocks, list(from_above), list(from_below), list(right)))

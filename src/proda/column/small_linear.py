@@ -1,10 +1,12 @@
 """Many small systems of linear equations at once, by elimination with partial pivoting.
 
 LAPACK solves a batch one system after the other, at about a microsecond each however small it is;
-here every number of the matrix is one array over the batch, and every step one operation on those.
+here every number of a matrix is one array over the batch, and every step one operation on those.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,29 +14,28 @@ from jaxtyping import Array, Float
 
 from proda.column.ratio import ratio
 
+Numbers = Float[Array, "*batch"]
+
 
 def solve_small(
-    matrix: Float[Array, "*batch n n"], right: Float[Array, "*batch n m"]
-) -> Float[Array, "*batch n m"]:
+    matrix: Sequence[Sequence[Numbers]], right: Sequence[Sequence[Numbers]]
+) -> list[list[Numbers]]:
     """Return the x of matrix x = right, for a few unknowns.
 
     Parameters
     ----------
     matrix
-        Best scaled so that its entries are comparable.
+        Its numbers by row and column; best scaled so that they are comparable.
     right
-        One or more right-hand sides.
+        One or more right-hand sides, by row and side.
 
     Returns
     -------
-    Array of the shape of `right`. Where a pivot is exactly 0 (a pool that nothing enters and
+    The unknowns, laid out like `right`. Where a pivot is exactly 0 (a pool that nothing enters and
     nothing leaves) that unknown is 0: the caller must check the residual.
     """
-    n, m = matrix.shape[-1], right.shape[-1]
-    rows = [
-        [matrix[..., i, j] for j in range(n)] + [right[..., i, j] for j in range(m)]
-        for i in range(n)
-    ]
+    n, m = len(matrix), len(right[0])
+    rows = [[*matrix[i], *right[i]] for i in range(n)]
     for k in range(n):
         for i in range(k + 1, n):
             larger = jnp.abs(rows[i][k]) > jnp.abs(rows[k][k])
@@ -47,49 +48,50 @@ def solve_small(
             factor = ratio(rows[i][k], rows[k][k])
             for j in range(k + 1, n + m):
                 rows[i][j] = rows[i][j] - factor * rows[k][j]
-    found: list[list[Array]] = [[] for _ in range(n)]
+    found: list[list[Numbers]] = [[] for _ in range(n)]
     for k in reversed(range(n)):
         for j in range(n, n + m):
             rest = rows[k][j]
             for i in range(k + 1, n):
                 rest = rest - rows[k][i] * found[i][j - n]
             found[k].append(ratio(rest, rows[k][k]))
-    return jnp.stack([jnp.stack(row, axis=-1) for row in found], axis=-2)
+    return found
 
 
 def solve_layers(
-    blocks: Float[Array, "layer pool pool"],
-    from_above: Float[Array, "layer pool"],
-    from_below: Float[Array, "layer pool"],
-    right: Float[Array, "layer pool"],
-) -> Float[Array, "layer pool"]:
+    blocks: Sequence[Sequence[Float[Array, " layer"]]],
+    from_above: Sequence[Float[Array, " layer"]],
+    from_below: Sequence[Float[Array, " layer"]],
+    right: Sequence[Float[Array, " layer"]],
+) -> list[Float[Array, " layer"]]:
     """Solve blocks x - from_above x_above - from_below x_below = right, from the bottom up.
 
     Between layers a pool acts on its own kind only, so `from_above` and `from_below` have one
-    number for each pool.
+    number for each pool and layer.
     """
-    n = right.shape[1]
+    here = range(len(right))
 
     def eliminate(carry: tuple, layer: tuple) -> tuple:
-        below_by_here, below_alone = carry
+        by_here, alone = carry  # of the layer below
         block, above, below, source = layer
-        pivot = block - below[:, None] * below_by_here
-        both = solve_small(
-            pivot,
-            jnp.concatenate([jnp.diag(above), (source + below * below_alone)[:, None]], axis=1),
-        )
-        carry = (both[:, :n], both[:, n])
+        pivot = [[block[i][j] - below[i] * by_here[i][j] for j in here] for i in here]
+        zero = jnp.zeros_like(source[0])
+        sides = [
+            [*(above[i] if i == j else zero for j in here), source[i] + below[i] * alone[i]]
+            for i in here
+        ]
+        both = solve_small(pivot, sides)
+        carry = ([row[:-1] for row in both], [row[-1] for row in both])
         return carry, carry
 
-    def substitute(above: Array, layer: tuple) -> tuple:
+    def substitute(above: list, layer: tuple) -> tuple:
         by_above, alone = layer
-        x = alone + by_above @ above
+        x = [alone[i] + sum(by_above[i][j] * above[j] for j in here) for i in here]
         return x, x
 
-    zero = jnp.zeros(n)
-    start = (jnp.zeros((n, n)), zero)
-    _, factors = jax.lax.scan(
-        eliminate, start, (blocks, from_above, from_below, right), reverse=True
-    )
-    _, x = jax.lax.scan(substitute, zero, factors)
+    zero = jnp.zeros_like(right[0][0])
+    start = ([[zero for _ in here] for _ in here], [zero for _ in here])
+    layers = ([list(row) for row in blocks], list(from_above), list(from_below), list(right))
+    _, factors = jax.lax.scan(eliminate, start, layers, reverse=True)
+    _, x = jax.lax.scan(substitute, [zero for _ in here], factors)
     return x

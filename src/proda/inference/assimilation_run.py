@@ -5,20 +5,17 @@ places.json        where profiles and forcing lie now, if they were moved
 versions.json      other versions that went on with the run, if that was accepted
 sites.parquet      the sites in order, with their block
 left_out.csv       profiles without forcing
-blocks/00012.nc    what a finished block found, with its manifest 00012.json
-blocks/00012-0.checkpoint   a batch of a block under way
+blocks/00012.nc    a finished block, with its manifest 00012.json
 posterior.zarr     draws of all sites, once all blocks are done
 summary.nc         everything else of all sites; written last
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -32,6 +29,8 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from proda import files
+from proda.blocks.store import ABSENT, BlockStore
+from proda.checksums import file_digest, tree_digest
 from proda.errors import AssimilationError, FileError, ProdaError
 from proda.forcing import Forcing
 from proda.inference.assimilation_settings import AssimilationSettings
@@ -43,7 +42,7 @@ from proda.inference.target import sampled_rows
 from proda.layout import SUMMARY
 from proda.locks import locked
 from proda.models.outside import provenance
-from proda.observations.summary import checksum, read_summary
+from proda.observations.summary import read_summary
 from proda.places import check_dataset_sites
 
 FORMAT = 1
@@ -79,15 +78,6 @@ class Description(BaseModel):
     """Sites per compiled program; draws agree bit for bit only between programs of one width."""
 
 
-@dataclass(frozen=True)
-class Block:
-    """Some sites that are done together."""
-
-    number: int
-    sites: np.ndarray
-    """Their positions in the run."""
-
-
 class Run:
     """A run folder, opened."""
 
@@ -120,7 +110,7 @@ class Run:
     @cached_property
     def identity(self) -> str:
         """SHA-256 of run.json: tells this run from any other, even of the same sites."""
-        return checksum(self.folder / "run.json")
+        return file_digest(self.folder / "run.json")
 
     @property
     def settings(self) -> AssimilationSettings:
@@ -136,7 +126,7 @@ class Run:
     def sites(self) -> pd.DataFrame:
         """The sites in order: site, forcing_index, profile_index, block."""
         path = self.folder / "sites.parquet"
-        if not path.is_file() or checksum(path) != self.description.sites:
+        if not path.is_file() or file_digest(path) != self.description.sites:
             raise FileError(f"{path}: absent, or not the table of this run; start it again.")
         return files.read_parquet(path)
 
@@ -224,7 +214,7 @@ class Run:
         """
         place = Path(self._present("forcing"))
         before = self.description.forcing_files
-        if before is not None and _content(place) != before:
+        if before is not None and tree_digest(place) != before:
             raise AssimilationError(
                 f"{place}: the forcing has changed since this run started; its "
                 "sites would mix old and new data. Start a new run."
@@ -289,54 +279,15 @@ class Run:
             return [{k: str(v) for k, v in entry.items()} for entry in json.loads(path.read_text())]
 
     @cached_property
-    def blocks(self) -> list[Block]:
-        """All blocks."""
+    def blocks(self) -> dict[int, np.ndarray]:
+        """Positions of the sites of each block, by its number."""
         number = self.sites["block"].to_numpy()
-        return [Block(int(b), np.flatnonzero(number == b)) for b in np.unique(number)]
+        return {int(b): np.flatnonzero(number == b) for b in np.unique(number)}
 
-    def block_path(self, number: int) -> Path:
-        """Return where the result of a block lies."""
-        return self.folder / "blocks" / f"{number:05d}.nc"
-
-    def checkpoint_path(self, number: int, batch: int) -> Path:
-        """Return where the checkpoint of a batch of a block lies."""
-        return self.folder / "blocks" / f"{number:05d}-{batch}.checkpoint"
-
-    def write_block(self, number: int, result: xr.Dataset) -> None:
-        """Write the result of a block, then its manifest; only both together count."""
-        path = self.block_path(number)
-        files.write_netcdf(result, path)
-        manifest = {
-            "sha256": checksum(path),
-            "run": self.description.sites,
-            "description": self.identity,
-        }
-        with files.whole_file(path.with_suffix(".json")) as temporary:
-            temporary.write_text(json.dumps(manifest) + "\n", encoding="utf-8")
-        for left in path.parent.glob(f"{number:05d}-*.checkpoint"):
-            left.unlink(missing_ok=True)
-
-    def is_done(self, number: int) -> tuple[bool, str | None]:
-        """Return whether a block is done, and what is wrong if its files are damaged."""
-        path = self.block_path(number)
-        manifest = path.with_suffix(".json")
-        if not manifest.is_file():
-            if path.is_file():
-                return False, f"{path}: has no manifest beside it. This block is computed again."
-            return False, None
-        try:
-            found = json.loads(manifest.read_text(encoding="utf-8"))
-            expected, run = found["sha256"], found["run"]
-            identity = found.get("description", self.identity)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return False, f"{manifest}: damaged. This block is computed again."
-        if run != self.description.sites or identity != self.identity:
-            return False, f"{manifest}: of another run. This block is computed again."
-        if not path.is_file():
-            return False, f"{path}: missing. This block is computed again."
-        if checksum(path) != expected:
-            return False, f"{path}: cut short or damaged. This block is computed again."
-        return True, None
+    @cached_property
+    def store(self) -> BlockStore:
+        """Finished blocks."""
+        return BlockStore(self.folder / "blocks", {"run": self.identity}, ".nc")
 
     @property
     def complete(self) -> bool:
@@ -351,14 +302,14 @@ class Run:
         FileError
             If a block is missing or damaged, or the disk is full.
         """
-        for block in self.blocks:
-            done, fault = self.is_done(block.number)
-            if not done:
-                raise FileError(fault or f"{self.block_path(block.number)}: not computed yet.")
+        for number in self.blocks:
+            if why := self.store.check(number):
+                path = self.store.path(number)
+                raise FileError(f"{path}: not computed yet." if why == ABSENT else f"{why}.")
         drawn = ["posterior", "log_likelihood"]
         parts = [
-            xr.open_dataset(self.block_path(b.number), chunks={}, decode_timedelta=False)
-            for b in self.blocks
+            xr.open_dataset(self.store.path(number), chunks={}, decode_timedelta=False)
+            for number in self.blocks
         ]
         try:
             draws = xr.concat(
@@ -379,11 +330,7 @@ class Run:
             for part in parts:
                 part.close()
         files.write_netcdf(self._described(join(rest)), self.folder / SUMMARY)
-        self.remove_blocks()
-
-    def remove_blocks(self) -> None:
-        """Remove what is of no more use once summary.nc is there."""
-        shutil.rmtree(self.folder / "blocks", ignore_errors=True)
+        self.store.remove()
 
     def _described(self, dataset: xr.Dataset) -> xr.Dataset:
         """Add units, prior ranges and where it all comes from."""
@@ -572,7 +519,7 @@ def create(
         profiles=str(Path(profiles).absolute()),
         profile_tables=read_summary(profiles).tables,
         forcing=str(Path(forcing).absolute()),
-        forcing_files=_content(Path(forcing)),
+        forcing_files=tree_digest(forcing),
         n_sites=len(index),
         sites="",
         block_size=block_size,
@@ -603,19 +550,9 @@ def _begin(target: Path, table: pd.DataFrame, left_out: np.ndarray, about: Descr
     files.write_parquet(table, target / "sites.parquet")
     with files.whole_file(target / "left_out.csv") as temporary:
         pd.DataFrame({"site": left_out, "reason": "no forcing"}).to_csv(temporary, index=False)
-    description = about.model_copy(update={"sites": checksum(target / "sites.parquet")})
+    description = about.model_copy(update={"sites": file_digest(target / "sites.parquet")})
     with files.whole_file(target / "run.json") as temporary:
         temporary.write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-def _content(path: Path) -> str:
-    """Return the SHA-256 of a file, or of all files of a folder and their names."""
-    if path.is_file():
-        return checksum(path)
-    digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        digest.update(f"{file.relative_to(path).as_posix()} {checksum(file)}\n".encode())
-    return digest.hexdigest()
 
 
 def _left_by_another_run(folder: Path) -> str | None:
@@ -656,7 +593,7 @@ def open_posterior(folder: str | os.PathLike[str]) -> tuple[xr.Dataset, xr.Datas
     """
     run = Run(folder)
     if not run.complete:
-        done = sum(run.is_done(block.number)[0] for block in run.blocks)
+        done = len(run.blocks) - len(run.store.missing(run.blocks)[0])
         raise FileError(
             f"{run.folder}: {done} of {len(run.blocks)} blocks are done; resume with "
             f"`proda assimilate --resume {run.folder}`."

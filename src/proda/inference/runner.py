@@ -1,52 +1,29 @@
-"""Work through the blocks of a run, in this process or in several on this machine.
+"""Compute the blocks of a run, here or elsewhere, and join them.
 
-Several processes, not threads: two programs of XLA with matrix products may lock each other up in
-one process, and a process of one thread each makes twice the steps per second.
+Workers open the run folder themselves, by its path on a file system that all share. Draws agree bit
+for bit between machines whose processors have the same vector instructions: the compiler writes
+other code for others.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from platform import node
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import jax
-from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
+from proda import files
+from proda.blocks.executor import Executor, Job
 from proda.errors import AssimilationError
-from proda.inference.assimilation_run import Block, Run
-from proda.inference.batch import Control, Stopped, pad, run_batch
+from proda.inference.assimilation_run import Run
+from proda.inference.batch import pad, run_batch
 from proda.inference.sites import assemble
 from proda.inference.summary import join
 from proda.layout import SUMMARY
 from proda.locks import locked
-from proda.machine import cores, private_cache, remove_unused
-from proda.termination import between_steps, end_with_parent, watch
-
-ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-CHILD_GRACE = 15.0
-"""Seconds that a worker process has for its checkpoint after SIGTERM."""
-_POLL = 0.5
-"""Seconds between two looks at what the other processes did."""
-
-
-@dataclass
-class AssimilationProgress:
-    """Whom a run tells what it does."""
-
-    sites_done: Callable[[int], None] = lambda _: None
-    """Called with the number of sites of each block that is done."""
-    evaluations: Callable[[int], None] = lambda _: None
-    """Called with the number of model evaluations just done."""
-    warn: Callable[[str], None] = lambda _: None
-    """Called with each damaged file that is done again."""
 
 
 def total_evaluations(run: Run) -> int:
@@ -60,13 +37,8 @@ def evaluations_per_site(run: Run) -> int:
     return run.settings.chains * sampler.n_replicas * (sampler.n_warm_up + sampler.n_kept)
 
 
-def processes() -> int:
-    """Return how many processes assimilate on this machine: one per core, or one for a GPU."""
-    return cores() if jax.default_backend() == "cpu" else 1
-
-
 def check_platform(run: Run) -> None:
-    """Refuse to go on with a run on another kind of processor.
+    """Refuse to resume a run on another kind of processor.
 
     Raises
     ------
@@ -77,94 +49,127 @@ def check_platform(run: Run) -> None:
     if here != run.description.platform:
         raise AssimilationError(
             f"{run.folder} was started on a {run.description.platform}, and this is a {here}: "
-            "their "
-            "draws differ in rounding, and a run cannot mix them. Resume it there, or start a new "
-            "run here."
+            "their draws differ in rounding, and a run cannot mix them. Resume it there, or start "
+            "a new run here."
         )
 
 
-def run_block(run: Run, block: Block, control: Control) -> None:
-    """Do one block, batch by batch, and write it.
+@dataclass(frozen=True)
+class AssimilationJob(Job):
+    """The blocks of a run, to be computed by any process that sees its folder.
 
-    Raises
-    ------
-    Stopped
-        If asked to stop.
+    Parameters
+    ----------
+    folder
+        Of the run.
+    identity
+        Checksum that its run.json must have.
     """
-    width = run.description.width
-    parts = []
-    for batch, first in enumerate(range(0, len(block.sites), width)):
-        index = block.sites[first : first + width]
-        profiles = run.profiles.select(index)
-        sites = assemble(profiles, run.forcing_of(index), run.settings.operator)
-        parts.append(
-            run_batch(
-                run.problem,
-                run.settings.seed,
-                run.settings.chains,
-                profiles,
-                pad(sites, width),
-                run.checkpoint_path(block.number, batch),
-                control,
-                # Else a later batch that stops would leave nothing of this one.
-                keep=first + width < len(block.sites),
+
+    folder: Path
+    identity: str
+
+    @property
+    def name(self) -> str:
+        """The folder, and the command that resumes it."""
+        return f"{self.folder} (`proda assimilate --resume {self.folder}`)"
+
+    @cached_property
+    def run(self) -> Run:
+        """The run, opened once in each process."""
+        if not (self.folder / "run.json").is_file():
+            raise AssimilationError(
+                f"does not see {self.folder}; put the run in a folder that all workers see under "
+                "the same path."
             )
-        )
-    run.write_block(block.number, join(parts))
+        run = Run(self.folder)
+        if run.identity != self.identity:
+            raise AssimilationError(
+                f"sees another run in {self.folder}; put the run in a folder that all workers "
+                "share."
+            )
+        check_platform(run)
+        run.check_versions()
+        return run
 
-
-def blocks_left(run: Run, progress: AssimilationProgress) -> list[Block]:
-    """Return the blocks that are still to do; tell of the others."""
-    left = []
-    for block in run.blocks:
-        done, fault = run.is_done(block.number)
-        if fault is not None:
-            progress.warn(fault)
-        if done:
-            progress.sites_done(len(block.sites))
-            progress.evaluations(evaluations_per_site(run) * len(block.sites))
-        else:
-            left.append(block)
-    return left
+    def compute(self, number: int) -> None:
+        """Sample the sites of a block, batch by batch, and write it."""
+        run, width = self.run, self.run.description.width
+        sites = run.blocks[number]
+        parts = []
+        for first in range(0, len(sites), width):
+            index = sites[first : first + width]
+            profiles = run.profiles.select(index)
+            prepared = assemble(profiles, run.forcing_of(index), run.settings.operator)
+            parts.append(
+                run_batch(
+                    run.problem,
+                    run.settings.seed,
+                    run.settings.chains,
+                    profiles,
+                    pad(prepared, width),
+                )
+            )
+        found = join(parts)
+        run.store.write(number, lambda path: files.write_netcdf(found, path))
 
 
 def work(
     run: Run,
-    control: Control | None = None,
-    progress: AssimilationProgress | None = None,
-    workers: int = 1,
+    executor: Executor | None = None,
     *,
+    progress: Callable[[int, int], None] = lambda *_: None,
+    warn: Callable[[str], None] = lambda _: None,
     accept_versions: bool = False,
 ) -> None:
-    """Do all that is left of a run on this machine, and join the blocks.
+    """Compute all that is left of a run, and join the blocks.
 
     Parameters
     ----------
     run
-        The run.
-    control
-        When to stop; `advanced` and `warn` are taken from `progress`.
+        The run; on a cluster, its folder has the same path on all workers.
+    executor
+        Where, and until when; by default in this process, to the end.
     progress
-        Told what goes on.
-    workers
-        Processes. With more than one, a script that calls this needs the usual
-        ``if __name__ == "__main__":`` around what it does.
+        Called with the number of sites done and in total.
+    warn
+        Called with a sentence about each damaged block, which is computed again.
     accept_versions
-        Go on with a run that other versions of proda or JAX began.
+        Resume a run that other versions of proda or JAX started.
 
     Raises
     ------
     Stopped
-        If asked to stop; everything done is kept, and `work` goes on from there.
+        If asked to stop; finished blocks are kept, and `work` resumes.
     KeyboardInterrupt
         The same after Ctrl-C.
     AssimilationError
-        If a process died, if another process works on the run, or if the run was begun on another
-        kind of processor or by other versions.
+        If another process works on the run, or it was started on another kind of processor or by
+        other versions.
+    ExecutorError
+        If a worker died, or cannot be used.
+    FileError
+        If a file cannot be read or written.
     """
     with at_work(run, accept_versions) as unfinished:
-        if unfinished:
-            _work(run, control, progress or AssimilationProgress(), workers)
+        if not unfinished:
+            return
+        executor = executor or Executor()
+        if executor.client is None:
+            check_platform(run)
+        todo, faults = run.store.missing(run.blocks)
+        for fault in faults:
+            warn(f"{fault}. This block is computed again.")
+        total = run.description.n_sites
+        n_done = total - sum(len(run.blocks[number]) for number in todo)
+        progress(n_done, total)
+
+        def done(number: int) -> None:
+            nonlocal n_done
+            n_done += len(run.blocks[number])
+            progress(n_done, total)
+
+        executor.run(AssimilationJob(run.folder.absolute(), run.identity), todo, done)
 
 
 @contextmanager
@@ -176,10 +181,10 @@ def at_work(run: Run, accept_versions: bool = False) -> Iterator[bool]:
     FileError
         If profiles or forcing are not where they were.
     AssimilationError
-        If another process works on the run, its data have changed, or other versions began it.
+        If another process works on the run, its data have changed, or other versions started it.
     """
     if run.complete:
-        run.remove_blocks()
+        run.store.remove()
         yield False
         return
     with locked(run.folder, "run", AssimilationError):
@@ -191,144 +196,3 @@ def at_work(run: Run, accept_versions: bool = False) -> Iterator[bool]:
         run.check_forcing()
         yield True
         run.assemble()
-
-
-def _work(run: Run, control: Control | None, progress: AssimilationProgress, workers: int) -> None:
-    check_platform(run)
-    control = replace(control or Control(), advanced=progress.evaluations, warn=progress.warn)
-    left = blocks_left(run, progress)
-    with between_steps():
-        if workers > 1 and len(left) > 1:
-            _in_processes(run, left, control, progress, min(workers, len(left)))
-            return
-        for block in left:
-            if control.should_stop():
-                raise Stopped
-            run_block(run, block, control)
-            progress.sites_done(len(block.sites))
-
-
-_child: dict[str, Any] = {}
-"""What a child process keeps between blocks."""
-
-
-def _begin_child(
-    folder: str, limits: dict[str, Any], stop: Any, counter: Any, messages: Any
-) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks to stop, in its own way
-    # A batch system sends SIGTERM to all processes at once: this one keeps a checkpoint, too.
-    watch(CHILD_GRACE)
-    end_with_parent()
-
-    def advanced(n: int) -> None:
-        with counter.get_lock():
-            counter.value += n
-
-    keep_compiled()
-    _child["run"] = Run(folder)
-    _child["control"] = Control(stop=stop, advanced=advanced, warn=messages.put, **limits)
-
-
-def keep_compiled() -> None:
-    """Keep compiled programs for other processes and later runs, unless JAX is told where.
-
-    With the user and not with the data: a program from a run folder is code from whoever made it.
-    By machine, because the code is for its processor. Without a private folder nothing is kept.
-    """
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        return
-    place = private_cache("compiled", node())
-    if place is None:
-        return
-    remove_unused(place)
-    jax.config.update("jax_compilation_cache_dir", str(place))  # type: ignore[no-untyped-call]
-    reset_cache()
-
-
-def _child_block(number: int) -> None:
-    run: Run = _child["run"]
-    control: Control = _child["control"]
-    if control.should_stop():
-        raise Stopped
-    with between_steps():
-        run_block(run, next(b for b in run.blocks if b.number == number), control)
-
-
-def one_thread_flags() -> str:
-    """Return XLA_FLAGS for a process of one thread: those of this process and, once, ONE_THREAD.
-
-    Once, because JAX looks up compiled programs by the very text of the flags.
-    """
-    given = os.environ.get("XLA_FLAGS", "")
-    return given if ONE_THREAD in given else f"{given} {ONE_THREAD}".strip()
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Set variables that child processes inherit."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _in_processes(
-    run: Run, left: list[Block], control: Control, progress: AssimilationProgress, workers: int
-) -> None:
-    context = multiprocessing.get_context("spawn")
-    stop, counter, messages = context.Event(), context.Value("q", 0), context.SimpleQueue()
-    told = [0]
-    # The rest of a Control, its event and callbacks, cannot be sent to another process.
-    limits = {
-        name: getattr(control, name) for name in ("deadline", "stop_file", "checkpoint_every")
-    }
-
-    def tell() -> None:
-        while not messages.empty():
-            progress.warn(messages.get())
-        # Without the lock, which a process that was killed may hold forever.
-        now = counter.get_obj().value
-        progress.evaluations(now - told[0])
-        told[0] = now
-
-    with (
-        _environment(XLA_FLAGS=one_thread_flags()),
-        ProcessPoolExecutor(
-            workers,
-            context,
-            _begin_child,
-            (str(run.folder), limits, stop, counter, messages),
-        ) as pool,
-    ):
-        tasks: dict[Future, Block] = {
-            pool.submit(_child_block, block.number): block for block in left
-        }
-        waiting = set(tasks)
-        try:
-            while waiting:
-                if control.should_stop():
-                    stop.set()
-                done, waiting = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
-                tell()
-                for task in done:
-                    task.result()
-                    progress.sites_done(len(tasks[task].sites))
-        except BrokenProcessPool as error:
-            raise AssimilationError(
-                f"{run.folder}: a worker process died (killed, or out of memory). Its finished "
-                f"work is kept; resume with `proda assimilate --resume {run.folder}`."
-            ) from error
-        except BaseException:
-            # Every process writes its checkpoint before the pool closes.
-            stop.set()
-            for task in waiting:
-                task.cancel()
-            raise
-        finally:
-            tell()

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from proda import files
+from proda.checksums import digest
 from proda.errors import FileError
 
 _HEADER = "header"
 
 
-def digest(*arrays: np.ndarray) -> str:
-    """SHA-256 of arrays: their types, shapes and bytes."""
-    total = hashlib.sha256()
-    for array in arrays:
-        array = np.ascontiguousarray(array)
-        total.update(f"{array.dtype.str}{array.shape}".encode())
-        total.update(array.tobytes())
-    return total.hexdigest()
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    return {name: version(name) for name in ("proda", "jax", "equinox", "optax")}
 
 
 def write_archive(

@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import expit, logit
 
+from proda.checksums import digest
 from proda.default_b import b_where_needed
 from proda.errors import LearningError
-from proda.learning.archive import digest
 from proda.learning.carbon_loss import MARGIN, Problem, site_weights
 from proda.learning.end_to_end_loss import end_to_end_loss, initial_learners
 from proda.learning.end_to_end_settings import EndToEndSettings
@@ -153,9 +153,10 @@ def train_through(
 
     Raises
     ------
+    FileError
+        If the checkpoint belongs to something else or is damaged.
     LearningError
-        If the checkpoint belongs to something else, a global parameter is not known, or a run
-        diverged.
+        If a global parameter is not known, or a run diverged.
     """
     names = [row.name for row in problem.model.rows]
     if unknown := sorted(set(settings.global_parameters) - set(names)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,7 +19,8 @@ import xarray as xr
 from proda import files
 from proda.errors import LearningError
 from proda.inference.assimilation_run import open_posterior
-from proda.layout import TRAINING
+from proda.layout import TRAINING, training_of
+from proda.learning.archive import versions
 from proda.learning.carbon import (
     ASSIMILATED,
     DEFAULT,
@@ -31,11 +33,10 @@ from proda.learning.carbon import (
     groups_of,
     held_out_carbon,
 )
-from proda.learning.checkpoint import versions
 from proda.learning.diagnose import learning_curve, permutation_importance
 from proda.learning.features import Missing
 from proda.learning.layers import SiteLayers, assimilation_settings, read_layers
-from proda.learning.learn import Learned, checkpoints_of, learn, remove_checkpoints
+from proda.learning.learn import Learned, learn
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.residuals import joint_residuals, write_residuals
 from proda.learning.spread import JOINT, Spread, spread_of_carbon
@@ -92,8 +93,8 @@ def train_network(
 ) -> TrainingResult:
     """Train, cross-validate and write a network.
 
-    An interrupted call goes on from its checkpoint, a hidden file beside `network`, when it is
-    called again with the same data and settings.
+    An interrupted call resumes from its checkpoint, a hidden folder beside `network`, when it is
+    repeated with the same data and settings.
 
     Parameters
     ----------
@@ -162,7 +163,7 @@ def train_network(
         notes.append(
             f"the draws behind the targets are not a posterior: {posterior.attrs['is_posterior']}"
         )
-    checkpoint = training_checkpoints(target)[0]
+    checkpoint = training_of(target)
     tell("training")
     learned = learn(
         table,
@@ -243,15 +244,8 @@ def train_network(
         spatial,
     )
     save_ensemble(learned.ensemble, target, lambda folder: _write(result, header, folder))
-    remove_checkpoints(checkpoint)
+    shutil.rmtree(checkpoint, ignore_errors=True)
     return result
-
-
-def training_checkpoints(network: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """Return the files in which an interrupted training keeps where it was."""
-    target = Path(network)
-    first = target.with_name(f".{target.name}.training.npz")
-    return checkpoints_of(first)
 
 
 def modelled_by_method(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -80,10 +80,9 @@ def learn(
         layers (`layers.read_layers`). With them, and `tuning_epochs` above 0, the networks are
         tuned through the soil model; without, they are trained on parameters only.
     checkpoint
-        File from which an interrupted training goes on; removed at the end. Tuning keeps its own
-        beside it, with `.tuning` at its end.
+        Folder from which an interrupted training resumes; removed at the end.
     keep_checkpoint
-        Leave both: the caller has yet to write the result.
+        Leave it: the caller has yet to write the result.
     on_progress
         Called every few epochs.
 
@@ -101,10 +100,9 @@ def learn(
         sites.inputs, goal, design, settings, checkpoint=checkpoint, on_progress=on_progress
     )
     found = None if layers is None else layers(goal.sites)
-    tuning = None if checkpoint is None else checkpoints_of(checkpoint)[1]
     tuned, before = None, trained
     if found is not None and settings.tuning_epochs > 0:
-        tuned = tune(sites, found, trained, settings, tuning, on_progress)
+        tuned = tune(sites, found, trained, settings, checkpoint, on_progress)
         trained = replace(trained, networks=tuned.networks)
     validation, calibration = None, None
     if fold is not None:
@@ -134,17 +132,6 @@ def learn(
         history,
         origin=goal.origin,
     )
-    if not keep_checkpoint:
-        remove_checkpoints(checkpoint)
+    if checkpoint is not None and not keep_checkpoint:
+        shutil.rmtree(checkpoint, ignore_errors=True)
     return Learned(ensemble, validation, sites, tuned, found)
-
-
-def remove_checkpoints(checkpoint: str | os.PathLike[str] | None) -> None:
-    """Remove the checkpoints of training and tuning, if there are any."""
-    for path in () if checkpoint is None else checkpoints_of(checkpoint):
-        path.unlink(missing_ok=True)
-
-
-def checkpoints_of(checkpoint: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Return the checkpoints of training and tuning."""
-    return Path(checkpoint), Path(f"{checkpoint}.tuning")

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from proda.checksums import digest
 from proda.errors import LearningError
-from proda.learning.archive import digest
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.network import Network, initial_networks, study_loss, weighted_loss
 from proda.learning.program import WARM_UP, BatchLoss, Learner, Loss, Recipe, Runs, runs_of
@@ -152,9 +152,10 @@ def train_parameters(
 
     Raises
     ------
+    FileError
+        If the checkpoint is of other data or settings (naming them), or damaged.
     LearningError
-        If rows do not fit, no site constrains any parameter, the checkpoint is of other data or
-        settings (naming them), or a run diverged (naming it).
+        If rows do not fit, no site constrains any parameter, or a run diverged (naming it).
     """
     if settings.validation_share == 0:
         raise LearningError(

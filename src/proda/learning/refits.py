@@ -7,6 +7,7 @@ whether it is drawn back there, and in which blocks of the map it sees.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -144,7 +145,7 @@ def train_refits(
 def remove_checkpoints(folder: str | os.PathLike[str], model: str) -> None:
     """Remove what an interrupted :func:`train_refits` would resume from."""
     for pulled in (True, False):
-        _checkpoint(folder, model, pulled).unlink(missing_ok=True)
+        shutil.rmtree(_checkpoint(folder, model, pulled), ignore_errors=True)
 
 
 def _checkpoint(folder: str | os.PathLike[str], model: str, pulled: bool) -> Path:

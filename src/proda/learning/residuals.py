@@ -18,7 +18,6 @@ and is a little wide for the carbon there.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from jaxtyping import Float
 from scipy.special import ndtr, ndtri
 
 from proda import files
+from proda.checksums import digest
 from proda.errors import LearningError
 from proda.learning.targets import Targets
 
@@ -155,4 +155,4 @@ def read_residuals(
             f"({variant}). Train again."
         )
     values = found["residual"].transpose("member", "parameter").to_numpy().astype(np.float64)
-    return values, hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+    return values, digest(values)

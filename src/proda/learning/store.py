@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from proda import files
+from proda.checksums import file_digest
 from proda.errors import FileError, LearningError
 from proda.learning.applicability import TrainingRange
-from proda.learning.archive import read_archive, write_archive
+from proda.learning.archive import read_archive, versions, write_archive
 from proda.learning.boosted_carbon import BoostedCarbon
 from proda.learning.calibration import Calibration
-from proda.learning.checkpoint import versions
 from proda.learning.ensemble import Ensemble
 from proda.learning.features import Features
 from proda.learning.inverted_members import InvertedMembers
@@ -83,7 +83,7 @@ def save_ensemble(
         folder.mkdir()
         header["weights"] = write_archive(folder / WEIGHTS, {}, arrays)
         ensemble.history.to_csv(folder / HISTORY, index=False)
-        header["history"] = hashlib.sha256((folder / HISTORY).read_bytes()).hexdigest()
+        header["history"] = file_digest(folder / HISTORY)
         if beside is not None:
             beside(folder)
         header["files"] = sorted(path.name for path in folder.iterdir())
@@ -214,7 +214,7 @@ def _history(folder: Path, header: dict[str, Any]) -> pd.DataFrame:
     """Read the losses by epoch; the networks of earlier versions say no checksum of them."""
     path = folder / HISTORY
     with files.reading(path, "table of losses", advice="Copy it again or train again."):
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = file_digest(path)
     if found != header.get("history", found):
         raise FileError(f"{path}: changed since it was written; copy it again or train again.")
     return files.read_csv(path, what="table of losses")

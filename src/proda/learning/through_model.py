@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +19,10 @@ from jaxtyping import Float, Int
 from proda import files
 from proda.drivers.rules import rules_of
 from proda.errors import LearningError
-from proda.layout import TRAINING
+from proda.layout import TRAINING, training_of
 from proda.learning import carbon_baselines
 from proda.learning.applicability import fit_range
-from proda.learning.archive import write_archive
+from proda.learning.archive import versions, write_archive
 from proda.learning.boosted_residual import (
     BoostedResidual,
     crossed_residual,
@@ -32,7 +33,6 @@ from proda.learning.calibrated import crossed, intervals_of
 from proda.learning.carbon import default_carbon, held_out_carbon
 from proda.learning.carbon_baselines import BASELINES, BOOSTING, Baseline, fit_baseline
 from proda.learning.carbon_sites import CarbonSites, read_carbon_sites
-from proda.learning.checkpoint import versions
 from proda.learning.end_to_end import (
     default_share,
     error_scale,
@@ -48,7 +48,6 @@ from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.ensemble import Ensemble
 from proda.learning.families import Family, correcting_runs
 from proda.learning.features import Missing
-from proda.learning.from_posteriors import training_checkpoints
 from proda.learning.inverted_inputs import inverted_inputs
 from proda.learning.splits import NO_FOLD, plan, random_folds, spatial_folds
 from proda.learning.store import save_ensemble
@@ -110,7 +109,7 @@ def train_end_to_end(
 ) -> ThroughResult:
     """Train networks through the soil model on all profiles, and judge them by places left out.
 
-    An interrupted call resumes from its checkpoint, a hidden file beside `network`, when it is
+    An interrupted call resumes from its checkpoint, a hidden folder beside `network`, when it is
     repeated with the same data and settings.
 
     Parameters
@@ -175,7 +174,7 @@ def train_end_to_end(
     of_fold = dict(zip(design.fold[firsts].tolist(), constants, strict=True))
     inputs = end_to_end_inputs(sites, of_fold, settings, missing)
     tell("training")
-    checkpoints = training_checkpoints(target)
+    checkpoint = training_of(target)
     seeing = design.select(np.flatnonzero(~correcting))
     trained = train_through(
         inputs.by_fold,
@@ -183,7 +182,7 @@ def train_end_to_end(
         starts_of(seeing, of_fold, default, settings),
         seeing,
         settings,
-        checkpoints[0],
+        checkpoint / "first",
         progress,
     )
     families = [Family(trained, lambda fold: (inputs.of(fold), None))]
@@ -202,7 +201,7 @@ def train_end_to_end(
             further.start[np.searchsorted(further.folds, own.fold)],
             own,
             settings.inverted(),
-            checkpoints[1],
+            checkpoint / "inverted",
             progress,
             offset=further.offset,
         )
@@ -291,8 +290,7 @@ def train_end_to_end(
 
     tell("writing")
     save_ensemble(ensemble, target, beside)
-    for checkpoint in checkpoints:
-        checkpoint.unlink(missing_ok=True)
+    shutil.rmtree(checkpoint, ignore_errors=True)
     return result
 
 

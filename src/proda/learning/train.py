@@ -19,8 +19,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from proda.errors import LearningError
-from proda.learning.checkpoint import fingerprint, read_checkpoint, write_checkpoint
+from proda.blocks.store import BlockStore
+from proda.checksums import digest
+from proda.errors import FileError, LearningError
+from proda.learning.archive import versions
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.network import Network
 from proda.learning.program import Learner, Loss, Runs, State, initial_state, judge_start, run_until
@@ -28,6 +30,9 @@ from proda.learning.splits import TrainingPlan
 
 PARAMETERS, CARBON, CONSTANT, END_TO_END = "parameters", "carbon", "constant", "end-to-end"
 """Stages of training."""
+
+FORM = 2
+"""Counts changes of what the state of training consists of."""
 
 RATES = {CARBON: "tuning_rate", CONSTANT: "constant_rate"}
 """Settings with the learning rate of a stage, where it is not `learning_rate`."""
@@ -128,7 +133,7 @@ def train(
     stage
         Name of this training in reports.
     checkpoint
-        File that holds the state between chunks; if it exists, training goes on from it, bit for
+        Folder that holds the state between chunks; if it exists, training resumes from it, bit for
         bit as if it had never stopped. It is removed by whoever keeps the result.
     chunk
         Epochs between two checkpoints or reports.
@@ -137,15 +142,17 @@ def train(
 
     Raises
     ------
+    FileError
+        If the checkpoint is of other data or settings (naming them), or damaged.
     LearningError
-        If the checkpoint is of other data or settings (naming them), or if a run diverged (naming
-        it).
+        If a run diverged (naming it).
     """
     recipe = loss.recipe
     state = initial_state(learner, recipe)
-    print_ = fingerprint(data, plan, settings)
-    if checkpoint is not None and Path(checkpoint).exists():
-        state = read_checkpoint(checkpoint, state, print_)
+    store = None
+    if checkpoint is not None:
+        store = BlockStore(Path(checkpoint) / stage, _identity(data, plan, settings))
+        state = _read_latest(store, state)
     while (done := int(state.epoch)) < recipe.rows and not bool(np.all(state.stopped)):
         if recipe.from_start and done == 0:
             state = judge_start(state, loss, runs)
@@ -153,8 +160,8 @@ def train(
             stop = jnp.asarray(min(done + chunk, recipe.rows), jnp.int32)
             state = run_until(state, loss, runs, stop)
         _check_finite(state, plan, stage)
-        if checkpoint is not None:
-            write_checkpoint(checkpoint, state, print_)
+        if store is not None:
+            _write_latest(store, state)
         if on_progress is not None:
             last = np.asarray(state.history)[int(state.epoch) - 1]
             on_progress(
@@ -177,6 +184,51 @@ def train(
         np.asarray(state.best_loss),
         stage,
     )
+
+
+def _identity(
+    data: dict[str, Any], plan: TrainingPlan, settings: LearningSettings
+) -> dict[str, Any]:
+    """Return what a checkpoint must agree with, by name."""
+    return {
+        **data,
+        "training and validation sites": digest(
+            plan.train, plan.validation, plan.fold, plan.member
+        ),
+        "form of the checkpoint": FORM,
+        "versions": versions(),
+        **{f"setting {name}": value for name, value in settings.as_dict().items()},
+    }
+
+
+def _write_latest(store: BlockStore, state: State) -> None:
+    """Write the state; its block, called by the epoch, replaces the one before."""
+    earlier = store.numbers()
+    leaves = jax.tree.leaves(state)
+    store.write_arrays(
+        int(state.epoch), {f"leaf_{i:03d}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+    )
+    for number in earlier:
+        store.discard(number)
+
+
+def _read_latest(store: BlockStore, like: State) -> State:
+    """Return the latest state, of the form of `like`, which is returned where there is none.
+
+    Raises
+    ------
+    FileError
+        If it is damaged, or of other data, settings or versions.
+    """
+    numbers = store.numbers()
+    if not numbers:
+        return like
+    if why := store.check(numbers[-1]):
+        raise FileError(f"{why}. Delete the folder {store.folder} to train again.")
+    arrays = store.read(numbers[-1])
+    leaves, form = jax.tree.flatten(like)
+    read = [jnp.asarray(arrays[f"leaf_{i:03d}"]) for i in range(len(leaves))]
+    return jax.tree.unflatten(form, read)
 
 
 def _check_finite(state: State, plan: TrainingPlan, stage: str) -> None:

@@ -15,8 +15,8 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from proda.checksums import digest
 from proda.errors import LearningError
-from proda.learning.archive import digest
 from proda.learning.join import TrainingSites
 from proda.learning.layers import SiteLayers
 from proda.learning.learning_settings import LearningSettings
@@ -45,16 +45,18 @@ def tune(
     settings
         As trained with; those named `tuning_...` and `parameter_weight` decide here.
     checkpoint
-        File from which an interrupted tuning goes on, epoch for epoch; it is removed by whoever
+        Folder from which an interrupted tuning resumes, epoch for epoch; it is removed by whoever
         keeps the result.
     on_progress
         Called after every epoch; its `stage` is "carbon".
 
     Raises
     ------
+    FileError
+        If the checkpoint belongs to something else or is damaged.
     LearningError
-        If sites and layers differ, outputs are not bounded, the model has other parameters, the
-        checkpoint belongs to something else, or a run diverged.
+        If sites and layers differ, outputs are not bounded, the model has other parameters, or a
+        run diverged.
     """
     goal = sites.targets
     _check(sites, layers, settings)

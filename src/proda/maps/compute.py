@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from proda.blocks.executor import Executor, Job
+from proda.blocks.store import BlockStore
 from proda.errors import FileError, ParameterError
 from proda.layout import chunks_of
 from proda.maps.cells import land_cells
-from proda.maps.chunks import ChunkFolder
 from proda.maps.ensemble import QUANTILES
 from proda.maps.intervals import Extras
 from proda.maps.map_settings import CHUNK
@@ -57,7 +58,7 @@ def write_map(
     chunk: int = CHUNK,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
-    client: Any = None,
+    executor: Executor | None = None,
     keep_chunks: bool = False,
 ) -> MapResult:
     """Run a model on all land cells of a grid and write one CF netCDF file.
@@ -95,8 +96,8 @@ def write_map(
         checksum. Plain JSON.
     progress
         Called with (cells done, cells).
-    client
-        A `distributed.Client`: chunks are then computed by its workers.
+    executor
+        Where chunks are computed, and until when; by default in this process, to the end.
     keep_chunks
         Whether to leave the folder of chunks there at the end.
 
@@ -106,6 +107,8 @@ def write_map(
         Naming cell and value.
     FileError
         If chunks of another run lie in the folder, or the disk is full.
+    Stopped, ExecutorError
+        As :meth:`proda.blocks.executor.Executor.run`.
     """
     if chunk < 1:
         raise ParameterError(f"chunk = {chunk}; a chunk needs at least one cell.")
@@ -123,28 +126,48 @@ def write_map(
     target = Path(path)
     if not target.parent.is_dir():  # said now, not after hours of work
         raise FileError(f"{target}: the folder {target.parent} does not exist; create it first.")
-    folder = ChunkFolder(
+    store = BlockStore(
         chunks_of(target),
         run_settings(plan, parts, chunk, outside_training) | {"given": _plain(settings or {})},
     )
-    state = [folder.check(i) for i in range(len(parts))]
-    todo = [i for i, why in enumerate(state) if why]
+    todo, faults = store.missing(range(len(parts)))
     done = len(cells) - sum(len(parts[i]) for i in todo)
-    for i, arrays in _computed(plan, parts, todo, client):
-        folder.write(i, arrays)
+
+    def finished(i: int) -> None:
+        nonlocal done
         done += len(parts[i])
         if progress is not None:
             progress(done, len(cells))
-    summary = assemble(model, cells, folder, len(parts), target, outside_training)
+
+    (executor or Executor()).run(MapJob(plan, parts, store), todo, finished)
+    summary = assemble(model, cells, store, len(parts), target, outside_training)
     if not keep_chunks:
-        folder.remove()
+        store.remove()
     return MapResult(
         path=target,
         chunks=len(parts),
         chunks_reused=len(parts) - len(todo),
-        chunks_redone=[why for why in state if why not in ("", "absent")],
+        chunks_redone=faults,
         **summary,
     )
+
+
+@dataclass(frozen=True)
+class MapJob(Job):
+    """The chunks of a map: what they are computed from, which cells they hold, where they go."""
+
+    plan: MapPlan
+    parts: list[np.ndarray]
+    store: BlockStore
+
+    @property
+    def name(self) -> str:
+        """The folder of the chunks."""
+        return str(self.store.folder)
+
+    def compute(self, number: int) -> None:
+        """Compute a chunk and write it."""
+        self.store.write_arrays(number, self.plan.compute(self.parts[number]))
 
 
 def _plain(settings: Mapping[str, Any]) -> Any:
@@ -153,34 +176,3 @@ def _plain(settings: Mapping[str, Any]) -> Any:
         return json.loads(json.dumps(dict(settings)))
     except TypeError as error:
         raise ParameterError(f"settings cannot be written as JSON: {error}.") from error
-
-
-def _computed(
-    plan: MapPlan, parts: list[np.ndarray], todo: list[int], client: Any
-) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Yield finished chunks as they come; only a few are in memory at a time."""
-    if client is None:
-        for i in todo:
-            yield i, plan.compute(parts[i])
-        return
-    from distributed import as_completed
-
-    shared = client.scatter(plan, broadcast=True, hash=False)
-    waiting = iter(todo)
-    compute: Callable = _compute
-    ahead = 2 * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-    running: Any = as_completed(  # type: ignore[no-untyped-call]
-        [
-            client.submit(compute, shared, i, parts[i], pure=False)
-            for _, i in zip(range(ahead), waiting, strict=False)
-        ]
-    )
-    for future in running:
-        yield future.result()
-        future.release()
-        if (following := next(waiting, None)) is not None:
-            running.add(client.submit(compute, shared, following, parts[following], pure=False))
-
-
-def _compute(plan: MapPlan, i: int, cells: np.ndarray) -> tuple[int, dict[str, np.ndarray]]:
-    return i, plan.compute(cells)

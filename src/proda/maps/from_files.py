@@ -11,12 +11,13 @@ import numpy as np
 import xarray as xr
 
 from proda import cf, files
+from proda.blocks.executor import Executor
+from proda.checksums import digest
 from proda.default_b import MEAN_B
 from proda.drivers.covariates import open_covariates
 from proda.drivers.grids import standard_grid
 from proda.errors import MapError
 from proda.learning import load_ensemble
-from proda.learning.archive import digest
 from proda.learning.boosted_residual import read_residual
 from proda.learning.conformal import Intervals
 from proda.learning.features import Missing
@@ -63,7 +64,7 @@ def map_network(
     bounds: Bounds = "physical",
     chunk: int = CHUNK,
     progress: Progress | None = None,
-    client: Any = None,
+    executor: Executor | None = None,
 ) -> NetworkMap:
     """Predict parameters on the covariate grid, run the model on every land cell, write a map.
 
@@ -90,7 +91,7 @@ def map_network(
     missing
         Cells that lack a covariate: "leave_out" counts them as `no_parameters`, "median" fills in
         the median of the training sites, and counts.
-    bounds, chunk, progress, client
+    bounds, chunk, progress, executor
         As in :func:`proda.maps.compute.write_map`.
 
     Raises
@@ -138,7 +139,7 @@ def map_network(
             **told,
         },
         progress=progress,
-        client=client,
+        executor=executor,
     )
     return NetworkMap(result, known, networks.model, networks.variant)
 
@@ -180,13 +181,13 @@ def map_default(
     bounds: Bounds = "physical",
     chunk: int = CHUNK,
     progress: Progress | None = None,
-    client: Any = None,
+    executor: Executor | None = None,
 ) -> MapResult:
     """Run a model with its ad hoc parameters on every land cell and write a map (P-section 2.5).
 
     Parameters
     ----------
-    forcing, output, bounds, chunk, progress, client
+    forcing, output, bounds, chunk, progress, executor
         As in :func:`map_network`. Some defaults lie outside the prior: `bounds` is "physical".
     b
         Depth profile of carbon input everywhere, where the registry has no default for b (CLM5).
@@ -223,7 +224,7 @@ def map_default(
         chunk=chunk,
         settings=given,
         progress=progress,
-        client=client,
+        executor=executor,
     )
 
 
@@ -236,7 +237,7 @@ def map_mean(
     bounds: Bounds = "physical",
     chunk: int = CHUNK,
     progress: Progress | None = None,
-    client: Any = None,
+    executor: Executor | None = None,
 ) -> MapResult:
     """Run a model everywhere with the mean parameters of the accepted sites (P-section 2.5).
 
@@ -246,7 +247,7 @@ def map_mean(
         What `proda diagnose --output` wrote; it names the model.
     model
         What it must be for; None: whatever it is for.
-    forcing, output, bounds, chunk, progress, client
+    forcing, output, bounds, chunk, progress, executor
         As in :func:`map_network`.
 
     Raises
@@ -280,7 +281,7 @@ def map_mean(
         chunk=chunk,
         settings={"parameters": f"mean of {posterior.sizes['site']} sites", "values": values},
         progress=progress,
-        client=client,
+        executor=executor,
     )
 
 
@@ -292,7 +293,7 @@ def map_constant(
     bounds: Bounds = "physical",
     chunk: int = CHUNK,
     progress: Progress | None = None,
-    client: Any = None,
+    executor: Executor | None = None,
 ) -> MapResult:
     """Run a model everywhere with the constant that was calibrated on all profiles.
 
@@ -300,7 +301,7 @@ def map_constant(
     ----------
     network
         Folder of a network trained end to end, which holds the constant and names the model.
-    forcing, output, bounds, chunk, progress, client
+    forcing, output, bounds, chunk, progress, executor
         As in :func:`map_network`.
 
     Raises
@@ -329,7 +330,7 @@ def map_constant(
             "values": values,
         },
         progress=progress,
-        client=client,
+        executor=executor,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Bool, Float, Int
 
+from proda.checksums import digest
 from proda.drivers.covariates import CovariateGrid
 from proda.errors import MapError
 from proda.forcing import Forcing
@@ -155,7 +155,6 @@ def cell_covariates(
     lacking: Counter[str] = Counter()
     filled: Counter[str] = Counter()
     unseen: Counter[str] = Counter()
-    digest = hashlib.sha256(repr(sorted(table.columns)).encode())
     for start in range(0, len(cells), BLOCK):
         block = table.iloc[start : start + BLOCK]
         encoded = networks.features.encode(block, missing)
@@ -166,13 +165,14 @@ def cell_covariates(
         filled.update(encoded.filled)
         for name, classes in encoded.unseen.items():
             unseen.update({f"{name} {kind}": n for kind, n in classes.items()})
-        digest.update(pd.util.hash_pandas_object(block, index=False).to_numpy().tobytes())
     if not covered.any():
         worst = ", ".join(f"{name} ({n:,})" for name, n in lacking.most_common(5))
         raise MapError(
             f"None of {len(cells):,} land cells has all covariates of the network. "
             f"Cells without: {worst or 'all, by the land mask of the covariates'}."
         )
+    columns = np.array(sorted(map(str, table.columns)))
+    content = pd.util.hash_pandas_object(table, index=False).to_numpy()
     return CellCovariates(
         table,
         covered,
@@ -180,5 +180,5 @@ def cell_covariates(
         dict(lacking),
         dict(filled),
         dict(unseen),
-        digest.hexdigest(),
+        digest(columns, content),
     )

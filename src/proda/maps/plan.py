@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
+from proda.checksums import digest
 from proda.forcing import FORCING_VARIABLES
 from proda.maps.cells import LandCells
 from proda.maps.ensemble import summarise
@@ -128,18 +128,10 @@ def run_settings(
         "chunk": chunk,
         "members": len(members),
         "backend": jax.default_backend(),
-        "grid": _digest(cells.lat, cells.lon, cells.status, cells.land_area),
-        "forcing": _digest(
+        "grid": digest(cells.lat, cells.lon, cells.status, cells.land_area),
+        "forcing": digest(
             *(getattr(drivers, v.name) for v in FORCING_VARIABLES), *drivers.properties.values()
         ),
-        "parameters": _digest(known, *values),
-        "outside_training": "" if outside is None else _digest(outside),
+        "parameters": digest(known, *values),
+        "outside_training": "" if outside is None else digest(outside),
     }
-
-
-def _digest(*arrays: np.ndarray) -> str:
-    sha = hashlib.sha256()
-    for array in arrays:
-        sha.update(f"{array.dtype}{array.shape}".encode())
-        sha.update(np.ascontiguousarray(array).tobytes())
-    return sha.hexdigest()

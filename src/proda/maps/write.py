@@ -11,10 +11,10 @@ from typing import Any
 import netCDF4
 import numpy as np
 
+from proda.blocks.store import BlockStore
 from proda.files import whole_netcdf
 from proda.grid import CLM5_GRID
 from proda.maps.cells import OUTSIDE_LAND, LandCells
-from proda.maps.chunks import ChunkFolder
 from proda.maps.header import FILL, attributes, write_axes
 from proda.maps.outputs import (
     LOWER,
@@ -58,7 +58,7 @@ class Field:
 def assemble(
     model: SoilModel,
     cells: LandCells,
-    folder: ChunkFolder,
+    store: BlockStore,
     n_chunks: int,
     target: Path,
     outside: np.ndarray | None,
@@ -68,26 +68,26 @@ def assemble(
     Memory is bounded by :data:`BUDGET` and a few grids of one variable: chunks are read once for
     each group of variables.
     """
-    fields = _fields(model, folder)
+    fields = _fields(model, store)
     ends = list(dict.fromkeys(f.end for f in fields))
     with (
         whole_netcdf(target) as temporary,
         netCDF4.Dataset(temporary, "w", format="NETCDF4") as file,
     ):
-        n_members = int(folder.settings["members"])
+        n_members = int(store.identity["members"])
         write_axes(file, cells, n_members)
-        summary = _reasons(file, cells, folder, n_chunks, n_members)
+        summary = _reasons(file, cells, store, n_chunks, n_members)
         if outside is not None:
             _outside(file, cells, outside)
         for group in _groups(fields, len(cells)):
-            _write_group(file, cells, folder, n_chunks, group, n_members)
-        _by_latitude(file, cells, folder, n_chunks, n_members)
-        file.setncatts(_globals(model, cells, folder, ends))
+            _write_group(file, cells, store, n_chunks, group, n_members)
+        _by_latitude(file, cells, store, n_chunks, n_members)
+        file.setncatts(_globals(model, cells, store, ends))
     return summary | {"n_members": n_members}
 
 
-def _fields(model: SoilModel, folder: ChunkFolder) -> list[Field]:
-    shapes = {name: array.shape for name, array in folder.read(0).items()}
+def _fields(model: SoilModel, store: BlockStore) -> list[Field]:
+    shapes = {name: array.shape for name, array in store.read(0).items()}
     components = [row.name for row in COMPONENTS]
     components += [row.name for row in MICROBES if row.name in shapes]
     # A Michaelis constant's own variable is the shortest of the names that begin with it.
@@ -126,12 +126,12 @@ def _groups(fields: list[Field], n_cells: int) -> Iterator[list[Field]]:
 
 
 def _gather(
-    cells: LandCells, folder: ChunkFolder, n_chunks: int, names: list[str]
+    cells: LandCells, store: BlockStore, n_chunks: int, names: list[str]
 ) -> dict[str, np.ndarray]:
     """Read some arrays of all chunks into the order of the land cells."""
     whole: dict[str, np.ndarray] = {}
     for i in range(n_chunks):
-        part = folder.read(i, ["cells", *names])
+        part = store.read(i, ["cells", *names])
         for name in names:
             if name not in whole:
                 whole[name] = np.empty((len(cells), *part[name].shape[1:]), part[name].dtype)
@@ -142,12 +142,12 @@ def _gather(
 def _write_group(
     file: netCDF4.Dataset,
     cells: LandCells,
-    folder: ChunkFolder,
+    store: BlockStore,
     n_chunks: int,
     group: list[Field],
     n_members: int,
 ) -> None:
-    values = _gather(cells, folder, n_chunks, [field.name for field in group])
+    values = _gather(cells, store, n_chunks, [field.name for field in group])
     for field in group:
         array = values.pop(field.name)
         variable = _variable(file, field.name, np.float32, FILL, field.row.layered)
@@ -208,13 +208,13 @@ def _whole_numbers(
 
 
 def _reasons(
-    file: netCDF4.Dataset, cells: LandCells, folder: ChunkFolder, n_chunks: int, n_members: int
+    file: netCDF4.Dataset, cells: LandCells, store: BlockStore, n_chunks: int, n_members: int
 ) -> dict[str, dict[str, int]]:
     reason = np.zeros(len(cells), np.int8)
     counts: dict[str, np.ndarray] = {}
     for i in range(n_chunks):
-        here = [f"n:{n}" for n in REASONS.values() if folder.has(i, f"n:{n}")]
-        part = folder.read(i, ["cells", "reason", *here])
+        here = [f"n:{n}" for n in REASONS.values() if store.has(i, f"n:{n}")]
+        part = store.read(i, ["cells", "reason", *here])
         reason[part["cells"]] = part["reason"]
         for name in here:
             count = counts.setdefault(name.removeprefix("n:"), np.zeros(len(cells), np.int32))
@@ -259,12 +259,12 @@ def _outside(file: netCDF4.Dataset, cells: LandCells, outside: np.ndarray) -> No
 
 
 def _by_latitude(
-    file: netCDF4.Dataset, cells: LandCells, folder: ChunkFolder, n_chunks: int, n_members: int
+    file: netCDF4.Dataset, cells: LandCells, store: BlockStore, n_chunks: int, n_members: int
 ) -> None:
     area = np.zeros((n_members, len(cells.lat)))
     carbon = np.zeros((n_members, len(cells.lat), len(STOCKS)))
     for i in range(n_chunks):
-        part = folder.read(i, ["rows", "member_area", "member_carbon"])
+        part = store.read(i, ["rows", "member_area", "member_carbon"])
         area[:, part["rows"]] += part["member_area"]
         carbon[:, part["rows"]] += part["member_carbon"]
     file.createDimension("stock", len(STOCKS))
@@ -293,7 +293,7 @@ def _by_latitude(
 
 
 def _globals(
-    model: SoilModel, cells: LandCells, folder: ChunkFolder, ends: list[str]
+    model: SoilModel, cells: LandCells, store: BlockStore, ends: list[str]
 ) -> dict[str, Any]:
     forcing = {
         f"forcing_{name}": value
@@ -321,6 +321,6 @@ def _globals(
             if LOWER in ends
             else ""
         ),
-        "settings": json.dumps(dict(folder.settings)),
+        "settings": json.dumps(dict(store.identity)),
         **forcing,
     }

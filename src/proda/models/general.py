@@ -3,24 +3,27 @@
 A first guess holds the rates of decay where they are and solves the balance of carbon, which is
 then linear and has a positive answer; doing so again from there takes the guess closer (and gives
 linear models their answer at once). Newton's method on the whole column does the rest.
+
+Pools that only plants feed come first, each by itself: nothing that follows acts on them.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from proda.column.block_tridiagonal import LayerRates, solve_coupled_chains, solve_coupled_pools
 from proda.column.column import Column
-from proda.column.newton import RESIDUAL_TOLERANCE, Balance, Mixing, Root, find_root
+from proda.column.newton import RESIDUAL_TOLERANCE, Balance, Improvement, Mixing, Root, find_root
 from proda.column.ratio import ratio
-from proda.column.small_linear import solve_layers, solve_small
-from proda.models.model import Reason, SoilModel, SteadyState, Values
+from proda.column.tridiagonal import ChainRates, solve_chains
+from proda.models.model import Reason, SoilModel, SteadyState, Transfers, Values
 
-ROUNDS = 4
-"""How often the rates are held before Newton's method takes over."""
+ROUNDS, MIXED_ROUNDS = 8, 100
+"""How often the rates are held, at most, before Newton's method takes over. Where layers act on
+each other Newton's method fails far from the root, and a state spreads from layer to layer."""
 YEARS = 1.0
 """The first rates are those at which each pool holds this many years of input, in all layers."""
 
@@ -29,38 +32,43 @@ def find_pools(model: SoilModel, parameters: Values, column: Column) -> Root:
     """Return the pools at which gains equal losses, and whether they were found."""
     first = tuple(i for i, name in enumerate(model.pools) if name in model.fed_by_plants)
     rest = tuple(i for i in range(len(model.pools)) if i not in first)
+    place, rows = jnp.argsort(jnp.array([*first, *rest])), jnp.array(rest)
     p = dict(parameters)
     # The same in all layers: what mixing brings to a layer without roots is not known yet.
     spread = column.litter_input.sum() / column.grid.thickness.sum()
     start = jnp.full((len(model.pools), len(column.grid)), YEARS * spread)
-    plants = _at_held_rates(model, start, p, column, first) if first else start[:0]
+    plants = start[:0]
+    if first:
+        plants = _fed_by_plants(model, model.transfers(start, p, column), column, first)
 
     def pools_of(x: Array, plants: Array) -> Array:
-        return jnp.concatenate([plants, x])[jnp.argsort(jnp.array([*first, *rest]))]
+        return jnp.concatenate([plants, x])[place]
 
     def local(x: Array, theta: Any) -> Balance:
         p, column, plants = theta
         pools = pools_of(x, plants)
         t = model.transfers(pools, p, column)
         out, net = model.outflow(pools, t), model.exchanged(pools, t)
-        rows = jnp.array(rest)
         return Balance(net[rows], (net + 2.0 * out)[rows])
 
-    def held(_: Any, state: tuple) -> tuple:
-        _, x = state
-        return x, _at_held_rates(model, pools_of(x, plants), p, column, rest)
+    def held(x: Array, theta: Any) -> Array:
+        p, column, plants = theta
+        pools = pools_of(x, plants)
+        return _at_held_rates(model, pools, model.transfers(pools, p, column), column, rest)
 
-    some = start[jnp.array(rest)]
-    before, guess = jax.lax.fori_loop(0, ROUNDS, held, (some, some))
-    # Where rates grow with the pools, as with density-dependent death, rounds go to and fro.
-    guess = jnp.sqrt(before) * jnp.sqrt(guess)
     moving = tuple(model.pools[i] in model.transported for i in rest)
 
     def mixing(theta: Any) -> Mixing:
         p, column, _ = theta
         return Mixing(model.mixing(p, column), moving, column.grid)
 
-    root = find_root(local, (p, column, plants), guess, mixing if any(moving) else None)
+    root = find_root(
+        local,
+        (p, column, plants),
+        start[rows],
+        mixing if any(moving) else None,
+        Improvement(held, MIXED_ROUNDS if any(moving) else ROUNDS),
+    )
     return Root(pools_of(root.amounts, plants), root.converged, root.iterations)
 
 
@@ -84,38 +92,93 @@ def general_steady_state(model: SoilModel, parameters: Values, column: Column) -
 def _at_held_rates(
     model: SoilModel,
     pools: Float[Array, "pool layer"],
-    parameters: Values,
+    transfers: Transfers,
     column: Column,
     chosen: tuple[int, ...],
 ) -> Float[Array, "chosen layer"]:
-    """Return the chosen pools if all rates, and the other pools, stayed as they are here.
-
-    The unknown is what leaves a pool in all, by decay and by mixing: its balance then has 1 on the
-    diagonal and shares beside it.
-    """
-    t = model.transfers(pools, parameters, column)
-    moving = jnp.array([float(model.pools[i] in model.transported) for i in chosen])[:, None]
-    rate = (t.modifier * t.decay)[jnp.array(chosen)]
-    mixed = moving * (t.transport.up + t.transport.down + t.transport.leak)
-    leaving = rate + mixed
-    decayed = ratio(rate, leaving)
-    n, layers = len(chosen), len(column.grid)
-    blocks = jnp.broadcast_to(jnp.eye(n)[:, :, None], (n, n, layers))
-    source, out = t.input, model.outflow(pools, t)
+    """Return the chosen pools if all rates, and the other pools, stayed as they are here."""
+    t, place = transfers, {pool: i for i, pool in enumerate(chosen)}
+    out = model.outflow(pools, t)
+    leaving = [(t.modifier * t.decay)[j] for j in chosen]
+    kept, source = list(leaving), [t.input[i] for i in chosen]
+    rate: dict[tuple[int, int], Array] = {}
     for (receiver, donor), share in t.fraction.items():
         i, j = model.pools.index(receiver), model.pools.index(donor)
-        if i in chosen and j in chosen:
-            to, of = chosen.index(i), chosen.index(j)
-            blocks = blocks.at[to, of].add(-share * decayed[of])
-        elif i in chosen:
-            source = source.at[i].add(share * out[j])
-    blocks = jnp.transpose(blocks, (2, 0, 1))
-    source = source[jnp.array(chosen)].T
-    if not any(model.pools[i] in model.transported for i in chosen):
-        return ratio(solve_small(blocks, source[..., None])[..., 0].T, leaving)
-    thickness = column.grid.thickness
-    held = moving * thickness
-    from_above = jnp.pad(ratio(t.transport.down * held, leaving)[:, :-1], ((0, 0), (1, 0)))
-    from_below = jnp.pad(ratio(t.transport.up * held, leaving)[:, 1:], ((0, 0), (0, 1)))
-    flow = solve_layers(blocks, (from_above / thickness).T, (from_below / thickness).T, source)
-    return ratio(flow.T, leaving)
+        if i in place and j in place:
+            rate[place[i], place[j]] = share * leaving[place[j]]
+        elif i in place:
+            source[place[i]] = source[place[i]] + share * out[j]
+        if j in place:
+            kept[place[j]] = kept[place[j]] - share * leaving[place[j]]
+    lost = [jnp.maximum(loss, 0.0) for loss in kept]
+    moving = [model.pools[i] in model.transported for i in chosen]
+    if not any(moving):
+        return jnp.stack(solve_coupled_pools(rate, lost, source))
+    thickness, n = column.grid.thickness, range(len(chosen))
+    up, down_above, leak = (
+        [mixing * float(moves) for moves in moving]
+        for mixing in (t.transport.up, t.transport.down_above, t.transport.leak)
+    )
+    layers = {
+        "rate": [[rate.get((i, j)) for j in n] for i in n],
+        "chains": ChainRates(
+            loss=[a + b for a, b in zip(lost, leak, strict=True)],
+            up=up,
+            down_above=down_above,
+            source=[entering * thickness for entering in source],
+        ),
+    }
+
+    def rates(at: dict) -> LayerRates:
+        return LayerRates(
+            [[0.0 if r is None else r for r in row] for row in at["rate"]], at["chains"]
+        )
+
+    return jnp.stack(solve_coupled_chains(layers, rates)) / thickness
+
+
+def _fed_by_plants(
+    model: SoilModel, transfers: Transfers, column: Column, chosen: tuple[int, ...]
+) -> Float[Array, "chosen layer"]:
+    """Return the pools that depend on nothing but plants and each other.
+
+    Where carbon does not go round between them, each is a chain by itself, once its donors are
+    known: a few times cheaper than all together.
+    """
+    t = transfers
+    rate = t.modifier * t.decay
+    donors: dict[int, list[tuple[int, Array]]] = {i: [] for i in chosen}
+    for (receiver, donor), share in t.fraction.items():
+        i, j = model.pools.index(receiver), model.pools.index(donor)
+        if i in donors and j in donors:
+            donors[i].append((j, share))
+    found: dict[int, Array] = {}
+    while len(found) < len(chosen):
+        ready = [i for i in chosen if i not in found and all(j in found for j, _ in donors[i])]
+        if not ready:
+            return _at_held_rates(model, jnp.zeros_like(rate), t, column, chosen)
+        entering = [
+            sum((share * rate[j] * found[j] for j, share in donors[i]), t.input[i]) for i in ready
+        ]
+        found |= dict(zip(ready, _chains(model, t, column, ready, entering), strict=True))
+    return jnp.stack([found[i] for i in chosen])
+
+
+def _chains(
+    model: SoilModel, transfers: Transfers, column: Column, ready: list[int], entering: list[Array]
+) -> list[Float[Array, " layer"]]:
+    """Return pools that do not act on each other, from what enters them, g m-3 yr-1."""
+    t, thickness = transfers, column.grid.thickness
+    rate = t.modifier * t.decay
+    found = {i: ratio(source, rate[i]) for i, source in zip(ready, entering, strict=True)}
+    moving = [i for i in ready if model.pools[i] in model.transported]
+    if moving:
+        layers = ChainRates(
+            loss=[rate[i] + t.transport.leak for i in moving],
+            up=[t.transport.up for _ in moving],
+            down_above=[t.transport.down_above for _ in moving],
+            source=[entering[ready.index(i)] * thickness for i in moving],
+        )
+        amounts, _ = solve_chains(layers, lambda at: at)
+        found |= {i: amount / thickness for i, amount in zip(moving, amounts, strict=True)}
+    return [found[i] for i in ready]

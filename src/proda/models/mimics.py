@@ -6,16 +6,14 @@ mixes: each layer has two unknowns, its microbes, from which all else follows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from proda.column.column import Column
 from proda.column.environment import water_modifier
-from proda.column.newton import Balance, find_root
+from proda.column.newton import Balance, Improvement, find_root
 from proda.column.ratio import ratio
 from proda.column.transport import Transport
 from proda.models.model import Reason, SoilModel, SteadyState, Transfers, Values
@@ -27,7 +25,6 @@ _S = "Wieder et al. 2014, 2015"
 HOURS = 8760.0
 GRAMS = 1000.0
 """g m-3 in one mg cm-3."""
-SCALE_V, SCALE_K = 1.25e-7, 0.15625
 V_MODIFIER = {"r": (10.0, 2.0, 10.0), "k": (3.0, 3.0, 2.0)}
 K_MODIFIER = {"r": (8.0, 2.0, 4.0), "k": (2.0, 4.0, 6.0)}
 """Of each microbe, by donor: metabolic litter, structural litter, available carbon."""
@@ -35,6 +32,28 @@ OXIDATION = 6.0
 """How many times harder chemically protected carbon is to oxidise: it multiplies K of structural
 litter."""
 REFERENCE_C = 25.0
+
+
+class Constants(NamedTuple):
+    """What versions of MIMICS differ in besides the values of the parameters."""
+
+    speed: float
+    """Scale of the greatest uptake, aV."""
+    half: float
+    """Scale of the half-saturation constant, aK."""
+    half_slope: tuple[float, float, float]
+    """What is added to Kslope by donor, degC-1."""
+    turnover: tuple[float, float]
+    """Limits of the effect of net primary production on the death of microbes."""
+    desorption_clay: float
+    """Exponent by which clay (0-1) slows desorption."""
+    protection: float
+    """Factor by which K of available carbon is divided where there is no clay."""
+
+
+TESTBED = Constants(1.25e-7, 0.15625, (0.0, 0.0, 0.0), (0.6, 1.3), 4.5, 3.0)
+"""The version in the CASA testbed."""
+
 ROUNDS = 10
 """How often each microbe is first set to what its present gains would sustain: Newton's method, far
 from the balance of two competitors, would send them to and fro."""
@@ -75,6 +94,7 @@ class MIMICS(SoilModel):
     transported: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ("clay",)
     variants: ClassVar[tuple[str, ...]] = ("default",)
+    constants: ClassVar[Constants] = TESTBED
     rows: ClassVar[tuple[Parameter, ...]] = (
         *parameter_rows(
             _S,
@@ -123,7 +143,7 @@ class MIMICS(SoilModel):
         start = jnp.stack(
             [GRAMS * (ratio(died, GRAMS * rates.death[i])) ** (1.0 / p["beta"]) for i in "rk"]
         )
-        root = find_root(_microbes, theta, jax.lax.fori_loop(0, ROUNDS, _grown(theta), start))
+        root = find_root(_microbes, theta, start, improvement=Improvement(_grown, ROUNDS))
         r, k = root.amounts
         taken = {i: _uptake(rates, i, m) for i, m in (("r", r), ("k", k))}
         dead = {i: _death(p, rates, i, m) for i, m in (("r", r), ("k", k))}
@@ -226,28 +246,33 @@ class MIMICS(SoilModel):
         return (warm * self._wet(p, column)).mean(axis=0)
 
     def _rates(self, p: Values, column: Column) -> _Rates:
-        clay = column.site_property("clay") / 100.0
+        clay, fixed = column.site_property("clay") / 100.0, self.constants
         xi, wet = self._uptake_modifier(p, column), self._wet(p, column).mean(axis=0)
-        v = HOURS * SCALE_V * jnp.exp(p["v_slope"] * REFERENCE_C + p["v_int"]) * xi
+        v = HOURS * fixed.speed * jnp.exp(p["v_slope"] * REFERENCE_C + p["v_int"]) * xi
         celsius = 10.0 * column.temperature + REFERENCE_C
-        half = GRAMS * SCALE_K * jnp.exp(p["k_slope"] * celsius + p["k_int"]).mean(axis=0)
-        pscalar = 3.0 * jnp.exp(-2.0 * jnp.sqrt(clay))
+        half = [
+            GRAMS * fixed.half * jnp.exp((p["k_slope"] + more) * celsius + p["k_int"]).mean(axis=0)
+            for more in fixed.half_slope
+        ]
+        pscalar = fixed.protection * jnp.exp(-2.0 * jnp.sqrt(clay))
         by_donor = jnp.stack([jnp.ones_like(clay), jnp.ones_like(clay), pscalar])
         carbon = column.litter_input
         fmet = ratio(carbon[1], carbon[1:].sum())
-        npp = jnp.clip(jnp.sqrt(carbon.sum() / 100.0), 0.6, 1.3)
+        npp = jnp.clip(jnp.sqrt(carbon.sum() / 100.0), *fixed.turnover)
         quality = {"r": jnp.exp(0.3 * fmet), "k": jnp.exp(0.1 * fmet)}
         chemistry = jnp.exp(-3.0 * fmet) * jnp.ones_like(clay)
         return _Rates(
             speed={i: jnp.array(V_MODIFIER[i])[:, None] * v for i in "rk"},
-            half={i: half / (jnp.array(K_MODIFIER[i])[:, None] * by_donor) for i in "rk"},
+            half={
+                i: jnp.stack(half) / (jnp.array(K_MODIFIER[i])[:, None] * by_donor) for i in "rk"
+            },
             death={i: HOURS * p[f"death_{i}"] * quality[i] * npp * wet for i in "rk"},
             physical={
                 "r": p["phys_r"] * jnp.exp(1.3 * clay),
                 "k": p["phys_k"] * jnp.exp(0.8 * clay),
             },
             chemical={i: p[f"chem_{i}"] * chemistry for i in "rk"},
-            desorption=HOURS * p["desorption"] * jnp.exp(-4.5 * clay),
+            desorption=HOURS * p["desorption"] * jnp.exp(-fixed.desorption_clay * clay),
         )
 
 
@@ -284,15 +309,10 @@ def _oxidation(
     )
 
 
-def _grown(theta: Any) -> Callable[[int, Array], Array]:
-    """Return the map from microbes to those that what they gain would sustain."""
-    power = 1.0 / theta[0]["beta"]
-
-    def once(_: int, amounts: Array) -> Array:
-        net, gross = _microbes(amounts, theta)
-        return amounts * ratio(gross + net, gross - net) ** power
-
-    return once
+def _grown(amounts: Float[Array, "two layer"], theta: Any) -> Float[Array, "two layer"]:
+    """Return the microbes that what these gain would sustain."""
+    net, gross = _microbes(amounts, theta)
+    return amounts * ratio(gross + net, gross - net) ** (1.0 / theta[0]["beta"])
 
 
 def _microbes(amounts: Float[Array, "two layer"], theta: Any) -> Balance:

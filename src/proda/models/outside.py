@@ -23,6 +23,7 @@ from platform import node
 from types import ModuleType
 from typing import Any
 
+from proda.checksums import file_digest
 from proda.errors import ModelError
 from proda.models.model import SoilModel
 
@@ -129,7 +130,7 @@ def origin_of(model: SoilModel | type[SoilModel]) -> Origin | None:
             _origins[kind] = Origin(f"{kind.__module__}:{kind.__qualname__}", "", "")
         else:
             file = str(Path(path).resolve())
-            _origins[kind] = Origin(f"{file}:{kind.__qualname__}", file, _digest(file))
+            _origins[kind] = Origin(f"{file}:{kind.__qualname__}", file, file_digest(file))
     return _origins[kind]
 
 
@@ -142,10 +143,6 @@ def provenance(model: SoilModel | type[SoilModel]) -> dict[str, str]:
 def recorded(attributes: Mapping[Any, Any]) -> dict[str, str]:
     """Return what a product says of where its model came from; nothing for ours."""
     return {name: str(attributes[name]) for name in ORIGIN if name in attributes}
-
-
-def _digest(path: str | os.PathLike[str]) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _from_file(path: Path, name: str, checksum: str, made: str) -> type[SoilModel]:
@@ -185,7 +182,7 @@ def _from_module(place: str, name: str, checksum: str, made: str) -> type[SoilMo
         return kind
     path = inspect.getsourcefile(kind) or getattr(module, "__file__", None) or ""
     if kind not in _origins:
-        found = _digest(path) if path and Path(path).is_file() else ""
+        found = file_digest(path) if path and Path(path).is_file() else ""
         _origins[kind] = Origin(f"{place}:{name}", path, found)
     _check(path or place, checksum, _origins[kind].checksum, made)
     return kind

@@ -14,13 +14,14 @@ from proda.errors import ModelError
 from proda.models.clm5 import CLM5
 from proda.models.compas import COMPAS
 from proda.models.compas_family import COMPASECA, COMPASDensity, COMPASMultiplicative
+from proda.models.compas_mixed import COMPASMixed
 from proda.models.compas_reverse import COMPASReverse
 from proda.models.corpse import CORPSE
 from proda.models.millennial import Millennial
 from proda.models.mimics import MIMICS
 from proda.models.model import SoilModel
 from proda.models.outside import CHECKSUM, SOURCE, is_reference, load_class, recorded
-from proda.models.rothc import RothC
+from proda.models.rothc import RothC, RothCQ10
 
 MODELS: dict[str, type[SoilModel]] = {
     model.name: model
@@ -31,7 +32,9 @@ MODELS: dict[str, type[SoilModel]] = {
         COMPASMultiplicative,
         COMPASECA,
         COMPASDensity,
+        COMPASMixed,
         RothC,
+        RothCQ10,
         MIMICS,
         CORPSE,
         Millennial,

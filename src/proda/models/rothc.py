@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from proda.column.block_tridiagonal import LayerRates, solve_coupled_chains
 from proda.column.column import Column
-from proda.column.environment import Environment, water_modifier
+from proda.column.environment import Environment, temperature_modifier, water_modifier
 from proda.column.tridiagonal import ChainRates
 from proda.models.model import Values
 from proda.models.plant_fed import (
@@ -30,6 +30,10 @@ from proda.parameters import Parameter, parameter_rows
 _S = "Coleman and Jenkinson 2014"
 TO_BIO, TO_HUM = 0.46, 0.54
 """Shares of what is not respired."""
+SOLID_CARBON = 0.58 * 1.3e6
+"""Carbon of solid organic matter, g m-3: 58 % of 1.3 t m-3. No soil holds more."""
+REFERENCE_C = 9.25
+"""Temperature at which the modifier is 1 (Coleman and Jenkinson 2014)."""
 
 
 def temperature_factor(celsius: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -46,7 +50,13 @@ def respired_share(clay: Float[Array, " layer"]) -> Float[Array, " layer"]:
 
 
 class RothC(PlantFedModel):
-    """Rothamsted carbon model: decomposable and resistant plant material, biomass, humus."""
+    """Rothamsted carbon model: decomposable and resistant plant material, biomass, humus.
+
+    Its response to temperature, made for arable soil, nearly stops decomposition in frozen soil
+    (0.017 at -5 C, 1e-4 at -10 C, 0 below -18.3 C): where such soil is fed by roots or mixing, the
+    balance is reached after millions of years and at more carbon than fits into the soil. Such a
+    column has no steady state here; :class:`RothCQ10` has one.
+    """
 
     name: ClassVar[str] = "rothc"
     title: ClassVar[str] = "RothC-26.3 in layers: first-order decay, 8 pools x 20 layers"
@@ -77,9 +87,13 @@ class RothC(PlantFedModel):
         *COLUMN_ROWS,
     )
 
+    def warmth(self, parameters: Values, column: Column) -> Float[Array, "month layer"]:
+        """Return the modifier by temperature, about 1 at 9.25 C."""
+        return temperature_factor(10.0 * column.temperature + 25.0)
+
     def climate(self, parameters: Values, column: Column) -> Climate:
-        """Return the modifiers with RothC's response to temperature, in all pools."""
-        monthly = temperature_factor(10.0 * column.temperature + 25.0) * water_modifier(
+        """Return the modifiers with the model's response to temperature, in all pools."""
+        monthly = self.warmth(parameters, column) * water_modifier(
             parameters["w_scaling"], column.w_scalar
         )
         depth = jnp.exp(-parameters["decline"] * column.grid.node)
@@ -128,7 +142,7 @@ class RothC(PlantFedModel):
 
         pools = jnp.stack(solve_coupled_chains(layers, rates)) / thickness
         out = climate.environment.soil * (jnp.stack(rate)[:, None] * pools).sum(axis=0)
-        return Soil(pools, respired * out, jnp.asarray(True))
+        return Soil(pools, respired * out, (pools.sum(axis=0) <= SOLID_CARBON).all())
 
     def kinetics(
         self,
@@ -149,3 +163,25 @@ class RothC(PlantFedModel):
                 for donor in self.soil_pools
             },
         )
+
+
+class RothCQ10(RothC):
+    """RothC with the response to temperature that JULES uses by default: Q10, frozen soil too."""
+
+    name: ClassVar[str] = "rothc_q10"
+    title: ClassVar[str] = "RothC-26.3 in layers with Q10, 8 pools x 20 layers"
+    source: ClassVar[str] = "Coleman and Jenkinson 2014; Burke et al. 2017"
+    rows: ClassVar[tuple[Parameter, ...]] = (
+        *RothC.rows,
+        *parameter_rows(
+            "Burke et al. 2017",
+            r"""
+            q10 | Q_{10} | 1 | 1.2 3.0 | 2.0 | xi | [0.1, inf) | factor by which 10 K more speed up decomposition
+            """,  # noqa: E501
+        ),
+    )
+
+    def warmth(self, parameters: Values, column: Column) -> Float[Array, "month layer"]:
+        """Return the modifier by temperature, 1 at 9.25 C."""
+        since = column.temperature + (25.0 - REFERENCE_C) / 10.0
+        return temperature_modifier(parameters["q10"], since)

@@ -11,6 +11,7 @@ import contextlib
 import os
 from pathlib import Path
 
+from proda.checksums import file_digest
 from proda.errors import FileError
 from proda.files import whole_file
 from proda.observations.land import open_land_mask
@@ -24,7 +25,7 @@ from proda.observations.schema import (
     parquet_writer,
 )
 from proda.observations.spool import Spool
-from proda.observations.summary import Summary, checksum
+from proda.observations.summary import Summary
 
 _BYTES_PER_PARTITION = 64 << 20
 _MAX_PARTITIONS = 64
@@ -93,7 +94,7 @@ def build(
                         for name, path in paths.items()
                     }
                     summary = Work(settings, land, spool, writers, report).run(size)
-                summary.tables = {f"{name}.parquet": checksum(p) for name, p in paths.items()}
+                summary.tables = {f"{name}.parquet": file_digest(p) for name, p in paths.items()}
                 last.write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
                 return summary
     except OSError as error:

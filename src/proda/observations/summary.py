@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -12,6 +11,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from proda.checksums import file_digest
 from proda.errors import FileError, ObservationError
 from proda.observations.rules import LAYER_REASONS, PROFILE_REASONS
 from proda.observations.schema import (
@@ -165,17 +165,11 @@ def verify(found: Summary, folder: str | os.PathLike[str]) -> None:
                     "the files are not from one build. Build the profiles again."
                 )
     for name, expected in found.tables.items():
-        if checksum(Path(folder) / name) != expected:
+        if file_digest(Path(folder) / name) != expected:
             raise FileError(
                 f"{folder}: {name} is not the table that was written with summary.json; the files "
                 "are not from one build, or one was changed. Build the profiles again."
             )
-
-
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_build(

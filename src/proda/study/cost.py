@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proda import files
+from proda.blocks.executor import processes
 from proda.errors import ProdaError
 from proda.inference.assimilation_run import predicted_bytes
-from proda.inference.runner import processes
 from proda.learning.residuals import MEMBERS as JOINT_DRAWS
 from proda.observations.summary import read_summary
 from proda.study.folder import StudyFolder

@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from proda.blocks.executor import executor_of, processes
 from proda.files import whole_folder
 from proda.inference.assessment import assess
 from proda.inference.assimilation_run import Run, create, open_posterior
-from proda.inference.cluster import work_on_cluster
-from proda.inference.cluster_settings import client_from, read_cluster
-from proda.inference.runner import AssimilationProgress, processes, total_evaluations, work
+from proda.inference.runner import evaluations_per_site, total_evaluations, work
 from proda.learning.from_posteriors import train_network
 from proda.learning.through_model import train_end_to_end
 from proda.learning.train import Progress
@@ -52,30 +51,17 @@ def assimilation(context: Context, *, model: str) -> str:
             place.sites,
             n_sites=chosen.sites,
         )
-    total, n_sites = total_evaluations(run), run.description.n_sites
-    done, sites, begun = [0], [0], time.monotonic()
+    each, begun, first = evaluations_per_site(run), time.monotonic(), [-1]
 
-    def evaluated(n: int) -> None:
-        done[0] += n
-        rate = done[0] / max(time.monotonic() - begun, 1e-9)
-        reporter.progress(
-            done[0],
-            total,
-            f"model evaluations, {sites[0]:,} of {n_sites:,} sites done, {rate / 1e6:.2f} M/s",
-        )
+    def finished(done: int, total: int) -> None:
+        first[0] = done if first[0] < 0 else first[0]
+        rate = (done - first[0]) * each / max(time.monotonic() - begun, 1e-9)
+        reporter.progress(done, total, f"sites, {rate / 1e6:.2f} million evaluations per second")
 
-    def finished(n: int) -> None:
-        sites[0] += n
-
-    told = AssimilationProgress(sites_done=finished, evaluations=evaluated, warn=reporter.warn)
-    if run.complete:
-        pass
-    elif chosen.cluster is not None:
-        with client_from(read_cluster(chosen.cluster)) as client:
-            work_on_cluster(run, client, context.control, told)
-    else:
-        work(run, context.control, told, chosen.workers or processes())
-    return f"{run.description.n_sites:,} sites, {total:,} model evaluations"
+    if not run.complete:
+        with executor_of(chosen.workers, chosen.cluster, control=context.control) as executor:
+            work(run, executor, progress=finished, warn=reporter.warn)
+    return f"{run.description.n_sites:,} sites, {total_evaluations(run):,} model evaluations"
 
 
 def select(context: Context, *, model: str) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from proda.blocks.executor import Control, Stopped
 from proda.errors import FileError, ProdaError, StudyError
 from proda.files import whole_file
-from proda.inference.batch import Control, Stopped
 from proda.layout import RunFolder
 from proda.locks import FILES, locked
 from proda.models.outside import provenance

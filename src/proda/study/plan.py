@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from proda.checksums import tree_digest
 from proda.errors import StudyError
 from proda.study.record import Record, StageRecord
 from proda.study.stage import Stage
@@ -124,15 +124,8 @@ def checksum(path: Path, record: Record) -> str:
     known = record.checksums.get(str(path))
     if known is not None and known[:2] == (size, changed):
         return known[2]
-    digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    for file in files:
-        digest.update(str(file.relative_to(path)).encode())
-        with file.open("rb") as opened:
-            while block := opened.read(1 << 22):
-                digest.update(block)
-    record.checksums[str(path)] = (size, changed, digest.hexdigest())
-    return digest.hexdigest()
+    record.checksums[str(path)] = (size, changed, tree_digest(path))
+    return record.checksums[str(path)][2]
 
 
 def _why(stage: Stage, before: StageRecord | None, depends_on: dict[str, str]) -> tuple[str, bool]:

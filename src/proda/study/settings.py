@@ -10,12 +10,12 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from proda import faults
+from proda.blocks.cluster_settings import read_cluster
 from proda.drivers.forcing_settings import ClimateSettings, NearestSettings
 from proda.errors import ModelError, ProdaError, StudyError
 from proda.files import read_toml
 from proda.inference import assimilation_settings
 from proda.inference.assimilation_settings import AssimilationSettings, AssimilationWork
-from proda.inference.cluster_settings import read_cluster
 from proda.inference.filter_settings import FilterSettings
 from proda.learning.learning_settings import LearningSettings, study
 from proda.maps.map_settings import MapSettings

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proda.inference.batch import Control
+from proda.blocks.executor import Control
 from proda.study.folder import StudyFolder
 
 

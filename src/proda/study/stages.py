@@ -6,8 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from proda.layout import chunks_of, left_out_of
-from proda.learning.from_posteriors import training_checkpoints
+from proda.layout import chunks_of, left_out_of, training_of
 from proda.models.outside import ORIGIN, origin_of
 from proda.models.registry import load_model, model_class
 from proda.study import model_stages, shared_stages
@@ -95,7 +94,7 @@ def _end_to_end(folder: StudyFolder, model: str) -> Stage:
         (target,),
         partial(model_stages.end_to_end, model=model),
         resumable=True,
-        partial=training_checkpoints(target),
+        partial=(training_of(target),),
     )
 
 
@@ -181,7 +180,7 @@ def _training(folder: StudyFolder, model: str) -> Stage:
         (folder.network(model),),
         partial(model_stages.training, model=model),
         resumable=True,
-        partial=training_checkpoints(folder.network(model)),
+        partial=(training_of(folder.network(model)),),
     )
 
 

@@ -35,9 +35,9 @@ import distributed
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from proda import faults
-from proda.errors import AssimilationError
+from proda.blocks.executor import ONE_THREAD, one_thread_flags
+from proda.errors import ExecutorError
 from proda.files import read_toml
-from proda.inference.runner import ONE_THREAD, one_thread_flags
 from proda.machine import cores, private_cache
 
 SYSTEMS = {
@@ -154,7 +154,7 @@ class JobQueue(BaseModel):
 
         Raises
         ------
-        AssimilationError
+        ExecutorError
             If the site's prologue is no list of lines.
         """
         given = dict(self.model_extra or {})
@@ -192,7 +192,7 @@ class JobQueue(BaseModel):
         for name in ("job-script-prologue", "env-extra"):  # the old name, which dask still reads
             lines = self.of_site(name)
             if isinstance(lines, str) or not isinstance(lines, (list, tuple, type(None))):
-                raise AssimilationError(
+                raise ExecutorError(
                     f"{where}.{name} in dask's configuration (jobqueue.yaml) is {lines!r}; "
                     "expected a list of lines."
                 )
@@ -228,7 +228,7 @@ def read_cluster(path: str | os.PathLike[str]) -> ClusterSettings:
     ------
     FileError
         If it cannot be read.
-    AssimilationError
+    ExecutorError
         Naming each key that is wrong.
     """
     values = read_toml(path)
@@ -240,14 +240,14 @@ def check_cluster(values: dict[str, Any], where: str = "cluster") -> ClusterSett
 
     Raises
     ------
-    AssimilationError
+    ExecutorError
         Naming each key that is wrong.
     """
     try:
         return ClusterSettings.model_validate(values)
     except ValidationError as error:
         said = faults.say(error, ClusterSettings)
-        raise AssimilationError(f"{where}: {said}.") from error
+        raise ExecutorError(f"{where}: {said}.") from error
 
 
 @contextmanager
@@ -256,7 +256,7 @@ def client_from(settings: ClusterSettings) -> Iterator[distributed.Client]:
 
     Raises
     ------
-    AssimilationError
+    ExecutorError
         If dask-jobqueue is not installed, an argument of it is wrong, there is no GPU, or no
         scheduler answers.
     """
@@ -276,13 +276,13 @@ def client_from(settings: ClusterSettings) -> Iterator[distributed.Client]:
         except TypeError as error:
             if not str(target).startswith("tls://"):
                 raise
-            raise AssimilationError(
+            raise ExecutorError(
                 f"scheduler.address = {target}: this scheduler requires credentials. Name their "
                 "files "
                 "in dask's configuration (distributed.comm.tls.ca-file, client.cert, client.key)."
             ) from error
         except (OSError, ValueError) as error:
-            raise AssimilationError(
+            raise ExecutorError(
                 f"scheduler.address = {target}: no scheduler responds at this address ({error})."
             ) from error
         yield client
@@ -312,14 +312,14 @@ def credentials() -> distributed.Security:
 
     Raises
     ------
-    AssimilationError
+    ExecutorError
         If neither the package cryptography nor the program openssl is there to make them.
     """
     if importlib.util.find_spec("cryptography") is not None:
         return distributed.Security.temporary()
     program = shutil.which("openssl")
     if program is None:
-        raise AssimilationError(
+        raise ExecutorError(
             "cluster: its encrypted connections need the package cryptography; install "
             "it with `pip install cryptography`. For a [jobqueue], `encryption = false` does "
             "without it, where nobody else can reach its network."
@@ -343,7 +343,7 @@ def credentials() -> distributed.Security:
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     parts = re.findall(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----\n", made.stdout, re.DOTALL)
     if made.returncode or len(parts) != 2:
-        raise AssimilationError(
+        raise ExecutorError(
             f"cluster: openssl could not create credentials ({made.stderr.strip()})."
         )
     key, certificate = sorted(parts, key=lambda part: "CERTIFICATE" in part)
@@ -392,7 +392,7 @@ def found_gpus() -> list[str]:
 
     Raises
     ------
-    AssimilationError
+    ExecutorError
         If there is none.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -406,7 +406,7 @@ def found_gpus() -> list[str]:
     else:
         found = []
     if not found:
-        raise AssimilationError(
+        raise ExecutorError(
             'local.gpus = "all": no GPU was found (`nvidia-smi -L` lists none, or '
             "CUDA_VISIBLE_DEVICES is empty). Give workers instead."
         )
@@ -418,12 +418,12 @@ def shared_folder() -> Path:
 
     Raises
     ------
-    AssimilationError
+    ExecutorError
         If it cannot be made.
     """
     place = private_cache("credentials")
     if place is None:
-        raise AssimilationError(
+        raise ExecutorError(
             "jobqueue: the credentials of the workers need a private folder that all nodes see; "
             "name one by shared_temp_directory, or set PRODA_CACHE_DIR."
         )
@@ -434,7 +434,7 @@ def _job_cluster(settings: JobQueue) -> Any:
     try:
         import dask_jobqueue
     except ModuleNotFoundError as error:
-        raise AssimilationError(
+        raise ExecutorError(
             "jobqueue: the package dask-jobqueue is not installed; "
             'install it with `pip install "proda[cluster]"`.'
         ) from error
@@ -449,7 +449,7 @@ def _job_cluster(settings: JobQueue) -> Any:
     try:
         cluster = getattr(dask_jobqueue, SYSTEMS[settings.system])(**arguments)
     except (TypeError, ValueError) as error:
-        raise AssimilationError(f"jobqueue: {error} (system {settings.system!r}).") from error
+        raise ExecutorError(f"jobqueue: {error} (system {settings.system!r}).") from error
     if settings.jobs is not None:
         cluster.scale(jobs=settings.jobs)
     else:

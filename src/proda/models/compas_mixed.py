@@ -1,0 +1,43 @@
+"""COMPAS whose soil pools mix with depth as its litter does, and as CLM5's soil pools do.
+
+Published COMPAS mixes litter only: carbon enters a layer of soil as litter or not at all, and soil
+below the roots is empty. That is a second difference from CLM5, besides the kinetics. This variant
+of ours removes it: equations, parameters and rates of mixing are COMPAS's, and DOC, microbes,
+enzyme and mineral SOC mix too (docs/theory.md#compas-with-mixed-soil).
+
+Layers act on each other then, and there is no closed form: the steady state is the general one.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from proda.column.column import Column
+from proda.models.compas import COMPAS
+from proda.models.general import general_steady_state
+from proda.models.model import SteadyState, Values
+
+
+class COMPASMixed(COMPAS):
+    """COMPAS in which all soil pools mix: bioturbation and frost move soil with what is in it."""
+
+    name: ClassVar[str] = "compas_mixed"
+    title: ClassVar[str] = "COMPAS with mixed soil pools, 8 pools x 20 layers"
+    source: ClassVar[str] = "P-section 2.3; docs/theory.md"
+    transported: ClassVar[tuple[str, ...]] = ("ML", "CL", "LL", "DOC", "MIC", "ENZ", "mSOC")
+    variants: ClassVar[tuple[str, ...]] = ("default",)
+
+    def steady_state(self, parameters: Values, column: Column) -> SteadyState:
+        """Return the general steady state."""
+        return general_steady_state(self, parameters, column)
+
+
+class COMPASMixedSubstrates(COMPASMixed):
+    """The same where microbes and enzyme stay where they grow and DOC and mineral SOC mix.
+
+    Not in the registry: name it by its place, `proda.models.compas_mixed:COMPASMixedSubstrates`.
+    """
+
+    name: ClassVar[str] = "compas_mixed_substrates"
+    title: ClassVar[str] = "COMPAS with mixed DOC and mineral SOC, 8 pools x 20 layers"
+    transported: ClassVar[tuple[str, ...]] = ("ML", "CL", "LL", "DOC", "mSOC")
