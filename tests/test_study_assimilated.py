@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import pytest
 
+from proda.checksums import tree_digest
 from proda.errors import StudyError
 from proda.files import open_dataset
-from proda.inference.assimilation_run import _content, create, open_posterior
-from proda.inference.batch import Control
-from proda.inference.runner import AssimilationProgress, work
+from proda.inference.assimilation_run import create, open_posterior
+from proda.inference.runner import work
 from proda.study.pipeline import plan_study, run_study
 from proda.study.settings import read_study
 from proda.study.twin import make_twin_world
@@ -54,7 +54,7 @@ def made(tmp_path_factory):
         study / "sites.nc",
         n_sites=2,
     )
-    work(run, Control(), AssimilationProgress(), 1)
+    work(run)
     return folder
 
 
@@ -129,7 +129,7 @@ def test_forcing_with_more_variables_is_the_same(made, tmp_path):
         colder = forcing.assign(soil_temperature=forcing["soil_temperature"] - 1.0).load()
     more.unlink()
     colder.to_netcdf(more)
-    text = json.loads((run.folder / "run.json").read_text()) | {"forcing_files": _content(more)}
+    text = json.loads((run.folder / "run.json").read_text()) | {"forcing_files": tree_digest(more)}
     (run.folder / "run.json").write_text(json.dumps(text))
     with pytest.raises(StudyError, match="soil_temperature differs"):
         run_until_assimilation(made, clm5=run.folder)
