@@ -227,6 +227,7 @@ def main() -> None:
     )
     for name in () if arguments.only_models else ("clm5", "compas"):
         run(name, arguments.columns, arguments.repeats)
+    by_model(arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,9 @@ SECONDS = {
     "test_parity.py": 15,
     "test_new_model.py": 15,
     "test_samplers.py": 60,
-    "test_interruptions.py": 20,
+    "test_interruptions.py": 15,
+    "test_blocks.py": 25,
+    "test_attribution.py": 25,
     "test_cli_assimilate.py": 40,
 }
 """About how many seconds a slow file takes; those of other files are not marked `slow`."""

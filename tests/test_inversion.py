@@ -141,8 +141,14 @@ def plan_of(members, fold_members):
 def test_the_last_half_of_the_members_corrects():
     settings = EndToEndSettings()
     assert correcting_runs(plan_of(3, 2), settings).tolist() == [
-        False, True, True, False, True, False, True,
-    ]  # fmt: skip
+        False,
+        True,
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
     assert not correcting_runs(plan_of(1, 2), settings).any()
     assert not correcting_runs(plan_of(4, 2), replace(settings, inverted_share=0.0)).any()
     with pytest.raises(LearningError, match="at least 2 networks in each fold"):

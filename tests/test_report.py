@@ -19,11 +19,11 @@ from proda.errors import FileError, StudyError
 from proda.plots.files import MOST_BYTES, save_figure, saved_figures
 from proda.study.report import citation, write_report
 from proda.study.report.comparison_figures import place_of, save_comparison_figures
+from proda.study.report.contents import CONTENTS, FIGURES_OF
 from proda.study.report.results import open_results
-from proda.study.report.sections.cost import duration
 from proda.study.report.sections.findings import tone
+from proda.study.report.sections.run import duration
 from proda.study.report.tables import cells, label, read_csv
-from proda.study.report.write import FIGURES_OF, SECTIONS
 from tests.conftest import HERE
 from tests.study_folders import (
     FINDINGS,
@@ -108,7 +108,7 @@ def test_page_needs_nothing_else(page, study):
 def test_figures_are_whole_and_described(page, study):
     images = page.all("img")
     drawn = dict(saved_figures(study / "figures"))
-    assert len(images) == len(drawn) == 15
+    assert len(images) == len(drawn) == 16
     assert {i["alt"] for i in images} == {f.title for f in drawn.values()}
     for image in images:
         data = base64.b64decode(image["src"].split(",")[1])
@@ -196,7 +196,7 @@ def test_citation_is_that_of_the_project():
 def test_nothing_run_at_all(tmp_path):
     path = write_report(record(tmp_path / "run"))
     page = page_of(path)
-    assert set(page.sections) == {f.__name__ for f in SECTIONS} - {"truth"}
+    assert set(page.sections) == {spec.key for spec in CONTENTS} - {"truth"}
     for key, text in page.sections.items():
         if key != "cost":
             assert re.search("has not been run|no study.toml|No model", text), key
@@ -409,7 +409,7 @@ def test_written_again_without_what_is_gone(tmp_path):
     save_figure(figure, folder / "figures", "odd", "Of no section.", "elsewhere")
     figure.savefig(folder / "figures" / "bare.png")
     first = page_of(write_report(folder))
-    assert len(first.all("img")) == 5
+    assert len(first.all("img")) == 6
     assert (folder / "tables" / "totals_of_maps.csv").is_file()
     assert "Of no section." in first.sections["further"]
     assert "bare.png" in first.sections["further"]
@@ -489,7 +489,7 @@ def test_in_a_browser(study, tmp_path):
         pytest.skip("chromium and chromedriver are not installed")
     found = tool.examine(study / "report.html")
     assert tool.faults(found) == []
-    assert found["390"]["images"] == 15
+    assert found["390"]["images"] == 16
     spoilt = (
         (study / "report.html")
         .read_text()

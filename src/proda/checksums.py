@@ -105,10 +105,10 @@ def check_seal(path: str | os.PathLike[str]) -> bool:
         return False
     with target.open("rb") as file:
         file.seek(length)
-        told = _PATTERN.fullmatch(file.read(_LENGTH))
-    if told is None:
+        header = _PATTERN.fullmatch(file.read(_LENGTH))
+    if header is None:
         return False
-    if _digest(target, length) != told.group(1).decode():
+    if _digest(target, length) != header.group(1).decode():
         raise FileError(f"{target}: its content does not match its checksum. {_ADVICE}")
     return True
 
@@ -204,11 +204,11 @@ def _check_array(array: Path, digest: str | None) -> None:
         raise FileError(f"{array / LIST}: missing. {_ADVICE}") from error
     if hashlib.sha256(text).hexdigest() != digest:
         raise FileError(f"{array / LIST}: does not match its checksum. {_ADVICE}")
-    told, found = json.loads(text), _found(array)
-    for key in sorted(told.keys() | found.keys()):
+    stored, found = json.loads(text), _found(array)
+    for key in sorted(stored.keys() | found.keys()):
         if key not in found:
             raise FileError(f"{array / key}: missing. {_ADVICE}")
-        if key not in told:
+        if key not in stored:
             raise FileError(f"{array / key}: does not belong to the store. {_ADVICE}")
-        if told[key] != found[key]:
+        if stored[key] != found[key]:
             raise FileError(f"{array / key}: does not match its checksum. {_ADVICE}")

@@ -78,7 +78,7 @@ class LearningError(ProdaError):
 
 
 class StudyError(ProdaError):
-    """The settings of a study make no sense, or its folder cannot be gone on with."""
+    """The settings of a study are not valid, or its folder cannot be resumed."""
 
 
 class ComparisonError(ProdaError):

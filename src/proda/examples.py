@@ -1,4 +1,4 @@
-"""Built-in columns: made up, smooth and typical, so that everything can be tried without data."""
+"""Built-in columns: synthetic, smooth and typical, so that everything can be tried without data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CLIMATES = {
 
 
 def example_columns(grid: Grid = CLM5_GRID) -> xr.Dataset:
-    """Return the forcing of six made-up columns from tundra to rain forest.
+    """Return the forcing of six synthetic columns from tundra to rain forest.
 
     A damped temperature wave in the soil, a water scalar that falls where it is frozen, no lack of
     oxygen or nitrogen. For trying things out and for tests; not for science.

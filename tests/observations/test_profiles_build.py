@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -92,20 +91,6 @@ def test_stocks_of_a_profile(tmp_path, csv_settings):
     row = profiles.iloc[0]
     assert row.soc_stock == pytest.approx(total)
     assert (row.n_layers, row.n_estimated_density, row.max_depth) == (3, 1, 0.8)
-
-
-def test_partitions_do_not_matter(tmp_path, csv_settings):
-    settings = csv_settings(many(300), pedotransfer="refit")
-    first = build(settings, tmp_path / "one", n_partitions=1)
-    second = build(settings, tmp_path / "many", n_partitions=13)
-    for a, b in zip(tables(tmp_path / "one"), tables(tmp_path / "many"), strict=True):
-        columns = list(a.columns)
-        pd.testing.assert_frame_equal(
-            a.sort_values(columns, ignore_index=True), b.sort_values(columns, ignore_index=True)
-        )
-    differ = {"fits", "constants", "tables"}  # rounding, and the order of the rows
-    assert first.model_dump(exclude=differ) == second.model_dump(exclude=differ)
-    assert first.constants == pytest.approx(second.constants, rel=1e-9)
 
 
 def test_refit_is_used_and_reported(tmp_path, csv_settings):

@@ -118,6 +118,7 @@ def compare(
             output,
             reference=reference,
             covariates=covariates,
+            attribution=None if run is None else RunFolder(run).attribution,
             progress=lambda done, ahead: bar.update(task, completed=done, total=ahead),
         )
     _print(result)
@@ -174,9 +175,9 @@ def _print(result: Comparison) -> None:
         soft_wrap=True,
     )
     _print_totals(result.tables["totals"])
-    told = result.tables["preference"]
-    if len(told):
-        rows = told[(told["criterion"] == "log_evidence") & (told["sites"] > 0)]
+    preference = result.tables["preference"]
+    if len(preference):
+        rows = preference[(preference["criterion"] == "log_evidence") & (preference["sites"] > 0)]
         print_table(
             "Log evidence at sites, second model - first",
             ["zone", "models", "sites", "median", "95 %", "first > 3", "second > 3"],

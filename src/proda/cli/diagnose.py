@@ -59,7 +59,8 @@ def diagnose(
     from proda.errors import AssimilationError
     from proda.inference.assessment import assess
     from proda.inference.assimilation_run import open_posterior
-    from proda.study.diagnosis import draw, write_kept, write_table
+    from proda.plots.style import save_all
+    from proda.study.diagnosis import figures_of, write_kept, write_table
 
     if plots is None and (site is not None or land_mask is not None):
         raise AssimilationError("--site and --land-mask apply to the figures; they need --plots.")
@@ -80,7 +81,8 @@ def diagnose(
             soft_wrap=True,
         )
     if plots is not None:
-        for path in draw(found, draws, plots, site=site, land_mask=land_mask):
+        figures = figures_of(found, draws, site=site, land_mask=land_mask)
+        for path in save_all(figures, plots):
             console.print(f"Drawn: {path}", soft_wrap=True)
 
 

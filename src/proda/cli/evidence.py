@@ -72,8 +72,8 @@ def evidence(
 
 def print_choice(tables: Mapping[str, pd.DataFrame]) -> None:
     """Print evidence and stacking weights of all sites, and why models are not there."""
-    told = tables["evidence"]
-    whole = told[(told["grouping"] == "all") & (told["sites"] > 0)]
+    evidence = tables["evidence"]
+    whole = evidence[(evidence["grouping"] == "all") & (evidence["sites"] > 0)]
     weights = tables["stacking"].set_index(["measure", "grouping", "zone", "model"])["weight"]
     for measure, rows in whole.groupby("measure", sort=False):
         print_table(
@@ -95,7 +95,7 @@ def print_choice(tables: Mapping[str, pd.DataFrame]) -> None:
             ],
             right=range(1, 7),
         )
-    for why, rows in told[told["sites"] == 0].groupby("reason", sort=False):
+    for why, rows in evidence[evidence["sites"] == 0].groupby("reason", sort=False):
         names = ", ".join(dict.fromkeys(rows["model"]))
         measures = ", ".join(dict.fromkeys(rows["measure"]))
         console.print(f"Not judged by {measures}: {names}: {why}.", soft_wrap=True, highlight=False)

@@ -74,7 +74,7 @@ def get(
         with Progress(*columns, console=errors, transient=True) as bar:
             task = bar.add_task(remote.name, total=remote.size)
 
-            told: list[int | None] = []
+            stated: list[int | None] = []
             """What the server says of the length, once it was asked."""
 
             def step(
@@ -82,16 +82,16 @@ def get(
                 total: int | None,
                 bar: Progress = bar,
                 task: TaskID = task,
-                told: list[int | None] = told,
+                stated: list[int | None] = stated,
             ) -> None:
-                told[:] = [total]
+                stated[:] = [total]
                 bar.update(task, completed=n, total=total)
 
             path = download.get_file(remote, folder, step)
-        size = "as in the table" if remote.size else _unlisted_size(told)
+        size = "as in the table" if remote.size else _unlisted_size(stated)
         checksum = "SHA-256 as in the table" if remote.sha256 else "not in the table, not checked"
         done.append((path, f"{path.stat().st_size:,}", size, checksum))
-        if not remote.sha256 and not remote.size and told == [None]:
+        if not remote.sha256 and not remote.size and stated == [None]:
             errors.print(
                 f"{path.name}: neither the catalogue nor the server states its size, so the file "
                 "may be incomplete. Check it before you use it.",
@@ -105,8 +105,8 @@ def get(
     console.print(f"{len(done)} files in {folder}")
 
 
-def _unlisted_size(told: list[int | None]) -> str:
+def _unlisted_size(stated: list[int | None]) -> str:
     """Say what stands behind the size of a file whose size the catalogue lacks."""
-    if not told:
+    if not stated:
         return "already present, not checked"
-    return "unknown, not checked" if told[0] is None else "as the server stated"
+    return "unknown, not checked" if stated[0] is None else "as the server stated"

@@ -85,8 +85,8 @@ def models(
     )
     equations = "" if provenance(model) else " Equations: docs/theory.md."
     console.print(f"Source: {model.source}.{equations}")
-    for what, told in provenance(model).items():
-        console.print(f"{what}: {told}", soft_wrap=True)
+    for what, value in provenance(model).items():
+        console.print(f"{what}: {value}", soft_wrap=True)
     if model.needs:
         console.print(f"Needs of the soil: {', '.join(model.needs)}.")
     print_table(

@@ -160,7 +160,7 @@ def run_and_print(
             now[0] = step.stage.name
             bar.reset(task, description=step.stage.name, total=None)
 
-        def told(done: float, total: float, unit: str) -> None:
+        def count(done: float, total: float, unit: str) -> None:
             bar.update(task, completed=done, total=total, description=f"{now[0]} ({unit})")
 
         def part(what: str) -> None:
@@ -177,7 +177,7 @@ def run_and_print(
                 start=start,
                 until=until,
                 control=control,
-                reporter=Reporter(told, warn, part),
+                reporter=Reporter(count, warn, part),
                 begin=begin,
             )
         except Stopped:
@@ -217,6 +217,7 @@ _DOING = {
     "default-map": "mapping the model with default parameters",
     "end-to-end-maps": "mapping the model with networks trained end to end",
     "maps": "mapping the model",
+    "attribution": "attributing the maps to components",
     "comparison": "comparing the models",
     "report": "writing the report",
 }

@@ -227,7 +227,7 @@ def _mean(data: xr.Dataset, name: str) -> Float[np.ndarray, " cell"]:
 
 
 def truth_correlations(data: xr.Dataset, truth: xr.Dataset) -> pd.DataFrame:
-    """Correlate every refit with the truth of a made-up world: refits may agree and be wrong.
+    """Correlate every refit with the truth of a synthetic world: refits may agree and be wrong.
 
     Parameters
     ----------
@@ -309,14 +309,14 @@ def parameter_table(data: xr.Dataset) -> pd.DataFrame:
         for kind, members in groups.items():
             if len(members) < 2:
                 continue
-            told = _spread(data[name].to_numpy()[members], data["land"].to_numpy())
+            spread = _spread(data[name].to_numpy()[members], data["land"].to_numpy())
             rows.append(
                 {
                     "model": _name(data),
                     "parameter": name.removeprefix(SHARE_PREFIX),
                     "kind": kind,
                     "refits": len(members),
-                    **told,
+                    **spread,
                 }
             )
     return pd.DataFrame(rows)

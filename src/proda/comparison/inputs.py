@@ -139,8 +139,8 @@ def open_models(models: Mapping[str, ModelFiles]) -> dict[str, OpenedModel]:
         _check_model(opened[name], given)
     for pair in pairs(opened):
         if not states_of(opened, pair):
-            told = "; ".join(f"{name}: {', '.join(opened[name].maps)}" for name in pair)
-            raise ComparisonError(f"{' and '.join(pair)} have no map of the same state ({told}).")
+            states = "; ".join(f"{name}: {', '.join(opened[name].maps)}" for name in pair)
+            raise ComparisonError(f"{' and '.join(pair)} have no map of the same state ({states}).")
     return opened
 
 
@@ -208,12 +208,12 @@ def _check_model(model: OpenedModel, given: ModelFiles) -> None:
     opened = [(path, model.maps[state]) for state, path in given.by_state.items()]
     if given.summary is not None and model.summary is not None:
         opened.append((given.summary, model.summary))
-    told = {str(path): str(dataset.attrs.get("model", model.name)) for path, dataset in opened}
+    model_of = {str(path): str(dataset.attrs.get("model", model.name)) for path, dataset in opened}
     # Variants of one model may be compared under names of their own, files of one name may not mix.
-    if len(set(told.values())) > 1:
+    if len(set(model_of.values())) > 1:
         raise ComparisonError(
             f"The files given for {model.name} are of different models: "
-            + ", ".join(f"{path} of {name}" for path, name in told.items())
+            + ", ".join(f"{path} of {name}" for path, name in model_of.items())
         )
 
 

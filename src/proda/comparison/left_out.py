@@ -64,25 +64,25 @@ def left_out_choice(models: Mapping[str, OpenedModel], covariates: pd.DataFrame 
         If networks were judged by other profiles, or a file is damaged.
     """
     scores: list[Scores] = []
-    told: dict[tuple[str, str], str] = {}
+    reasons: dict[tuple[str, str], str] = {}
     places = _known_places(models, covariates)
     for state in ROUTES:
         given = {n: m.networks[state] for n, m in models.items() if state in m.networks}
         if not given:
             continue
         measure = left_out_measure(state)
-        told |= {(measure, n): f"no network of {n} was given" for n in models if n not in given}
+        reasons |= {(measure, n): f"no network of {n} was given" for n in models if n not in given}
         tables = {n: read_layers(path, state) for n, path in given.items()}
         without = [n for n, table in tables.items() if table is None]
-        told |= {(measure, n): f"the network of {n} was trained without folds" for n in without}
+        reasons |= {(measure, n): f"the network of {n} was trained without folds" for n in without}
         there = {n: table for n, table in tables.items() if table is not None}
         if len(there) > 1:
             scores.append(left_out_scores(measure, there, covariates, places))
         else:
-            told |= {
+            reasons |= {
                 (measure, n): "no other model has predictions at places left out" for n in there
             }
-    return Choice(tuple(scores), told)
+    return Choice(tuple(scores), reasons)
 
 
 def read_layers(folder: str | os.PathLike[str], state: str) -> pd.DataFrame | None:

@@ -159,16 +159,20 @@ def site_scores(models: Mapping[str, OpenedModel], covariates: pd.DataFrame | No
         `site` and `koppen_class`, to group sites by climate; None: by latitude only.
     """
     names, reasons = comparable_models(models)
-    told = {(measure, n): why for n, why in reasons.items() for measure in (LOG_EVIDENCE, PSIS_LOO)}
+    missing = {
+        (measure, n): why for n, why in reasons.items() for measure in (LOG_EVIDENCE, PSIS_LOO)
+    }
     if len(names) < 2:
         alone = "no other model was assimilated with the same likelihood and data"
-        told |= {(m, n): alone for n in names for m in (LOG_EVIDENCE, PSIS_LOO)}
-        return Choice((), told)
+        missing |= {(m, n): alone for n in names for m in (LOG_EVIDENCE, PSIS_LOO)}
+        return Choice((), missing)
     summaries = common_summaries(models, names)
     scores = []
     for measure, variable in ((LOG_EVIDENCE, "log_evidence"), (PSIS_LOO, "elpd_loo")):
         if lacking := [n for n in names if variable not in summaries[n]]:
-            told |= {(measure, n): f"the summary of {lacking[0]} has no {variable}" for n in names}
+            missing |= {
+                (measure, n): f"the summary of {lacking[0]} has no {variable}" for n in names
+            }
             continue
         one = _scores_of(measure, variable, summaries, covariates)
         if len(one.density):
@@ -176,8 +180,8 @@ def site_scores(models: Mapping[str, OpenedModel], covariates: pd.DataFrame | No
         else:
             lost = f"; {one.left_out:,} had no trustworthy number" if one.left_out else ""
             why = f"no site passed for every model{lost}"
-            told |= {(measure, n): why for n in names}
-    return Choice(tuple(scores), told)
+            missing |= {(measure, n): why for n in names}
+    return Choice(tuple(scores), missing)
 
 
 def common_summaries(

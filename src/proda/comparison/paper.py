@@ -32,3 +32,9 @@ MICROBES_MEASURED = (0.017, 0.0044, 0.0496)
 """Microbial over soil organic carbon, measured: median, 5 and 95 % of 2,666 samples, mostly of the
 top 10 cm and half of them of cropland (Xu, Thornton and Post 2013, Global Ecology and Biogeography
 22, 737-749; ORNL DAAC data set 1264). Not of Tao et al. (2023)."""
+
+MICROBES_SAMPLES = (
+    "microbial over soil organic carbon of 2,666 samples, mostly of the top 10 cm and half of them "
+    "of cropland (Xu, Thornton and Post 2013, Global Ecology and Biogeography 22, 737-749)"
+)
+"""What these numbers are of, for captions and notes."""

@@ -41,12 +41,12 @@ def not_comparable(first: OpenedModel, second: OpenedModel) -> str:
     for model in (first, second):
         if model.summary is None:
             return f"no summary of the assimilation of {model.name} was given"
-    told = [
+    values = [
         AssimilationSettings.model_validate_json(m.summary.attrs["settings"])
         for m in (first, second)
         if m.summary is not None
     ]
-    a, b = told
+    a, b = values
     if not (a.build_likelihood().density and b.build_likelihood().density):
         return f"the likelihoods {a.likelihood} and {b.likelihood} are not both densities"
     for name in ("likelihood", "error_sd", "operator"):
@@ -109,7 +109,7 @@ def site_differences(first: OpenedModel, second: OpenedModel) -> xr.Dataset:
 
 
 def climate_of(sites: xr.Dataset, covariates: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the groups of each site: `latitude` band and, if told, `koppen` main class (A-E)."""
+    """Return the groups of each site: `latitude` band and, if known, `koppen` main class (A-E)."""
     lat = sites["latitude"].to_numpy()
     groups = pd.DataFrame({"latitude": bands(lat)}, index=pd.Index(sites["site"].to_numpy()))
     if covariates is not None and {"site", "koppen_class"} <= set(covariates):

@@ -96,7 +96,7 @@ def fit_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
         inside = pd.Index(s["row_site"].to_numpy().astype(str)).isin(common)
         o, m = s["row_observed"].to_numpy(), s["row_modelled"].to_numpy()
         fine = inside & s["row_used"].to_numpy().astype(bool) & (o > 0) & (m > 0)
-        told = len(common) > 0 and bool(fine.any())
+        enough = len(common) > 0 and bool(fine.any())
         mean = s["gelman_rubin"].mean("parameter", skipna=False).to_numpy()
         limit = model.max_gelman_rubin
         rows.append(
@@ -108,9 +108,9 @@ def fit_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
                 "limit": limit,
                 "common": len(common),
                 "layers": int(fine.sum()),
-                "log_r2": float(log_r2(m, o, fine)) if told else np.nan,
+                "log_r2": float(log_r2(m, o, fine)) if enough else np.nan,
                 "nash_sutcliffe": float(s["nash_sutcliffe"].sel(site=list(common)).median())
-                if told
+                if enough
                 else np.nan,
             }
         )

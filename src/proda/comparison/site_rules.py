@@ -49,7 +49,7 @@ def weakly_identified(model: str) -> Rule:
 
 
 def constrained_components_converge(e: Evidence) -> Judgement:
-    """Judge whether parameters of CTE, K, XI are told more of than those of V and B."""
+    """Judge whether parameters of CTE, K, XI gain more information than those of V and B."""
     parts, signs = [], []
     for model in PAIR:
         rows = e.rows("parameters", f"needs the summary of {model}", model=model)
@@ -58,7 +58,9 @@ def constrained_components_converge(e: Evidence) -> Judgement:
         loose = best[[c for c in LOOSE if c in best]]
         parts.append(f"{model}: " + ", ".join(f"{c} {v:.2f}" for c, v in best.items()) + " bit")
         signs.append(bool(tight.min() > loose.max()))
-    says = "best told parameter of each component, median information gain: " + "; ".join(parts)
+    says = "best constrained parameter of each component, median information gain: " + "; ".join(
+        parts
+    )
     return decide(says, all(signs))
 
 
@@ -118,7 +120,7 @@ def _median(row: pd.Series) -> str:
 def differs_by_climate(e: Evidence) -> Judgement:
     """Judge whether the preferred model depends on the zone: intervals of medians that do not meet.
 
-    Zones with at least 20 sites count; by Koppen class where told, else by latitude.
+    Zones with at least 20 sites count; by Koppen class where known, else by latitude.
     """
     e.preference()  # says why there is nothing, if there is nothing
     try:

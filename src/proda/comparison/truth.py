@@ -1,4 +1,4 @@
-"""Maps of a made-up world beside its truth: what is recovered, what the spread holds."""
+"""Maps of a synthetic world beside its truth: what is recovered, what the spread holds."""
 
 from __future__ import annotations
 

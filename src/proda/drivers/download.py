@@ -1,7 +1,7 @@
-"""Downloads that go on where they broke off, and are kept only if they are whole.
+"""Downloads that resume after an interruption, and are kept only if they are complete.
 
-Pooch knows what is there already and checks checksums; this adds resuming (HTTP Range), the size,
-and messages that say what to do.
+Pooch knows what is there already and checks checksums; this adds what it lacks: resuming (HTTP
+Range), the size, and messages that say what to do.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OnBytes = Callable[[int, int | None], None]
 
 BLOCK = 1 << 16
 ATTEMPTS = 4
-"""In a row that bring nothing; a slow, breaking line may go on as long as it brings something."""
+"""In a row without any data; a slow line that breaks may continue as long as it brings data."""
 BOMB_BYTES, BOMB_RATIO = 2_000_000_000, 200
 """An archive that becomes larger than this, and by such a factor, is refused."""
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{n}{i}" for n in ("COM", "LPT") for i in range(1, 10))}
@@ -52,7 +52,7 @@ def get_file(
 ) -> Path:
     """Download one file into `folder`, unless a whole copy is there already.
 
-    A download that breaks off leaves `.NAME.part`; the next call goes on from there if the server
+    A download that breaks off leaves `.NAME.part`; the next call resumes there if the server
     can send ranges and still has the same file. Size and SHA-256 are checked where the table has
     them, the size that the server states in any case.
 
@@ -193,10 +193,10 @@ def _tag_file(part: Path) -> Path:
 
 
 def _resumable(remote: RemoteFile, part: Path) -> tuple[int, str]:
-    """Bytes to go on from, and the server's tag of that version of the file.
+    """Bytes to resume from, and the server's tag of that version of the file.
 
     Without a tag or a checksum nothing would show that the server has another file by now, so the
-    download begins anew.
+    download begins again.
     """
     if not part.is_file():
         return 0, ""

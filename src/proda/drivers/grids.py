@@ -89,7 +89,7 @@ def check_axis(
 ) -> Float[np.ndarray, " n"]:
     """Return an axis of a grid, degrees; refuse values that repeat or are not in order.
 
-    Longitudes may start anew once, as in 0..180, -179..-1.
+    Longitudes may start again once, as in 0..180, -179..-1.
 
     Raises
     ------

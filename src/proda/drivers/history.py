@@ -179,7 +179,7 @@ def scan(paths: Sequence[str | os.PathLike[str]], wanted: Iterable[str]) -> Hist
     FileError
         Naming the file that cannot be read.
     ForcingError
-        Naming both files where a month is there twice, grids differ, or times are not monthly.
+        Naming both files where a month appears twice, grids differ, or times are not monthly.
     """
     if not paths:
         raise ForcingError("No history files were given.")

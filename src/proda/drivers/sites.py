@@ -30,7 +30,7 @@ def read_sites(path: str | os.PathLike[str]) -> pd.DataFrame:
     FileError
         If the file is absent or cannot be read.
     SiteError
-        If a column is missing, a coordinate is no number, or a site is there twice.
+        If a column is missing, a coordinate is not a number, or a site appears twice.
     """
     target = Path(path)
     if target.is_dir():

@@ -40,7 +40,7 @@ def texture_on_grid(
 ) -> Float[np.ndarray, "layer ..."]:
     """Texture of the grid's layers: that of the surface-data layer which holds the node.
 
-    Below 3.4 m the deepest one goes on, as in CLM5.
+    Below 3.4 m the deepest one continues, as in CLM5.
     """
     index = np.searchsorted(surface_interfaces(), grid.node, side="left")
     return texture[np.minimum(index, _SURFACE_LAYERS - 1)]

@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 
 from proda.errors import LearningError
 from proda.learning.join import TrainingSites
+from proda.machine import let_threads_sleep
 from proda.places import unit_vectors
 from proda.validation_settings import TREES
 
@@ -39,6 +40,7 @@ def random_forest(
     train: TrainingSites, test: TrainingSites, seed: int, trees: int = TREES, jobs: int = 1
 ) -> Float[np.ndarray, "site parameter"]:
     """Posterior means by a random forest on the same encoded covariates, all parameters at once."""
+    let_threads_sleep()
     from sklearn.ensemble import RandomForestRegressor  # slow to import, and only needed here
 
     forest = RandomForestRegressor(

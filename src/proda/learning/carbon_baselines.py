@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from proda.errors import LearningError
+from proda.machine import let_threads_sleep
 
 DEPTH, BOOSTING, PLAIN = "depth", "boosting", "plain_network"
 BASELINES = (DEPTH, BOOSTING, PLAIN)
@@ -151,6 +152,7 @@ def fit_trees(
     LearningError
         If this version of scikit-learn keeps its trees otherwise.
     """
+    let_threads_sleep()
     from sklearn.ensemble import HistGradientBoostingRegressor  # slow to import
 
     chosen = {
@@ -215,6 +217,7 @@ def trees_of(
 def _fit_plain(
     table: np.ndarray, goal: np.ndarray, weight: np.ndarray, hidden: tuple[int, ...], seed: int
 ) -> dict[str, np.ndarray]:
+    let_threads_sleep()
     from sklearn.exceptions import ConvergenceWarning  # slow to import
     from sklearn.neural_network import MLPRegressor
 

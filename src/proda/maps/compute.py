@@ -64,7 +64,7 @@ def write_map(
     """Run a model on all land cells of a grid and write one CF netCDF file.
 
     Chunks are kept beside `path`, in the folder `path` + `.chunks`, until the map is whole: an
-    interrupted run, called again with the same arguments, goes on where it was and ends in the
+    interrupted run, called again with the same arguments, resumes where it stopped and ends in the
     same numbers bit for bit.
 
     Parameters

@@ -88,10 +88,10 @@ def member_fields(
     for name in parts[0]:
         values = np.concatenate([part[name] for part in parts], axis=1)
         parameter = name.removeprefix(SHARE_PREFIX)
-        told = {"units": units.get(name, "1")}
+        attributes = {"units": units.get(name, "1")}
         if name.startswith(SHARE_PREFIX):
-            told["long_name"] = f"{meanings[parameter]}, share of the prior range"
-        data[name] = (("refit", "cell"), values, told)
+            attributes["long_name"] = f"{meanings[parameter]}, share of the prior range"
+        data[name] = (("refit", "cell"), values, attributes)
     return xr.Dataset(
         data,
         {

@@ -24,11 +24,8 @@ from proda.observations.schema import (
     Column,
     parquet_writer,
 )
-from proda.observations.spool import Spool
 from proda.observations.summary import Summary
 
-_BYTES_PER_PARTITION = 64 << 20
-_MAX_PARTITIONS = 64
 _COLUMNS: dict[str, tuple[Column, ...]] = {
     "profiles": PROFILE_COLUMNS,
     "layers": LAYER_COLUMNS,
@@ -40,7 +37,6 @@ def build(
     settings: ProfileSettings,
     out: str | os.PathLike[str] | None,
     report: Report | None = None,
-    n_partitions: int | None = None,
 ) -> Summary:
     """Read all sources, apply all rules, and write what is kept and what is not.
 
@@ -53,9 +49,6 @@ def build(
         absent; None only counts.
     report
         Called as the work goes on.
-    n_partitions
-        Number of partitions on disk; by default by the size of the sources. The tables hold the
-        same rows for any number, in another order.
 
     Returns
     -------
@@ -69,34 +62,30 @@ def build(
     """
     report = report or (lambda *_: None)
     size = sum(source.size() for source in settings.source)
-    n_partitions = n_partitions or min(_MAX_PARTITIONS, 1 + size // _BYTES_PER_PARTITION)
-    folder = Path(out) if out is not None else None
     land = None
     if settings.land_mask is not None:
         land = open_land_mask(
             settings.land_mask, settings.land_mask_variable, settings.rules.coast_tolerance
         )
+    if out is None:
+        return Work(settings, land, {}, report).run(size)
+    folder = Path(out)
     try:
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        with Spool(n_partitions, folder) as spool:
-            if folder is None:
-                return Work(settings, land, spool, {}, report).run(size)
-            with contextlib.ExitStack() as files:
-                last = files.enter_context(whole_file(folder / "summary.json"))
-                paths = {
-                    name: files.enter_context(whole_file(folder / f"{name}.parquet"))
-                    for name in _COLUMNS
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as files:
+            last = files.enter_context(whole_file(folder / "summary.json"))
+            paths = {
+                name: files.enter_context(whole_file(folder / f"{name}.parquet"))
+                for name in _COLUMNS
+            }
+            with contextlib.ExitStack() as tables:
+                writers = {
+                    name: tables.enter_context(parquet_writer(path, _COLUMNS[name]))
+                    for name, path in paths.items()
                 }
-                with contextlib.ExitStack() as tables:
-                    writers = {
-                        name: tables.enter_context(parquet_writer(path, _COLUMNS[name]))
-                        for name, path in paths.items()
-                    }
-                    summary = Work(settings, land, spool, writers, report).run(size)
-                summary.tables = {f"{name}.parquet": file_digest(p) for name, p in paths.items()}
-                last.write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
-                return summary
+                summary = Work(settings, land, writers, report).run(size)
+            summary.tables = {f"{name}.parquet": file_digest(p) for name, p in paths.items()}
+            last.write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            return summary
     except OSError as error:
-        where = folder if folder is not None else "the temporary folder"
-        raise FileError(f"{where}: writing failed ({error}); nothing was written.") from error
+        raise FileError(f"{folder}: writing failed ({error}); nothing was written.") from error

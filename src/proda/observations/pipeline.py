@@ -1,7 +1,7 @@
-"""The steps of a build, over partitions of profiles on disk, each row counted with its fate.
+"""The steps of a build, with all rows in memory, each row counted with its fate.
 
-Two passes over the partitions (`spool`) keep the memory bounded: only a short row per usable
-profile and the layers with a measured density (for the pedotransfer fit) are held for all.
+All rows, because the largest collection that exists, WoSIS, has under a million layers;
+`benchmarks/wosis.py` measures what more would take.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from proda.observations.land import LandMask
 from proda.observations.notes import collecting
 from proda.observations.profile_settings import ProfileSettings
 from proda.observations.quality import ProfileVerdict, judge
-from proda.observations.readers import Part
 from proda.observations.readers.base import LAYER_FIELDS, PROFILE_FIELDS
 from proda.observations.schema import (
     LAYER_COLUMNS,
@@ -31,7 +30,6 @@ from proda.observations.schema import (
     conform,
     write_frame,
 )
-from proda.observations.spool import Spool
 from proda.observations.summary import KEPT, Count, Fit, Summary
 
 Report = Callable[[str, int, int], None]
@@ -46,14 +44,11 @@ class Work:
 
     settings: ProfileSettings
     land: LandMask | None
-    spool: Spool
     writers: dict[str, pq.ParquetWriter]
     report: Report
     counts: list[pd.DataFrame] = field(default_factory=list)
     given: list[pd.DataFrame] = field(default_factory=list)
-    origins: list[pd.DataFrame] = field(default_factory=list)
-    index: list[pd.DataFrame] = field(default_factory=list)
-    pairs: list[pd.DataFrame] = field(default_factory=list)
+    origins: pd.DataFrame = field(default_factory=pd.DataFrame)
     unmatched: int = 0
     notes: list[str] = field(default_factory=list)
     moved: dict[str, float] = field(default_factory=dict)
@@ -65,20 +60,27 @@ class Work:
     def run(self, size: int) -> Summary:
         """Do all steps for sources of `size` bytes, and check that every row is accounted for."""
         with collecting() as self.notes:
-            self.read(size)
-        self.judge()
-        if not self.index:
+            profiles, layers = self.read(size)
+        profiles, layers = self._step("applying the rules", self.judge, profiles, layers)
+        if profiles.empty:
             raise ObservationError(self._nothing_kept())
-        kept_as = self.duplicates()
-        curve = self.fit(kept_as)
-        self.write(curve, kept_as)
+        kept_as = self.duplicates(layers)
+        curve = self._step("fitting the pedotransfer function", self.fit, layers, kept_as)
+        self._step("computing stocks", self.write, profiles, layers, curve, kept_as)
         summary = self.summary(curve)
         summary.check()
         return summary
 
-    def read(self, size: int) -> None:
-        """Pass 0: deal all rows to partitions."""
+    def _step(self, what: str, step: Callable[..., Any], *given: Any) -> Any:
+        self.report(what, 0, 1)
+        made = step(*given)
+        self.report(what, 1, 1)
+        return made
+
+    def read(self, size: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the profiles and the layers of all sources."""
         done = 0
+        tables: dict[str, list[pa.Table]] = {}
         for source in self.settings.source:
 
             def on_bytes(n: int, what: str = f"reading {source.name} (MB)") -> None:
@@ -87,31 +89,23 @@ class Work:
                 self.report(what, min(done, size) >> 20, (size >> 20) + 1)
 
             for part in source.parts(on_bytes):
-                self._count_given(source.name, part)
-                self.spool.add(part.kind, part.table)
-        self.spool.flush()
+                if nulls := part.table.column("profile_id").null_count:
+                    raise ObservationError(f"{nulls} rows of {part.kind} have no profile_id.")
+                tables.setdefault(part.kind, []).append(part.table)
+                if part.kind == "layers":
+                    n = [len(part.table)]
+                    one = pd.DataFrame({"level": ["layer"], "source": [source.name], "n": n})
+                    self.given.append(one)
+        profiles = _frame(tables.pop("profiles", []), PROFILE_FIELDS)
+        layers = _frame(tables.pop("layers", []), LAYER_FIELDS)
+        if values := tables.pop("values", None):
+            layers, self.unmatched = _join(layers, pa.concat_tables(values).to_pandas())
+        return profiles, layers
 
-    def _count_given(self, source: str, part: Part) -> None:
-        if part.kind == "layers":
-            self.given.append(
-                pd.DataFrame({"level": ["layer"], "source": [source], "n": [len(part.table)]})
-            )
-
-    def judge(self) -> None:
-        """Pass 1: apply the rules to one partition after the other."""
-        n = self.spool.n_partitions
-        for k in range(n):
-            self.report("applying the rules", k, n)
-            profiles = _frame(self.spool.take("profiles", k), PROFILE_FIELDS)
-            layers = _frame(self.spool.take("layers", k), LAYER_FIELDS)
-            values = self.spool.take("values", k)
-            if values is not None:
-                layers, unmatched = _join(layers, values.to_pandas())
-                self.unmatched += unmatched
-            self._judge_one(k, profiles, layers)
-        self.report("applying the rules", n, n)
-
-    def _judge_one(self, k: int, profiles: pd.DataFrame, layers: pd.DataFrame) -> None:
+    def judge(
+        self, profiles: pd.DataFrame, layers: pd.DataFrame
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Apply the rules, and return the profiles and the layers that are kept."""
         ids = profiles.drop_duplicates("profile_id")
         self.given.append(
             ids.groupby("source").size().rename("n").reset_index().assign(level="profile")
@@ -135,17 +129,7 @@ class Work:
         out_profiles = profiles["reason"].notna()
         self._reject("profile", profiles[out_profiles].assign(by="profile"))
         self._reject("layer", layers[out_layers])
-        kept, kept_layers = profiles[~out_profiles], layers[~out_layers]
-        if kept.empty:
-            return
-        starts = np.flatnonzero(~kept_layers["profile_id"].duplicated().to_numpy())
-        keys = duplicates.keys(kept_layers.reset_index(drop=True), starts)
-        self._add_pairs(kept_layers, starts)
-        first = kept_layers.iloc[starts]
-        own = first[["profile_id", "source", "group", "lat", "lon"]].reset_index(drop=True)
-        self.index.append(pd.concat([own, keys], axis=1))
-        self.spool.put("kept_profiles", k, pa.Table.from_pandas(kept, preserve_index=False))
-        self.spool.put("kept_layers", k, pa.Table.from_pandas(kept_layers, preserve_index=False))
+        return profiles[~out_profiles], layers[~out_layers]
 
     def _remember(self, verdict: ProfileVerdict) -> None:
         """Count what is said in the notes at the end."""
@@ -197,19 +181,6 @@ class Work:
             notes += meeting.notes(self.lonely["no_layers"], self.lonely["no_profile_row"])
         return notes
 
-    def _add_pairs(self, layers: pd.DataFrame, starts: np.ndarray) -> None:
-        """Hold carbon, density and number of the profile of kept layers that have both."""
-        fine, _ = stock.measured(layers)
-        soc = layers["soc"].to_numpy(float)
-        n_before = sum(len(index) for index in self.index)
-        code = np.zeros(len(layers), dtype=np.int64)
-        code[starts[1:]] = 1
-        code = np.cumsum(code) + n_before
-        both = np.isfinite(fine) & np.isfinite(soc) & layers["stock_given"].isna().to_numpy()
-        self.pairs.append(
-            pd.DataFrame({"soc": soc[both], "density": fine[both], "profile": code[both]})
-        )
-
     def _reject(self, level: str, rows: pd.DataFrame) -> None:
         if rows.empty:
             return
@@ -223,62 +194,53 @@ class Work:
         if self.writers:
             write_frame(self.writers["rejected"], rows, REJECTED_COLUMNS)
 
-    def fit(self, kept_as: pd.Series) -> pedotransfer.Pedotransfer:
+    def fit(self, layers: pd.DataFrame, kept_as: pd.Series) -> pedotransfer.Pedotransfer:
         """Compare the pedotransfer functions on all kept layers that have both, and choose."""
-        self.report("fitting the pedotransfer function", 0, 1)
         chosen = self.settings.curve()
         curves = [pedotransfer.PAPER, pedotransfer.PAPER.per_cent_reading()]
         if chosen is not None and chosen != pedotransfer.PAPER:
             curves.append(chosen)
-        pairs = pd.DataFrame({"soc": [], "density": [], "profile": []})
-        if self.pairs:
-            ids = pd.concat([index["profile_id"] for index in self.index], ignore_index=True)
-            twice = ids.isin(kept_as.index).to_numpy()
-            pairs = pd.concat(self.pairs)
-            pairs = pairs[~twice[pairs["profile"].to_numpy()]]
-        soc, density = pairs["soc"].to_numpy(float), pairs["density"].to_numpy(float)
+        fine, _ = stock.measured(layers)
+        both = np.isfinite(fine) & layers["soc"].notna() & layers["stock_given"].isna()
+        pairs = (both & ~layers["profile_id"].isin(kept_as.index)).to_numpy()
+        soc, density = layers["soc"].to_numpy(float)[pairs], fine[pairs]
         errors: dict[str, tuple[float, ...]] = {}
-        if len(pairs) >= pedotransfer.MINIMUM_LAYERS or chosen is None:
+        if len(soc) >= pedotransfer.MINIMUM_LAYERS or chosen is None:
             # Without layers this names what is missing, which is what the user must know.
-            profile = pairs["profile"].to_numpy(np.int64)
+            profile = pd.factorize(layers["profile_id"])[0][pairs]
             refit = pedotransfer.fit(soc, density, profile)
             errors[refit.name] = refit.errors
             curves.append(refit)
             chosen = chosen or refit
-        if len(pairs) >= pedotransfer.MINIMUM_LAYERS:
+        if len(soc) >= pedotransfer.MINIMUM_LAYERS:
             table = pedotransfer.compare(curves, soc, density)
             self.fits = [Fit(**row, errors=errors.get(row["name"], ())) for row in _records(table)]
-        self.report("fitting the pedotransfer function", 1, 1)
         if chosen is None:
             raise AssertionError("a curve is always chosen")
         return chosen
 
-    def write(self, curve: pedotransfer.Pedotransfer, kept_as: pd.Series) -> None:
-        """Pass 2: leave out duplicates, compute the stocks, write."""
-        n = self.spool.n_partitions
-        for k in range(n):
-            self.report("computing stocks", k, n)
-            table, layer_table = (
-                self.spool.take(name, k) for name in ("kept_profiles", "kept_layers")
-            )
-            if table is None or layer_table is None:
-                continue
-            profiles, layers = table.to_pandas(), layer_table.to_pandas()
-            twice = profiles["profile_id"].isin(kept_as.index)
-            gone = layers["profile_id"].isin(kept_as.index)
-            detail = "kept: " + profiles.loc[twice, "profile_id"].map(kept_as).astype(str)
-            self._reject(
-                "profile", profiles[twice].assign(reason="duplicate", by="profile", detail=detail)
-            )
-            self._reject("layer", layers[gone].assign(reason="duplicate", by="profile"))
-            self._keep(profiles[~twice], stock.add_stock(layers[~gone], curve))
-        self.report("computing stocks", n, n)
+    def write(
+        self,
+        profiles: pd.DataFrame,
+        layers: pd.DataFrame,
+        curve: pedotransfer.Pedotransfer,
+        kept_as: pd.Series,
+    ) -> None:
+        """Leave out duplicates, compute the stocks, write."""
+        twice = profiles["profile_id"].isin(kept_as.index)
+        gone = layers["profile_id"].isin(kept_as.index)
+        detail = "kept: " + profiles.loc[twice, "profile_id"].map(kept_as).astype(str)
+        why = {"reason": "duplicate", "by": "profile"}
+        self._reject("profile", profiles[twice].assign(**why, detail=detail))
+        self._reject("layer", layers[gone].assign(**why))
+        self._keep(profiles[~twice], stock.add_stock(layers[~gone], curve))
 
-    def duplicates(self) -> pd.Series:
+    def duplicates(self, layers: pd.DataFrame) -> pd.Series:
         """Return the identifier kept, by identifier dropped."""
-        if not self.index:
-            return pd.Series(dtype=object)
-        index = pd.concat(self.index, ignore_index=True)
+        starts = np.flatnonzero(~layers["profile_id"].duplicated().to_numpy())
+        keys = duplicates.keys(layers.reset_index(drop=True), starts)
+        own = layers.iloc[starts][["profile_id", "source", "group", "lat", "lon"]]
+        index = pd.concat([own.reset_index(drop=True), keys], axis=1)
         prefer = {name: i for i, name in enumerate(self.settings.rules.prefer)}
         order = {source.name: i for i, source in enumerate(self.settings.source)}
 
@@ -300,9 +262,7 @@ class Work:
                 .reset_index()
                 .assign(level=level, by=level, reason=KEPT)
             )
-        self.origins.append(
-            layers.groupby(["group", "density_origin"]).size().rename("n").reset_index()
-        )
+        self.origins = layers.groupby(["group", "density_origin"]).size().rename("n").reset_index()
         thickness = layers["lower_depth"] - layers["upper_depth"]
         sums = pd.DataFrame(
             {
@@ -323,10 +283,8 @@ class Work:
         by = ["level", "source", "group", "by", "reason"]
         total = counts.groupby(by)["n"].sum().reset_index()
         origins: dict[str, dict[str, int]] = {}
-        if self.origins:
-            table = pd.concat(self.origins).groupby(["group", "density_origin"])
-            for row in _records(table["n"].sum().reset_index()):
-                origins.setdefault(row["group"], {})[row["density_origin"]] = row["n"]
+        for row in _records(self.origins):
+            origins.setdefault(row["group"], {})[row["density_origin"]] = row["n"]
         read = pd.concat(self.given).groupby(["level", "source"])["n"].sum().reset_index()
         given: dict[str, dict[str, int]] = {}
         for row in _records(read):
@@ -369,9 +327,8 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): None if v != v else v for k, v in row.items()} for row in rows]
 
 
-def _frame(table: pa.Table | None, columns: tuple[Column, ...]) -> pd.DataFrame:
-    if table is None:
-        table = conform(pa.table({}), columns)
+def _frame(tables: list[pa.Table], columns: tuple[Column, ...]) -> pd.DataFrame:
+    table = pa.concat_tables(tables) if tables else conform(pa.table({}), columns)
     return table.to_pandas()
 
 

@@ -20,7 +20,7 @@ _PATHS = ("folder", "file", "layers_file", "profiles_file")
 
 
 class ProfileSettings(BaseModel):
-    """Everything that `proda profiles build` can be told."""
+    """All settings of `proda profiles build`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

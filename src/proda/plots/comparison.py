@@ -82,8 +82,8 @@ def figures(
                     component_maps, one, two, (a, b), [rows[v] for v in chosen], state
                 )
         if (a, b) in comparison.sites and comparison.sites[a, b].sizes["site"]:
-            told = tables["preference"]
-            mine = told[(told["first"] == a) & (told["second"] == b)]
+            preference = tables["preference"]
+            mine = preference[(preference["first"] == a) & (preference["second"] == b)]
             land = land_area(grid_of(opened))
             behind = (land["lat"].to_numpy(), land["lon"].to_numpy(), land.to_numpy() > 0)
             drawn[f"preference_{a}_{b}"] = partial(

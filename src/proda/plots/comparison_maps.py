@@ -79,9 +79,9 @@ def component_maps(
     rows
         Of the table of correlations, one per component to draw.
     """
-    told = [r for r in rows if np.isfinite(r["p"])]
-    joined = [str(r["variable"]) for r in told if r["p"] < 0.05 and r["r"] > 0]
-    apart = [str(r["variable"]) for r in told if str(r["variable"]) not in joined]
+    judged = [r for r in rows if np.isfinite(r["p"])]
+    joined = [str(r["variable"]) for r in judged if r["p"] < 0.05 and r["r"] > 0]
+    apart = [str(r["variable"]) for r in judged if str(r["variable"]) not in joined]
     parts = []
     if joined:
         words = ", ".join(map(_short, joined))
@@ -303,7 +303,7 @@ def zonal_figure(
             said = "; ".join(finding) if not many else _spread_of_models(here)
             axis.set_title(f"{words}:\n{said}{tail}", fontsize="small")
         axes[0, 0].set_ylabel("latitude (°N)")
-        told = "line: mean over land" + (
+        legend = "line: mean over land" + (
             "" if many else "; light: 5-95 % of the cells; dark: 5-95 % of the members' means"
         )
         if many:
@@ -312,12 +312,12 @@ def zonal_figure(
                 fontsize="small",
                 ncols=5,
                 loc="outside lower center",
-                title=told,
+                title=legend,
                 title_fontsize="small",
             )
         else:
             axes[0, 0].legend(fontsize="small")
-            figure.supxlabel(told, fontsize="small")
+            figure.supxlabel(legend, fontsize="small")
     return figure
 
 

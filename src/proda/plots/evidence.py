@@ -30,13 +30,13 @@ def evidence_figure(evidence: pd.DataFrame, stacking: pd.DataFrame) -> Figure:
     ComparisonError
         If no two models could be judged by the same data.
     """
-    told = evidence[evidence["sites"] > 0]
-    measures = list(told["measure"].unique())
+    judged = evidence[evidence["sites"] > 0]
+    measures = list(judged["measure"].unique())
     if not measures:
         raise ComparisonError("No two models were judged by the same data: nothing to draw.")
-    models = sorted(told["model"].unique())
+    models = sorted(judged["model"].unique())
     colours = colours_of(models)
-    heads = {m: _zones(told[told["measure"] == m]) for m in measures}
+    heads = {m: _zones(judged[judged["measure"] == m]) for m in measures}
     heights = [0.7 + 0.30 * len(h) for h in heads.values()]
     with style():
         figure, grid = plt.subplots(
@@ -49,7 +49,7 @@ def evidence_figure(evidence: pd.DataFrame, stacking: pd.DataFrame) -> Figure:
             layout="constrained",
         )
         for (left, right), measure in zip(grid, measures, strict=True):
-            rows = told[told["measure"] == measure].set_index(["grouping", "zone"])
+            rows = judged[judged["measure"] == measure].set_index(["grouping", "zone"])
             weights = stacking[stacking["measure"] == measure].set_index(["grouping", "zone"])
             _differences(left, rows, heads[measure], colours)
             _weights(right, weights, heads[measure], colours)
@@ -60,7 +60,7 @@ def evidence_figure(evidence: pd.DataFrame, stacking: pd.DataFrame) -> Figure:
             Line2D([], [], color=colours[m], marker="o", ls="", label=m.upper()) for m in models
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize="small")
-        figure.suptitle(_finding(told), x=0.01, ha="left", fontsize="medium")
+        figure.suptitle(_finding(judged), x=0.01, ha="left", fontsize="medium")
     return figure
 
 
@@ -139,9 +139,9 @@ def _weights(
     axis.grid(visible=False)
 
 
-def _finding(told: pd.DataFrame) -> str:
+def _finding(judged: pd.DataFrame) -> str:
     parts = []
-    whole = told[told["grouping"] == "all"]
+    whole = judged[judged["grouping"] == "all"]
     for measure, rows in whole.groupby("measure", sort=False):
         ordered = rows.sort_values("mean", ascending=False)
         best, second = ordered.iloc[0], ordered.iloc[1]

@@ -57,16 +57,16 @@ def history(table: pd.DataFrame) -> Figure:
         gains = []
         for axis, (stage, part) in zip(axes[0], parts.items(), strict=True):
             # without validation sites the last weights are kept, by no loss
-            told = "validation" if part["validation_loss"].notna().any() else "training"
+            shown = "validation" if part["validation_loss"].notna().any() else "training"
             for _, own in part.groupby("member"):
                 axis.plot(own["epoch"], own["training_loss"], color=COLOURS[0], alpha=0.5, lw=0.8)
                 axis.plot(own["epoch"], own["validation_loss"], color=COLOURS[1], lw=0.9)
                 kept = own[own["kept"]]
-                axis.plot(kept["epoch"], kept[f"{told}_loss"], "o", ms=4, color=COLOURS[6])
-            first = part.groupby("member")[f"{told}_loss"].first().mean()
-            best = part[part["kept"]][f"{told}_loss"].mean()
+                axis.plot(kept["epoch"], kept[f"{shown}_loss"], "o", ms=4, color=COLOURS[6])
+            first = part.groupby("member")[f"{shown}_loss"].first().mean()
+            best = part[part["kept"]][f"{shown}_loss"].mean()
             gains.append(f"{stage} {first:.3g} to {best:.3g}")
-            positive = (part[f"{told}_loss"] > 0).all() and not (part["training_loss"] <= 0).any()
+            positive = (part[f"{shown}_loss"] > 0).all() and not (part["training_loss"] <= 0).any()
             axis.set(
                 xlabel=f"epoch {names.get(stage, stage)}", yscale="log" if positive else "linear"
             )
@@ -79,7 +79,7 @@ def history(table: pd.DataFrame) -> Figure:
             axes[0, -1].plot([], [], mark, color=colour, label=label, ms=4)
         axes[0, -1].legend(fontsize="small")
         n = table["member"].nunique()
-        text = f"{told.capitalize()} loss of {n} networks falls: {'; '.join(gains)}"
+        text = f"{shown.capitalize()} loss of {n} networks falls: {'; '.join(gains)}"
         figure.suptitle(text, x=0.01, ha="left", fontsize="medium")
     return figure
 
@@ -198,14 +198,14 @@ def carbon(held_out: xr.Dataset) -> Figure:
             axis.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         figure.supxlabel("measured carbon (kg m$^{-3}$)", fontsize="small")
         figure.supylabel("modelled carbon (kg m$^{-3}$)", fontsize="small")
-        told = [
+        within = [
             f"{LABELS.get(m, m)} {scores[m]:.2f}"
             for m in ("default", "network", "assimilated")
             if m in scores
         ]
         figure.suptitle(
             f"{held_out.attrs.get('model', '')}, {int(used.sum()):,} layers; half of "
-            f"them within a factor: {', '.join(told)}",
+            f"them within a factor: {', '.join(within)}",
             x=0.01,
             ha="left",
             fontsize="medium",

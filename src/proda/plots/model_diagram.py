@@ -61,8 +61,8 @@ def draw_model(model: SoilModel) -> Figure:
     """
     shares = flow_shares(model)
     # What no carbon takes at the defaults is a pathway all the same.
-    told = {flow: shares.get(flow) for flow in flows(model)}
-    boxes = _layout(model, tuple(told))
+    share_of = {flow: shares.get(flow) for flow in flows(model)}
+    boxes = _layout(model, tuple(share_of))
     reach_x = max(abs(box.x) for box in boxes.values()) + 0.5 * WIDE + STUB + 1.05
     reach_y = max(abs(box.y) for box in boxes.values()) + 0.5 * HIGH + 0.35
     with style():
@@ -72,13 +72,15 @@ def draw_model(model: SoilModel) -> Figure:
         axis.set_ylim(-reach_y - 0.9, reach_y + 0.6)
         axis.set_axis_off()
         for name, box in boxes.items():
-            _draw_box(axis, model, name, box, told.get(Flow(name, name)))
-            _draw_stubs(axis, name, box, told)
+            _draw_box(axis, model, name, box, share_of.get(Flow(name, name)))
+            _draw_stubs(axis, name, box, share_of)
         between = [
-            f for f in told if f.donor in boxes and f.receiver in boxes and f.donor != f.receiver
+            f
+            for f in share_of
+            if f.donor in boxes and f.receiver in boxes and f.donor != f.receiver
         ]
-        paths = {flow: _draw_transfer(axis, boxes, flow, told[flow]) for flow in between}
-        _label(axis, boxes, paths, told)
+        paths = {flow: _draw_transfer(axis, boxes, flow, share_of[flow]) for flow in between}
+        _label(axis, boxes, paths, share_of)
         figure.suptitle(
             model.title,
             x=0.1 / reach_x,
@@ -181,15 +183,15 @@ def _draw_box(axis: Axes, model: SoilModel, name: str, box: _Box, kept: Share | 
         )
 
 
-def _draw_stubs(axis: Axes, name: str, box: _Box, told: dict[Flow, Share | None]) -> None:
+def _draw_stubs(axis: Axes, name: str, box: _Box, share_of: dict[Flow, Share | None]) -> None:
     """Draw what plants give and what is respired, on the outer side of a box."""
     edge = box.x + box.side * 0.5 * WIDE
     end = edge + box.side * STUB
     stubs = [(Flow("plants", name), INPUT, "plants"), (Flow(name, "CO2"), LOSS, "CO$_2$")]
-    there = [stub for stub in stubs if stub[0] in told]
+    there = [stub for stub in stubs if stub[0] in share_of]
     for i, (flow, colour, word) in enumerate(there):
         y = box.y + (0.17 - 0.34 * i if len(there) > 1 else 0.0)
-        share = told[flow]
+        share = share_of[flow]
         start, stop = (end, edge) if flow.donor == "plants" else (edge, end)
         axis.add_patch(_arrow(colour, share, posA=(start, y), posB=(stop, y)))
         text = word if share is None else f"{word}\n{_per_cent(share.of_donor)}"
@@ -272,7 +274,7 @@ def _label(
     axis: Axes,
     boxes: dict[str, _Box],
     paths: dict[Flow, np.ndarray],
-    told: dict[Flow, Share | None],
+    share_of: dict[Flow, Share | None],
 ) -> None:
     """Put each share beside its arrow, where nothing else stands."""
     taken: list[tuple[float, ...]] = [
@@ -280,7 +282,7 @@ def _label(
         for box in boxes.values()
     ]
     for flow, points in sorted(paths.items(), key=lambda item: len(item[1])):
-        share = told[flow]
+        share = share_of[flow]
         if share is None:
             continue
         text = _per_cent(share.of_donor)

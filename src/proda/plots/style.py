@@ -31,9 +31,9 @@ COLOURS = (
     "#999999",
     "#661100",
 )
-"""Okabe and Ito (2008) and a dark brown: told apart with any common colour vision, and in grey."""
+"""Okabe and Ito (2008) and a dark brown: distinct with any common colour vision, and in grey."""
 LINES = ("-", "--", "-.", ":")
-"""Styles of lines, so that many curves need not be told apart by colour alone."""
+"""Styles of lines, so that many curves need not be distinguished by colour alone."""
 
 SEQUENTIAL = "viridis"
 DIVERGING = "RdBu_r"

@@ -11,7 +11,7 @@ from proda.learning.from_posteriors import TrainingResult
 from proda.plots import end_to_end, learning
 
 CAPTIONS = {
-    "training": "losses of every network as training goes on, in validation sites too.",
+    "training": "losses of every network during training, also at validation sites.",
     "parameters": "parameters at sites left out, predicted against estimated.",
     "carbon": "carbon of layers at sites left out, predicted against measured.",
     "skill": "carbon of profiles left out, the network beside simpler methods; `assimilated` has "
@@ -21,7 +21,7 @@ CAPTIONS = {
 }
 
 THROUGH_CAPTIONS = {
-    "training": "losses of every network as training goes on, in validation sites too.",
+    "training": "losses of every network during training, also at validation sites.",
     "skill": "carbon at places left out: the network beside methods without a soil model, and the "
     "ceiling that the differences inside half-degree cells set at equal depth. R² below -1 is "
     "drawn at -1.",

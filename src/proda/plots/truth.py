@@ -1,4 +1,4 @@
-"""Truth against what was recovered, for made-up worlds."""
+"""Truth against what was recovered, for synthetic worlds."""
 
 from __future__ import annotations
 

@@ -31,6 +31,8 @@ MAP_COLUMNS_PER_SECOND = 70_000.0
 """Columns with components: land cells times members."""
 COMPARED_CELLS_PER_SECOND = 1_500.0
 MAP_BYTES_PER_CELL = 1_600.0
+ALSO_AT_SEA = ("status", "cell_area", "land_fraction")
+"""Variables of a grid whose values do not say which cells are land."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ def _first(
         "default-map": lambda: mapped(1),
         "end-to-end-maps": lambda: mapped(through.members),
         "maps": lambda: mapped(members + JOINT_DRAWS),
+        "attribution": lambda: mapped(64 * len(settings.study.models)),
         "comparison": lambda: Cost(10.0 + cells / COMPARED_CELLS_PER_SECOND, 100.0 * cells),
         "report": lambda: Cost(20.0, 30e6),
     }
@@ -133,7 +136,11 @@ def _sites(folder: StudyFolder, profiles: float) -> float:
 
 
 def _cells(folder: StudyFolder) -> float:
-    """Return how many cells the grid has; those of the sea too where there is no forcing yet."""
+    """Return how many cells have forcing, or covariates where there is no forcing yet."""
     path: Path = folder.forcing if folder.forcing.exists() else folder.settings.covariates.grid
     grid = files.open_dataset(path)
-    return float(grid.sizes.get("lat", 0) * grid.sizes.get("lon", 0)) * 0.24
+    for name, values in grid.data_vars.items():
+        if {"lat", "lon"} <= set(values.dims) and name not in ALSO_AT_SEA:
+            layer = values.isel({dim: 0 for dim in values.dims if dim not in ("lat", "lon")})
+            return float(layer.count())
+    return 0.0

@@ -1,4 +1,4 @@
-"""The demonstration: a small study of a made-up world whose truth is known."""
+"""The demonstration: a small study of a synthetic world whose truth is known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from proda.layout import RunFolder
 from proda.study.twin import make_twin_world, open_twin_world
 
 SETTINGS = """\
-# A study of a made-up world: generated, nothing downloaded, the truth known everywhere.
+# A study of a synthetic world: generated, nothing downloaded, the truth known everywhere.
 
 [study]
 name = "A made-up world"
@@ -27,6 +27,9 @@ climate = "world/climate.nc"
 
 [covariates]
 grid = "world/covariates.nc"
+
+[attribution] # it takes longer than all maps of this small world
+compute = false
 
 [learning.end_to_end] # fewer networks, in smaller steps for few sites
 members = 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,15 +41,10 @@ def write_kept(found: Assessment, path: Path) -> xr.Dataset:
     return kept
 
 
-def draw(
-    found: Assessment,
-    draws: xr.Dataset,
-    folder: Path,
-    *,
-    site: str | None = None,
-    land_mask: Path | None = None,
-) -> Iterator[Path]:
-    """Draw all figures of an assimilation; yield each file once it is written.
+def figures_of(
+    found: Assessment, draws: xr.Dataset, *, site: str | None = None, land_mask: Path | None = None
+) -> dict[str, Callable[[], Figure]]:
+    """Return the figures of an assimilation by name, as functions that draw them.
 
     Parameters
     ----------
@@ -57,8 +52,6 @@ def draw(
         From :func:`proda.inference.assessment.assess`.
     draws
         Posterior draws, from :func:`proda.inference.assimilation_run.open_posterior`.
-    folder
-        Made if absent.
     site
         Whose chains are drawn; by default the one that mixes worst.
     land_mask
@@ -68,12 +61,11 @@ def draw(
 
     mpl.use("Agg")
     from proda.plots import assimilation, assimilation_marginals, assimilation_sites
-    from proda.plots.style import save_all
 
     land = open_land_mask(land_mask, tolerance=0.0).grid() if land_mask is not None else None
     rows = load_recorded(found.summary.attrs, "this posterior").rows
     defaults = {row.name: row.default for row in rows}
-    figures: dict[str, Callable[[], Figure]] = {
+    return {
         "verdicts_map": lambda: assimilation_sites.site_verdicts(found, land),
         "convergence_and_fit": lambda: assimilation_sites.convergence_and_fit(found),
         "information": lambda: assimilation_sites.information(found),
@@ -82,4 +74,3 @@ def draw(
         "marginals": lambda: assimilation_marginals.marginals(found, draws, defaults),
         "traces": lambda: assimilation.traces(found, draws, site or assimilation.worst_site(found)),
     }
-    return save_all(figures, folder)

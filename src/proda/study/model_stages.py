@@ -19,19 +19,20 @@ from proda.maps.compute import MapResult
 from proda.maps.from_files import map_constant, map_default, map_mean, map_network
 from proda.models.registry import load_model
 from proda.plots.files import save_figure
+from proda.plots.style import save_all
 from proda.plots.training import (
     CAPTIONS,
     THROUGH_CAPTIONS,
     through_figures,
     training_figures,
 )
-from proda.study.diagnosis import draw, write_kept, write_table
+from proda.study.diagnosis import figures_of, write_kept, write_table
 from proda.study.folder import StudyFolder
 from proda.study.stage import Context
 
 
 def assimilation(context: Context, *, model: str) -> str:
-    """Estimate a model's parameters at every profile, or go on with it (`proda assimilate`)."""
+    """Estimate a model's parameters at every profile, or resume it (`proda assimilate`)."""
     place, reporter = context.folder, context.reporter
     chosen = place.settings.assimilation
     folder = place.assimilation(model)
@@ -73,11 +74,9 @@ def select(context: Context, *, model: str) -> str:
         folder.mkdir()
         write_table(found, folder / place.site_table(model).name)
         kept = write_kept(found, folder / place.kept(model).name)
-        figures = draw(
-            found, draws, folder / "figures", land_mask=place.settings.profiles.land_mask
-        )
-        for i, _ in enumerate(figures, 1):
-            context.reporter.progress(i, 7, "figures")
+        figures = figures_of(found, draws, land_mask=place.settings.profiles.land_mask)
+        for i, _ in enumerate(save_all(figures, folder / "figures"), 1):
+            context.reporter.progress(i, len(figures), "figures")
     return f"{kept.sizes['site']:,} of {len(found.sites):,} sites are kept"
 
 

@@ -13,11 +13,13 @@ from pathlib import Path
 from proda.blocks.executor import Control, Stopped
 from proda.errors import FileError, ProdaError, StudyError
 from proda.files import whole_file
+from proda.label import labelled
 from proda.layout import RunFolder
 from proda.locks import FILES, locked
 from proda.models.outside import provenance
 from proda.models.registry import model_class
 from proda.study.folder import StudyFolder
+from proda.study.methods import LABEL, PUBLISHED
 from proda.study.plan import Step, plan, state_of
 from proda.study.record import (
     Record,
@@ -32,6 +34,9 @@ from proda.study.stage import Context, Reporter
 from proda.study.stages import stages_of
 from proda.study.toml import as_toml
 from proda.study.watch import size_on_disk, watching
+
+OF_DATA = ("profiles", "forcing", "covariates")
+"""Stages whose results do not depend on the method."""
 
 
 def open_study(folder: str | os.PathLike[str]) -> StudySettings:
@@ -82,7 +87,7 @@ def run_study(
     reporter: Reporter | None = None,
     begin: Callable[[Step], None] | None = None,
 ) -> Record:
-    """Run a study, or go on with it.
+    """Run a study, or resume it.
 
     Parameters
     ----------
@@ -93,11 +98,11 @@ def run_study(
     only, start
         Do only one stage; or one and all that depend on it. In any case, changed or not.
     until
-        End with this stage; a later run goes on.
+        End with this stage; a later run resumes it.
     control
         When to stop.
     reporter
-        Told what goes on.
+        Called with the progress.
     begin
         Called with each step that is to be done, before it is.
 
@@ -109,7 +114,7 @@ def run_study(
     Raises
     ------
     Stopped
-        If asked to stop; run it again to go on.
+        If asked to stop; run it again to resume.
     StudyError
         If the folder holds something else, or another process works in it.
     ProdaError
@@ -122,9 +127,11 @@ def run_study(
         record = read_record(place.path)
         steps = plan(stages_of(place), record, only, start, until)
         study = settings.study
-        told = {n: provenance(model_class(study.reference(n))) for n in study.models}
-        outside = {name: attributes for name, attributes in told.items() if attributes}
-        describe(record, study.name, study.truth is not None, outside)
+        noted = {n: provenance(model_class(study.reference(n))) for n in study.models}
+        outside = {name: attributes for name, attributes in noted.items() if attributes}
+        by_method = LABEL if study.method == PUBLISHED else ""
+        named = f"{study.name} ({by_method})" if by_method else study.name
+        describe(record, named, study.truth is not None, outside)
         with whole_file(place.settings_file) as temporary:
             temporary.write_text(as_toml(settings), encoding="utf-8")
         write_record(place.path, record)
@@ -136,7 +143,9 @@ def run_study(
                 raise Stopped
             if begin is not None:
                 begin(step)
-            _do(step, context, record)
+            # Profiles, forcing and covariates are the same by any method.
+            with labelled("" if step.stage.name in OF_DATA else by_method):
+                _do(step, context, record)
         return record
 
 
@@ -219,7 +228,7 @@ def _timed(entry: StageRecord, folder: Path, record: Record) -> Iterator[None]:
         with watching() as peak:
             yield
     finally:
-        # Also of a try that did not end well: its time counts when it is gone on with.
+        # Also of a try that failed: its time counts when it is resumed.
         entry.seconds = earlier + time.monotonic() - begun
         entry.peak_memory_bytes = max(entry.peak_memory_bytes, peak.memory)
         write_record(folder, record)

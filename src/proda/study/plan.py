@@ -22,7 +22,7 @@ class Step:
     depends_on: dict[str, str]
     why: str
     goes_on: bool = False
-    """Whether an interrupted try is gone on with."""
+    """Whether an interrupted attempt is resumed."""
 
 
 def plan(
@@ -129,7 +129,7 @@ def checksum(path: Path, record: Record) -> str:
 
 
 def _why(stage: Stage, before: StageRecord | None, depends_on: dict[str, str]) -> tuple[str, bool]:
-    """Return why a stage is to be done, and whether its last try is gone on with."""
+    """Return why a stage must run, and whether its last attempt is resumed."""
     if before is None:
         return "not done yet", False
     names = [*before.depends_on, *(n for n in depends_on if n not in before.depends_on)]

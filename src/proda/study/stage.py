@@ -13,7 +13,7 @@ from proda.study.folder import StudyFolder
 
 @dataclass
 class Reporter:
-    """Whom a study tells what it does."""
+    """Callbacks by which a study reports its progress."""
 
     progress: Callable[[float, float, str], None] = lambda *_: None
     """Called with what is done, how much there is, and in which unit."""
@@ -52,7 +52,7 @@ class Stage:
     reads
         Files and folders that come from outside of the study.
     writes
-        Files and folders that are its result; removed before it is done anew.
+        Files and folders that are its result; removed before the stage runs again.
     run
         Does it, and returns what came out in a few words.
     """
@@ -64,9 +64,9 @@ class Stage:
     writes: tuple[Path, ...]
     run: Callable[[Context], str]
     resumable: bool = False
-    """Whether what is left of an interrupted try is gone on with."""
+    """Whether an interrupted attempt is resumed."""
     partial: tuple[Path, ...] = field(default=())
-    """What an interrupted try may leave beside `writes`."""
+    """What an interrupted attempt may leave beside `writes`."""
     doing: str = ""
     """What it does, where that is not what stages of its kind do."""
 

@@ -1,4 +1,4 @@
-"""A made-up world whose truth is known: the whole study can be tried on it, without any data."""
+"""A synthetic world whose truth is known: the whole study can be tried on it, without any data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLIMATE, COVARIATES, PROFILES, NOTE = "climate.nc", "covariates.nc", "profiles",
 
 @dataclass(frozen=True)
 class TwinWorld:
-    """Where the files of a made-up world lie, and its settings."""
+    """Where the files of a synthetic world lie, and its settings."""
 
     folder: Path
     seed: int

@@ -1,4 +1,4 @@
-"""The climate, soils and covariates of a made-up planet, smooth at any resolution."""
+"""The climate, soils and covariates of a synthetic planet, smooth at any resolution."""
 
 from __future__ import annotations
 

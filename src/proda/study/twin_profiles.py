@@ -1,4 +1,4 @@
-"""Soil profiles measured on a made-up planet: sites, layers, noise, and some that rules refuse."""
+"""Soil profiles measured on a synthetic planet: sites, layers, noise, some for rules to reject."""
 
 from __future__ import annotations
 

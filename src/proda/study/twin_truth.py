@@ -1,4 +1,4 @@
-"""The true parameters of a made-up world: smooth functions of its covariates, inside the prior."""
+"""The true parameters of a synthetic world: smooth functions of covariates, inside the prior."""
 
 from __future__ import annotations
 

@@ -3,7 +3,10 @@
 The rank-normalised statistics are those of Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021,
 Bayesian Analysis 16, 667-718), with the details (offsets, truncation, lower limit of the
 autocorrelation time) of ArviZ, whose numbers they reproduce to rounding. ArviZ takes one series at
-a time; here one call serves a block of sites.
+a time; here one call serves a block of sites. BlackJAX's functions also take many series, but their
+effective sizes are others (chains of 200 draws: bulk by up to 1 %, tails by up to half where draws
+repeat, as those of every Metropolis sampler do), and for an odd number of draws they drop the last
+one, not the middle one; so they are not used.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Pareto smoothing of importance weights (Vehtari, Simpson, Gelman, Yao and Gabry 2024, JMLR 25).
 
-Many sets of weights at once; the numbers are those of ArviZ, which takes one set at a time.
+Many sets of weights at once; the numbers are those of ArviZ, which takes one set at a time. That of
+BlackJAX takes one set and one relative efficiency per compilation, and smooths only where k > 1/3.
 """
 
 from __future__ import annotations

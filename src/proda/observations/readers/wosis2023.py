@@ -28,7 +28,6 @@ from proda.observations.readers.base import (
     year_in,
 )
 from proda.observations.readers.wosis2019 import DENSITIES
-from proda.observations.spool import not_null
 from proda.observations.text import Dialect
 
 _DIALECT = Dialect(delimiter="\t", ends_with_newline=True)
@@ -118,7 +117,8 @@ class Wosis2023Source(Source):
     def _values(self, path: Path, name: str, on_bytes: OnBytes | None) -> Iterator[Part]:
         columns = {"profile_id": _S, "layer_id": _S, "value_avg": _F}
         for batch in read_delimited(path, columns, _DIALECT, (), on_bytes, _KEY):
-            table = not_null(pa.table(batch), "value_avg")
+            table = pa.table(batch)
+            table = table.filter(table["value_avg"].is_valid())
             n = len(table)
             found = {
                 "profile_id": self.identifiers(table["profile_id"]),

@@ -88,3 +88,8 @@ class Section:
     """Anchor, and what the sidecars of figures name."""
     title: str
     blocks: tuple[Block, ...]
+
+
+def not_run(stage: str, what: str) -> Notice:
+    """Say that a stage has left nothing, and what the report lacks for it."""
+    return Notice(f"The stage “{stage}” has not been run, so there is no {what} here.")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from matplotlib.figure import Figure
 
+from proda.comparison.paper import MICROBES_SAMPLES
 from proda.plots.files import save_figure
 
 PLACES: dict[str, tuple[str, str]] = {
@@ -73,9 +74,8 @@ PLACES: dict[str, tuple[str, str]] = {
     "agreement_end_to_end": ("findings", "Correlation of every two models learnt end to end."),
     "microbes": (
         "totals",
-        "Living microbes as a share of soil carbon in 0-15 cm, by model and "
-        "route, and as measured: 2,666 samples, mostly of the top 10 cm and half of them "
-        "of cropland (Xu, Thornton and Post 2013).",
+        "Living microbes as a share of soil carbon in 0-15 cm, by model and route, and as "
+        f"measured: {MICROBES_SAMPLES}.",
     ),
     "evidence": (
         "preference",

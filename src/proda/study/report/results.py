@@ -15,6 +15,7 @@ from proda.errors import FileError
 from proda.files import parse_toml, reading
 from proda.layout import RunFolder
 from proda.plots.files import save_figure, saved_figures
+from proda.plots.training import CAPTIONS, THROUGH_CAPTIONS
 from proda.study.record import Record, read_record
 from proda.study.report.blocks import Picture, Table
 from proda.study.report.tables import read_csv
@@ -37,6 +38,8 @@ class StudyResults(RunFolder):
     comparison."""
     drawn: list[str] = field(default_factory=list)
     """Stems of the figures drawn so far."""
+    without_attribution: bool = False
+    """Whether the settings ask for no attribution."""
     forcing_file: Path | None = None
     """Forcing that the settings name, instead of one that the study estimates."""
 
@@ -72,10 +75,20 @@ class StudyResults(RunFolder):
         return Picture(stem, described.title, described.caption, png)
 
     def pictures(self, section: str) -> Iterator[Picture]:
-        """Yield the figures that stages saved for a section."""
+        """Yield the figures that stages saved for a section, of the routes that the study has."""
+        other = set(self._of_other_routes())
         for stem, described in list(saved_figures(self.figures)):
-            if described.section == section and described.drawn_by != "report":
+            own = described.section == section and described.drawn_by != "report"
+            if own and stem not in other:
                 yield self.picture(stem)
+
+    def _of_other_routes(self) -> Iterator[str]:
+        """Yield the figures of trainings by a route that the settings no longer ask for."""
+        for model in self.models:
+            if AFTER not in self.routes:
+                yield from (f"{model}_{name}" for name in CAPTIONS)
+            if END_TO_END not in self.routes:
+                yield from (f"{model}_end_to_end_{name}" for name in THROUGH_CAPTIONS)
 
     def draw(self, figure: Figure, stem: str, caption: str, section: str) -> Picture:
         """Save a figure that the report draws itself, close it, and return it."""
@@ -126,12 +139,14 @@ def open_results(path: str | os.PathLike[str]) -> StudyResults:
         if any(file.exists() for model in models for file in paths(model))
     )
     file = given.get("forcing", {}).get("file")
+    unattributed = given.get("attribution", {}).get("compute") is False
     return StudyResults(
         place.path,
         record,
         text,
         models,
         routes or tuple(ROUTES),
+        without_attribution=unattributed,
         forcing_file=Path(file) if file else None,
     )
 

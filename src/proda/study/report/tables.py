@@ -55,7 +55,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f"{path}: the table cannot be read ({error}).") from error
     if not text.endswith("\n"):
-        raise FileError(f"{path}: the table was cut short (no end of line); make it anew.")
+        raise FileError(f"{path}: the table is cut short (no end of line); compute it again.")
     try:
         rows = list(csv.reader(StringIO(text), strict=True))
     except csv.Error as error:
@@ -69,7 +69,7 @@ def read_csv(path: Path) -> pd.DataFrame:
         if len(row) != len(header):
             raise FileError(
                 f"{path}: row {number} has {len(row)} values, the header has {len(header)}; the "
-                "table is damaged, make it anew."
+                "table is damaged, compute it again."
             )
     # "NA" is a name (Namibia), and only an empty cell is missing.
     return pd.read_csv(StringIO(text), keep_default_na=False, na_values=[""])

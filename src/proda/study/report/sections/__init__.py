@@ -1,1 +1,1 @@
-"""The sections of the report, one file each: a function from the study's folder to a Section."""
+"""The sections of the report, one file each: functions from the study's folder to blocks."""

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from proda.comparison.inputs import AFTER, BEFORE, END_TO_END
-from proda.comparison.paper import PAIR
+from proda.comparison.paper import CORRELATIONS, PAIR
 from proda.inference.assessment import Assessment
 from proda.latitude import GLOBE
 from proda.maps.compare import compare
 from proda.maps.totals import land_area, totals
+from proda.plots.before_after import before_and_after
 from proda.study.report.assessments import assessment_of
-from proda.study.report.blocks import Block, Items, Notice, Section, Text
+from proda.study.report.blocks import Block, Items, Notice, Text, not_run
 from proda.study.report.maps import CONSTRAINED, DEFAULT, STOCK, map_of
-from proda.study.report.missing import not_run
 from proda.study.report.results import StudyResults
 from proda.study.report.sections.findings import FINDINGS, read_findings, tally, without_pair
 from proda.study.report.tables import read_csv
 
 STATES = {
-    BEFORE: (DEFAULT, "with default parameters", "−0.026"),
-    END_TO_END: (CONSTRAINED[END_TO_END], "constrained by the profiles end to end", "0.51"),
-    AFTER: (CONSTRAINED[AFTER], "constrained by the profiles from posteriors", "0.51"),
+    BEFORE: (DEFAULT, "with default parameters"),
+    END_TO_END: (CONSTRAINED[END_TO_END], "constrained by the profiles end to end"),
+    AFTER: (CONSTRAINED[AFTER], "constrained by the profiles from posteriors"),
 }
-"""By state of the comparison: map, words, and correlation of log SOC in the paper (section 3)."""
+"""By state of the comparison: map, and words."""
 
 CRITERIA = {
     "log_evidence": "log evidence",
@@ -69,9 +71,9 @@ _PREFERENCE = (
 )
 
 
-def answer(study: StudyResults) -> Section:
+def answer(study: StudyResults) -> list[Block]:
     """Return the answer: convergence, totals, sites, findings, each from this run's files."""
-    said: list[str] = []
+    sentences: list[str] = []
     blocks: list[Block] = []
     states = (BEFORE, *study.routes)
     table = read_findings(study)
@@ -79,55 +81,55 @@ def answer(study: StudyResults) -> Section:
         blocks.append(not_run("comparison", "verdict on the paper's findings"))
     else:
         absent = without_pair(study)
-        said += [] if absent else _convergence(study)
+        sentences += [] if absent else _convergence(study)
         blocks += [*([Text(absent)] if absent else []), *map(Text, tally(table))]
     if len(study.models) > 2:
-        said += _agreement(study, blocks)
+        sentences += _agreement(study, blocks)
     correlations = _rows(study, "correlations", _CORRELATION, blocks)
+    blocks = [*_picture(study, correlations), *blocks]
     for state in states:
-        said += _correlations(study, state, correlations) + _totals(study, state)
+        sentences += _correlations(study, state, correlations) + _totals(study, state)
     preference = _rows(study, "preference", _PREFERENCE, blocks)
     if len(study.models) > 2:
-        said += _evidence(study, blocks)
+        sentences += _evidence(study, blocks)
     elif preference is not None:
-        said += _preference(preference)
+        sentences += _preference(preference)
     for model in study.models if AFTER in study.routes else ():
         found = assessment_of(study, model)
         if found is None:
             blocks.append(not_run(f"assimilation of {model.upper()}", "fit of it"))
         else:
-            said.append(_sites(model, found))
+            sentences.append(_sites(model, found))
     if not study.models:
         blocks.append(Notice("No model of this study has any result yet."))
     lacking = [
         f"{model.upper()} {words}"
-        for file, words, _ in (STATES[s] for s in states)
+        for file, words in (STATES[s] for s in states)
         for model in study.models
         if not (study.path / model / file).is_file()
     ]
     if lacking:
         blocks.append(Notice(f"Maps that have not been made: {', '.join(lacking)}."))
-    if said:
-        blocks.append(Items(tuple(said)))
-    blocks += study.pictures("answer")
-    return Section("answer", "The answer", tuple(blocks))
+    if sentences:
+        blocks.append(Items(tuple(sentences)))
+    return blocks
 
 
 def _convergence(study: StudyResults) -> list[str]:
     """Quote the paper's main finding as the comparison judged it."""
     frame = read_csv(study.comparison_table(FINDINGS))
     rows = _records(frame[frame["id"] == "r_rises"]) if "id" in frame else []
-    told = []
+    sentences = []
     for row in rows:
         why = f" ({row['reason']})" if isinstance(row["reason"], str) else ""
         route = f", {row['route']}" if len(rows) > 1 else ""
-        told.append(
+        sentences.append(
             _minus(
                 f"Do the models converge? The paper: {row['paper']}. This run{route}: "
                 f"{row['run']}. Verdict: {row['verdict']}{why}."
             )
         )
-    return told
+    return sentences
 
 
 def _rows(
@@ -158,7 +160,7 @@ def _agreement(study: StudyResults, blocks: list[Block]) -> list[str]:
     table = _rows(study, "agreement", _AGREEMENT, blocks)
     if table is None:
         return []
-    told = []
+    sentences = []
     for row in _records(table[table["variable"] == STOCK]):
         if row["state"] not in STATES or not row["pairs"]:
             continue
@@ -169,14 +171,14 @@ def _agreement(study: StudyResults, blocks: list[Block]) -> list[str]:
                 f"; {row['change']:+.2f}{error} against default parameters, and it rises for "
                 f"{row['share_rising']:.0%} of the pairs"
             )
-        told.append(
+        sentences.append(
             _minus(
                 f"{STATES[row['state']][1].capitalize()}, the maps of soil carbon (0-100 cm, "
                 f"logarithms) of {row['models']} models correlate with r = {row['mean_r']:.2f} on "
                 f"the mean of {row['pairs']} pairs ({row['low']:.2f} to {row['high']:.2f}){change}."
             )
         )
-    return told
+    return sentences
 
 
 def _evidence(study: StudyResults, blocks: list[Block]) -> list[str]:
@@ -184,7 +186,7 @@ def _evidence(study: StudyResults, blocks: list[Block]) -> list[str]:
     table = _rows(study, "evidence", _EVIDENCE, blocks)
     if table is None:
         return []
-    told = []
+    sentences = []
     whole = table[(table["grouping"] == "all") & (table["sites"] > 0)]
     for measure, rows in whole.groupby("measure", sort=False):
         best, *others = _records(rows.sort_values("mean", ascending=False))
@@ -193,7 +195,7 @@ def _evidence(study: StudyResults, blocks: list[Block]) -> list[str]:
             + (f" ± {r['standard_error']:.2f}" if np.isfinite(r["standard_error"]) else "")
             for r in others
         )
-        told.append(
+        sentences.append(
             _minus(
                 f"By {measure} ({best['sites']:,} sites that all models share), "
                 f"{str(best['model']).upper()} is best on average and at "
@@ -201,48 +203,79 @@ def _evidence(study: StudyResults, blocks: list[Block]) -> list[str]:
                 f"with standard error: {behind}."
             )
         )
-    return told
+    return sentences
+
+
+def _of_pairs(
+    study: StudyResults, state: str, table: pd.DataFrame | None
+) -> list[tuple[str, str, float, str]]:
+    """Return models, r and what is sentences of its interval, for the pairs that are quoted.
+
+    From the comparison; before it has run, from the maps.
+    """
+    if table is not None:
+        rows = _records(table[(table["variable"] == STOCK) & (table["state"] == state)])
+        if len(study.models) > 2:  # the mean of the pairs is quoted too; all are in the table
+            rows = [row for row in rows if (row["first"], row["second"]) == PAIR]
+        return [(row["first"], row["second"], row["r"], _interval(row)) for row in rows]
+    file = STATES[state][0]
+    made = [(m, d) for m in study.models if (d := map_of(study, m, file)) is not None]
+    pairs = []
+    for (first, x), (second, y) in combinations(made, 2):
+        r = compare(x[STOCK], y[STOCK], land_area(x))["r_log"].to_dict()[GLOBE]
+        pairs.append((first, second, r, " (without an interval before the comparison)"))
+    return pairs
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    words = "no interval"
+    if np.isfinite(row["low"]):
+        words = f"95 % interval {row['low']:.2f} to {row['high']:.2f}"
+    return f" ({words}, for {row['n_effective']:.0f} effective cells)"
 
 
 def _correlations(study: StudyResults, state: str, table: pd.DataFrame | None) -> list[str]:
-    """Quote the comparison; before it has run, correlate the maps."""
-    file, words, number = STATES[state]
-    found: list[tuple[str, str, float, str]] = []
-    if table is not None:
-        chosen = table[(table["variable"] == STOCK) & (table["state"] == state)]
-        for row in _records(chosen):
-            if len(study.models) > 2 and (row["first"], row["second"]) != PAIR:
-                continue  # the mean of the pairs is said; all are in the table
-            interval = (
-                f"95 % interval {row['low']:.2f} to {row['high']:.2f}"
-                if np.isfinite(row["low"])
-                else "no interval"
-            )
-            interval = f" ({interval}, for {row['n_effective']:.0f} effective cells)"
-            found.append((row["first"], row["second"], row["r"], interval))
-    else:
-        made = [(m, d) for m in study.models if (d := map_of(study, m, file)) is not None]
-        for i, (first, x) in enumerate(made):
-            for second, y in made[i + 1 :]:
-                r = compare(x[STOCK], y[STOCK], land_area(x))["r_log"].to_dict()[GLOBE]
-                found.append((first, second, r, " (without an interval before the comparison)"))
-    told = []
-    for first, second, r, interval in found:
-        paper = f" The paper has {number}." if {first, second} == {"clm5", "compas"} else ""
-        told.append(
+    """Say how the models' maps correlate in one state."""
+    number = CORRELATIONS[STOCK, BEFORE if state == BEFORE else AFTER]
+    sentences = []
+    for first, second, r, interval in _of_pairs(study, state, table):
+        paper = f" The paper has {number:g}." if {first, second} == set(PAIR) else ""
+        sentences.append(
             _minus(
-                f"{words.capitalize()}, the logarithms of soil carbon (0-100 cm) of "
+                f"{STATES[state][1].capitalize()}, the logarithms of soil carbon (0-100 cm) of "
                 f"{first.upper()} and {second.upper()} correlate over land, weighted by area, with "
-                f"r = {r:.2f}"
-                f"{interval}.{paper}"
+                f"r = {r:.2f}{interval}.{paper}"
             )
         )
-    return told
+    return sentences
+
+
+def _picture(study: StudyResults, correlations: pd.DataFrame | None) -> list[Block]:
+    """Return the maps of all models side by side, before and after profiles constrain them."""
+    maps, parts = {}, []
+    for state in (BEFORE, *study.routes):
+        file, words = STATES[state]
+        made = {m: d for m in study.models if (d := map_of(study, m, file)) is not None}
+        if made:
+            maps[words] = made
+            pairs = _of_pairs(study, state, correlations)
+            parts += [f"r = {r:.2f} {words}" for _, _, r, _ in pairs] if len(pairs) == 1 else []
+    if not maps:
+        return []
+    title = "Soil carbon in 0-100 cm before and after profiles constrain the models"
+    if parts:
+        title = f"Correlation of the models' maps of soil carbon\n{_minus(', '.join(parts))}"
+    caption = (
+        "Organic carbon in 0-100 cm of every model, before and after the profiles constrain it; "
+        "all maps have one colour scale."
+    )
+    figure = before_and_after(maps, title)
+    return [study.draw(figure, "answer_before_and_after", caption, "answer")]
 
 
 def _totals(study: StudyResults, state: str) -> list[str]:
-    file, words, _ = STATES[state]
-    told = []
+    file, words = STATES[state]
+    sentences = []
     for model in study.models:
         found = map_of(study, model, file)
         if found is not None:
@@ -250,22 +283,22 @@ def _totals(study: StudyResults, state: str) -> list[str]:
             globe = table[(table["zone"] == GLOBE) & (table["stock"] == STOCK)]
             row = _records(globe)[0]
             spread = f" ± {row['sd']:,.0f}" if np.isfinite(row["sd"]) else ""
-            told.append(
+            sentences.append(
                 f"{model.upper()} {row['mean']:,.0f}{spread} Pg C (on "
                 f"{row['answered']:.1%} of the mapped land)"
             )
-    if not told:
+    if not sentences:
         return []
-    return [f"{words.capitalize()}, the first metre of soil holds: {'; '.join(told)}."]
+    return [f"{words.capitalize()}, the first metre of soil holds: {'; '.join(sentences)}."]
 
 
 def _preference(table: pd.DataFrame) -> list[str]:
-    told = []
+    sentences = []
     for row in _records(table[table["grouping"] == "all"]):
         if row["sites"] > 0:
             criterion = CRITERIA.get(row["criterion"], row["criterion"])
             tie = "" if row["low"] > 0 or row["high"] < 0 else "; the interval holds 0"
-            told.append(
+            sentences.append(
                 _minus(
                     f"By {criterion}, {str(row['second']).upper()} is "
                     f"preferred to {str(row['first']).upper()} at {row['prefer_second']:.0%} of "
@@ -273,7 +306,7 @@ def _preference(table: pd.DataFrame) -> list[str]:
                     f"interval {row['low']:.2g} to {row['high']:.2g}{tie})."
                 )
             )
-    return told
+    return sentences
 
 
 def _sites(model: str, found: Assessment) -> str:

@@ -7,9 +7,9 @@ from proda.inference.layer_fit import layer_fit
 from proda.plots import assimilation as site_plots
 from proda.plots import assimilation_sites as plots
 from proda.study.report.assessments import assessment_of
-from proda.study.report.blocks import Block, Heading, Notice, Section, Table, Text
+from proda.study.report.blocks import Block, Heading, Notice, Table, Text, not_run
+from proda.study.report.comparison_tables import compared
 from proda.study.report.maps import land_of
-from proda.study.report.missing import not_run
 from proda.study.report.results import StudyResults
 
 KEY = "assimilation"
@@ -17,7 +17,7 @@ WEAK = 0.1
 """Bits; a parameter that gains less in the median site is called unconstrained."""
 
 
-def assimilation(study: StudyResults) -> Section:
+def assimilation(study: StudyResults) -> list[Block]:
     """Return tables and figures of every model's assimilation."""
     blocks: list[Block] = []
     for model in study.models:
@@ -33,19 +33,8 @@ def assimilation(study: StudyResults) -> Section:
             blocks += _figures(study, model, found)
         else:
             blocks.append(Notice("No site has a posterior, so nothing can be drawn."))
-    if not study.models:
-        blocks.append(not_run("assimilation", "diagnosis"))
-    tables = [
-        study.table(study.comparison_table(name), f"comparison_{name}", title)
-        for name, title in (
-            ("fit", "Fit of the models at the sites, side by side"),
-            ("parameters", "Posteriors and defaults of the parameters"),
-        )
-    ]
-    if beside := [table for table in tables if table is not None]:
-        blocks += [Heading("The models side by side"), *beside]
-    blocks += study.pictures(KEY)
-    return Section(KEY, "Data assimilation at the sites", tuple(blocks))
+    beside = [t for name in ("fit", "parameters") if (t := compared(study, name)) is not None]
+    return [*blocks, Heading("The models side by side"), *beside] if beside else blocks
 
 
 def _tables(model: str, found: Assessment) -> list[Block]:

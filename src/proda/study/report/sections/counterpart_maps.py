@@ -9,9 +9,8 @@ from proda.comparison.inputs import ROUTES
 from proda.maps.totals import by_latitude, land_area
 from proda.plots.latitude import latitude_figure
 from proda.plots.maps import map_figure
-from proda.study.report.blocks import Block
+from proda.study.report.blocks import Block, not_run
 from proda.study.report.maps import CONSTRAINED, DEFAULT, STOCK, map_of
-from proda.study.report.missing import not_run
 from proda.study.report.results import StudyResults
 
 WIDEST = 200.0

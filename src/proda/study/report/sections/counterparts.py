@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 
@@ -11,57 +11,13 @@ from proda.observations.summary import read_build
 from proda.plots.assimilation_marginals import marginals
 from proda.plots.profiles import site_map
 from proda.study.report.assessments import assessment_of, draws_of
-from proda.study.report.blocks import Block, Heading, Notice, Section
+from proda.study.report.blocks import Block, Heading, Notice, not_run
+from proda.study.report.comparison_tables import compared
 from proda.study.report.maps import CONSTRAINED, DEFAULT, land_of
-from proda.study.report.missing import not_run
 from proda.study.report.results import StudyResults
 from proda.study.report.sections.counterpart_maps import by_maps
 
 KEY = "counterparts"
-
-
-def counterparts(study: StudyResults) -> Section:
-    """Return counterparts of P-Fig 2, 3, 4, 5, S1, S2 and S3, in this order.
-
-    What a stage saved under the key of a figure is shown; what the report can draw from the files
-    of earlier stages it draws where no stage did.
-    """
-    figures: tuple[tuple[str, str, Callable[[StudyResults], list[Block]]], ...] = (
-        (
-            "figure-2",
-            "Figure 2: soil carbon with default parameters",
-            lambda s: by_maps(s, DEFAULT, "figure-2"),
-        ),
-        (
-            "figure-3",
-            "Figure 3: soil carbon after data assimilation",
-            lambda s: [
-                block for route in s.routes for block in by_maps(s, CONSTRAINED[route], "figure-3")
-            ],
-        ),
-        ("figure-4", "Figure 4: the six components after data assimilation", _by_comparison),
-        ("figure-5", "Figure 5: Michaelis constants and their substrates (COMPAS)", _by_comparison),
-        ("figure-s1", "Figure S1: where the profiles are", _site_map),
-        ("figure-s2", "Figure S2: posterior distributions at sites", _marginals),
-        (
-            "figure-s3",
-            "Figure S3: share of litter carbon that reaches mineral soil",
-            _by_comparison,
-        ),
-    )
-    blocks: list[Block] = []
-    for key, title, draw in figures:
-        blocks.append(Heading(f"Counterpart of {title}"))
-        saved = list(study.pictures(key))
-        blocks += saved or draw(study)
-        if key == "figure-5":
-            table = study.table(
-                study.comparison_table("michaelis"),
-                "comparison_michaelis",
-                "Michaelis constants over their substrates",
-            )
-            blocks += [table] if table is not None else []
-    return Section(KEY, "Counterparts of the paper's figures", tuple(blocks))
 
 
 def _by_comparison(study: StudyResults) -> list[Block]:
@@ -109,3 +65,39 @@ def _marginals(study: StudyResults) -> list[Block]:
             )
         )
     return blocks or [not_run("assimilation", "posterior")]
+
+
+def _before(study: StudyResults) -> list[Block]:
+    return by_maps(study, DEFAULT, "figure-2")
+
+
+def _after(study: StudyResults) -> list[Block]:
+    maps = [by_maps(study, CONSTRAINED[route], "figure-3") for route in study.routes]
+    return [block for blocks in maps for block in blocks]
+
+
+FIGURES: Mapping[str, tuple[str, Callable[[StudyResults], list[Block]]]] = {
+    "figure-2": ("Figure 2: soil carbon with default parameters", _before),
+    "figure-3": ("Figure 3: soil carbon after data assimilation", _after),
+    "figure-4": ("Figure 4: the six components after data assimilation", _by_comparison),
+    "figure-5": ("Figure 5: Michaelis constants and their substrates (COMPAS)", _by_comparison),
+    "figure-s1": ("Figure S1: where the profiles are", _site_map),
+    "figure-s2": ("Figure S2: posterior distributions at sites", _marginals),
+    "figure-s3": ("Figure S3: share of litter carbon that reaches mineral soil", _by_comparison),
+}
+"""Figures of the paper, in its order: title, and what draws one where no stage saved any."""
+
+
+def counterparts(study: StudyResults) -> list[Block]:
+    """Return the counterpart of every figure of the paper.
+
+    What a stage saved under the key of a figure is shown; what the report can draw from the files
+    of earlier stages it draws where no stage did.
+    """
+    blocks: list[Block] = []
+    for key, (title, draw) in FIGURES.items():
+        blocks.append(Heading(f"Counterpart of {title}"))
+        blocks += list(study.pictures(key)) or draw(study)
+        if key == "figure-5" and (table := compared(study, "michaelis")) is not None:
+            blocks.append(table)
+    return blocks

@@ -13,13 +13,12 @@ from proda.inference.assessment import counts
 from proda.layout import TRAINING, left_out_of
 from proda.observations.summary import KEPT, Summary, read_build
 from proda.study.report.assessments import assessment_of
-from proda.study.report.blocks import Block, Notice, Section, Table, Text
-from proda.study.report.missing import not_run
+from proda.study.report.blocks import Block, Notice, Table, Text, not_run
 from proda.study.report.results import StudyResults
 from proda.study.report.tables import read_csv
 
 
-def data(study: StudyResults) -> Section:
+def data(study: StudyResults) -> list[Block]:
     """Return the counts of profiles and layers by reason, and of sites by stage."""
     blocks: list[Block] = []
     folder = study.profiles
@@ -29,8 +28,7 @@ def data(study: StudyResults) -> Section:
     else:
         blocks += _profiles(build)
     blocks += _sites(study, build)
-    blocks += study.pictures("data")
-    return Section("data", "Data, and why some are left out", tuple(blocks))
+    return blocks
 
 
 def _profiles(build: Summary) -> list[Block]:

@@ -7,8 +7,8 @@ import pandas as pd
 from proda.comparison.paper import PAIR
 from proda.comparison.routes import side_by_side
 from proda.errors import FileError
-from proda.study.report.blocks import Block, Notice, Section, Table, Text
-from proda.study.report.missing import not_run
+from proda.study.report.blocks import Block, Notice, Table, Text, not_run
+from proda.study.report.comparison_tables import compared
 from proda.study.report.results import StudyResults
 
 VERDICT = ("verdict", "agrees", "agreement")
@@ -27,7 +27,7 @@ LABELS = {
 }
 
 
-def findings(study: StudyResults) -> Section:
+def findings(study: StudyResults) -> list[Block]:
     """Return the findings table, with how many agree."""
     blocks: list[Block] = []
     table = read_findings(study)
@@ -48,31 +48,7 @@ def findings(study: StudyResults) -> Section:
                     "of it, says nothing about real soils."
                 ),
             )
-    agreement = study.table(
-        study.comparison_table("agreement"),
-        "comparison_agreement",
-        "Agreement of all models: mean correlation of the pairs over land",
-        "Spread (sd, low, high) between pairs; the standard error leaves out one model at a time, "
-        "because pairs share models. Changes are from default parameters, over the same pairs.",
-    )
-    if agreement is not None and len(study.models) < 3:
-        agreement = None  # the one pair's numbers stand in the next table
-    correlations = study.table(
-        study.comparison_table("correlations"),
-        "comparison_correlations",
-        "Correlation of the models' maps over land",
-        "The effective number of cells allows for neighbouring cells being alike; p-values from "
-        "the plain number of cells are far too small.",
-    )
-    compensation = study.table(
-        study.comparison_table("compensation"),
-        "comparison_compensation",
-        "Do the models' differences in decomposition and in transfer offset each other?",
-        "Correlation over land of the log ratios of K and of CTE.",
-    )
-    blocks += [t for t in (agreement, correlations, compensation) if t is not None]
-    blocks += study.pictures("findings")
-    return Section("findings", "Findings: the paper and this run", tuple(blocks))
+    return blocks
 
 
 def without_pair(study: StudyResults) -> str:
@@ -97,8 +73,7 @@ def read_findings(study: StudyResults) -> Table | None:
     FileError
         If the table has no column of verdicts.
     """
-    path = study.comparison_table(FINDINGS)
-    table = study.table(path, FINDINGS, "Findings of the paper in this run")
+    path, table = study.comparison_table(FINDINGS), compared(study, FINDINGS)
     if table is None:
         return None
     routes = tuple(table.frame["route"].unique()) if "route" in table.frame else ()
@@ -129,16 +104,16 @@ def tally(table: Table) -> list[str]:
 
     One sentence for each route, and one on those that hold under one route only.
     """
-    told = []
+    sentences = []
     for column in table.verdicts:
         tones = pd.Series([tone(v) for v in table.frame[column]], dtype=str)
         count = {name: int((tones == name).sum()) for name in ("yes", "no", "open")}
         route = f" {column}" if len(table.verdicts) > 1 else ""
-        told.append(
+        sentences.append(
             f"Of {len(tones)} findings of the paper, this run{route} agrees with {count['yes']} "
             f"and does not agree with {count['no']}; {count['open']} could not be judged."
         )
-    return [*told, *([only_one_route(table)] if "holds" in table.frame else [])]
+    return [*sentences, *([only_one_route(table)] if "holds" in table.frame else [])]
 
 
 def only_one_route(table: Table) -> str:

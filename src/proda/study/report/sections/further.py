@@ -6,28 +6,8 @@ from collections.abc import Collection
 
 from proda.plots.files import saved_figures
 from proda.study.report.blocks import Block, Notice, Section
+from proda.study.report.comparison_tables import TABLES
 from proda.study.report.results import StudyResults
-
-SHOWN = (
-    "correlations",
-    "regions",
-    "totals",
-    "references",
-    "michaelis",
-    "preference",
-    "findings",
-    "truth",
-    "compensation",
-    "fit",
-    "parameters",
-    "evidence",
-    "stacking",
-    "skill_left_out",
-    "agreement",
-    "models",
-    "microbes",
-)
-"""Tables of the comparison that other sections show."""
 
 
 def further(study: StudyResults, known: Collection[str]) -> Section | None:
@@ -38,11 +18,11 @@ def further(study: StudyResults, known: Collection[str]) -> Section | None:
     study
         The folder.
     known
-        Keys of figures that other sections ask for.
+        Keys of the figures that the other sections show.
     """
     blocks: list[Block] = []
     for path in sorted(study.comparison.glob("*.csv")):
-        if path.stem not in SHOWN:
+        if path.stem not in TABLES:
             table = study.table(
                 path, f"comparison_{path.stem}", f"Comparison: {path.stem.replace('_', ' ')}"
             )

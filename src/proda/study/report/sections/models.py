@@ -6,13 +6,13 @@ from proda.errors import ModelError
 from proda.models.outside import CHECKSUM, SOURCE
 from proda.models.registry import load_recorded
 from proda.plots.model_diagram import draw_model
-from proda.study.report.blocks import Block, Heading, Notice, Section, Text
+from proda.study.report.blocks import Block, Heading, Notice, Text
 from proda.study.report.results import StudyResults
 
 KEY = "models"
 
 
-def models(study: StudyResults) -> Section:
+def models(study: StudyResults) -> list[Block]:
     """Return a diagram of every model, drawn from what it declares."""
     blocks: list[Block] = []
     for name in study.models:
@@ -40,4 +40,4 @@ def models(study: StudyResults) -> Section:
                 KEY,
             )
         )
-    return Section(KEY, "Models", tuple(blocks or [Notice("No model has been run.")]))
+    return blocks

@@ -7,31 +7,13 @@ import pandas as pd
 
 from proda.comparison.inputs import COMPONENTS, STOCK
 from proda.latitude import GLOBE
-from proda.study.report.blocks import Block, Section, Table, Text
-from proda.study.report.missing import not_run
+from proda.study.report.blocks import Block, Table, Text
 from proda.study.report.results import STATES, StudyResults
 from proda.study.report.sections.findings import only_one_route, read_findings
 from proda.study.report.tables import MISSING
 
 COLUMNS = tuple(STATES[state] for state in ("before", "end to end", "after"))
 """States in the order of the columns."""
-EXPLAINED = (
-    "End to end: networks learnt through the soil model from the measured carbon of all profiles. "
-    "From posteriors: networks learnt from parameters that were estimated profile by profile. Both "
-    "are compared with default parameters on the same cells."
-)
-
-
-def routes(study: StudyResults) -> Section | None:
-    """Return correlations, components, totals and findings of both routes; None of one route."""
-    if len(study.routes) < 2:
-        return None
-    blocks: list[Block] = [Text(EXPLAINED)]
-    tables = [make(study) for make in (_correlations, _same_model, _components, _totals)]
-    blocks += [table for table in tables if table is not None] + _findings(study)
-    if len(blocks) == 1:
-        blocks.append(not_run("comparison", "comparison of the two routes"))
-    return Section("routes", "The two routes side by side", tuple(blocks))
 
 
 def _frame(study: StudyResults, name: str, *columns: str) -> pd.DataFrame:
@@ -50,35 +32,41 @@ def _wide(frame: pd.DataFrame, index: list[str], values: str) -> pd.DataFrame:
     return wide[list(dict.fromkeys(states))].reset_index().rename_axis(columns=None)
 
 
-def _correlations(study: StudyResults) -> Table | None:
+def correlations(study: StudyResults) -> list[Block]:
+    """Return the correlations of the models under each route."""
     frame = _frame(
         study, "correlations", "first", "second", "variable", "scale", "r", "low", "high"
     )
     if frame.empty:
-        return None
-    said = [_interval(*map(float, row)) for row in frame[["r", "low", "high"]].to_numpy()]
-    return Table(
-        "routes_correlations",
-        "Correlation of the models over land, by route",
-        _wide(frame.assign(said=said), ["first", "second", "variable", "scale"], "said"),
-        "r and its 95 % interval, which allows for neighbouring cells being alike.",
-    )
+        return []
+    text = [_interval(*map(float, row)) for row in frame[["r", "low", "high"]].to_numpy()]
+    return [
+        Table(
+            "routes_correlations",
+            "Correlation of the models over land, by route",
+            _wide(frame.assign(text=text), ["first", "second", "variable", "scale"], "text"),
+            "r and its 95 % interval, which allows for neighbouring cells being alike.",
+        )
+    ]
 
 
-def _same_model(study: StudyResults) -> Table | None:
+def same_model(study: StudyResults) -> list[Block]:
+    """Return whether the two maps of each model agree, one from each route."""
     table = study.table(study.comparison_table("between_routes"), "", "")
     columns = ("model", "variable", "scale", "r", "low", "high")
     if table is None or not set(columns) <= set(table.frame) or table.frame.empty:
-        return None
+        return []
     frame = table.frame
-    said = [_interval(*map(float, row)) for row in frame[["r", "low", "high"]].to_numpy()]
-    return Table(
-        "routes_same_model",
-        "Correlation of each model's two maps over land, one from each route",
-        _wide(frame.assign(said=said, state=frame["model"]), ["variable", "scale"], "said"),
-        "Both routes see the same profiles: a component whose pattern differs between them is not "
-        "determined by the profiles.",
-    )
+    text = [_interval(*map(float, row)) for row in frame[["r", "low", "high"]].to_numpy()]
+    return [
+        Table(
+            "routes_same_model",
+            "Correlation of each model's two maps over land, one from each route",
+            _wide(frame.assign(text=text, state=frame["model"]), ["variable", "scale"], "text"),
+            "Both routes see the same profiles: a component whose pattern differs between them is "
+            "not determined by the profiles.",
+        )
+    ]
 
 
 def _interval(r: float, low: float, high: float) -> str:
@@ -88,47 +76,54 @@ def _interval(r: float, low: float, high: float) -> str:
     return text.replace("-", "−")
 
 
-def _components(study: StudyResults) -> Table | None:
+def components(study: StudyResults) -> list[Block]:
+    """Return the means of the components under each route."""
     frame = _frame(study, "regions", "region", "model", "variable", "mean")
     if frame.empty:
-        return None
+        return []
     # The difference of a pair is a row of its own there, "second - first".
     own = frame[(frame["region"] == GLOBE) & ~frame["model"].astype(str).str.contains(" - ")]
     own = own[own["variable"].isin([*COMPONENTS, "litter_to_soil", "residence_time"])]
     if own.empty:
-        return None
+        return []
     order = {name: i for i, name in enumerate(own["variable"].unique())}
     own = own.sort_values(
         ["variable", "model"],
         key=lambda s: s.map(order) if s.name == "variable" else s,
         kind="stable",
     )
-    return Table(
-        "routes_components",
-        "Components of the models by route: means over land",
-        _wide(own, ["variable", "model"], "mean"),
-        "Weighted by land that holds carbon; units as in the maps.",
-    )
+    return [
+        Table(
+            "routes_components",
+            "Components of the models by route: means over land",
+            _wide(own, ["variable", "model"], "mean"),
+            "Weighted by land that holds carbon; units as in the maps.",
+        )
+    ]
 
 
-def _totals(study: StudyResults) -> Table | None:
+def totals(study: StudyResults) -> list[Block]:
+    """Return the carbon of the globe under each route."""
     frame = _frame(study, "totals", "source", "stock", "zone", "mean", "sd")
     if frame.empty:
-        return None
+        return []
     own = frame[(frame["stock"] == STOCK) & (frame["zone"] == GLOBE)]
-    said = [
+    text = [
         f"{mean:,.0f}" + (f" ± {sd:,.0f}" if np.isfinite(sd) else "")
         for mean, sd in own[["mean", "sd"]].to_numpy(np.float64)
     ]
-    return Table(
-        "routes_totals",
-        "Carbon in 0-100 cm of the globe by route, Pg",
-        _wide(own.assign(said=said), ["source"], "said"),
-        "± standard deviation of the members. Numbers of the paper stand where they belong.",
-    )
+    return [
+        Table(
+            "routes_totals",
+            "Carbon in 0-100 cm of the globe by route, Pg",
+            _wide(own.assign(text=text), ["source"], "text"),
+            "± standard deviation of the members. Numbers of the paper stand where they belong.",
+        )
+    ]
 
 
-def _findings(study: StudyResults) -> list[Block]:
+def findings(study: StudyResults) -> list[Block]:
+    """Return the findings of the paper that hold under one route only."""
     table = read_findings(study)
     if table is None or "holds" not in table.frame:
         return []

@@ -6,9 +6,7 @@ from dataclasses import replace
 
 from proda.comparison.inputs import AFTER, END_TO_END
 from proda.layout import TRAINING
-from proda.plots.training import CAPTIONS, THROUGH_CAPTIONS
-from proda.study.report.blocks import Block, Heading, Notice, Section
-from proda.study.report.missing import not_run
+from proda.study.report.blocks import Block, Heading, Notice, not_run
 from proda.study.report.results import StudyResults
 
 OF_POSTERIORS = (
@@ -25,7 +23,7 @@ NOTE = (
 )
 
 
-def skill(study: StudyResults) -> Section:
+def skill(study: StudyResults) -> list[Block]:
     """Return the cross-validation of every model's networks, by route."""
     blocks: list[Block] = []
     for model in study.models:
@@ -39,19 +37,7 @@ def skill(study: StudyResults) -> Section:
                 f"{model.upper()}, from posteriors: {words}",
             )
             blocks.append(table or not_run(f"training of {model.upper()}", f"table of {words}"))
-    if not study.models:
-        blocks.append(not_run("training", "skill"))
-    blocks += [p for p in study.pictures("skill") if p.stem not in _of_other_routes(study)]
-    return Section("skill", "Skill of the networks", tuple(blocks))
-
-
-def _of_other_routes(study: StudyResults) -> set[str]:
-    """Return the figures that a training by a route saved which the study no longer takes."""
-    stems = {
-        AFTER: [f"{m}_{name}" for m in study.models for name in CAPTIONS],
-        END_TO_END: [f"{m}_end_to_end_{name}" for m in study.models for name in THROUGH_CAPTIONS],
-    }
-    return {stem for route, own in stems.items() if route not in study.routes for stem in own}
+    return blocks
 
 
 def _end_to_end(study: StudyResults, model: str) -> Block:

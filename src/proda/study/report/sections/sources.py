@@ -12,9 +12,8 @@ from proda import files
 from proda.drivers.catalogue import catalogue
 from proda.errors import FileError
 from proda.observations.summary import read_build
-from proda.study.report.blocks import Block, Heading, Items, Notice, Section, Table, Text
+from proda.study.report.blocks import Block, Heading, Items, Notice, Table, Text, not_run
 from proda.study.report.citation import citations
-from proda.study.report.missing import not_run
 from proda.study.report.results import StudyResults
 
 READERS = {"wosis2019": "wosis-2019-september", "wosis2023": "wosis-2023-december"}
@@ -24,7 +23,7 @@ WORLDCLIM = "worldclim-bio-10m"
 ATTRIBUTES = ("title", "source", "references", "comment", "sampling")
 
 
-def sources(study: StudyResults) -> Section:
+def sources(study: StudyResults) -> list[Block]:
     """Return sources, licences and citations, from the files' own columns and attributes."""
     blocks: list[Block] = [
         Heading("To cite"),
@@ -46,7 +45,7 @@ def sources(study: StudyResults) -> Section:
                 )
             ),
         ]
-    return Section("sources", "Data sources, licences, how to cite", tuple(blocks))
+    return blocks
 
 
 def _profiles(study: StudyResults, named: list[str]) -> list[Block]:
@@ -78,9 +77,11 @@ def _forcing(study: StudyResults) -> list[Block]:
             blocks.append(not_run(f"forcing {words}", "description of it"))
             continue
         with files.open_dataset(path) as dataset:
-            told = {n: str(dataset.attrs[n]) for n in ATTRIBUTES if n in dataset.attrs}
-        if told:
-            frame = pd.DataFrame({"attribute": list(told), "value": list(told.values())})
+            attributes = {n: str(dataset.attrs[n]) for n in ATTRIBUTES if n in dataset.attrs}
+        if attributes:
+            frame = pd.DataFrame(
+                {"attribute": list(attributes), "value": list(attributes.values())}
+            )
             blocks.append(
                 Table(f"forcing_{path.stem}", f"What the forcing {words} says of itself", frame)
             )

@@ -1,0 +1,329 @@
+"""Posteriors of many sites on one GPU, in a limited time, in files small enough to be carried.
+
+    python -m benchmarks.gpu_posteriors PROFILES SITES.nc OUT --until 500 clm5 compas:6500
+
+Sites are taken in a random order that is the same for every model, so that whatever is done when
+the time is over is a random subset. `MODEL:N` samples N of them, `MODEL` all. Batches of a model
+follow one another; programs of the next batch are compiled meanwhile, and draws are summarised by
+other processes on the CPU. `benchmarks.gpu_run` makes run folders of the files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import time
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from proda import files
+from proda.blocks.executor import ONE_THREAD
+from proda.forcing import Forcing
+from proda.inference.assimilation_settings import AssimilationSettings
+from proda.inference.batch import _strongly_typed, calls, pad
+from proda.inference.profiles import Profiles, read_profiles
+from proda.inference.sampling import advance, chain_keys, start
+from proda.inference.sites import PADDED, assemble, padded_layers
+from proda.inference.summary import summarise
+
+TOGETHER = 64
+"""Sites that one process summarises at once."""
+KEPT = 5
+"""Draws of each chain that are kept, of 400."""
+BY_PRIOR = ("posterior_mean", "posterior_sd", "posterior_quantile")
+"""In units of the parameter; kept as shares of the prior range, in 16 bits."""
+SMALL = (
+    "gelman_rubin",
+    "rank_rhat",
+    "ess_bulk",
+    "ess_tail",
+    "spread_reduction",
+    "information_gain",
+    "acceptance",
+    "pareto_k",
+    "p_loo",
+    "p_waic",
+)
+"""Kept in half precision (0.05 %)."""
+CARBON = ("row_modelled", "row_quantile")
+"""Kept as logarithms in 16 bits; 0 is missing."""
+LOG_STEPS = 2000.0
+OF_PROFILE = ("row_site", "row_upper", "row_lower", "row_observed")
+"""What the profiles themselves say."""
+
+
+@dataclass
+class Data:
+    """Profiles with forcing, in the random order."""
+
+    profiles: Profiles
+    forcing: xr.Dataset
+
+    def sites(self, index: np.ndarray) -> tuple[Profiles, Forcing]:
+        return self.profiles.select(index), Forcing.from_dataset(self.forcing.isel(site=index))
+
+
+def read(folder: str, forcing: str, seed: int) -> Data:
+    profiles = read_profiles(folder)
+    with files.open_dataset(forcing) as opened:
+        drivers = opened.load()
+    names = drivers["site"].to_numpy().astype(str)
+    index = np.flatnonzero(np.isin(profiles.site, names))
+    index = np.random.default_rng(seed).permutation(index)
+    profiles = profiles.select(index)
+    place = {name: i for i, name in enumerate(names)}
+    return Data(profiles, drivers.isel(site=[place[name] for name in profiles.site]))
+
+
+@dataclass
+class Batch:
+    """Sites that one program samples side by side."""
+
+    model: str
+    settings: AssimilationSettings
+    number: int
+    index: np.ndarray
+    programs: Future | None = None
+
+
+def batches(model: str, data: Data, n: int | None, width: int, settings: Any) -> list[Batch]:
+    """Return batches in the random order, sites with many layers apart.
+
+    A batch of few sites takes nearly as long as one of many, so the few that have more layers than
+    the first program holds are sampled together, after the first batch.
+    """
+    size = np.array([padded_layers(int(k)) for k in data.profiles.n_layers])
+    some = np.arange(len(size))[:n]
+    parts: list[np.ndarray] = []
+    if n is not None and n <= width:
+        # One program for all of them; the tallest profiles, two of a thousand, are left out.
+        parts.append(some[size[some] <= PADDED[1]])
+    else:
+        few = some[size[some] == PADDED[0]]
+        parts += np.array_split(few, -(-len(few) // width))
+        parts.insert(1, some[size[some] == PADDED[1]])
+        parts.append(some[size[some] > PADDED[1]])
+    return [Batch(model, settings, i, part) for i, part in enumerate(parts) if len(part)]
+
+
+def compile_(batch: Batch, data: Data) -> tuple:
+    """Return the programs of a batch, compiled side by side, and what they are called with."""
+    begun = time.time()
+    problem = batch.settings.build()
+    profiles, forcing = data.sites(batch.index)
+    sites = assemble(profiles, forcing, batch.settings.operator)
+    keys = chain_keys(batch.settings.seed, profiles.site, batch.settings.chains)
+    shapes = jax.eval_shape(lambda s, k: start(problem, s, k), sites, keys)
+    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    per_call = calls(problem)[0]
+    with ThreadPoolExecutor(3) as pool:
+        lowered = [
+            lambda: start.lower(problem, sites, keys).compile(),
+            lambda: advance.lower(problem, sites, keys, state, per_call, True).compile(),
+            lambda: advance.lower(problem, sites, keys, state, per_call, False).compile(),
+        ]
+        programs = [task.result() for task in [pool.submit(one) for one in lowered]]
+    return problem, sites, keys, programs, time.time() - begun
+
+
+def sample(batch: Batch, ready: tuple, until: float) -> tuple[dict[str, np.ndarray], dict] | None:
+    """Return all draws of a batch, None where the time is over before."""
+    problem, sites, keys, (begin, warm, keep), compiled = ready
+    per_call, n_warm, n_kept = calls(problem)
+    begun = time.time()
+    state = _strongly_typed(begin(problem, sites, keys))
+    jax.block_until_ready(state)
+    started = time.time()
+    draws = []
+    for done in range(n_warm + n_kept):
+        program, adapting = (warm, True) if done < n_warm else (keep, False)
+        state, new = program(problem, sites, keys, state, per_call, adapting)
+        state = _strongly_typed(state)
+        if not adapting:
+            draws.append(jax.tree.map(np.asarray, (new.u, new.log_likelihood, new.acceptance)))
+        jax.block_until_ready(state)
+        if done == 1:
+            second = time.time()
+        if time.time() > until:
+            return None
+    ended = time.time()
+    u, value, acceptance = (np.concatenate(parts) for parts in zip(*draws, strict=True))
+    evidence = np.asarray(jax.vmap(jax.vmap(problem.sampler.log_evidence))(state))
+    steps = (n_warm + n_kept) * per_call * problem.segment
+    evaluations = len(batch.index) * batch.settings.chains * problem.sampler.n_replicas * steps
+    told = {
+        "model": batch.model,
+        "batch": batch.number,
+        "sites": len(batch.index),
+        "layers": int(sites.measured.mask.shape[1]),
+        "compile": compiled,
+        "start": started - begun,
+        "sampling": ended - started,
+        "later_calls": (ended - second) / (n_warm + n_kept - 2),
+        "evaluations": evaluations,
+        "evaluations_per_second": evaluations / (ended - started),
+        "sites_per_second": len(batch.index) / (ended - begun),
+        "ended": ended,
+    }
+    return {
+        "u": np.moveaxis(u, 0, 2),
+        "log_likelihood": np.moveaxis(value, 0, 2),
+        "acceptance": acceptance.mean(axis=0),
+        "log_evidence": evidence,
+    }, told
+
+
+# Summaries, in other processes
+
+_child: dict[str, Any] = {}
+
+
+def begin_child(folder: str, forcing: str, seed: int) -> None:
+    _child["data"] = read(folder, forcing, seed)
+
+
+def summarise_some(settings: dict, index: np.ndarray, draws: str, rows: slice, out: str) -> str:
+    """Summarise some sites of a batch and write what is kept of them."""
+    data: Data = _child["data"]
+    settings_ = AssimilationSettings(**settings)
+    problem = settings_.build()
+    profiles, forcing = data.sites(index)
+    sites = pad(assemble(profiles, forcing, settings_.operator), TOGETHER)
+    names = ("u", "log_likelihood", "acceptance", "log_evidence")
+    found = [np.asarray(np.load(f"{draws}.{n}.npy", mmap_mode="r")[rows]) for n in names]
+    summary = summarise(problem, profiles, sites, *found)
+    np.savez(out, **small(summary, problem.model.rows))
+    return out
+
+
+def small(summary: xr.Dataset, rows: Any) -> dict[str, np.ndarray]:
+    """Return a summary in few bytes, with some of the draws."""
+    lower = np.array([row.lower for row in rows])
+    width = np.array([row.upper - row.lower for row in rows])
+    every = summary.sizes["draw"] // KEPT
+    thin = summary[["posterior", "log_likelihood"]].isel(draw=slice(every - 1, None, every))
+    share = (thin["posterior"].to_numpy() - lower) / width
+    kept = {"draws": sixteen(share), "draw_log_likelihood": thin["log_likelihood"].to_numpy()}
+    for name, value in summary.data_vars.items():
+        array = value.to_numpy()
+        if name in ("posterior", "log_likelihood", *OF_PROFILE):
+            continue
+        if name in BY_PRIOR:
+            array = sixteen((array - (lower if name != "posterior_sd" else 0.0)) / width)
+        elif name in SMALL:
+            array = array.astype(np.float16)
+        elif name in CARBON:
+            array = np.round(LOG_STEPS * np.log(np.clip(array, 1e-3, 1e6)) + 32768)
+            array = np.where(np.isnan(array), 0, array).astype(np.uint16)
+        elif array.dtype == np.float64:
+            array = array.astype(np.float32)
+        kept[str(name)] = array
+    return kept | {"site": summary["site"].to_numpy().astype(str)}
+
+
+def sixteen(share: np.ndarray) -> np.ndarray:
+    """Return shares of a range in 16 bits; NaN is the largest number."""
+    known = np.clip(np.nan_to_num(share), 0.0, 1.0)
+    return np.where(np.isnan(share), 65535, np.round(known * 65534)).astype(np.uint16)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("profiles")
+    parser.add_argument("forcing")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--width", type=int, default=6500)
+    parser.add_argument("--until", type=float, default=500.0, help="s after the start")
+    parser.add_argument("--workers", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=14)
+    parser.add_argument("--steps", type=int, nargs=2, default=None, help="warm-up and kept steps")
+    given = parser.parse_args()
+    begun = time.time()
+    given.out.mkdir(parents=True, exist_ok=True)
+    print(jax.devices(), jax.__version__, flush=True)
+    # What the other processes inherit; this one has its devices and flags already.
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["XLA_FLAGS"] = ONE_THREAD
+    data = read(given.profiles, given.forcing, given.seed)
+    options = dict(zip(("warm_up", "kept"), given.steps or (), strict=False))
+    work: list[Batch] = []
+    for text in given.models:
+        name, _, n = text.partition(":")
+        settings = AssimilationSettings(model=name, options=options)
+        work += batches(name, data, int(n) if n else None, given.width, settings)
+    work.sort(key=lambda batch: batch.number)  # every model gets its first batch first
+    until = begun + given.until
+    context = multiprocessing.get_context("spawn")
+    log = (given.out / "log.jsonl").open("a", encoding="utf-8")
+    tasks: list[Future] = []
+    with (
+        ThreadPoolExecutor(1) as compilers,
+        ProcessPoolExecutor(
+            given.workers, context, begin_child, (given.profiles, given.forcing, given.seed)
+        ) as pool,
+    ):
+        ahead = 2
+        for i, batch in enumerate(work):
+            for later in work[i : i + ahead]:
+                if later.programs is None:
+                    later.programs = compilers.submit(compile_, later, data)
+            waited = time.time()
+            try:
+                ready = batch.programs.result()  # type: ignore[union-attr]
+                batch.programs = None
+                found = sample(batch, ready, until) if time.time() < until else None
+            except Exception as error:  # the other models go on
+                tell(log, {"model": batch.model, "failed": repr(error)[:500]})
+                batch.programs = None
+                continue
+            if found is None:
+                tell(log, {"model": batch.model, "batch": batch.number, "stopped": True})
+                if time.time() > until:
+                    break
+                continue
+            draws, told = found
+            tell(log, told | {"waited": time.time() - waited, "at": time.time() - begun})
+            stem = f"{given.out}/{batch.model}.{batch.number}"
+            for name, array in draws.items():
+                np.save(f"{stem}.{name}.npy", array)
+            for first in range(0, len(batch.index), TOGETHER):
+                rows = slice(first, min(first + TOGETHER, len(batch.index)))
+                tasks.append(
+                    pool.submit(
+                        summarise_some,
+                        batch.settings.model_dump(),
+                        batch.index[rows],
+                        stem,
+                        rows,
+                        f"{stem}.{first:06d}.npz",
+                    )
+                )
+        tell(log, {"sampled_all_after": time.time() - begun})
+        for task in tasks:
+            try:
+                task.result()
+            except Exception as error:
+                tell(log, {"failed": f"summary: {error!r}"[:500]})
+    tell(log, {"summarised_all_after": time.time() - begun})
+
+
+def tell(log: Any, row: dict) -> None:
+    """Print a row and keep it."""
+    text = json.dumps(row)
+    print(text, flush=True)
+    log.write(text + "\n")
+    log.flush()
+
+
+if __name__ == "__main__":
+    main()
