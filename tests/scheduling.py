@@ -57,6 +57,7 @@ SECONDS = {
     "test_samplers.py": 60,
     "test_interruptions.py": 15,
     "test_blocks.py": 25,
+    "test_attribution.py": 25,
     "test_cli_assimilate.py": 40,
 }
 """About how many seconds a slow file takes; those of other files are not marked `slow`."""

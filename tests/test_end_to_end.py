@@ -296,6 +296,7 @@ def test_folder_is_whole_and_its_skill_is_that_of_its_rows(world, trained):
         "history.csv",
         "skill_carbon.csv",
         "held_out.parquet",
+        "held_out_parameters.parquet",
         "unseen.json",
         "baselines.npz",
         "left_out.csv",

@@ -154,6 +154,24 @@ def test_another_default_b_redoes_maps_and_report_only(study, whole):
     assert [s.stage.name for s in steps if s.why] == ["clm5/default-map", "comparison", "report"]
 
 
+@pytest.mark.long
+def test_attribution_is_added_to_a_study(study, whole):
+    folder = study.parent / "attributed"
+    shutil.copytree(whole, folder)
+    settings = study.parent / "attributed.toml"
+    settings.write_text(study.read_text().replace("compute = false", "sample = 20"))
+    begun = []
+    run_study(read_study(settings), folder, begin=lambda step: begun.append(step.stage.name))
+    assert begun == ["attribution", "comparison", "report"]
+    table = pd.read_csv(folder / "attribution" / "importance.csv")
+    assert set(table["method"]) == {"shapley", "shapley, input as it is", "published"}
+    assert set(table["replaced_by"]) == {"the mean of the accepted sites"}
+    findings = pd.read_csv(folder / "comparison" / "findings.csv").set_index("id")
+    for name in ("transport_matters_little", "transport_improves_little", "components_shape_clm5"):
+        assert findings.loc[name, "verdict"] in ("agrees", "disagrees")
+    assert "Which component matters" in (folder / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def both(study, whole):
     """The study from posteriors, gone on with by the other route."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from proda.api import SampledCovariates as SampledCovariates
     from proda.api import SampledForcing as SampledForcing
     from proda.api import assimilate as assimilate
+    from proda.api import attribute as attribute
     from proda.api import build_profiles as build_profiles
     from proda.api import compare as compare
     from proda.api import diagnose as diagnose
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from proda.api import sample_forcing as sample_forcing
     from proda.api import train as train
     from proda.api import train_end_to_end as train_end_to_end
+    from proda.attribution.attribute import Attribution as Attribution
+    from proda.attribution.inputs import AttributedMap as AttributedMap
+    from proda.attribution.inputs import SiteFiles as SiteFiles
     from proda.blocks.executor import Stopped as Stopped
     from proda.citations import Citations as Citations
     from proda.citations import cite as cite
@@ -71,6 +75,8 @@ _HOME = {
     "Assimilation": "proda.api",
     "AssimilationError": "proda.errors",
     "AssimilationSettings": "proda.inference.assimilation_settings",
+    "AttributedMap": "proda.attribution.inputs",
+    "Attribution": "proda.attribution.attribute",
     "Citations": "proda.citations",
     "Comparison": "proda.comparison.comparison",
     "ComparisonError": "proda.errors",
@@ -94,11 +100,13 @@ _HOME = {
     "Reason": "proda.models.model",
     "SampledCovariates": "proda.api",
     "SampledForcing": "proda.api",
+    "SiteFiles": "proda.attribution.inputs",
     "SoilModel": "proda.models.model",
     "Stopped": "proda.blocks.executor",
     "SyntheticWorld": "proda.study.twin:TwinWorld",
     "TrainingResult": "proda.learning.from_posteriors",
     "assimilate": "proda.api",
+    "attribute": "proda.api",
     "build_profiles": "proda.api",
     "cite": "proda.citations",
     "compare": "proda.api",
@@ -133,6 +141,8 @@ __all__ = [
     "Assimilation",
     "AssimilationError",
     "AssimilationSettings",
+    "AttributedMap",
+    "Attribution",
     "Citations",
     "Comparison",
     "ComparisonError",
@@ -156,11 +166,13 @@ __all__ = [
     "Reason",
     "SampledCovariates",
     "SampledForcing",
+    "SiteFiles",
     "SoilModel",
     "Stopped",
     "SyntheticWorld",
     "TrainingResult",
     "assimilate",
+    "attribute",
     "build_profiles",
     "cite",
     "compare",

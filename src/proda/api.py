@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,16 @@ import pandas as pd
 import xarray as xr
 
 from proda import cf, files
+from proda.attribution.attribute import Attribution, attribute_maps
+from proda.attribution.inputs import (
+    AttributedMap,
+    SiteFiles,
+    covariates_grid_of_run,
+    forcing_of_run,
+    maps_of_run,
+    sites_of_run,
+)
+from proda.attribution.single import SAMPLE
 from proda.blocks.executor import executor_of
 from proda.comparison.comparison import Comparison, compare_models, covariates_of_run, files_of_run
 from proda.comparison.inputs import ModelFiles
@@ -752,6 +762,72 @@ def map_carbon(
     return open_map(output)
 
 
+def attribute(
+    maps: PathLike | Sequence[AttributedMap],
+    output: PathLike | None = None,
+    *,
+    forcing: Grid | None = None,
+    covariates: PathLike | None = None,
+    sites: SiteFiles | None = None,
+    sample: int = SAMPLE,
+    input_variation: float | None = None,
+    progress: Report | None = None,
+) -> Attribution:
+    """Say which component makes a map what it is, and two maps differ (`proda attribute`).
+
+    Parameters
+    ----------
+    maps
+        Folder of a study, whose files are then taken where they are not given; or maps with their
+        networks.
+    output
+        Folder to write; RUN/attribution by default where `maps` is the folder of a study.
+    forcing
+        Forcing on the grid of the maps.
+    covariates
+        Covariates on the same grid (file): then the members of the networks tell a spread.
+    sites
+        Measured profiles: then components are also judged by the skill there.
+    sample
+        Cells on which every member is run.
+    input_variation
+        Standard deviation over mean of the carbon input, for the published method.
+    progress
+        Called after every step.
+
+    Returns
+    -------
+    Attribution, with `tables` by name and `maps` of Shapley values.
+
+    Raises
+    ------
+    MapError, LearningError, FileError
+        If the files do not fit together or cannot be read.
+    """
+    if isinstance(maps, str | os.PathLike):
+        found: Sequence[AttributedMap] = maps_of_run(maps)
+        forcing = forcing_of_run(maps) if forcing is None else forcing
+        covariates = covariates or covariates_grid_of_run(maps)
+        sites, output = sites or sites_of_run(maps), output or RunFolder(Path(maps)).attribution
+    else:
+        found = maps
+    if output is None or forcing is None:
+        raise MapError("attribute: name the folder to write, and the forcing of the maps.")
+    with _inputs(output) as held:
+        return attribute_maps(
+            found,
+            output,
+            forcing=held.dataset(forcing, "forcing"),
+            covariates=covariates,
+            sites=sites,
+            sample=sample,
+            input_variation=input_variation,
+            progress=None
+            if progress is None
+            else (lambda done, total: progress(done, total, "steps")),
+        )
+
+
 def compare(
     models: PathLike | Mapping[str, ModelFiles],
     output: PathLike | None = None,
@@ -788,7 +864,9 @@ def compare(
         If the files do not fit together or cannot be read.
     """
     table: PathLike | None = None
+    parts: PathLike | None = None
     if not isinstance(models, Mapping):
+        parts = RunFolder(Path(models)).attribution
         found = files_of_run(models)
         target, table = output or RunFolder(Path(models)).comparison, covariates_of_run(models)
     else:
@@ -807,6 +885,7 @@ def compare(
             target,
             reference=reference,
             covariates=table,
+            attribution=parts,
             progress=None
             if progress is None
             else (lambda done, total: progress(done, total, "steps")),

@@ -20,6 +20,7 @@ import xarray as xr
 
 from proda.checksums import ATTRIBUTE, check_seal, check_store, seal, seal_store
 from proda.errors import FileError, ProdaError, printable
+from proda.label import label_attributes
 from proda.lazy import open_lazily
 from proda.netcdf3 import missing_bytes
 from proda.termination import appearing, unfinished
@@ -347,7 +348,7 @@ def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
         for name, variable in dataset.variables.items()
         if variable.dtype.kind in "fiu" and variable.ndim > 0
     }
-    dataset = dataset.copy()
+    dataset = dataset.copy().assign_attrs(label_attributes())
     for variable in dataset.variables.values():
         # The width of text as some file held it: xarray would cut longer names to it.
         if variable.dtype.kind in "UT":

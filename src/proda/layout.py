@@ -13,6 +13,10 @@ TRAINING = "train.json"
 """How networks were trained, in their folder."""
 MAP = "maps.nc"
 """Map with the parameters of the networks that learnt from posteriors."""
+ATTRIBUTION_MAPS = "attribution.nc"
+"""What components do at every cell, in the folder of an attribution."""
+HELD_OUT_PARAMETERS = "held_out_parameters.parquet"
+"""Parameters of every site by networks that have not seen it, in the folder of a network."""
 END_TO_END_MAP = "end_to_end/maps.nc"
 """Map with the parameters of the networks that learnt end to end."""
 
@@ -144,6 +148,11 @@ class RunFolder:
     def comparison_table(self, name: str) -> Path:
         """One table of the comparison."""
         return self.comparison / f"{name}.csv"
+
+    @property
+    def attribution(self) -> Path:
+        """Folder of the attribution of the maps to components."""
+        return self.path / "attribution"
 
     @property
     def figures(self) -> Path:

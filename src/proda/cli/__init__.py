@@ -9,6 +9,7 @@ import sys
 from proda import termination
 from proda.cli import (
     assimilate,
+    attribute,
     cite,
     column,
     compare,
@@ -19,6 +20,7 @@ from proda.cli import (
     export,
     forcing,
     get,
+    ladder,
     maps,
     models,
     profiles,
@@ -32,6 +34,7 @@ from proda.cli.console import errors
 __all__ = [
     "app",
     "assimilate",
+    "attribute",
     "cite",
     "column",
     "compare",
@@ -42,6 +45,7 @@ __all__ = [
     "export",
     "forcing",
     "get",
+    "ladder",
     "main",
     "maps",
     "models",

@@ -118,6 +118,7 @@ def compare(
             output,
             reference=reference,
             covariates=covariates,
+            attribution=None if run is None else RunFolder(run).attribution,
             progress=lambda done, ahead: bar.update(task, completed=done, total=ahead),
         )
     _print(result)

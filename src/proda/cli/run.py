@@ -217,6 +217,7 @@ _DOING = {
     "default-map": "mapping the model with default parameters",
     "end-to-end-maps": "mapping the model with networks trained end to end",
     "maps": "mapping the model",
+    "attribution": "attributing the maps to components",
     "comparison": "comparing the models",
     "report": "writing the report",
 }

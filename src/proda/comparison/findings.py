@@ -11,6 +11,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from proda.comparison import site_rules as at_sites
+from proda.comparison.attributed import (
+    determinants_shape_pattern,
+    transport_improves_little,
+    transport_matters_little,
+)
 from proda.comparison.evidence import Evidence, NotJudged
 from proda.comparison.paper import TOTALS
 from proda.comparison.rules import (
@@ -453,8 +458,28 @@ def _discussion() -> list[Finding]:
             "transport_matters_little",
             "4.1, 4.3",
             "transport and input allocation matter less for global carbon at steady state",
-            "none",
-            beyond_this_run("needs maps with one component replaced (Tao et al. 2023b)"),
+            "for both models, V and B each move less carbon over land than CTE, K and XI each "
+            "(Shapley values of every cell); the published replacement stands beside it",
+            transport_matters_little,
+        ),
+        Finding(
+            "transport_improves_little",
+            "4.3",
+            "transport and input allocation are less responsible for improved simulations",
+            "for both models, V and B each add less to log R2 at profiles than CTE, K and XI each "
+            "(Shapley values)",
+            transport_improves_little,
+        ),
+        *(
+            Finding(
+                f"components_shape_{m}",
+                "4.1, 4.3",
+                f"{WORDS[m]}: CTE, K and XI explain the pattern of carbon",
+                "together they add more than V, B and I to the variance of ln carbon over land "
+                "(Shapley values)",
+                determinants_shape_pattern(m),
+            )
+            for m in (CLM5, COMPAS)
         ),
         Finding(
             "future",

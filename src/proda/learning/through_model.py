@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 
 from proda import files
 from proda.errors import LearningError
-from proda.layout import TRAINING, training_of
+from proda.layout import HELD_OUT_PARAMETERS, TRAINING, training_of
 from proda.learning import carbon_baselines
 from proda.learning.applicability import fit_range
 from proda.learning.archive import versions, write_archive
@@ -231,6 +231,7 @@ def train_end_to_end(
     tell("methods without a soil model")
     fitted = [_fit(name, sites, inputs.of(NO_FOLD), settings) for name in baselines]
     skill, intervals, rows, stocks, left = None, {}, None, {}, None
+    unseen: pd.DataFrame | None = None
     if fold is not None:
         tell("places left out")
         answers = _left_out_answers(sites, inputs, fold, families, of_fold, baselines, settings)
@@ -243,6 +244,7 @@ def train_end_to_end(
         answers, stocks = crossed(sites, answers, fold, scale)
         skill = skill_table(sites, answers, groups(sites))
         rows = _rows(sites, answers, fold)
+        unseen = _unseen_parameters(sites, fold, families)
     result = ThroughResult(
         target, ensemble, values, skill, sites.left_out, time.monotonic() - begun
     )
@@ -283,6 +285,8 @@ def train_end_to_end(
         if skill is not None and rows is not None:
             skill.to_csv(folder / SKILL, index=False)
             rows.to_parquet(folder / HELD_OUT, index=False)
+        if unseen is not None:
+            unseen.to_parquet(folder / HELD_OUT_PARAMETERS, index=False)
 
     tell("writing")
     save_ensemble(ensemble, target, beside)
@@ -393,6 +397,20 @@ def _left_out_answers(
             found[name][test] = answer.found
     out = {name: Answer(carbon[name], found[name], spread[name]) for name in names}
     return out | {DEFAULT: answer_of_carbon(default_carbon(layers))}
+
+
+def _unseen_parameters(
+    sites: CarbonSites, fold: np.ndarray, families: list[Family]
+) -> pd.DataFrame:
+    """Return the parameters of every site by networks that have not seen it: their mean."""
+    model = sites.layers.model
+    values = np.full((len(sites), len(model.rows)), np.nan)
+    for f in np.unique(fold).tolist():
+        test = np.flatnonzero(fold == f)
+        shares = np.concatenate([one.shares(f, test) for one in families])
+        values[test] = physical(shares, model).mean(axis=0)
+    columns = {row.name: values[:, j] for j, row in enumerate(model.rows)}
+    return pd.DataFrame({"site": sites.layers.profiles.site, "fold": fold, **columns})
 
 
 def _rows(sites: CarbonSites, answers: dict[str, Answer], fold: np.ndarray) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from proda.errors import FileError
 from proda.files import reading, whole_file
+from proda.label import label
 
 MOST_BYTES = 250_000
 """A PNG is brought below this where 256 colours and 80 dots per inch can do it."""
@@ -76,6 +77,11 @@ def save_figure(
     title = title or _title(figure)
     if not title:
         raise FileError(f"{target / stem}: the figure has no title; give one, it is read aloud.")
+    if label():
+        figure.text(
+            0.995, 0.005, label(), ha="right", va="bottom", fontsize="x-small", color="grey"
+        )
+        caption = f"{caption} {label()[0].upper()}{label()[1:]}."
     described = FigureFile(title=title, caption=caption, section=section, drawn_by=drawn_by)
     target.mkdir(parents=True, exist_ok=True)
     (target / f"{stem}.json").unlink(missing_ok=True)  # no old words on a new figure

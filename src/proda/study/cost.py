@@ -110,6 +110,7 @@ def _first(
         "default-map": lambda: mapped(1),
         "end-to-end-maps": lambda: mapped(through.members),
         "maps": lambda: mapped(members + JOINT_DRAWS),
+        "attribution": lambda: mapped(64 * len(settings.study.models)),
         "comparison": lambda: Cost(10.0 + cells / COMPARED_CELLS_PER_SECOND, 100.0 * cells),
         "report": lambda: Cost(20.0, 30e6),
     }

@@ -28,6 +28,9 @@ climate = "world/climate.nc"
 [covariates]
 grid = "world/covariates.nc"
 
+[attribution] # it takes longer than all maps of this small world
+compute = false
+
 [learning.end_to_end] # fewer networks, in smaller steps for few sites
 members = 4
 epochs = 60

@@ -13,11 +13,13 @@ from pathlib import Path
 from proda.blocks.executor import Control, Stopped
 from proda.errors import FileError, ProdaError, StudyError
 from proda.files import whole_file
+from proda.label import labelled
 from proda.layout import RunFolder
 from proda.locks import FILES, locked
 from proda.models.outside import provenance
 from proda.models.registry import model_class
 from proda.study.folder import StudyFolder
+from proda.study.methods import LABEL, PUBLISHED
 from proda.study.plan import Step, plan, state_of
 from proda.study.record import (
     Record,
@@ -32,6 +34,9 @@ from proda.study.stage import Context, Reporter
 from proda.study.stages import stages_of
 from proda.study.toml import as_toml
 from proda.study.watch import size_on_disk, watching
+
+OF_DATA = ("profiles", "forcing", "covariates")
+"""Stages whose results do not depend on the method."""
 
 
 def open_study(folder: str | os.PathLike[str]) -> StudySettings:
@@ -124,7 +129,9 @@ def run_study(
         study = settings.study
         noted = {n: provenance(model_class(study.reference(n))) for n in study.models}
         outside = {name: attributes for name, attributes in noted.items() if attributes}
-        describe(record, study.name, study.truth is not None, outside)
+        by_method = LABEL if study.method == PUBLISHED else ""
+        named = f"{study.name} ({by_method})" if by_method else study.name
+        describe(record, named, study.truth is not None, outside)
         with whole_file(place.settings_file) as temporary:
             temporary.write_text(as_toml(settings), encoding="utf-8")
         write_record(place.path, record)
@@ -136,7 +143,9 @@ def run_study(
                 raise Stopped
             if begin is not None:
                 begin(step)
-            _do(step, context, record)
+            # Profiles, forcing and covariates are the same by any method.
+            with labelled("" if step.stage.name in OF_DATA else by_method):
+                _do(step, context, record)
         return record
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from proda import faults
+from proda.attribution.single import SAMPLE
 from proda.blocks.cluster_settings import read_cluster
 from proda.drivers.forcing_settings import ClimateSettings, NearestSettings
 from proda.errors import ModelError, ProdaError, StudyError
@@ -23,6 +24,7 @@ from proda.models.outside import absolute, is_reference
 from proda.models.registry import MODELS, installed, model_class
 from proda.observations.profile_settings import ProfileSettings, from_mapping
 from proda.settings_table import SettingsTable, without
+from proda.study.methods import OWN_COST, Method, with_method
 from proda.study.route_settings import Learning, with_route
 from proda.validation_settings import FOLDS
 
@@ -51,6 +53,11 @@ class General(SettingsTable):
         default_factory=dict,
         description="Where the classes of models from outside the package are, by name; taken from "
         "models.",
+    )
+    method: Method = Field(
+        "ours",
+        description="ours; or published: models, costs, sampler, comparison at mid-depth, network "
+        "and default map as published, for comparison. It sets everything that is not given.",
     )
     variant: str = Field("default", description="Variant of the models: default, or published.")
     seed: int = Field(0, ge=0, lt=2**32, description="Root of all random numbers.")
@@ -145,6 +152,12 @@ _OfModels: Any = without(AssimilationSettings, *OF_THE_STUDY)
 class Assimilation(AssimilationWork, _OfModels):
     """`[assimilation]`: but for what the study says of all stages."""
 
+    likelihood: str = Field(
+        "log-normal",
+        description="log-normal, published-clm5, published-compas, or published: each model with "
+        "the cost that was published for it.",
+    )
+
 
 class Training(SettingsTable):
     """`[training]`."""
@@ -179,6 +192,21 @@ class Maps(MapSettings):
     )
 
 
+class AttributionSettings(SettingsTable):
+    """`[attribution]`."""
+
+    compute: bool = Field(True, description="Say which component makes each map what it is.")
+    sample: int = Field(
+        SAMPLE, ge=10, description="Cells on which every member is run for the spread."
+    )
+    input_variation: float | None = Field(
+        None,
+        ge=0.0,
+        description="Sd over mean of the carbon input, by which the published method perturbs it; "
+        "without it that method leaves the input out.",
+    )
+
+
 class StudySettings(SettingsTable):
     """All settings of `proda run`.
 
@@ -194,6 +222,9 @@ class StudySettings(SettingsTable):
     filter: FilterSettings = Field(default_factory=lambda: FilterSettings.model_validate({}))
     training: Training = Field(default_factory=lambda: Training.model_validate({}))
     maps: Maps = Field(default_factory=lambda: Maps.model_validate({}))
+    attribution: AttributionSettings = Field(
+        default_factory=lambda: AttributionSettings.model_validate({})
+    )
 
     def assimilation_of(self, model: str) -> AssimilationSettings:
         """Return the settings of one model's data assimilation.
@@ -205,6 +236,8 @@ class StudySettings(SettingsTable):
         """
         shared = {name: getattr(self.study, name) for name in ("variant", "seed")}
         own = {name: getattr(self.assimilation, name) for name in _OfModels.model_fields}
+        if own["likelihood"] == OWN_COST:
+            own["likelihood"] = f"{OWN_COST}-{model}"
         return assimilation_settings.check(model=self.study.reference(model), **shared, **own)
 
     def check(self) -> None:
@@ -234,7 +267,8 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
         Naming each setting that is wrong, and how.
     """
     found = {
-        name: dict(v) if isinstance(v, Mapping) else v for name, v in with_route(values).items()
+        name: dict(v) if isinstance(v, Mapping) else v
+        for name, v in with_route(with_method(values, where)).items()
     }
     try:
         if isinstance(found.get("profiles"), dict):

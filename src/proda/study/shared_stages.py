@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from proda import files
+from proda.attribution import attribute_maps, maps_of_run, sites_of_run
 from proda.comparison.comparison import compare_models, covariates_of_run, files_of_run
 from proda.comparison.inputs import AFTER, END_TO_END, ROUTES, ModelFiles
 from proda.comparison.truth import truth_table
@@ -23,10 +24,12 @@ from proda.layout import left_out_of
 from proda.maps.outputs import STOCKS
 from proda.maps.totals import open_map
 from proda.observations.build import build
+from proda.plots.attribution import figures as attribution_figures
 from proda.plots.comparison import figures
 from proda.plots.files import save_figure, saved_figures
 from proda.plots.truth import truth_figure
 from proda.study.folder import StudyFolder
+from proda.study.report.attribution_figures import save_attribution_figures
 from proda.study.report.comparison_figures import save_comparison_figures
 from proda.study.report.write import write_report
 from proda.study.stage import Context
@@ -81,15 +84,45 @@ def covariates(context: Context) -> str:
     return f"{len(table):,} sites x {len(shares)} covariates, {lacking} with gaps"
 
 
+def attribution(context: Context) -> str:
+    """Say which component makes each map what it is (`proda attribute`)."""
+    place = context.folder
+    settings, learning = place.settings, place.settings.learning
+    wanted = {ROUTES[END_TO_END]: learning.through, ROUTES[AFTER]: learning.posterior}
+    # Maps of other models and routes may be left of earlier settings.
+    maps = [
+        each if learning.through else replace(each, constant=None)
+        for each in maps_of_run(place.path)
+        if each.name in settings.study.models and wanted[each.route]
+    ]
+    result = attribute_maps(
+        maps,
+        place.attribution,
+        forcing=place.forcing,
+        covariates=settings.covariates.grid,
+        sites=sites_of_run(place.path),
+        sample=settings.attribution.sample,
+        input_variation=settings.attribution.input_variation,
+        seed=settings.study.seed,
+        progress=context.reporter.steps("steps"),
+    )
+    _remove_figures(place, "attribution_")
+    save_attribution_figures(attribution_figures(result), place.figures)
+    differences = result.tables["differences"]
+    pairs = 0 if differences.empty else differences.groupby(["first", "second", "route"]).ngroups
+    return f"{len(maps)} maps, {pairs} pairs of models"
+
+
 def comparison(context: Context) -> str:
     """Compare the models with each other and with the paper (`proda compare`)."""
     place = context.folder
-    _remove_figures(place)
+    _remove_figures(place, "comparison_", "truth")
     result = compare_models(
         _files_of_routes(place),
         place.comparison,
         reference=place.settings.maps.reference,
         covariates=covariates_of_run(place.path),
+        attribution=place.attribution if place.settings.attribution.compute else None,
         progress=context.reporter.steps("steps"),
     )
     save_comparison_figures(figures(result), place.figures)
@@ -116,10 +149,10 @@ def _files_of_routes(place: StudyFolder) -> dict[str, ModelFiles]:
     return found
 
 
-def _remove_figures(place: StudyFolder) -> None:
-    """Remove the figures of an earlier comparison, which may have had another route."""
+def _remove_figures(place: StudyFolder, *starts: str) -> None:
+    """Remove the figures of an earlier run of a stage, which may have had another route."""
     for stem, _ in list(saved_figures(place.figures)):
-        if stem.startswith(("comparison_", "truth")):
+        if stem.startswith(starts):
             for ending in ("json", "png", "pdf"):
                 (place.figures / f"{stem}.{ending}").unlink(missing_ok=True)
 

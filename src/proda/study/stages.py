@@ -67,11 +67,11 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
         makers.insert(-1, _default_map)
     for make in makers:
         stages += [make(folder, name) for name in names]
-    return (
-        [*stages, _comparison(folder), _report(folder)]
-        if len(names) > 1
-        else [*stages, _report(folder)]
-    )
+    if settings.attribution.compute:
+        stages.append(_attribution(folder))
+    if len(names) > 1:
+        stages.append(_comparison(folder))
+    return [*stages, _report(folder)]
 
 
 def _model_file(folder: StudyFolder, model: str) -> tuple[Path, ...]:
@@ -199,13 +199,37 @@ def _last(folder: StudyFolder) -> tuple[str, ...]:
     )
 
 
+def _attribution(folder: StudyFolder) -> Stage:
+    settings = folder.settings
+    kinds = [kind for kind in _last(folder) if kind != "default-map"]
+    names = settings.study.models
+    return Stage(
+        "attribution",
+        ("profiles", "forcing", "covariates", *(f"{n}/{kind}" for n in names for kind in kinds)),
+        settings.attribution.model_dump(mode="json", exclude={"compute"})
+        | {"seed": settings.study.seed},
+        (settings.covariates.grid,),
+        (folder.attribution,),
+        shared_stages.attribution,
+    )
+
+
+def _attributed(folder: StudyFolder) -> tuple[str, ...]:
+    return ("attribution",) if folder.settings.attribution.compute else ()
+
+
 def _comparison(folder: StudyFolder) -> Stage:
     settings = folder.settings
     names = settings.study.models
     reference, truth = settings.maps.reference, settings.study.truth
     return Stage(
         "comparison",
-        ("forcing", "covariates", *(f"{n}/{kind}" for n in names for kind in _last(folder))),
+        (
+            "forcing",
+            "covariates",
+            *(f"{n}/{kind}" for n in names for kind in _last(folder)),
+            *_attributed(folder),
+        ),
         {"route": settings.learning.route},
         tuple(p for p in (reference, truth) if p),
         (folder.comparison,),
@@ -216,6 +240,7 @@ def _comparison(folder: StudyFolder) -> Stage:
 def _report(folder: StudyFolder) -> Stage:
     settings = folder.settings
     last = tuple(f"{n}/{kind}" for n in settings.study.models for kind in _last(folder))
+    last += _attributed(folder)
     return Stage(
         "report",
         ("comparison",) if len(settings.study.models) > 1 else last,

@@ -11,6 +11,7 @@ from proda.study.report.results import StudyResults
 from proda.study.report.sections import routes
 from proda.study.report.sections.answer import answer
 from proda.study.report.sections.assimilation import assimilation
+from proda.study.report.sections.attribution import attribution
 from proda.study.report.sections.counterparts import FIGURES, counterparts
 from proda.study.report.sections.data import data
 from proda.study.report.sections.findings import findings
@@ -96,6 +97,13 @@ CONTENTS = (
         "totals",
         "Totals and regions",
         (totals, "references", "regions", "models", "microbes"),
+    ),
+    SectionSpec(
+        "attribution",
+        "Which component matters",
+        (attribution,),
+        not_run("attribution", "attribution of the maps to components"),
+        lambda study: not study.without_attribution,
     ),
     SectionSpec("cost", "Cost", (cost, machine)),
     SectionSpec("settings", "Settings and versions", (settings,)),

@@ -38,6 +38,8 @@ class StudyResults(RunFolder):
     comparison."""
     drawn: list[str] = field(default_factory=list)
     """Stems of the figures drawn so far."""
+    without_attribution: bool = False
+    """Whether the settings ask for no attribution."""
     forcing_file: Path | None = None
     """Forcing that the settings name, instead of one that the study estimates."""
 
@@ -137,12 +139,14 @@ def open_results(path: str | os.PathLike[str]) -> StudyResults:
         if any(file.exists() for model in models for file in paths(model))
     )
     file = given.get("forcing", {}).get("file")
+    unattributed = given.get("attribution", {}).get("compute") is False
     return StudyResults(
         place.path,
         record,
         text,
         models,
         routes or tuple(ROUTES),
+        without_attribution=unattributed,
         forcing_file=Path(file) if file else None,
     )
 

@@ -1,0 +1,153 @@
+"""Maps in, tables and a netCDF file of what their components do out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+
+from proda import files
+from proda.attribution.difference import Difference, attribute_difference
+from proda.attribution.inputs import AttributedMap, PathLike, SiteFiles, open_attributed
+from proda.attribution.members import at_sites
+from proda.attribution.single import SAMPLE, STEPS, Job, Single, attribute_one, job_of
+from proda.errors import MapError
+from proda.layout import ATTRIBUTION_MAPS
+
+TABLES = ("importance", "coalitions", "zones", "differences", "swaps")
+Progress = Callable[[int, int], None]
+"""Called with the number of steps done and of all steps."""
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What the components of some maps do.
+
+    `tables`: `importance` (one row per model, route, method, component and measure), `coalitions`
+    (what all 64 are worth), `zones` (Shapley values of the stock by zone), `differences` and
+    `swaps` of pairs of models. `maps`: Shapley values of ln carbon by cell.
+    """
+
+    tables: dict[str, pd.DataFrame]
+    maps: xr.Dataset
+
+
+def attribute_maps(
+    maps: Sequence[AttributedMap],
+    output: PathLike,
+    *,
+    forcing: PathLike,
+    covariates: PathLike | None = None,
+    sites: SiteFiles | None = None,
+    sample: int = SAMPLE,
+    input_variation: float | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Attribution:
+    """Say which component makes each map what it is, and why maps of two models differ.
+
+    Parameters
+    ----------
+    maps
+        Maps of networks with what replaces their components; those of one route are compared.
+    output
+        Folder to write: one CSV per table and `attribution.nc`; made if absent.
+    forcing
+        On the grid of the maps.
+    covariates
+        On the same grid: then the members of the networks tell a spread.
+    sites
+        Measured profiles: then components are also judged by the skill there.
+    sample
+        Cells on which every member is run.
+    input_variation
+        Standard deviation over mean of the carbon input, by which the published method perturbs
+        it; None leaves the input out of that method.
+    seed
+        Of the signs of that perturbation.
+    progress
+        Called after every step.
+
+    Raises
+    ------
+    FileError, MapError, LearningError
+        Naming the file that is absent, damaged or does not fit.
+    """
+    if not maps:
+        raise MapError("No map to attribute.")
+    jobs: list[Job] = []
+    routes = [m.route for m in maps]
+    n_pairs = sum(a == b for a, b in combinations(routes, 2))
+    total, done = STEPS * len(maps) + n_pairs, 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    singles: list[Single] = []
+    for given in maps:
+        opened = open_attributed(given, forcing)
+        job = job_of(
+            opened,
+            sites=None if sites is None else at_sites(given, opened.model, sites),
+            covariates=None if given.network is None else covariates,
+            sample=sample,
+            input_variation=input_variation,
+            seed=seed,
+        )
+        singles.append(attribute_one(job, step))
+        jobs.append(job)
+    differences: list[Difference] = []
+    for a, b in combinations(jobs, 2):
+        if a.opened.files.route == b.opened.files.route:
+            differences.append(attribute_difference(a, b))
+            step()
+    result = _joined(jobs, singles, differences)
+    _write(result, Path(output))
+    return result
+
+
+def _joined(jobs: list[Job], singles: list[Single], differences: list[Difference]) -> Attribution:
+    def stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    tables = {
+        "importance": stacked([s.importance for s in singles]),
+        "coalitions": stacked([s.coalitions for s in singles]),
+        "zones": stacked([s.zones for s in singles]),
+        "differences": stacked([d.table for d in differences]),
+        "swaps": stacked([d.coalitions for d in differences]),
+    }
+    names = pd.Index([f"{j.opened.files.name}, {j.opened.files.route}" for j in jobs], name="map")
+    grid = xr.concat([s.maps for s in singles], names)
+    if differences:
+        pairs = pd.Index(
+            [
+                f"{d.table['second'].iloc[0]} - {d.table['first'].iloc[0]}, "
+                f"{d.table['route'].iloc[0]}"
+                for d in differences
+            ],
+            name="pair",
+        )
+        grid = xr.merge([grid, xr.concat([d.maps for d in differences], pairs)])
+    grid = grid.assign_attrs(Conventions="CF-1.11", title="Attribution of maps to components")
+    grid["lat"].attrs = {"units": "degrees_north", "standard_name": "latitude"}
+    grid["lon"].attrs = {"units": "degrees_east", "standard_name": "longitude"}
+    return Attribution(tables, grid)
+
+
+def _write(result: Attribution, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MapError(f"{folder}: cannot be made ({error}).") from error
+    for name in TABLES:
+        with files.whole_file(folder / f"{name}.csv") as temporary:
+            result.tables[name].to_csv(temporary, index=False)
+    files.write_netcdf(result.maps, folder / ATTRIBUTION_MAPS)

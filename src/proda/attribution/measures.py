@@ -1,0 +1,99 @@
+"""What a coalition is worth: carbon, the variance of its map, and its skill at profiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from proda.attribution.shapley import shapley_values
+from proda.inference.diagnostics.fit import log_r2, nash_sutcliffe
+from proda.learning.conformal import LEAST
+from proda.learning.layers import SiteLayers
+
+DEPTH = 1.0
+"""Depth of the stock that is attributed, m."""
+PG = 1e-6
+"""kg m-2 times km2 in Pg."""
+
+STOCK, VARIANCE, LOG_R2, MOVED, NSE = "stock", "variance", "log_r2", "moved", "nse"
+UNITS = {STOCK: "Pg", VARIANCE: "1", LOG_R2: "1", MOVED: "Pg", NSE: "1"}
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """The stock of every coalition at the cells where all of them have one."""
+
+    stock: Float[np.ndarray, "coalition cell"]
+    """kg m-2."""
+    area: Float[np.ndarray, " cell"]
+    """Land, km2."""
+    common: Bool[np.ndarray, " cell"]
+    """Which of the cells that were run these are."""
+
+    @property
+    def share_common(self) -> float:
+        """Share of the cells that were run in which every coalition has an answer."""
+        return float(self.common.mean())
+
+    def worth(self) -> dict[str, Float[np.ndarray, " coalition"]]:
+        """Return the carbon (Pg) and the variance of ln carbon over land of every coalition."""
+        return {STOCK: (self.stock @ self.area) * PG, VARIANCE: log_variance(self.stock, self.area)}
+
+    def parts(self) -> Float[np.ndarray, "player cell"]:
+        """Return the Shapley values of the stock of each cell, kg m-2."""
+        return shapley_values(self.stock)
+
+    def log_parts(self) -> Float[np.ndarray, "player cell"]:
+        """Return the Shapley values of ln stock of each cell."""
+        return shapley_values(np.log(self.stock))
+
+    def importance(self) -> dict[str, Float[np.ndarray, " player"]]:
+        """Return each player's Shapley value by measure, and the carbon that it moves (Pg).
+
+        What is moved is the sum over land of the absolute values of its parts: a component that
+        adds here what it takes there moves much and changes the total little.
+        """
+        found = {name: shapley_values(worth) for name, worth in self.worth().items()}
+        return found | {MOVED: (np.abs(self.parts()) @ self.area) * PG}
+
+
+def maps_of(
+    stock: Float[np.ndarray, "coalition cell"],
+    fine: Bool[np.ndarray, "coalition cell"],
+    area: Float[np.ndarray, " cell"],
+) -> Maps:
+    """Keep the cells in which every coalition has a steady state that holds carbon."""
+    common = fine.all(axis=0) & (stock > 0.0).all(axis=0) & (area > 0)
+    return Maps(stock[:, common], area[common], common)
+
+
+def log_variance(
+    stock: Float[np.ndarray, "coalition cell"], area: Float[np.ndarray, " cell"]
+) -> Float[np.ndarray, " coalition"]:
+    """Return the variance of ln stock over land."""
+    share = area / area.sum()
+    logs = np.log(stock)
+    return np.asarray(((logs - (logs @ share)[:, None]) ** 2) @ share)
+
+
+def skill_of_coalitions(
+    layers: SiteLayers,
+    carbon: Float[np.ndarray, "coalition site layer"],
+    fine: Bool[np.ndarray, "coalition site"],
+) -> tuple[dict[str, Float[np.ndarray, " coalition"]], int]:
+    """Return log R2 and NSE of every coalition over the measured layers, and how many sites.
+
+    Sites count at which every coalition has a steady state. Layers modelled below `LEAST` enter the
+    logarithm as that.
+    """
+    common = np.asarray(fine.all(axis=0))
+    here = layers.used & common[layers.row_site]
+    observed = layers.profiles.carbon / 1000.0
+    logs, squares = [], []
+    for one in carbon:
+        modelled = layers.observe(one)
+        logs.append(log_r2(np.maximum(modelled, LEAST), observed, here))
+        squares.append(float(nash_sutcliffe(modelled, observed, here)))
+    return {LOG_R2: np.array(logs), NSE: np.array(squares)}, int(common.sum())

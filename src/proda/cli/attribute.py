@@ -1,0 +1,218 @@
+"""`proda attribute`: which component makes a map what it is, and two maps differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proda.cli.app import app
+from proda.cli.console import console, formatted, print_table, progress
+from proda.layout import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from proda.attribution import AttributedMap, Attribution
+
+
+@app.command(
+    epilog="Examples:\n\n`proda attribute run`\n\n"
+    "`proda attribute run/clm5/end_to_end/maps.nc run/compas/end_to_end/maps.nc -o attribution "
+    "--plots figures`\n\n"
+    "`proda attribute clm5.nc --network clm5=clm5_network --forcing forcing.zarr -o attribution`"
+)
+def attribute(
+    maps: Annotated[
+        list[Path],
+        typer.Argument(metavar="MAPS...", help="Maps of networks, or the folder of a study."),
+    ],
+    network: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FOLDER: network of a model's map; else that of the study."),
+    ] = None,
+    kept: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FILE: posteriors of the accepted sites (`proda diagnose`)."),
+    ] = None,
+    forcing: Annotated[
+        Path | None, typer.Option(help="Forcing on the grid; else that of the study.")
+    ] = None,
+    covariates: Annotated[
+        Path | None,
+        typer.Option(help="Covariates on the grid (for the members' spread); else the study's."),
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(min=10, help="Cells on which every member is run for the spread.")
+    ] = 5_000,
+    input_variation: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, help="Sd over mean of the carbon input, for the published method's input."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write; by default RUN/attribution."),
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
+    ] = None,
+) -> None:
+    """Say which component (transfer, decomposition, environment ...) makes a map what it is.
+
+    Shapley values over the six components for carbon, the pattern of its map and the skill at
+    profiles; the published replacement of one component after the other; and, of two models, which
+    component makes their maps differ.
+    """
+    from proda.attribution import attribute_maps
+    from proda.attribution.inputs import (
+        covariates_grid_of_run,
+        forcing_of_run,
+        run_of,
+        sites_of_run,
+    )
+    from proda.errors import MapError
+
+    folder = maps[0] if maps[0].is_dir() else run_of(maps[0])
+    found = _found(maps, folder, _named(network), _named(kept))
+    if forcing is None and folder is None:
+        raise MapError("Give the forcing on the grid of the maps (--forcing).")
+    if folder is not None:
+        forcing = forcing or forcing_of_run(folder)
+        covariates = covariates or covariates_grid_of_run(folder)
+    if output is None and maps[0].is_dir():
+        output = RunFolder(maps[0]).attribution
+    if output is None:
+        raise MapError("Give the folder to write: --output FOLDER.")
+    assert forcing is not None
+    with progress("steps") as bar:
+        task = bar.add_task("Attributing", total=None)
+        result = attribute_maps(
+            found,
+            output,
+            forcing=forcing,
+            covariates=covariates,
+            sites=None if folder is None else sites_of_run(folder),
+            sample=sample,
+            input_variation=input_variation,
+            progress=lambda done, ahead: bar.update(task, completed=done, total=ahead),
+        )
+    print_attribution(result)
+    console.print(f"Written: {output}", soft_wrap=True)
+    if plots is not None:
+        _draw(result, plots)
+
+
+def _found(
+    maps: list[Path], folder: Path | None, network: dict[str, Path], kept: dict[str, Path]
+) -> list[AttributedMap]:
+    """Return the maps that are asked for, with their networks."""
+    from dataclasses import replace
+
+    from proda.attribution.inputs import AttributedMap, maps_of_run
+    from proda.errors import MapError
+    from proda.maps.totals import open_map
+
+    of_run = {} if folder is None else {Path(m.maps).resolve(): m for m in maps_of_run(folder)}
+    if len(maps) == 1 and maps[0].is_dir():
+        found = list(of_run.values())
+    else:
+        found = []
+        for path in maps:
+            if path.is_dir():
+                raise MapError(f"{path}: name one folder of a study, or files of maps.")
+            with open_map(path) as opened:
+                name = str(opened.attrs.get("model", path.stem))
+            found.append(of_run.get(path.resolve(), AttributedMap(name, path)))
+    if odd := sorted((set(network) | set(kept)) - {m.name for m in found}):
+        raise MapError(
+            f"No map of {', '.join(odd)} is given; there are maps of "
+            f"{', '.join(m.name for m in found)}."
+        )
+    return [
+        replace(m, network=network.get(m.name, m.network), kept=kept.get(m.name, m.kept))
+        for m in found
+    ]
+
+
+def _named(pairs: list[str] | None) -> dict[str, Path]:
+    from proda.errors import MapError
+
+    given = {}
+    for text in pairs or []:
+        name, equals, path = text.partition("=")
+        if not (equals and name and path):
+            raise MapError(f"{text!r}: write it as NAME=PATH, such as clm5=run/clm5/network.")
+        given[name] = Path(path)
+    return given
+
+
+def print_attribution(result: Attribution) -> None:
+    """Print what each component does, and why models differ."""
+    table = result.tables["importance"]
+    for (model, route), rows in table.groupby(["model", "route"], sort=False):
+        _print_one(f"{str(model).upper()}, {route}", rows)
+    told = result.tables["differences"]
+    pairs = told.groupby(["first", "second", "route"], sort=False) if len(told) else ()
+    for (first, second, route), rows in pairs:
+        print_table(
+            f"{second} - {first}, {route}: parts of the difference",
+            ["swapped", "component", "carbon (Pg)", "members", "pattern"],
+            [
+                [way, component, *_cells(part, {"stock": "+,.0f"}), *_cells(part, PATTERN)[:1]]
+                for (way, component), part in rows.groupby(["way", "component"], sort=False)
+            ],
+            right=(2, 3, 4),
+        )
+
+
+FORMS = {"stock": "+,.0f", "moved": ",.0f", "variance": "+.3f", "log_r2": "+.3f"}
+PATTERN = {"pattern": "+.2f"}
+
+
+def _cells(rows: pd.DataFrame, forms: dict[str, str]) -> list[str]:
+    """Return value and range of each measure of one component."""
+    found = []
+    for measure, form in forms.items():
+        row = rows[rows["measure"] == measure].iloc[0]
+        low, high = (formatted(row[end], form) for end in ("q05", "q95"))
+        found += [formatted(row["value"], form), "" if low == "-" else f"{low} to {high}"]
+    return found
+
+
+def _print_one(title: str, rows: pd.DataFrame) -> None:
+    own = rows[rows["method"] == "shapley"]
+    forms = {m: form for m, form in FORMS.items() if (own["measure"] == m).any()}
+    print_table(
+        f"{title}: Shapley values ({rows['share_common'].iloc[0]:.1%} of the cells)",
+        ["component", *(column for m in forms for column in (m, "members"))],
+        [[str(name), *_cells(part, forms)] for name, part in own.groupby("component", sort=False)],
+        right=range(1, 1 + 2 * len(forms)),
+    )
+    published = rows[rows["method"] == "published"]
+    words = {"stock": "carbon changed (Pg)", "nse": "loss of NSE"}
+    there = [m for m in words if (published["measure"] == m).any()]
+    if there:
+        forms = {m: ",.0f" if m == "stock" else "+.3f" for m in there}
+        print_table(
+            f"{title}: published, one component replaced at a time",
+            ["component", *(words[m] for m in there)],
+            [
+                [str(name), *_cells(part, forms)[::2]]
+                for name, part in published.groupby("component", sort=False)
+            ],
+            right=range(1, 1 + len(there)),
+        )
+
+
+def _draw(result: Attribution, folder: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from proda.plots.attribution import figures
+    from proda.plots.style import save_all
+
+    for path in save_all(figures(result), folder):
+        console.print(f"Drawn: {path}", soft_wrap=True)

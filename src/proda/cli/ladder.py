@@ -1,0 +1,93 @@
+"""`proda ladder`: from the published method to ours, one correction after the other."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proda.cli.app import app
+from proda.cli.console import console, print_table, progress
+from proda.cli.stopping import STOPPED, seconds
+
+if TYPE_CHECKING:
+    from proda.study.plan import Step
+
+
+@app.command(epilog="Examples:\n\n`proda ladder study.toml ladder`")
+def ladder(
+    study: Annotated[Path, typer.Argument(help="Settings of the study by our method (TOML).")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the rungs and the tables.")],
+    rungs: Annotated[
+        int | None, typer.Option(min=1, help="End after so many rungs; a later call resumes.")
+    ] = None,
+    test_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of the published sampler's test run: 20,000.")
+    ] = None,
+    formal_steps: Annotated[
+        int | None, typer.Option(min=8, help="Steps of its formal run: 50,000.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of the published network: 6,000.")
+    ] = None,
+    stop_after: Annotated[
+        str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
+    ] = None,
+) -> None:
+    """Run a study as published, and again with one correction after the other, up to our method.
+
+    Every rung is a study in a folder of its own, on the same profiles and with the same seed, and
+    shares with the one before what the correction does not change. A table has every finding of
+    the paper under every rung. Repeat the command to resume after any interruption.
+    """
+    from proda.blocks.executor import Control, Stopped
+    from proda.study.ladder import FINDINGS, published_amounts, run_ladder
+    from proda.study.methods import CORRECTIONS
+    from proda.study.stage import Reporter
+
+    limit = seconds(stop_after)
+    control = Control(deadline=time.time() + limit) if limit is not None else Control()
+    changes = published_amounts(test_steps, formal_steps, {"epochs": epochs} if epochs else None)
+    with progress("") as bar:
+        task = bar.add_task("", total=None)
+        now, last = [""], [-1]
+
+        def begin(index: int, step: Step) -> None:
+            if index != last[0]:
+                console.print(f"Rung {index}: {CORRECTIONS[index].words}", soft_wrap=True)
+                last[0] = index
+            now[0] = f"{index} {step.stage.name}"
+            bar.reset(task, description=now[0], total=None)
+
+        def told(done: float, total: float, unit: str) -> None:
+            bar.update(task, completed=done, total=total, description=f"{now[0]} ({unit})")
+
+        try:
+            result = run_ladder(
+                study,
+                folder,
+                published=changes,
+                rungs=rungs,
+                control=control,
+                reporter=Reporter(told),
+                begin=begin,
+            )
+        except Stopped:
+            bar.stop()
+            console.print("Stopped as requested. Repeat the command to resume.", soft_wrap=True)
+            sys.exit(STOPPED)
+    names = [str(c) for c in result.findings if f"{c}, numbers" in result.findings]
+    marks = {"agrees": "yes", "disagrees": "no"}
+    rows = result.findings.to_dict("records")
+    print_table(
+        "Findings of the paper by rung",
+        ["finding", *(name.partition("_")[0] for name in names), "holds"],
+        [[row["id"], *(marks.get(row[n], "-") for n in names), row["holds"]] for row in rows],
+    )
+    for name in names:
+        index, _, _ = name.partition("_")
+        console.print(f"{index}: {CORRECTIONS[int(index)].words}", highlight=False, soft_wrap=True)
+    console.print(f"Written: {folder / FINDINGS}", soft_wrap=True)

@@ -1,0 +1,41 @@
+"""The figures of an attribution: their captions, and where they stand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+from matplotlib.figure import Figure
+
+from proda.plots.files import save_figure
+
+SECTION = "attribution"
+CAPTIONS = {
+    "components": "Shapley values of the six components: what each adds to the carbon of 0-100 cm, "
+    "to the variance of its logarithm over land and to the skill at profiles, beyond a map with "
+    "one calibrated set of parameters and one carbon input. Lines: 5-95 % of the networks. Last "
+    "panel, as published: the carbon that changes when one component is replaced everywhere.",
+    "map": "Shapley values of ln carbon of every cell: red, the component adds carbon there; blue, "
+    "it takes carbon away. The six add up to the map over the one with constants.",
+    "difference": "Why the models' maps differ: parts of the difference in carbon and of the "
+    "variance of the log ratio, with either model run with the other's parameters (left), and of "
+    "the components that the maps hold (right). Lines: 5-95 % of the networks.",
+}
+"""By the first word of a figure's name."""
+
+
+def save_attribution_figures(
+    figures: Mapping[str, Callable[[], Figure]], folder: str | os.PathLike[str]
+) -> None:
+    """Draw and save the figures of an attribution for the report.
+
+    Parameters
+    ----------
+    figures
+        Name -> function that draws it (:func:`proda.plots.attribution.figures`).
+    folder
+        `figures` of the study.
+    """
+    for name, draw in figures.items():
+        caption = CAPTIONS[name.partition("_")[0]]
+        save_figure(draw(), folder, f"attribution_{name}", caption, SECTION)
