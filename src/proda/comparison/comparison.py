@@ -14,6 +14,7 @@ import xarray as xr
 
 from proda import files
 from proda.comparison.attributed import read_importance
+from proda.comparison.between_routes import between_routes_table
 from proda.comparison.budget import reference_table, totals_table
 from proda.comparison.correlations import cells, correlation_table
 from proda.comparison.inputs import (
@@ -71,6 +72,7 @@ TABLES = (
     "agreement",
     "models",
     "microbes",
+    "between_routes",
 )
 
 
@@ -154,6 +156,7 @@ def compare_models(
     site_table = None if covariates is None else read_climate(covariates)
     tables = {"correlations": correlation_table(opened, step)}
     tables["agreement"] = agreement_table(tables["correlations"])
+    tables["between_routes"] = between_routes_table(opened)
     tables["models"], tables["microbes"] = models_table(opened), microbes_table(opened)
     tables["regions"] = region_table(opened, boxes)
     step()

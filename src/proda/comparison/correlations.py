@@ -81,24 +81,31 @@ def correlation_table(
             raise ComparisonError(f"{first} and {second} have no cell with an answer in common.")
         for state in states:
             for variable in COMPARED:
-                log = variable in LOGARITHMIC
                 maps = [models[m].maps[state][variable] for m in (first, second)]
-                (x, y, lat, lon, w), lost = cells(maps[0], maps[1], land, log)
                 rows.append(
                     {
                         "first": first,
                         "second": second,
                         "state": state,
                         "variable": variable,
-                        "scale": "log" if log else "linear",
-                        "without_logarithm": lost,
-                        **tested(x, y, lat, lon, w),
-                        **agreement(x, y, w),
+                        **compare_maps(*maps, land),
                     }
                 )
                 if on_row is not None:
                     on_row()
     return pd.DataFrame(rows)
+
+
+def compare_maps(x: xr.DataArray, y: xr.DataArray, land: xr.DataArray) -> dict[str, object]:
+    """Return what a row of :func:`correlation_table` says of two maps of one variable."""
+    log = x.name in LOGARITHMIC
+    (a, b, lat, lon, w), lost = cells(x, y, land, log)
+    return {
+        "scale": "log" if log else "linear",
+        "without_logarithm": lost,
+        **tested(a, b, lat, lon, w),
+        **agreement(a, b, w),
+    }
 
 
 def tested(

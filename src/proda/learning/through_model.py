@@ -17,6 +17,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from proda import files
+from proda.drivers.rules import rules_of
 from proda.errors import LearningError
 from proda.layout import HELD_OUT_PARAMETERS, TRAINING, training_of
 from proda.learning import carbon_baselines
@@ -69,6 +70,8 @@ NETWORK, CONSTANT, DEFAULT = "network", "constant", "default"
 RESIDUAL = "network_and_residual"
 """The network's carbon, and gradient boosting of what it leaves."""
 BASELINE_FILE = "baselines.npz"
+FORCING_RULES = "forcing_rules"
+"""Entry of `TRAINING` with the rules by which the forcing was estimated."""
 SKILL, HELD_OUT, LEFT_OUT = "skill_carbon.csv", "held_out.parquet", "left_out.csv"
 
 
@@ -260,6 +263,7 @@ def train_end_to_end(
             "profiles": str(profiles),
             "forcing": str(forcing),
         },
+        FORCING_RULES: rules_of(forcing),
         "settings": settings.as_dict(),
         "cross_validation": {"folds": folds, "members": fold_members, "split": split},
         "stocks_left_out": stocks,

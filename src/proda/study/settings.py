@@ -154,6 +154,11 @@ _OfModels: Any = without(AssimilationSettings, *OF_THE_STUDY)
 class Assimilation(AssimilationWork, _OfModels):
     """`[assimilation]`: but for what the study says of all stages."""
 
+    runs: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Model = folder of a finished run of `proda assimilate` with the profiles and "
+        "the forcing of this study, to take instead of assimilating; its settings are its own.",
+    )
     likelihood: str = Field(
         "log-normal",
         description="log-normal, published-clm5, published-compas, or published: each model with "
@@ -265,6 +270,11 @@ class StudySettings(SettingsTable):
         self.training.build(self.study.seed)
         references = tuple(self.study.reference(model) for model in self.study.models)
         self.learning.end_to_end.check(references, self.study.variant)
+        if unknown := [name for name in self.assimilation.runs if name not in self.study.models]:
+            raise StudyError(
+                f"assimilation.runs names {', '.join(unknown)}, which is not a model of the "
+                f"study; there are {', '.join(self.study.models)}."
+            )
         if self.assimilation.cluster is not None:
             read_cluster(self.assimilation.cluster)
         experiments_named(self.projection.experiments)
@@ -301,11 +311,8 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
             if not isinstance(found.get(section), dict):
                 continue
             for name, field in kind.model_fields.items():
-                value = found[section].get(name)
-                if "Path" in str(field.annotation) and isinstance(value, str):
-                    found[section][name] = (base / value).resolve()
-                elif "Path" in str(field.annotation) and isinstance(value, list):
-                    found[section][name] = [(base / v).resolve() for v in value]
+                if "Path" in str(field.annotation) and name in found[section]:
+                    found[section][name] = _resolved(found[section][name], base)
         if isinstance(found.get("study"), dict):
             _place_models(found["study"], base)
         settings = StudySettings.model_validate(found)
@@ -317,6 +324,15 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
     except ProdaError as error:
         raise StudyError(str(error) if where in str(error) else f"{where}: {error}") from error
     return settings
+
+
+def _resolved(value: Any, base: Path) -> Any:
+    """Give a path, or the paths of a table, their full place."""
+    if isinstance(value, str):
+        return (base / value).resolve()
+    if isinstance(value, list):
+        return [_resolved(v, base) for v in value]
+    return {k: _resolved(v, base) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _place_models(study: dict[str, Any], base: Path) -> None:

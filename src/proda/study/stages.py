@@ -10,6 +10,7 @@ from proda.layout import chunks_of, left_out_of, training_of
 from proda.models.outside import ORIGIN, origin_of
 from proda.models.registry import load_model, model_class
 from proda.study import model_stages, projection_stages, shared_stages
+from proda.study.assimilated import take_over
 from proda.study.folder import StudyFolder
 from proda.study.projection_stages import projected_states
 from proda.study.stage import Stage
@@ -136,6 +137,16 @@ def _end_to_end_maps(folder: StudyFolder, model: str) -> Stage:
 
 def _assimilation(folder: StudyFolder, model: str) -> Stage:
     settings = folder.settings
+    if (source := settings.assimilation.runs.get(model)) is not None:
+        return Stage(
+            f"{model}/assimilation",
+            ("profiles", "forcing"),
+            {"variant": settings.study.variant},
+            (source, *_model_file(folder, model)),
+            (folder.assimilation(model),),
+            partial(take_over, model=model, source=source),
+            doing="taking over a finished assimilation",
+        )
     about = settings.assimilation_of(model).model_dump(mode="json")
     # The file itself is among what the stage reads.
     about = {name: value for name, value in about.items() if name not in ORIGIN}

@@ -71,6 +71,7 @@ CONTENTS = (
                 "same cells."
             ),
             routes.correlations,
+            routes.same_model,
             routes.components,
             routes.totals,
             routes.findings,
