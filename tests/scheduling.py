@@ -47,6 +47,7 @@ SECONDS = {
     "test_general_steady_state.py": 20,
     "test_solvers.py": 20,
     "test_projection_columns.py": 20,
+    "test_projection_maps.py": 20,
     "test_simulate.py": 20,
     "test_posterior.py": 20,
     "test_cli.py": 20,

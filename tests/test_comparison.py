@@ -421,6 +421,19 @@ def test_every_table_has_the_state_of_both_routes(routed):
     plt.close("all")
 
 
+def test_the_routes_of_one_model_are_compared(world, routed):
+    assert world[2].tables["between_routes"].empty
+    table = routed[1].tables["between_routes"].set_index(["model", "variable"])
+    assert list(table.index.unique("model")) == ["clm5", "compas"]
+    # The input is the same; what is "before" here is no pattern of "after".
+    assert table.loc[("clm5", "I"), "r"] == pytest.approx(1.0)
+    assert table.loc[("clm5", "I"), "bias"] == pytest.approx(0.0, abs=1e-9)
+    assert table.loc[("clm5", "CTE"), "r"] < 0.9
+    models = routed[1].models["clm5"].maps
+    higher = float((models["after"]["CTE"] - models["end to end"]["CTE"]).mean())
+    assert np.sign(table.loc[("clm5", "CTE"), "bias"]) == np.sign(higher)
+
+
 def test_maps_learnt_end_to_end_need_no_assimilation(world, tmp_path):
     given = {m: ModelFiles(default=f.default, end_to_end=f.maps) for m, f in world[1].items()}
     found = compare_models(given, tmp_path).findings.set_index("id")

@@ -348,9 +348,42 @@ def test_evaluate_lists_what_it_leaves_out(world, trained):
     found = evaluate_network(world.path("through"), *data(world)[:2], short)
     assert found.left_out["reason"].value_counts().to_dict() == {
         "no covariates": 3,
-        "lacks covariates": 1,
+        "lacks clay": 1,
     }
     assert found.skill["sites"].iloc[0] == len(world.covariates) - 4
+
+
+def test_evaluate_says_what_is_not_new_to_the_network(world, trained):
+    plain = evaluate_network(world.path("through"), *data(world))
+    n = len(world.covariates)
+    assert [note.split(";")[0] for note in plain.notes] == [
+        f"The network was trained on {n} of these {n} profiles"
+    ]
+
+
+def test_evaluate_says_what_is_unlike_the_training(world, trained, tmp_path):
+    network = shutil.copytree(world.path("through"), tmp_path / "network")
+    about = json.loads((network / "train.json").read_text())
+    (network / "train.json").write_text(json.dumps(about | {"forcing_rules": "rules: standard"}))
+    strange = world.covariates["koppen_class"].astype(str)
+    strange.iloc[:2] = "lava"
+    world.covariates.assign(koppen_class=strange).to_parquet(tmp_path / "strange.parquet")
+    forcing = tmp_path / "other_rules.nc"
+    xr.load_dataset(world.path("sites.nc")).assign_attrs(rules="rules: mine").to_netcdf(forcing)
+    odd = evaluate_network(network, data(world)[0], forcing, tmp_path / "strange.parquet")
+    told = "koppen_class has classes that the network has not seen: lava (sites: 2)."
+    assert told in odd.notes
+    assert "by other rules" in odd.notes[-1]
+    assert "rules: mine; training: rules: standard" in odd.notes[-1]
+
+
+def test_evaluate_names_the_file_of_other_covariates(world, trained, tmp_path):
+    lacking = tmp_path / "lacking.parquet"
+    world.covariates.drop(columns="clay").to_parquet(lacking, index=False)
+    with pytest.raises(
+        LearningError, match=r"lacking\.parquet: .*lack clay.*proda covariates build"
+    ):
+        evaluate_network(world.path("through"), *data(world)[:2], lacking)
 
 
 def test_evaluate_refuses_other_sites_and_damaged_files(world, trained, tmp_path):

@@ -196,7 +196,7 @@ def test_citation_is_that_of_the_project():
 def test_nothing_run_at_all(tmp_path):
     path = write_report(record(tmp_path / "run"))
     page = page_of(path)
-    assert set(page.sections) == {spec.key for spec in CONTENTS} - {"truth"}
+    assert set(page.sections) == {spec.key for spec in CONTENTS} - {"truth", "projections"}
     for key, text in page.sections.items():
         if key != "cost":
             assert re.search("has not been run|no study.toml|No model", text), key

@@ -214,6 +214,7 @@ def test_both_routes_stand_side_by_side(both):
     for words in (
         "The two routes side by side",
         "Correlation of the models over land, by route",
+        "two maps over land, one from each route",
         "Components of the models by route",
         "of the globe by route",
         "hold under both",

@@ -33,7 +33,13 @@ from proda.attribution.inputs import (
 )
 from proda.attribution.single import SAMPLE
 from proda.blocks.executor import executor_of
-from proda.comparison.comparison import Comparison, compare_models, covariates_of_run, files_of_run
+from proda.comparison.comparison import (
+    Comparison,
+    compare_models,
+    covariates_of_run,
+    files_of_run,
+    projections_of_run,
+)
 from proda.comparison.inputs import ModelFiles
 from proda.drivers import climate as climate_rules
 from proda.drivers import covariates as grids
@@ -885,6 +891,7 @@ def compare(
             target,
             reference=reference,
             covariates=table,
+            projections=None if isinstance(models, Mapping) else projections_of_run(models),
             attribution=parts,
             progress=None
             if progress is None

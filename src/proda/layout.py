@@ -149,6 +149,19 @@ class RunFolder:
         """One table of the comparison."""
         return self.comparison / f"{name}.csv"
 
+    def projection(self, model: str, state: str) -> Path:
+        """Projection of a model in a state of the comparison (before, after, end to end)."""
+        return self.path / model / f"projection_{state.replace(' ', '_')}.nc"
+
+    @property
+    def projections(self) -> Path:
+        """Folder of the tables that set projections beside each other."""
+        return self.path / "projections"
+
+    def projections_table(self, name: str) -> Path:
+        """One table of the projections."""
+        return self.projections / f"{name}.csv"
+
     @property
     def attribution(self) -> Path:
         """Folder of the attribution of the maps to components."""

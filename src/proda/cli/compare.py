@@ -80,7 +80,7 @@ def compare(
     Give the folder of a study, or the files of each model by name.
     """
     from proda.comparison import compare_models, files_of_run
-    from proda.comparison.comparison import covariates_of_run
+    from proda.comparison.comparison import covariates_of_run, projections_of_run
     from proda.errors import ComparisonError
 
     named = {
@@ -118,6 +118,7 @@ def compare(
             output,
             reference=reference,
             covariates=covariates,
+            projections=None if run is None else projections_of_run(run),
             attribution=None if run is None else RunFolder(run).attribution,
             progress=lambda done, ahead: bar.update(task, completed=done, total=ahead),
         )

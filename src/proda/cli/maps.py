@@ -156,7 +156,7 @@ def map_(
     result: MapResult
     if workers is not None and cluster is not None:
         raise MapError("Give --workers or --cluster, not both.")
-    with executor_of(workers or 1, cluster) as executor, _bar() as step:
+    with executor_of(workers or 1, cluster) as executor, progress_of_cells("Mapping") as step:
         common |= {"progress": step, "executor": executor}
         if network is not None:
             if covariates is None:
@@ -303,11 +303,12 @@ def _references(
 
 
 @contextmanager
-def _bar() -> Iterator[Progress]:
+def progress_of_cells(what: str) -> Iterator[Progress]:
+    """Show a bar that counts cells; yield what is called with those done and all."""
     from proda.cli.console import progress
 
     with progress("cells") as bar:
-        task = bar.add_task("Mapping", total=None)
+        task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 

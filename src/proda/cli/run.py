@@ -226,7 +226,7 @@ _DOING = {
 
 def beginning(step: Step) -> str:
     """Say what begins, and why where that is not simply its turn."""
-    doing = _DOING.get(step.stage.kind, "started")
+    doing = step.stage.doing or _DOING.get(step.stage.kind, "started")
     why = "" if step.why == FIRST else f" ({step.why})"
     return f"{step.stage.name}: {doing}{why}"
 

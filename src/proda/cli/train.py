@@ -343,6 +343,8 @@ def evaluate(
         )
     for reason, count in found.left_out["reason"].value_counts().head(5).items():
         console.print(f"Left out: {count:,} profiles, {reason}", highlight=False, soft_wrap=True)
+    for note in found.notes:
+        errors.print(f"Note: {note}", style="yellow", highlight=False, soft_wrap=True)
     print_methods(f"Carbon of {profiles}", found.skill)
     if by is not None:
         with whole_file(by) as temporary:

@@ -14,6 +14,7 @@ import xarray as xr
 
 from proda import files
 from proda.comparison.attributed import read_importance
+from proda.comparison.between_routes import between_routes_table
 from proda.comparison.budget import reference_table, totals_table
 from proda.comparison.correlations import cells, correlation_table
 from proda.comparison.inputs import (
@@ -71,6 +72,7 @@ TABLES = (
     "agreement",
     "models",
     "microbes",
+    "between_routes",
 )
 
 
@@ -102,6 +104,7 @@ def compare_models(
     reference: str | os.PathLike[str] | None = None,
     covariates: str | os.PathLike[str] | None = None,
     regions: Mapping[str, Region] | None = None,
+    projections: pd.DataFrame | None = None,
     attribution: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -123,6 +126,9 @@ def compare_models(
         Table of sites with `koppen_class` (`proda covariates build`), to group sites by climate.
     regions
         Added to :data:`~proda.comparison.regions.REGIONS`; those of the same name are replaced.
+    projections
+        How projections of the models agree (:func:`proda.comparison.projections.agreement_table`),
+        for the finding on future change.
     attribution
         Folder of `proda attribute`, by which findings about components are judged.
     progress
@@ -150,6 +156,7 @@ def compare_models(
     site_table = None if covariates is None else read_climate(covariates)
     tables = {"correlations": correlation_table(opened, step)}
     tables["agreement"] = agreement_table(tables["correlations"])
+    tables["between_routes"] = between_routes_table(opened)
     tables["models"], tables["microbes"] = models_table(opened), microbes_table(opened)
     tables["regions"] = region_table(opened, boxes)
     step()
@@ -167,6 +174,7 @@ def compare_models(
     tables |= choice_tables(opened, site_table)
     step()
     tables["compensation"] = compensation_table(opened)
+    tables["projections"] = pd.DataFrame() if projections is None else projections
     lacking = [name.upper() for name in PAIR if name not in opened]
     absent = f"this comparison has no {' and no '.join(lacking)}" if lacking else ""
     known_parts = {} if attribution is None else read_importance(attribution)
@@ -317,6 +325,12 @@ def covariates_of_run(folder: str | os.PathLike[str]) -> Path | None:
     if path is None or CLIMATE not in pq.read_schema(path).names:
         return None
     return path
+
+
+def projections_of_run(folder: str | os.PathLike[str]) -> pd.DataFrame | None:
+    """Return how the projections of a run folder agree, if there are any."""
+    path = path_if_there(RunFolder(Path(folder)).projections_table("agreement"))
+    return None if path is None else pd.read_csv(path)
 
 
 def read_climate(path: str | os.PathLike[str]) -> pd.DataFrame:

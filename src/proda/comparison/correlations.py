@@ -81,19 +81,14 @@ def correlation_table(
             raise ComparisonError(f"{first} and {second} have no cell with an answer in common.")
         for state in states:
             for variable in COMPARED:
-                log = variable in LOGARITHMIC
-                maps = [models[m].maps[state][variable] for m in (first, second)]
-                (x, y, lat, lon, w), lost = cells(maps[0], maps[1], land, log)
+                one, other = (models[m].maps[state][variable] for m in (first, second))
                 rows.append(
                     {
                         "first": first,
                         "second": second,
                         "state": state,
                         "variable": variable,
-                        "scale": "log" if log else "linear",
-                        "without_logarithm": lost,
-                        **_tested(x, y, lat, lon, w),
-                        **agreement(x, y, w),
+                        **compare_maps(one, other, land),
                     }
                 )
                 if on_row is not None:
@@ -101,9 +96,22 @@ def correlation_table(
     return pd.DataFrame(rows)
 
 
-def _tested(
+def compare_maps(x: xr.DataArray, y: xr.DataArray, land: xr.DataArray) -> dict[str, object]:
+    """Return what a row of :func:`correlation_table` says of two maps of one variable."""
+    log = x.name in LOGARITHMIC
+    (a, b, lat, lon, w), lost = cells(x, y, land, log)
+    return {
+        "scale": "log" if log else "linear",
+        "without_logarithm": lost,
+        **tested(a, b, lat, lon, w),
+        **agreement(a, b, w),
+    }
+
+
+def tested(
     x: np.ndarray, y: np.ndarray, lat: np.ndarray, lon: np.ndarray, w: np.ndarray
 ) -> dict[str, float]:
+    """Return r of values at places, weighted, with its test; NaN where one of them is constant."""
     if len(x) < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
         nan = float("nan")
         test, once = CorrelationTest(nan, len(x), nan, nan, nan, nan, nan), nan

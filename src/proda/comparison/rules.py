@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+import pandas as pd
 
 from proda.comparison.evidence import Evidence
 from proda.comparison.paper import CORRELATIONS, MICHAELIS_RATIO, PAIR, TOTALS
@@ -85,6 +86,39 @@ def correlation_rises(variable: str) -> Rule:
             (before["r"], before["n_effective"]), (after["r"], after["n_effective"])
         )
         says = f"{before['r']:.2f} -> {after['r']:.2f}: {gain:+.2f} ({low:+.2f} to {high:+.2f})"
+        if not np.isfinite(low) or low <= 0 <= high:
+            return Judgement(says, Verdict.UNDECIDED, "the interval of the change contains 0")
+        return decide(says, low > 0)
+
+    return judge
+
+
+def projections_converge(experiment: str) -> Rule:
+    """Judge whether the changes that two models project correlate more when constrained."""
+
+    def judge(e: Evidence) -> Judgement:
+        missing = "needs projections of both models (the table [projection] of a study)"
+        found = []
+        for state in ("before", "after"):
+            rows = e.rows(
+                "projections",
+                missing,
+                first=PAIR[0],
+                second=PAIR[1],
+                state=state,
+                experiment=experiment,
+            )
+            timed = rows[pd.to_numeric(rows["years"], errors="coerce").notna()]
+            found.append(timed.iloc[-1])
+        before, after = found
+        gain, low, high = difference_of_correlations(
+            (before["r"], before["n_effective"]), (after["r"], after["n_effective"])
+        )
+        says = (
+            f"{experiment}, {after['years']} years: r of the changes {before['r']:.2f} -> "
+            f"{after['r']:.2f}: {gain:+.2f} ({low:+.2f} to {high:+.2f}); today's carbon "
+            f"{before['r_today']:.2f} -> {after['r_today']:.2f}"
+        )
         if not np.isfinite(low) or low <= 0 <= high:
             return Judgement(says, Verdict.UNDECIDED, "the interval of the change contains 0")
         return decide(says, low > 0)
@@ -302,14 +336,5 @@ def both(*rules: Rule) -> Rule:
         if open_:
             return Judgement(says, Verdict.UNDECIDED, "; ".join(open_))
         return Judgement(says, Verdict.AGREES)
-
-    return judge
-
-
-def beyond_this_run(reason: str) -> Rule:
-    """Return the answer to a finding that no run of this kind can judge."""
-
-    def judge(_: Evidence) -> Judgement:
-        return Judgement("", Verdict.UNDECIDED, reason)
 
     return judge

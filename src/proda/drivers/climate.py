@@ -26,6 +26,8 @@ from proda.drivers.rules import RULES, ClimateRules
 from proda.drivers.soil_physics import (
     DRAINAGE,
     FREEZING_K,
+    PSI_MIN_DECOMPOSERS_MPA,
+    PSI_MIN_MPA,
     SNOW_DAMPING,
     active_layer_depth,
     air_wave,
@@ -283,8 +285,9 @@ def from_climate(
         "missing_by_variable": json.dumps(missing),
         **({grids.NOTES: note} if note else {}),
         "references": "Clapp and Hornberger 1978; Cosby et al. 1984; Andren and Paustian 1987; "
-        "Smith and Riseborough 2002; Nelson et al. 1997; Manzoni et al. 2012; Lieth 1975; "
-        "Soil Science Division Staff 2017",
+        "Orchard and Cook 1983; Niu and Yang 2006; Smith and Riseborough 2002; Zhang 2005; "
+        "Nelson et al. 1997; Manzoni et al. 2012; Lieth 1975; Lawrence et al. 2019; "
+        "Riley et al. 2011; Soil Science Division Staff 2017",
     }
     return result
 
@@ -307,23 +310,25 @@ def _cell_area(climate: xr.Dataset, usable: np.ndarray) -> tuple[xr.DataArray | 
 def _rules_in_words(small: xr.Dataset, status: np.ndarray, rules: ClimateRules) -> str:
     """Say which rules were used, and which could not be for want of a variable."""
     name = next((k for k, v in RULES.items() if v == rules), "chosen one by one")
+    dry = f"decomposition ends at {rules.psi_min_mpa:g} MPa in dry soil"
     words = [
         f"rules: {name}",
-        "snow damps the winter half of the annual wave to 0.6"
+        "snow damps the winter half of the annual wave to 0.6 (Smith and Riseborough 2002; "
+        "Zhang 2005)"
         if rules.winter_snow
         else "snow damps the whole annual wave to 0.6",
-        "active layer not above Stefan's thaw depth"
+        "active layer not above Stefan's thaw depth (Nelson et al. 1997)"
         if rules.stefan_active_layer
         else "active layer from the temperature alone",
-        f"decomposition ends at {rules.psi_min_mpa:g} MPa in dry soil",
+        f"{dry} ({_END_OF_DECOMPOSITION.get(rules.psi_min_mpa, 'chosen')})",
     ]
     usable = status == 0
     if rules.npp_floor > 0 and "precipitation_annual" in small:
         cells = {str(n): small[n].to_numpy()[usable].astype(np.float64) for n in small.data_vars}
         raised = np.mean(raise_to_floor(cells, rules.npp_floor)[0] > cells["npp"])
         words.append(
-            f"NPP at least {rules.npp_floor:g} of the Miami model's, which raised "
-            f"{raised if usable.any() else 0:.1%} of cells"
+            f"NPP at least {rules.npp_floor:g} of the Miami model's (Lieth 1975), which "
+            f"raised {raised if usable.any() else 0:.1%} of cells"
         )
     elif rules.npp_floor > 0:
         words.append(
@@ -333,12 +338,20 @@ def _rules_in_words(small: xr.Dataset, status: np.ndarray, rules: ClimateRules) 
     if DRAINAGE_CLASS in small:
         absent = int(np.isnan(small[DRAINAGE_CLASS].to_numpy()[usable]).sum())
         words.append(
-            "oxygen from the drainage class, which is a soil map"
+            "oxygen from the drainage class, which is a soil map (depths of free water: "
+            "Soil Science Division Staff 2017; minimum of 0.2: Riley et al. 2011)"
             + (f"; {absent:,} cells without one have 1" if absent else "")
         )
     elif rules.drainage_oxygen and "o_scalar" not in small:
         words.append(f"oxygen 1 everywhere, because the climate lacks {DRAINAGE_CLASS}")
     return "; ".join(words)
+
+
+_END_OF_DECOMPOSITION = {
+    PSI_MIN_DECOMPOSERS_MPA: "Manzoni et al. 2012",
+    PSI_MIN_MPA: "CLM5, Lawrence et al. 2019",
+}
+"""Source of a potential at which decomposition ends."""
 
 
 def _constant(name: str) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 
+from proda import files
 from proda.drivers.soil_physics import PSI_MIN_DECOMPOSERS_MPA, PSI_MIN_MPA
 from proda.errors import ForcingError
 
@@ -57,3 +60,13 @@ def rules_named(name: str) -> ClimateRules:
     if name not in RULES:
         raise ForcingError(f"Unknown rules {name!r}; choose one of {', '.join(RULES)}.")
     return RULES[name]
+
+
+def rules_of(forcing: str | os.PathLike[str]) -> str:
+    """Return the rules that a file says its forcing was estimated by, without counts of cells.
+
+    Nothing if it was not estimated.
+    """
+    with files.open_dataset(forcing) as opened:
+        said = str(opened.attrs.get("rules", ""))
+    return re.sub(r", which raised [\d.]+% of cells|; [\d,]+ cells without one have 1", "", said)

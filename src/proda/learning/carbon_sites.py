@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from proda import files
-from proda.errors import LearningError
+from proda.errors import ForcingError, LearningError
 from proda.forcing import Forcing
 from proda.inference.assimilation_settings import check
 from proda.inference.profiles import Profiles, read_profiles
@@ -39,8 +40,8 @@ class CarbonSites:
             self.table.iloc[rows].reset_index(drop=True), self.layers.select(rows), self.left_out
         )
 
-    def without(self, rows: np.ndarray, reason: str) -> CarbonSites:
-        """Leave sites out, for a reason that is listed."""
+    def without(self, rows: np.ndarray, reason: str | list[str]) -> CarbonSites:
+        """Leave sites out, for one reason or one each; both are listed."""
         out = pd.DataFrame({"site": self.layers.profiles.site[rows], "reason": reason})
         kept = np.setdiff1d(np.arange(len(self)), rows)
         rest = self.select(kept)
@@ -79,7 +80,11 @@ def read_carbon_sites(
     found = read_profiles(profiles)
     with files.open_dataset(forcing) as opened:
         if "site" not in opened.coords:
-            raise LearningError(f"{forcing}: has no coordinate site to match sites with.")
+            raise LearningError(
+                f"{forcing}: has no coordinate site to match sites with. Sample forcing on a grid "
+                f"at the sites first: proda forcing at-sites {forcing} "
+                f"{Path(profiles) / 'profiles.parquet'} SITES.nc."
+            )
         driven = _index(opened["site"].to_numpy(), f"The forcing {forcing}").get_indexer(
             pd.Index(found.site)
         )
@@ -92,9 +97,14 @@ def read_carbon_sites(
             raise LearningError(
                 f"None of the {len(found)} profiles of {profiles} has forcing and covariates "
                 f"({int((driven >= 0).sum())} have forcing, {int((known >= 0).sum())} covariates); "
-                f"do the names of the sites match? (first profile: {str(found.site[0])!r})"
+                f"do the names of the sites match? The first profile is {str(found.site[0])!r}. "
+                f"Make both from {Path(profiles) / 'profiles.parquet'}: proda forcing at-sites "
+                "and proda covariates build --sites."
             )
-        drivers = Forcing.from_dataset(files.load(opened.isel(site=driven[here]), forcing))
+        try:
+            drivers = Forcing.from_dataset(files.load(opened.isel(site=driven[here]), forcing))
+        except ForcingError as error:
+            raise ForcingError(f"{forcing}: {error}") from error
     left_out = pd.DataFrame({"site": found.site[reason != ""], "reason": reason[reason != ""]})
     chosen: Profiles = found.select(here)
     settings = check(model=model, variant=variant)

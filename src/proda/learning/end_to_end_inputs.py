@@ -19,7 +19,7 @@ from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.features import Features, Missing, fit_features
 from proda.learning.forcing_inputs import beside, response
 from proda.learning.forcing_summary import forcing_summary
-from proda.learning.join import MISSING
+from proda.learning.join import missing_reasons
 from proda.learning.splits import NO_FOLD
 
 
@@ -61,8 +61,7 @@ def with_covariates(
     if encoded.usable.all():
         return sites, encoded.filled
     bad = np.flatnonzero(~encoded.usable)
-    lacking = sites.table.iloc[bad][list(features.names)].isna()
-    reasons = [f"{MISSING} {', '.join(row.index[row])}" for _, row in lacking.iterrows()]
+    reasons = missing_reasons(sites.table.iloc[bad], features.names)
     out = pd.DataFrame({"site": sites.layers.profiles.site[bad], "reason": reasons})
     kept = sites.select(np.flatnonzero(encoded.usable))
     left_out = pd.concat([sites.left_out, out], ignore_index=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,26 +11,31 @@ import numpy as np
 import pandas as pd
 
 from proda import files
+from proda.drivers.rules import rules_of
 from proda.errors import LearningError
+from proda.layout import TRAINING
 from proda.learning import carbon_baselines
 from proda.learning.archive import read_archive
 from proda.learning.boosted_residual import read_residual
 from proda.learning.calibrated import with_interval
 from proda.learning.carbon import default_carbon, held_out_carbon
-from proda.learning.carbon_sites import read_carbon_sites
+from proda.learning.carbon_sites import CarbonSites, read_carbon_sites
 from proda.learning.conformal import Intervals
-from proda.learning.features import Missing
+from proda.learning.features import Encoded, Missing
 from proda.learning.forcing_inputs import beside, needs_forcing
+from proda.learning.join import missing_reasons
 from proda.learning.places_left_out import (
     CONSTANT,
     DEFAULT,
+    HELD_OUT,
     NETWORK,
     RESIDUAL,
+    SKILL,
     baseline_answer,
     residual_answer,
 )
 from proda.learning.store import load_ensemble
-from proda.learning.through_model import BASELINE_FILE
+from proda.learning.through_model import BASELINE_FILE, FORCING_RULES
 from proda.learning.unseen import (
     COLUMNS,
     answer_of_carbon,
@@ -51,6 +57,8 @@ class Evaluation:
     """The same by depth, zone, climate, soil temperature and source."""
     left_out: pd.DataFrame
     """Profiles that were not compared (columns site, reason)."""
+    notes: tuple[str, ...] = ()
+    """What makes the skill say less than it seems to, in sentences."""
 
 
 def evaluate_network(
@@ -91,15 +99,21 @@ def evaluate_network(
         ensemble.variant,
     )
     table = sites.table
-    if needs_forcing(ensemble.features.names):
-        made = ensemble.made_of_forcing(table, sites.layers.forcing, model, missing)
-        table = beside(table, made)
-    share, encoded = ensemble.shares(table, missing)
+    try:
+        if needs_forcing(ensemble.features.names):
+            made = ensemble.made_of_forcing(table, sites.layers.forcing, model, missing)
+            table = beside(table, made)
+        share, encoded = ensemble.shares(table, missing)
+    except LearningError as error:
+        raise LearningError(
+            f"{covariates}: {error} Take the covariates from the grid that the network was trained "
+            "on: proda covariates build GRID OUT.parquet --sites PROFILES/profiles.parquet."
+        ) from error
     if not encoded.usable.any():
         lacking = ", ".join(f"{name} ({n})" for name, n in encoded.missing.items())
         raise LearningError(f"{covariates}: no site has all covariates; missing: {lacking}.")
     bad = np.flatnonzero(~encoded.usable)
-    sites = sites.without(bad, "lacks covariates")
+    sites = sites.without(bad, missing_reasons(table.iloc[bad], ensemble.features.names))
     told = read_unseen(network)
     members = ensemble.lower + share * (ensemble.upper - ensemble.lower)
     answers = {NETWORK: answer_of_members(sites.layers, members)}
@@ -122,4 +136,31 @@ def evaluate_network(
     if output is not None:
         with files.whole_file(output) as temporary:
             skill.to_csv(temporary, index=False)
-    return Evaluation(skill, table, sites.left_out)
+    return Evaluation(skill, table, sites.left_out, _notes(Path(network), sites, encoded, forcing))
+
+
+def _notes(
+    network: Path, sites: CarbonSites, encoded: Encoded, forcing: str | os.PathLike[str]
+) -> tuple[str, ...]:
+    """Say where the profiles are not new to the network, or unlike those of its training."""
+    notes = []
+    seen = network / HELD_OUT
+    if seen.is_file():
+        trained = np.isin(sites.layers.profiles.site, files.read_parquet(seen)["site"].unique())
+        if trained.any():
+            notes.append(
+                f"The network was trained on {trained.sum():,} of these {len(sites):,} profiles; "
+                f"{SKILL} in its folder has the skill at places left out."
+            )
+    for name, classes in encoded.unseen.items():
+        told = ", ".join(f"{value} (sites: {n:,})" for value, n in classes.items())
+        notes.append(f"{name} has classes that the network has not seen: {told}.")
+    about = network / TRAINING
+    header = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
+    before, now = header.get(FORCING_RULES), rules_of(forcing)
+    if before and now and before != now:
+        notes.append(
+            f"{forcing} was estimated by other rules than the forcing of the training "
+            f"({now}; training: {before})."
+        )
+    return tuple(notes)

@@ -145,7 +145,9 @@ class Features:
                 )
             values = table[quantity.name].to_numpy(dtype=np.float64)
             if np.isinf(values).any():
-                raise LearningError(f"{quantity.name} is infinite in {np.isinf(values).sum()} rows")
+                raise LearningError(
+                    f"{quantity.name} is infinite in {np.isinf(values).sum()} rows."
+                )
         for category in self.categories:
             if is_quantity(table[category.name]):
                 raise LearningError(

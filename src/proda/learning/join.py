@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,12 @@ from proda.learning.learning_settings import LearningSettings
 from proda.learning.targets import Targets, targets
 
 NO_COVARIATES = "no covariates"
-MISSING = "lacks"
+
+
+def missing_reasons(table: pd.DataFrame, names: Iterable[str]) -> list[str]:
+    """Say of each row which of these covariates it lacks."""
+    lacking = table[list(names)].isna()
+    return [f"lacks {', '.join(row.index[row])}" for _, row in lacking.iterrows()]
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,7 @@ def join(
     features = fit_features(table, settings.scaling, settings.categories)
     encoded = features.encode(table, missing)
     if not encoded.usable.all():
-        lacking = table.loc[~encoded.usable, predictors(table)].isna()
-        reasons = [f"{MISSING} {', '.join(row.index[row])}" for _, row in lacking.iterrows()]
+        reasons = missing_reasons(table.loc[~encoded.usable], predictors(table))
         lost = table.loc[~encoded.usable, "site"].astype(str).to_numpy()
         out = pd.concat([out, pd.DataFrame({"site": lost, "reason": reasons})], ignore_index=True)
     return TrainingSites(

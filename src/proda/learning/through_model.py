@@ -17,6 +17,7 @@ import pandas as pd
 from jaxtyping import Int
 
 from proda import files
+from proda.drivers.rules import rules_of
 from proda.errors import LearningError
 from proda.layout import TRAINING, training_of
 from proda.learning import carbon_baselines
@@ -39,6 +40,8 @@ from proda.validation_settings import END_TO_END, FOLDS, SPLIT, Split
 
 BASELINE_FILE = "baselines.npz"
 LEFT_OUT = "left_out.csv"
+FORCING_RULES = "forcing_rules"
+"""Entry of `TRAINING` with the rules by which the forcing was estimated."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,7 @@ def train_end_to_end(
             "profiles": str(profiles),
             "forcing": str(forcing),
         },
+        FORCING_RULES: rules_of(forcing),
         "settings": settings.as_dict(),
         "cross_validation": {"folds": folds, "members": fold_members, "split": split},
         "stocks_left_out": {} if judged is None else judged.stocks,

@@ -32,6 +32,7 @@ from proda.maps.intervals import Extras
 from proda.maps.map_settings import CHUNK
 from proda.maps.network import CellCovariates, NetworkParameters, cell_covariates
 from proda.maps.sources import Default, Everywhere, b_by_type
+from proda.models.model import SoilModel
 from proda.models.registry import load_model, load_recorded, model_name
 from proda.parameters import Bounds
 from proda.places import check_dataset_sites
@@ -108,21 +109,20 @@ def map_network(
     Maps of networks trained end to end with folds hold the 90 % predictive interval of one profile
     in the cell (`_lower`, `_upper`).
     """
-    networks = load_ensemble(network, model, variant)
-    kind = networks.soil_model(str(network))
-    networks = load_ensemble(network, kind.name, kind.variant, kind.rows)
     opened = cf.open_grid(forcing)
-    cells = land_cells(opened)
-    known = cell_covariates(open_covariates(covariates), cells, networks, missing)
-    there = read_residuals(network, networks.model, networks.variant, networks.parameters)
-    # Networks trained end to end have no posteriors that could say how far parameters may lie off.
-    draws = draws and not needs_forcing(networks.features.names)
-    residuals, checksum = (None, "") if there is None or not draws else there
-    drawn = "calibrated draws" if residuals is None else "joint draws"
-    source = NetworkParameters(networks, known, draws, missing, residuals)
+    found = network_source(
+        land_cells(opened),
+        network=network,
+        covariates=covariates,
+        model=model,
+        variant=variant,
+        draws=draws,
+        missing=missing,
+    )
+    source, known = found.source, found.covariates
     extras, told = _extras(network, source, residual)
     result = write_map(
-        kind,
+        found.model,
         opened,
         source,
         output,
@@ -130,18 +130,53 @@ def map_network(
         extras=extras,
         bounds=bounds,
         chunk=chunk,
-        settings={
-            "parameters": f"network, {drawn if draws else 'members as trained'}",
-            "network": network_checksum(network),
-            "residuals": checksum,
-            "covariates": known.digest,
-            "missing_covariates": missing,
-            **told,
-        },
+        settings=found.told | told,
         progress=progress,
         executor=executor,
     )
-    return NetworkMap(result, known, networks.model, networks.variant)
+    return NetworkMap(result, known, found.model.name, found.model.variant)
+
+
+@dataclass(frozen=True)
+class NetworkSource:
+    """Parameters from a network at the cells of a grid."""
+
+    model: SoilModel
+    source: NetworkParameters
+    covariates: CellCovariates
+    told: dict[str, Any]
+    """What tells them from others, for the file and for resuming."""
+
+
+def network_source(
+    cells: LandCells,
+    *,
+    network: PathLike,
+    covariates: PathLike,
+    model: str | None = None,
+    variant: str | None = None,
+    draws: bool = True,
+    missing: Missing = "leave_out",
+) -> NetworkSource:
+    """Return parameters that a network predicts; arguments and errors are :func:`map_network`'s."""
+    networks = load_ensemble(network, model, variant)
+    kind = networks.soil_model(str(network))
+    networks = load_ensemble(network, kind.name, kind.variant, kind.rows)
+    known = cell_covariates(open_covariates(covariates), cells, networks, missing)
+    there = read_residuals(network, networks.model, networks.variant, networks.parameters)
+    # Networks trained end to end have no posteriors that could say how far parameters may lie off.
+    draws = draws and not needs_forcing(networks.features.names)
+    residuals, checksum = (None, "") if there is None or not draws else there
+    drawn = "calibrated draws" if residuals is None else "joint draws"
+    source = NetworkParameters(networks, known, draws, missing, residuals)
+    told = {
+        "parameters": f"network, {drawn if draws else 'members as trained'}",
+        "network": network_checksum(network),
+        "residuals": checksum,
+        "covariates": known.digest,
+        "missing_covariates": missing,
+    }
+    return NetworkSource(kind, source, known, told)
 
 
 def _extras(
@@ -255,6 +290,27 @@ def map_mean(
     FileError, MapError
         If a file cannot be read, is no such file, or is of another model.
     """
+    kind, source, told = mean_source(kept, model)
+    return write_map(
+        kind,
+        cf.open_grid(forcing),
+        source,
+        output,
+        bounds=bounds,
+        chunk=chunk,
+        settings=told,
+        progress=progress,
+        executor=executor,
+    )
+
+
+def mean_source(
+    kept: PathLike, model: str | None = None
+) -> tuple[SoilModel, Everywhere, dict[str, Any]]:
+    """Return a model, the mean parameters of its accepted sites, and what tells them from others.
+
+    Arguments and errors are those of :func:`map_mean`.
+    """
     posterior = files.load(files.open_dataset(kept, result=True), kept)
     if "posterior_mean" not in posterior or "model" not in posterior.attrs:
         raise MapError(
@@ -272,17 +328,8 @@ def map_mean(
     if lost := [row.name for row in kind.rows if row.name not in there]:
         raise MapError(f"{kept}: lacks the parameters {', '.join(lost)}.")
     values = {row.name: float(mean.sel(parameter=row.name)) for row in kind.rows}
-    return write_map(
-        kind,
-        cf.open_grid(forcing),
-        Everywhere(values),
-        output,
-        bounds=bounds,
-        chunk=chunk,
-        settings={"parameters": f"mean of {posterior.sizes['site']} sites", "values": values},
-        progress=progress,
-        executor=executor,
-    )
+    told = {"parameters": f"mean of {posterior.sizes['site']} sites", "values": values}
+    return kind, Everywhere(values), told
 
 
 def map_constant(
@@ -309,6 +356,25 @@ def map_constant(
     FileError, MapError
         If a file cannot be read, or the network was trained by another route.
     """
+    kind, source, told = constant_source(network)
+    return write_map(
+        kind,
+        files.open_dataset(forcing),
+        source,
+        output,
+        bounds=bounds,
+        chunk=chunk,
+        settings=told,
+        progress=progress,
+        executor=executor,
+    )
+
+
+def constant_source(network: PathLike) -> tuple[SoilModel, Everywhere, dict[str, Any]]:
+    """Return a model, its calibrated constant, and what tells it from others.
+
+    Arguments and errors are those of :func:`map_constant`.
+    """
     trained = load_ensemble(network)
     told = read_unseen(network)
     if told is None:
@@ -316,22 +382,12 @@ def map_constant(
             f"{network}: contains no calibrated constant; only networks trained end to end "
             "(`proda train --model`) do."
         )
-    kind = trained.soil_model(str(network))
     values = told["constant"]
-    return write_map(
-        kind,
-        files.open_dataset(forcing),
-        Everywhere(values),
-        output,
-        bounds=bounds,
-        chunk=chunk,
-        settings={
-            "parameters": f"constant calibrated on {trained.n_sites} profiles",
-            "values": values,
-        },
-        progress=progress,
-        executor=executor,
-    )
+    about = {
+        "parameters": f"constant calibrated on {trained.n_sites} profiles",
+        "values": values,
+    }
+    return trained.soil_model(str(network)), Everywhere(values), about
 
 
 def _plant_types(path: PathLike, variable: str, cells: LandCells) -> np.ndarray:

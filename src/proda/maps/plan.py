@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -103,8 +103,32 @@ def most_common(reason: np.ndarray) -> np.ndarray:
     return np.where(counts[0] > 0, 0, codes[np.argmax(counts, axis=0)]).astype(np.int8)
 
 
+class Planned(Protocol):
+    """What the numbers of a map, or of a projection, depend on."""
+
+    @property
+    def model(self) -> SoilModel:
+        """The soil model."""
+
+    @property
+    def cells(self) -> LandCells:
+        """Where it runs."""
+
+    @property
+    def source(self) -> ParameterSource:
+        """Where its parameters come from."""
+
+    @property
+    def bounds(self) -> Bounds:
+        """Limits that parameters are held to."""
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """Of the ensemble."""
+
+
 def run_settings(
-    plan: MapPlan, parts: list[np.ndarray], chunk: int, outside: np.ndarray | None
+    plan: Planned, parts: list[np.ndarray], chunk: int, outside: np.ndarray | None
 ) -> dict[str, Any]:
     """Return what tells this run from others.
 

@@ -125,7 +125,7 @@ def _groups(fields: list[Field], n_cells: int) -> Iterator[list[Field]]:
     yield group
 
 
-def _gather(
+def gather(
     cells: LandCells, store: BlockStore, n_chunks: int, names: list[str]
 ) -> dict[str, np.ndarray]:
     """Read some arrays of all chunks into the order of the land cells."""
@@ -147,7 +147,7 @@ def _write_group(
     group: list[Field],
     n_members: int,
 ) -> None:
-    values = _gather(cells, store, n_chunks, [field.name for field in group])
+    values = gather(cells, store, n_chunks, [field.name for field in group])
     for field in group:
         array = values.pop(field.name)
         variable = _variable(file, field.name, np.float32, FILL, field.row.layered)
@@ -156,9 +156,9 @@ def _write_group(
             variable.ancillary_variables = field.ancillary
         if field.row.layered:
             for layer in range(array.shape[1]):
-                variable[layer] = _filled(cells, array[:, layer])
+                variable[layer] = filled(cells, array[:, layer])
         else:
-            variable[:] = _filled(cells, array)
+            variable[:] = filled(cells, array)
 
 
 def _variable(
@@ -179,7 +179,8 @@ def _variable(
     )
 
 
-def _filled(cells: LandCells, values: np.ndarray) -> np.ndarray:
+def filled(cells: LandCells, values: np.ndarray) -> np.ndarray:
+    """Return values of all cells on the grid; the fill value where there is none."""
     full = np.full((len(cells.lat), len(cells.lon)), FILL)
     full[cells.row, cells.column] = np.where(np.isnan(values), FILL, values)
     return full

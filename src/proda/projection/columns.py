@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from pydantic import ValidationError
 
+from proda import faults
 from proda.errors import ParameterError
 from proda.forcing import Forcing
 from proda.maps.outputs import STOCKS
@@ -91,8 +93,8 @@ def project(
     """
     try:
         chosen = ProjectionSettings.model_validate(settings)
-    except ValueError as error:
-        raise ParameterError(f"project: {error}") from error
+    except ValidationError as error:
+        raise ParameterError(f"project: {faults.say(error, ProjectionSettings)}.") from error
     named = [e if isinstance(e, Experiment) else experiments_named([e])[0] for e in experiments]
     model.check_forcing(forcing)
     values = as_arrays(

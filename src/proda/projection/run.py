@@ -172,8 +172,8 @@ class _State:
         for start in range(0, len(bad), RETRIES):
             some = bad[start : start + RETRIES]
             padded = np.resize(some, RETRIES)
-            part = _at(padded, (before, self.values, columns))
-            again = _halved_steps(model, *part, length)
+            start_of, values, some_columns = _at(padded, (before, self.values, columns))
+            again = _halved_steps(model, start_of, values, some_columns, length)
             new, lost, gained, good = (np.asarray(a)[: len(some)] for a in again)
             pools = pools.at[some].set(new)
             respired[some], entered[some] = lost, gained

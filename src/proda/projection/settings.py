@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
-from proda.maps.map_settings import CHUNK
 from proda.settings_table import SettingsTable
 
 IDEALISED = (
@@ -20,6 +19,8 @@ IDEALISED = (
     "priming",
 )
 """The idealised experiments that are run unless others are named; each also exists as a ramp."""
+CHUNK = 2048
+"""Land cells that are computed together: half of a map's, because every time step is kept."""
 TIMES = (10.0, 50.0, 100.0)
 FIRST_STEP, GROWTH, LONGEST_STEP = 0.1, 1.5, 4.0
 """First step after a sudden change (years), growth from step to step, longest step (years).

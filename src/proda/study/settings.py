@@ -23,6 +23,8 @@ from proda.maps.map_settings import MapSettings
 from proda.models.outside import absolute, is_reference
 from proda.models.registry import MODELS, installed, model_class
 from proda.observations.profile_settings import ProfileSettings, from_mapping
+from proda.projection.experiments import experiments_named
+from proda.projection.settings import ProjectionSettings
 from proda.settings_table import SettingsTable, without
 from proda.study.methods import OWN_COST, Method, with_method
 from proda.study.route_settings import Learning, with_route
@@ -152,6 +154,11 @@ _OfModels: Any = without(AssimilationSettings, *OF_THE_STUDY)
 class Assimilation(AssimilationWork, _OfModels):
     """`[assimilation]`: but for what the study says of all stages."""
 
+    runs: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Model = folder of a finished run of `proda assimilate` with the profiles and "
+        "the forcing of this study, to take instead of assimilating; its settings are its own.",
+    )
     likelihood: str = Field(
         "log-normal",
         description="log-normal, published-clm5, published-compas, or published: each model with "
@@ -192,6 +199,14 @@ class Maps(MapSettings):
     )
 
 
+class Projection(ProjectionSettings):
+    """`[projection]`."""
+
+    run: bool = Field(
+        False, description="Project the maps of the study into a changed climate (proda project)."
+    )
+
+
 class AttributionSettings(SettingsTable):
     """`[attribution]`."""
 
@@ -222,6 +237,7 @@ class StudySettings(SettingsTable):
     filter: FilterSettings = Field(default_factory=lambda: FilterSettings.model_validate({}))
     training: Training = Field(default_factory=lambda: Training.model_validate({}))
     maps: Maps = Field(default_factory=lambda: Maps.model_validate({}))
+    projection: Projection = Field(default_factory=lambda: Projection.model_validate({}))
     attribution: AttributionSettings = Field(
         default_factory=lambda: AttributionSettings.model_validate({})
     )
@@ -254,8 +270,19 @@ class StudySettings(SettingsTable):
         self.training.build(self.study.seed)
         references = tuple(self.study.reference(model) for model in self.study.models)
         self.learning.end_to_end.check(references, self.study.variant)
+        if unknown := [name for name in self.assimilation.runs if name not in self.study.models]:
+            raise StudyError(
+                f"assimilation.runs names {', '.join(unknown)}, which is not a model of the "
+                f"study; there are {', '.join(self.study.models)}."
+            )
         if self.assimilation.cluster is not None:
             read_cluster(self.assimilation.cluster)
+        experiments_named(self.projection.experiments)
+        if self.projection.run and self.study.variant == "published":
+            raise StudyError(
+                "projection.run: the published variant loses carbon below bedrock and cannot be "
+                'projected; set run = false, or variant = "default".'
+            )
 
 
 def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
@@ -279,13 +306,13 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
             ("covariates", Covariates),
             ("assimilation", Assimilation),
             ("maps", Maps),
+            ("projection", Projection),
         ):
             if not isinstance(found.get(section), dict):
                 continue
             for name, field in kind.model_fields.items():
-                value = found[section].get(name)
-                if "Path" in str(field.annotation) and isinstance(value, str):
-                    found[section][name] = (base / value).resolve()
+                if "Path" in str(field.annotation) and name in found[section]:
+                    found[section][name] = _resolved(found[section][name], base)
         if isinstance(found.get("study"), dict):
             _place_models(found["study"], base)
         settings = StudySettings.model_validate(found)
@@ -297,6 +324,15 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
     except ProdaError as error:
         raise StudyError(str(error) if where in str(error) else f"{where}: {error}") from error
     return settings
+
+
+def _resolved(value: Any, base: Path) -> Any:
+    """Give a path, or the paths of a table, their full place."""
+    if isinstance(value, str):
+        return (base / value).resolve()
+    if isinstance(value, list):
+        return [_resolved(v, base) for v in value]
+    return {k: _resolved(v, base) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _place_models(study: dict[str, Any], base: Path) -> None:

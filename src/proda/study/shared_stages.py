@@ -11,7 +11,12 @@ import xarray as xr
 
 from proda import files
 from proda.attribution import attribute_maps, maps_of_run, sites_of_run
-from proda.comparison.comparison import compare_models, covariates_of_run, files_of_run
+from proda.comparison.comparison import (
+    compare_models,
+    covariates_of_run,
+    files_of_run,
+    projections_of_run,
+)
 from proda.comparison.inputs import AFTER, END_TO_END, ROUTES, ModelFiles
 from proda.comparison.truth import truth_table
 from proda.drivers import climate as climate_driver
@@ -122,6 +127,7 @@ def comparison(context: Context) -> str:
         place.comparison,
         reference=place.settings.maps.reference,
         covariates=covariates_of_run(place.path),
+        projections=projections_of_run(place.path) if place.settings.projection.run else None,
         attribution=place.attribution if place.settings.attribution.compute else None,
         progress=context.reporter.steps("steps"),
     )

@@ -67,6 +67,8 @@ class Stage:
     """Whether an interrupted attempt is resumed."""
     partial: tuple[Path, ...] = field(default=())
     """What an interrupted attempt may leave beside `writes`."""
+    doing: str = ""
+    """What it does, where that is not what stages of its kind do."""
 
     @property
     def kind(self) -> str:

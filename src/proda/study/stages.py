@@ -9,8 +9,10 @@ from typing import Any
 from proda.layout import chunks_of, left_out_of, training_of
 from proda.models.outside import ORIGIN, origin_of
 from proda.models.registry import load_model, model_class
-from proda.study import model_stages, shared_stages
+from proda.study import model_stages, projection_stages, shared_stages
+from proda.study.assimilated import take_over
 from proda.study.folder import StudyFolder
+from proda.study.projection_stages import projected_states
 from proda.study.stage import Stage
 
 
@@ -67,6 +69,9 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
         makers.insert(-1, _default_map)
     for make in makers:
         stages += [make(folder, name) for name in names]
+    if settings.projection.run:
+        stages += [_projection(folder, name) for name in names]
+        stages.append(_projections(folder))
     if settings.attribution.compute:
         stages.append(_attribution(folder))
     if len(names) > 1:
@@ -132,6 +137,16 @@ def _end_to_end_maps(folder: StudyFolder, model: str) -> Stage:
 
 def _assimilation(folder: StudyFolder, model: str) -> Stage:
     settings = folder.settings
+    if (source := settings.assimilation.runs.get(model)) is not None:
+        return Stage(
+            f"{model}/assimilation",
+            ("profiles", "forcing"),
+            {"variant": settings.study.variant},
+            (source, *_model_file(folder, model)),
+            (folder.assimilation(model),),
+            partial(take_over, model=model, source=source),
+            doing="taking over a finished assimilation",
+        )
     about = settings.assimilation_of(model).model_dump(mode="json")
     # The file itself is among what the stage reads.
     about = {name: value for name, value in about.items() if name not in ORIGIN}
@@ -188,6 +203,38 @@ def _maps(folder: StudyFolder, model: str) -> Stage:
     )
 
 
+def _projection(folder: StudyFolder, model: str) -> Stage:
+    settings = folder.settings
+    chosen = settings.projection
+    written = tuple(folder.projection(model, state) for state in projected_states(folder))
+    files = (*chosen.anomalies, chosen.warming, chosen.pattern, settings.forcing.climate)
+    return Stage(
+        f"{model}/projection",
+        ("forcing", *(f"{model}/{kind}" for kind in _last(folder))),
+        chosen.model_dump(mode="json", exclude={"run", "chunk", "anomalies", "warming", "pattern"}),
+        (
+            settings.covariates.grid,
+            *(p for p in files if p is not None),
+            *_model_file(folder, model),
+        ),
+        written,
+        partial(projection_stages.project, model=model),
+        resumable=True,
+        partial=tuple(map(chunks_of, written)),
+    )
+
+
+def _projections(folder: StudyFolder) -> Stage:
+    return Stage(
+        "projections",
+        tuple(f"{name}/projection" for name in folder.settings.study.models),
+        {},
+        (),
+        (folder.projections,),
+        projection_stages.compare,
+    )
+
+
 def _last(folder: StudyFolder) -> tuple[str, ...]:
     """Return the kinds of a model's stages whose results are compared and shown."""
     learning = folder.settings.learning
@@ -228,6 +275,7 @@ def _comparison(folder: StudyFolder) -> Stage:
             "forcing",
             "covariates",
             *(f"{n}/{kind}" for n in names for kind in _last(folder)),
+            *(("projections",) if settings.projection.run else ()),
             *_attributed(folder),
         ),
         {"route": settings.learning.route},
@@ -243,7 +291,10 @@ def _report(folder: StudyFolder) -> Stage:
     last += _attributed(folder)
     return Stage(
         "report",
-        ("comparison",) if len(settings.study.models) > 1 else last,
+        (
+            *(("comparison",) if len(settings.study.models) > 1 else last),
+            *(("projections",) if settings.projection.run else ()),
+        ),
         {"name": settings.study.name},
         (),
         (folder.report,),

@@ -17,6 +17,7 @@ from proda.study.report.sections.data import data
 from proda.study.report.sections.findings import findings
 from proda.study.report.sections.models import models
 from proda.study.report.sections.preference import evidence, pairs
+from proda.study.report.sections.projections import projections
 from proda.study.report.sections.run import cost, machine, settings
 from proda.study.report.sections.skill import skill
 from proda.study.report.sections.sources import sources
@@ -70,6 +71,7 @@ CONTENTS = (
                 "same cells."
             ),
             routes.correlations,
+            routes.same_model,
             routes.components,
             routes.totals,
             routes.findings,
@@ -104,6 +106,12 @@ CONTENTS = (
         (attribution,),
         not_run("attribution", "attribution of the maps to components"),
         lambda study: not study.without_attribution,
+    ),
+    SectionSpec(
+        "projections",
+        "Projections: do models that agree today agree tomorrow?",
+        (projections,),
+        shown=lambda study: study.projections.is_dir(),
     ),
     SectionSpec("cost", "Cost", (cost, machine)),
     SectionSpec("settings", "Settings and versions", (settings,)),

@@ -21,6 +21,7 @@ from proda.study.report.blocks import Block, Items, Notice, Text, not_run
 from proda.study.report.maps import CONSTRAINED, DEFAULT, STOCK, map_of
 from proda.study.report.results import StudyResults
 from proda.study.report.sections.findings import FINDINGS, read_findings, tally, without_pair
+from proda.study.report.sections.projections import agreement_in_words
 from proda.study.report.tables import read_csv
 
 STATES = {
@@ -89,6 +90,7 @@ def answer(study: StudyResults) -> list[Block]:
     blocks = [*_picture(study, correlations), *blocks]
     for state in states:
         sentences += _correlations(study, state, correlations) + _totals(study, state)
+    sentences += agreement_in_words(study)
     preference = _rows(study, "preference", _PREFERENCE, blocks)
     if len(study.models) > 2:
         sentences += _evidence(study, blocks)

@@ -50,6 +50,25 @@ def correlations(study: StudyResults) -> list[Block]:
     ]
 
 
+def same_model(study: StudyResults) -> list[Block]:
+    """Return whether the two maps of each model agree, one from each route."""
+    table = study.table(study.comparison_table("between_routes"), "", "")
+    columns = ("model", "variable", "scale", "r", "low", "high")
+    if table is None or not set(columns) <= set(table.frame) or table.frame.empty:
+        return []
+    frame = table.frame
+    text = [_interval(*map(float, row)) for row in frame[["r", "low", "high"]].to_numpy()]
+    return [
+        Table(
+            "routes_same_model",
+            "Correlation of each model's two maps over land, one from each route",
+            _wide(frame.assign(text=text, state=frame["model"]), ["variable", "scale"], "text"),
+            "Both routes see the same profiles: a component whose pattern differs between them is "
+            "not determined by the profiles.",
+        )
+    ]
+
+
 def _interval(r: float, low: float, high: float) -> str:
     if not np.isfinite(r):
         return MISSING

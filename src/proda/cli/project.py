@@ -1,0 +1,128 @@
+"""`proda project`: a model forward in time on every land cell; several projections compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from proda.cli.app import app
+from proda.cli.options import option
+from proda.projection.settings import ProjectionSettings
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "`proda project forcing.zarr clm5_plus.nc --network network --covariates covariates.nc`\n\n"
+    "`proda project forcing.zarr default.nc --default clm5 --experiment plus_4K --time 50`",
+)
+def project(
+    forcing: Annotated[Path, typer.Argument(help="Forcing on the grid, of `proda forcing`.")],
+    out: Annotated[Path, typer.Argument(help="Projection to write (.nc).")],
+    network: Annotated[
+        Path | None, typer.Option(help="Predict parameters with this trained network.")
+    ] = None,
+    covariates: Annotated[
+        Path | None, typer.Option(help="Covariates on the same grid, for the network.")
+    ] = None,
+    draws: Annotated[
+        bool,
+        typer.Option("--draws/--members", help="Use calibrated draws, or networks as trained."),
+    ] = True,
+    default: Annotated[
+        str | None, typer.Option(help="Use the default parameters of this model everywhere.")
+    ] = None,
+    b: Annotated[
+        float | None, typer.Option(help="With --default: depth profile of carbon input of CLM5.")
+    ] = None,
+    mean_of: Annotated[
+        Path | None,
+        typer.Option(help="Use the mean parameters of the sites that `proda diagnose` kept."),
+    ] = None,
+    constant: Annotated[
+        Path | None,
+        typer.Option(help="Use the calibrated constant of a network trained with --model."),
+    ] = None,
+    experiment: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Idealised experiment; repeatable. By default all eight sudden ones; "
+            "`none` for anomalies alone."
+        ),
+    ] = None,
+    anomalies: Annotated[
+        list[Path] | None, typer.Option(help="File of anomalies by year (and month); repeatable.")
+    ] = None,
+    warming: Path | None = option(ProjectionSettings, "warming"),
+    pattern: Path | None = option(ProjectionSettings, "pattern"),
+    time: Annotated[
+        list[float] | None,
+        typer.Option(help="Years after the start to keep; repeatable. By default 10, 50, 100."),
+    ] = None,
+    members_used: int | None = option(ProjectionSettings, "members", "--use-members"),
+    every: int = option(ProjectionSettings, "every"),
+    longest_step: float = option(ProjectionSettings, "longest_step"),
+    chunk: int = option(ProjectionSettings, "chunk"),
+    workers: Annotated[
+        int | None, typer.Option(help="Worker processes; without it, threads of this one.")
+    ] = None,
+    cluster: Annotated[
+        Path | None, typer.Option(help="TOML file of a cluster, as for `proda assimilate`.")
+    ] = None,
+) -> None:
+    """Project soil carbon under warming and changed carbon input, from the steady state of today.
+
+    Exactly one of --network, --default, --mean-of and --constant says where parameters come from.
+    Repeat the command to resume an interrupted run.
+    """
+    from proda.blocks.executor import executor_of
+    from proda.cli.console import console, print_table
+    from proda.cli.maps import progress_of_cells
+    from proda.comparison.projections import open_projection, totals_table
+    from proda.errors import MapError
+    from proda.projection.from_files import project_files, projection_settings
+
+    given: dict[str, Any] = {"every": every, "longest_step": longest_step, "chunk": chunk}
+    if experiment:
+        given["experiments"] = () if experiment == ["none"] else tuple(experiment)
+    given |= {"anomalies": tuple(anomalies or ()), "warming": warming, "pattern": pattern}
+    given |= {"members": members_used} | ({"times": tuple(time)} if time else {})
+    settings = projection_settings(**given)
+    if workers is not None and cluster is not None:
+        raise MapError("Give --workers or --cluster, not both.")
+    with executor_of(workers or 1, cluster) as executor, progress_of_cells("Projecting") as step:
+        made = project_files(
+            forcing,
+            out,
+            settings,
+            network=network,
+            covariates=covariates,
+            default=default,
+            mean_of=mean_of,
+            constant=constant,
+            draws=draws,
+            b=b,
+            progress=step,
+            executor=executor,
+        )
+    with open_projection(out) as opened:
+        table = totals_table({"": {"": opened.load()}})
+    globe = table[(table["region"] == "globe") & (table["years"] == settings.times[-1])]
+    rows = [
+        (
+            row["experiment"],
+            f"{row['carbon']:,.0f}",
+            f"{row['change']:+,.1f}",
+            f"{row['per_cent']:+.1f} %",
+            " ".join(f"{n}: {k:,}" for n, k in made.cells_by_reason[row["experiment"]].items()),
+        )
+        for row in globe.to_dict("records")
+    ]
+    print_table(
+        f"Soil carbon in 0-100 cm, Pg, after {settings.times[-1]:g} years",
+        ["experiment", "today", "change", "", "cells"],
+        rows,
+        right=(1, 2, 3),
+    )
+    console.print(f"Written: {out}", soft_wrap=True)

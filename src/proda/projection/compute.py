@@ -1,0 +1,160 @@
+"""Project every land cell for every member: chunk by chunk, as maps are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proda.blocks.executor import Executor, Job
+from proda.blocks.store import BlockStore
+from proda.errors import FileError, MapError, ModelError
+from proda.layout import chunks_of
+from proda.maps.cells import LandCells
+from proda.maps.outputs import REASONS
+from proda.maps.plan import run_settings
+from proda.maps.sources import ParameterSource
+from proda.models.model import SoilModel
+from proda.parameters import Bounds
+from proda.projection.experiments import Experiment
+from proda.projection.plan import ProjectionPlan, Thawed, identity
+from proda.projection.settings import ProjectionSettings
+from proda.projection.write import assemble
+from proda.simulate import Progress
+
+
+@dataclass(frozen=True)
+class ProjectionResult:
+    """What a run did.
+
+    `cells_by_reason` counts the cells of each experiment.
+    """
+
+    path: Path
+    n_members: int
+    cells_by_reason: dict[str, dict[str, int]]
+    steps_retried: int
+    """Columns times steps that were computed again with implicit Euler steps."""
+    chunks: int
+    chunks_reused: int
+    chunks_redone: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ProjectionJob(Job):
+    """The chunks of a projection: what they are computed from, which cells, where they go."""
+
+    plan: ProjectionPlan
+    parts: list[np.ndarray]
+    store: BlockStore
+
+    @property
+    def name(self) -> str:
+        """The folder of the chunks."""
+        return str(self.store.folder)
+
+    def compute(self, number: int) -> None:
+        """Compute a chunk and write it."""
+        self.store.write_arrays(number, self.plan.compute(self.parts[number]))
+
+
+def write_projection(
+    model: SoilModel,
+    cells: LandCells,
+    source: ParameterSource,
+    experiments: Sequence[Experiment],
+    settings: ProjectionSettings,
+    path: Path,
+    *,
+    thawed: Thawed | None = None,
+    bounds: Bounds = "physical",
+    given: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+) -> ProjectionResult:
+    """Project a model on land cells and write one CF netCDF file.
+
+    Chunks are kept beside `path` until it is whole: an interrupted run, called again with the same
+    arguments, continues where it was, and ends in the same numbers bit for bit.
+
+    Parameters
+    ----------
+    model, source, bounds
+        As for :func:`proda.maps.compute.write_map`.
+    cells
+        Land cells, or the sample of them that `settings.every` says.
+    experiments
+        What changes.
+    thawed
+        Water scalar of thawed soil by cell; see :func:`proda.projection.drivers.changed`.
+    given
+        What else tells this run from others; plain JSON.
+    progress
+        Called with (cells done, cells).
+    executor
+        Where chunks are computed, and until when; by default in this process, to the end.
+
+    Raises
+    ------
+    ModelError
+        If the model is a published variant.
+    MapError
+        If there is no experiment, or two have one name.
+    FileError
+        If the folder does not exist, or chunks of another run lie there.
+    """
+    names = [e.name for e in experiments]
+    if not names or len(set(names)) < len(names):
+        raise MapError("Give one or more experiments, each with a name of its own.")
+    if model.published:
+        raise ModelError(f"{model.name} (published) loses carbon and cannot be projected.")
+    if not path.parent.is_dir():
+        raise FileError(f"{path}: the folder {path.parent} does not exist; create it first.")
+    plan = ProjectionPlan(model, cells, source, tuple(experiments), settings, bounds, thawed=thawed)
+    parts = cells.chunks(settings.chunk)
+    told = run_settings(plan, parts, settings.chunk, None)
+    told["members"] = min(told["members"], settings.members or told["members"])
+    store = BlockStore(
+        chunks_of(path), told | {"projection": identity(plan), "given": dict(given or {})}
+    )
+    todo, faults = store.missing(range(len(parts)))
+    done = len(cells) - sum(len(parts[i]) for i in todo)
+
+    def finished(i: int) -> None:
+        nonlocal done
+        done += len(parts[i])
+        if progress is not None:
+            progress(done, len(cells))
+
+    (executor or Executor()).run(ProjectionJob(plan, parts, store), todo, finished)
+    assemble(plan, store, len(parts), path)
+    counts, retried = _count(store, len(parts), names)
+    store.remove()
+    return ProjectionResult(
+        path,
+        int(told["members"]),
+        counts,
+        retried,
+        len(parts),
+        len(parts) - len(todo),
+        faults,
+    )
+
+
+def _count(
+    store: BlockStore, n_chunks: int, names: Sequence[str]
+) -> tuple[dict[str, dict[str, int]], int]:
+    counts: dict[str, dict[str, int]] = {name: {} for name in names}
+    retried = 0
+    for i in range(n_chunks):
+        for name in names:
+            part = store.read(i, [f"{name}|reason", f"{name}|retried"])
+            retried += int(part[f"{name}|retried"].sum())
+            codes, n = np.unique(part[f"{name}|reason"], return_counts=True)
+            for code, k in zip(codes, n, strict=True):
+                word = REASONS[int(code)]
+                counts[name][word] = counts[name].get(word, 0) + int(k)
+    return counts, retried

@@ -1,0 +1,179 @@
+"""Projections on a grid, and several beside each other."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import proda
+from proda.comparison.evidence import Evidence
+from proda.comparison.inputs import BEFORE, END_TO_END
+from proda.comparison.projections import compare_projections, open_projection
+from proda.comparison.rules import Verdict, projections_converge
+from proda.errors import FileError, ForcingError
+from proda.maps.cells import land_cells
+from proda.maps.sources import EnsembleParameters
+from proda.plots.projections import projection_figures
+from proda.projection.anomalies import read_experiments, read_fields, read_warming
+from proda.projection.compute import write_projection
+from proda.projection.experiments import experiments_named
+from proda.projection.outputs import CHANGE, STOCK
+from proda.projection.settings import ProjectionSettings
+from proda.projection.write import sampled_grid
+from tests.map_grids import ensemble, small_grid
+
+SETTINGS = ProjectionSettings(
+    experiments=("control", "plus_4K", "input_none"), times=(10.0, 20.0), chunk=9
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Two models in two states on one grid."""
+    folder = tmp_path_factory.mktemp("projections")
+    cells = land_cells(small_grid())
+    found = {}
+    for name in ("clm5", "compas"):
+        model = proda.load_model(name)
+        for state, members in ((BEFORE, 1), (END_TO_END, 3)):
+            path = folder / f"{name}_{members}.nc"
+            _, predict = ensemble(model, len(cells), members)
+            result = write_projection(
+                model,
+                cells,
+                EnsembleParameters(predict),
+                read_experiments(SETTINGS),
+                SETTINGS,
+                path,
+            )
+            assert result.n_members == members
+            found.setdefault(name, {})[state] = path
+    return cells, found, compare_projections(found, folder / "tables"), folder
+
+
+def test_the_file_says_what_happens_where(made):
+    _, found, _, _ = made
+    for model in found:
+        with open_projection(found[model][END_TO_END]) as opened:
+            dataset = opened.load()
+        assert dataset["years"].to_numpy().tolist() == [0.0, 10.0, 20.0]
+        assert [t.year for t in dataset["time"].to_numpy()] == [2000, 2010, 2020]
+        assert dataset[CHANGE + STOCK].dims == ("experiment", "time", "lat", "lon")
+        control = dataset[CHANGE + STOCK].sel(experiment="control")
+        assert float(abs(control).max()) < 1e-6 * float(dataset[STOCK].max())
+        fine = dataset["answered"].where(dataset["answered"] >= 0) > 0
+        there = dataset[STOCK].isel(time=-1).notnull()  # noqa: PD004 - xarray's
+        np.testing.assert_array_equal(there, fine)  # nothing is missing without a reason
+        reason = dataset["reason"].where(dataset["answered"] == 0)
+        assert not (reason == 0).any()
+
+
+def test_series_are_the_sums_of_the_members(made):
+    _, found, _, _ = made
+    with open_projection(found["clm5"][BEFORE]) as opened:
+        dataset = opened.load()
+    stock = dataset["stock"].to_numpy().tolist().index(STOCK)
+    series = dataset["series_carbon"].isel(stock=stock, realization=0).sum("region")
+    area = dataset["cell_area"] * dataset["land_fraction"]
+    maps = (dataset[STOCK] * area).sum(("lat", "lon")) * 1e-6
+    np.testing.assert_allclose(series.isel(step=0), maps.isel(time=0), rtol=1e-5)
+    last = dataset["series_years"].to_numpy().argmax(axis=1)
+    ends = [series.to_numpy()[i, k] for i, k in enumerate(last)]
+    np.testing.assert_allclose(ends, maps.isel(time=-1), rtol=1e-5)
+
+
+def test_an_interrupted_projection_continues_and_ends_in_the_same_numbers(made, monkeypatch):
+    cells, found, _, folder = made
+    model = proda.load_model("clm5")
+    experiments = experiments_named(SETTINGS.experiments)
+    path = folder / "again.nc"
+    calls = []
+
+    def predict(positions):
+        calls.append(len(positions))
+        if len(calls) == 3:  # the first call tells the run from others
+            raise RuntimeError("interrupted")
+        return values[:, positions]
+
+    values, _ = ensemble(model, len(cells), 1)
+    with pytest.raises(RuntimeError, match="interrupted"):
+        write_projection(model, cells, EnsembleParameters(predict), experiments, SETTINGS, path)
+    result = write_projection(
+        model, cells, EnsembleParameters(predict), experiments, SETTINGS, path
+    )
+    assert result.chunks_reused == 1
+    with xr.open_dataset(path) as one, xr.open_dataset(found["clm5"][BEFORE]) as other:
+        np.testing.assert_array_equal(one[CHANGE + STOCK], other[CHANGE + STOCK])
+    with pytest.raises(FileError, match="does not exist"):
+        write_projection(
+            model, cells, EnsembleParameters(predict), experiments, SETTINGS, folder / "no" / "x.nc"
+        )
+
+
+def test_comparison_judges_and_draws(made):
+    _, _, result, folder = made
+    table = result.tables["agreement"]
+    assert set(table["state"]) == {BEFORE, END_TO_END}
+    assert set(table["experiment"]) == {"plus_4K", "input_none"}
+    assert table["same_sign"].between(0, 1).all()
+    assert (table.loc[table["state"] == END_TO_END, "within"] > 0).all()
+    totals = result.tables["totals"]
+    none = totals[(totals["experiment"] == "input_none") & (totals["region"] == "globe")]
+    assert (none["change"] < 0).all()
+    for name in result.tables:
+        assert (folder / "tables" / f"{name}.csv").is_file()
+    judged = table.assign(state=table["state"].replace({END_TO_END: "after"}))
+    found = projections_converge("plus_4K")(Evidence({"projections": judged}))
+    assert found.verdict in set(Verdict)
+    assert "20 years" in found.says
+    stems = [stem for stem, _, _ in projection_figures(result)]
+    assert stems == ["series", "maps", "agreement"]
+    plt.close("all")
+
+
+def test_anomalies_of_the_user(tmp_path):
+    lat, lon = np.array([60.0, 0.0, -60.0]), np.arange(0.0, 360.0, 90.0)
+    shape = (2, 12, 3, 4)
+    warming = np.broadcast_to(np.arange(1.0, 3.0)[:, None, None, None], shape)
+    times = pd.date_range("2020-01-01", periods=24, freq="MS")
+    dataset = xr.Dataset(
+        {"tas": (("time", "lat", "lon"), warming.reshape(24, 3, 4), {"units": "K"})},
+        {"lat": lat, "lon": lon, "time": times},
+    )
+    dataset.to_netcdf(tmp_path / "a.nc")
+    fields = read_fields(tmp_path / "a.nc")
+    settings = ProjectionSettings(times=(2.0,))
+    first, second = fields.steps(settings)
+    here = np.array([10.0, -80.0]), np.array([-170.0, 44.0])
+    np.testing.assert_allclose(fields.at(first, *here).warming, 1.0)
+    np.testing.assert_allclose(fields.at(second, *here).warming, 2.0)
+    assert not fields.same(first, second)
+    with pytest.raises(ForcingError, match="has 2 years; results are wanted for year 10"):
+        fields.steps(ProjectionSettings(times=(10.0,)))
+
+    pattern = xr.Dataset(
+        {"warming_pattern": (("lat", "lon"), np.repeat([[2.0], [1.0], [0.5]], 4, axis=1))},
+        {"lat": lat, "lon": lon},
+    )
+    pattern.to_netcdf(tmp_path / "p.nc")
+    pd.DataFrame({"year": [2020, 2021], "warming": [1.0, 3.0]}).to_csv(tmp_path / "g.csv")
+    scaled = read_warming(tmp_path / "g.csv", tmp_path / "p.nc")
+    north = np.array([30.0]), np.array([10.0])
+    np.testing.assert_allclose(scaled.at(second, *north).warming, 4.5)  # between 2 and 1, x 3
+    pattern.rename(warming_pattern="other").to_netcdf(tmp_path / "o.nc")
+    with pytest.raises(ForcingError, match="has no variable warming_pattern"):
+        read_warming(tmp_path / "g.csv", tmp_path / "o.nc")
+
+
+def test_a_sample_stands_for_all_land():
+    cells = land_cells(small_grid(shape=(8, 12)))
+    from proda.maps.refits import every_nth
+
+    some = every_nth(cells, 2)
+    grid = sampled_grid(some, 2)
+    assert len(grid.lat) == 4
+    assert grid.row.max() < 4
+    np.testing.assert_allclose(grid.land_area.sum(), cells.land_area.sum(), rtol=1e-6)
