@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from proda.blocks.executor import Executor, Job
+from proda.blocks.chunk_job import ChunkJob
+from proda.blocks.executor import Executor
 from proda.blocks.store import BlockStore
 from proda.errors import FileError, ParameterError
 from proda.layout import chunks_of
@@ -139,7 +140,7 @@ def write_map(
         if progress is not None:
             progress(done, len(cells))
 
-    (executor or Executor()).run(MapJob(plan, parts, store), todo, finished)
+    (executor or Executor()).run(ChunkJob(plan, parts, store), todo, finished)
     summary = assemble(model, cells, store, len(parts), target, outside_training)
     if not keep_chunks:
         store.remove()
@@ -150,24 +151,6 @@ def write_map(
         chunks_redone=faults,
         **summary,
     )
-
-
-@dataclass(frozen=True)
-class MapJob(Job):
-    """The chunks of a map: what they are computed from, which cells they hold, where they go."""
-
-    plan: MapPlan
-    parts: list[np.ndarray]
-    store: BlockStore
-
-    @property
-    def name(self) -> str:
-        """The folder of the chunks."""
-        return str(self.store.folder)
-
-    def compute(self, number: int) -> None:
-        """Compute a chunk and write it."""
-        self.store.write_arrays(number, self.plan.compute(self.parts[number]))
 
 
 def _plain(settings: Mapping[str, Any]) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from proda.blocks.executor import Executor, Job
+from proda.blocks.chunk_job import ChunkJob
+from proda.blocks.executor import Executor
 from proda.blocks.store import BlockStore
 from proda.errors import FileError, MapError, ModelError
 from proda.layout import chunks_of
@@ -41,24 +42,6 @@ class ProjectionResult:
     chunks: int
     chunks_reused: int
     chunks_redone: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class ProjectionJob(Job):
-    """The chunks of a projection: what they are computed from, which cells, where they go."""
-
-    plan: ProjectionPlan
-    parts: list[np.ndarray]
-    store: BlockStore
-
-    @property
-    def name(self) -> str:
-        """The folder of the chunks."""
-        return str(self.store.folder)
-
-    def compute(self, number: int) -> None:
-        """Compute a chunk and write it."""
-        self.store.write_arrays(number, self.plan.compute(self.parts[number]))
 
 
 def write_projection(
@@ -129,7 +112,7 @@ def write_projection(
         if progress is not None:
             progress(done, len(cells))
 
-    (executor or Executor()).run(ProjectionJob(plan, parts, store), todo, finished)
+    (executor or Executor()).run(ChunkJob(plan, parts, store), todo, finished)
     assemble(plan, store, len(parts), path)
     counts, retried = _count(store, len(parts), names)
     store.remove()
