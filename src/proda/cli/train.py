@@ -87,6 +87,13 @@ def train(
         float | None,
         typer.Option(help="With --model: strength of the pull towards the start; 0: none."),
     ] = None,
+    inverted_share: Annotated[
+        float | None,
+        typer.Option(
+            help="With --model: share of the networks that correct an inversion of boosted carbon "
+            "instead of seeing the covariates; 0: none. [0.5]"
+        ),
+    ] = None,
     residual: Annotated[
         bool,
         typer.Option(
@@ -155,6 +162,7 @@ def train(
             "epochs": epochs,
             "start": start,
             "start_weight": start_weight,
+            "inverted_share": inverted_share,
         }
         _end_to_end(
             covariates,
@@ -173,10 +181,11 @@ def train(
             residual,
         )
         return
-    if variant or split or global_parameter or start or start_weight is not None or residual:
+    only_through = (start_weight, inverted_share)
+    if variant or split or global_parameter or start or residual or only_through != (None, None):
         raise LearningError(
-            "--variant, --split, --global-parameter, --start, --start-weight and --residual need "
-            "--model."
+            "--variant, --split, --global-parameter, --start, --start-weight, --inverted-share and "
+            "--residual need --model."
         )
     kept, covariates, network = _paths(inputs, 3, "KEPT COVARIATES NETWORK, or --model")
     from proda.learning.from_posteriors import train_network
