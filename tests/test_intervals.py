@@ -8,11 +8,12 @@ import pytest
 from proda.errors import FileError, LearningError
 from proda.learning.archive import write_archive
 from proda.learning.boosted_residual import (
+    BoostedResidual,
     crossed_residual,
-    fit_residual,
     read_residual,
     write_residual,
 )
+from proda.learning.carbon_baselines import fit_baseline
 from proda.learning.conformal import MINIMUM, Intervals, fit_intervals, quantiles
 from proda.learning.stock_intervals import fit_stock_intervals, mean_error, stock_scores
 
@@ -145,23 +146,23 @@ def layers_of_folds():
 
 
 def test_residual_of_a_fold_has_seen_none_of_its_layers():
-    inputs, site, depth, known, observed, fold = layers_of_folds()
+    _, site, _, known, observed, fold = layers_of_folds()
+    expected = known + 0.4 * (observed - known)
     use = np.ones(900, bool)
-    found = crossed_residual(inputs, site, depth, known, observed, fold, use)
+    found = crossed_residual(known, expected, observed, site, fold[site], use)
     own = fold[site] == 1
     changed = np.where(own, observed[::-1] + 5.0, observed)
-    other = crossed_residual(inputs, site, depth, known, changed, fold, use)
+    other = crossed_residual(known, expected, changed, site, fold[site], use)
     np.testing.assert_array_equal(found[own], other[own])
-    assert np.abs(found[~own] - other[~own]).max() > 1.0
-    left = (observed - known) - found
-    assert np.std(left) < 0.6 * np.std(observed - known)  # it does learn from the others
+    assert np.abs(found[~own] - other[~own]).max() > 0.01
+    assert np.std(observed - known - found) < np.std(observed - known)
 
 
 def test_residual_without_an_answer_is_none():
-    inputs, site, depth, known, observed, fold = layers_of_folds()
+    _, site, _, known, observed, fold = layers_of_folds()
     lost = site < 5
     found = crossed_residual(
-        inputs, site, depth, np.where(lost, np.nan, known), observed, fold, np.ones(900, bool)
+        np.where(lost, np.nan, known), observed, observed, site, fold[site], np.ones(900, bool)
     )
     np.testing.assert_array_equal(np.isnan(found), lost)
 
@@ -169,14 +170,23 @@ def test_residual_without_an_answer_is_none():
 def test_residual_comes_back_from_its_file_or_is_refused(tmp_path):
     inputs, site, depth, known, observed, _ = layers_of_folds()
     assert read_residual(tmp_path) is None
-    one = fit_residual(inputs, site, depth, known, observed)
+    trees = fit_baseline("boosting", inputs, site, depth, 1000.0 * np.exp(observed))
+    one = BoostedResidual(0.4, trees, inputs.shape[1])
     write_residual(tmp_path, one)
     again = read_residual(tmp_path)
     np.testing.assert_array_equal(
         again.predict(inputs, site, depth, known), one.predict(inputs, site, depth, known)
     )
+    expected = trees.predict(inputs, site, depth) - np.log(1000.0)
+    np.testing.assert_allclose(
+        known + one.predict(inputs, site, depth, known), 0.6 * known + 0.4 * expected
+    )
     with pytest.raises(LearningError, match="fitted for 3 inputs, the network has 2"):
         again.predict(inputs[:, :2], site, depth, known)
+    header = {"kind": "share of boosting", "n_inputs": 3}
+    write_archive(tmp_path / "residual.npz", header, trees.arrays)
+    with pytest.raises(FileError, match="contains no boosted residual"):
+        read_residual(tmp_path)
     write_archive(tmp_path / "residual.npz", {"kind": "baselines"}, one.arrays)
     with pytest.raises(FileError, match="contains no boosted residual"):
         read_residual(tmp_path)

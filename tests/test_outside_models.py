@@ -242,7 +242,7 @@ BREAKS = {
         "gradient equals finite differences",
     ),
     "a row without source": (
-        ('"turnover of fast carbon", US', '"turnover of fast carbon"'),
+        ("parameter_rows(\n        US,", 'parameter_rows(\n        "",'),
         "parameter table is complete",
     ),
     "a property that is not declared": (

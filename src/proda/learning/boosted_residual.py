@@ -148,7 +148,8 @@ def read_residual(network: str | os.PathLike[str]) -> BoostedResidual | None:
     if not path.is_file():
         return None
     header, arrays = read_archive(path)
-    if header.get("kind") != KIND or not isinstance(header.get("n_inputs"), int):
+    known = header.get("kind") == KIND and isinstance(header.get("n_inputs"), int)
+    if not known or SHARE not in arrays:
         raise FileError(f"{path}: contains no boosted residual; copy it again or train again.")
     share = float(arrays.pop(SHARE))
     return BoostedResidual(share, Baseline(BOOSTING, arrays), header["n_inputs"])
