@@ -20,6 +20,18 @@ def registered(request) -> proda.SoilModel:
     return proda.load_model(request.param)
 
 
+SHARED = ("compas_mixed", "rothc_q10")
+"""Models whose steps and derivatives are those of another one; they take long to compile."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(m, marks=pytest.mark.long) if m in SHARED else m for m in MODELS],
+)
+def on_its_own(request) -> proda.SoilModel:
+    return proda.load_model(request.param)
+
+
 def failing(checks: list[contract.Check]) -> list[str]:
     assert checks
     return [f"{c.name}: {c.found}; needed {c.needed}" for c in checks if not c.holds]
@@ -39,12 +51,12 @@ def test_carbon_is_conserved_and_no_pool_is_negative(registered, check):
     assert not failing(check(registered))
 
 
-def test_gradients_equal_finite_differences(registered):
-    assert not failing(contract.check_gradient(registered))
+def test_gradients_equal_finite_differences(on_its_own):
+    assert not failing(contract.check_gradient(on_its_own))
 
 
-def test_a_transient_run_ends_in_the_steady_state(registered):
-    assert not failing(contract.check_transient(registered))
+def test_a_transient_run_ends_in_the_steady_state(on_its_own):
+    assert not failing(contract.check_transient(on_its_own))
 
 
 def test_components_multiply_to_carbon_and_respiration(registered):
