@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from platform import node
 from typing import TYPE_CHECKING, Any
@@ -318,6 +318,28 @@ def write_parquet(
     """
     with whole_file(path) as temporary:
         table.to_parquet(temporary, index=index, engine="pyarrow", write_page_checksum=True)
+
+
+def write_tables(
+    tables: Mapping[str, pd.DataFrame],
+    folder: str | os.PathLike[str],
+    kind: type[ProdaError] = FileError,
+) -> None:
+    """Write each table as a CSV of its name into a folder, made if absent.
+
+    Raises
+    ------
+    ProdaError
+        Of this kind, if the folder cannot be made.
+    """
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise kind(f"{target}: cannot be made ({error}).") from error
+    for name, table in tables.items():
+        with whole_file(target / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False)
 
 
 def _check_columns(

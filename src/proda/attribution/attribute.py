@@ -143,11 +143,5 @@ def _joined(jobs: list[Job], singles: list[Single], differences: list[Difference
 
 
 def _write(result: Attribution, folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MapError(f"{folder}: cannot be made ({error}).") from error
-    for name in TABLES:
-        with files.whole_file(folder / f"{name}.csv") as temporary:
-            result.tables[name].to_csv(temporary, index=False)
+    files.write_tables({name: result.tables[name] for name in TABLES}, folder, MapError)
     files.write_netcdf(result.maps, folder / ATTRIBUTION_MAPS)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from jaxtyping import Int
 
-from proda.blocks.executor import Job
+from proda.blocks.executor import Executor, Job
 from proda.blocks.store import BlockStore
 
 
@@ -35,3 +36,39 @@ class ChunkJob(Job):
     def compute(self, number: int) -> None:
         """Compute a chunk and write it."""
         self.store.write_arrays(number, self.plan.compute(self.parts[number]))
+
+
+def run_chunks(
+    plan: ChunkPlan,
+    parts: list[Int[np.ndarray, " n"]],
+    store: BlockStore,
+    executor: Executor | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[int, list[str]]:
+    """Compute the chunks that the store lacks.
+
+    Parameters
+    ----------
+    plan, parts, store
+        What chunks are computed from, which cells they hold, where they go.
+    executor
+        Where chunks are computed, and until when; by default in this process, to the end.
+    progress
+        Called with (cells done, cells).
+
+    Returns
+    -------
+    How many chunks were there already, and what was wrong with those that had to be redone.
+    """
+    todo, faults = store.missing(range(len(parts)))
+    total = sum(map(len, parts))
+    done = total - sum(len(parts[i]) for i in todo)
+
+    def finished(i: int) -> None:
+        nonlocal done
+        done += len(parts[i])
+        if progress is not None:
+            progress(done, total)
+
+    (executor or Executor()).run(ChunkJob(plan, parts, store), todo, finished)
+    return len(parts) - len(todo), faults

@@ -47,7 +47,8 @@ def evidence(
     and skill at places left out of the networks' training; stacking weights. `proda compare` does
     the same for a study and also compares the maps.
     """
-    from proda.comparison.choice_inputs import open_choice, write_choice
+    from proda import files
+    from proda.comparison.choice_inputs import open_choice
     from proda.comparison.comparison import choice_tables, covariates_of_run, read_climate
     from proda.errors import ComparisonError
 
@@ -64,7 +65,7 @@ def evidence(
         tables = choice_tables(models, None if covariates is None else read_climate(covariates))
     print_choice(tables)
     if output is not None:
-        write_choice(tables, output)
+        files.write_tables(tables, output, ComparisonError)
         console.print(f"Written: {output}", soft_wrap=True)
     if plots is not None:
         _draw(tables, plots)

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proda.cli.app import app
-from proda.cli.options import option
+from proda.cli.options import (
+    Cluster,
+    CovariatesOption,
+    ForcingGrid,
+    MeanOf,
+    NetworkOption,
+    Workers,
+    option,
+)
 from proda.maps.map_settings import MapSettings
 
 if TYPE_CHECKING:
@@ -43,7 +51,7 @@ _Plots = Annotated[
     "`proda map forcing.zarr mean.nc --mean-of kept.nc`",
 )
 def map_(
-    forcing: Annotated[Path, typer.Argument(help="Forcing on the grid, of `proda forcing`.")],
+    forcing: ForcingGrid,
     out: Annotated[Path, typer.Argument(help="Map to write (.nc).")],
     model: Annotated[
         str | None,
@@ -52,12 +60,8 @@ def map_(
         ),
     ] = None,
     variant: Annotated[str | None, typer.Option(help="default, or published.")] = None,
-    network: Annotated[
-        Path | None, typer.Option(help="Predict parameters with this trained network.")
-    ] = None,
-    covariates: Annotated[
-        Path | None, typer.Option(help="Covariates on the same grid, for the network.")
-    ] = None,
+    network: NetworkOption = None,
+    covariates: CovariatesOption = None,
     draws: Annotated[
         bool,
         typer.Option(
@@ -88,10 +92,7 @@ def map_(
         str | None, typer.Option(help="The variable of that grid.")
     ] = None,
     b_table: Annotated[Path | None, typer.Option(help="CSV with the columns type, b.")] = None,
-    mean_of: Annotated[
-        Path | None,
-        typer.Option(help="Use the mean parameters of the sites that `proda diagnose` kept."),
-    ] = None,
+    mean_of: MeanOf = None,
     constant: Annotated[
         Path | None,
         typer.Option(
@@ -103,12 +104,8 @@ def map_(
         str, typer.Option(help="Limits of parameters: physical, or prior.")
     ] = "physical",
     chunk: int = option(MapSettings, "chunk"),
-    workers: Annotated[
-        int | None, typer.Option(help="Worker processes; without it, threads of this one.")
-    ] = None,
-    cluster: Annotated[
-        Path | None, typer.Option(help="TOML file of a cluster, as for `proda assimilate`.")
-    ] = None,
+    workers: Workers = None,
+    cluster: Cluster = None,
     plots: _Plots = None,
     reference: _Reference = None,
     reference_variable: _ReferenceVariable = None,

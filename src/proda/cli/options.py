@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+ForcingGrid = Annotated[Path, typer.Argument(help="Forcing on the grid, of `proda forcing`.")]
+NetworkOption = Annotated[
+    Path | None, typer.Option(help="Predict parameters with this trained network.")
+]
+CovariatesOption = Annotated[
+    Path | None, typer.Option(help="Covariates on the same grid, for the network.")
+]
+MeanOf = Annotated[
+    Path | None,
+    typer.Option(help="Use the mean parameters of the sites that `proda diagnose` kept."),
+]
+Workers = Annotated[
+    int | None, typer.Option(help="Worker processes; without it, threads of this one.")
+]
+Cluster = Annotated[
+    Path | None, typer.Option(help="TOML file of a cluster, as for `proda assimilate`.")
+]
+"""Options of everything that is computed on each land cell."""
 
 
 def option(table: type[BaseModel], name: str, *declarations: str) -> Any:

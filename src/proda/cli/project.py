@@ -8,7 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from proda.cli.app import app
-from proda.cli.options import option
+from proda.cli.options import (
+    Cluster,
+    CovariatesOption,
+    ForcingGrid,
+    MeanOf,
+    NetworkOption,
+    Workers,
+    option,
+)
 from proda.projection.settings import ProjectionSettings
 
 
@@ -18,14 +26,10 @@ from proda.projection.settings import ProjectionSettings
     "`proda project forcing.zarr default.nc --default clm5 --experiment plus_4K --time 50`",
 )
 def project(
-    forcing: Annotated[Path, typer.Argument(help="Forcing on the grid, of `proda forcing`.")],
+    forcing: ForcingGrid,
     out: Annotated[Path, typer.Argument(help="Projection to write (.nc).")],
-    network: Annotated[
-        Path | None, typer.Option(help="Predict parameters with this trained network.")
-    ] = None,
-    covariates: Annotated[
-        Path | None, typer.Option(help="Covariates on the same grid, for the network.")
-    ] = None,
+    network: NetworkOption = None,
+    covariates: CovariatesOption = None,
     draws: Annotated[
         bool,
         typer.Option("--draws/--members", help="Use calibrated draws, or networks as trained."),
@@ -36,10 +40,7 @@ def project(
     b: Annotated[
         float | None, typer.Option(help="With --default: depth profile of carbon input of CLM5.")
     ] = None,
-    mean_of: Annotated[
-        Path | None,
-        typer.Option(help="Use the mean parameters of the sites that `proda diagnose` kept."),
-    ] = None,
+    mean_of: MeanOf = None,
     constant: Annotated[
         Path | None,
         typer.Option(help="Use the calibrated constant of a network trained with --model."),
@@ -64,12 +65,8 @@ def project(
     every: int = option(ProjectionSettings, "every"),
     longest_step: float = option(ProjectionSettings, "longest_step"),
     chunk: int = option(ProjectionSettings, "chunk"),
-    workers: Annotated[
-        int | None, typer.Option(help="Worker processes; without it, threads of this one.")
-    ] = None,
-    cluster: Annotated[
-        Path | None, typer.Option(help="TOML file of a cluster, as for `proda assimilate`.")
-    ] = None,
+    workers: Workers = None,
+    cluster: Cluster = None,
 ) -> None:
     """Project soil carbon under warming and changed carbon input, from the steady state of today.
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from proda import files
 from proda.comparison.inputs import (
     AFTER,
     END_TO_END,
@@ -130,21 +129,3 @@ def _together(first: OpenedModel | None, second: OpenedModel) -> OpenedModel:
         sites=first.sites if first.sites is not None else second.sites,
         networks={**first.networks, **second.networks},
     )
-
-
-def write_choice(tables: Mapping[str, object], folder: str | Path) -> None:
-    """Write each table as a CSV into a folder, made if absent.
-
-    Raises
-    ------
-    ComparisonError
-        If the folder cannot be made.
-    """
-    target = Path(folder)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ComparisonError(f"{target}: cannot be made ({error}).") from error
-    for name, table in tables.items():
-        with files.whole_file(target / f"{name}.csv") as temporary:
-            table.to_csv(temporary, index=False)  # type: ignore[attr-defined]

@@ -345,13 +345,7 @@ def read_climate(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def _write(result: Comparison, folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ComparisonError(f"{folder}: cannot be made ({error}).") from error
-    for name in TABLES:
-        with files.whole_file(folder / f"{name}.csv") as temporary:
-            result.tables[name].to_csv(temporary, index=False)
+    files.write_tables({name: result.tables[name] for name in TABLES}, folder, ComparisonError)
     sites = site_dataset(result.sites)
     joined = result.maps.assign({f"site_{n}": sites[n] for n in sites.data_vars})
     files.write_netcdf(joined, folder / "comparison.nc")

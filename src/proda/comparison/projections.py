@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -290,11 +289,7 @@ def compare_projections(given: Files, output: str | os.PathLike[str]) -> Project
         "split": split_table(opened),
     }
     tables["constraints"] = constraints_table(tables["totals"], tables["split"])
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-        with files.whole_file(folder / f"{name}.csv") as temporary:
-            table.to_csv(temporary, index=False)
+    files.write_tables(tables, output, ComparisonError)
     return Projections(opened, tables)
 
 

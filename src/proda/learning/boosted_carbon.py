@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from proda.learning.carbon_baselines import design, fit_trees, layer_weights, trees_of
-from proda.learning.carbon_sites import CarbonSites
+from proda.learning.carbon_sites import CarbonSites, layer_table
 from proda.learning.forcing_inputs import DEPTHS
 
 SETTINGS = {"max_iter": 120, "learning_rate": 0.12, "max_bins": 63}
@@ -56,12 +56,11 @@ def fit_boosted_carbon(
     seed: int,
 ) -> BoostedCarbon:
     """Fit ln carbon of the layers of some sites (`rows`)."""
-    p, site = sites.layers.profiles, sites.layers.row_site
+    site, depth, carbon = layer_table(sites)
     use = np.flatnonzero(sites.layers.used & np.isin(site, rows))
-    depth = 0.5 * (p.upper[use] + p.lower[use])
-    table = design(inputs[:, columns], site[use], depth)
+    table = design(inputs[:, columns], site[use], depth[use])
     weight = layer_weights(site[use])
-    return BoostedCarbon(columns, fit_trees(table, np.log(p.carbon[use]), weight, seed, **SETTINGS))
+    return BoostedCarbon(columns, fit_trees(table, np.log(carbon[use]), weight, seed, **SETTINGS))
 
 
 def crossed_carbon(

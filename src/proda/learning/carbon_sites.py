@@ -122,3 +122,9 @@ def _index(names: np.ndarray, where: str) -> pd.Index:
     if index.has_duplicates:
         raise LearningError(f"{where}: site {index[index.duplicated()][0]} appears twice.")
     return index
+
+
+def layer_table(sites: CarbonSites) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the site, the middle depth (m) and the carbon (g m-3) of every measured layer."""
+    p = sites.layers.profiles
+    return sites.layers.row_site, 0.5 * (p.upper + p.lower), p.carbon

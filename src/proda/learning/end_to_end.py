@@ -8,7 +8,7 @@ inputs are all 0.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import jax
@@ -105,8 +105,15 @@ def starts_of(
     elif settings.start == "default":
         share = np.tile(default, (len(plan.fold), 1))
     else:
-        share = np.stack([np.clip(constants[f], 1e-6, 1 - 1e-6) for f in plan.fold.tolist()])
+        return constant_logits(constants, plan.fold.tolist())
     return np.asarray(logit(share))
+
+
+def constant_logits(
+    constants: Mapping[int, np.ndarray], folds: Sequence[int]
+) -> Float[np.ndarray, "fold parameter"]:
+    """Return the logits of the calibrated constants (shares of the prior range) of some folds."""
+    return np.asarray(logit(np.stack([np.clip(constants[f], 1e-6, 1 - 1e-6) for f in folds])))
 
 
 def fit_constants(

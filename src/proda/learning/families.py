@@ -110,8 +110,8 @@ class TrainedFamilies:
 def train_families(
     sites: CarbonSites,
     design: TrainingPlan,
-    fold: Int[np.ndarray, " site"],
-    group: Int[np.ndarray, " site"],
+    fold: Int[np.ndarray, " site"] | None,
+    group: Int[np.ndarray, " site"] | None,
     settings: EndToEndSettings,
     checkpoint: Path,
     missing: Missing,
@@ -126,7 +126,8 @@ def train_families(
         Runs of both kinds, as :func:`correcting_runs` tells them apart.
     fold, group
         Fold of each site, and its group for boosting
-        (:func:`proda.learning.boosted_carbon.crossed_carbon`).
+        (:func:`proda.learning.boosted_carbon.crossed_carbon`); None where no run corrects an
+        inversion.
     checkpoint
         Folder for the checkpoints.
     """
@@ -151,7 +152,7 @@ def train_families(
         progress,
     )
     first = Family(trained, lambda fold: (inputs.of(fold), None))
-    if not correcting.any():
+    if fold is None or group is None or not correcting.any():
         return TrainedFamilies((first,), inputs, None, constants)
     tell("inversion of boosted carbon")
     inverted = inverted_inputs(sites, inputs, constants, fold, group, settings)

@@ -56,20 +56,25 @@ def response(forcing: Forcing, model: SoilModel, values: Mapping[str, float]) ->
     node = np.log(forcing.grid.node)
     return pd.DataFrame(
         {
-            f"{RESPONSE}{round(100 * depth)}cm": forcing_summary.at_depth(np.log(depth), logs, node)
+            depth_name(RESPONSE, depth): forcing_summary.at_depth(np.log(depth), logs, node)
             for depth in DEPTHS
         }
     )
 
 
-def made_of_forcing(name: str) -> bool:
+def depth_name(prefix: str, depth: float) -> str:
+    """Return the name of a predictor at a depth (m)."""
+    return f"{prefix}{round(100 * depth)}cm"
+
+
+def comes_from_forcing(name: str) -> bool:
     """Whether a predictor of this name is a response or a summary of the forcing."""
     return name.startswith((RESPONSE, forcing_summary.PREFIX))
 
 
 def needs_forcing(names: Iterable[str]) -> bool:
     """Whether predictors of these names hold a response or a summary of the forcing."""
-    return any(made_of_forcing(name) for name in names)
+    return any(comes_from_forcing(name) for name in names)
 
 
 def forcing_inputs(

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import logit
 
 from proda.learning.boosted_carbon import BoostedCarbon, crossed_carbon
 from proda.learning.carbon_sites import CarbonSites
+from proda.learning.end_to_end import constant_logits
 from proda.learning.end_to_end_inputs import EndToEndInputs
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.features import Features, fit_features
@@ -72,7 +72,7 @@ def inverted_inputs(
     )
     varies = np.array([row.name not in settings.global_parameters for row in model.rows], float)
     features = fit_features(boosted_table(carbon[0]), settings.scaling)
-    start = logit(np.stack([np.clip(constants[f], 1e-6, 1 - 1e-6) for f in folds]))
+    start = constant_logits(constants, folds)
     logits = np.stack(
         [
             invert(sites.layers.forcing, model, start[i], carbon[i], varies)

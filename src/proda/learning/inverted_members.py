@@ -19,7 +19,7 @@ from proda.errors import LearningError
 from proda.forcing import Forcing
 from proda.learning.boosted_carbon import BoostedCarbon
 from proda.learning.features import Features
-from proda.learning.forcing_inputs import DEPTHS, made_of_forcing
+from proda.learning.forcing_inputs import DEPTHS, comes_from_forcing, depth_name
 from proda.learning.inversion import invert
 from proda.learning.network import Network
 from proda.models.model import SoilModel
@@ -77,7 +77,7 @@ class InvertedMembers:
 
 def boosted_table(carbon: Float[np.ndarray, "site depth"]) -> pd.DataFrame:
     """Return ln carbon by depth as a table of predictors."""
-    return pd.DataFrame(carbon, columns=[f"{BOOSTED}{round(100 * depth)}cm" for depth in DEPTHS])
+    return pd.DataFrame(carbon, columns=[depth_name(BOOSTED, depth) for depth in DEPTHS])
 
 
 def logit_names(parameters: Iterable[str]) -> list[str]:
@@ -88,5 +88,5 @@ def logit_names(parameters: Iterable[str]) -> list[str]:
 def covariate_columns(features: Features) -> Int[np.ndarray, " column"]:
     """Return which of the encoded inputs are covariates, and not made of the forcing."""
     groups = features.input_groups()
-    own = [np.arange(g.start, g.stop) for name, g in groups.items() if not made_of_forcing(name)]
+    own = [np.arange(g.start, g.stop) for name, g in groups.items() if not comes_from_forcing(name)]
     return np.concatenate(own)

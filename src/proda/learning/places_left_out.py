@@ -21,7 +21,7 @@ from proda.learning.boosted_residual import (
 from proda.learning.calibrated import crossed, intervals_of
 from proda.learning.carbon import default_carbon, held_out_carbon
 from proda.learning.carbon_baselines import BOOSTING, Baseline, fit_baseline
-from proda.learning.carbon_sites import CarbonSites
+from proda.learning.carbon_sites import CarbonSites, layer_table
 from proda.learning.conformal import Intervals
 from proda.learning.end_to_end import physical
 from proda.learning.end_to_end_settings import EndToEndSettings
@@ -87,7 +87,12 @@ def judge_places_left_out(
         Whether a share of boosting is kept, too.
     """
     tell("places left out")
-    answers = _left_out_answers(sites, trained, fold, tuple(fitted), settings)
+    model = sites.layers.model
+    members = {
+        f: physical(trained.shares(f, np.flatnonzero(fold == f)), model)
+        for f in np.unique(fold).tolist()
+    }
+    answers = _left_out_answers(sites, trained, members, fold, tuple(fitted), settings)
     kept = None
     if residual:
         kept, answers = _with_residual(sites, answers, fold, fitted[BOOSTING], trained.n_inputs)
@@ -97,17 +102,11 @@ def judge_places_left_out(
     return PlacesLeftOut(
         skill_table(sites, answers, groups(sites)),
         _rows(sites, answers, fold),
-        _unseen_parameters(sites, fold, trained),
+        _unseen_parameters(sites, fold, members),
         intervals,
         stocks,
         kept,
     )
-
-
-def layer_table(sites: CarbonSites) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the site, the middle depth (m) and the carbon (g m-3) of every measured layer."""
-    p = sites.layers.profiles
-    return sites.layers.row_site, 0.5 * (p.upper + p.lower), p.carbon
 
 
 def baseline_answer(
@@ -167,6 +166,7 @@ def fit_to_sites(
 def _left_out_answers(
     sites: CarbonSites,
     trained: TrainedFamilies,
+    members: Mapping[int, np.ndarray],
     fold: np.ndarray,
     baselines: tuple[str, ...],
     settings: EndToEndSettings,
@@ -177,14 +177,13 @@ def _left_out_answers(
     carbon = {name: np.full(n, np.nan) for name in names}
     spread = {name: np.zeros(n) for name in names}
     found = {name: np.zeros(len(sites), bool) for name in names}
-    for f in np.unique(fold).tolist():
+    for f, own_members in members.items():
         test, rest = np.flatnonzero(fold == f), np.flatnonzero(fold != f)
         inputs = trained.inputs.of(f)
         own, known = sites.select(test), sites.select(rest)
-        members = physical(trained.shares(f, test), layers.model)
         one = np.tile(physical(trained.constants[f], layers.model), (len(test), 1))
         answers = {
-            NETWORK: answer_of_members(own.layers, members),
+            NETWORK: answer_of_members(own.layers, own_members),
             CONSTANT: answer_of_carbon(held_out_carbon(own.layers, one, CONSTANT)),
         }
         for name in baselines:
@@ -200,15 +199,14 @@ def _left_out_answers(
 
 
 def _unseen_parameters(
-    sites: CarbonSites, fold: np.ndarray, trained: TrainedFamilies
+    sites: CarbonSites, fold: np.ndarray, members: Mapping[int, np.ndarray]
 ) -> pd.DataFrame:
     """Return the parameters of every site by networks that have not seen it: their mean."""
-    model = sites.layers.model
-    values = np.full((len(sites), len(model.rows)), np.nan)
-    for f in np.unique(fold).tolist():
-        test = np.flatnonzero(fold == f)
-        values[test] = physical(trained.shares(f, test), model).mean(axis=0)
-    columns = {row.name: values[:, j] for j, row in enumerate(model.rows)}
+    rows = sites.layers.model.rows
+    values = np.full((len(sites), len(rows)), np.nan)
+    for f, own in members.items():
+        values[fold == f] = own.mean(axis=0)
+    columns = {row.name: values[:, j] for j, row in enumerate(rows)}
     return pd.DataFrame({"site": sites.layers.profiles.site, "fold": fold, **columns})
 
 

@@ -132,18 +132,16 @@ def train_end_to_end(
     fold = _folds(sites, folds, split, settings) if folds else None
     p = sites.layers.profiles
     design = plan(p.latitude, p.longitude, settings.network(), fold, fold_members if folds else 0)
-    # two folds would leave nothing to learn from beside a fold and a group
-    group = fold if fold is not None and folds > 2 else None
-    if group is None and settings.inverted_of(settings.members):
+    group = fold
+    if folds <= 2 and settings.inverted_of(settings.members):
+        # two folds would leave nothing to learn from beside a fold and a group
         group = _folds(sites, FOLDS, split, settings)
-    none = np.full(len(sites), NO_FOLD - 1)
-    own_fold = none if fold is None else fold
     checkpoint = training_of(target)
     trained = train_families(
         sites,
         design,
-        own_fold,
-        none if group is None else group,
+        group if fold is None else fold,
+        group,
         settings,
         checkpoint,
         missing,

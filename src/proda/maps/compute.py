@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from proda.blocks.chunk_job import ChunkJob
+from proda.blocks.chunk_job import run_chunks
 from proda.blocks.executor import Executor
 from proda.blocks.store import BlockStore
 from proda.errors import FileError, ParameterError
@@ -131,23 +131,14 @@ def write_map(
         chunks_of(target),
         run_settings(plan, parts, chunk, outside_training) | {"given": _plain(settings or {})},
     )
-    todo, faults = store.missing(range(len(parts)))
-    done = len(cells) - sum(len(parts[i]) for i in todo)
-
-    def finished(i: int) -> None:
-        nonlocal done
-        done += len(parts[i])
-        if progress is not None:
-            progress(done, len(cells))
-
-    (executor or Executor()).run(ChunkJob(plan, parts, store), todo, finished)
+    reused, faults = run_chunks(plan, parts, store, executor, progress)
     summary = assemble(model, cells, store, len(parts), target, outside_training)
     if not keep_chunks:
         store.remove()
     return MapResult(
         path=target,
         chunks=len(parts),
-        chunks_reused=len(parts) - len(todo),
+        chunks_reused=reused,
         chunks_redone=faults,
         **summary,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from proda.blocks.chunk_job import ChunkJob
+from proda.blocks.chunk_job import run_chunks
 from proda.blocks.executor import Executor
 from proda.blocks.store import BlockStore
 from proda.errors import FileError, MapError, ModelError
@@ -103,16 +103,7 @@ def write_projection(
     store = BlockStore(
         chunks_of(path), told | {"projection": identity(plan), "given": dict(given or {})}
     )
-    todo, faults = store.missing(range(len(parts)))
-    done = len(cells) - sum(len(parts[i]) for i in todo)
-
-    def finished(i: int) -> None:
-        nonlocal done
-        done += len(parts[i])
-        if progress is not None:
-            progress(done, len(cells))
-
-    (executor or Executor()).run(ChunkJob(plan, parts, store), todo, finished)
+    reused, faults = run_chunks(plan, parts, store, executor, progress)
     assemble(plan, store, len(parts), path)
     counts, retried = _count(store, len(parts), names)
     store.remove()
@@ -122,7 +113,7 @@ def write_projection(
         counts,
         retried,
         len(parts),
-        len(parts) - len(todo),
+        reused,
         faults,
     )
 
