@@ -15,6 +15,7 @@ from proda.blocks.cluster_settings import read_cluster
 from proda.drivers.forcing_settings import ClimateSettings, NearestSettings
 from proda.errors import ModelError, ProdaError, StudyError
 from proda.files import read_toml
+from proda.forcing import SITE_PROPERTIES
 from proda.inference import assimilation_settings
 from proda.inference.assimilation_settings import AssimilationSettings, AssimilationWork
 from proda.inference.filter_settings import FilterSettings
@@ -255,6 +256,13 @@ class StudySettings(SettingsTable):
         if own["likelihood"] == OWN_COST:
             own["likelihood"] = f"{OWN_COST}-{model}"
         return assimilation_settings.check(model=self.study.reference(model), **shared, **own)
+
+    def needed_properties(self) -> tuple[str, ...]:
+        """Return the properties of the soil that any model of the study needs, in their order."""
+        needed = {
+            name for model in self.study.models for name in model_class(self.study.reference(model)).needs
+        }
+        return tuple(v.name for v in SITE_PROPERTIES if v.name in needed)
 
     def check(self) -> None:
         """Build all that can be built of settings alone, so that faults show before any work.
