@@ -259,9 +259,8 @@ class StudySettings(SettingsTable):
 
     def needed_properties(self) -> tuple[str, ...]:
         """Return the properties of the soil that any model of the study needs, in their order."""
-        needed = {
-            name for model in self.study.models for name in model_class(self.study.reference(model)).needs
-        }
+        kinds = [model_class(self.study.reference(model)) for model in self.study.models]
+        needed = {name for kind in kinds for name in kind.needs}
         return tuple(v.name for v in SITE_PROPERTIES if v.name in needed)
 
     def check(self) -> None:
