@@ -221,6 +221,11 @@ class AttributionSettings(SettingsTable):
         description="Sd over mean of the carbon input, by which the published method perturbs it; "
         "without it that method leaves the input out.",
     )
+    responses: tuple[str, ...] = Field(
+        (),
+        description="Experiments of [projection], such as plus_4K, to which the models' different "
+        "responses are attributed.",
+    )
 
 
 class StudySettings(SettingsTable):
@@ -285,6 +290,7 @@ class StudySettings(SettingsTable):
         if self.assimilation.cluster is not None:
             read_cluster(self.assimilation.cluster)
         experiments_named(self.projection.experiments)
+        experiments_named(self.attribution.responses)
         if self.projection.run and self.study.variant == "published":
             raise StudyError(
                 "projection.run: the published variant loses carbon below bedrock and cannot be "

@@ -125,6 +125,7 @@ def attribution(context: Context) -> str:
         sites=sites_of_run(place.path),
         sample=settings.attribution.sample,
         input_variation=settings.attribution.input_variation,
+        responses=settings.attribution.responses,
         seed=settings.study.seed,
         progress=context.reporter.steps("steps"),
     )
