@@ -15,6 +15,7 @@ from proda.settings_table import SettingsTable
 if TYPE_CHECKING:
     from proda.inference.likelihood import Likelihood
     from proda.inference.samplers.sampler import Sampler
+    from proda.inference.samplers.smc import SMC
     from proda.inference.sampling import Problem
     from proda.models.model import SoilModel
 
@@ -23,6 +24,15 @@ Operator = Literal["layer_mean", "mid_depth"]
 
 SD_LOG = 0.25
 """Standard deviation of a measured layer's error, in natural logarithms, unless estimated."""
+
+
+MAX_RHAT = 1.02
+"""Largest rank-normalised R-hat of a parameter at which the sampler `smc` takes a site for done."""
+MIN_ESS = 200.0
+"""Smallest effective size (bulk and tail) of a parameter at which it does."""
+
+MAX_EVIDENCE_ERROR = 0.1
+"""Largest standard error of the log-evidence, between chains, at which it does."""
 
 
 class AssimilationSettings(SettingsTable):
@@ -44,7 +54,7 @@ class AssimilationSettings(SettingsTable):
         "layer_mean", description="What a layer is compared with: layer_mean, or mid_depth."
     )
     sampler: str = Field(
-        "tempered", description="tempered, adaptive-metropolis, nuts, or published."
+        "smc", description="smc, tempered, adaptive-metropolis, nuts, or published."
     )
     options: dict[str, int | bool] = Field(
         default_factory=dict, description="Options of the sampler; its own defaults otherwise."
@@ -52,6 +62,21 @@ class AssimilationSettings(SettingsTable):
     chains: int = Field(3, ge=1, description="Chains per site.")
     draws: int = Field(400, ge=4, description="Draws kept per chain.")
     seed: int = Field(0, ge=0, lt=2**32, description="Root of all random numbers.")
+    max_rhat: float = Field(
+        MAX_RHAT,
+        gt=1.0,
+        description="The sampler smc ends a site below this R-hat of the worst parameter.",
+    )
+    min_ess: float = Field(
+        MIN_ESS,
+        ge=1.0,
+        description="And at this effective size (bulk and tail) of the worst parameter.",
+    )
+    max_evidence_error: float = Field(
+        MAX_EVIDENCE_ERROR,
+        gt=0.0,
+        description="And with at most this standard error of the log-evidence between chains.",
+    )
 
     @model_serializer(mode="wrap")
     def _without_origin(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -90,7 +115,7 @@ class AssimilationSettings(SettingsTable):
             raise AssimilationError(f"error_sd = {self.error_sd}: expected a value above 0.")
         return LogNormal(float(self.error_sd))
 
-    def build_sampler(self) -> Sampler:
+    def build_sampler(self) -> Sampler | SMC:
         """Return the sampler."""
         from proda.inference.samplers.registry import SAMPLERS
 
@@ -124,9 +149,19 @@ class AssimilationSettings(SettingsTable):
         AssimilationError
             If a name is unknown, or steps and draws do not fit each other.
         """
-        from proda.inference.sampling import Problem
+        from proda.inference.samplers.smc import SMC
+        from proda.inference.sampling import Limits, Problem
 
         sampler = self.build_sampler()
+        if isinstance(sampler, SMC):
+            each = sampler.draws_per_walker(self.draws)
+            if each * sampler.walkers % self.draws:
+                raise AssimilationError(
+                    f"draws = {self.draws} does not divide the {each * sampler.walkers} draws of "
+                    f"{sampler.walkers} walkers; choose a divisor, or other walkers."
+                )
+            limits = Limits(self.max_rhat, self.min_ess, self.max_evidence_error)
+            return Problem(self.build_model(made), self.build_likelihood(), sampler, each, limits)
         if sampler.n_kept % self.draws:
             raise AssimilationError(
                 f"draws = {self.draws} does not divide the {sampler.n_kept} kept steps; "
