@@ -353,16 +353,16 @@ def _options(pairs: list[str]) -> dict[str, int | bool]:
     return values
 
 
-def _streams(pairs: list[str]) -> dict[str, str]:
+def _streams(pairs: list[str]) -> dict[str, Path]:
     """Return the folder of each stream's table, by name."""
     from proda.errors import AssimilationError
 
-    found: dict[str, str] = {}
+    found: dict[str, Path] = {}
     for pair in pairs:
         name, _, folder = pair.partition("=")
         if not (name and folder) or name in found:
             raise AssimilationError(f"--stream {pair}: expected NAME=FOLDER, each name once.")
-        found[name] = str(Path(folder).absolute())
+        found[name] = Path(folder).absolute()
     return found
 
 

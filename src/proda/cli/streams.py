@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from proda.cli.app import app
+
+if TYPE_CHECKING:
+    from proda.streams.stream import Stream
 
 streams = typer.Typer(
     help="Measured data beside the carbon of profiles: radiocarbon, microbial biomass, respiration,"
@@ -72,13 +75,14 @@ def build(
 
     if name not in STREAMS:
         raise ObservationError(f"unknown stream {name!r}; choose one of {', '.join(STREAMS)}.")
-    given = {"holocene": holocene, "lag": lag, "half_life": half_life}
     if STREAMS[name] is RadiocarbonStream:
         if lag < 0.0 or half_life <= 0.0:
             raise ObservationError(
                 f"--lag {lag:g} --half-life {half_life:g}: expected 0 or more, and above 0."
             )
-        stream = RadiocarbonStream(atmosphere=str(atmosphere or ""), **given)
+        stream: Stream = RadiocarbonStream(
+            atmosphere=str(atmosphere or ""), holocene=holocene, lag=lag, half_life=half_life
+        )
     else:
         if atmosphere or holocene or lag or half_life != 5730.0:
             raise ObservationError(

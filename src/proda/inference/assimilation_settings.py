@@ -53,7 +53,7 @@ class AssimilationSettings(SettingsTable):
     chains: int = Field(3, ge=1, description="Chains per site.")
     draws: int = Field(400, ge=4, description="Draws kept per chain.")
     seed: int = Field(0, ge=0, lt=2**32, description="Root of all random numbers.")
-    streams: dict[str, str] = Field(
+    streams: dict[str, Path] = Field(
         default_factory=dict,
         description="Data beside carbon: folder of `proda streams build` by name of the stream.",
     )

@@ -93,7 +93,7 @@ def with_streams(
     """
     found = {
         table.stream.name: table.stream.prepare(
-            names, table.values, forcing.nbedrock, forcing.grid, table.size
+            names, table.rows, forcing.nbedrock, forcing.grid, table.size
         )
         for table in tables
     }

@@ -274,7 +274,7 @@ def _of_stream(
     """
     name, dim = table.stream.name, f"row_{table.stream.name}"
     of_site = {str(site): i for i, site in enumerate(names)}
-    rows = table.values[table.values["site"].isin(of_site)]
+    rows = table.rows[table.rows["site"].isin(of_site)]
     i = rows["site"].map(of_site).to_numpy(int)
     order = np.argsort(i, kind="stable")
     rows, i = rows.iloc[order], i[order]

@@ -14,7 +14,7 @@ from proda.column.column import Column
 from proda.column.ratio import ratio
 from proda.models.model import SoilModel, SteadyState, Values
 from proda.parameters import Parameter
-from proda.streams.stream import Rows, Stream, StreamData, need, normal, read_table, safe_log
+from proda.streams.stream import Rows, Stream, StreamData, need, normal, read_table, safe_log, words
 
 MAX_SHARE = 0.2
 """Shares above it are errors of the compilation (up to 103 %)."""
@@ -73,7 +73,7 @@ class MicrobialBiomassStream(Stream):
             n = {name: pd.to_numeric(table[name], errors="coerce") for name in names}
             carbon = n["Soil_organic_carbon"] * 0.012011  # mmol to g
             biomass = pd.to_numeric(table["Soil_microbial_biomass_carbon"], errors="coerce")
-            biome = table["Biome"].fillna("").astype(str).str.casefold()
+            biome = words(table["Biome"]).str.casefold()
             return pd.DataFrame(
                 {
                     "source_id": "",

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from proda.column.column import Column
 from proda.models.model import SoilModel, SteadyState, Values
 from proda.parameters import Parameter
-from proda.streams.stream import Rows, Stream, StreamData, need, normal, read_table, safe_log
+from proda.streams.stream import Rows, Stream, StreamData, need, normal, read_table, safe_log, words
 
 SD_INPUT = 0.3
 """Standard deviation of ln of the input factor before any respiration was measured."""
@@ -73,7 +73,7 @@ class RespirationStream(Stream):
                 for name in (*names[:3], "Rh_annual")
             }
             text = {
-                name: table[name].fillna("").astype(str).str.strip()
+                name: words(table[name])
                 for name in (*names[3:], "Duplicate_record", "Ecosystem_type")
             }
             plain = text["Manipulation"].str.casefold().isin(["", "none", "nan"])

@@ -186,6 +186,11 @@ def read_table(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, encoding="latin-1", low_memory=False)
 
 
+def words(column: pd.Series) -> pd.Series:
+    """Return the texts of a column without blanks around them; missing ones are empty."""
+    return column.astype(object).where(column.notna(), "").astype(str).str.strip()
+
+
 def need(table: pd.DataFrame, names: tuple[str, ...], where: Path, what: str) -> None:
     """Refuse a table without some columns.
 

@@ -153,12 +153,12 @@ class StreamTable:
 
     stream: Stream
     made: Made
-    values: pd.DataFrame
+    rows: pd.DataFrame
 
     @property
     def size(self) -> int:
         """Number of values that every site is padded to."""
-        most = int(self.values.groupby("site").size().max()) if len(self.values) else 1
+        most = int(self.rows.groupby("site").size().max()) if len(self.rows) else 1
         return max(4, 1 << (most - 1).bit_length())
 
 
