@@ -1,4 +1,4 @@
-"""Mineral-associated carbon, as a share of soil carbon (science: section 14.4)."""
+"""Mineral-associated carbon, as a share of soil carbon."""
 
 from __future__ import annotations
 

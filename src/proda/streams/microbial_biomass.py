@@ -1,4 +1,4 @@
-"""Microbial biomass, as a share of soil carbon (science: section 14.2)."""
+"""Microbial biomass, as a share of soil carbon."""
 
 from __future__ import annotations
 

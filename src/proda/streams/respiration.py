@@ -1,4 +1,4 @@
-"""Heterotrophic respiration, with a factor of the carbon input (science: section 14.3)."""
+"""Heterotrophic respiration, with a factor of the carbon input."""
 
 from __future__ import annotations
 
