@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from proda.inference.samplers.smc import SMC
     from proda.inference.sampling import Problem
     from proda.models.model import SoilModel
+    from proda.streams.table import StreamTable
 
 Operator = Literal["layer_mean", "mid_depth"]
 """`layer_mean`: mean over the measured interval. `mid_depth`: value at its middle (the study's)."""
@@ -77,6 +78,10 @@ class AssimilationSettings(SettingsTable):
         gt=0.0,
         description="And with at most this standard error of the log-evidence between chains.",
     )
+    streams: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Data beside carbon: folder of `proda streams build` by name of the stream.",
+    )
 
     @model_serializer(mode="wrap")
     def _without_origin(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -84,7 +89,8 @@ class AssimilationSettings(SettingsTable):
         from proda.models.outside import CHECKSUM, SOURCE
 
         values = serialize(self)
-        return {k: v for k, v in values.items() if v != "" or k not in (SOURCE, CHECKSUM)}
+        empty = {SOURCE: "", CHECKSUM: "", "streams": {}}
+        return {k: v for k, v in values.items() if k not in empty or v != empty[k]}
 
     def build_model(self, made: str = "the assimilation") -> SoilModel:
         """Return the model.
@@ -114,6 +120,37 @@ class AssimilationSettings(SettingsTable):
         if not (math.isfinite(self.error_sd) and self.error_sd > 0.0):
             raise AssimilationError(f"error_sd = {self.error_sd}: expected a value above 0.")
         return LogNormal(float(self.error_sd))
+
+    def stream_tables(self) -> dict[str, StreamTable]:
+        """Return the tables of the streams, opened, by name.
+
+        Raises
+        ------
+        AssimilationError
+            If a table is of another stream than its name says.
+        FileError
+            If one is absent or damaged.
+        """
+        from proda.streams.registry import STREAMS
+        from proda.streams.table import read
+
+        if unknown := [name for name in self.streams if name not in STREAMS]:
+            raise AssimilationError(
+                f"streams: unknown stream {unknown[0]!r}; choose one of {', '.join(STREAMS)}."
+            )
+        tables = {name: read(folder) for name, folder in self.streams.items()}
+        for name, table in tables.items():
+            if table.made.stream != name:
+                raise AssimilationError(
+                    f"{self.streams[name]}: a table of {table.made.stream}, not of {name}."
+                )
+        return {name: tables[name] for name in STREAMS if name in tables}
+
+    def unanswered(self) -> dict[str, str]:
+        """Return why the model cannot answer some of the streams, by name."""
+        model = self.build_model()
+        told = {name: t.stream.lacking(model) for name, t in self.stream_tables().items()}
+        return {name: why for name, why in told.items() if why}
 
     def build_sampler(self) -> Sampler | SMC:
         """Return the sampler."""
@@ -154,14 +191,27 @@ class AssimilationSettings(SettingsTable):
 
         sampler = self.build_sampler()
         if isinstance(sampler, SMC):
-            each = sampler.draws_per_walker(self.draws)
-            if each * sampler.walkers % self.draws:
+            segment = sampler.draws_per_walker(self.draws)
+            if segment * sampler.walkers % self.draws:
                 raise AssimilationError(
-                    f"draws = {self.draws} does not divide the {each * sampler.walkers} draws of "
-                    f"{sampler.walkers} walkers; choose a divisor, or other walkers."
+                    f"draws = {self.draws} does not divide the {segment * sampler.walkers} draws "
+                    f"of {sampler.walkers} walkers; choose a divisor, or other walkers."
                 )
-            limits = Limits(self.max_rhat, self.min_ess, self.max_evidence_error)
-            return Problem(self.build_model(made), self.build_likelihood(), sampler, each, limits)
+        else:
+            segment = self._steps_between(sampler)
+        model, likelihood = self.build_model(made), self.build_likelihood()
+        if self.streams and not likelihood.density:
+            raise AssimilationError(
+                f"streams: the cost {self.likelihood!r} is no probability density, so data beside "
+                "carbon cannot be weighed against it; use log-normal."
+            )
+        streams = [table.stream for table in self.stream_tables().values()]
+        answered = tuple(stream for stream in streams if not stream.lacking(model))
+        limits = Limits(self.max_rhat, self.min_ess, self.max_evidence_error)
+        return Problem(model, likelihood, sampler, segment, answered, limits)
+
+    def _steps_between(self, sampler: Sampler) -> int:
+        """Return the steps between two kept draws of a chain."""
         if sampler.n_kept % self.draws:
             raise AssimilationError(
                 f"draws = {self.draws} does not divide the {sampler.n_kept} kept steps; "
@@ -174,7 +224,7 @@ class AssimilationSettings(SettingsTable):
                 f"steps between two kept draws ({sampler.n_kept} / {self.draws}); change one of "
                 "them."
             )
-        return Problem(self.build_model(made), self.build_likelihood(), sampler, segment)
+        return segment
 
 
 class AssimilationWork(SettingsTable):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from proda.inference.sampling import (
 )
 from proda.inference.summary import summarise
 from proda.inference.target import Site
+from proda.streams.table import StreamTable
 
 MOST_SEGMENTS = 10
 """Segments per call of the compiled program."""
@@ -42,7 +44,13 @@ def calls(problem: Problem) -> tuple[int, int, int]:
 
 
 def run_batch(
-    problem: Problem, seed: int, n_chains: int, n_draws: int, profiles: Profiles, sites: Site
+    problem: Problem,
+    seed: int,
+    n_chains: int,
+    n_draws: int,
+    profiles: Profiles,
+    sites: Site,
+    tables: Sequence[StreamTable] = (),
 ) -> xr.Dataset:
     """Sample a batch of sites and summarise it.
 
@@ -56,12 +64,14 @@ def run_batch(
         The sites' names and measurements.
     sites
         The same in compiled form, padded at the end to the width of the program.
+    tables
+        Of the streams of `problem`.
     """
     n, width = len(profiles), sites.measured.mask.shape[0]
     names = np.concatenate([profiles.site, np.repeat(profiles.site[-1:], width - n)])
     keys = chain_keys(seed, names, n_chains)
     if isinstance(problem.sampler, SMC):
-        return _run_walkers(problem, n_draws, keys, profiles, sites)
+        return _run_walkers(problem, n_draws, keys, profiles, sites, tables)
     per_call, n_warm_up, n_kept = calls(problem)
     state = _strongly_typed(start(problem, sites, keys))
     draws = []
@@ -87,11 +97,17 @@ def run_batch(
         np.moveaxis(log_likelihood, 0, 2)[:n],
         acceptance.mean(axis=0)[:n],
         evidence[:n],
+        tables,
     )
 
 
 def _run_walkers(
-    problem: Problem, n_draws: int, keys: Any, profiles: Profiles, sites: Site
+    problem: Problem,
+    n_draws: int,
+    keys: Any,
+    profiles: Profiles,
+    sites: Site,
+    tables: Sequence[StreamTable],
 ) -> xr.Dataset:
     """Sample by sequential Monte Carlo: rounds until every site is good, or to the limit."""
     found = sample_walkers(problem, keys, sites, len(profiles))
@@ -104,6 +120,7 @@ def _run_walkers(
         found.log_likelihood[:, :, every - 1 :: every],
         found.acceptance,
         found.log_evidence,
+        tables,
     )
     return summary.assign(
         converged=("site", found.converged), evaluations=("site", found.evaluations)

@@ -23,6 +23,7 @@ from proda.inference.samplers.sampler import Sampler, State
 from proda.inference.samplers.smc import SMC, Round, Walkers
 from proda.inference.target import Posterior, Site, Target
 from proda.models.model import SoilModel
+from proda.streams.stream import Stream
 
 
 class Limits(NamedTuple):
@@ -44,6 +45,8 @@ class Problem(eqx.Module):
     sampler: Sampler | SMC
     segment: int = eqx.field(static=True)
     """Steps between two kept draws, and between two adaptations; of SMC, draws per walker."""
+    streams: tuple[Stream, ...] = ()
+    """Kinds of data beside carbon that the model can answer."""
     limits: Limits = eqx.field(static=True, default=Limits())
     """Of SMC: when a site is done."""
 
@@ -55,7 +58,7 @@ class Problem(eqx.Module):
 
     def target(self, site: Site) -> Target:
         """Return the posterior of one site."""
-        return Posterior(self.model, self.likelihood, site)
+        return Posterior(self.model, self.likelihood, site, self.streams)
 
 
 class Draws(eqx.Module):
