@@ -54,6 +54,7 @@ SECONDS = {
     "test_report.py": 25,
     "test_blocks.py": 20,
     "test_general_steady_state.py": 20,
+    "test_streams.py": 30,
     "test_maps_stage.py": 20,
     "test_refits.py": 20,
     "test_closed_forms.py": 15,
@@ -74,6 +75,7 @@ SECONDS = {
     "test_cli_assimilate.py": 10,
     "test_docs.py": 10,
     "test_projection_columns.py": 10,
+    "test_radiocarbon.py": 12,
 }
 """About how many seconds of processor time a slow file takes where nothing is compiled yet.
 
