@@ -198,10 +198,10 @@ def test_a_cluster(world, tmp_path):
         changed = world.run(tmp_path / "changed")
         assert changed.identity
         (changed.folder / "run.json").write_text(changed.description.model_dump_json())
-        with pytest.raises(AssimilationError, match=r"Worker .* sees another run"):
+        with pytest.raises(AssimilationError, match=r"Worker .* finds another run"):
             work(changed, executor)
         (changed.folder / "run.json").unlink()
-        with pytest.raises(AssimilationError, match=r"Worker .* does not see"):
+        with pytest.raises(AssimilationError, match=r"Worker .* cannot find"):
             work(changed, executor)
     assert counted == [0, 2, 4, 6]
     world.check(run)

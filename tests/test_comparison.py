@@ -1,4 +1,4 @@
-"""Two models beside each other and beside the paper, on made-up maps and sites."""
+"""Two models beside each other and beside the paper, on synthetic maps and sites."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`proda diagnose` on a made-up run, whose every count is known."""
+"""`proda diagnose` on a synthetic run, whose every count is known."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_verdicts_and_counts():
         "not converged": 2,
         "poor fit": 2,
         "no posterior: no start": 1,
-        "no posterior: stood still": 1,
+        "no posterior: constant chain": 1,
     }
     assert found.caveat == ""
 
@@ -212,7 +212,7 @@ def test_command_prints_and_writes(tmp_path):
     said = run(folder, "--output", tmp_path / "kept.nc", "--table", tmp_path / "sites.csv")
     assert "4 of 10 sites are kept" in said
     assert re.search(r"all +10 +80.0% +60.0% +50.0% +40.0%", said)
-    assert re.search(r"no posterior: stood still +1 +10.0%", said)
+    assert re.search(r"no posterior: constant chain +1 +10.0%", said)
     assert re.search(r"kept +12 +0.800 +\d+\.\d\d +33.3% +66.7% +66.7% +100.0%", said)
     assert re.search(r"efolding +m +1.200 +50.0%", said)
     assert "NO POSTERIOR" not in said

@@ -1,4 +1,4 @@
-"""Correlations between and across refits: closed forms on made-up refits, and what is refused."""
+"""Correlations between and across refits: closed forms on synthetic refits, and what is refused."""
 
 from __future__ import annotations
 

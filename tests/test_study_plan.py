@@ -165,11 +165,11 @@ def test_only_and_from(world):
     assert world.run(only="c")[0] == ["c"]
     assert world.run(start="b")[0] == ["m/b", "c"]
     assert world.run(start="m/b")[0] == ["m/b", "c"]
-    assert world.why(only="b") == {"a": "", "m/b": "asked for", "c": ""}
+    assert world.why(only="b") == {"a": "", "m/b": "requested", "c": ""}
     world.given["a"] = 2
     with pytest.raises(StudyError, match="m/b needs a, to be done first"):
         world.run(only="b")
-    with pytest.raises(StudyError, match="no stage 'maps'; there are a, b, c"):
+    with pytest.raises(StudyError, match="Unknown stage 'maps'; choose one of a, b, c"):
         world.run(only="maps")
 
 
@@ -178,7 +178,7 @@ def test_until_ends_early_and_is_gone_on_with(world):
     assert world.why(until="a") == {"a": ""}
     assert world.run()[0] == ["c"]
     assert world.run(start="a", until="m/b")[0] == ["a", "m/b"]
-    with pytest.raises(StudyError, match="no stage 'maps'; there are a, b, c"):
+    with pytest.raises(StudyError, match="Unknown stage 'maps'; choose one of a, b, c"):
         world.run(until="maps")
     with pytest.raises(StudyError, match="c comes after a"):
         world.run(start="c", until="a")

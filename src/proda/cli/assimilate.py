@@ -11,7 +11,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.numbers import number, whole_number
-from proda.cli.options import option
+from proda.cli.options import StopAfter, option
 from proda.cli.stopping import STOPPED, seconds
 from proda.inference.assimilation_settings import AssimilationSettings, AssimilationWork, check
 
@@ -55,9 +55,7 @@ def assimilate(
     block_size: Annotated[int | None, typer.Option(help="Sites per block.")] = None,
     workers: int | None = option(AssimilationWork, "workers"),
     cluster: Path | None = option(AssimilationWork, "cluster"),
-    stop_after: Annotated[
-        str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
-    ] = None,
+    stop_after: StopAfter = None,
     profiles_moved_to: Annotated[
         Path | None,
         typer.Option(

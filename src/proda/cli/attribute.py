@@ -9,6 +9,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, formatted, print_table, progress
+from proda.cli.options import Plots
 from proda.layout import RunFolder
 
 if TYPE_CHECKING:
@@ -56,9 +57,7 @@ def attribute(
         Path | None,
         typer.Option("--output", "-o", help="Folder to write; by default RUN/attribution."),
     ] = None,
-    plots: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
-    ] = None,
+    plots: Plots = None,
 ) -> None:
     """Say which component (transfer, decomposition, environment ...) makes a map what it is.
 

@@ -12,6 +12,7 @@ import typer
 from proda.cli.app import app
 from proda.cli.console import console, formatted, print_table, progress
 from proda.cli.evidence import print_choice
+from proda.cli.options import Plots
 from proda.layout import RunFolder
 
 if TYPE_CHECKING:
@@ -67,9 +68,7 @@ def compare(
         Path | None,
         typer.Option("--output", "-o", help="Folder to write; by default RUN/comparison."),
     ] = None,
-    plots: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
-    ] = None,
+    plots: Plots = None,
     every_pair: Annotated[
         bool,
         typer.Option("--every-pair", help="Draw the figures of all pairs of more than two models."),

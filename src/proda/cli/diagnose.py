@@ -9,7 +9,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, formatted, print_table
-from proda.cli.options import option
+from proda.cli.options import LandBehind, Plots, option
 from proda.inference.filter_settings import FilterSettings
 
 if TYPE_CHECKING:
@@ -37,19 +37,14 @@ def diagnose(
     table: Annotated[
         Path | None, typer.Option(help="Write one row per site, with its verdict (CSV).")
     ] = None,
-    plots: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
-    ] = None,
+    plots: Plots = None,
     site: Annotated[
         str | None,
         typer.Option(
             help="Site whose chains are drawn; by default the one with the poorest mixing."
         ),
     ] = None,
-    land_mask: Annotated[
-        Path | None,
-        typer.Option(help="File with land_fraction or land_mask: drawn behind the map of sites."),
-    ] = None,
+    land_mask: LandBehind = None,
 ) -> None:
     """Judge the sites of a finished run; write the posteriors of those that pass.
 

@@ -11,6 +11,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, print_table, progress
+from proda.cli.options import StopAfter
 from proda.cli.stopping import STOPPED, seconds
 
 if TYPE_CHECKING:
@@ -33,9 +34,7 @@ def ladder(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of the published network: 6,000.")
     ] = None,
-    stop_after: Annotated[
-        str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
-    ] = None,
+    stop_after: StopAfter = None,
 ) -> None:
     """Run a study as published, and again with one correction after the other, up to our method.
 
@@ -77,7 +76,9 @@ def ladder(
             )
         except Stopped:
             bar.stop()
-            console.print("Stopped as requested. Repeat the command to resume.", soft_wrap=True)
+            console.print(
+                "Stopped before the time limit. Repeat the command to resume.", soft_wrap=True
+            )
             sys.exit(STOPPED)
     names = [str(c) for c in result.findings if f"{c}, numbers" in result.findings]
     marks = {"agrees": "yes", "disagrees": "no"}

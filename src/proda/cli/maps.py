@@ -16,6 +16,7 @@ from proda.cli.options import (
     ForcingGrid,
     MeanOf,
     NetworkOption,
+    Plots,
     Workers,
     option,
 )
@@ -37,9 +38,6 @@ _ReferenceVariable = Annotated[
         help="Variable of the reference: NAME, or STOCK=NAME; repeatable. By default all "
         "whose name states the depth."
     ),
-]
-_Plots = Annotated[
-    Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
 ]
 
 
@@ -106,7 +104,7 @@ def map_(
     chunk: int = option(MapSettings, "chunk"),
     workers: Workers = None,
     cluster: Cluster = None,
-    plots: _Plots = None,
+    plots: Plots = None,
     reference: _Reference = None,
     reference_variable: _ReferenceVariable = None,
 ) -> None:
@@ -218,7 +216,7 @@ def totals(
     maps: Annotated[list[Path], typer.Argument(help="Maps of `proda map`, on one grid.")],
     reference: _Reference = None,
     reference_variable: _ReferenceVariable = None,
-    plots: _Plots = None,
+    plots: Plots = None,
     output: Annotated[Path | None, typer.Option(help="Write the totals as CSV.")] = None,
 ) -> None:
     """Compare maps: totals by zone beside reference maps, correlation and bias, latitudes."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proda.cli.app import app
+from proda.cli.options import StopAfter
 from proda.cli.stopping import STOPPED, seconds
 from proda.layout import RunFolder
 
@@ -59,9 +60,7 @@ def run(
         bool,
         typer.Option("--dry-run", help="Print which stages would run, why, and at what cost."),
     ] = False,
-    stop_after: Annotated[
-        str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
-    ] = None,
+    stop_after: StopAfter = None,
 ) -> None:
     """Run a whole study: profiles, forcing, covariates, networks, maps, comparison, report.
 
@@ -183,7 +182,7 @@ def run_and_print(
         except Stopped:
             bar.stop()
             console.print(
-                f"Stopped as requested. Resume with: proda run --resume {folder}",
+                f"Stopped before the time limit. Resume with: proda run --resume {folder}",
                 highlight=False,
                 soft_wrap=True,
             )

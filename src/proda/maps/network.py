@@ -14,8 +14,8 @@ from proda.checksums import digest
 from proda.drivers.covariates import CovariateGrid
 from proda.errors import MapError
 from proda.forcing import Forcing
-from proda.learning import Ensemble as Networks
 from proda.learning.applicability import applicability
+from proda.learning.ensemble import Ensemble as Networks
 from proda.learning.features import Missing
 from proda.learning.forcing_inputs import beside, needs_forcing
 from proda.learning.residuals import add_residuals

@@ -1,12 +1,12 @@
-"""The published code's sampler, faults included, for comparison only (P-section 2.6).
+"""The sampler of the published code, including its errors, for comparison only (P-section 2.6).
 
 Equation: docs/theory.md#samplers.
 
-Simulated annealing in the form of adaptive Metropolis: a proposal is accepted with probability
-exp(-(increase of cost) log(step + 2)), so that the chain settles ever closer to the optimum and its
-spread says nothing of the uncertainty. Proposals are redrawn until inside the prior range without
-correction, the covariance is scaled by 2.4/d and adapted to the end, and only accepted proposals
-count, each once, however long the chain stayed.
+It is simulated annealing in the form of adaptive Metropolis: a proposal is accepted with
+probability exp(-(increase of cost) log(step + 2)), so that the chain contracts towards the optimum
+and its spread does not measure the uncertainty. Proposals are redrawn until they lie inside the
+prior range, without correction; the covariance is scaled by 2.4/d and adapted to the end; and only
+accepted proposals count, each once, however long the chain stayed there.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class PublishedState(eqx.Module):
 
 
 class PublishedInfo(Info):
-    """Info that tells accepted proposals from repeats."""
+    """Info that distinguishes accepted proposals from repeats."""
 
     accepted: Bool[Array, "..."]
 
 
 class Published(Sampler):
-    """Annealed adaptive Metropolis as published; its draws are no posterior."""
+    """Annealed adaptive Metropolis as published; its draws are not a posterior."""
 
     name: ClassVar[str] = "published"
     exact: ClassVar[bool] = False
@@ -138,7 +138,7 @@ class Published(Sampler):
             return (i < MAX_TRIES) & ~((u > 0.0) & (u < 1.0)).all()
 
         _, u = jax.lax.while_loop(again, lambda c: (c[0] + 1, draw(c[0])), (1, draw(0)))
-        # A chain in a corner may find no way out; it then stays for this step.
+        # A chain in a corner may find no proposal inside the box; it then stays for this step.
         return jnp.where(((u > 0.0) & (u < 1.0)).all(), u, state.u)
 
     def adapt(self, state: PublishedState, info: Info) -> PublishedState:
