@@ -494,7 +494,7 @@ def test_wrong_input_is_said(world, tmp_path):
         compare_models(
             {**given, "clm5": replace(given["clm5"], maps=given["compas"].maps)}, tmp_path
         )
-    with pytest.raises(ComparisonError, match="holds maps of 0 models"):
+    with pytest.raises(ComparisonError, match="contains maps of 0 models"):
         files_of_run(tmp_path)
     with pytest.raises(MapError, match="not a proda map"):
         compare_models({**given, "clm5": ModelFiles(folder / "reference.nc")}, tmp_path)

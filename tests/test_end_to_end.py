@@ -371,7 +371,7 @@ def test_evaluate_says_what_is_unlike_the_training(world, trained, tmp_path):
     forcing = tmp_path / "other_rules.nc"
     xr.load_dataset(world.path("sites.nc")).assign_attrs(rules="rules: mine").to_netcdf(forcing)
     odd = evaluate_network(network, data(world)[0], forcing, tmp_path / "strange.parquet")
-    told = "koppen_class has classes that the network has not seen: lava (sites: 2)."
+    told = "koppen_class has classes that are absent from the training data: lava (sites: 2)."
     assert told in odd.notes
     assert "by other rules" in odd.notes[-1]
     assert "rules: mine; training: rules: standard" in odd.notes[-1]

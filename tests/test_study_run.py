@@ -256,7 +256,7 @@ def test_both_routes_stand_side_by_side(both):
     assert set(truth["route"]) == {"end to end", "from posteriors"}
     report = (folder / "report.html").read_text(encoding="utf-8")
     for words in (
-        "The two routes side by side",
+        "Comparison of the two routes",
         "Correlation of the models over land, by route",
         "two maps over land, one from each route",
         "Components of the models by route",
@@ -297,7 +297,7 @@ def test_end_to_end_alone_needs_no_assimilation(both, tmp_path):
     report = (folder / "report.html").read_text(encoding="utf-8")
     assert "“assimilation of CLM5” has not been run" in report
     assert "CLM5, end to end: losses of every network" in report
-    assert "The two routes side by side" not in report
+    assert "Comparison of the two routes" not in report
     assert "constrained by the profiles from posteriors" not in report
 
 

@@ -1,4 +1,4 @@
-"""`proda diagnose`: which sites of a finished assimilation are fit to train on."""
+"""`proda diagnose`: which sites of a finished assimilation can be used for training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def diagnose(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Write the posteriors of the kept sites, to train networks on (.nc, .zarr)."
+            help="Write the posteriors of the kept sites, for training networks (.nc, .zarr)."
         ),
     ] = None,
     table: Annotated[
@@ -46,10 +46,10 @@ def diagnose(
     ] = None,
     land_mask: LandBehind = None,
 ) -> None:
-    """Judge the sites of a finished run; write the posteriors of those that pass.
+    """Assess the sites of a finished run; write the posteriors of those that pass.
 
     The default limits are the published ones: mean Gelman-Rubin statistic below 1.05,
-    Nash-Sutcliffe efficiency above 0. An undefined statistic passes no limit that is set.
+    Nash-Sutcliffe efficiency above 0. An undefined statistic passes no limit.
     """
     from proda.errors import AssimilationError
     from proda.inference.assessment import assess

@@ -1,4 +1,4 @@
-"""`proda profiles`: read measured soil profiles, check them, see what came out."""
+"""`proda profiles`: read and check measured soil profiles, and summarise the result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ profiles = typer.Typer(
 app.add_typer(profiles, name="profiles")
 
 _FOLDER_READERS = ("tidy", "wosis2019", "wosis2023", "israd")
-"""Readers that need nothing but a folder."""
+"""Readers that need only a folder."""
 
 _SettingsOption = Annotated[
     Path | None,
@@ -51,7 +51,7 @@ _SourceOption = Annotated[
     "`proda profiles build out --settings profiles.toml --land-mask land.nc`"
 )
 def build(
-    out: Annotated[Path, typer.Argument(help="Folder for the tables; made if absent.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the tables; created if absent.")],
     settings: _SettingsOption = None,
     source: _SourceOption = None,
     land_mask: Path | None = option(BuildSettings, "land_mask"),
@@ -85,7 +85,7 @@ def check(
     land_mask: Path | None = option(BuildSettings, "land_mask"),
     pedotransfer: str | None = optional("pedotransfer", BuildSettings),
 ) -> None:
-    """Do all that `build` does without writing: check the files and count what would be used.
+    """Run the same checks as `build` without writing, and count what would be used.
 
     The first error in a file stops the command, with file, line, column and exit status 2.
     """
@@ -193,7 +193,7 @@ def _print(found: Summary) -> None:
 
 
 def _print_counts(title: str, table: pd.DataFrame) -> None:
-    """Print counts; where the terminal is too narrow, as several tables, so nothing is cut."""
+    """Print counts; on a narrow terminal as several tables, so that nothing is truncated."""
     first = max(map(len, table.index)) + 4
     widths = [max(len(str(name)), *(len(f"{n:,}") for n in table[name])) + 2 for name in table]
     start = 0

@@ -45,14 +45,14 @@ def train(
         typer.Argument(
             metavar="[KEPT] COVARIATES NETWORK",
             help="Kept posteriors of `proda diagnose --output` (only without --model); covariates "
-            "of the sites (.parquet), of `proda covariates`; folder to write (an existing network "
-            "is replaced).",
+            "of the sites (.parquet), from `proda covariates`; folder to write (an existing "
+            "network is replaced).",
         ),
     ],
     profiles: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of `proda profiles build`, to tune and judge the networks by carbon."
+            help="Folder of `proda profiles build`, to tune and evaluate the networks by carbon."
         ),
     ] = None,
     forcing: Annotated[
@@ -102,9 +102,9 @@ def train(
     fill: Fill = False,
     plots: Plots = None,
 ) -> None:
-    """Train networks that predict a model's parameters from the environment, and judge them.
+    """Train networks that predict a model's parameters from the environment, and evaluate them.
 
-    With --profiles and --forcing the networks are then tuned through the soil model, and judged
+    With --profiles and --forcing the networks are then tuned through the soil model, and evaluated
     by the carbon of held-out profiles. Repeat the command to resume an interrupted training.
 
     With --model no posteriors are needed: the networks are trained end to end through the soil
