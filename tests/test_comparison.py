@@ -417,7 +417,7 @@ def test_every_table_has_the_state_of_both_routes(routed):
         "components_end_to_end_clm5_compas",
         "michaelis_end_to_end_compas",
     } <= set(makers)
-    assert "learnt end to end" in makers["carbon_end_to_end_clm5_compas"]().get_suptitle()
+    assert "trained end to end" in makers["carbon_end_to_end_clm5_compas"]().get_suptitle()
     plt.close("all")
 
 

@@ -329,7 +329,7 @@ def test_titles_say_what_was_found(tmp_path):
     assert (
         "60% of 10 sites converged (GR < 1.05), 50% fit (NSE > 0), 40% pass" in said["convergence"]
     )
-    assert "most of efolding (1.20 bit), least of tau4s3 (0.05)" in said["information"]
+    assert "largest for efolding (1.20 bit) and smallest for tau4s3 (0.05)" in said["information"]
     assert "22 pairs" in said["layers"]
     assert "holds 68% of all measured layers" in said["profiles"]  # 15 of 22
     assert said["profiles"].count("NSE") == 7  # of the sites with a defined efficiency

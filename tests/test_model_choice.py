@@ -325,7 +325,7 @@ def test_skill_has_baselines_and_ceiling_once(networks):
 
 def test_networks_of_other_profiles_are_refused(networks, tmp_path):
     other = made_network(tmp_path / "other", "corpse", 0.2, shift=1.0)
-    with pytest.raises(ComparisonError, match="clm5 and corpse were evaluated on different measurements"):
+    with pytest.raises(ComparisonError, match="clm5 and corpse were evaluated on different"):
         left_out_choice(with_networks({"clm5": networks["clm5"], "corpse": other}), None)
     plain = made_network(tmp_path / "plain", "corpse", 0.2, places=False)
     found = left_out_choice(with_networks({"corpse": plain, "mimics": networks["mimics"]}), None)
