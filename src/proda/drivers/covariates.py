@@ -227,7 +227,7 @@ def missing_shares(table: pd.DataFrame, grid: CovariateGrid) -> pd.Series:
 
 
 def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write the table as Parquet, which keeps categories, whole or not at all."""
+    """Write the table as Parquet, which keeps categories, completely or not at all."""
     if Path(path).suffix != ".parquet":
         raise CovariateError(
             f"{path}: covariates must be written as .parquet, which preserves categories."

@@ -265,7 +265,7 @@ def _check_size(remote: RemoteFile, part: Path, size: int, total: int | None) ->
 
 
 def unpack(archive: Path) -> list[Path]:
-    """Unpack a zip archive into a folder beside it, named after it; whole or not at all.
+    """Unpack a zip archive into a folder beside it, named after it; completely or not at all.
 
     Where all of the archive lies in one folder of that name, it does not come twice in the paths.
 

@@ -168,7 +168,7 @@ def check(**values: Any) -> AssimilationSettings:
     AssimilationError
         Naming each setting that is wrong.
     ModelError
-        If there is no such model.
+        If the model does not exist.
     """
     values = _named(values)
     try:

@@ -73,7 +73,7 @@ class Ensemble:
         Raises
         ------
         ModelError
-            If there is no such model, or its file has changed since they were trained.
+            If the model does not exist, or its file has changed since they were trained.
         """
         told = {"model": self.model, "variant": self.variant, **self.origin}
         return load_recorded(told, f"the network {made}")

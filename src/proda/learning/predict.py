@@ -53,7 +53,7 @@ def predict_table(
         Table (.parquet), or a grid on lat and lon (netCDF, Zarr), of which the usable cells are
         used.
     output
-        File to write (.nc, .zarr), whole or not at all.
+        File to write (.nc, .zarr), completely or not at all.
     draws
         Whether to return calibrated draws too.
     missing

@@ -56,7 +56,7 @@ def save_figure(
     figure
         To save.
     folder
-        Made if absent.
+        Folder, created if absent.
     stem
         Name of the files.
     caption

@@ -140,7 +140,7 @@ def save_all(
     figures
         Name of the file, without ending -> function that draws it.
     folder
-        Made if absent.
+        Folder, created if absent.
     endings
         Formats.
 

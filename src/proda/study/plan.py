@@ -53,7 +53,7 @@ def plan(
     Raises
     ------
     StudyError
-        If there is no such stage, a file that is read is absent, `until` comes before `start`, or
+        If a stage does not exist, a file that is read is absent, `until` comes before `start`, or
         `only` needs another stage that is not up to date.
     """
     if until is not None:
