@@ -331,7 +331,7 @@ def test_titles_say_what_was_found(tmp_path):
     )
     assert "largest for efolding (1.20 bit) and smallest for tau4s3 (0.05)" in said["information"]
     assert "22 pairs" in said["layers"]
-    assert "holds 68% of all measured layers" in said["profiles"]  # 15 of 22
+    assert "contains 68% of all measured layers" in said["profiles"]  # 15 of 22
     assert said["profiles"].count("NSE") == 7  # of the sites with a defined efficiency
     assert "posterior means of 4 kept sites" in said["marginals"]
     assert "s7" in said["traces"]  # an undefined R-hat is the worst

@@ -84,7 +84,7 @@ def test_faults(write, extra, message):
     ("old", "new", "message"),
     [
         ('name = "Trial"', "", "study.name is missing"),
-        ('name = "Trial"', 'name = "Trial"\nmodels = ["clm5", "century"]', "no model century"),
+        ('name = "Trial"', 'name = "Trial"\nmodels = ["clm5", "century"]', "unknown model century"),
         ('name = "Trial"', 'name = "Trial"\nmodels = ["clm5", "clm5"]', "appears twice"),
         ('climate = "climate.nc"', "", "forcing: give climate, or file"),
         ("[covariates]\n", "[covariates]\nlimit_km = 0\n", "covariates.limit_km"),

@@ -27,7 +27,7 @@ NOT_BUT = {
     r"[Tt]here is no such (sampler|model|stage|experiment)": "unknown ...; choose one of ...",
     r"\bis done again\b|\bare done again\b": "is computed again, is run again",
     r"\bwas begun with\b|\bhad begun\b": "was started with",
-    r"(?<![Tt]here )\bis no (number|name|list|time|map|file|summary|posterior|network)\b": "is not a",
+    r"(?<![Tt]here )\bis no (number|name|list|time|map|file|posterior|network)\b": "is not a",
     r"\b(is|are) told\b|\btold (what|which|where|how)\b": "a standard verb: receives, is given",
     r"\b(has|have|had) (not )?seen\b|\bnever (saw|seen)\b": "was (not) trained on; held out",
     r"\bspeaks? (of|for)\b": "constrains, describes",
@@ -70,7 +70,7 @@ def files() -> list[Path]:
 def test_words_of_the_style_sheet(word):
     pattern = re.compile(word)
     found = [
-        f"{path.relative_to(ROOT)}:{line}: ...{text[max(match.start() - 30, 0) : match.end() + 30]}..."
+        f"{path.relative_to(ROOT)}:{line}: {text[max(match.start() - 30, 0) : match.end() + 30]}"
         for path in files()
         for line, text in prose(path)
         if (match := pattern.search(text))

@@ -84,7 +84,7 @@ def estimate_columns(
     latitude
         Degrees north.
     w_floor
-        Least water scalar.
+        Minimum of the water scalar.
     rules
         Which rules make the estimate.
 
@@ -208,7 +208,8 @@ def from_climate(
         As :func:`proda.drivers.climate_input.open_climate` returns it; `land_mask` (1 = use) limits
         the cells, and `land_fraction` and `cell_area` are carried along, where the file has them.
     w_floor
-        Least water scalar: with 0, soil that is frozen or dry all year has no steady state.
+        Minimum of the water scalar: with 0, soil that is frozen or dry all year has no steady
+        state.
     source
         Where the climate comes from, for the attributes.
     rules

@@ -65,8 +65,8 @@ def from_clm(
     litter_inputs, npp_shares
         How litter inputs are made; see :func:`proda.drivers.litter.choose`.
     w_floor
-        Least water scalar where it is made from `SOILPSI`. 0, CLM's own, by default: a mean over
-        months is 0 only in soil that never thaws or wets.
+        Minimum of the water scalar if calculated from `SOILPSI`. The default is CLM's own, 0: a
+        mean over months is 0 only in soil that never thaws or is never wet.
     on_read
         Called with (files read, files to read, each once for every block) as it is computed.
 
