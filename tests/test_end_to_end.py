@@ -373,7 +373,7 @@ def test_evaluate_says_what_is_unlike_the_training(world, trained, tmp_path):
     odd = evaluate_network(network, data(world)[0], forcing, tmp_path / "strange.parquet")
     told = "koppen_class has classes that are absent from the training data: lava (sites: 2)."
     assert told in odd.notes
-    assert "by other rules" in odd.notes[-1]
+    assert "with other rules" in odd.notes[-1]
     assert "rules: mine; training: rules: standard" in odd.notes[-1]
 
 

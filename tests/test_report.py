@@ -392,7 +392,7 @@ def test_assimilation_of_other_profiles_is_refused(study, tmp_path):
     lost = "".join(f"survey:{i},no forcing\n" for i in range(5))
     (study / "clm5" / "assimilation" / "left_out.csv").write_text("site,reason\n" + lost)
     try:
-        with pytest.raises(FileError, match="of other profiles"):
+        with pytest.raises(FileError, match="belongs to other profiles"):
             write_report(folder)
     finally:
         (study / "clm5" / "assimilation" / "left_out.csv").unlink()
