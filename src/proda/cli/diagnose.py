@@ -48,8 +48,7 @@ def diagnose(
 ) -> None:
     """Assess the sites of a finished run; write the posteriors of those that pass.
 
-    The default limits are the published ones: mean Gelman-Rubin statistic below 1.05,
-    Nash-Sutcliffe efficiency above 0. An undefined statistic passes no limit.
+    The default limits are the published ones. A site whose statistic is undefined is rejected.
     """
     from proda.errors import AssimilationError
     from proda.inference.assessment import assess

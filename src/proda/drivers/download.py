@@ -1,7 +1,7 @@
 """Downloads that resume after an interruption, and are kept only if they are complete.
 
-Pooch knows what is there already and checks checksums; this adds what it lacks: resuming (HTTP
-Range), the size, and messages that say what to do.
+Pooch manages the local copies and their checksums. Our downloader adds what pooch lacks: resuming
+(HTTP Range), a check of the size, and messages with the remedy.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from proda.errors import StudyError
+from proda.inference.filter_settings import MAX_GELMAN_RUBIN, MIN_NASH_SUTCLIFFE
 
 Method = Literal["ours", "published"]
 OURS: Method = "ours"
@@ -28,8 +29,8 @@ SETTINGS: dict[Key, Any] = {
     ("assimilation", "chains"): 3,
     ("assimilation", "draws"): 500,
     ("assimilation", "options"): {"test": 20_000, "formal": 50_000},
-    ("filter", "max_gelman_rubin"): 1.05,
-    ("filter", "min_nse"): 0.0,
+    ("filter", "max_gelman_rubin"): MAX_GELMAN_RUBIN,
+    ("filter", "min_nse"): MIN_NASH_SUTCLIFFE,
     ("training", "preset"): "study",
     ("training", "settings"): {},
     ("maps", "default"): "ad_hoc",

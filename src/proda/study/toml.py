@@ -1,4 +1,8 @@
-"""All settings of a study as TOML, including defaults, each with its meaning."""
+"""All settings of a study as TOML, including defaults, each with its meaning.
+
+This writer is simpler than tomlkit: files are always written anew and never edited in place, and a
+setting without value becomes a comment. `tomllib` reads them.
+"""
 
 from __future__ import annotations
 
