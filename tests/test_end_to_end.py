@@ -48,6 +48,8 @@ from proda.learning.unseen import COLUMNS, Answer, ceiling, log_carbon, skill_ta
 from proda.simulate import MEAN_B
 from tests.training_worlds import make_world
 
+pytestmark = pytest.mark.usefixtures("small_blocks")
+
 SETTINGS = EndToEndSettings(
     hidden=(16,),
     epochs=20,

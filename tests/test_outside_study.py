@@ -17,6 +17,8 @@ from proda.study.settings import read_study
 from proda.study.twin import make_twin_world
 from tests.test_outside_models import TWO_POOL, sha
 
+pytestmark = pytest.mark.usefixtures("quick_figures", "small_blocks")
+
 LEAST = """
 settings = { members = 2, epochs = 2, hidden = [8], tuning_epochs = 0 }
 folds = 2

@@ -21,6 +21,8 @@ from proda.study.settings import read_study
 from proda.study.stage import Reporter
 from proda.study.twin import make_twin_world
 
+pytestmark = pytest.mark.usefixtures("quick_figures", "small_blocks")
+
 TINY = """
 settings = { members = 2, epochs = 3, hidden = [8], tuning_epochs = 0 }
 folds = 2

@@ -27,6 +27,7 @@ from proda.cli import (
     project,
     report,
     run,
+    streams,
     train,
 )
 from proda.cli.app import app
@@ -54,6 +55,7 @@ __all__ = [
     "project",
     "report",
     "run",
+    "streams",
     "train",
 ]
 

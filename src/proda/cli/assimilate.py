@@ -50,6 +50,13 @@ def assimilate(
     likelihood: str = option(AssimilationSettings, "likelihood"),
     error_sd: str = option(AssimilationSettings, "error_sd"),
     operator: str = option(AssimilationSettings, "operator"),
+    stream: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stream",
+            help="NAME=FOLDER of `proda streams build`: data to fit beside carbon; repeatable.",
+        ),
+    ] = None,
     chains: int = option(AssimilationSettings, "chains"),
     draws: int = option(AssimilationSettings, "draws"),
     seed: int = option(AssimilationSettings, "seed"),
@@ -120,6 +127,7 @@ def assimilate(
             chains=chains,
             draws=draws,
             seed=seed,
+            streams=_streams(stream or []),
         )
         if dry_run:
             _dry_run(settings, profiles, forcing, sites)
@@ -136,6 +144,8 @@ def assimilate(
             "posterior.",
             style="bold",
         )
+    for name, why in run.settings.unanswered().items():
+        console.print(f"The stream {name} is not fitted: {why}.", style="bold", soft_wrap=True)
     if run.complete:
         console.print(f"{run.folder}: the run is already finished.")
     else:
@@ -178,6 +188,8 @@ def _refuse_other_settings(context: typer.Context, run: Run) -> None:
         for name, value in held.items()
         if _given(context, name) and asked[name] != value
     ]
+    if _given(context, "stream") and _streams(asked["stream"]) != settings.streams:
+        differ.append((f"--stream {' '.join(asked['stream'])}", settings.streams or "none"))
     if _given(context, "error_sd") and _error_sd(asked["error_sd"]) != settings.error_sd:
         differ.append((f"--error-sd {asked['error_sd']}", settings.error_sd))
     sampler = run.problem.sampler
@@ -307,6 +319,14 @@ def _summary(run: Run) -> None:
             f"Smallest effective sample size of a site: median {np.nanmedian(smallest):.0f} of "
             f"{found.sizes['chain'] * run.settings.draws} draws"
         )
+    for stream in run.problem.streams:
+        kind = stream.name
+        told = found[f"rmse_{kind}"].to_numpy()
+        console.print(
+            f"{stream.title}: {int(found[f'n_{kind}'].sum()):,} values at "
+            f"{int((found[f'n_{kind}'] > 0).sum()):,} sites; median over sites of the RMSE "
+            f"{np.nanmedian(told) if np.isfinite(told).any() else np.nan:.3g} {stream.unit}"
+        )
     console.print(f"Written: {run.folder / 'posterior.zarr'}, summary.nc")
     console.print(f"Next step: proda diagnose {run.folder}")
 
@@ -331,6 +351,19 @@ def _options(pairs: list[str]) -> dict[str, int | bool]:
                 f"--option {pair}: expected NAME=INTEGER, NAME=true or NAME=false."
             ) from error
     return values
+
+
+def _streams(pairs: list[str]) -> dict[str, Path]:
+    """Return the folder of each stream's table, by name."""
+    from proda.errors import AssimilationError
+
+    found: dict[str, Path] = {}
+    for pair in pairs:
+        name, _, folder = pair.partition("=")
+        if not (name and folder) or name in found:
+            raise AssimilationError(f"--stream {pair}: expected NAME=FOLDER, each name once.")
+        found[name] = Path(folder).absolute()
+    return found
 
 
 def _error_sd(text: str) -> float | str:

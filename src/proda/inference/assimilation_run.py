@@ -26,7 +26,7 @@ import jax
 import numpy as np
 import pandas as pd
 import xarray as xr
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from proda import files
 from proda.blocks.store import ABSENT, BlockStore
@@ -44,6 +44,7 @@ from proda.locks import locked
 from proda.models.outside import provenance
 from proda.observations.summary import read_summary
 from proda.places import check_dataset_sites
+from proda.streams.table import StreamTable
 
 FORMAT = 1
 CPU_LANES = 1024
@@ -69,7 +70,9 @@ class Description(BaseModel):
     """SHA-256 of the tables of profiles."""
     forcing: str
     forcing_files: str | None = None
-    """SHA-256 of the files of the forcing."""
+    """SHA-256 of the forcing's files."""
+    stream_tables: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of the table of each stream."""
     n_sites: int
     sites: str
     """SHA-256 of sites.parquet."""
@@ -121,6 +124,24 @@ class Run:
     def problem(self) -> Problem:
         """Model, likelihood and sampler."""
         return self.settings.build(f"the run {self.folder}")
+
+    @cached_property
+    def stream_tables(self) -> tuple[StreamTable, ...]:
+        """Tables of the streams that the model can answer, in the order of the problem.
+
+        Raises
+        ------
+        AssimilationError
+            If a table was built again since this run started.
+        """
+        tables = self.settings.stream_tables()
+        for name, table in tables.items():
+            if table.made.table != self.description.stream_tables.get(name):
+                raise AssimilationError(
+                    f"{self.settings.streams[name]}: the table of {name} was rebuilt since this "
+                    "run started; its sites would mix old and new data. Start a new run."
+                )
+        return tuple(tables[stream.name] for stream in self.problem.streams)
 
     @cached_property
     def sites(self) -> pd.DataFrame:
@@ -334,7 +355,7 @@ class Run:
 
     def _described(self, dataset: xr.Dataset) -> xr.Dataset:
         """Add units, prior ranges and provenance."""
-        rows = sampled_rows(self.problem.model, self.problem.likelihood)
+        rows = sampled_rows(self.problem.model, self.problem.likelihood, self.problem.streams)
         exact = self.problem.sampler.exact
         dataset = dataset.assign_coords(
             unit=("parameter", [row.unit for row in rows]),
@@ -355,6 +376,11 @@ class Run:
             if exact
             else "NO: annealed draws of the published sampler, for comparison only",
         )
+        if self.settings.streams:
+            dataset.attrs["streams"] = ", ".join(s.name for s in self.problem.streams)
+            dataset.attrs["streams_not_answered"] = "; ".join(
+                f"{name}: {why}" for name, why in self.settings.unanswered().items()
+            )
         if others := self.other_versions:
             dataset.attrs["also_run_with"] = json.dumps(others)
         for name, (unit, meaning) in _MEANING.items():
@@ -409,7 +435,7 @@ def default_width(problem: Problem, n_chains: int, platform: str | None = None) 
 def predicted_bytes(settings: AssimilationSettings, n_sites: int) -> int:
     """Return the maximum disk space of a run, with blocks and joined results at the same time."""
     problem = settings.build()
-    n = len(sampled_rows(problem.model, problem.likelihood)) + 1
+    n = len(sampled_rows(problem.model, problem.likelihood, problem.streams)) + 1
     return n_sites * 2 * (settings.chains * settings.draws * n * 4 + _SUMMARY_BYTES_PER_SITE)
 
 
@@ -525,6 +551,7 @@ def create(
         profile_tables=read_summary(profiles).tables,
         forcing=str(Path(forcing).absolute()),
         forcing_files=tree_digest(forcing),
+        stream_tables={name: table.made.table for name, table in settings.stream_tables().items()},
         n_sites=len(index),
         sites="",
         block_size=block_size,

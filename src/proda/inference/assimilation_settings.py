@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from proda.inference.samplers.sampler import Sampler
     from proda.inference.sampling import Problem
     from proda.models.model import SoilModel
+    from proda.streams.table import StreamTable
 
 Operator = Literal["layer_mean", "mid_depth"]
 """`layer_mean`: mean over the measured interval. `mid_depth`: value at its middle (the study's)."""
@@ -53,6 +54,10 @@ class AssimilationSettings(SettingsTable):
     chains: int = Field(3, ge=1, description="Chains per site.")
     draws: int = Field(400, ge=4, description="Draws kept per chain.")
     seed: int = Field(0, ge=0, lt=2**32, description="Root of all random numbers.")
+    streams: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Data beside carbon: folder of `proda streams build` by name of the stream.",
+    )
 
     @model_serializer(mode="wrap")
     def _without_origin(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -60,7 +65,8 @@ class AssimilationSettings(SettingsTable):
         from proda.models.outside import CHECKSUM, SOURCE
 
         values = serialize(self)
-        return {k: v for k, v in values.items() if v != "" or k not in (SOURCE, CHECKSUM)}
+        empty = {SOURCE: "", CHECKSUM: "", "streams": {}}
+        return {k: v for k, v in values.items() if k not in empty or v != empty[k]}
 
     def build_model(self, made: str = "the assimilation") -> SoilModel:
         """Return the model.
@@ -90,6 +96,37 @@ class AssimilationSettings(SettingsTable):
         if not (math.isfinite(self.error_sd) and self.error_sd > 0.0):
             raise AssimilationError(f"error_sd = {self.error_sd}: expected a value above 0.")
         return LogNormal(float(self.error_sd))
+
+    def stream_tables(self) -> dict[str, StreamTable]:
+        """Return the tables of the streams, opened, by name.
+
+        Raises
+        ------
+        AssimilationError
+            If a table is of another stream than its name says.
+        FileError
+            If one is absent or damaged.
+        """
+        from proda.streams.registry import STREAMS
+        from proda.streams.table import read
+
+        if unknown := [name for name in self.streams if name not in STREAMS]:
+            raise AssimilationError(
+                f"streams: unknown stream {unknown[0]!r}; choose one of {', '.join(STREAMS)}."
+            )
+        tables = {name: read(folder) for name, folder in self.streams.items()}
+        for name, table in tables.items():
+            if table.made.stream != name:
+                raise AssimilationError(
+                    f"{self.streams[name]}: a table of {table.made.stream}, not of {name}."
+                )
+        return {name: tables[name] for name in STREAMS if name in tables}
+
+    def unanswered(self) -> dict[str, str]:
+        """Return why the model cannot answer some of the streams, by name."""
+        model = self.build_model()
+        told = {name: t.stream.lacking(model) for name, t in self.stream_tables().items()}
+        return {name: why for name, why in told.items() if why}
 
     def build_sampler(self) -> Sampler:
         """Return the sampler."""
@@ -141,7 +178,15 @@ class AssimilationSettings(SettingsTable):
                 f"steps between two kept draws ({sampler.n_kept} / {self.draws}); change one of "
                 "them."
             )
-        return Problem(self.build_model(made), self.build_likelihood(), sampler, segment)
+        model, likelihood = self.build_model(made), self.build_likelihood()
+        if self.streams and not likelihood.density:
+            raise AssimilationError(
+                f"streams: the cost {self.likelihood!r} is no probability density, so data beside "
+                "carbon cannot be weighed against it; use log-normal."
+            )
+        streams = [table.stream for table in self.stream_tables().values()]
+        answered = tuple(stream for stream in streams if not stream.lacking(model))
+        return Problem(model, likelihood, sampler, segment, answered)
 
 
 class AssimilationWork(SettingsTable):

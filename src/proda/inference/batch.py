@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from proda.inference.profiles import Profiles
 from proda.inference.sampling import Problem, advance, chain_keys, start
 from proda.inference.summary import summarise
 from proda.inference.target import Site
+from proda.streams.table import StreamTable
 
 MOST_SEGMENTS = 10
 """Segments per call of the compiled program."""
@@ -29,7 +31,12 @@ def calls(problem: Problem) -> tuple[int, int, int]:
 
 
 def run_batch(
-    problem: Problem, seed: int, n_chains: int, profiles: Profiles, sites: Site
+    problem: Problem,
+    seed: int,
+    n_chains: int,
+    profiles: Profiles,
+    sites: Site,
+    tables: Sequence[StreamTable] = (),
 ) -> xr.Dataset:
     """Sample a batch of sites and summarise it.
 
@@ -43,6 +50,8 @@ def run_batch(
         The sites' names and measurements.
     sites
         The same in compiled form, padded at the end to the width of the program.
+    tables
+        Of the streams of `problem`.
     """
     n, width = len(profiles), sites.measured.mask.shape[0]
     names = np.concatenate([profiles.site, np.repeat(profiles.site[-1:], width - n)])
@@ -72,6 +81,7 @@ def run_batch(
         np.moveaxis(log_likelihood, 0, 2)[:n],
         acceptance.mean(axis=0)[:n],
         evidence[:n],
+        tables,
     )
 
 

@@ -20,7 +20,7 @@ from proda.blocks.executor import Executor, Job
 from proda.errors import AssimilationError
 from proda.inference.assimilation_run import Run
 from proda.inference.batch import pad, run_batch
-from proda.inference.sites import assemble
+from proda.inference.sites import assemble, with_streams
 from proda.inference.summary import join
 from proda.layout import SUMMARY
 from proda.locks import locked
@@ -100,7 +100,10 @@ class AssimilationJob(Job):
         for first in range(0, len(sites), width):
             index = sites[first : first + width]
             profiles = run.profiles.select(index)
-            prepared = assemble(profiles, run.forcing_of(index), run.settings.operator)
+            forcing = run.forcing_of(index)
+            prepared = assemble(profiles, forcing, run.settings.operator)
+            if run.problem.streams:
+                prepared = with_streams(prepared, profiles.site, forcing, run.stream_tables)
             parts.append(
                 run_batch(
                     run.problem,
@@ -108,6 +111,7 @@ class AssimilationJob(Job):
                     run.settings.chains,
                     profiles,
                     pad(prepared, width),
+                    run.stream_tables,
                 )
             )
         found = join(parts)

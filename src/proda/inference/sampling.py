@@ -19,6 +19,7 @@ from proda.inference.likelihood import Likelihood
 from proda.inference.samplers.sampler import Sampler, State
 from proda.inference.target import Posterior, Site, Target
 from proda.models.model import SoilModel
+from proda.streams.stream import Stream
 
 
 class Problem(eqx.Module):
@@ -29,10 +30,12 @@ class Problem(eqx.Module):
     sampler: Sampler
     segment: int = eqx.field(static=True)
     """Steps between two kept draws, and between two adaptations."""
+    streams: tuple[Stream, ...] = ()
+    """Kinds of data beside carbon that the model can answer."""
 
     def target(self, site: Site) -> Target:
         """Return the posterior of one site."""
-        return Posterior(self.model, self.likelihood, site)
+        return Posterior(self.model, self.likelihood, site, self.streams)
 
 
 class Draws(eqx.Module):

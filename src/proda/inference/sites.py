@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool
@@ -13,6 +16,7 @@ from proda.inference.likelihood import Measured
 from proda.inference.operator import weights
 from proda.inference.profiles import Profiles
 from proda.inference.target import Site
+from proda.streams.table import StreamTable
 
 PADDED = (8, 32, 256)
 """Numbers of measured layers to which sites are padded; each needs one compiled program."""
@@ -69,3 +73,28 @@ def assemble(profiles: Profiles, forcing: Forcing, operator: Operator) -> Site:
         value_weight=jnp.asarray(value),
         slope_weight=jnp.asarray(slope),
     )
+
+
+def with_streams(
+    sites: Site, names: np.ndarray, forcing: Forcing, tables: Sequence[StreamTable]
+) -> Site:
+    """Return the sites with what is measured there beside carbon.
+
+    Parameters
+    ----------
+    sites
+        As :func:`assemble` returns them.
+    names
+        Of the sites, in order.
+    forcing
+        Of the same sites.
+    tables
+        Of the streams that the model can answer.
+    """
+    found = {
+        table.stream.name: table.stream.prepare(
+            names, table.rows, forcing.nbedrock, forcing.grid, table.size
+        )
+        for table in tables
+    }
+    return eqx.tree_at(lambda site: site.streams, sites, found)

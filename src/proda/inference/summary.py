@@ -16,6 +16,7 @@ from proda.inference.diagnostics import convergence, fit, information, model_cho
 from proda.inference.profiles import Profiles
 from proda.inference.sampling import Problem
 from proda.inference.target import Posterior, Prediction, Site, sampled_rows
+from proda.streams.table import StreamTable
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _TOGETHER = 24
@@ -54,7 +55,7 @@ def predict(problem: Problem, sites: Site, u: Any) -> Prediction:
     """
 
     def one(u: Any, site: Site) -> Prediction:
-        return Posterior(problem.model, problem.likelihood, site).predict(u)
+        return Posterior(problem.model, problem.likelihood, site, problem.streams).predict(u)
 
     some = jax.vmap(jax.vmap(one, in_axes=(0, None)))
     n, samples, d = u.shape
@@ -73,6 +74,7 @@ def summarise(
     log_likelihood: np.ndarray,
     acceptance: np.ndarray,
     log_evidence: np.ndarray,
+    tables: Sequence[StreamTable] = (),
 ) -> xr.Dataset:
     """Return the summary of a batch of sites.
 
@@ -88,10 +90,13 @@ def summarise(
         Mean acceptance while draws were kept, (site, chain).
     log_evidence
         (site, chain).
+    tables
+        Of the streams of `problem`, in their order.
 
     Returns
     -------
-    Dataset with the dimensions site, chain, draw, parameter, and row for measured layers.
+    Dataset with the dimensions site, chain, draw, parameter, row for measured layers, and
+    row_STREAM for the values of each stream.
     """
     n, n_chains, n_draws, d = u.shape
     padded = sites.measured.mask.shape[0]
@@ -115,7 +120,7 @@ def summarise(
     safe = np.where(sampled[..., None], modelled, 1.0)
     middle = safe.mean(axis=1)
 
-    rows = sampled_rows(problem.model, problem.likelihood)
+    rows = sampled_rows(problem.model, problem.likelihood, problem.streams)
     lower = np.array([row.lower for row in rows])
     width = np.array([row.upper - row.lower for row in rows])
     physical = (lower + samples * width).reshape(n, n_chains, n_draws, d)
@@ -180,6 +185,15 @@ def summarise(
     data |= _by_row(
         profiles, mask, np.where(sampled, middle, np.nan), np.where(sampled, of_layers, np.nan)
     )
+    for table in tables:
+        data_of = sites.streams[table.stream.name]
+        own = np.asarray(told.streams[table.stream.name][0])[:n, :n_samples]
+        data |= _of_stream(
+            table,
+            profiles.site,
+            np.asarray(data_of.mask)[:n] & sampled,
+            np.where(sampled[..., None], own, np.nan),
+        )
     return xr.Dataset(
         data,
         coords={
@@ -198,7 +212,12 @@ def join(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     """Return the sites of several batches, as `summarise` returns them, in one Dataset."""
     if len(parts) == 1:
         return parts[0]
-    by_row = [name for name, value in parts[0].data_vars.items() if "row" in value.dims]
+    dims = sorted({str(d) for part in parts for d in part.dims if str(d).startswith("row")})
+    by_row = {
+        dim: [name for name, value in parts[0].data_vars.items() if dim in value.dims]
+        for dim in dims
+    }
+    every = [name for names in by_row.values() for name in names]
     along: dict[str, Any] = {
         "join": "exact",
         "coords": "minimal",
@@ -207,8 +226,11 @@ def join(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     }
     return xr.merge(
         [
-            xr.concat([part.drop_vars(by_row) for part in parts], dim="site", **along),
-            xr.concat([part[by_row] for part in parts], dim="row", **along),
+            xr.concat([part.drop_vars(every) for part in parts], dim="site", **along),
+            *(
+                xr.concat([part[names] for part in parts], dim=dim, **along)
+                for dim, names in by_row.items()
+            ),
         ],
         join="exact",
         compat="override",
@@ -233,6 +255,54 @@ def _by_row(
             ("quantile", "row"),
             np.where(mask[site, place], quantiles[:, site, place], np.nan),
         ),
+    }
+
+
+def _of_stream(
+    table: StreamTable, names: np.ndarray, used: np.ndarray, modelled: np.ndarray
+) -> dict[str, Any]:
+    """Measured and modelled values of a stream, one row each, and how each site is met.
+
+    Parameters
+    ----------
+    table
+        Of the stream.
+    names
+        Of the sites.
+    used
+        Which values are fitted, (site, value).
+    modelled
+        (site, draw, value).
+    """
+    name, dim = table.stream.name, f"row_{table.stream.name}"
+    of_site = {str(site): i for i, site in enumerate(names)}
+    rows = table.rows[table.rows["site"].isin(of_site)]
+    i = rows["site"].map(of_site).to_numpy(int)
+    order = np.argsort(i, kind="stable")
+    rows, i = rows.iloc[order], i[order]
+    k = rows.groupby("site", sort=False).cumcount().to_numpy(int)
+    fitted = used[i, k]
+    drawn = np.where(fitted[:, None], modelled[i, :, k], np.nan)
+    observed = rows["value"].to_numpy(float)
+    mean = drawn.mean(axis=1)
+    counts = np.bincount(i[fitted], minlength=len(names))
+    squares = np.bincount(i[fitted], (mean - observed)[fitted] ** 2, minlength=len(names))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rmse = np.sqrt(squares / counts)
+    quantile = np.full((len(QUANTILES), len(i)), np.nan)
+    if fitted.any():
+        quantile[:, fitted] = np.quantile(drawn[fitted], QUANTILES, axis=1)
+    return {
+        f"{dim}_site": (dim, rows["site"].to_numpy(str)),
+        f"{dim}_upper": (dim, rows["upper"].to_numpy(float)),
+        f"{dim}_lower": (dim, rows["lower"].to_numpy(float)),
+        f"{dim}_year": (dim, rows["year"].to_numpy(float)),
+        f"{dim}_used": (dim, fitted),
+        f"{dim}_observed": (dim, observed, {"units": table.stream.unit}),
+        f"{dim}_modelled": (dim, mean, {"units": table.stream.unit}),
+        f"{dim}_quantile": (("quantile", dim), quantile, {"units": table.stream.unit}),
+        f"n_{name}": ("site", counts),
+        f"rmse_{name}": ("site", rmse, {"units": table.stream.unit}),
     }
 
 

@@ -6,6 +6,7 @@ A sampler works on the unit box of the uniform priors; u = 0 and u = 1 are the e
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -19,6 +20,7 @@ from proda.inference.likelihood import Likelihood, Measured
 from proda.inference.operator import observe
 from proda.models.model import Reason, SoilModel
 from proda.parameters import Parameter
+from proda.streams.stream import Stream, StreamData
 
 
 class Target(eqx.Module):
@@ -48,6 +50,8 @@ class Site(eqx.Module):
     measured: Measured
     value_weight: Float[Array, "observation layer"]
     slope_weight: Float[Array, "observation layer"]
+    streams: dict[str, StreamData] = eqx.field(default_factory=dict)
+    """What is measured beside carbon, by the name of the stream."""
 
 
 class Prediction(eqx.Module):
@@ -58,6 +62,10 @@ class Prediction(eqx.Module):
     pointwise: Float[Array, " observation"]
     """Log-likelihood of each measured layer."""
     reason: Int[Array, ""]
+    streams: dict[str, tuple[Float[Array, " value"], Float[Array, " value"]]] = eqx.field(
+        default_factory=dict
+    )
+    """Modelled counterpart and log-likelihood of each value of the streams, by name."""
 
 
 class Posterior(Target):
@@ -70,11 +78,12 @@ class Posterior(Target):
     model: SoilModel
     likelihood: Likelihood
     site: Site
+    streams: tuple[Stream, ...] = ()
 
     @property
     def rows(self) -> tuple[Parameter, ...]:
         """Return the registry rows of all parameters sampled, in order."""
-        return sampled_rows(self.model, self.likelihood)
+        return sampled_rows(self.model, self.likelihood, self.streams)
 
     @property
     def n_parameters(self) -> int:
@@ -93,8 +102,10 @@ class Posterior(Target):
     def predict(self, u: Float[Array, " parameter"]) -> Prediction:
         """Return the prediction for the measured layers."""
         values = self.values(u)
-        state = self.model.steady_state(values, self.site.column)
         column = self.site.column
+        for stream in self.streams:
+            column = stream.acts_on(column, values)
+        state = self.model.steady_state(values, column)
         modelled = observe(
             state.soil_carbon,
             self.site.value_weight,
@@ -103,12 +114,20 @@ class Posterior(Target):
             column.grid,
         )
         pointwise = self.likelihood.pointwise(modelled, self.site.measured, values)
-        return Prediction(modelled, pointwise, state.reason)
+        found = {}
+        for stream in self.streams:
+            data = self.site.streams[stream.name]
+            told = stream.predict(self.model, state, values, column, data)
+            found[stream.name] = (told, stream.pointwise(told, data, values))
+        return Prediction(modelled, pointwise, state.reason, found)
 
     def log_likelihood(self, u: Float[Array, " parameter"]) -> Float[Array, ""]:
         """Return the log-likelihood, -inf where there is no steady state."""
         prediction = self.predict(u)
         total = prediction.pointwise.sum()
+        for stream in self.streams:
+            total = total + prediction.streams[stream.name][1].sum()
+            total = total + stream.log_prior(self.values(u))
         possible = (prediction.reason == Reason.FEASIBLE) & jnp.isfinite(total)
         return jnp.where(possible, total, -jnp.inf)
 
@@ -120,7 +139,7 @@ class Posterior(Target):
         """
 
         def plain(u: Any, site: Site) -> Any:
-            return Posterior(self.model, self.likelihood, site).log_likelihood(u)
+            return Posterior(self.model, self.likelihood, site, self.streams).log_likelihood(u)
 
         @jax.custom_batching.custom_vmap
         def many(u: Any, site: Site) -> Any:
@@ -150,6 +169,9 @@ class Posterior(Target):
         return many(u, self.site)
 
 
-def sampled_rows(model: SoilModel, likelihood: Likelihood) -> tuple[Parameter, ...]:
-    """Return the registry rows of all sampled parameters: the model's, then the error's."""
-    return (*model.rows, *likelihood.rows)
+def sampled_rows(
+    model: SoilModel, likelihood: Likelihood, streams: Sequence[Stream] = ()
+) -> tuple[Parameter, ...]:
+    """Return the registry rows of all sampled parameters: those of model, error and streams."""
+    of_streams = [row for stream in streams for row in stream.rows_of(model)]
+    return (*model.rows, *likelihood.rows, *of_streams)
