@@ -21,8 +21,10 @@ import xarray as xr
 
 from benchmarks.report import machine, write_report
 from proda.inference.assimilation_run import open_posterior
-from proda.learning import LearningSettings, learn, save_ensemble
+from proda.learning.learn import learn
+from proda.learning.learning_settings import LearningSettings
 from proda.learning.residuals import joint_residuals, write_residuals
+from proda.learning.store import save_ensemble
 from proda.maps.from_files import map_network
 from proda.maps.totals import open_map, totals
 from proda.models.registry import load_model

@@ -1,4 +1,4 @@
-"""Two models beside each other and beside the paper, on made-up maps and sites."""
+"""Two models beside each other and beside the paper, on synthetic maps and sites."""
 
 from __future__ import annotations
 
@@ -417,7 +417,7 @@ def test_every_table_has_the_state_of_both_routes(routed):
         "components_end_to_end_clm5_compas",
         "michaelis_end_to_end_compas",
     } <= set(makers)
-    assert "learnt end to end" in makers["carbon_end_to_end_clm5_compas"]().get_suptitle()
+    assert "trained end to end" in makers["carbon_end_to_end_clm5_compas"]().get_suptitle()
     plt.close("all")
 
 
@@ -494,7 +494,7 @@ def test_wrong_input_is_said(world, tmp_path):
         compare_models(
             {**given, "clm5": replace(given["clm5"], maps=given["compas"].maps)}, tmp_path
         )
-    with pytest.raises(ComparisonError, match="holds maps of 0 models"):
+    with pytest.raises(ComparisonError, match="contains maps of 0 models"):
         files_of_run(tmp_path)
     with pytest.raises(MapError, match="not a proda map"):
         compare_models({**given, "clm5": ModelFiles(folder / "reference.nc")}, tmp_path)

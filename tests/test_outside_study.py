@@ -103,7 +103,7 @@ def test_a_study_with_a_model_from_a_file_runs_through(tmp_path, route):
 @pytest.mark.parametrize(
     ("models", "message"),
     [
-        ('["two_pool.py:TwoPool", "two_pool.py:TwoPool"]', "named twice"),
+        ('["two_pool.py:TwoPool", "two_pool.py:TwoPool"]', "appears twice"),
         ('["two_pool.py:TwoPool", "copy.py:TwoPool"]', "two models have the name two_pool"),
         ('["none.py:TwoPool"]', r"none\.py: there is no such file"),
         ('["two_pool.py:Three"]', "there is no class Three; its models are TwoPool"),

@@ -320,7 +320,7 @@ def test_rothc_solves_its_linear_system():
 
 
 def test_microbes_of_mimics_are_a_few_per_cent_of_soil_carbon(examples):
-    """Science: section 13.3 has 1-8 %; here 5, 7, 9 and 7 % of 0-32 cm, at made-up places."""
+    """Science: section 13.3 has 1-8 %; here 5, 7, 9 and 7 % of 0-32 cm, at synthetic places."""
     forcing = with_properties(examples)
     clay = {**forcing.properties, "clay": np.full((6, 20), 20.0)}
     forcing = dataclasses.replace(forcing, properties=clay)

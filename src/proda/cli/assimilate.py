@@ -11,7 +11,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.numbers import number, whole_number
-from proda.cli.options import option
+from proda.cli.options import StopAfter, option
 from proda.cli.stopping import STOPPED, seconds
 from proda.inference.assimilation_settings import AssimilationSettings, AssimilationWork, check
 
@@ -32,7 +32,7 @@ def assimilate(
         Path | None, typer.Argument(help="Folder of `proda profiles build`.")
     ] = None,
     forcing: Annotated[
-        Path | None, typer.Argument(help="Forcing at sites, of `proda forcing at-sites`.")
+        Path | None, typer.Argument(help="Forcing at sites, from `proda forcing at-sites`.")
     ] = None,
     folder: Annotated[Path | None, typer.Argument(help="New folder for the run.")] = None,
     resume: Annotated[
@@ -43,7 +43,9 @@ def assimilate(
     sampler: str = option(AssimilationSettings, "sampler"),
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", help="NAME=VALUE of the sampler (steps and such); repeatable."),
+        typer.Option(
+            "--option", help="NAME=VALUE, an option of the sampler such as its steps; repeatable."
+        ),
     ] = None,
     likelihood: str = option(AssimilationSettings, "likelihood"),
     error_sd: str = option(AssimilationSettings, "error_sd"),
@@ -62,9 +64,7 @@ def assimilate(
     block_size: Annotated[int | None, typer.Option(help="Sites per block.")] = None,
     workers: int | None = option(AssimilationWork, "workers"),
     cluster: Path | None = option(AssimilationWork, "cluster"),
-    stop_after: Annotated[
-        str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
-    ] = None,
+    stop_after: StopAfter = None,
     profiles_moved_to: Annotated[
         Path | None,
         typer.Option(
@@ -154,13 +154,13 @@ def assimilate(
 
 
 def _given(context: typer.Context, name: str) -> bool:
-    """Whether an option stands on the command line."""
+    """Whether an option is given on the command line."""
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
 
 
 def _refuse_other_settings(context: typer.Context, run: Run) -> None:
-    """Refuse options that would have no effect, because the run was begun with others.
+    """Refuse options that would have no effect, because the run was started with others.
 
     Raises
     ------
@@ -263,8 +263,8 @@ def _work(
         except Stopped:
             bar.stop()
             console.print(
-                f"Stopped as requested, {n_done[0]:,} of {run.description.n_sites:,} sites done. "
-                f"{again}",
+                f"Stopped before the time limit, {n_done[0]:,} of {run.description.n_sites:,} "
+                f"sites done. {again}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -289,7 +289,7 @@ def _summary(run: Run) -> None:
     reason = found["reason"].to_numpy()
     n = len(reason)
     mean_rhat = found["gelman_rubin"].mean("parameter").to_numpy()
-    limits = Filter()  # a study may set others: `proda diagnose` and its filter judge by those
+    limits = Filter()  # a study may set other limits, which its filter and `proda diagnose` apply
     converged = mean_rhat < limits.max_gelman_rubin
     fitting = found["nash_sutcliffe"].to_numpy() > limits.min_nash_sutcliffe
     rows: list[tuple[Any, ...]] = [("sites", f"{n:,}", "")]

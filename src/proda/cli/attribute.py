@@ -1,4 +1,4 @@
-"""`proda attribute`: which component makes a map what it is, and two maps differ."""
+"""`proda attribute`: which component determines a map, and the difference between two maps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, formatted, print_table, progress
+from proda.cli.options import Plots
 from proda.layout import RunFolder
 
 if TYPE_CHECKING:
@@ -32,18 +33,21 @@ def attribute(
     ],
     network: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=FOLDER: network of a model's map; else that of the study."),
+        typer.Option(help="NAME=FOLDER: network of a model's map; by default that of the study."),
     ] = None,
     kept: Annotated[
         list[str] | None,
         typer.Option(help="NAME=FILE: posteriors of the accepted sites (`proda diagnose`)."),
     ] = None,
     forcing: Annotated[
-        Path | None, typer.Option(help="Forcing on the grid; else that of the study.")
+        Path | None, typer.Option(help="Forcing on the grid; by default that of the study.")
     ] = None,
     covariates: Annotated[
         Path | None,
-        typer.Option(help="Covariates on the grid (for the members' spread); else the study's."),
+        typer.Option(
+            help="Covariates on the grid, for the spread of "
+            "the members; by default those of the study."
+        ),
     ] = None,
     sample: Annotated[
         int, typer.Option(min=10, help="Cells on which every member is run for the spread.")
@@ -51,7 +55,9 @@ def attribute(
     input_variation: Annotated[
         float | None,
         typer.Option(
-            min=0.0, help="Sd over mean of the carbon input, for the published method's input."
+            min=0.0,
+            help="Ratio of standard deviation to mean of "
+            "the carbon input, for the published method.",
         ),
     ] = None,
     response: Annotated[
@@ -65,15 +71,13 @@ def attribute(
         Path | None,
         typer.Option("--output", "-o", help="Folder to write; by default RUN/attribution."),
     ] = None,
-    plots: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
-    ] = None,
+    plots: Plots = None,
 ) -> None:
-    """Say which component (transfer, decomposition, environment ...) makes a map what it is.
+    """Attribute maps to the components of a model (transfer, decomposition, environment ...).
 
-    Shapley values over the six components for carbon, the pattern of its map and the skill at
-    profiles; the published replacement of one component after the other; and, of two models, which
-    component makes their maps differ.
+    Computes Shapley values of the six components for carbon, the pattern of its map and the skill
+    at profiles; the published replacement of one component at a time; and, for two models, the
+    components that cause the difference between their maps.
     """
     from proda.attribution import attribute_maps
     from proda.attribution.inputs import (
@@ -118,7 +122,7 @@ def attribute(
 def _found(
     maps: list[Path], folder: Path | None, network: dict[str, Path], kept: dict[str, Path]
 ) -> list[AttributedMap]:
-    """Return the maps that are asked for, with their networks."""
+    """Return the requested maps, with their networks."""
     from dataclasses import replace
 
     from proda.attribution.inputs import AttributedMap, maps_of_run
@@ -132,13 +136,13 @@ def _found(
         found = []
         for path in maps:
             if path.is_dir():
-                raise MapError(f"{path}: name one folder of a study, or files of maps.")
+                raise MapError(f"{path}: give one folder of a study, or files of maps.")
             with open_map(path) as opened:
                 name = str(opened.attrs.get("model", path.stem))
             found.append(of_run.get(path.resolve(), AttributedMap(name, path)))
     if odd := sorted((set(network) | set(kept)) - {m.name for m in found}):
         raise MapError(
-            f"No map of {', '.join(odd)} is given; there are maps of "
+            f"No map of {', '.join(odd)} is given; the maps are of "
             f"{', '.join(m.name for m in found)}."
         )
     return [
@@ -160,7 +164,7 @@ def _named(pairs: list[str] | None) -> dict[str, Path]:
 
 
 def print_attribution(result: Attribution) -> None:
-    """Print what each component does, and why models differ."""
+    """Print the attribution of each map, and of the differences between models."""
     table = result.tables["importance"]
     for (model, route), rows in table.groupby(["model", "route"], sort=False):
         _print_one(f"{str(model).upper()}, {route}", rows)

@@ -1,4 +1,4 @@
-"""`proda compare`: two or more models beside each other and beside the paper."""
+"""`proda compare`: compare two or more models with each other and with the paper."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from proda.cli.app import app
 from proda.cli.console import console, formatted, print_table, progress
 from proda.cli.evidence import print_choice
+from proda.cli.options import Plots
 from proda.layout import RunFolder
 
 if TYPE_CHECKING:
@@ -48,17 +49,21 @@ def compare(
     ] = None,
     network: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=FOLDER: network that learnt from posteriors (places left out)."),
+        typer.Option(
+            help="NAME=FOLDER: network trained on posteriors, for the skill at held-out places."
+        ),
     ] = None,
     end_to_end_network: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=FOLDER: network that learnt end to end (places left out)."),
+        typer.Option(
+            help="NAME=FOLDER: network trained end to end, for the skill at held-out places."
+        ),
     ] = None,
     forcing: Annotated[
-        Path | None, typer.Option(help="Forcing at the sites (Michaelis constants there).")
+        Path | None, typer.Option(help="Forcing at the sites, for Michaelis constants there.")
     ] = None,
     covariates: Annotated[
-        Path | None, typer.Option(help="Covariates at the sites (climate classes).")
+        Path | None, typer.Option(help="Covariates at the sites, for climate classes.")
     ] = None,
     reference: Annotated[
         Path | None, typer.Option(help="Reference maps, variables soc_0_100_SOURCE ...")
@@ -67,15 +72,13 @@ def compare(
         Path | None,
         typer.Option("--output", "-o", help="Folder to write; by default RUN/comparison."),
     ] = None,
-    plots: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
-    ] = None,
+    plots: Plots = None,
     every_pair: Annotated[
         bool,
         typer.Option("--every-pair", help="Draw the figures of all pairs of more than two models."),
     ] = False,
 ) -> None:
-    """Compare models before and after learning from profiles, and judge the paper's findings.
+    """Compare models with default and constrained parameters, and judge the paper's findings.
 
     Give the folder of a study, or the files of each model by name.
     """

@@ -1,4 +1,4 @@
-"""`proda diagnose`: which sites of a finished assimilation are fit to train on."""
+"""`proda diagnose`: which sites of a finished assimilation can be used for training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, formatted, print_table
-from proda.cli.options import option
+from proda.cli.options import LandBehind, Plots, option
 from proda.inference.filter_settings import FilterSettings
 
 if TYPE_CHECKING:
@@ -31,30 +31,24 @@ def diagnose(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Write the posteriors of the kept sites, to train networks on (.nc, .zarr)."
+            help="Write the posteriors of the kept sites, for training networks (.nc, .zarr)."
         ),
     ] = None,
     table: Annotated[
         Path | None, typer.Option(help="Write one row per site, with its verdict (CSV).")
     ] = None,
-    plots: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
-    ] = None,
+    plots: Plots = None,
     site: Annotated[
         str | None,
         typer.Option(
             help="Site whose chains are drawn; by default the one with the poorest mixing."
         ),
     ] = None,
-    land_mask: Annotated[
-        Path | None,
-        typer.Option(help="File with land_fraction or land_mask: drawn behind the map of sites."),
-    ] = None,
+    land_mask: LandBehind = None,
 ) -> None:
-    """Judge the sites of a finished run; write the posteriors of those that pass.
+    """Assess the sites of a finished run; write the posteriors of those that pass.
 
-    The default limits are the published ones: mean Gelman-Rubin statistic below 1.05,
-    Nash-Sutcliffe efficiency above 0. An undefined statistic passes no limit that is set.
+    The default limits are the published ones. A site whose statistic is undefined is rejected.
     """
     from proda.errors import AssimilationError
     from proda.inference.assessment import assess

@@ -75,7 +75,7 @@ def get(
             task = bar.add_task(remote.name, total=remote.size)
 
             stated: list[int | None] = []
-            """What the server says of the length, once it was asked."""
+            """The length stated by the server, once it is known."""
 
             def step(
                 n: int,
@@ -106,7 +106,7 @@ def get(
 
 
 def _unlisted_size(stated: list[int | None]) -> str:
-    """Say what stands behind the size of a file whose size the catalogue lacks."""
+    """Describe the check of the size of a file whose size the catalogue lacks."""
     if not stated:
         return "already present, not checked"
     return "unknown, not checked" if stated[0] is None else "as the server stated"

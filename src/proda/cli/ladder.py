@@ -11,6 +11,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import Stages, console, print_table, progress
+from proda.cli.options import StopAfter
 from proda.cli.stopping import STOPPED, seconds
 
 if TYPE_CHECKING:
@@ -22,26 +23,27 @@ def ladder(
     study: Annotated[Path, typer.Argument(help="Settings of the study by our method (TOML).")],
     folder: Annotated[Path, typer.Argument(help="Folder of the rungs and the tables.")],
     rungs: Annotated[
-        int | None, typer.Option(min=1, help="End after so many rungs; a later call resumes.")
+        int | None, typer.Option(min=1, help="Stop after this many rungs; a later call resumes.")
     ] = None,
     test_steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of the published sampler's test run: 20,000.")
+        int | None,
+        typer.Option(
+            min=1, help="Steps of the test run of the published sampler; by default 20,000."
+        ),
     ] = None,
     formal_steps: Annotated[
-        int | None, typer.Option(min=8, help="Steps of its formal run: 50,000.")
+        int | None, typer.Option(min=8, help="Steps of its formal run; by default 50,000.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of the published network: 6,000.")
+        int | None, typer.Option(min=1, help="Epochs of the published network; by default 6,000.")
     ] = None,
-    stop_after: Annotated[
-        str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
-    ] = None,
+    stop_after: StopAfter = None,
 ) -> None:
-    """Run a study as published, and again with one correction after the other, up to our method.
+    """Run a study as published, and again with each correction added, up to our method.
 
-    Every rung is a study in a folder of its own, on the same profiles and with the same seed, and
-    shares with the one before what the correction does not change. A table has every finding of
-    the paper under every rung. Repeat the command to resume after any interruption.
+    Every rung is a study in its own folder, with the same profiles and the same seed, and shares
+    with the previous rung the stages that the correction does not change. A table lists every
+    finding of the paper for every rung. Repeat the command to resume after any interruption.
     """
     from proda.blocks.executor import Control, Stopped
     from proda.study.ladder import FINDINGS, published_amounts, run_ladder
@@ -76,7 +78,9 @@ def ladder(
             )
         except Stopped:
             bar.stop()
-            console.print("Stopped as requested. Repeat the command to resume.", soft_wrap=True)
+            console.print(
+                "Stopped before the time limit. Repeat the command to resume.", soft_wrap=True
+            )
             sys.exit(STOPPED)
     names = [str(c) for c in result.findings if f"{c}, numbers" in result.findings]
     marks = {"agrees": "yes", "disagrees": "no"}

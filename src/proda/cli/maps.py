@@ -16,6 +16,7 @@ from proda.cli.options import (
     ForcingGrid,
     MeanOf,
     NetworkOption,
+    Plots,
     Workers,
     option,
 )
@@ -34,12 +35,9 @@ _Reference = Annotated[
 _ReferenceVariable = Annotated[
     list[str] | None,
     typer.Option(
-        help="Variable of the reference: NAME, or STOCK=NAME; repeatable. By default all "
-        "whose name states the depth."
+        help="Variable of the reference: NAME, or STOCK=NAME; "
+        "repeatable. By default all variables whose name contains the depth."
     ),
-]
-_Plots = Annotated[
-    Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
 ]
 
 
@@ -56,10 +54,13 @@ def map_(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Model by name, or FILE.py:Class; a network or kept sites name their own."
+            help="Model by name, or FILE.py:Class; by "
+            "default that of the network or of the kept sites."
         ),
     ] = None,
-    variant: Annotated[str | None, typer.Option(help="default, or published.")] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Variant of the model: default, or published.")
+    ] = None,
     network: NetworkOption = None,
     covariates: CovariatesOption = None,
     draws: Annotated[
@@ -95,10 +96,7 @@ def map_(
     mean_of: MeanOf = None,
     constant: Annotated[
         Path | None,
-        typer.Option(
-            help="Use the constant that was calibrated on all profiles, of a network "
-            "trained with --model."
-        ),
+        typer.Option(help="Use the calibrated constant of a network trained with --model."),
     ] = None,
     bounds: Annotated[
         str, typer.Option(help="Limits of parameters: physical, or prior.")
@@ -106,13 +104,13 @@ def map_(
     chunk: int = option(MapSettings, "chunk"),
     workers: Workers = None,
     cluster: Cluster = None,
-    plots: _Plots = None,
+    plots: Plots = None,
     reference: _Reference = None,
     reference_variable: _ReferenceVariable = None,
 ) -> None:
     """Run a model on every land cell and write one CF netCDF file.
 
-    Parameters come from a network (--network), are the model's defaults (--default), the mean of
+    Parameters come from a network (--network), or are the model's defaults (--default), the mean of
     the accepted sites (--mean-of), or the constant that was calibrated on all profiles
     (--constant). Repeat the command to resume an interrupted run.
     """
@@ -218,7 +216,7 @@ def totals(
     maps: Annotated[list[Path], typer.Argument(help="Maps of `proda map`, on one grid.")],
     reference: _Reference = None,
     reference_variable: _ReferenceVariable = None,
-    plots: _Plots = None,
+    plots: Plots = None,
     output: Annotated[Path | None, typer.Option(help="Write the totals as CSV.")] = None,
 ) -> None:
     """Compare maps: totals by zone beside reference maps, correlation and bias, latitudes."""
@@ -249,7 +247,7 @@ def totals(
 
 
 def _labels(paths: list[Path]) -> list[str]:
-    """Names of the files; with their folder where two have one name."""
+    """Return the names of the files, with their folder where two have the same name."""
     from proda.errors import MapError
 
     stems = [path.stem for path in paths]
@@ -263,7 +261,7 @@ def _labels(paths: list[Path]) -> list[str]:
 
 
 def _only(given: bool, option: str, **others: Any) -> None:
-    """Refuse options that mean nothing without another one."""
+    """Refuse options that have no effect without another one."""
     from proda.errors import MapError
 
     if given:
@@ -301,7 +299,7 @@ def _references(
 
 @contextmanager
 def progress_of_cells(what: str) -> Iterator[Progress]:
-    """Show a bar that counts cells; yield what is called with those done and all."""
+    """Show a bar that counts cells; yield the callback for the numbers done and in total."""
     from proda.cli.console import progress
 
     with progress("cells") as bar:

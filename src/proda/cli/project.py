@@ -1,4 +1,4 @@
-"""`proda project`: a model forward in time on every land cell; several projections compared."""
+"""`proda project`: project a model in time on every land cell."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def project(
     experiment: Annotated[
         list[str] | None,
         typer.Option(
-            help="Idealised experiment; repeatable. By default all eight sudden ones; "
-            "`none` for anomalies alone."
+            help="Idealised experiment; repeatable. By default "
+            "all eight sudden ones; `none` for anomalies only."
         ),
     ] = None,
     anomalies: Annotated[
@@ -68,9 +68,9 @@ def project(
     workers: Workers = None,
     cluster: Cluster = None,
 ) -> None:
-    """Project soil carbon under warming and changed carbon input, from the steady state of today.
+    """Project soil carbon under warming and changed carbon input, from the present steady state.
 
-    Exactly one of --network, --default, --mean-of and --constant says where parameters come from.
+    Give exactly one of --network, --default, --mean-of and --constant as the source of parameters.
     Repeat the command to resume an interrupted run.
     """
     from proda.blocks.executor import executor_of

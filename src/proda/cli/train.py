@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, errors, formatted, print_table, progress
-from proda.cli.options import option
+from proda.cli.options import Fill, Plots, option, optional
 from proda.errors import LearningError
-from proda.validation_settings import END_TO_END, FROM_POSTERIORS, SPLIT, PosteriorValidation
+from proda.inference.assimilation_settings import AssimilationSettings
+from proda.learning.end_to_end_settings import EndToEndSettings
+from proda.learning.learning_settings import LearningSettings, Preset, PresetSettings, preset_of
+from proda.validation_settings import (
+    END_TO_END,
+    FROM_POSTERIORS,
+    SPLIT,
+    EndToEndValidation,
+    PosteriorValidation,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from proda.learning.from_posteriors import TrainingResult
     from proda.learning.train import Progress
+
+THROUGH = "With --model"
+"""Condition of the options of end-to-end training."""
 
 
 @app.command(
@@ -33,14 +45,14 @@ def train(
         typer.Argument(
             metavar="[KEPT] COVARIATES NETWORK",
             help="Kept posteriors of `proda diagnose --output` (only without --model); covariates "
-            "of the sites (.parquet), of `proda covariates`; folder to write (an existing network "
-            "is replaced).",
+            "of the sites (.parquet), from `proda covariates`; folder to write (an existing "
+            "network is replaced).",
         ),
     ],
     profiles: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of `proda profiles build`, to tune and judge the networks by carbon."
+            help="Folder of `proda profiles build`, to tune and evaluate the networks by carbon."
         ),
     ] = None,
     forcing: Annotated[
@@ -59,41 +71,14 @@ def train(
             "profiles, without posteriors."
         ),
     ] = None,
-    variant: Annotated[
-        str | None, typer.Option(help="With --model: variant of the model. [default]")
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help=f"With --model: folds are 5-degree or 2-degree blocks, or random. [{SPLIT}]"
-        ),
-    ] = None,
-    global_parameter: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="With --model: a parameter that is trained but has one value everywhere; "
-            "repeatable."
-        ),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            help="With --model: parameters from which networks start and towards which they are "
-            "pulled: the calibrated constant, the model's default, or random values for each "
-            "network (constant, default, random). [constant]"
-        ),
-    ] = None,
-    start_weight: Annotated[
-        float | None,
-        typer.Option(help="With --model: strength of the pull towards the start; 0: none."),
-    ] = None,
-    inverted_share: Annotated[
-        float | None,
-        typer.Option(
-            help="With --model: share of the networks that correct an inversion of boosted carbon "
-            "instead of seeing the covariates; 0: none. [0.5]"
-        ),
-    ] = None,
+    variant: str | None = optional("variant", AssimilationSettings, condition=THROUGH),
+    split: str | None = optional("split", EndToEndValidation, condition=THROUGH),
+    global_parameter: list[str] | None = optional(
+        "global_parameters", EndToEndSettings, condition=THROUGH, more="Repeatable."
+    ),
+    start: str | None = optional("start", EndToEndSettings, condition=THROUGH),
+    start_weight: float | None = optional("start_weight", EndToEndSettings, condition=THROUGH),
+    inverted_share: float | None = optional("inverted_share", EndToEndSettings, condition=THROUGH),
     residual: Annotated[
         bool,
         typer.Option(
@@ -102,38 +87,24 @@ def train(
             "boosting expects beyond it; this product carries no mechanism.",
         ),
     ] = False,
-    preset: Annotated[
-        Literal["default", "study"],
-        typer.Option(help="The default settings, or those of the study."),
-    ] = "default",
-    members: Annotated[int | None, typer.Option(help="Number of networks.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Maximum number of epochs.")] = None,
-    tuning_epochs: Annotated[
-        int | None,
-        typer.Option(help="Maximum number of epochs of tuning through the soil model; 0: none."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Root of all random numbers.")] = 0,
+    preset: Preset = option(PresetSettings, "preset"),
+    members: int | None = optional("members", LearningSettings, EndToEndSettings),
+    epochs: int | None = optional("epochs", LearningSettings, EndToEndSettings),
+    tuning_epochs: int | None = optional("tuning_epochs", LearningSettings),
+    seed: int = option(LearningSettings, "seed"),
     folds: int = option(PosteriorValidation, "folds"),
-    fold_members: Annotated[
-        int | None,
-        typer.Option(help=f"Networks in each fold. [{FROM_POSTERIORS}; with --model {END_TO_END}]"),
-    ] = None,
+    fold_members: int | None = optional("fold_members", PosteriorValidation, EndToEndValidation),
     random_folds: Annotated[
         bool, typer.Option("--random-folds", help="Use random folds instead of blocks of the map.")
     ] = False,
     trees: int = option(PosteriorValidation, "trees"),
     curve: bool = option(PosteriorValidation, "curve", "--curve/--no-curve"),
-    fill: Annotated[
-        bool,
-        typer.Option("--fill", help="Fill missing covariates with medians, and report how many."),
-    ] = False,
-    plots: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
-    ] = None,
+    fill: Fill = False,
+    plots: Plots = None,
 ) -> None:
-    """Train networks that predict a model's parameters from the environment, and judge them.
+    """Train networks that predict a model's parameters from the environment, and evaluate them.
 
-    With --profiles and --forcing the networks are then tuned through the soil model, and judged
+    With --profiles and --forcing the networks are then tuned through the soil model, and evaluated
     by the carbon of held-out profiles. Repeat the command to resume an interrupted training.
 
     With --model no posteriors are needed: the networks are trained end to end through the soil
@@ -189,11 +160,10 @@ def train(
         )
     kept, covariates, network = _paths(inputs, 3, "KEPT COVARIATES NETWORK, or --model")
     from proda.learning.from_posteriors import train_network
-    from proda.learning.learning_settings import LearningSettings, study
 
     given = {"members": members, "epochs": epochs, "tuning_epochs": tuning_epochs}
     given = {name: value for name, value in given.items() if value is not None} | {"seed": seed}
-    settings = study(**given) if preset == "study" else LearningSettings(**given)
+    settings = preset_of(preset, given)
     with progress("epochs") as bar:
         show = _Shown(bar)
         result = train_network(
@@ -243,7 +213,6 @@ def _end_to_end(
     fill: bool,
     residual: bool,
 ) -> None:
-    from proda.learning.end_to_end_settings import EndToEndSettings
     from proda.learning.through_model import train_end_to_end
 
     given = {name: value for name, value in given.items() if value is not None}
@@ -333,10 +302,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Table to write, by depth, zone, climate, soil temperature and source."),
     ] = None,
-    fill: Annotated[
-        bool,
-        typer.Option("--fill", help="Fill missing covariates with medians, and report how many."),
-    ] = False,
+    fill: Fill = False,
 ) -> None:
     """Compare a network, and every baseline in its folder, with any measured profiles.
 
@@ -503,10 +469,7 @@ def predict(
         bool,
         typer.Option("--draws", help="Also write calibrated draws, whose spread covers the error."),
     ] = False,
-    fill: Annotated[
-        bool,
-        typer.Option("--fill", help="Fill missing covariates with medians, and report how many."),
-    ] = False,
+    fill: Fill = False,
     forcing: Annotated[
         Path | None,
         typer.Option(help="Forcing at the same places, for a network trained with --model."),

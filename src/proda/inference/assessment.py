@@ -1,4 +1,4 @@
-"""What a finished run found: which sites are kept, how well they fit, what the profiles taught."""
+"""Assessment of a finished run: sites kept, their fit, and the information gained from profiles."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from proda.latitude import BANDS, bands
 from proda.models.outside import ORIGIN
 
 MAX_PARETO_K = 0.7
-"""Above it, PSIS-LOO is not to be trusted (Vehtari et al. 2017)."""
+"""Above this value, PSIS-LOO is unreliable (Vehtari et al. 2017)."""
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """A run's summary, judged."""
+    """The summary of a run with the verdict on each site."""
 
     summary: xr.Dataset
     """summary.nc of the run."""
@@ -40,7 +40,7 @@ class Assessment:
 
     @property
     def caveat(self) -> str:
-        """What every title must say first of draws that are no posterior; else empty."""
+        """First words of every title where the draws are not a posterior; otherwise empty."""
         told = str(self.summary.attrs["is_posterior"])
         return "" if told == "yes" else "NO POSTERIOR" + told.removeprefix("NO")
 
@@ -52,14 +52,14 @@ class Assessment:
 
 
 def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
-    """Judge every site of a run.
+    """Assess every site of a run.
 
     Parameters
     ----------
     summary
         summary.nc of a finished run.
     limits
-        What a site's posterior must keep.
+        Limits for the posterior of a site.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
     Raises
     ------
     AssimilationError
-        If the summary lacks something.
+        If a variable is missing in the summary.
     """
     needed = (
         "reason",
@@ -106,7 +106,7 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
         )
     sampled = (summary["reason"] == SiteReason.SAMPLED).to_numpy()
 
-    # An undefined statistic of one parameter makes the site's undefined, and it does not pass.
+    # An undefined statistic of one parameter makes that of the site undefined, so that it fails.
     def over(name: str, how: str, dim: str = "parameter") -> np.ndarray:
         values = getattr(summary[name], how)(dim, skipna=False).to_numpy()
         return np.where(sampled, values, np.nan)
@@ -147,12 +147,12 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
 
 
 def passing(assessment: Assessment) -> pd.DataFrame:
-    """Return which limits each site keeps, each looked at on its own.
+    """Return which limits each site meets, each limit by itself.
 
     Returns
     -------
-    (site) of bool: `sampled`, then one column per limit that is set, named as it reads
-    ("NSE > 0"), then `kept`.
+    (site) of bool: `sampled`, then one column per limit, with a name such as "NSE > 0", then
+    `kept`.
     """
     sites, limits = assessment.sites, assessment.limits
     ess = sites[["ess_bulk", "ess_tail"]].min(axis=1, skipna=False)
@@ -178,7 +178,7 @@ def by_band(assessment: Assessment) -> tuple[pd.DataFrame, pd.DataFrame]:
     medians
         Over sites with a posterior: `ess` (smallest over parameters, bulk and tail), `rank_rhat`
         (largest over parameters), `nash_sutcliffe`, `acceptance`; and the share of sites with
-        `pareto_k` above 0.7 (NaN where the likelihood is no density).
+        `pareto_k` above 0.7 (NaN where the likelihood is not a density).
     """
     sites, flags = assessment.sites, passing(assessment)
     ess = sites[["ess_bulk", "ess_tail"]].min(axis=1, skipna=False)
@@ -201,7 +201,7 @@ def by_band(assessment: Assessment) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def counts(assessment: Assessment) -> dict[str, int]:
-    """Return how many sites are kept, and why the others are not (first reason), none left out.
+    """Return how many sites are kept, and the number of others by their first reason.
 
     Sites without posterior are counted by the sampler's own reason.
     """
@@ -218,7 +218,7 @@ def counts(assessment: Assessment) -> dict[str, int]:
 
 
 def parameter_ranking(assessment: Assessment) -> pd.DataFrame:
-    """Return what the profiles teach of each parameter, the most first.
+    """Return the information that profiles contain on each parameter, in descending order.
 
     Returns
     -------
@@ -236,14 +236,15 @@ def parameter_ranking(assessment: Assessment) -> pd.DataFrame:
 
 
 def kept_posterior(assessment: Assessment) -> xr.Dataset:
-    """Return what the network learns from: the posteriors of the kept sites.
+    """Return the posteriors of the kept sites, for training networks.
 
-    Parameters of the likelihood (`error_sd`) are left out: they are no property of the soil.
+    Parameters of the likelihood (`error_sd`) are left out, because they are not properties of the
+    soil.
 
     Returns
     -------
     `posterior_mean` and `posterior_sd` (site, parameter) in physical units, with the coordinates
-    and attributes that :func:`proda.learning.targets.targets` asks for, and the limits applied.
+    and attributes that :func:`proda.learning.targets.targets` needs, and the limits applied.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The settings of a data assimilation, checked."""
+"""The settings of a data assimilation."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ class AssimilationSettings(SettingsTable):
     """What is fitted and how. Two runs with equal settings and data have equal draws."""
 
     model: str = Field("clm5", description="Model by name (see `proda models`), or FILE.py:Class.")
-    variant: str = Field("default", description="default, or published.")
+    variant: str = Field("default", description="Variant of the model: default, or published.")
     model_source: str = Field(
-        "", description="Where the class of a model from outside the package is; empty for ours."
+        "",
+        description="Place of the class of a model from outside the package; empty for our models.",
     )
     model_checksum: str = Field("", description="SHA-256 of its file.")
     likelihood: str = Field(
@@ -42,13 +43,13 @@ class AssimilationSettings(SettingsTable):
         SD_LOG, description="Error of a layer in natural logarithms, or 'estimate'."
     )
     operator: Operator = Field(
-        "layer_mean", description="What a layer is compared with: layer_mean, or mid_depth."
+        "layer_mean", description="Modelled value compared with a layer: layer_mean, or mid_depth."
     )
     sampler: str = Field(
         "tempered", description="tempered, adaptive-metropolis, nuts, or published."
     )
     options: dict[str, int | bool] = Field(
-        default_factory=dict, description="Options of the sampler; its own defaults otherwise."
+        default_factory=dict, description="Options of the sampler; without them its own defaults."
     )
     chains: int = Field(3, ge=1, description="Chains per site.")
     draws: int = Field(400, ge=4, description="Draws kept per chain.")
@@ -60,7 +61,7 @@ class AssimilationSettings(SettingsTable):
 
     @model_serializer(mode="wrap")
     def _without_origin(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out where a model came from if it is one of ours."""
+        """Leave out the place of the model if it is one of ours."""
         from proda.models.outside import CHECKSUM, SOURCE
 
         values = serialize(self)
@@ -73,7 +74,7 @@ class AssimilationSettings(SettingsTable):
         Raises
         ------
         ModelError
-            If there is none, or its file is another one than when `made` was made.
+            If there is none, or its file has changed since `made` was computed.
         """
         from proda.models.registry import load_recorded
 
@@ -154,12 +155,13 @@ class AssimilationSettings(SettingsTable):
         Parameters
         ----------
         made
-            What has these settings, for the message if the file of a model has changed.
+            Name of the result with these settings, for the message if the file of a model has
+            changed.
 
         Raises
         ------
         AssimilationError
-            If a name is unknown, or steps and draws do not fit each other.
+            If a name is unknown, or the numbers of steps and draws are inconsistent.
         """
         from proda.inference.sampling import Problem
 
@@ -188,7 +190,7 @@ class AssimilationSettings(SettingsTable):
 
 
 class AssimilationWork(SettingsTable):
-    """How much of an assimilation is done and where; draws of a site do not depend on it."""
+    """Number of sites, and where they are computed; draws of a site do not depend on it."""
 
     sites: int | None = Field(
         None,
@@ -211,7 +213,7 @@ def check(**values: Any) -> AssimilationSettings:
     AssimilationError
         Naming each setting that is wrong.
     ModelError
-        If there is no such model.
+        If the model does not exist.
     """
     values = _named(values)
     try:
@@ -226,7 +228,7 @@ def check(**values: Any) -> AssimilationSettings:
 
 
 def _named(values: dict[str, Any]) -> dict[str, Any]:
-    """Name a model that is named by its place, and keep the place and the file's checksum."""
+    """Replace the place of a model by its name, and record the place and the file's checksum."""
     from proda.models.outside import SOURCE, provenance
     from proda.models.registry import MODELS, load_model
 

@@ -69,7 +69,7 @@ def run_batch(
             draws.append(
                 (np.asarray(new.u), np.asarray(new.log_likelihood), np.asarray(new.acceptance))
             )
-        # Not call upon call without waiting: Ctrl-C is heeded in between.
+        # Wait for each call, so that Ctrl-C takes effect between calls.
         jax.block_until_ready(state)  # type: ignore[no-untyped-call]
     u, log_likelihood, acceptance = (np.concatenate(parts) for parts in zip(*draws, strict=True))
     evidence = np.asarray(jax.vmap(jax.vmap(problem.sampler.log_evidence))(state))
@@ -86,12 +86,12 @@ def run_batch(
 
 
 def _strongly_typed(state: Any) -> Any:
-    """Remove the "weak type" of fresh constants, for which `advance` would compile once more."""
+    """Remove the "weak type" of new constants, for which `advance` would be compiled again."""
     return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), state)
 
 
 def pad(sites: Site, width: int) -> Site:
-    """Repeat the last site until there are `width`: one compiled program then serves all."""
+    """Repeat the last site up to `width` sites, so that one compiled program serves all batches."""
 
     def longer(leaf: Any) -> Any:
         n = leaf.shape[0]

@@ -1,4 +1,4 @@
-"""Sites in the form that the compiled program takes: padded, with their columns prepared."""
+"""Sites in the form used by the compiled program: padded, with their columns prepared."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from proda.inference.target import Site
 from proda.streams.table import StreamTable
 
 PADDED = (8, 32, 256)
-"""Numbers of measured layers that sites are padded to; each is one compiled program."""
+"""Numbers of measured layers to which sites are padded; each needs one compiled program."""
 
 
 def padded_layers(n: int) -> int:
-    """Return the number that `n` measured layers are padded to.
+    """Return the number to which `n` measured layers are padded.
 
-    It depends on the site alone: a sum over a longer row may round differently.
+    It depends on the site alone, because a sum over a longer row may round differently.
     """
     fitting = [size for size in PADDED if n <= size]
     return fitting[0] if fitting else -(-n // PADDED[-1]) * PADDED[-1]
@@ -46,7 +46,7 @@ def assemble(profiles: Profiles, forcing: Forcing, operator: Operator) -> Site:
     profiles, forcing
         The same sites in the same order, all padded to the same number of layers.
     operator
-        How measured layers are compared.
+        Modelled value compared with a measured layer.
     """
     n = len(profiles)
     size = max(padded_layers(int(count)) for count in profiles.n_layers)
@@ -63,7 +63,7 @@ def assemble(profiles: Profiles, forcing: Forcing, operator: Operator) -> Site:
         carbon[i, place] = profiles.carbon[rows]
         middle[i, place] = 0.5 * (profiles.upper[rows] + profiles.lower[rows])
         mask[i, place] = good[rows]
-    # What is masked must stay harmless in the likelihood's arithmetic.
+    # Masked values must not cause errors in the arithmetic of the likelihood.
     value[~mask], slope[~mask] = 0.0, 0.0
     value[~mask, 0] = 1.0
     carbon[~mask] = 1.0

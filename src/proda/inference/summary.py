@@ -1,4 +1,4 @@
-"""From draws to what is kept of each site: moments, diagnostics, fit, model choice."""
+"""The summary of each site's draws: moments, diagnostics, fit, model choice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from proda.streams.table import StreamTable
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _TOGETHER = 24
-"""Draws of a site that are predicted at once."""
+"""Draws of a site that are predicted at a time."""
 
 
 class SiteReason(IntEnum):
@@ -36,13 +36,15 @@ class SiteReason(IntEnum):
 
     @property
     def words(self) -> str:
-        """The reason as a reader sees it."""
+        """The reason in words."""
+        if self == SiteReason.STOOD_STILL:
+            return "constant chain"
         return self.name.lower().replace("_", " ")
 
 
 @eqx.filter_jit
 def predict(problem: Problem, sites: Site, u: Any) -> Prediction:
-    """Return what every draw says of the measured layers.
+    """Return the modelled value and the likelihood of the measured layers for every draw.
 
     Parameters
     ----------
@@ -74,14 +76,14 @@ def summarise(
     log_evidence: np.ndarray,
     tables: Sequence[StreamTable] = (),
 ) -> xr.Dataset:
-    """Return what is kept of a batch of sites.
+    """Return the summary of a batch of sites.
 
     Parameters
     ----------
     problem, profiles, sites
         As sampled; `sites` may be padded with further sites at its end.
     u
-        Draws in the unit box, (site, chain, draw, parameter); NaN where a chain gave none.
+        Draws in the unit box, (site, chain, draw, parameter); NaN where a chain has none.
     log_likelihood
         (site, chain, draw).
     acceptance
@@ -113,7 +115,7 @@ def summarise(
     modelled = np.asarray(told.modelled)[:n, :n_samples]
     at_mean = np.asarray(told.modelled)[:n, n_samples]
     pointwise = np.asarray(told.pointwise)[:n, :n_samples]
-    # The mean of possible parameters may itself be impossible.
+    # The mean of parameters with a steady state may have none itself.
     at_mean = np.where((np.asarray(told.reason)[:n, n_samples] == 0)[:, None], at_mean, np.nan)
     safe = np.where(sampled[..., None], modelled, 1.0)
     middle = safe.mean(axis=1)
@@ -313,7 +315,7 @@ def _reasons(u: np.ndarray, log_likelihood: np.ndarray, mask: np.ndarray) -> np.
 
 
 def _carry_on(values: np.ndarray) -> np.ndarray:
-    """Repeat the last draw where a chain gave none (only the published sampler's does that)."""
+    """Repeat the last draw where a chain has none (with the published sampler only)."""
     missing = np.isnan(values).any(axis=-1)
     if not missing.any():
         return values

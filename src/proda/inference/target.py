@@ -1,4 +1,4 @@
-"""The posterior of one site: what a sampler sees.
+"""The posterior of one site, from which a sampler draws.
 
 A sampler works on the unit box of the uniform priors; u = 0 and u = 1 are the ends of each range.
 """
@@ -39,12 +39,12 @@ class Target(eqx.Module):
         """
 
     def log_likelihoods(self, u: Float[Array, "replica parameter"]) -> Float[Array, " replica"]:
-        """Return the log-likelihood at several places at once."""
+        """Return the log-likelihood at several positions at once."""
         return jax.vmap(self.log_likelihood)(u)
 
 
 class Site(eqx.Module):
-    """All that is known of one site."""
+    """The data of one site."""
 
     column: Column
     measured: Measured
@@ -55,7 +55,7 @@ class Site(eqx.Module):
 
 
 class Prediction(eqx.Module):
-    """What one set of parameters says of one site."""
+    """The prediction of one set of parameters for one site."""
 
     modelled: Float[Array, " observation"]
     """Carbon of the measured layers, g m-3."""
@@ -94,13 +94,13 @@ class Posterior(Target):
         """Return physical values by name."""
         lower = np.array([row.lower for row in self.rows])
         upper = np.array([row.upper for row in self.rows])
-        # As a product of matrices, because XLA never merges one with what follows: it would
-        # otherwise compute u anew wherever the model uses a parameter.
+        # As a product of matrices, which XLA does not fuse with later operations: otherwise it
+        # would recompute u wherever the model uses a parameter.
         value = lower + u @ jnp.diag(upper - lower)
         return {row.name: value[i] for i, row in enumerate(self.rows)}
 
     def predict(self, u: Float[Array, " parameter"]) -> Prediction:
-        """Return what the parameters say of the measured layers."""
+        """Return the prediction for the measured layers."""
         values = self.values(u)
         column = self.site.column
         for stream in self.streams:
@@ -132,7 +132,7 @@ class Posterior(Target):
         return jnp.where(possible, total, -jnp.inf)
 
     def log_likelihoods(self, u: Float[Array, "replica parameter"]) -> Float[Array, " replica"]:
-        """Return the log-likelihood at several places at once.
+        """Return the log-likelihood at several positions at once.
 
         Sites, chains and replicas are laid out along one axis whatever the nesting of vmap: the
         loops over layers then run over one long axis of columns, up to twice as fast.

@@ -1,4 +1,4 @@
-"""From the kept posteriors of a run to a network in a folder, with all that judges it."""
+"""From the kept posteriors of a run to a network in a folder, with its skill."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ BASELINES = ("mean", "nearest_site", "random_forest")
 SKILL_PARAMETERS, SKILL_CARBON = "skill_parameters.csv", "skill_carbon.csv"
 IMPORTANCE, CURVE, HELD_OUT = "importance.csv", "curve.csv", "held_out.nc"
 CURVE_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
-"""Sizes of the learning curve, as shares of what the smallest fold leaves to train on."""
+"""Sizes of the learning curve, as shares of the training sites of the smallest fold."""
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training wrote; tables are None where they were not asked for or not possible."""
+    """Result of a training; tables are None where they were not requested or not possible."""
 
     folder: Path
     learned: Learned
@@ -103,30 +103,32 @@ def train_network(
     covariates
         Covariates of the sites (.parquet), of `proda covariates build --sites`.
     network
-        Folder to write; a network there is replaced, anything else refused.
+        Folder to write; an existing network is replaced, anything else is refused.
     settings
-        Default: ours; `learning.study()` for the paper's.
+        Settings of network and training; by default ours. `learning_settings.study()` returns
+        those of the paper.
     profiles, forcing
         Folder of `proda profiles build` and forcing at the sites (netCDF or Zarr), both those of
         the assimilation. With them the network is tuned through the soil model (unless
-        `tuning_epochs` is 0) and judged by the carbon of profiles left out; without, by
+        `tuning_epochs` is 0) and evaluated by the carbon of held-out profiles; without them, by
         parameters only.
     assimilation
         Folder of `proda assimilate`, for the fit of the sites' own posteriors as the ceiling and
         for joint draws of maps.
     folds, fold_members, spatial
-        Folds of the cross-validation (0: none), networks in each, whether they are blocks of map.
+        Folds of the cross-validation (0: none), networks in each, and whether they are blocks of
+        the map.
     trees, jobs
         Size of the random forest, and processes to grow it.
     curve, importance
         Whether to compute the learning curve; how often each covariate is shuffled (0: never).
     missing
-        "leave_out" or "median", as in :func:`proda.learning.join`.
+        "leave_out" or "median", as in :func:`proda.learning.join.join`.
     default_b
         CLM5's b, whose default depends on the plant functional type; None: the mean over all
         vegetation.
     progress, on_stage
-        Called with the losses as training goes on, and with the name of each stage.
+        Called with the losses during training, and with the name of each stage.
 
     Returns
     -------
@@ -136,7 +138,7 @@ def train_network(
     Raises
     ------
     FileError, LearningError
-        Naming what is absent, damaged or does not fit.
+        Naming what is absent, damaged or inconsistent.
     """
     begun = time.monotonic()
     tell = on_stage or (lambda _: None)
@@ -157,7 +159,7 @@ def train_network(
 
     if profiles is None:
         notes.append(
-            "no profiles and forcing: neither tuned through the soil model nor judged by carbon"
+            "no profiles and forcing: neither tuned through the soil model nor evaluated by carbon"
         )
     if str(posterior.attrs.get("is_posterior", "yes")) != "yes":
         notes.append(
@@ -254,9 +256,9 @@ def modelled_by_method(
     assimilation: str | os.PathLike[str] | None = None,
     default_b: float | None = None,
 ) -> dict[str, Modelled]:
-    """Carbon at the measured layers by every method of a cross-validation and beyond.
+    """Carbon at the measured layers by every method of a cross-validation and further methods.
 
-    Beside its methods: `default`, `network_members` (mean carbon of the members; `network` is
+    The further methods are `default`, `network_members` (mean carbon of the members; `network` is
     the carbon at their mean parameters) and, with the folder of the run, `assimilated`.
     """
     out = {DEFAULT: default_carbon(layers, default_b)}
@@ -299,7 +301,7 @@ def _curve(learned: Learned, settings: LearningSettings) -> pd.DataFrame:
     folds = learned.validation.folds
     most = min(int((folds != f).sum()) for f in np.unique(folds))
     sizes = sorted({max(2, round(share * most)) for share in CURVE_SHARES})
-    # Some small samples leave no block to validate on; those sizes cannot be had.
+    # Some small samples leave no block for validation; those sizes are not possible.
     tables = []
     for size in sizes:
         try:

@@ -46,14 +46,14 @@ FORCING_RULES = "forcing_rules"
 
 @dataclass(frozen=True)
 class ThroughResult:
-    """What an end-to-end training wrote."""
+    """Result of an end-to-end training."""
 
     folder: Path
     ensemble: Ensemble
     constant: dict[str, float]
     """Calibrated constant: one value per parameter, physical units."""
     skill: pd.DataFrame | None
-    """Of sites left out (`skill_table`); None without folds."""
+    """Skill at held-out sites (`skill_table`); None without folds."""
     left_out: pd.DataFrame
     seconds: float
 
@@ -76,7 +76,7 @@ def train_end_to_end(
     progress: Callable[[Progress], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> ThroughResult:
-    """Train networks through the soil model on all profiles, and judge them by places left out.
+    """Train networks through the soil model on all profiles, and evaluate them at held-out places.
 
     An interrupted call resumes from its checkpoint, a hidden folder beside `network`, when it is
     repeated with the same data and settings.
@@ -86,28 +86,28 @@ def train_end_to_end(
     covariates
         Covariates of the sites (.parquet), of `proda covariates build --sites`.
     network
-        Folder to write; a network there is replaced, anything else refused.
+        Folder to write; an existing network is replaced, anything else is refused.
     profiles, forcing
         Folder of `proda profiles build`, and forcing at these sites.
     model, variant
         The soil model.
     settings
-        Default: ours.
+        Settings of network and training; by default ours.
     folds, fold_members, split
-        Folds left out in turn (0: none, and then no skill and no intervals), networks in each,
-        and how sites are divided.
+        Number of folds (0: none, and then no skill and no intervals), networks in each, and how
+        sites are divided.
     baselines
-        Methods without a soil model to compare with.
+        Methods without a soil model, for comparison.
     residual
-        Also keep a product that carries no mechanism: the network's carbon and a share of what
-        boosting expects beyond it. It needs folds, at which the share is found.
+        Whether to add a product that carries no mechanism: the network's carbon with a share of its
+        difference from boosting. It needs folds, to which the share is fitted.
     missing
         Sites that lack a covariate: "leave_out" lists them, "median" fills them in.
 
     Raises
     ------
     FileError, LearningError
-        Naming what is absent, damaged or does not fit.
+        Naming what is absent, damaged or inconsistent.
     """
     begun = time.monotonic()
     tell = on_stage or (lambda _: None)
@@ -123,7 +123,9 @@ def train_end_to_end(
             f"A residual needs folds: it is fitted at held-out sites; folds = {folds}."
         )
     if residual and BOOSTING not in baselines:
-        raise LearningError(f"A residual is a share of the baseline {BOOSTING}; name it, too.")
+        raise LearningError(
+            f"The residual is a share of the baseline {BOOSTING}; add it to the baselines."
+        )
     tell("reading")
     target = Path(network)
     table = files.read_parquet(covariates, needed=("site",))
@@ -134,7 +136,7 @@ def train_end_to_end(
     design = plan(p.latitude, p.longitude, settings.network(), fold, fold_members if folds else 0)
     group = fold
     if folds <= 2 and settings.inverted_of(settings.members):
-        # two folds would leave nothing to learn from beside a fold and a group
+        # with two folds, nothing would be left beside a fold and a group
         group = _folds(sites, FOLDS, split, settings)
     checkpoint = training_of(target)
     trained = train_families(

@@ -17,13 +17,12 @@ from proda.default_b import MEAN_B
 from proda.drivers.covariates import open_covariates
 from proda.drivers.grids import standard_grid
 from proda.errors import MapError
-from proda.learning import load_ensemble
 from proda.learning.boosted_residual import read_residual
 from proda.learning.conformal import Intervals
 from proda.learning.features import Missing
 from proda.learning.forcing_inputs import needs_forcing
 from proda.learning.residuals import read_residuals
-from proda.learning.store import network_checksum
+from proda.learning.store import load_ensemble, network_checksum
 from proda.learning.unseen_file import read_unseen
 from proda.maps.cells import LandCells, land_cells
 from proda.maps.compare import positions
@@ -76,7 +75,7 @@ def map_network(
     output
         The netCDF file; an interrupted call, repeated, goes on where it was.
     network
-        Folder of :func:`proda.learning.save_ensemble`.
+        Folder of :func:`proda.learning.store.save_ensemble`.
     covariates
         Covariates on the same grid (netCDF or Zarr).
     model, variant

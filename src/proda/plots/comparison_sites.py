@@ -163,7 +163,7 @@ def preference_figure(
             ],
         )
         side.set_xlabel(
-            f"median log evidence, {second} - {first}\n95 % interval, sites taken as independent",
+            f"median log evidence, {second} - {first}\n95 % interval, assuming independent sites",
             fontsize="small",
         )
         many = zones[zones["sites"] >= min(20, zones["sites"].max())]

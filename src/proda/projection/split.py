@@ -1,4 +1,4 @@
-"""The change of carbon split into what input, turnover, both together and imbalance did."""
+"""The change of carbon split into the effects of input, turnover, both together and imbalance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PARTS = ("from_input", "from_turnover", "from_product", "from_imbalance")
 def turnover_time(
     carbon: Float[np.ndarray, "*n"], respiration: Float[np.ndarray, "*n"]
 ) -> Float[np.ndarray, "*n"]:
-    """Return carbon over respiration, years; NaN where nothing is respired."""
+    """Return carbon over respiration, years; NaN without respiration."""
     there = respiration > 0.0
     return np.where(there, carbon / np.where(there, respiration, 1.0), np.nan)
 
@@ -26,21 +26,21 @@ def split_change(
     """Split the change of carbon since a steady state (Varney et al. 2020, 2023).
 
     With turnover time tau = carbon / respiration and net uptake N = input - respiration, carbon is
-    (input - N) tau. Its change is tau0 dI (input) + I0 dtau (turnover) + dI dtau (product; some
-    call it false priming, because more input into fast pools shortens the mean turnover time)
-    - N tau (imbalance: what has not yet followed the input).
+    (input - N) tau. Its change is tau0 dI (input) + I0 dtau (turnover) + dI dtau (product; also
+    called false priming, because more input into fast pools shortens the mean turnover time)
+    - N tau (imbalance: the part that has not yet followed the input).
 
     Parameters
     ----------
     carbon, respiration, carbon_input
-        All carbon (kg m-2) and its flows (kg m-2 yr-1) at the time.
+        All carbon (kg m-2) and its flows (kg m-2 yr-1) at that time.
     start
         Carbon and carbon input of the steady state at the start.
 
     Returns
     -------
     dict
-        :data:`PARTS`, kg m-2. Where nothing is respired, turnover counts as unchanged.
+        :data:`PARTS`, kg m-2. Without respiration, turnover counts as unchanged.
     """
     carbon0, input0 = start
     tau0 = turnover_time(carbon0, input0)
