@@ -19,7 +19,7 @@ from proda.layout import RunFolder
 
 DOCS = Path(__file__).parents[1] / "docs"
 NOTES = Path(__file__).parent / "results" / "real_study_notes.md"
-"""What was looked into by hand; put at the end."""
+"""Notes written by hand; added at the end."""
 FIGURES = {
     "comparison_carbon_before": "Soil carbon to 1 m with default parameters",
     "comparison_carbon_after": "Soil carbon to 1 m constrained by the profiles",
