@@ -69,8 +69,8 @@ def from_posteriors(run: Path, models: list[str]) -> list[str]:
     """Skill of networks that learnt from posteriors."""
     text = [
         "Networks that learnt from posteriors, cross-validation in 5 folds of blocks of 5 "
-        "degrees; log: natural logarithms; site: medians over sites. `assimilated` has seen "
-        "the profiles.",
+        "degrees; log: natural logarithms; site: medians over sites. `assimilated` was fitted "
+        "to the profiles.",
         "",
     ]
     for model in models:

@@ -87,7 +87,7 @@ def test_a_changed_file_is_loaded_anew_and_products_of_the_other_are_refused(fil
             r"there is no class TwoPool; its models are TwoPools",
         ),
         ((TWO_POOL, "x = 1"), "TwoPool", r"there is no class TwoPool; it defines no model"),
-        (("(SoilModel)", ""), "TwoPool", r"TwoPool is no soil model"),
+        (("(SoilModel)", ""), "TwoPool", r"TwoPool is not a soil model"),
         (("US = ", "US === "), "TwoPool", r"two_pool.py, line 10: .*invalid syntax"),
         (
             ("NO_DEPTH = ", "NO_DEPTH = 1 / 0 + "),
@@ -104,7 +104,7 @@ def test_a_changed_file_is_loaded_anew_and_products_of_the_other_are_refused(fil
         (
             ('name = "two_pool"', 'name = "compas"'),
             "TwoPool",
-            r"its name 'compas' is that of a model of proda",
+            r"its name 'compas' is already that of a model of proda",
         ),
         (('name = "two_pool"', 'name = "../two"'), "TwoPool", r"has the name '../two'; a name"),
         (("", ""), "Two-Pool", r"names no model; expected"),
