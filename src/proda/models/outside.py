@@ -100,8 +100,8 @@ def load_class(reference: str, checksum: str = "", made: str = "this result") ->
     Raises
     ------
     ModelError
-        If there is no such file, module or class, it cannot be run, is not a soil model, or the file
-        is another one than it was.
+        If there is no such file, module or class, it cannot be run, is not a soil model, or the
+        file has changed.
     """
     place, _, name = reference.rpartition(":")
     if not (place and name.isidentifier()):
