@@ -22,13 +22,11 @@ TOGETHER = {
 """Files that share compiled programs with another file."""
 OPTIMISED = (
     "test_closed_forms.py",
-    "test_general_steady_state.py",
     "test_laws.py",
     "test_mimics_published.py",
     "test_parity.py",
     "test_samplers.py",
     "test_solvers.py",
-    "test_structures.py",
 )
 """Files that judge the last digits of the models and the draws of the samplers, marked `optimised`.
 
@@ -40,10 +38,10 @@ SECONDS = {
     "test_end_to_end.py": 90,
     "test_assimilation_run.py": 80,
     "test_manual.py": 65,
-    "test_laws.py": 50,
-    "test_model_contract.py": 50,
-    "test_samplers.py": 45,
-    "test_structures.py": 40,
+    "test_laws.py": 45,
+    "test_model_contract.py": 60,
+    "test_samplers.py": 100,
+    "test_structures.py": 20,
     "test_transient.py": 40,
     "test_comparison.py": 40,
     "test_outside_study.py": 35,
@@ -65,12 +63,11 @@ SECONDS = {
     "test_outside_models.py": 15,
     "test_projection_maps.py": 15,
     "test_simulate.py": 15,
-    "test_solvers.py": 15,
     "test_attribution.py": 12,
     "test_clm.py": 12,
     "test_learning_tuning.py": 12,
     "test_new_model.py": 12,
-    "test_parity.py": 12,
+    "test_parity.py": 10,
     "test_study_assimilated.py": 12,
     "test_cli_assimilate.py": 10,
     "test_docs.py": 10,
