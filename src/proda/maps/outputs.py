@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from proda.learning.boosted_residual import NO_MECHANISM
 from proda.learning.conformal import LEAST
 from proda.models.components import COMPONENTS, MICROBES
-from proda.models.model import Reason, SoilModel
+from proda.models.model import SoilModel
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,21 @@ STOCK_COMMENT = INTERVAL_COMMENT + (
 """What the file says of the intervals of layers and of stocks."""
 
 NO_FORCING, NO_PARAMETERS, TOO_LARGE = 10, 11, 12
-REASONS: dict[int, str] = {
-    **{int(r): r.name.lower() for r in Reason},
+REASONS_OF_MAPS: dict[int, str] = {
     NO_FORCING: "no_forcing",
     NO_PARAMETERS: "no_parameters",
     TOO_LARGE: "too_large",
 }
-"""Why a cell of a map has an answer (0) or none: the models' reasons, and those of maps.
+"""Why a cell of a map has no answer, besides the model's reasons.
 
 `too_large`: a steady state with a number beyond :data:`LIMIT` in the units of the file, as near the
 edges of the prior, where almost nothing decomposes.
 """
+
+
+def reasons_of(model: SoilModel) -> dict[int, str]:
+    """Return why a cell of a model's map has an answer (0) or none, by code."""
+    return model.reasons() | REASONS_OF_MAPS
 
 
 def state_variables(names: list[str]) -> list[MapVariable]:

@@ -19,9 +19,9 @@ from proda.maps.outputs import (
     LIMIT,
     NO_PARAMETERS,
     PARAMETER_PREFIX,
-    REASONS,
     STOCKS,
     TOO_LARGE,
+    reasons_of,
 )
 from proda.maps.sources import ParameterSource
 from proda.models.model import SoilModel
@@ -55,7 +55,7 @@ class MapPlan:
         reason = np.where((reason == 0) & large, TOO_LARGE, reason)
         feasible = reason == 0
         result = {"cells": cells, "reason": most_common(reason)}
-        for code, name in REASONS.items():
+        for code, name in reasons_of(self.model).items():
             if (count := (reason == code).sum(axis=0)).any():
                 result[f"n:{name}"] = count.astype(np.int32)
         for name in list(out):
@@ -98,7 +98,7 @@ def most_common(reason: np.ndarray) -> np.ndarray:
 
     Of reasons equally frequent, the lowest code.
     """
-    codes = np.array(sorted(REASONS))
+    codes = np.union1d(0, reason)
     counts = np.stack([(reason == code).sum(axis=0) for code in codes])
     return np.where(counts[0] > 0, 0, codes[np.argmax(counts, axis=0)]).astype(np.int8)
 

@@ -20,11 +20,11 @@ from proda.maps.outputs import (
     LOWER,
     NO_FORCING,
     PARAMETER_PREFIX,
-    REASONS,
     STOCKS,
     UPPER,
     MapVariable,
     parameter_variables,
+    reasons_of,
     residual_variables,
     state_variables,
 )
@@ -76,7 +76,7 @@ def assemble(
     ):
         n_members = int(store.identity["members"])
         write_axes(file, cells, n_members)
-        summary = _reasons(file, cells, store, n_chunks, n_members)
+        summary = _reasons(file, cells, store, n_chunks, n_members, reasons_of(model))
         if outside is not None:
             _outside(file, cells, outside)
         for group in _groups(fields, len(cells)):
@@ -209,12 +209,17 @@ def _whole_numbers(
 
 
 def _reasons(
-    file: netCDF4.Dataset, cells: LandCells, store: BlockStore, n_chunks: int, n_members: int
+    file: netCDF4.Dataset,
+    cells: LandCells,
+    store: BlockStore,
+    n_chunks: int,
+    n_members: int,
+    words: dict[int, str],
 ) -> dict[str, dict[str, int]]:
     reason = np.zeros(len(cells), np.int8)
     counts: dict[str, np.ndarray] = {}
     for i in range(n_chunks):
-        here = [f"n:{n}" for n in REASONS.values() if store.has(i, f"n:{n}")]
+        here = [f"n:{n}" for n in words.values() if store.has(i, f"n:{n}")]
         part = store.read(i, ["cells", "reason", *here])
         reason[part["cells"]] = part["reason"]
         for name in here:
@@ -229,16 +234,16 @@ def _reasons(
             "standard_name": "status_flag",
             "long_name": "why a land cell has no answer (the most frequent reason of its members); "
             "0 where at least one member has a steady state",
-            "flag_values": np.array(list(REASONS), np.int8),
-            "flag_meanings": " ".join(REASONS.values()),
+            "flag_values": np.array(list(words), np.int8),
+            "flag_meanings": " ".join(words.values()),
         }
     )
     for name, count in counts.items():
         variable = _whole_numbers(file, cells, f"n_{name}", count, np.int32)
         variable.units = "1"
         variable.long_name = f"number of ensemble members, of {n_members}: {name.replace('_', ' ')}"
-    by_reason = {REASONS[c]: int((reason == c).sum()) for c in REASONS}
-    by_reason[REASONS[NO_FORCING]] = int(lacking.sum())
+    by_reason = {name: int((reason == c).sum()) for c, name in words.items()}
+    by_reason[words[NO_FORCING]] = int(lacking.sum())
     return {
         "cells_by_reason": {name: n for name, n in by_reason.items() if n},
         "members_by_reason": {name: int(c.sum()) for name, c in counts.items() if c.any()},

@@ -6,6 +6,7 @@ mixes: each layer has two unknowns, its microbes, from which all else follows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -14,8 +15,8 @@ from jaxtyping import Array, Float
 from proda.column.column import Column
 from proda.column.environment import water_modifier
 from proda.column.newton import Balance, Improvement, find_root
+from proda.column.processes import InputAllocation, RootProfile
 from proda.column.ratio import ratio
-from proda.column.transport import Transport
 from proda.models.model import Reason, SoilModel, SteadyState, Transfers, Values
 from proda.models.plant_fed import COLUMN_ROWS, LITTER_ROWS, WATER_ROW
 from proda.parameters import Parameter, parameter_rows
@@ -91,9 +92,8 @@ class MIMICS(SoilModel):
     )
     soil_pools: ClassVar[tuple[str, ...]] = ("MICr", "MICK", "SOMp", "SOMc", "SOMa")
     microbial_pools: ClassVar[tuple[str, ...]] = ("MICr", "MICK")
-    transported: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ("clay",)
-    variants: ClassVar[tuple[str, ...]] = ("default",)
+    allocates: ClassVar[InputAllocation] = RootProfile()
     constants: ClassVar[Constants] = TESTBED
     rows: ClassVar[tuple[Parameter, ...]] = (
         *parameter_rows(
@@ -124,16 +124,11 @@ class MIMICS(SoilModel):
         *(row for row in COLUMN_ROWS if row.name == "b"),
     )
 
-    def mixing(self, parameters: Values, column: Column) -> Transport:
-        """Return no mixing."""
-        zero = jnp.zeros(len(column.grid))
-        return Transport(down=zero, up=zero, leak=zero)
-
     def steady_state(self, parameters: Values, column: Column) -> SteadyState:
         """Find the microbes of each layer by Newton's method; the rest is closed form."""
         p = dict(parameters)
         rates, xi = self._rates(p, column), self._uptake_modifier(p, column)
-        fresh = self._input(p, column)
+        fresh = self.litter_input(p, column)
         wood = fresh[0]
         structural = fresh[2] + (1.0 - p["fi_s"]) * wood
         at_once = {"SOMp": fresh[5], "SOMc": fresh[6] + p["fi_s"] * wood}
@@ -209,7 +204,7 @@ class MIMICS(SoilModel):
         temperature = jnp.exp(p["v_slope"] * 10.0 * column.temperature)
         water = water_modifier(p["w_scaling"], column.w_scalar)
         return Transfers(
-            input=self._input(p, column),
+            input=self.litter_input(p, column),
             decay=ratio(total, modifier),
             modifier=modifier,
             fraction={key: jnp.asarray(share) for key, share in part.items()},
@@ -218,24 +213,18 @@ class MIMICS(SoilModel):
             input_shares=self.input_shares(p, column),
         )
 
-    def _input(self, p: Values, column: Column) -> Float[Array, "pool layer"]:
-        """Return what plants bring to each pool, g m-3 yr-1."""
-        cwd, metabolic, cellulose, lignin = column.litter_input
-        entering = self.input_shares(p, column) / column.grid.thickness
-        zero = jnp.zeros_like(entering)
-        fine = cellulose + lignin
-        return jnp.stack(
-            [
-                cwd * entering,
-                (1.0 - p["fi_m"]) * metabolic * entering,
-                (1.0 - p["fi_s"]) * fine * entering,
-                zero,
-                zero,
-                p["fi_m"] * metabolic * entering,
-                p["fi_s"] * fine * entering,
-                zero,
-            ]
-        )
+    def entering(
+        self, parameters: Values, column: Column
+    ) -> Mapping[tuple[str, str], Float[Array, "..."] | float]:
+        """Return that part of the litter is protected at once."""
+        p = parameters
+        metabolic = {("LITm", "ML"): 1.0 - p["fi_m"], ("SOMp", "ML"): p["fi_m"]}
+        structural = {
+            (pool, kind): share
+            for kind in ("CL", "LL")
+            for pool, share in (("LITs", 1.0 - p["fi_s"]), ("SOMc", p["fi_s"]))
+        }
+        return {("CWD", "CWD"): 1.0, **metabolic, **structural}
 
     def _wet(self, p: Values, column: Column) -> Float[Array, "month layer"]:
         return water_modifier(p["w_scaling"], column.w_scalar) * column.o_scalar

@@ -21,10 +21,13 @@ from proda.projection.run import (
     CARBON_INPUT,
     ENTERED,
     LITTER_CARBON,
+    LOST,
     MEAN_AGE,
+    OTHER_LOSSES,
     RESPIRATION,
     RESPIRED,
     Projected,
+    losses_of,
     project_members,
 )
 from proda.projection.settings import IDEALISED, ProjectionSettings
@@ -36,7 +39,9 @@ _MEANINGS = {
     LITTER_CARBON: ("kg m-2", "carbon in litter and coarse woody debris"),
     RESPIRATION: ("kg m-2 yr-1", "heterotrophic respiration"),
     CARBON_INPUT: ("kg m-2 yr-1", "plant carbon input"),
+    OTHER_LOSSES: ("kg m-2 yr-1", "carbon lost other than as CO2"),
     RESPIRED: ("kg m-2", "carbon respired since the start"),
+    LOST: ("kg m-2", "carbon lost other than as CO2 since the start"),
     ENTERED: ("kg m-2", "carbon input since the start"),
     MEAN_AGE: ("yr", "mean age of all carbon at steady state"),
 }
@@ -188,8 +193,8 @@ def _dataset(
     put("pool_carbon", ("time", "pool", "layer"), pools, here, "g m-3", "carbon of each pool")
     put("mean_age", (), [p.age[0] for p in found], here, *_MEANINGS[MEAN_AGE])
     flags = {
-        "flag_values": [int(r) for r in Reason],
-        "flag_meanings": " ".join(r.name.lower() for r in Reason),
+        "flag_values": list(model.reasons()),
+        "flag_meanings": " ".join(model.reasons().values()),
     }
     for name, codes in (
         ("reason", [p.reason[0] for p in found]),
@@ -225,4 +230,4 @@ def change_parts(found: Projected) -> dict[str, np.ndarray]:
     kept = found.kept
     carbon = kept["cSoil"] + kept[LITTER_CARBON]
     start = (carbon[..., :1], kept[CARBON_INPUT][..., :1])
-    return split_change(carbon, kept[RESPIRATION], kept[CARBON_INPUT], start)
+    return split_change(carbon, losses_of(kept), kept[CARBON_INPUT], start)

@@ -15,7 +15,7 @@ from proda.blocks.store import BlockStore
 from proda.errors import FileError, MapError, ModelError
 from proda.layout import chunks_of
 from proda.maps.cells import LandCells
-from proda.maps.outputs import REASONS
+from proda.maps.outputs import reasons_of
 from proda.maps.plan import run_settings
 from proda.maps.sources import ParameterSource
 from proda.models.model import SoilModel
@@ -92,7 +92,7 @@ def write_projection(
     names = [e.name for e in experiments]
     if not names or len(set(names)) < len(names):
         raise MapError("Give one or more experiments, each with a name of its own.")
-    if model.published:
+    if not model.conserves:
         raise ModelError(f"{model.name} (published) loses carbon and cannot be projected.")
     if not path.parent.is_dir():
         raise FileError(f"{path}: the folder {path.parent} does not exist; create it first.")
@@ -105,7 +105,7 @@ def write_projection(
     )
     reused, faults = run_chunks(plan, parts, store, executor, progress)
     assemble(plan, store, len(parts), path)
-    counts, retried = _count(store, len(parts), names)
+    counts, retried = _count(store, len(parts), names, reasons_of(model))
     store.remove()
     return ProjectionResult(
         path,
@@ -119,7 +119,7 @@ def write_projection(
 
 
 def _count(
-    store: BlockStore, n_chunks: int, names: Sequence[str]
+    store: BlockStore, n_chunks: int, names: Sequence[str], words: dict[int, str]
 ) -> tuple[dict[str, dict[str, int]], int]:
     counts: dict[str, dict[str, int]] = {name: {} for name in names}
     retried = 0
@@ -129,6 +129,6 @@ def _count(
             retried += int(part[f"{name}|retried"].sum())
             codes, n = np.unique(part[f"{name}|reason"], return_counts=True)
             for code, k in zip(codes, n, strict=True):
-                word = REASONS[int(code)]
+                word = words[int(code)]
                 counts[name][word] = counts[name].get(word, 0) + int(k)
     return counts, retried

@@ -8,6 +8,7 @@ from proda.projection.run import (
     CARBON_INPUT,
     LITTER_CARBON,
     MEAN_AGE,
+    OTHER_LOSSES,
     RESPIRATION,
 )
 from proda.projection.split import PARTS
@@ -32,8 +33,9 @@ STATES: tuple[MapVariable, ...] = (
     *_SOIL,
     MapVariable(LITTER_CARBON, "kg m-2", "carbon in litter and coarse woody debris"),
     MapVariable(RESPIRATION, "kg m-2 yr-1", "heterotrophic respiration"),
+    MapVariable(OTHER_LOSSES, "kg m-2 yr-1", "carbon lost other than as CO2"),
     MapVariable(CARBON_INPUT, "kg m-2 yr-1", "plant carbon input"),
-    MapVariable(RESIDENCE, "yr", "all carbon over heterotrophic respiration"),
+    MapVariable(RESIDENCE, "yr", "all carbon over heterotrophic respiration and other losses"),
 )
 """What each moment is like."""
 CHANGES: tuple[MapVariable, ...] = tuple(
@@ -51,9 +53,9 @@ SPLIT: tuple[MapVariable, ...] = tuple(
         PARTS,
         (
             "turnover time of the start x change of the input",
-            "input of the start x change of the turnover time (all carbon over respiration)",
+            "input of the start x change of the turnover time (all carbon over its losses)",
             "change of the input x change of the turnover time",
-            "- (input - respiration) x turnover time: what has not yet followed the input",
+            "- (input - losses) x turnover time: what has not yet followed the input",
         ),
         strict=True,
     )

@@ -32,12 +32,11 @@ from proda.projection.outputs import (
 from proda.projection.run import (
     CARBON,
     CARBON_INPUT,
-    ENTERED,
     LITTER_CARBON,
     MEAN_AGE,
-    RESPIRATION,
-    RESPIRED,
+    SINCE_START,
     Projected,
+    losses_of,
     project_members,
 )
 from proda.projection.settings import ProjectionSettings
@@ -130,11 +129,11 @@ def _variables(projected: Projected) -> tuple[dict[str, np.ndarray], ...]:
     """Return states, changes, changes to the new steady state, and the split of the change."""
     kept, steady = projected.kept, projected.steady
     state: dict[str, np.ndarray] = {
-        name: values for name, values in kept.items() if name not in (RESPIRED, ENTERED)
+        name: values for name, values in kept.items() if name not in SINCE_START
     }
     carbon = kept["cSoil"] + kept[LITTER_CARBON]
-    state[RESIDENCE] = turnover_time(carbon, kept[RESPIRATION])
-    # Without respiration there is no carbon either, and no residence to speak of.
+    state[RESIDENCE] = turnover_time(carbon, losses_of(kept))
+    # Without losses there is no carbon either, and no residence to speak of.
     state[RESIDENCE] = np.nan_to_num(state[RESIDENCE], nan=0.0)
     change = {CHANGE + n: kept[n] - kept[n][..., :1] for n in CARBON}
     change[CHANGE + ALL_CARBON] = carbon - carbon[..., :1]
@@ -143,7 +142,7 @@ def _variables(projected: Projected) -> tuple[dict[str, np.ndarray], ...]:
     ends[MEAN_AGE + NEW] = steady[MEAN_AGE]
     parts = split_change(
         carbon,
-        kept[RESPIRATION],
+        losses_of(kept),
         kept[CARBON_INPUT],
         (carbon[..., :1], kept[CARBON_INPUT][..., :1]),
     )

@@ -33,7 +33,10 @@ LITTER_CARBON = "cLitter"
 """Carbon of all pools that are no soil carbon, coarse woody debris included."""
 CARBON = (*(stock.name for stock in STOCKS), LITTER_CARBON)
 RESPIRATION, CARBON_INPUT = "rh", "carbon_input"
-RESPIRED, ENTERED = "respired", "entered"
+OTHER_LOSSES = "other_losses"
+"""All that a column loses other than as CO2; only models that declare such losses have it."""
+RESPIRED, ENTERED, LOST = "respired", "entered", "lost"
+SINCE_START = (RESPIRED, ENTERED, LOST)
 MEAN_AGE = "mean_age"
 RETRIES = 16
 """Columns that are computed together a second time, with steps as short as they need."""
@@ -46,8 +49,9 @@ class Projected:
     Attributes
     ----------
     kept
-        Stocks (kg m-2), respiration and carbon input (kg m-2 yr-1), and what was respired and
-        entered since the start (kg m-2), (member, cell, time); the first time is the start.
+        Stocks (kg m-2), respiration, other losses and carbon input (kg m-2 yr-1), and what was
+        respired, lost otherwise and entered since the start (kg m-2), (member, cell, time); the
+        first time is the start. Other losses are there where the model declares some.
     steady
         The same, without the sums over time, and the mean age (yr), at the new steady state,
         (member, cell).
@@ -102,7 +106,11 @@ def _measured(model: SoilModel, pools: Array, values: dict, column: Column) -> d
     thickness = column.grid.thickness
     respired = (model.respiration(pools, t) * thickness).sum() / 1000.0
     entering = (t.input * thickness).sum() / 1000.0
-    return _stocks(model, pools, column) | {RESPIRATION: respired, CARBON_INPUT: entering}
+    flows = {RESPIRATION: respired, CARBON_INPUT: entering}
+    if model.losses:
+        lost = sum(model.lost(pools, t).values(), jnp.zeros(()))
+        flows[OTHER_LOSSES] = (lost * thickness).sum() / 1000.0
+    return _stocks(model, pools, column) | flows
 
 
 def _stocks(model: SoilModel, pools: Array, column: Column) -> dict[str, Array]:
@@ -119,17 +127,18 @@ def _stocks(model: SoilModel, pools: Array, column: Column) -> dict[str, Array]:
 @eqx.filter_jit
 def _step(
     model: SoilModel, pools: Array, values: dict, columns: Column, years: Array
-) -> tuple[Array, Array, Array, Array, Array]:
+) -> tuple[Array, ...]:
     """Advance a block; stocks of the new state come along, for the time series."""
 
-    def one(x: Array, v: dict, c: Column) -> tuple[Array, Array, Array, Array, Array]:
+    def one(x: Array, v: dict, c: Column) -> tuple[Array, ...]:
         done = second_order_step(model, x, v, c, years)
         stocks = _stocks(model, done.pools, c)
         return (
             done.pools,
             done.respired,
             done.entered,
-            done.fine,
+            sum(done.lost.values(), jnp.zeros(())),
+            done.converged,
             jnp.stack([stocks[name] for name in CARBON]),
         )
 
@@ -139,11 +148,12 @@ def _step(
 @eqx.filter_jit
 def _halved_steps(
     model: SoilModel, pools: Array, values: dict, columns: Column, years: Array
-) -> tuple[Array, Array, Array, Array]:
-    def one(x: Array, v: dict, c: Column) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, ...]:
+    def one(x: Array, v: dict, c: Column) -> tuple[Array, ...]:
         done = advance(model, x, v, c, years)
         good = done.converged & (done.pools >= 0.0).all()
-        return done.pools, done.respired, done.entered, good
+        lost = sum(done.lost.values(), jnp.zeros(()))
+        return done.pools, done.respired, done.entered, lost, good
 
     return jax.vmap(one)(pools, values, columns)
 
@@ -156,6 +166,7 @@ class _State:
     pools: Array
     respired: np.ndarray
     entered: np.ndarray
+    lost: np.ndarray
     reason: np.ndarray
     kept: list[dict[str, np.ndarray]] = field(default_factory=list)
     series: list[np.ndarray] = field(default_factory=list)
@@ -167,31 +178,32 @@ class _State:
         length = jnp.asarray(years)
         before = self.pools
         pools, *flows, fine, found = _step(model, before, self.values, columns, length)
-        respired, entered, stocks = (np.array(a) for a in (*flows, found))
+        respired, entered, elsewhere, stocks = (np.array(a) for a in (*flows, found))
         bad = np.flatnonzero(~np.asarray(fine) & (self.reason == 0))
         for start in range(0, len(bad), RETRIES):
             some = bad[start : start + RETRIES]
             padded = np.resize(some, RETRIES)
             start_of, values, some_columns = _at(padded, (before, self.values, columns))
             again = _halved_steps(model, start_of, values, some_columns, length)
-            new, lost, gained, good = (np.asarray(a)[: len(some)] for a in again)
+            new, given_off, gained, leached, good = (np.asarray(a)[: len(some)] for a in again)
             pools = pools.at[some].set(new)
-            respired[some], entered[some] = lost, gained
+            respired[some], entered[some], elsewhere[some] = given_off, gained, leached
             stocks[some] = _block_stocks(model, pools[some], columns.grid)
             self.reason[some[~good]] = Reason.NOT_CONVERGED
             self.retried += len(some)
         self.pools = pools
         self.respired = self.respired + respired / 1000.0
         self.entered = self.entered + entered / 1000.0
+        self.lost = self.lost + elsewhere / 1000.0
         self.series.append(stocks)
 
     def keep(self, model: SoilModel, columns: Column, keep_pools: bool) -> None:
         """Keep what a moment is like."""
         found = _measure(model, self.pools, self.values, columns)
-        self.kept.append(
-            {name: np.asarray(v) for name, v in found.items()}
-            | {RESPIRED: self.respired, ENTERED: self.entered}
-        )
+        sums = {RESPIRED: self.respired, ENTERED: self.entered}
+        if model.losses:
+            sums[LOST] = self.lost
+        self.kept.append({name: np.asarray(v) for name, v in found.items()} | sums)
         if keep_pools:
             self.saved.append(np.asarray(self.pools))
 
@@ -199,6 +211,12 @@ class _State:
 def _at(index: np.ndarray, tree: Any) -> Any:
     """Return some columns of all arrays."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def losses_of(kept: dict[str, np.ndarray]) -> np.ndarray:
+    """Return all that columns lose, CO2 and otherwise, kg m-2 yr-1."""
+    other = kept.get(OTHER_LOSSES)
+    return kept[RESPIRATION] if other is None else kept[RESPIRATION] + other
 
 
 def _block_stocks(model: SoilModel, pools: Any, grid: Any) -> np.ndarray:
@@ -251,7 +269,7 @@ def project_members(
     ModelError
         If the model is a published variant, which loses carbon below bedrock.
     """
-    if model.published:
+    if not model.conserves:
         raise ModelError(
             f"{model.name} (published) loses carbon below bedrock and cannot be projected; use "
             "the variant default."
@@ -313,7 +331,7 @@ class _Block:
         """Run one experiment for all members, side by side so that drivers are computed once."""
         model, nothing = self.model, np.zeros(len(self.forcing))
         states = [
-            _State(values, pools, nothing, nothing, reason.copy())
+            _State(values, pools, nothing, nothing, nothing, reason.copy())
             for values, (pools, reason) in zip(self.members, self.start, strict=True)
         ]
         for state in states:

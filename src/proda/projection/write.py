@@ -15,8 +15,9 @@ from proda.blocks.store import BlockStore
 from proda.files import whole_netcdf
 from proda.maps.cells import LandCells
 from proda.maps.header import FILL, attributes, write_axes
-from proda.maps.outputs import REASONS, MapVariable
+from proda.maps.outputs import MapVariable, reasons_of
 from proda.maps.write import filled, gather
+from proda.models.model import SoilModel
 from proda.models.outside import provenance
 from proda.projection.outputs import (
     AT_END,
@@ -63,7 +64,7 @@ def assemble(plan: ProjectionPlan, store: BlockStore, n_chunks: int, target: Pat
     ):
         write_axes(file, grid, n_members)
         _write_time(file, plan)
-        _write_reasons(file, grid, store, n_chunks, names, n_members)
+        _write_reasons(file, grid, store, n_chunks, names, n_members, plan.model)
         for field in _fields(store, names[0]):
             _write_field(file, grid, store, n_chunks, names, field, n_members)
         _write_regions(file, grid, store, n_chunks, plan, n_members)
@@ -182,11 +183,13 @@ def _write_reasons(
     n_chunks: int,
     names: Sequence[str],
     n_members: int,
+    model: SoilModel,
 ) -> None:
     """Write why cells have no answer, and how many members have one."""
+    words_of = reasons_of(model)
     flags = {
-        "flag_values": np.array(list(REASONS), np.int8),
-        "flag_meanings": " ".join(REASONS.values()),
+        "flag_values": np.array(list(words_of), np.int8),
+        "flag_meanings": " ".join(words_of.values()),
     }
     for name, words in (("reason", "projection"), (f"reason{NEW}", "new steady state")):
         variable = _create(file, name, np.int8, ("experiment", "lat", "lon"), np.int8(-1))
