@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,12 +23,16 @@ from proda.attribution.components import (
 )
 from proda.attribution.difference import OF_FACTORS, parts_of, product_of
 from proda.attribution.measures import Maps
+from proda.attribution.response import attribute_response
 from proda.attribution.shapley import shapley_values
+from proda.attribution.single import Job, stock_of
 from proda.comparison.attributed import read_importance, transport_matters_little
 from proda.comparison.evidence import Evidence, NotJudged
 from proda.comparison.rules import Verdict
 from proda.learning.unseen_file import write_unseen
 from proda.maps.compute import write_map
+from proda.projection.drivers import changed
+from proda.projection.experiments import EXPERIMENTS
 from tests.map_grids import small_grid
 
 
@@ -231,6 +238,59 @@ def test_differences_add_up(world):
     np.testing.assert_allclose(own["value"].sum(), change)
     for _, rows in table[table["measure"] == "pattern"].groupby("way"):
         np.testing.assert_allclose(rows["value"].sum(), 1.0)
+
+
+def test_responses_add_up(tmp_path):
+    model, other = proda.load_model("clm5"), proda.load_model("compas")
+    forcing = proda.Forcing.from_dataset(proda.example_columns())
+    n, rng = len(forcing), np.random.default_rng(5)
+    cells = SimpleNamespace(
+        row=np.arange(n), column=np.arange(n), lat=np.linspace(-50.0, 70.0, n),
+        lon=np.linspace(0.0, 90.0, n), land_area=rng.uniform(1e5, 2e5, n),
+    )  # fmt: skip
+    jobs = []
+    for each in (model, other):
+        own = {k: np.full(n, v) for k, v in constant_of(each).items()}
+        opened = SimpleNamespace(
+            model=each, own=own, cells=cells, files=AttributedMap(each.name, tmp_path)
+        )
+        jobs.append(Job(opened, forcing, np.ones(4)))
+    table = attribute_response(*jobs, EXPERIMENTS["plus_4K"])
+    warmed = changed(forcing, EXPERIMENTS["plus_4K"].end(np.zeros(n), np.zeros(n)))
+    stocks = [
+        [
+            stock_of(
+                proda.steady_state(job.model, job.opened.own, drivers, bounds="physical")[
+                    "soil_carbon"
+                ].to_numpy()
+                / 1000.0
+            )
+            for drivers in (forcing, warmed)
+        ]
+        for job in jobs
+    ]
+    changes = [(after - before) @ cells.land_area * 1e-6 for before, after in stocks]
+    swapped = table[table["way"] == "parameters"]
+    np.testing.assert_allclose(swapped["first_change"], changes[0], rtol=1e-10)
+    np.testing.assert_allclose(swapped["second_change"], changes[1], rtol=1e-10)
+    parts = swapped[swapped["measure"] == "stock"].set_index("component")["value"]
+    assert list(parts.index) == ["w_scaling", "q10", "V", "B", "structure"]
+    np.testing.assert_allclose(parts.sum(), changes[1] - changes[0], rtol=1e-9)
+    for _, rows in table[table["measure"] == "pattern"].groupby("way"):
+        np.testing.assert_allclose(rows["value"].sum(), 1.0)
+    logs = table[table["measure"] == "log_change"]["value"].sum()
+    share = cells.land_area / cells.land_area.sum()
+    ratios = [np.log(after / before) @ share for before, after in stocks]
+    np.testing.assert_allclose(logs, ratios[1] - ratios[0], rtol=1e-9)
+    # A model beside itself: only the parameters that differ have a part.
+    twin = replace(jobs[0], opened=SimpleNamespace(**vars(jobs[0].opened)))
+    twin.opened.own = {**twin.opened.own, "q10": 1.2 * twin.opened.own["q10"]}
+    alone = attribute_response(jobs[0], twin, EXPERIMENTS["plus_4K"])
+    own = alone[(alone["way"] == "parameters") & (alone["measure"] == "stock")]
+    own = own.set_index("component")["value"]
+    assert own["q10"] < 0.0  # a higher Q10 loses more carbon
+    np.testing.assert_allclose(own.drop("q10"), 0.0, atol=1e-12)
+    np.testing.assert_allclose(alone["r_first"].dropna(), 1.0)
 
 
 def test_command_reads_maps_and_names_what_is_missing(world):

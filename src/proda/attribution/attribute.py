@@ -14,11 +14,13 @@ from proda import files
 from proda.attribution.difference import Difference, attribute_difference
 from proda.attribution.inputs import AttributedMap, PathLike, SiteFiles, open_attributed
 from proda.attribution.members import at_sites
+from proda.attribution.response import attribute_response
 from proda.attribution.single import SAMPLE, STEPS, Job, Single, attribute_one, job_of
 from proda.errors import MapError
 from proda.layout import ATTRIBUTION_MAPS
+from proda.projection.experiments import experiments_named
 
-TABLES = ("importance", "coalitions", "zones", "differences", "swaps")
+TABLES = ("importance", "coalitions", "zones", "differences", "swaps", "responses")
 Progress = Callable[[int, int], None]
 """Called with the number of steps done and of all steps."""
 
@@ -29,7 +31,8 @@ class Attribution:
 
     `tables`: `importance` (one row per model, route, method, component and measure), `coalitions`
     (what all 64 are worth), `zones` (Shapley values of the stock by zone), `differences` and
-    `swaps` of pairs of models. `maps`: Shapley values of ln carbon by cell.
+    `swaps` of pairs of models, `responses` of pairs to experiments. `maps`: Shapley values of ln
+    carbon by cell.
     """
 
     tables: dict[str, pd.DataFrame]
@@ -45,6 +48,7 @@ def attribute_maps(
     sites: SiteFiles | None = None,
     sample: int = SAMPLE,
     input_variation: float | None = None,
+    responses: Sequence[str] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Attribution:
@@ -67,6 +71,9 @@ def attribute_maps(
     input_variation
         Standard deviation over mean of the carbon input, by which the published method perturbs
         it; None leaves the input out of that method.
+    responses
+        Idealised experiments of `proda project`: then the difference of two models' changes, at
+        the new steady state, is also attributed.
     seed
         Of the signs of that perturbation.
     progress
@@ -74,15 +81,16 @@ def attribute_maps(
 
     Raises
     ------
-    FileError, MapError, LearningError
-        Naming the file that is absent, damaged or does not fit.
+    FileError, MapError, LearningError, ParameterError
+        Naming the file that is absent, damaged or does not fit, or an unknown experiment.
     """
     if not maps:
         raise MapError("No map to attribute.")
     jobs: list[Job] = []
     routes = [m.route for m in maps]
     n_pairs = sum(a == b for a, b in combinations(routes, 2))
-    total, done = STEPS * len(maps) + n_pairs, 0
+    experiments = experiments_named(responses)
+    total, done = STEPS * len(maps) + n_pairs * (1 + len(experiments)), 0
 
     def step() -> None:
         nonlocal done
@@ -104,16 +112,25 @@ def attribute_maps(
         singles.append(attribute_one(job, step))
         jobs.append(job)
     differences: list[Difference] = []
+    answers: list[pd.DataFrame] = []
     for a, b in combinations(jobs, 2):
         if a.opened.files.route == b.opened.files.route:
             differences.append(attribute_difference(a, b))
             step()
-    result = _joined(jobs, singles, differences)
+            for experiment in experiments:
+                answers.append(attribute_response(a, b, experiment))
+                step()
+    result = _joined(jobs, singles, differences, answers)
     _write(result, Path(output))
     return result
 
 
-def _joined(jobs: list[Job], singles: list[Single], differences: list[Difference]) -> Attribution:
+def _joined(
+    jobs: list[Job],
+    singles: list[Single],
+    differences: list[Difference],
+    responses: list[pd.DataFrame],
+) -> Attribution:
     def stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
@@ -123,6 +140,7 @@ def _joined(jobs: list[Job], singles: list[Single], differences: list[Difference
         "zones": stacked([s.zones for s in singles]),
         "differences": stacked([d.table for d in differences]),
         "swaps": stacked([d.coalitions for d in differences]),
+        "responses": stacked(responses),
     }
     names = pd.Index([f"{j.opened.files.name}, {j.opened.files.route}" for j in jobs], name="map")
     grid = xr.concat([s.maps for s in singles], names)

@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from proda.attribution.coalitions import run_coalitions
 from proda.attribution.components import SHARED, STRUCTURE, shared_parameters
-from proda.attribution.measures import STOCK, UNITS, Maps, maps_of
+from proda.attribution.measures import STOCK, UNITS, Maps, maps_of, pattern_parts
 from proda.attribution.members import members_at_cells, thinned
 from proda.attribution.shapley import shapley_values
 from proda.attribution.single import Job, coalition_table, stock_of
@@ -49,7 +49,7 @@ def attribute_difference(first: Job, second: Job) -> Difference:
     """Attribute the difference of two maps, second minus first, to components."""
     names = (first.opened.files.name, second.opened.files.name)
     head = {"first": names[0], "second": names[1], "route": first.opened.files.route}
-    pairs = _common(first, second)
+    pairs = common_cells(first, second)
     forcing = first.forcing.select(pairs[0])
     cells = first.opened.cells
     area = cells.land_area[pairs[0]]
@@ -107,15 +107,10 @@ def parts_of(maps: Maps) -> dict[str, Float[np.ndarray, " player"]]:
     with the log ratio, over the variance of that: they add up to 1, and are the same, whichever
     model comes first.
     """
-    share = maps.area / maps.area.sum()
-    parts = maps.log_parts()
     ratio = np.log(maps.stock[-1] / maps.stock[0])
-    centred = ratio - ratio @ share
-    variance = float((centred**2) @ share)
-    pattern = ((parts - (parts @ share)[:, None]) * centred) @ share
     return {
         STOCK: shapley_values(maps.worth()[STOCK]),
-        PATTERN: pattern / variance if variance > 0 else np.full(len(parts), np.nan),
+        PATTERN: pattern_parts(maps.log_parts(), ratio, maps.area),
     }
 
 
@@ -150,7 +145,7 @@ def product_of(
     carbon = depth x I / ((1 - CTE) K XI arrangement): exact, for whatever is not in the components
     is the arrangement.
     """
-    a, b = (_factors(each) for each in (first, second))
+    a, b = (factors_of(each) for each in (first, second))
     n = len(OF_FACTORS)
     with np.errstate(invalid="ignore"):  # where there is no carbon the product means nothing
         return np.stack(
@@ -161,7 +156,7 @@ def product_of(
         )
 
 
-def _factors(maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def factors_of(maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return what carbon is the product of; not finite or not above 0 where it is no product."""
     with np.errstate(divide="ignore", invalid="ignore"):
         column = maps["residence_time"] * maps["I"] / 1000.0  # kg m-2, litter and soil
@@ -195,7 +190,7 @@ def _of_files(first: Job, second: Job, index: np.ndarray) -> tuple[np.ndarray, n
     return np.where(fine, stock, 0.0), fine
 
 
-def _common(first: Job, second: Job) -> tuple[np.ndarray, np.ndarray]:
+def common_cells(first: Job, second: Job) -> tuple[np.ndarray, np.ndarray]:
     """Return the positions of the cells that both maps have, in each one's list."""
     a, b = (job.opened.cells for job in (first, second))
     numbers = [c.row * len(c.lon) + c.column for c in (a, b)]

@@ -78,6 +78,20 @@ def log_variance(
     return np.asarray(((logs - (logs @ share)[:, None]) ** 2) @ share)
 
 
+def pattern_parts(
+    parts: Float[np.ndarray, "player cell"],
+    whole: Float[np.ndarray, " cell"],
+    area: Float[np.ndarray, " cell"],
+) -> Float[np.ndarray, " player"]:
+    """Return each player's share of the variance of the whole over land; they add up to 1."""
+    share = area / area.sum()
+    centred = whole - whole @ share
+    variance = float((centred**2) @ share)
+    if variance == 0.0:
+        return np.full(len(parts), np.nan)
+    return np.asarray(((parts - (parts @ share)[:, None]) * centred) @ share / variance)
+
+
 def skill_of_coalitions(
     layers: SiteLayers,
     carbon: Float[np.ndarray, "coalition site layer"],

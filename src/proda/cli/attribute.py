@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     "`proda attribute run/clm5/end_to_end/maps.nc run/compas/end_to_end/maps.nc -o attribution "
     "--plots figures`\n\n"
     "`proda attribute clm5.nc --network clm5=clm5_network --forcing forcing.zarr -o attribution`"
+    "\n\n"
+    "`proda attribute run --response plus_4K`"
 )
 def attribute(
     maps: Annotated[
@@ -50,6 +52,13 @@ def attribute(
         float | None,
         typer.Option(
             min=0.0, help="Sd over mean of the carbon input, for the published method's input."
+        ),
+    ] = None,
+    response: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Experiment of `proda project`, such as plus_4K: say why two models respond "
+            "differently to it; repeat for several."
         ),
     ] = None,
     output: Annotated[
@@ -97,6 +106,7 @@ def attribute(
             sites=None if folder is None else sites_of_run(folder),
             sample=sample,
             input_variation=input_variation,
+            responses=tuple(response or ()),
             progress=lambda done, ahead: bar.update(task, completed=done, total=ahead),
         )
     print_attribution(result)
@@ -165,6 +175,32 @@ def print_attribution(result: Attribution) -> None:
                 for (way, component), part in rows.groupby(["way", "component"], sort=False)
             ],
             right=(2, 3, 4),
+        )
+    print_responses(result.tables["responses"])
+
+
+def print_responses(table: pd.DataFrame) -> None:
+    """Print why models respond differently to an experiment."""
+    if not len(table):
+        return
+    pairs = ["first", "second", "route", "experiment"]
+    for (first, second, route, experiment), rows in table.groupby(pairs, sort=False):
+        swapped = rows[rows["way"] == "parameters"].iloc[0]
+        print_table(
+            f"{second} - {first}, {route}: parts of the difference of their changes, {experiment}",
+            ["swapped", "component", "measure", "value", "unit"],
+            [
+                [row["way"], row["component"], row["measure"], f"{row['value']:+.3g}", row["unit"]]
+                for _, row in rows.iterrows()
+            ],
+            right=(3,),
+        )
+        console.print(
+            f"Change in 0-100 cm at the new steady state: {first} "
+            f"{swapped['first_change']:+,.0f} Pg, {second} {swapped['second_change']:+,.0f} Pg. "
+            f"Correlation of the maps of change: {swapped['r']:.2f}; with the shared parameters of "
+            f"{first} in both {swapped['r_first']:.2f}, of {second} {swapped['r_second']:.2f}.",
+            soft_wrap=True,
         )
 
 

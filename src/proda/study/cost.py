@@ -12,6 +12,7 @@ from proda.blocks.executor import processes
 from proda.errors import ProdaError
 from proda.inference.assimilation_run import predicted_bytes
 from proda.learning.residuals import MEMBERS as JOINT_DRAWS
+from proda.machine import cores
 from proda.observations.summary import read_summary
 from proda.study.folder import StudyFolder
 from proda.study.plan import Step, state_of
@@ -29,8 +30,12 @@ THROUGH_SECONDS_PER_SITE = 1e-4
 """Of one network in one epoch, baselines included (benchmarks/results/end_to_end.md)."""
 MAP_COLUMNS_PER_SECOND = 70_000.0
 """Columns with components: land cells times members."""
+PROJECTIONS_PER_SECOND = 1_400.0
+"""Cells times members times experiments of 100 years per second and core (docs/projections.md)."""
 COMPARED_CELLS_PER_SECOND = 1_500.0
 MAP_BYTES_PER_CELL = 1_600.0
+PROJECTED_BYTES = 500.0
+"""Of one cell and experiment."""
 ALSO_AT_SEA = ("status", "cell_area", "land_fraction")
 """Variables of a grid whose values do not say which cells are land."""
 
@@ -99,6 +104,20 @@ def _first(
         seconds = 5.0 + cells * columns / MAP_COLUMNS_PER_SECOND
         return Cost(seconds, 0.5 * MAP_BYTES_PER_CELL * cells)
 
+    def projected() -> Cost:
+        chosen = settings.projection
+        learnt = min(through.members, chosen.members or through.members)
+        runs = (learnt if settings.learning.through else 0) + chosen.default
+        if settings.learning.posterior:
+            runs += min(JOINT_DRAWS, chosen.members or JOINT_DRAWS)
+        experiments = len(chosen.experiments) + len(chosen.anomalies) + (chosen.warming is not None)
+        sample = cells / chosen.every**2
+        each = runs * experiments * (0.3 + 0.7 * max(chosen.times) / 100.0)
+        return Cost(
+            5.0 + sample * each / PROJECTIONS_PER_SECOND / cores(),
+            PROJECTED_BYTES * sample * experiments,
+        )
+
     kinds: dict[str, Callable[[], Cost]] = {
         "profiles": lambda: Cost(2.0 + read / PROFILE_BYTES_PER_SECOND, 0.3 * read),
         "forcing": lambda: Cost(2.0 + read / CLIMATE_BYTES_PER_SECOND, 5.0 * read),
@@ -113,6 +132,8 @@ def _first(
         "end-to-end-maps": lambda: mapped(through.members),
         "maps": lambda: mapped(members + JOINT_DRAWS),
         "attribution": lambda: mapped(64 * len(settings.study.models)),
+        "projection": projected,
+        "projections": lambda: Cost(20.0, 1e6),
         "comparison": lambda: Cost(10.0 + cells / COMPARED_CELLS_PER_SECOND, 100.0 * cells),
         "report": lambda: Cost(20.0, 30e6),
     }

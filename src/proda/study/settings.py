@@ -15,6 +15,7 @@ from proda.blocks.cluster_settings import read_cluster
 from proda.drivers.forcing_settings import ClimateSettings, NearestSettings
 from proda.errors import ModelError, ProdaError, StudyError
 from proda.files import read_toml
+from proda.forcing import SITE_PROPERTIES
 from proda.inference import assimilation_settings
 from proda.inference.assimilation_settings import AssimilationSettings, AssimilationWork
 from proda.inference.filter_settings import FilterSettings
@@ -220,6 +221,11 @@ class AttributionSettings(SettingsTable):
         description="Sd over mean of the carbon input, by which the published method perturbs it; "
         "without it that method leaves the input out.",
     )
+    responses: tuple[str, ...] = Field(
+        (),
+        description="Experiments of [projection], such as plus_4K, to which the models' different "
+        "responses are attributed.",
+    )
 
 
 class StudySettings(SettingsTable):
@@ -256,6 +262,12 @@ class StudySettings(SettingsTable):
             own["likelihood"] = f"{OWN_COST}-{model}"
         return assimilation_settings.check(model=self.study.reference(model), **shared, **own)
 
+    def needed_properties(self) -> tuple[str, ...]:
+        """Return the properties of the soil that any model of the study needs, in their order."""
+        kinds = [model_class(self.study.reference(model)) for model in self.study.models]
+        needed = {name for kind in kinds for name in kind.needs}
+        return tuple(v.name for v in SITE_PROPERTIES if v.name in needed)
+
     def check(self) -> None:
         """Build all that can be built of settings alone, so that faults show before any work.
 
@@ -278,6 +290,7 @@ class StudySettings(SettingsTable):
         if self.assimilation.cluster is not None:
             read_cluster(self.assimilation.cluster)
         experiments_named(self.projection.experiments)
+        experiments_named(self.attribution.responses)
         if self.projection.run and self.study.variant == "published":
             raise StudyError(
                 "projection.run: the published variant loses carbon below bedrock and cannot be "

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from proda import files
+from proda import cf, files
 from proda.attribution import attribute_maps, maps_of_run, sites_of_run
 from proda.comparison.comparison import (
     compare_models,
@@ -23,8 +23,10 @@ from proda.drivers import climate as climate_driver
 from proda.drivers import covariates as covariate_driver
 from proda.drivers import sampling
 from proda.drivers.climate_input import join_drainage, open_climate
+from proda.drivers.properties import add_properties
 from proda.drivers.rules import rules_named
 from proda.drivers.sites import read_sites
+from proda.errors import StudyError
 from proda.layout import left_out_of
 from proda.maps.outputs import STOCKS
 from proda.maps.totals import open_map
@@ -66,13 +68,28 @@ def forcing(context: Context) -> str:
         estimated = climate_driver.from_climate(
             dataset, chosen.w_floor, source, rules_named(chosen.rules)
         )
+        if folder.settings.needed_properties():
+            soil = cf.open_grid(folder.settings.covariates.grid)
+            estimated = add_properties(estimated, soil, limit_km=chosen.limit_km)
         files.write_zarr(estimated, folder.forcing, context.reporter.steps("tasks"))
     table = read_sites(folder.profile_table)
     grid = files.open_dataset(folder.forcing)
+    _check_properties(folder, grid)
     dataset, nearest = sampling.forcing_at_sites(grid, table, chosen.limit_km)
     files.write_dataset(dataset, folder.sites)
     sampling.write_left_out(nearest, left_out_of(folder.sites))
     return f"{dataset.sizes['site']:,} of {len(table):,} sites"
+
+
+def _check_properties(folder: StudyFolder, grid: xr.Dataset) -> None:
+    """Refuse a file of forcing without the properties of the soil that a model needs."""
+    needed = folder.settings.needed_properties()
+    if missing := [name for name in needed if name not in grid]:
+        raise StudyError(
+            f"{folder.forcing}: lacks {', '.join(missing)}, which the models of this study need. "
+            f"Add them: proda forcing add-properties {folder.forcing} "
+            f"{folder.settings.covariates.grid} OUT, and name OUT as forcing.file."
+        )
 
 
 def covariates(context: Context) -> str:
@@ -108,6 +125,7 @@ def attribution(context: Context) -> str:
         sites=sites_of_run(place.path),
         sample=settings.attribution.sample,
         input_variation=settings.attribution.input_variation,
+        responses=settings.attribution.responses,
         seed=settings.study.seed,
         progress=context.reporter.steps("steps"),
     )

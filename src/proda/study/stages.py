@@ -39,11 +39,17 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
     origin = driver.climate or driver.file
     assert origin is not None  # the settings see to that
     written = () if driver.file else (folder.forcing,)
+    properties = settings.needed_properties()
     forcing = Stage(
         "forcing",
         ("profiles",),
-        driver.model_dump(mode="json", include={"names", "w_floor", "rules", "limit_km"}),
-        (origin, *([driver.drainage] if driver.drainage else [])),
+        driver.model_dump(mode="json", include={"names", "w_floor", "rules", "limit_km"})
+        | ({"properties": list(properties)} if properties else {}),
+        (
+            origin,
+            *([driver.drainage] if driver.drainage else []),
+            *([settings.covariates.grid] if properties and driver.climate else []),
+        ),
         (*written, folder.sites),
         shared_stages.forcing,
         partial=(left_out_of(folder.sites),),

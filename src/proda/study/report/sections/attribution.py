@@ -24,6 +24,14 @@ _DIFFERENCES = (
     "and pool, through which transport and allocation act; depth is the share of the column's "
     "carbon that is soil carbon of 0-100 cm."
 )
+_RESPONSES = (
+    "The change of carbon at the new steady state of an experiment, second model minus first. "
+    "Either both models have one or the other model's parameters of what they share (way: "
+    "parameters; structure is what remains: pools, kinetics and the parameters that one model "
+    "alone has), or the change of ln carbon is the sum of the changes of its components (way: "
+    "components). r is the correlation of the two maps of change; r_first and r_second are the "
+    "same with the shared parameters of the first or the second model in both."
+)
 _LABELS = {
     "value": "value",
     "q05": "5 %",
@@ -64,6 +72,19 @@ def attribution(study: StudyResults) -> list[Block]:
             Heading("Between models"),
             Text(_DIFFERENCES),
             replace(differences, labels=_LABELS),
+        ]
+    responses = study.table(
+        study.attribution / "responses.csv",
+        "attribution_responses",
+        "Why the models respond differently (second minus first)",
+        "stock: Pg in 0-100 cm; log_change: mean over land; pattern: share of the variance over "
+        "land.",
+    )
+    if responses is not None and len(responses.frame):
+        blocks += [
+            Heading("Responses of the models"),
+            Text(_RESPONSES),
+            replace(responses, labels=_LABELS),
         ]
     return blocks
 
