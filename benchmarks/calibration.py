@@ -24,10 +24,10 @@ from benchmarks.report import machine, write_report
 from proda.files import open_dataset
 from proda.inference.assimilation_settings import SD_LOG, AssimilationSettings
 from proda.inference.batch import calls
+from proda.inference.padded_sites import assemble
 from proda.inference.profiles import Profiles
 from proda.inference.samplers.sampler import find_start
 from proda.inference.sampling import advance, chain_keys, start
-from proda.inference.sites import assemble
 from proda.inference.target import Posterior, Site
 
 UPPER = np.array([0.0, 0.1, 0.3, 0.6, 1.0, 1.5])

@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 from proda import files
 from proda.cli import app
 from proda.comparison import ModelFiles, compare_models, files_of_run
-from proda.comparison.comparison import TABLES, covariates_of_run
+from proda.comparison.compare_models import TABLES, covariates_of_run
 from proda.comparison.correlations import correlation_table
 from proda.comparison.evidence import Evidence
 from proda.comparison.findings import FINDINGS, findings_table
-from proda.comparison.inputs import open_models
 from proda.comparison.michaelis import ratios_at_sites
+from proda.comparison.model_files import open_models
 from proda.comparison.preference import median_interval, not_comparable, site_differences
 from proda.comparison.regions import REGIONS, Region, region_table
 from proda.comparison.routes import side_by_side, where_it_holds

@@ -26,7 +26,7 @@ from proda.learning.network import initial_network
 from proda.learning.predict import predict_table
 from proda.learning.unseen_file import write_unseen
 from proda.maps.cells import land_cells
-from proda.maps.from_files import map_constant, map_network
+from proda.maps.map_from_files import map_constant, map_network
 from proda.maps.totals import open_map
 from proda.plots.maps import map_figure
 from proda.study.twin import make_twin_world

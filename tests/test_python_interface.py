@@ -15,7 +15,7 @@ import xarray as xr
 
 import proda
 from proda import cf, files
-from proda.drivers.sites import read_sites
+from proda.drivers.site_tables import read_sites
 from tests.assimilation_worlds import _COLUMNS, _HEADER
 from tests.conftest import HERE
 from tests.map_grids import small_grid

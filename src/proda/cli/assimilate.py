@@ -271,7 +271,7 @@ def _summary(run: Run) -> None:
     from proda.cli.console import console, print_table
     from proda.inference.assimilation_run import open_posterior
     from proda.inference.diagnostics.filter import Filter
-    from proda.inference.summary import SiteReason
+    from proda.inference.site_summary import SiteReason
 
     _, found = open_posterior(run.folder)
     reason = found["reason"].to_numpy()

@@ -76,7 +76,7 @@ def attribute(
     component makes their maps differ.
     """
     from proda.attribution import attribute_maps
-    from proda.attribution.inputs import (
+    from proda.attribution.attribution_inputs import (
         covariates_grid_of_run,
         forcing_of_run,
         run_of,
@@ -121,7 +121,7 @@ def _found(
     """Return the maps that are asked for, with their networks."""
     from dataclasses import replace
 
-    from proda.attribution.inputs import AttributedMap, maps_of_run
+    from proda.attribution.attribution_inputs import AttributedMap, maps_of_run
     from proda.errors import MapError
     from proda.maps.totals import open_map
 

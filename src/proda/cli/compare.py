@@ -80,7 +80,7 @@ def compare(
     Give the folder of a study, or the files of each model by name.
     """
     from proda.comparison import compare_models, files_of_run
-    from proda.comparison.comparison import covariates_of_run, projections_of_run
+    from proda.comparison.compare_models import covariates_of_run, projections_of_run
     from proda.errors import ComparisonError
 
     named = {

@@ -14,7 +14,7 @@ from proda.cli.console import console, print_table, progress
 from proda.cli.stopping import STOPPED, seconds
 
 if TYPE_CHECKING:
-    from proda.study.plan import Step
+    from proda.study.plan import PlannedStage
 
 
 @app.command(epilog="Examples:\n\n`proda ladder study.toml ladder`")
@@ -55,7 +55,7 @@ def ladder(
         task = bar.add_task("", total=None)
         now, last = [""], [-1]
 
-        def begin(index: int, step: Step) -> None:
+        def begin(index: int, step: PlannedStage) -> None:
             if index != last[0]:
                 console.print(f"Rung {index}: {CORRECTIONS[index].words}", soft_wrap=True)
                 last[0] = index

@@ -24,8 +24,8 @@ from proda.maps.map_settings import MapSettings
 if TYPE_CHECKING:
     import xarray as xr
 
-    from proda.maps.compute import MapResult
-    from proda.maps.network import CellCovariates
+    from proda.maps.network_parameters import CellCovariates
+    from proda.maps.run_map import MapResult
     from proda.simulate import Progress
 
 _Reference = Annotated[
@@ -120,8 +120,8 @@ def map_(
     from proda.cli.console import console
     from proda.cli.map_tables import print_comparison, print_reasons, print_totals
     from proda.errors import MapError
-    from proda.maps import from_files
-    from proda.maps.references import against_references, beside
+    from proda.maps import map_from_files
+    from proda.maps.reference_maps import against_references, beside
     from proda.maps.totals import open_map
 
     sources = (network is not None, default, mean_of is not None, constant is not None)
@@ -158,7 +158,7 @@ def map_(
         if network is not None:
             if covariates is None:
                 raise MapError("--network needs --covariates GRID.nc, from which it predicts.")
-            made = from_files.map_network(
+            made = map_from_files.map_network(
                 forcing,
                 out,
                 network=network,
@@ -173,13 +173,13 @@ def map_(
             result, known = made.result, made.covariates
         elif constant is not None:
             _only(False, "--network, --default and --mean-of", model=model, variant=variant)
-            result = from_files.map_constant(forcing, out, network=constant, **common)
+            result = map_from_files.map_constant(forcing, out, network=constant, **common)
         elif mean_of is not None:
-            result = from_files.map_mean(forcing, out, kept=mean_of, model=model, **common)
+            result = map_from_files.map_mean(forcing, out, kept=mean_of, model=model, **common)
         else:
             if model is None:
                 raise MapError("--default needs --model; see `proda models`.")
-            result = from_files.map_default(
+            result = map_from_files.map_default(
                 forcing,
                 out,
                 model=model,
@@ -225,7 +225,7 @@ def totals(
     from proda.cli.console import console
     from proda.cli.map_tables import print_comparison, print_totals
     from proda.files import whole_file
-    from proda.maps.references import against_references, beside, between
+    from proda.maps.reference_maps import against_references, beside, between
     from proda.maps.totals import open_map
 
     names = _labels(maps)
@@ -286,7 +286,7 @@ def _references(
     from proda.cli.console import errors
     from proda.drivers.grids import NOTES
     from proda.errors import MapError
-    from proda.maps.references import reference_maps
+    from proda.maps.reference_maps import reference_maps
 
     if path is None:
         if variables:

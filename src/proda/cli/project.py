@@ -17,7 +17,7 @@ from proda.cli.options import (
     Workers,
     option,
 )
-from proda.projection.settings import ProjectionSettings
+from proda.projection.projection_settings import ProjectionSettings
 
 
 @app.command(
@@ -78,7 +78,7 @@ def project(
     from proda.cli.maps import progress_of_cells
     from proda.comparison.projections import open_projection, totals_table
     from proda.errors import MapError
-    from proda.projection.from_files import project_files, projection_settings
+    from proda.projection.projection_from_files import project_files, projection_settings
 
     given: dict[str, Any] = {"every": every, "longest_step": longest_step, "chunk": chunk}
     if experiment:

@@ -18,7 +18,7 @@ FIRST = "not done yet"
 """Why a stage is done that never was (`proda.study.plan`)."""
 
 if TYPE_CHECKING:
-    from proda.study.plan import Step
+    from proda.study.plan import PlannedStage
     from proda.study.record import Record
     from proda.study.settings import StudySettings
 
@@ -155,7 +155,7 @@ def run_and_print(
         task = bar.add_task("", total=None)
         now = [""]
 
-        def begin(step: Step) -> None:
+        def begin(step: PlannedStage) -> None:
             console.print(beginning(step), highlight=False, soft_wrap=True)
             now[0] = step.stage.name
             bar.reset(task, description=step.stage.name, total=None)
@@ -224,7 +224,7 @@ _DOING = {
 """What a stage does, by its kind."""
 
 
-def beginning(step: Step) -> str:
+def beginning(step: PlannedStage) -> str:
     """Say what begins, and why where that is not simply its turn."""
     doing = step.stage.doing or _DOING.get(step.stage.kind, "started")
     why = "" if step.why == FIRST else f" ({step.why})"

@@ -11,9 +11,9 @@ from proda import files
 from proda.attribution.measures import LOG_R2, MOVED, STOCK, VARIANCE
 from proda.attribution.single import ONE_AT_A_TIME, SHAPLEY
 from proda.comparison.evidence import Evidence, NotJudged
-from proda.comparison.inputs import ROUTES
+from proda.comparison.finding_rules import Judgement, Rule, decide
+from proda.comparison.model_files import ROUTES
 from proda.comparison.paper import PAIR
-from proda.comparison.rules import Judgement, Rule, decide
 from proda.errors import ComparisonError
 
 IMPORTANCE = "importance"

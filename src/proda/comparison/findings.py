@@ -17,15 +17,13 @@ from proda.comparison.attributed import (
     transport_matters_little,
 )
 from proda.comparison.evidence import Evidence, NotJudged
-from proda.comparison.paper import TOTALS
-from proda.comparison.projections import OPEN_QUESTION
-from proda.comparison.rules import (
+from proda.comparison.finding_rules import (
     CLM5,
     COMPAS,
     WORDS,
+    FindingVerdict,
     Judgement,
     Rule,
-    Verdict,
     both,
     compas_differs,
     compas_total_slightly_higher,
@@ -46,6 +44,8 @@ from proda.comparison.rules import (
     totals_within_references,
     zone_is_extreme,
 )
+from proda.comparison.paper import TOTALS
+from proda.comparison.projections import OPEN_QUESTION
 
 INSIDE = "the paper's r lies in the run's 95 % interval (Fisher's z with effective n)"
 BELOW_0 = "r < 0 with p < 0.05 by the modified t test"
@@ -529,7 +529,7 @@ def findings_table(evidence: Evidence, findings: tuple[Finding, ...] = FINDINGS)
         try:
             found = finding.judge(evidence)
         except NotJudged as why:
-            found = Judgement("", Verdict.UNDECIDED, str(why))
+            found = Judgement("", FindingVerdict.UNDECIDED, str(why))
         rows.append(
             {
                 "id": finding.name,

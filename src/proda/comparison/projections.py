@@ -13,12 +13,12 @@ import xarray as xr
 
 from proda import files
 from proda.comparison.correlations import tested
-from proda.comparison.inputs import AFTER, BEFORE, END_TO_END
+from proda.comparison.model_files import AFTER, BEFORE, END_TO_END
 from proda.comparison.published_responses import constraints_table
 from proda.errors import ComparisonError
 from proda.latitude import GLOBE, ZONES
 from proda.maps.totals import PG
-from proda.projection.outputs import CHANGE, NEW, STOCK
+from proda.projection.projection_variables import CHANGE, NEW, STOCK
 from proda.projection.split import PARTS
 
 STATES = (BEFORE, AFTER, END_TO_END)

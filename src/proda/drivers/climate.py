@@ -21,8 +21,8 @@ from proda.drivers.climate_input import (
     OPTIONAL,
     check_ranges,
 )
+from proda.drivers.forcing_rules import RULES, ClimateRules
 from proda.drivers.forcing_settings import W_FLOOR
-from proda.drivers.rules import RULES, ClimateRules
 from proda.drivers.soil_physics import (
     DRAINAGE,
     FREEZING_K,

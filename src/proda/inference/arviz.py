@@ -16,7 +16,7 @@ import xarray as xr
 from proda.errors import AssimilationError
 from proda.files import whole_netcdf
 from proda.inference.assimilation_run import open_posterior
-from proda.inference.summary import SiteReason
+from proda.inference.site_summary import SiteReason
 from proda.models.outside import ORIGIN
 from proda.models.registry import load_recorded
 

@@ -15,7 +15,7 @@ from proda.settings_table import SettingsTable
 if TYPE_CHECKING:
     from proda.inference.likelihood import Likelihood
     from proda.inference.samplers.sampler import Sampler
-    from proda.inference.sampling import Problem
+    from proda.inference.sampling import SamplingProblem
     from proda.models.model import SoilModel
 
 Operator = Literal["layer_mean", "mid_depth"]
@@ -111,7 +111,7 @@ class AssimilationSettings(SettingsTable):
                 raise AssimilationError(f"options: {name} = {value} is too small.")
         return kind(**self.options)
 
-    def build(self, made: str = "the assimilation") -> Problem:
+    def build(self, made: str = "the assimilation") -> SamplingProblem:
         """Return the problem that the compiled program solves.
 
         Parameters
@@ -124,7 +124,7 @@ class AssimilationSettings(SettingsTable):
         AssimilationError
             If a name is unknown, or steps and draws do not fit each other.
         """
-        from proda.inference.sampling import Problem
+        from proda.inference.sampling import SamplingProblem
 
         sampler = self.build_sampler()
         if sampler.n_kept % self.draws:
@@ -139,7 +139,7 @@ class AssimilationSettings(SettingsTable):
                 f"steps between two kept draws ({sampler.n_kept} / {self.draws}); change one of "
                 "them."
             )
-        return Problem(self.build_model(made), self.build_likelihood(), sampler, segment)
+        return SamplingProblem(self.build_model(made), self.build_likelihood(), sampler, segment)
 
 
 class AssimilationWork(SettingsTable):

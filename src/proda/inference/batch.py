@@ -11,15 +11,15 @@ import numpy as np
 import xarray as xr
 
 from proda.inference.profiles import Profiles
-from proda.inference.sampling import Problem, advance, chain_keys, start
-from proda.inference.summary import summarise
+from proda.inference.sampling import SamplingProblem, advance, chain_keys, start
+from proda.inference.site_summary import summarise
 from proda.inference.target import Site
 
 MOST_SEGMENTS = 10
 """Segments per call of the compiled program."""
 
 
-def calls(problem: Problem) -> tuple[int, int, int]:
+def calls(problem: SamplingProblem) -> tuple[int, int, int]:
     """Return segments per call, calls that warm up, and calls that keep draws."""
     warm_up = problem.sampler.n_warm_up // problem.segment
     kept = problem.sampler.n_kept // problem.segment
@@ -29,7 +29,7 @@ def calls(problem: Problem) -> tuple[int, int, int]:
 
 
 def run_batch(
-    problem: Problem, seed: int, n_chains: int, profiles: Profiles, sites: Site
+    problem: SamplingProblem, seed: int, n_chains: int, profiles: Profiles, sites: Site
 ) -> xr.Dataset:
     """Sample a batch of sites and summarise it.
 

@@ -21,7 +21,7 @@ from proda.inference.target import Posterior, Site, Target
 from proda.models.model import SoilModel
 
 
-class Problem(eqx.Module):
+class SamplingProblem(eqx.Module):
     """What is asked of every site: which model, compared how, sampled how."""
 
     model: SoilModel
@@ -66,7 +66,7 @@ def chain_keys(seed: int, sites: np.ndarray, n_chains: int) -> Key[Array, "site 
 
 
 @eqx.filter_jit
-def start(problem: Problem, sites: Site, keys: Key[Array, "site chain"]) -> State:
+def start(problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"]) -> State:
     """Return the state of new chains, leading axes site and chain."""
 
     def one(site: Site, key: Any) -> State:
@@ -77,7 +77,7 @@ def start(problem: Problem, sites: Site, keys: Key[Array, "site chain"]) -> Stat
 
 @eqx.filter_jit
 def advance(
-    problem: Problem,
+    problem: SamplingProblem,
     sites: Site,
     keys: Key[Array, "site chain"],
     state: State,

@@ -10,15 +10,15 @@ from proda.learning.carbon import (
     groups_of,
     held_out_carbon,
 )
-from proda.learning.diagnose import learning_curve, permutation_importance
 from proda.learning.ensemble import Ensemble
 from proda.learning.from_posteriors import TrainingResult, train_network
 from proda.learning.join import TrainingSites, join
 from proda.learning.learn import Learned, learn
 from proda.learning.learning_settings import LearningSettings, study
+from proda.learning.network_diagnosis import learning_curve, permutation_importance
+from proda.learning.network_folder import load_ensemble, save_ensemble
 from proda.learning.predict import predict_table
 from proda.learning.spread import Spread, carbon_coverage, spread_of_carbon
-from proda.learning.store import load_ensemble, save_ensemble
 from proda.learning.train import Progress
 from proda.learning.validation import CrossValidation, cross_validate, folds_of
 

@@ -19,6 +19,7 @@ from jaxtyping import Array
 
 from proda import simulate
 from proda.column.column import Column, prepare
+from proda.column.processes import SurfaceInput
 from proda.errors import ForcingError
 from proda.forcing import LITTER, SITE_PROPERTIES, Forcing
 from proda.grid import CLM5_GRID
@@ -328,12 +329,15 @@ def check_components(model: SoilModel) -> list[Check]:
     parts = simulate.components(model, values, forcing, bounds="physical")
     state = simulate.steady_state(model, values, forcing, bounds="physical")
     wrong = []
+    zero = {"V": not model.transported}
+    zero["B"] = isinstance(getattr(model, "allocates", None), SurfaceInput)
     for name in ("CTE", "K", "V", "XI", "B", "I", "litter_to_soil", "residence_time"):
         found = parts[name].to_numpy()
-        moves = name != "V" or bool(model.transported)
         # A pool that hands nothing on has no transfer efficiency.
         least = found >= 0.0 if name == "CTE" else found > 0.0
-        if not (np.isfinite(found).all() and (least.all() if moves else (found == 0.0).all())):
+        if not (
+            np.isfinite(found).all() and ((found == 0.0).all() if zero.get(name) else least.all())
+        ):
             wrong.append(f"{name} is {float(found.min()):.3g} to {float(found.max()):.3g}")
     over = float(parts["litter_to_soil"].max()) - 1.0
     wrong += ["more carbon reaches the soil than enters"] if over > 1e-9 else []

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from proda import files
-from proda.drivers.rules import rules_of
+from proda.drivers.forcing_rules import rules_of
 from proda.errors import LearningError
 from proda.layout import TRAINING
 from proda.learning import carbon_baselines
@@ -24,6 +24,7 @@ from proda.learning.conformal import Intervals
 from proda.learning.features import Encoded, Missing
 from proda.learning.forcing_inputs import beside, needs_forcing
 from proda.learning.join import missing_reasons
+from proda.learning.network_folder import load_ensemble
 from proda.learning.places_left_out import (
     CONSTANT,
     DEFAULT,
@@ -34,7 +35,6 @@ from proda.learning.places_left_out import (
     baseline_answer,
     residual_answer,
 )
-from proda.learning.store import load_ensemble
 from proda.learning.through_model import BASELINE_FILE, FORCING_RULES
 from proda.learning.unseen import (
     COLUMNS,

@@ -21,8 +21,8 @@ from proda.grid import Grid
 from proda.inference.assimilation_settings import AssimilationSettings, Operator, check
 from proda.inference.likelihood import Likelihood
 from proda.inference.operator import observe, weights
+from proda.inference.padded_sites import assemble, usable
 from proda.inference.profiles import Profiles, read_profiles
-from proda.inference.sites import assemble, usable
 from proda.inference.target import Site
 from proda.models.model import SoilModel
 from proda.models.outside import recorded

@@ -19,7 +19,7 @@ from proda.errors import LearningError
 from proda.forcing import FORCING_VARIABLES, Forcing
 from proda.learning.features import Missing
 from proda.learning.forcing_inputs import needs_forcing
-from proda.learning.store import load_ensemble
+from proda.learning.network_folder import load_ensemble
 
 Make = Callable[[pd.DataFrame, Forcing], pd.DataFrame]
 """Makes, of covariates and the forcing of the same places, what networks need beside them."""

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from scipy.special import logit
 
 from proda.errors import LearningError
-from proda.learning.carbon_loss import Problem
+from proda.learning.carbon_loss import CarbonProblem
 from proda.learning.end_to_end import train_through
 from proda.learning.end_to_end_settings import EndToEndSettings, Start
 from proda.learning.network import Network
@@ -82,7 +82,7 @@ def kinds_named(names: Sequence[str]) -> tuple[RefitKind, ...]:
 
 def train_refits(
     inputs: Float[np.ndarray, "site input"],
-    problem: Problem,
+    problem: CarbonProblem,
     latitude: Float[np.ndarray, " site"],
     longitude: Float[np.ndarray, " site"],
     starts: dict[Start, Float[np.ndarray, "any parameter"]],

@@ -60,7 +60,7 @@ ROUNDS = 10
 from the balance of two competitors, would send them to and fro."""
 
 
-class _Rates(NamedTuple):
+class _MIMICSRates(NamedTuple):
     """What does not depend on the state; g m-3, yr."""
 
     speed: dict[str, Float[Array, "donor layer"]]
@@ -234,7 +234,7 @@ class MIMICS(SoilModel):
         warm = jnp.exp(p["v_slope"] * 10.0 * column.temperature)
         return (warm * self._wet(p, column)).mean(axis=0)
 
-    def _rates(self, p: Values, column: Column) -> _Rates:
+    def _rates(self, p: Values, column: Column) -> _MIMICSRates:
         clay, fixed = column.site_property("clay") / 100.0, self.constants
         xi, wet = self._uptake_modifier(p, column), self._wet(p, column).mean(axis=0)
         v = HOURS * fixed.speed * jnp.exp(p["v_slope"] * REFERENCE_C + p["v_int"]) * xi
@@ -250,7 +250,7 @@ class MIMICS(SoilModel):
         npp = jnp.clip(jnp.sqrt(carbon.sum() / 100.0), *fixed.turnover)
         quality = {"r": jnp.exp(0.3 * fmet), "k": jnp.exp(0.1 * fmet)}
         chemistry = jnp.exp(-3.0 * fmet) * jnp.ones_like(clay)
-        return _Rates(
+        return _MIMICSRates(
             speed={i: jnp.array(V_MODIFIER[i])[:, None] * v for i in "rk"},
             half={
                 i: jnp.stack(half) / (jnp.array(K_MODIFIER[i])[:, None] * by_donor) for i in "rk"
@@ -266,14 +266,14 @@ class MIMICS(SoilModel):
 
 
 def _uptake(
-    rates: _Rates, microbe: str, amount: Float[Array, " layer"]
+    rates: _MIMICSRates, microbe: str, amount: Float[Array, " layer"]
 ) -> Float[Array, "donor layer"]:
     """Return the rate at which a microbe empties each donor, yr-1."""
     return rates.speed[microbe] * amount / (rates.half[microbe] + amount)
 
 
 def _death(
-    p: Values, rates: _Rates, microbe: str, amount: Float[Array, " layer"]
+    p: Values, rates: _MIMICSRates, microbe: str, amount: Float[Array, " layer"]
 ) -> Float[Array, " layer"]:
     """Return what dies, g m-3 yr-1: rate x M^beta in mg cm-3; its derivative at 0 is finite."""
     some = jnp.where(amount > 0.0, amount, GRAMS)
@@ -286,7 +286,7 @@ def _efficiency(p: Values, microbe: str) -> Float[Array, " donor"]:
 
 
 def _oxidation(
-    rates: _Rates, r: Float[Array, " layer"], k: Float[Array, " layer"]
+    rates: _MIMICSRates, r: Float[Array, " layer"], k: Float[Array, " layer"]
 ) -> Float[Array, " layer"]:
     """Return the rate at which chemically protected carbon becomes available, yr-1."""
     return sum(

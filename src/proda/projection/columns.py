@@ -12,12 +12,12 @@ from pydantic import ValidationError
 from proda import faults
 from proda.errors import ParameterError
 from proda.forcing import Forcing
-from proda.maps.outputs import STOCKS
+from proda.maps.map_variables import STOCKS
 from proda.models.model import Reason, SoilModel
 from proda.models.outside import provenance
 from proda.parameters import Bounds, as_arrays
 from proda.projection.experiments import Experiment, experiments_named
-from proda.projection.run import (
+from proda.projection.forward import (
     CARBON_INPUT,
     ENTERED,
     LITTER_CARBON,
@@ -30,7 +30,7 @@ from proda.projection.run import (
     losses_of,
     project_members,
 )
-from proda.projection.settings import IDEALISED, ProjectionSettings
+from proda.projection.projection_settings import IDEALISED, ProjectionSettings
 from proda.projection.split import split_change
 from proda.simulate import Parameters
 
@@ -70,7 +70,7 @@ def project(
         State at the start, (site, pool, layer) in g m-3, instead of the steady state.
     settings
         `times`, `first_step`, `growth`, `longest_step` of
-        :class:`proda.projection.settings.ProjectionSettings`.
+        :class:`proda.projection.projection_settings.ProjectionSettings`.
 
     Returns
     -------

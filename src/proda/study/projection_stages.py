@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from proda.blocks.executor import Executor
-from proda.comparison.inputs import AFTER, BEFORE, END_TO_END
+from proda.comparison.model_files import AFTER, BEFORE, END_TO_END
 from proda.comparison.projections import compare_projections
-from proda.drivers.rules import rules_named
-from proda.plots.files import save_figure
+from proda.drivers.forcing_rules import rules_named
+from proda.plots.figure_files import save_figure
 from proda.plots.projections import projection_figures
-from proda.projection.from_files import project_files, sample_of
+from proda.projection.projection_from_files import project_files, sample_of
 from proda.projection.thawed import thawed_water
 from proda.study.folder import StudyFolder
 from proda.study.model_stages import learns_default

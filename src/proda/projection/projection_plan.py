@@ -11,25 +11,15 @@ import numpy as np
 from proda.forcing import Forcing
 from proda.latitude import in_zone
 from proda.maps.cells import LandCells
-from proda.maps.ensemble import QUANTILES, summarise
-from proda.maps.outputs import LIMIT, NO_PARAMETERS, TOO_LARGE
-from proda.maps.plan import most_common
-from proda.maps.sources import ParameterSource
+from proda.maps.map_plan import most_common
+from proda.maps.map_variables import LIMIT, NO_PARAMETERS, TOO_LARGE
+from proda.maps.member_statistics import QUANTILES, summarise
+from proda.maps.parameter_sources import ParameterSource
 from proda.maps.totals import PG
 from proda.models.model import SoilModel
 from proda.parameters import Bounds
 from proda.projection.experiments import Experiment
-from proda.projection.outputs import (
-    ALL_CARBON,
-    CHANGE,
-    GAINING,
-    NEW,
-    PERMAFROST_DEPTH,
-    REGIONS,
-    RESIDENCE,
-    STOCK,
-)
-from proda.projection.run import (
+from proda.projection.forward import (
     CARBON,
     CARBON_INPUT,
     LITTER_CARBON,
@@ -39,7 +29,17 @@ from proda.projection.run import (
     losses_of,
     project_members,
 )
-from proda.projection.settings import ProjectionSettings
+from proda.projection.projection_settings import ProjectionSettings
+from proda.projection.projection_variables import (
+    ALL_CARBON,
+    CHANGE,
+    GAINING,
+    NEW,
+    PERMAFROST_DEPTH,
+    REGIONS,
+    RESIDENCE,
+    STOCK,
+)
 from proda.projection.split import split_change, turnover_time
 
 Thawed = Callable[[np.ndarray], np.ndarray]

@@ -15,11 +15,13 @@ from proda.blocks.store import BlockStore
 from proda.files import whole_netcdf
 from proda.maps.cells import LandCells
 from proda.maps.header import FILL, attributes, write_axes
-from proda.maps.outputs import MapVariable, reasons_of
-from proda.maps.write import filled, gather
+from proda.maps.map_variables import MapVariable, reasons_of
+from proda.maps.write_map import filled, gather
 from proda.models.model import SoilModel
 from proda.models.outside import provenance
-from proda.projection.outputs import (
+from proda.projection.forward import CARBON
+from proda.projection.projection_plan import ProjectionPlan
+from proda.projection.projection_variables import (
     AT_END,
     AT_START,
     CHANGES,
@@ -29,8 +31,6 @@ from proda.projection.outputs import (
     SPLIT,
     STATES,
 )
-from proda.projection.plan import ProjectionPlan
-from proda.projection.run import CARBON
 
 DAYS = 365.0
 START = "2000-01-01"

@@ -13,15 +13,15 @@ from proda.blocks.executor import Executor
 from proda.default_b import MEAN_B
 from proda.errors import MapError, ParameterError
 from proda.maps.cells import LandCells, land_cells
-from proda.maps.from_files import constant_source, mean_source, network_source
-from proda.maps.refits import every_nth
-from proda.maps.sources import Default, ParameterSource
+from proda.maps.map_from_files import constant_source, mean_source, network_source
+from proda.maps.parameter_sources import Default, ParameterSource
+from proda.maps.refit_maps import every_nth
 from proda.models.model import SoilModel
 from proda.models.registry import load_model
 from proda.projection.anomalies import read_experiments
-from proda.projection.compute import ProjectionResult, write_projection
-from proda.projection.plan import Thawed
-from proda.projection.settings import ProjectionSettings
+from proda.projection.projection_plan import Thawed
+from proda.projection.projection_settings import ProjectionSettings
+from proda.projection.run_projection import ProjectionResult, write_projection
 from proda.simulate import Progress
 
 PathLike = str | os.PathLike[str]
@@ -70,7 +70,7 @@ def project_files(
     Parameters
     ----------
     forcing, output
-        As for :func:`proda.maps.from_files.map_network`.
+        As for :func:`proda.maps.map_from_files.map_network`.
     settings
         What is projected and how.
     network, covariates, draws
@@ -84,7 +84,7 @@ def project_files(
     model, variant
         What the parameters must be for; None: whatever they are for.
     thawed, progress, executor
-        As for :func:`proda.projection.compute.write_projection`.
+        As for :func:`proda.projection.run_projection.write_projection`.
 
     Raises
     ------

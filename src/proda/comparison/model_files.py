@@ -15,7 +15,7 @@ import xarray as xr
 from proda import files
 from proda.errors import ComparisonError
 from proda.inference.diagnostics.filter import Filter
-from proda.maps.compare import on_same_grid
+from proda.maps.map_comparison import on_same_grid
 from proda.maps.totals import land_area, open_map
 from proda.places import check_dataset_sites, check_sites
 

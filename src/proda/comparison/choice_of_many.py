@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float, Int
 
-from proda.comparison.inputs import OpenedModel
+from proda.comparison.model_files import OpenedModel
 from proda.comparison.preference import ALL, climate_of, kept_sites, not_comparable
 from proda.comparison.stacking import groups_of_blocks, jackknife_error, stacking_weights
 from proda.inference.assessment import MAX_PARETO_K

@@ -20,8 +20,8 @@ from proda.learning.features import Missing
 from proda.learning.forcing_inputs import beside, needs_forcing
 from proda.learning.residuals import add_residuals
 from proda.maps.cells import LandCells
-from proda.maps.compare import positions
-from proda.maps.sources import EnsembleParameters, Member, ParameterSource
+from proda.maps.map_comparison import positions
+from proda.maps.parameter_sources import EnsembleParameters, Member, ParameterSource
 from proda.models.model import SoilModel
 from proda.parameters import Bounds
 

@@ -10,7 +10,7 @@ from scipy.optimize import nnls
 
 from proda.errors import MapError
 from proda.maps.map_settings import CHUNK
-from proda.maps.write import BUDGET
+from proda.maps.write_map import BUDGET
 
 COLUMN_BYTES = 8 * (4 * 240 + 20 + 4 + 24 + 1)
 """Float64 drivers of one column."""

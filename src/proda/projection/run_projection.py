@@ -15,15 +15,15 @@ from proda.blocks.store import BlockStore
 from proda.errors import FileError, MapError, ModelError
 from proda.layout import chunks_of
 from proda.maps.cells import LandCells
-from proda.maps.outputs import reasons_of
-from proda.maps.plan import run_settings
-from proda.maps.sources import ParameterSource
+from proda.maps.map_plan import run_settings
+from proda.maps.map_variables import reasons_of
+from proda.maps.parameter_sources import ParameterSource
 from proda.models.model import SoilModel
 from proda.parameters import Bounds
 from proda.projection.experiments import Experiment
-from proda.projection.plan import ProjectionPlan, Thawed, identity
-from proda.projection.settings import ProjectionSettings
-from proda.projection.write import assemble
+from proda.projection.projection_plan import ProjectionPlan, Thawed, identity
+from proda.projection.projection_settings import ProjectionSettings
+from proda.projection.write_projection import assemble
 from proda.simulate import Progress
 
 
@@ -66,13 +66,13 @@ def write_projection(
     Parameters
     ----------
     model, source, bounds
-        As for :func:`proda.maps.compute.write_map`.
+        As for :func:`proda.maps.run_map.write_map`.
     cells
         Land cells, or the sample of them that `settings.every` says.
     experiments
         What changes.
     thawed
-        Water scalar of thawed soil by cell; see :func:`proda.projection.drivers.changed`.
+        Water scalar of thawed soil by cell; see :func:`proda.projection.changed_drivers.changed`.
     given
         What else tells this run from others; plain JSON.
     progress

@@ -16,7 +16,7 @@ from proda.files import whole_netcdf
 from proda.grid import CLM5_GRID
 from proda.maps.cells import OUTSIDE_LAND, LandCells
 from proda.maps.header import FILL, attributes, write_axes
-from proda.maps.outputs import (
+from proda.maps.map_variables import (
     LOWER,
     NO_FORCING,
     PARAMETER_PREFIX,

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from proda import files
-from proda.comparison.inputs import AFTER, END_TO_END
+from proda.comparison.model_files import AFTER, END_TO_END
 from proda.layout import DEFAULT_MAP, END_TO_END_MAP, MAP
 from proda.maps.totals import open_map
 from proda.study.report.results import StudyResults

@@ -14,7 +14,7 @@ import xarray as xr
 
 from proda.inference.diagnostics import convergence, fit, information, model_choice
 from proda.inference.profiles import Profiles
-from proda.inference.sampling import Problem
+from proda.inference.sampling import SamplingProblem
 from proda.inference.target import Posterior, Prediction, Site, sampled_rows
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -40,7 +40,7 @@ class SiteReason(IntEnum):
 
 
 @eqx.filter_jit
-def predict(problem: Problem, sites: Site, u: Any) -> Prediction:
+def predict(problem: SamplingProblem, sites: Site, u: Any) -> Prediction:
     """Return what every draw says of the measured layers.
 
     Parameters
@@ -64,7 +64,7 @@ def predict(problem: Problem, sites: Site, u: Any) -> Prediction:
 
 
 def summarise(
-    problem: Problem,
+    problem: SamplingProblem,
     profiles: Profiles,
     sites: Site,
     u: np.ndarray,

@@ -10,16 +10,16 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from proda import files
-from proda.attribution.inputs import AttributedMap, Opened, PathLike, SiteFiles, select
+from proda.attribution.attribution_inputs import AttributedMap, Opened, PathLike, SiteFiles, select
 from proda.drivers.covariates import open_covariates
 from proda.layout import HELD_OUT_PARAMETERS
 from proda.learning.carbon_sites import read_carbon_sites
 from proda.learning.forcing_inputs import needs_forcing
 from proda.learning.layers import SiteLayers
+from proda.learning.network_folder import load_ensemble
 from proda.learning.predict import predict_table
-from proda.learning.store import load_ensemble
-from proda.maps.network import NetworkParameters, cell_covariates
-from proda.maps.sources import Member
+from proda.maps.network_parameters import NetworkParameters, cell_covariates
+from proda.maps.parameter_sources import Member
 from proda.models.model import SoilModel
 
 SEEN, LEFT_OUT = "profiles that the networks learnt from", "profiles left out"

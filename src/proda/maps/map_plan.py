@@ -11,10 +11,8 @@ import numpy as np
 from proda.checksums import digest
 from proda.forcing import FORCING_VARIABLES
 from proda.maps.cells import LandCells
-from proda.maps.ensemble import summarise
 from proda.maps.intervals import Extras
-from proda.maps.members import run_members
-from proda.maps.outputs import (
+from proda.maps.map_variables import (
     CARBON,
     LIMIT,
     NO_PARAMETERS,
@@ -23,7 +21,9 @@ from proda.maps.outputs import (
     TOO_LARGE,
     reasons_of,
 )
-from proda.maps.sources import ParameterSource
+from proda.maps.member_statistics import summarise
+from proda.maps.parameter_sources import ParameterSource
+from proda.maps.run_members import run_members
 from proda.models.model import SoilModel
 from proda.models.outside import provenance
 from proda.parameters import Bounds

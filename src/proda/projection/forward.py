@@ -17,15 +17,15 @@ from proda.column.column import Column, prepare
 from proda.errors import ModelError
 from proda.forcing import Forcing
 from proda.machine import cores
-from proda.maps.outputs import STOCKS
-from proda.maps.sources import Member
+from proda.maps.map_variables import STOCKS
+from proda.maps.parameter_sources import Member
 from proda.models.ages import mean_age
 from proda.models.model import Reason, SoilModel
 from proda.models.second_order import second_order_step
 from proda.models.transient import advance
-from proda.projection.drivers import changed
+from proda.projection.changed_drivers import changed
 from proda.projection.experiments import Change, Experiment
-from proda.projection.settings import ProjectionSettings
+from proda.projection.projection_settings import ProjectionSettings
 from proda.projection.steps import TimeSpan
 from proda.simulate import CPU_BLOCK, GPU_BLOCK, block_of
 
@@ -250,7 +250,7 @@ def project_members(
     Parameters
     ----------
     model, members, forcing
-        As for :func:`proda.maps.members.run_members`.
+        As for :func:`proda.maps.run_members.run_members`.
     experiments
         What changes.
     settings
@@ -258,7 +258,7 @@ def project_members(
     latitude, longitude
         Of the columns, degrees; anomalies are taken there.
     thawed_water
-        See :func:`proda.projection.drivers.changed`.
+        See :func:`proda.projection.changed_drivers.changed`.
     initial
         State at the start, g m-3; None is each member's steady state.
     keep_pools

@@ -13,7 +13,7 @@ from proda.errors import LearningError
 from proda.learning.ensemble import predict_members
 from proda.learning.join import TrainingSites
 from proda.learning.learning_settings import LearningSettings
-from proda.learning.parameters import train_parameters
+from proda.learning.posterior_loss import train_parameters
 from proda.learning.skill import skill
 from proda.learning.splits import TrainingPlan, plan
 from proda.learning.validation import NETWORK, CrossValidation, assess

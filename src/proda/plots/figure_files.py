@@ -111,7 +111,7 @@ def saved_figures(folder: str | os.PathLike[str]) -> Iterator[tuple[str, FigureF
         except ValidationError as error:
             raise FileError(
                 f"{path}: no description of a figure ({error.error_count()} faults); draw the "
-                "figure again with proda.plots.files.save_figure."
+                "figure again with proda.plots.figure_files.save_figure."
             ) from error
         if not path.with_suffix(".png").is_file():
             raise FileError(f"{path}: describes a figure, but {path.stem}.png is not there.")

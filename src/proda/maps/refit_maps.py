@@ -11,9 +11,9 @@ import xarray as xr
 from proda.errors import MapError
 from proda.maps.cells import LandCells
 from proda.maps.map_settings import CHUNK
-from proda.maps.members import run_members
-from proda.maps.outputs import STOCKS, state_variables
-from proda.maps.sources import ParameterSource
+from proda.maps.map_variables import STOCKS, state_variables
+from proda.maps.parameter_sources import ParameterSource
+from proda.maps.run_members import run_members
 from proda.models.model import Reason, SoilModel
 from proda.models.outside import provenance
 
@@ -52,7 +52,7 @@ def member_fields(
     cells
         Cells, such as :func:`every_nth` picks.
     names
-        Stocks and components to keep (:func:`proda.maps.outputs.state_variables`).
+        Stocks and components to keep (:func:`proda.maps.map_variables.state_variables`).
 
     Returns
     -------

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from proda.files import whole_file
-from proda.plots.files import saved_figures
-from proda.study.report.blocks import Section, Table
+from proda.plots.figure_files import saved_figures
 from proda.study.report.contents import CONTENTS, make
+from proda.study.report.elements import Section, Table
 from proda.study.report.render import render
 from proda.study.report.results import StudyResults, open_results
 from proda.study.report.sections.counterparts import FIGURES

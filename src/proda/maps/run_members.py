@@ -12,8 +12,8 @@ import numpy as np
 from proda.column.column import Column, prepare
 from proda.forcing import Forcing
 from proda.machine import cores
-from proda.maps.outputs import CARBON, STOCKS
-from proda.maps.sources import Member
+from proda.maps.map_variables import CARBON, STOCKS
+from proda.maps.parameter_sources import Member
 from proda.models.components import components
 from proda.models.model import SoilModel
 from proda.simulate import CPU_BLOCK, block_of

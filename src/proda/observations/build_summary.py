@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from proda.checksums import file_digest
 from proda.errors import FileError, ObservationError
-from proda.observations.rules import LAYER_REASONS, PROFILE_REASONS
+from proda.observations.quality_rules import LAYER_REASONS, PROFILE_REASONS
 from proda.observations.schema import (
     LAYER_COLUMNS,
     PROFILE_COLUMNS,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from proda.latitude import ZONES
-from proda.maps.outputs import STOCKS, MapVariable
-from proda.projection.run import (
+from proda.maps.map_variables import STOCKS, MapVariable
+from proda.projection.forward import (
     CARBON_INPUT,
     LITTER_CARBON,
     MEAN_AGE,

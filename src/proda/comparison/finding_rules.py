@@ -21,7 +21,7 @@ TOLERANCE = 0.10
 """Totals and magnitudes this near each other (relative) count as the same."""
 
 
-class Verdict(StrEnum):
+class FindingVerdict(StrEnum):
     """What a run says of a finding."""
 
     AGREES = "agrees"
@@ -34,7 +34,7 @@ class Judgement:
     """What a run says: numbers with uncertainty in words, the verdict, and why if there is none."""
 
     says: str
-    verdict: Verdict
+    verdict: FindingVerdict
     reason: str = ""
 
 
@@ -43,7 +43,7 @@ Rule = Callable[[Evidence], Judgement]
 
 def decide(says: str, holds: bool) -> Judgement:
     """Return agrees or disagrees."""
-    return Judgement(says, Verdict.AGREES if holds else Verdict.DISAGREES)
+    return Judgement(says, FindingVerdict.AGREES if holds else FindingVerdict.DISAGREES)
 
 
 def _r(row: object) -> str:
@@ -57,7 +57,7 @@ def correlation_is(variable: str, state: str) -> Rule:
     def judge(e: Evidence) -> Judgement:
         row, paper = e.correlation(variable, state), CORRELATIONS[variable, state]
         if not np.isfinite(row["low"]):
-            return Judgement(_r(row), Verdict.UNDECIDED, "too few independent cells")
+            return Judgement(_r(row), FindingVerdict.UNDECIDED, "too few independent cells")
         return decide(_r(row), bool(row["low"] <= paper <= row["high"]))
 
     return judge
@@ -69,7 +69,7 @@ def correlation_differs_from_0(variable: str, state: str, sign: int = 0) -> Rule
     def judge(e: Evidence) -> Judgement:
         row = e.correlation(variable, state)
         if not np.isfinite(row["p"]):
-            return Judgement(_r(row), Verdict.UNDECIDED, "too few independent cells")
+            return Judgement(_r(row), FindingVerdict.UNDECIDED, "too few independent cells")
         says = f"{_r(row)}; p = {row['p']:.2g} (naive {row['p_naive']:.2g})"
         side = sign == 0 or np.sign(row["r"]) == sign
         return decide(says, bool(row["p"] < 0.05 and side))
@@ -87,7 +87,9 @@ def correlation_rises(variable: str) -> Rule:
         )
         says = f"{before['r']:.2f} -> {after['r']:.2f}: {gain:+.2f} ({low:+.2f} to {high:+.2f})"
         if not np.isfinite(low) or low <= 0 <= high:
-            return Judgement(says, Verdict.UNDECIDED, "the interval of the change contains 0")
+            return Judgement(
+                says, FindingVerdict.UNDECIDED, "the interval of the change contains 0"
+            )
         return decide(says, low > 0)
 
     return judge
@@ -120,7 +122,9 @@ def projections_converge(experiment: str) -> Rule:
             f"{before['r_today']:.2f} -> {after['r_today']:.2f}"
         )
         if not np.isfinite(low) or low <= 0 <= high:
-            return Judgement(says, Verdict.UNDECIDED, "the interval of the change contains 0")
+            return Judgement(
+                says, FindingVerdict.UNDECIDED, "the interval of the change contains 0"
+            )
         return decide(says, low > 0)
 
     return judge
@@ -132,7 +136,7 @@ def no_agreement(variable: str) -> Rule:
     def judge(e: Evidence) -> Judgement:
         row = e.correlation(variable, "after")
         if not np.isfinite(row["low"]):
-            return Judgement(_r(row), Verdict.UNDECIDED, "too few independent cells")
+            return Judgement(_r(row), FindingVerdict.UNDECIDED, "too few independent cells")
         return decide(_r(row), bool(row["low"] <= 0))
 
     return judge
@@ -149,10 +153,10 @@ def total_is(model: str, state: str) -> Rule:
             inside = row["q05"] <= paper <= row["q95"]
         says += f", {row['mean'] / paper - 1:+.0%}, of {row['answered']:.1%} of the land"
         if not row["answered"] >= ANSWERED:
-            return Judgement(says, Verdict.UNDECIDED, "much of the land has no answer")
+            return Judgement(says, FindingVerdict.UNDECIDED, "much of the land has no answer")
         if inside and row["q95"] > 2.0 * row["q05"]:
             return Judgement(
-                says, Verdict.UNDECIDED, "the members differ by more than a factor of 2"
+                says, FindingVerdict.UNDECIDED, "the members differ by more than a factor of 2"
             )
         return decide(says, bool(inside or abs(row["mean"] / paper - 1) <= TOLERANCE))
 
@@ -190,7 +194,9 @@ def region_above_region(
             f"medians {a['median']:.3g}, {b['median']:.3g}"
         )
         if (a["mean"] > b["mean"]) != (a["median"] > b["median"]):
-            return Judgement(says, Verdict.UNDECIDED, "means and medians order them differently")
+            return Judgement(
+                says, FindingVerdict.UNDECIDED, "means and medians order them differently"
+            )
         return decide(says, bool(a["mean"] > b["mean"]))
 
     return judge
@@ -241,7 +247,7 @@ def compas_differs(region: str, variable: str, more: bool) -> Rule:
             f"median {row['median']:+.3g}"
         )
         if np.sign(row["mean"]) != np.sign(row["median"]):
-            return Judgement(says, Verdict.UNDECIDED, "mean and median differ in sign")
+            return Judgement(says, FindingVerdict.UNDECIDED, "mean and median differ in sign")
         return decide(says, bool((row["mean"] > 0) == more))
 
     return judge
@@ -320,7 +326,7 @@ def compensation(e: Evidence) -> Judgement:
         "compensation", "needs maps of clm5 and compas", first=CLM5, second=COMPAS, state="after"
     )
     if not np.isfinite(row["p"]):
-        return Judgement(_r(row), Verdict.UNDECIDED, "too few independent cells")
+        return Judgement(_r(row), FindingVerdict.UNDECIDED, "too few independent cells")
     return decide(f"{_r(row)}; p = {row['p']:.2g}", bool(row["p"] < 0.05 and row["r"] > 0))
 
 
@@ -330,11 +336,11 @@ def both(*rules: Rule) -> Rule:
     def judge(e: Evidence) -> Judgement:
         found = [rule(e) for rule in rules]
         says = "; ".join(f.says for f in found)
-        if any(f.verdict == Verdict.DISAGREES for f in found):
-            return Judgement(says, Verdict.DISAGREES)
-        open_ = [f.reason for f in found if f.verdict == Verdict.UNDECIDED]
+        if any(f.verdict == FindingVerdict.DISAGREES for f in found):
+            return Judgement(says, FindingVerdict.DISAGREES)
+        open_ = [f.reason for f in found if f.verdict == FindingVerdict.UNDECIDED]
         if open_:
-            return Judgement(says, Verdict.UNDECIDED, "; ".join(open_))
-        return Judgement(says, Verdict.AGREES)
+            return Judgement(says, FindingVerdict.UNDECIDED, "; ".join(open_))
+        return Judgement(says, FindingVerdict.AGREES)
 
     return judge

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from proda.errors import ObservationError
 from proda.observations import duplicates, meeting, pedotransfer, stock
+from proda.observations.build_summary import KEPT, Count, Fit, Summary
 from proda.observations.land import LandMask
 from proda.observations.notes import collecting
 from proda.observations.profile_settings import ProfileSettings
@@ -26,11 +27,10 @@ from proda.observations.schema import (
     LAYER_COLUMNS,
     PROFILE_COLUMNS,
     REJECTED_COLUMNS,
-    Column,
+    TableColumn,
     conform,
     write_frame,
 )
-from proda.observations.summary import KEPT, Count, Fit, Summary
 
 Report = Callable[[str, int, int], None]
 """Called with (what is being done, how much is done, how much there is)."""
@@ -327,7 +327,7 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): None if v != v else v for k, v in row.items()} for row in rows]
 
 
-def _frame(tables: list[pa.Table], columns: tuple[Column, ...]) -> pd.DataFrame:
+def _frame(tables: list[pa.Table], columns: tuple[TableColumn, ...]) -> pd.DataFrame:
     table = pa.concat_tables(tables) if tables else conform(pa.table({}), columns)
     return table.to_pandas()
 

@@ -14,7 +14,7 @@ from proda.errors import MapError
 from proda.layout import RunFolder
 from proda.learning.unseen_file import read_unseen
 from proda.maps.cells import LandCells, land_cells
-from proda.maps.outputs import PARAMETER_PREFIX
+from proda.maps.map_variables import PARAMETER_PREFIX
 from proda.maps.totals import open_map
 from proda.models.model import SoilModel
 from proda.models.registry import load_recorded

@@ -13,8 +13,8 @@ from proda import cf, units
 from proda.drivers.grids import NOTES, standard_grid
 from proda.errors import MapError
 from proda.latitude import GLOBE, ZONES, in_zone
-from proda.maps.compare import compare, on_same_grid
-from proda.maps.outputs import STOCKS
+from proda.maps.map_comparison import compare, on_same_grid
+from proda.maps.map_variables import STOCKS
 from proda.maps.totals import PG, land_area, totals
 
 _DEPTHS = {"0_30": "soc_0_30", "0_100": "cSoilAbove1m", "0_200": "soc_0_200"}
@@ -201,8 +201,8 @@ def against_references(
     Returns
     -------
     pandas.DataFrame
-        The columns of :func:`proda.maps.compare.compare`, one row per (stock, map, reference,
-        zone).
+        The columns of :func:`proda.maps.map_comparison.compare`, one row per (stock, map,
+        reference, zone).
     """
     parts = {}
     for label, dataset in maps.items():

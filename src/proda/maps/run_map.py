@@ -18,12 +18,12 @@ from proda.blocks.store import BlockStore
 from proda.errors import FileError, ParameterError
 from proda.layout import chunks_of
 from proda.maps.cells import land_cells
-from proda.maps.ensemble import QUANTILES
 from proda.maps.intervals import Extras
+from proda.maps.map_plan import MapPlan, run_settings
 from proda.maps.map_settings import CHUNK
-from proda.maps.plan import MapPlan, run_settings
-from proda.maps.sources import EnsembleParameters, ParameterSource, Predict
-from proda.maps.write import assemble
+from proda.maps.member_statistics import QUANTILES
+from proda.maps.parameter_sources import EnsembleParameters, ParameterSource, Predict
+from proda.maps.write_map import assemble
 from proda.models.model import SoilModel
 from proda.parameters import Bounds
 from proda.simulate import Progress
@@ -76,8 +76,8 @@ def write_map(
         On the grid, as `proda forcing` writes it; open it with
         :func:`proda.files.open_dataset`, so that only a chunk is in memory at a time.
     parameters
-        A source (:class:`~proda.maps.sources.Default`, `Everywhere`, `EnsembleParameters`), or a
-        function of positions in the list of land cells that returns (member, cell, parameter).
+        A source (:class:`~proda.maps.parameter_sources.Default`, `Everywhere`,
+        `EnsembleParameters`), or a function of positions in the list of land cells that returns (member, cell, parameter).
     path
         The netCDF file; an older one stays as it was until the new one is whole.
     outside_training

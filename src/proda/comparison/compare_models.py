@@ -16,8 +16,18 @@ from proda import files
 from proda.comparison.attributed import read_importance
 from proda.comparison.between_routes import between_routes_table
 from proda.comparison.budget import reference_table, totals_table
+from proda.comparison.choice_of_many import (
+    Choice,
+    evidence_table,
+    joined,
+    site_scores,
+    stacking_table,
+)
 from proda.comparison.correlations import cells, correlation_table
-from proda.comparison.inputs import (
+from proda.comparison.left_out import left_out_choice, skill_table
+from proda.comparison.many import agreement_table, microbes_table, models_table
+from proda.comparison.michaelis import michaelis_table, ratios_at_sites
+from proda.comparison.model_files import (
     COMPARED,
     STATES,
     ModelFiles,
@@ -28,16 +38,6 @@ from proda.comparison.inputs import (
     pairs,
     path_if_there,
     states_of,
-)
-from proda.comparison.left_out import left_out_choice, skill_table
-from proda.comparison.many import agreement_table, microbes_table, models_table
-from proda.comparison.michaelis import michaelis_table, ratios_at_sites
-from proda.comparison.model_choice import (
-    Choice,
-    evidence_table,
-    joined,
-    site_scores,
-    stacking_table,
 )
 from proda.comparison.paper import PAIR
 from proda.comparison.preference import not_comparable, preference_table, site_differences
@@ -201,7 +201,7 @@ def choice_tables(
 
     Returns
     -------
-    `evidence`, `stacking` (:mod:`proda.comparison.model_choice`) and `skill_left_out`
+    `evidence`, `stacking` (:mod:`proda.comparison.choice_of_many`) and `skill_left_out`
     (:func:`proda.comparison.left_out.skill_table`).
     """
     choice: Choice = joined(site_scores(models, covariates), left_out_choice(models, covariates))

@@ -22,16 +22,16 @@ from proda.learning.boosted_residual import read_residual
 from proda.learning.conformal import Intervals
 from proda.learning.features import Missing
 from proda.learning.forcing_inputs import needs_forcing
+from proda.learning.network_folder import network_checksum
 from proda.learning.residuals import read_residuals
-from proda.learning.store import network_checksum
 from proda.learning.unseen_file import read_unseen
 from proda.maps.cells import LandCells, land_cells
-from proda.maps.compare import positions
-from proda.maps.compute import MapResult, write_map
 from proda.maps.intervals import Extras
+from proda.maps.map_comparison import positions
 from proda.maps.map_settings import CHUNK
-from proda.maps.network import CellCovariates, NetworkParameters, cell_covariates
-from proda.maps.sources import Default, Everywhere, b_by_type
+from proda.maps.network_parameters import CellCovariates, NetworkParameters, cell_covariates
+from proda.maps.parameter_sources import Default, Everywhere, b_by_type
+from proda.maps.run_map import MapResult, write_map
 from proda.models.model import SoilModel
 from proda.models.registry import load_model, load_recorded, model_name
 from proda.parameters import Bounds
@@ -93,7 +93,7 @@ def map_network(
         Cells that lack a covariate: "leave_out" counts them as `no_parameters`, "median" fills in
         the median of the training sites, and counts.
     bounds, chunk, progress, executor
-        As in :func:`proda.maps.compute.write_map`.
+        As in :func:`proda.maps.run_map.write_map`.
 
     Raises
     ------

@@ -11,7 +11,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from proda import cf, files
-from proda.comparison.inputs import COMPARED
+from proda.comparison.model_files import COMPARED
 from proda.drivers.covariates import open_covariates
 from proda.errors import ComparisonError
 from proda.learning.applicability import fit_range
@@ -29,9 +29,9 @@ from proda.learning.refits import KINDS, RefitKind, Refits, remove_checkpoints, 
 from proda.learning.splits import NO_FOLD, plan
 from proda.learning.train import Progress
 from proda.maps.cells import land_cells
-from proda.maps.network import NetworkParameters, cell_covariates
-from proda.maps.refits import every_nth, member_fields
-from proda.maps.sources import Default, EnsembleParameters
+from proda.maps.network_parameters import NetworkParameters, cell_covariates
+from proda.maps.parameter_sources import Default, EnsembleParameters
+from proda.maps.refit_maps import every_nth, member_fields
 from proda.models.model import SoilModel
 from proda.models.outside import provenance
 
@@ -74,7 +74,7 @@ def refit_model(
     covariates, profiles, forcing
         Of the sites, as for :func:`proda.learning.through_model.train_end_to_end`.
     grid_covariates, grid_forcing
-        Of the cells, as for :func:`proda.maps.from_files.map_network`.
+        Of the cells, as for :func:`proda.maps.map_from_files.map_network`.
     model, variant
         The soil model.
     settings
@@ -93,8 +93,8 @@ def refit_model(
     xarray.Dataset
         The variables that models are compared by, and `share_PARAMETER`, on (refit, cell); on
         refit `kind`, `trained` (False for the defaults, the calibrated constant and random
-        constants), `validation_loss` and `lost`. See :func:`proda.maps.refits.member_fields`. The
-        attributes count `sites`, and those `left_out` for want of forcing or covariates.
+        constants), `validation_loss` and `lost`. See
+        :func:`proda.maps.refit_maps.member_fields`. The attributes count `sites`, and those `left_out` for want of forcing or covariates.
 
     Raises
     ------
