@@ -94,7 +94,8 @@ def refit_model(
         The variables that models are compared by, and `share_PARAMETER`, on (refit, cell); on
         refit `kind`, `trained` (False for the defaults, the calibrated constant and random
         constants), `validation_loss` and `lost`. See
-        :func:`proda.maps.refit_maps.member_fields`. The attributes count `sites`, and those `left_out` for want of forcing or covariates.
+        :func:`proda.maps.refit_maps.member_fields`. The attributes count `sites`, and those
+        `left_out` for want of forcing or covariates.
 
     Raises
     ------

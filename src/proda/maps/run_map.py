@@ -77,7 +77,8 @@ def write_map(
         :func:`proda.files.open_dataset`, so that only a chunk is in memory at a time.
     parameters
         A source (:class:`~proda.maps.parameter_sources.Default`, `Everywhere`,
-        `EnsembleParameters`), or a function of positions in the list of land cells that returns (member, cell, parameter).
+        `EnsembleParameters`), or a function of positions in the list of land cells
+        that returns (member, cell, parameter).
     path
         The netCDF file; an older one stays as it was until the new one is whole.
     outside_training

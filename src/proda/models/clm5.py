@@ -14,7 +14,7 @@ from proda.column.tridiagonal import ChainRates
 from proda.forcing import LITTER
 from proda.models.litter import litter_steady_state
 from proda.models.model import SteadyState, Transfers, Values
-from proda.models.published import PublishedModel
+from proda.models.published_variant import PublishedModel
 from proda.parameters import Parameter, parameter_rows
 
 _S = "P-Table S1"

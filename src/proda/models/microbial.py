@@ -24,7 +24,7 @@ from proda.column.ratio import ratio
 from proda.forcing import LITTER
 from proda.models.litter import litter_steady_state
 from proda.models.model import SteadyState, Transfers, Values
-from proda.models.published import PublishedModel
+from proda.models.published_variant import PublishedModel
 
 EFOLDING = 0.5
 """Depth over which decomposition falls to 1/e, m; fixed in COMPAS."""
