@@ -104,7 +104,11 @@ def test_labels_stand_on_files_and_figures(tmp_path):
         figure, axis = plt.subplots()
         axis.set_title("A figure")
         described = save_figure(figure, tmp_path, "b", "What it shows.", "data")
+        files.write_tables({"t": pd.DataFrame({"x": [1, 2]})}, tmp_path)
     assert label() == ""
+    assert list(files.read_csv(tmp_path / "t.csv")["method_label"]) == ["as published"] * 2
+    files.write_tables({"u": pd.DataFrame({"x": [1, 2]})}, tmp_path)
+    assert list(files.read_csv(tmp_path / "u.csv")) == ["x"]
     assert described.caption == "What it shows. As published."
     with files.open_netcdf(tmp_path / "a.nc") as opened:
         assert opened.attrs["method"] == "as published"

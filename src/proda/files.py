@@ -20,7 +20,7 @@ import xarray as xr
 
 from proda.checksums import ATTRIBUTE, check_seal, check_store, seal, seal_store
 from proda.errors import FileError, ProdaError, printable
-from proda.label import label_attributes
+from proda.label import LABEL_COLUMN, label, label_attributes
 from proda.lazy import open_lazily
 from proda.netcdf3 import missing_bytes
 from proda.termination import appearing, unfinished
@@ -338,8 +338,15 @@ def write_tables(
     except OSError as error:
         raise kind(f"{target}: cannot be made ({error}).") from error
     for name, table in tables.items():
-        with whole_file(target / f"{name}.csv") as temporary:
-            table.to_csv(temporary, index=False)
+        write_csv(table, target / f"{name}.csv")
+
+
+def write_csv(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a table of results; a column says so where the method is not ours."""
+    with whole_file(path) as temporary:
+        (table.assign(**{LABEL_COLUMN: label()}) if label() else table).to_csv(
+            temporary, index=False
+        )
 
 
 def _check_columns(

@@ -10,6 +10,8 @@ _LABEL: ContextVar[str] = ContextVar("label", default="")
 
 ATTRIBUTE = "method"
 """Global attribute of netCDF files that holds the label."""
+LABEL_COLUMN = "method_label"
+"""Column of tables of results that holds the label."""
 
 
 def label() -> str:
@@ -24,7 +26,7 @@ def label_attributes() -> dict[str, str]:
 
 @contextmanager
 def labelled(text: str) -> Iterator[None]:
-    """Put a label on the figures and netCDF files that are written inside."""
+    """Put a label on the figures, netCDF files and tables that are written inside."""
     token = _LABEL.set(text)
     try:
         yield

@@ -126,6 +126,26 @@ class _Reported(Progress):
                     self.console.print(report(task, self._unit), highlight=False, soft_wrap=True)
 
 
+class Stages:
+    """The bar of one stage after the other: each begins anew, and so does each count in it."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task = bar.add_task("", total=None)
+
+    def begin(self, description: str) -> None:
+        """Show what is done now, with nothing counted."""
+        self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(description, total=None)
+
+    def count(self, description: str, done: float, total: float) -> None:
+        """Show how much is done; a count that starts again, or of something else, begins anew."""
+        task = next(one for one in self._bar.tasks if one.id == self._task)
+        if task.total is not None and (total != task.total or done < task.completed):
+            self.begin(description)
+        self._bar.update(self._task, description=description, completed=done, total=total)
+
+
 def report(task: Task, unit: str) -> str:
     """Say in a line how far a task is: the words of its bar, with the time."""
     line = f"{datetime.now():%Y-%m-%d %H:%M:%S} {task.description}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proda.cli.app import app
-from proda.cli.console import console, print_table, progress
+from proda.cli.console import Stages, console, print_table, progress
 from proda.cli.stopping import STOPPED, seconds
 
 if TYPE_CHECKING:
@@ -52,18 +52,17 @@ def ladder(
     control = Control(deadline=time.time() + limit) if limit is not None else Control()
     changes = published_amounts(test_steps, formal_steps, {"epochs": epochs} if epochs else None)
     with progress("") as bar:
-        task = bar.add_task("", total=None)
-        now, last = [""], [-1]
+        stages, now, last = Stages(bar), [""], [-1]
 
         def begin(index: int, step: PlannedStage) -> None:
             if index != last[0]:
                 console.print(f"Rung {index}: {CORRECTIONS[index].words}", soft_wrap=True)
                 last[0] = index
             now[0] = f"{index} {step.stage.name}"
-            bar.reset(task, description=now[0], total=None)
+            stages.begin(now[0])
 
         def told(done: float, total: float, unit: str) -> None:
-            bar.update(task, completed=done, total=total, description=f"{now[0]} ({unit})")
+            stages.count(f"{now[0]} ({unit})", done, total)
 
         try:
             result = run_ladder(

@@ -145,26 +145,25 @@ def run_and_print(
 ) -> None:
     """Run a study with progress, and print its table and the path of its report."""
     from proda.blocks.executor import Control, Stopped
-    from proda.cli.console import console, errors, progress
+    from proda.cli.console import Stages, console, errors, progress
     from proda.study.pipeline import run_study
     from proda.study.stage import Reporter
 
     control = Control(deadline=time.time() + limit) if limit is not None else Control()
     begun = time.monotonic()
     with progress("") as bar:
-        task = bar.add_task("", total=None)
-        now = [""]
+        stages, now = Stages(bar), [""]
 
         def begin(step: PlannedStage) -> None:
             console.print(beginning(step), highlight=False, soft_wrap=True)
             now[0] = step.stage.name
-            bar.reset(task, description=step.stage.name, total=None)
+            stages.begin(step.stage.name)
 
         def count(done: float, total: float, unit: str) -> None:
-            bar.update(task, completed=done, total=total, description=f"{now[0]} ({unit})")
+            stages.count(f"{now[0]} ({unit})", done, total)
 
         def part(what: str) -> None:
-            bar.reset(task, description=f"{now[0]} ({what})", total=None)
+            stages.begin(f"{now[0]} ({what})")
 
         def warn(text: str) -> None:
             errors.print(text, style="yellow", highlight=False, soft_wrap=True)
@@ -217,6 +216,8 @@ _DOING = {
     "default-map": "mapping the model with default parameters",
     "end-to-end-maps": "mapping the model with networks trained end to end",
     "maps": "mapping the model",
+    "projection": "projecting the model",
+    "projections": "comparing the projections",
     "attribution": "attributing the maps to components",
     "comparison": "comparing the models",
     "report": "writing the report",

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proda.files import whole_file, write_dataset
+from proda.files import write_csv, write_dataset
 from proda.inference.assessment import Assessment, kept_posterior
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.targets import targets
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 def write_table(found: Assessment, path: Path) -> None:
     """Write one row per site, with its verdict and the limits it was judged by (CSV)."""
     limits = {name: value for name, value in asdict(found.limits).items() if value is not None}
-    with whole_file(path) as temporary:
-        table = found.sites.assign(is_posterior=found.caveat or "yes", **limits)
-        table.to_csv(temporary, index=False)
+    write_csv(found.sites.assign(is_posterior=found.caveat or "yes", **limits), path)
 
 
 def write_kept(found: Assessment, path: Path) -> xr.Dataset:

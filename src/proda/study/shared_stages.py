@@ -192,8 +192,7 @@ def _against_truth(context: Context) -> None:
     learning = place.settings.learning
     states = ((END_TO_END, learning.through), (AFTER, learning.posterior))
     tables = [_route_against_truth(place, world, state) for state, there in states if there]
-    with files.whole_file(place.comparison_table("truth")) as temporary:
-        pd.concat(tables).to_csv(temporary, index=False)
+    files.write_csv(pd.concat(tables), place.comparison_table("truth"))
 
 
 def _route_against_truth(place: StudyFolder, world: TwinWorld, state: str) -> pd.DataFrame:

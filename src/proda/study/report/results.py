@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from proda.comparison.model_files import AFTER, END_TO_END, ROUTES
 from proda.errors import FileError
 from proda.files import parse_toml, reading
+from proda.label import LABEL_COLUMN
 from proda.layout import RunFolder
 from proda.plots.figure_files import save_figure, saved_figures
 from proda.plots.training import CAPTIONS, THROUGH_CAPTIONS
@@ -60,7 +61,7 @@ class StudyResults(RunFolder):
         """
         if not path.is_file():
             return None
-        frame = read_csv(path)
+        frame = read_csv(path).drop(columns=LABEL_COLUMN, errors="ignore")
         if "state" in frame:
             frame = frame.assign(state=frame["state"].replace(STATES))
         return Table(stem, title, frame, note)

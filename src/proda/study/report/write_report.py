@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from proda.files import whole_file
+from proda.files import whole_file, write_csv
 from proda.plots.figure_files import saved_figures
 from proda.study.report.contents import CONTENTS, make
 from proda.study.report.elements import Section, Table
@@ -64,8 +64,7 @@ def _write_tables(folder: Path, sections: list[Section]) -> None:
     folder.mkdir(exist_ok=True)
     tables = [b for s in sections for b in s.blocks if isinstance(b, Table)]
     for table in tables:
-        with whole_file(folder / f"{table.stem}.csv") as temporary:
-            table.frame.to_csv(temporary, index=False)
+        write_csv(table.frame, folder / f"{table.stem}.csv")
     written = {f"{table.stem}.csv" for table in tables}
     for old in folder.glob("*.csv"):
         if old.name not in written:
