@@ -131,16 +131,20 @@ def run_of(path: PathLike) -> Path | None:
 def forcing_of_run(folder: PathLike) -> Path:
     """Return the forcing on the grid of a study."""
     place = RunFolder(Path(folder))
-    told = files.read_toml(place.settings_file, MapError) if place.settings_file.is_file() else {}
-    file = told.get("forcing", {}).get("file")
+    settings = (
+        files.read_toml(place.settings_file, MapError) if place.settings_file.is_file() else {}
+    )
+    file = settings.get("forcing", {}).get("file")
     return Path(file) if file else place.forcing
 
 
 def covariates_grid_of_run(folder: PathLike) -> Path | None:
     """Return the grid of covariates that a study's settings name, if it is there."""
     place = RunFolder(Path(folder))
-    told = files.read_toml(place.settings_file, MapError) if place.settings_file.is_file() else {}
-    grid = told.get("covariates", {}).get("grid")
+    settings = (
+        files.read_toml(place.settings_file, MapError) if place.settings_file.is_file() else {}
+    )
+    grid = settings.get("covariates", {}).get("grid")
     return Path(grid) if grid and Path(grid).exists() else None
 
 
@@ -201,9 +205,9 @@ def select(cells: LandCells, index: np.ndarray) -> LandCells:
 def replacement(given: AttributedMap, model: SoilModel) -> tuple[dict[str, float], str]:
     """Return the one set of parameters that replaces components, and what it is."""
     for folder in (given.constant, given.network):
-        told = None if folder is None else read_unseen(folder)
-        if told is not None:
-            return {row.name: told["constant"][row.name] for row in model.rows}, CONSTANT
+        left_out = None if folder is None else read_unseen(folder)
+        if left_out is not None:
+            return {row.name: left_out["constant"][row.name] for row in model.rows}, CONSTANT
     if given.kept is not None:
         return mean_of_sites(given.kept, model), MEAN_OF_SITES
     raise MapError(

@@ -76,8 +76,8 @@ def at_sites(given: AttributedMap, model: SoilModel, sites: SiteFiles) -> AtSite
     rows = [row.name for row in model.rows]
     kept = Path(given.network) / HELD_OUT_PARAMETERS
     if kept.is_file():
-        told = files.read_parquet(kept, needed=("site", *rows))
-        values = told.set_index(told["site"].astype(str))[rows].reindex(names).to_numpy(float)
+        table = files.read_parquet(kept, needed=("site", *rows))
+        values = table.set_index(table["site"].astype(str))[rows].reindex(names).to_numpy(float)
         each = None
     else:
         through = needs_forcing(load_ensemble(given.network).features.names)

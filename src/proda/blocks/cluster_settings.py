@@ -400,8 +400,8 @@ def found_gpus() -> list[str]:
         found = [gpu.strip() for gpu in visible.split(",") if gpu.strip()]
     elif (program := shutil.which("nvidia-smi")) is not None:
         # Not by JAX, which would take the GPUs' memory for this process.
-        told = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
-        n = sum(line.startswith("GPU ") for line in told.stdout.splitlines())
+        listing = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
+        n = sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
         found = [str(i) for i in range(n)]
     else:
         found = []

@@ -164,8 +164,10 @@ def print_attribution(result: Attribution) -> None:
     table = result.tables["importance"]
     for (model, route), rows in table.groupby(["model", "route"], sort=False):
         _print_one(f"{str(model).upper()}, {route}", rows)
-    told = result.tables["differences"]
-    pairs = told.groupby(["first", "second", "route"], sort=False) if len(told) else ()
+    differences = result.tables["differences"]
+    pairs = (
+        differences.groupby(["first", "second", "route"], sort=False) if len(differences) else ()
+    )
     for (first, second, route), rows in pairs:
         print_table(
             f"{second} - {first}, {route}: parts of the difference",

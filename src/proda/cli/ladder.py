@@ -61,7 +61,7 @@ def ladder(
             now[0] = f"{index} {step.stage.name}"
             stages.begin(now[0])
 
-        def told(done: float, total: float, unit: str) -> None:
+        def report(done: float, total: float, unit: str) -> None:
             stages.count(f"{now[0]} ({unit})", done, total)
 
         try:
@@ -71,7 +71,7 @@ def ladder(
                 published=changes,
                 rungs=rungs,
                 control=control,
-                reporter=Reporter(told),
+                reporter=Reporter(report),
                 begin=begin,
             )
         except Stopped:

@@ -374,20 +374,20 @@ class _Shown:
     def stage(self, name: str) -> None:
         self.bar.update(self.now, description=name)
 
-    def losses(self, told: Progress) -> None:
+    def losses(self, progress: Progress) -> None:
         import numpy as np
 
-        kind, losses = "validation", told.validation_loss
+        kind, losses = "validation", progress.validation_loss
         if not np.isfinite(losses).any():  # no site is set aside
-            kind, losses = "training", told.training_loss
+            kind, losses = "training", progress.training_loss
         loss = f"{np.nanmean(losses):.4g}" if np.isfinite(losses).any() else "-"
         text = (
-            f"{told.stage}: {kind} loss {loss}, "
-            f"{int(told.stopped.sum())} of {told.stopped.size} stopped"
+            f"{progress.stage}: {kind} loss {loss}, "
+            f"{int(progress.stopped.sum())} of {progress.stopped.size} stopped"
         )
-        if told.stage not in self.tasks:
-            self.tasks[told.stage] = self.bar.add_task(text, total=told.epochs)
-        self.bar.update(self.tasks[told.stage], completed=told.epoch, description=text)
+        if progress.stage not in self.tasks:
+            self.tasks[progress.stage] = self.bar.add_task(text, total=progress.epochs)
+        self.bar.update(self.tasks[progress.stage], completed=progress.epoch, description=text)
 
 
 def _print(result: TrainingResult) -> None:

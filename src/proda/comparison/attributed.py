@@ -90,8 +90,8 @@ def determinants_shape_pattern(model: str) -> Rule:
         found = _values(e, model, SHAPLEY, VARIANCE)
         much = float(found[[*MUCH]].sum())
         rest = float(found.sum()) - much
-        told = ", ".join(f"{name} {value:+.2f}" for name, value in found.items())
-        return decide(f"{told}: {much:+.2f} against {rest:+.2f}", much > rest)
+        changes = ", ".join(f"{name} {value:+.2f}" for name, value in found.items())
+        return decide(f"{changes}: {much:+.2f} against {rest:+.2f}", much > rest)
 
     return judge
 

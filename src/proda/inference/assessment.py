@@ -41,8 +41,8 @@ class Assessment:
     @property
     def caveat(self) -> str:
         """What every title must say first of draws that are no posterior; else empty."""
-        told = str(self.summary.attrs["is_posterior"])
-        return "" if told == "yes" else "NO POSTERIOR" + told.removeprefix("NO")
+        label = str(self.summary.attrs["is_posterior"])
+        return "" if label == "yes" else "NO POSTERIOR" + label.removeprefix("NO")
 
     @property
     def row_site(self) -> np.ndarray:
@@ -192,10 +192,10 @@ def by_band(assessment: Assessment) -> tuple[pd.DataFrame, pd.DataFrame]:
     for name, inside in groups.items():
         shares[name] = {"sites": int(inside.sum()), **flags[inside].mean()}
         here = numbers[inside[assessment.sampled]]
-        told = here["pareto_k"].dropna()
+        pareto_k = here["pareto_k"].dropna()
         medians[name] = {
             **here[["ess", "rank_rhat", "nash_sutcliffe", "acceptance"]].median(),
-            "pareto_k": (told > MAX_PARETO_K).mean() if len(told) else np.nan,
+            "pareto_k": (pareto_k > MAX_PARETO_K).mean() if len(pareto_k) else np.nan,
         }
     return pd.DataFrame(shares).T, pd.DataFrame(medians).T
 

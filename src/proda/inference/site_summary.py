@@ -103,13 +103,13 @@ def summarise(
     mean_u = samples.mean(axis=1, keepdims=True)
     asked = np.concatenate([samples, mean_u], axis=1)
     asked = np.pad(asked, ((0, padded - n), (0, -asked.shape[1] % _TOGETHER), (0, 0)), mode="edge")
-    told = predict(problem, sites, jnp.asarray(asked))
+    predicted = predict(problem, sites, jnp.asarray(asked))
     n_samples = samples.shape[1]
-    modelled = np.asarray(told.modelled)[:n, :n_samples]
-    at_mean = np.asarray(told.modelled)[:n, n_samples]
-    pointwise = np.asarray(told.pointwise)[:n, :n_samples]
+    modelled = np.asarray(predicted.modelled)[:n, :n_samples]
+    at_mean = np.asarray(predicted.modelled)[:n, n_samples]
+    pointwise = np.asarray(predicted.pointwise)[:n, :n_samples]
     # The mean of possible parameters may itself be impossible.
-    at_mean = np.where((np.asarray(told.reason)[:n, n_samples] == 0)[:, None], at_mean, np.nan)
+    at_mean = np.where((np.asarray(predicted.reason)[:n, n_samples] == 0)[:, None], at_mean, np.nan)
     safe = np.where(sampled[..., None], modelled, 1.0)
     middle = safe.mean(axis=1)
 

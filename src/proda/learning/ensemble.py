@@ -75,8 +75,8 @@ class Ensemble:
         ModelError
             If there is no such model, or its file is another one than when they were trained.
         """
-        told = {"model": self.model, "variant": self.variant, **self.origin}
-        return load_recorded(told, f"the network {made}")
+        attributes = {"model": self.model, "variant": self.variant, **self.origin}
+        return load_recorded(attributes, f"the network {made}")
 
     def made_of_forcing(
         self,

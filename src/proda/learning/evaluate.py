@@ -114,21 +114,21 @@ def evaluate_network(
         raise LearningError(f"{covariates}: no site has all covariates; missing: {lacking}.")
     bad = np.flatnonzero(~encoded.usable)
     sites = sites.without(bad, missing_reasons(table.iloc[bad], ensemble.features.names))
-    told = read_unseen(network)
+    left_out = read_unseen(network)
     members = ensemble.lower + share * (ensemble.upper - ensemble.lower)
     answers = {NETWORK: answer_of_members(sites.layers, members)}
     if (residual := read_residual(network)) is not None:
         answers[RESIDUAL] = residual_answer(answers[NETWORK], sites, residual, encoded.inputs)
-    if told is not None:
-        values = np.array([told["constant"][name] for name in ensemble.parameters])
+    if left_out is not None:
+        values = np.array([left_out["constant"][name] for name in ensemble.parameters])
         one = np.tile(values, (len(sites), 1))
         answers[CONSTANT] = answer_of_carbon(held_out_carbon(sites.layers, one, CONSTANT))
         _, arrays = read_archive(Path(network) / BASELINE_FILE)
         for baseline in carbon_baselines.from_arrays(arrays):
             answers[baseline.name] = baseline_answer(baseline, sites, encoded.inputs)
     answers[DEFAULT] = answer_of_carbon(default_carbon(sites.layers))
-    if told is not None:
-        for name, values_of in told["intervals"].items():
+    if left_out is not None:
+        for name, values_of in left_out["intervals"].items():
             if name in answers:
                 answers[name] = with_interval(answers[name], Intervals.from_dict(values_of), sites)
     table = skill_table(sites, answers, groups(sites))
@@ -153,8 +153,8 @@ def _notes(
                 f"{SKILL} in its folder has the skill at places left out."
             )
     for name, classes in encoded.unseen.items():
-        told = ", ".join(f"{value} (sites: {n:,})" for value, n in classes.items())
-        notes.append(f"{name} has classes that the network has not seen: {told}.")
+        listed = ", ".join(f"{value} (sites: {n:,})" for value, n in classes.items())
+        notes.append(f"{name} has classes that the network has not seen: {listed}.")
     about = network / TRAINING
     header = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
     before, now = header.get(FORCING_RULES), rules_of(forcing)

@@ -25,7 +25,6 @@ from proda.inference.padded_sites import assemble, usable
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.target import Site
 from proda.models.model import SoilModel
-from proda.models.outside import recorded
 
 MOST = 32
 """Measured layers of a site that training sees at most; of finer profiles, evenly picked ones."""
@@ -133,15 +132,15 @@ def assimilation_settings(posterior: xr.Dataset) -> AssimilationSettings:
     LearningError
         If what it says cannot be read.
     """
-    told = posterior.attrs.get("settings")
-    if told is None:
+    recorded = posterior.attrs.get("settings")
+    if recorded is None:
         return check(
             model=posterior.attrs["model"],
             variant=posterior.attrs["variant"],
             **recorded(posterior.attrs),
         )
     try:
-        return AssimilationSettings.model_validate_json(str(told))
+        return AssimilationSettings.model_validate_json(str(recorded))
     except ValidationError as error:
         raise LearningError(
             f"The posterior summary's attribute settings cannot be read ({error.error_count()} "

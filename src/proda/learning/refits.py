@@ -137,8 +137,8 @@ def train_refits(
     networks = jax.tree.map(
         lambda *leaves: jnp.concatenate(leaves)[order], *(found.networks for _, found in parts)
     )
-    told = [found.history[found.best_epoch, np.arange(len(rows))] for rows, found in parts]
-    history = np.concatenate(told)[order]
+    best_epochs = [found.history[found.best_epoch, np.arange(len(rows))] for rows, found in parts]
+    history = np.concatenate(best_epochs)[order]
     return Refits(networks, tuple(kind.name for kind in runs), begin, history[:, 1], history[:, 2])
 
 

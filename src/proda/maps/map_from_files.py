@@ -120,7 +120,7 @@ def map_network(
         missing=missing,
     )
     source, known = found.source, found.covariates
-    extras, told = _extras(network, source, residual)
+    extras, description = _extras(network, source, residual)
     result = write_map(
         found.model,
         opened,
@@ -130,7 +130,7 @@ def map_network(
         extras=extras,
         bounds=bounds,
         chunk=chunk,
-        settings=found.told | told,
+        settings=found.description | description,
         progress=progress,
         executor=executor,
     )
@@ -144,7 +144,7 @@ class NetworkSource:
     model: SoilModel
     source: NetworkParameters
     covariates: CellCovariates
-    told: dict[str, Any]
+    description: dict[str, Any]
     """What tells them from others, for the file and for resuming."""
 
 
@@ -169,35 +169,35 @@ def network_source(
     residuals, checksum = (None, "") if there is None or not draws else there
     drawn = "calibrated draws" if residuals is None else "joint draws"
     source = NetworkParameters(networks, known, draws, missing, residuals)
-    told = {
+    description = {
         "parameters": f"network, {drawn if draws else 'members as trained'}",
         "network": network_checksum(network),
         "residuals": checksum,
         "covariates": known.digest,
         "missing_covariates": missing,
     }
-    return NetworkSource(kind, source, known, told)
+    return NetworkSource(kind, source, known, description)
 
 
 def _extras(
     network: PathLike, source: NetworkParameters, residual: bool
 ) -> tuple[Extras | None, dict[str, str]]:
     """Return intervals and residual of a network's folder, and what tells them from others."""
-    told = read_unseen(network)
+    left_out = read_unseen(network)
     boosted = read_residual(network) if residual else None
     if residual and boosted is None:
         raise MapError(
             f"{network}: contains no boosted residual; train it with `proda train --model ... "
             "--residual`."
         )
-    if told is None:
+    if left_out is None:
         return None, {}
-    known = {name: Intervals.from_dict(one) for name, one in told["intervals"].items()}
+    known = {name: Intervals.from_dict(one) for name, one in left_out["intervals"].items()}
     extras = Extras(known.get("network"), boosted, known.get("network_and_residual"), source)
     if extras.intervals is None and boosted is None:
         return None, {}
     kept = {
-        "intervals": json.dumps(told["intervals"].get("network")),
+        "intervals": json.dumps(left_out["intervals"].get("network")),
         "boosted_residual": "" if boosted is None else digest(*boosted.arrays.values()),
     }
     return extras, kept
@@ -290,7 +290,7 @@ def map_mean(
     FileError, MapError
         If a file cannot be read, is no such file, or is of another model.
     """
-    kind, source, told = mean_source(kept, model)
+    kind, source, description = mean_source(kept, model)
     return write_map(
         kind,
         cf.open_grid(forcing),
@@ -298,7 +298,7 @@ def map_mean(
         output,
         bounds=bounds,
         chunk=chunk,
-        settings=told,
+        settings=description,
         progress=progress,
         executor=executor,
     )
@@ -328,8 +328,8 @@ def mean_source(
     if lost := [row.name for row in kind.rows if row.name not in there]:
         raise MapError(f"{kept}: lacks the parameters {', '.join(lost)}.")
     values = {row.name: float(mean.sel(parameter=row.name)) for row in kind.rows}
-    told = {"parameters": f"mean of {posterior.sizes['site']} sites", "values": values}
-    return kind, Everywhere(values), told
+    description = {"parameters": f"mean of {posterior.sizes['site']} sites", "values": values}
+    return kind, Everywhere(values), description
 
 
 def map_constant(
@@ -356,7 +356,7 @@ def map_constant(
     FileError, MapError
         If a file cannot be read, or the network was trained by another route.
     """
-    kind, source, told = constant_source(network)
+    kind, source, description = constant_source(network)
     return write_map(
         kind,
         files.open_dataset(forcing),
@@ -364,7 +364,7 @@ def map_constant(
         output,
         bounds=bounds,
         chunk=chunk,
-        settings=told,
+        settings=description,
         progress=progress,
         executor=executor,
     )
@@ -376,13 +376,13 @@ def constant_source(network: PathLike) -> tuple[SoilModel, Everywhere, dict[str,
     Arguments and errors are those of :func:`map_constant`.
     """
     trained = load_ensemble(network)
-    told = read_unseen(network)
-    if told is None:
+    left_out = read_unseen(network)
+    if left_out is None:
         raise MapError(
             f"{network}: contains no calibrated constant; only networks trained end to end "
             "(`proda train --model`) do."
         )
-    values = told["constant"]
+    values = left_out["constant"]
     about = {
         "parameters": f"constant calibrated on {trained.n_sites} profiles",
         "values": values,

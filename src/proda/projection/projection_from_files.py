@@ -107,16 +107,16 @@ def project_files(
             variant=variant,
             draws=draws,
         )
-        kind, source, told = found.model, found.source, found.told
+        kind, source, description = found.model, found.source, found.description
     elif constant is not None:
-        kind, source, told = constant_source(constant)
+        kind, source, description = constant_source(constant)
     elif mean_of is not None:
-        kind, source, told = mean_source(mean_of, model)
+        kind, source, description = mean_source(mean_of, model)
     else:
         assert default is not None
         kind = load_model(default, variant or "default")
         chosen = MEAN_B if b is None else b
-        source, told = Default(chosen), {"parameters": "default", "b": chosen}
+        source, description = Default(chosen), {"parameters": "default", "b": chosen}
     return write_projection(
         kind,
         cells,
@@ -125,7 +125,7 @@ def project_files(
         settings,
         Path(output),
         thawed=thawed,
-        given=told,
+        given=description,
         progress=progress,
         executor=executor,
     )

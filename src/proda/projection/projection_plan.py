@@ -175,7 +175,7 @@ def _by_region(
 
 def identity(plan: ProjectionPlan) -> dict[str, Any]:
     """Return what tells one projection from another besides what maps depend on."""
-    told = plan.settings.model_dump(
+    chosen = plan.settings.model_dump(
         mode="json", exclude={"chunk", "default", "warming", "pattern", "anomalies", "experiments"}
     )
-    return told | {"experiments": {e.name: e.identity() for e in plan.experiments}}
+    return chosen | {"experiments": {e.name: e.identity() for e in plan.experiments}}

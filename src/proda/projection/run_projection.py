@@ -98,10 +98,12 @@ def write_projection(
         raise FileError(f"{path}: the folder {path.parent} does not exist; create it first.")
     plan = ProjectionPlan(model, cells, source, tuple(experiments), settings, bounds, thawed=thawed)
     parts = cells.chunks(settings.chunk)
-    told = run_settings(plan, parts, settings.chunk, None)
-    told["members"] = min(told["members"], settings.members or told["members"])
+    run_identity = run_settings(plan, parts, settings.chunk, None)
+    run_identity["members"] = min(
+        run_identity["members"], settings.members or run_identity["members"]
+    )
     store = BlockStore(
-        chunks_of(path), told | {"projection": identity(plan), "given": dict(given or {})}
+        chunks_of(path), run_identity | {"projection": identity(plan), "given": dict(given or {})}
     )
     reused, faults = run_chunks(plan, parts, store, executor, progress)
     assemble(plan, store, len(parts), path)
@@ -109,7 +111,7 @@ def write_projection(
     store.remove()
     return ProjectionResult(
         path,
-        int(told["members"]),
+        int(run_identity["members"]),
         counts,
         retried,
         len(parts),

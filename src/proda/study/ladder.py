@@ -123,11 +123,11 @@ def run_ladder(
         if done and not RunFolder(place).record_file.is_file():
             link_study(done[-1], place)
 
-        def told(step: PlannedStage, index: int = index) -> None:
+        def report_step(step: PlannedStage, index: int = index) -> None:
             if begin is not None:
                 begin(index, step)
 
-        run_study(settings, place, control=control, reporter=reporter, begin=told)
+        run_study(settings, place, control=control, reporter=reporter, begin=report_step)
         done.append(place)
         _write(tables_of(done), target)
     return tables_of(done)

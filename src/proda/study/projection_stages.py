@@ -41,7 +41,7 @@ def project(context: Context, *, model: str) -> str:
         cells = sample_of(place.forcing, settings.projection)
         rules = rules_named(driver.rules)
         thawed = thawed_water(driver.climate, dict(driver.names), cells, driver.w_floor, rules)
-    told = []
+    sentences = []
     for state in projected_states(place):
         made = project_files(
             place.forcing,
@@ -53,8 +53,8 @@ def project(context: Context, *, model: str) -> str:
             executor=Executor(control=context.control),
         )
         first = next(iter(made.cells_by_reason.values()))
-        told.append(f"{state}: {first.get('feasible', 0):,} of {sum(first.values()):,} cells")
-    return "; ".join(told)
+        sentences.append(f"{state}: {first.get('feasible', 0):,} of {sum(first.values()):,} cells")
+    return "; ".join(sentences)
 
 
 def _source(place: StudyFolder, model: str, state: str) -> dict[str, Any]:
