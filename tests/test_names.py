@@ -34,8 +34,7 @@ def test_no_two_modules_share_a_name():
     homes = defaultdict(list)
     for path in sorted(ROOT.rglob("*.py")):
         place = path.parent if path.name == "__init__.py" else path.with_suffix("")
-        folder = str(place.parent.relative_to(ROOT))
-        if place != ROOT and folder not in VIEWS:
+        if place != ROOT and str(place.parent.relative_to(ROOT)) not in VIEWS:
             homes[place.name].append(str(place.relative_to(ROOT)))
     twice = {name: where for name, where in homes.items() if len(where) > 1}
     assert {name: where for name, where in twice.items() if name not in ALLOWED} == {}
