@@ -19,6 +19,41 @@ if TYPE_CHECKING:
     from proda.inference.assimilation_run import Run
 
 
+_Profiles = Annotated[Path | None, typer.Argument(help="Folder of `proda profiles build`.")]
+_Forcing = Annotated[
+    Path | None, typer.Argument(help="Forcing at sites, of `proda forcing at-sites`.")
+]
+_Resume = Annotated[
+    Path | None, typer.Option(help="Resume this run; its settings come from its folder.")
+]
+_Option = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="NAME=VALUE of the sampler (steps and such); repeatable."),
+]
+_StopAfter = Annotated[
+    str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
+]
+_ProfilesMovedTo = Annotated[
+    Path | None,
+    typer.Option(help="With --resume: the new place of the run's profiles, if they were moved."),
+]
+_ForcingMovedTo = Annotated[
+    Path | None,
+    typer.Option(help="With --resume: the new place of the run's forcing, if it was moved."),
+]
+_AcceptVersions = Annotated[
+    bool,
+    typer.Option(
+        "--accept-versions",
+        help="With --resume: continue a run that was started by other versions of proda or JAX.",
+    ),
+]
+_DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print what would be computed, and the disk space needed."),
+]
+
+
 @app.command(
     epilog="Examples: `proda assimilate profiles/ sites.nc clm5/ --model clm5 --sites 200`"
     " · `proda assimilate --resume clm5/`"
@@ -28,23 +63,14 @@ if TYPE_CHECKING:
 )
 def assimilate(
     context: typer.Context,
-    profiles: Annotated[
-        Path | None, typer.Argument(help="Folder of `proda profiles build`.")
-    ] = None,
-    forcing: Annotated[
-        Path | None, typer.Argument(help="Forcing at sites, of `proda forcing at-sites`.")
-    ] = None,
+    profiles: _Profiles = None,
+    forcing: _Forcing = None,
     folder: Annotated[Path | None, typer.Argument(help="New folder for the run.")] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Resume this run; its settings come from its folder.")
-    ] = None,
+    resume: _Resume = None,
     model: str = option(AssimilationSettings, "model"),
     variant: str = option(AssimilationSettings, "variant"),
     sampler: str = option(AssimilationSettings, "sampler"),
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", help="NAME=VALUE of the sampler (steps and such); repeatable."),
-    ] = None,
+    option: _Option = None,
     likelihood: str = option(AssimilationSettings, "likelihood"),
     error_sd: str = option(AssimilationSettings, "error_sd"),
     operator: str = option(AssimilationSettings, "operator"),
@@ -55,31 +81,11 @@ def assimilate(
     block_size: Annotated[int | None, typer.Option(help="Sites per block.")] = None,
     workers: int | None = option(AssimilationWork, "workers"),
     cluster: Path | None = option(AssimilationWork, "cluster"),
-    stop_after: Annotated[
-        str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
-    ] = None,
-    profiles_moved_to: Annotated[
-        Path | None,
-        typer.Option(
-            help="With --resume: the new place of the run's profiles, if they were moved."
-        ),
-    ] = None,
-    forcing_moved_to: Annotated[
-        Path | None,
-        typer.Option(help="With --resume: the new place of the run's forcing, if it was moved."),
-    ] = None,
-    accept_versions: Annotated[
-        bool,
-        typer.Option(
-            "--accept-versions",
-            help="With --resume: continue a run that was started by other versions of proda or "
-            "JAX.",
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Print what would be computed, and the disk space needed."),
-    ] = False,
+    stop_after: _StopAfter = None,
+    profiles_moved_to: _ProfilesMovedTo = None,
+    forcing_moved_to: _ForcingMovedTo = None,
+    accept_versions: _AcceptVersions = False,
+    dry_run: _DryRun = False,
 ) -> None:
     """Estimate a model's parameters at every profile by Markov chain Monte Carlo.
 

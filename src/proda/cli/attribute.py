@@ -17,6 +17,48 @@ if TYPE_CHECKING:
     from proda.attribution import AttributedMap, Attribution
 
 
+_Maps = Annotated[
+    list[Path],
+    typer.Argument(metavar="MAPS...", help="Maps of networks, or the folder of a study."),
+]
+_Network = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=FOLDER: network of a model's map; else that of the study."),
+]
+_Kept = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=FILE: posteriors of the accepted sites (`proda diagnose`)."),
+]
+_Forcing = Annotated[Path | None, typer.Option(help="Forcing on the grid; else that of the study.")]
+_Covariates = Annotated[
+    Path | None,
+    typer.Option(help="Covariates on the grid (for the members' spread); else the study's."),
+]
+_Sample = Annotated[
+    int, typer.Option(min=10, help="Cells on which every member is run for the spread.")
+]
+_InputVariation = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, help="Sd over mean of the carbon input, for the published method's input."
+    ),
+]
+_Response = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Experiment of `proda project`, such as plus_4K: say why two models respond "
+        "differently to it; repeat for several."
+    ),
+]
+_Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Folder to write; by default RUN/attribution."),
+]
+_Plots = Annotated[
+    Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
+]
+
+
 @app.command(
     epilog="Examples:\n\n`proda attribute run`\n\n"
     "`proda attribute run/clm5/end_to_end/maps.nc run/compas/end_to_end/maps.nc -o attribution "
@@ -26,48 +68,16 @@ if TYPE_CHECKING:
     "`proda attribute run --response plus_4K`"
 )
 def attribute(
-    maps: Annotated[
-        list[Path],
-        typer.Argument(metavar="MAPS...", help="Maps of networks, or the folder of a study."),
-    ],
-    network: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=FOLDER: network of a model's map; else that of the study."),
-    ] = None,
-    kept: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=FILE: posteriors of the accepted sites (`proda diagnose`)."),
-    ] = None,
-    forcing: Annotated[
-        Path | None, typer.Option(help="Forcing on the grid; else that of the study.")
-    ] = None,
-    covariates: Annotated[
-        Path | None,
-        typer.Option(help="Covariates on the grid (for the members' spread); else the study's."),
-    ] = None,
-    sample: Annotated[
-        int, typer.Option(min=10, help="Cells on which every member is run for the spread.")
-    ] = 5_000,
-    input_variation: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0, help="Sd over mean of the carbon input, for the published method's input."
-        ),
-    ] = None,
-    response: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Experiment of `proda project`, such as plus_4K: say why two models respond "
-            "differently to it; repeat for several."
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder to write; by default RUN/attribution."),
-    ] = None,
-    plots: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
-    ] = None,
+    maps: _Maps,
+    network: _Network = None,
+    kept: _Kept = None,
+    forcing: _Forcing = None,
+    covariates: _Covariates = None,
+    sample: _Sample = 5_000,
+    input_variation: _InputVariation = None,
+    response: _Response = None,
+    output: _Output = None,
+    plots: _Plots = None,
 ) -> None:
     """Say which component (transfer, decomposition, environment ...) makes a map what it is.
 

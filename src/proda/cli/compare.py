@@ -20,6 +20,49 @@ if TYPE_CHECKING:
     from proda.comparison import Comparison, ModelFiles
 
 
+_Run = Annotated[
+    Path | None, typer.Argument(help="Folder of a study: MODEL/maps.nc, MODEL/default.nc ...")
+]
+_Model = Annotated[list[str] | None, typer.Option(help="NAME=FILE: map after data assimilation.")]
+_EndToEnd = Annotated[
+    list[str] | None,
+    typer.Option("--end-to-end", help="NAME=FILE: map of networks trained end to end."),
+]
+_Default = Annotated[list[str] | None, typer.Option(help="NAME=FILE: map with default parameters.")]
+_Summary = Annotated[
+    list[str] | None, typer.Option(help="NAME=FILE: summary.nc of `proda assimilate`.")
+]
+_Sites = Annotated[list[str] | None, typer.Option(help="NAME=FILE: table of `proda diagnose`.")]
+_Network = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=FOLDER: network that learnt from posteriors (places left out)."),
+]
+_EndToEndNetwork = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=FOLDER: network that learnt end to end (places left out)."),
+]
+_Forcing = Annotated[
+    Path | None, typer.Option(help="Forcing at the sites (Michaelis constants there).")
+]
+_Covariates = Annotated[
+    Path | None, typer.Option(help="Covariates at the sites (climate classes).")
+]
+_Reference = Annotated[
+    Path | None, typer.Option(help="Reference maps, variables soc_0_100_SOURCE ...")
+]
+_Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Folder to write; by default RUN/comparison."),
+]
+_Plots = Annotated[
+    Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
+]
+_EveryPair = Annotated[
+    bool,
+    typer.Option("--every-pair", help="Draw the figures of all pairs of more than two models."),
+]
+
+
 @app.command(
     epilog="Examples:\n\n"
     "`proda compare run`\n\n"
@@ -27,53 +70,20 @@ if TYPE_CHECKING:
     "--default compas=compas_default.nc -o comparison --plots figures`"
 )
 def compare(
-    run: Annotated[
-        Path | None, typer.Argument(help="Folder of a study: MODEL/maps.nc, MODEL/default.nc ...")
-    ] = None,
-    model: Annotated[
-        list[str] | None, typer.Option(help="NAME=FILE: map after data assimilation.")
-    ] = None,
-    end_to_end: Annotated[
-        list[str] | None,
-        typer.Option("--end-to-end", help="NAME=FILE: map of networks trained end to end."),
-    ] = None,
-    default: Annotated[
-        list[str] | None, typer.Option(help="NAME=FILE: map with default parameters.")
-    ] = None,
-    summary: Annotated[
-        list[str] | None, typer.Option(help="NAME=FILE: summary.nc of `proda assimilate`.")
-    ] = None,
-    sites: Annotated[
-        list[str] | None, typer.Option(help="NAME=FILE: table of `proda diagnose`.")
-    ] = None,
-    network: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=FOLDER: network that learnt from posteriors (places left out)."),
-    ] = None,
-    end_to_end_network: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=FOLDER: network that learnt end to end (places left out)."),
-    ] = None,
-    forcing: Annotated[
-        Path | None, typer.Option(help="Forcing at the sites (Michaelis constants there).")
-    ] = None,
-    covariates: Annotated[
-        Path | None, typer.Option(help="Covariates at the sites (climate classes).")
-    ] = None,
-    reference: Annotated[
-        Path | None, typer.Option(help="Reference maps, variables soc_0_100_SOURCE ...")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder to write; by default RUN/comparison."),
-    ] = None,
-    plots: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
-    ] = None,
-    every_pair: Annotated[
-        bool,
-        typer.Option("--every-pair", help="Draw the figures of all pairs of more than two models."),
-    ] = False,
+    run: _Run = None,
+    model: _Model = None,
+    end_to_end: _EndToEnd = None,
+    default: _Default = None,
+    summary: _Summary = None,
+    sites: _Sites = None,
+    network: _Network = None,
+    end_to_end_network: _EndToEndNetwork = None,
+    forcing: _Forcing = None,
+    covariates: _Covariates = None,
+    reference: _Reference = None,
+    output: _Output = None,
+    plots: _Plots = None,
+    every_pair: _EveryPair = False,
 ) -> None:
     """Compare models before and after learning from profiles, and judge the paper's findings.
 

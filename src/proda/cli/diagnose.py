@@ -16,6 +16,26 @@ if TYPE_CHECKING:
     from proda.inference.assessment import Assessment
 
 
+_Output = Annotated[
+    Path | None,
+    typer.Option(help="Write the posteriors of the kept sites, to train networks on (.nc, .zarr)."),
+]
+_Table = Annotated[
+    Path | None, typer.Option(help="Write one row per site, with its verdict (CSV).")
+]
+_Plots = Annotated[
+    Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
+]
+_Site = Annotated[
+    str | None,
+    typer.Option(help="Site whose chains are drawn; by default the one with the poorest mixing."),
+]
+_LandMask = Annotated[
+    Path | None,
+    typer.Option(help="File with land_fraction or land_mask: drawn behind the map of sites."),
+]
+
+
 @app.command(
     epilog="Examples:\n\n"
     "`proda diagnose run`\n\n"
@@ -28,28 +48,11 @@ def diagnose(
     min_nse: float = option(FilterSettings, "min_nse"),
     max_rhat: float | None = option(FilterSettings, "max_rhat"),
     min_ess: float | None = option(FilterSettings, "min_ess"),
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write the posteriors of the kept sites, to train networks on (.nc, .zarr)."
-        ),
-    ] = None,
-    table: Annotated[
-        Path | None, typer.Option(help="Write one row per site, with its verdict (CSV).")
-    ] = None,
-    plots: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
-    ] = None,
-    site: Annotated[
-        str | None,
-        typer.Option(
-            help="Site whose chains are drawn; by default the one with the poorest mixing."
-        ),
-    ] = None,
-    land_mask: Annotated[
-        Path | None,
-        typer.Option(help="File with land_fraction or land_mask: drawn behind the map of sites."),
-    ] = None,
+    output: _Output = None,
+    table: _Table = None,
+    plots: _Plots = None,
+    site: _Site = None,
+    land_mask: _LandMask = None,
 ) -> None:
     """Judge the sites of a finished run; write the posteriors of those that pass.
 
@@ -87,10 +90,16 @@ def diagnose(
 
 
 def _print(found: Assessment) -> None:
-    from proda.inference.assessment import by_band, counts, parameter_ranking
-    from proda.inference.layer_fit import layer_fit
-
     said = f"{found.caveat}. " if found.caveat else ""
+    _print_sites(found, said)
+    _print_fit(found, said)
+    _print_parameters(found, said)
+
+
+def _print_sites(found: Assessment, said: str) -> None:
+    """Print how many sites are kept, why others are not, and their diagnostics."""
+    from proda.inference.assessment import by_band, counts
+
     shares, medians = by_band(found)
     flags = list(shares.columns[1:])
     print_table(
@@ -129,6 +138,12 @@ def _print(found: Assessment) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _print_fit(found: Assessment, said: str) -> None:
+    """Print how well the measured layers are fitted."""
+    from proda.inference.layer_fit import layer_fit
+
     fits = {
         "sampled": layer_fit(found, found.sampled),
         "kept": layer_fit(found, found.kept),
@@ -163,6 +178,12 @@ def _print(found: Assessment) -> None:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _print_parameters(found: Assessment, said: str) -> None:
+    """Print which parameters the data constrain."""
+    from proda.inference.assessment import parameter_ranking
+
     print_table(
         f"{said}Parameters by information gain: medians over {found.sampled.sum():,} sites",
         ["parameter", "unit", "bits", "spread reduction", "R-hat"],

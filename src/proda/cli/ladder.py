@@ -17,25 +17,28 @@ if TYPE_CHECKING:
     from proda.study.plan import PlannedStage
 
 
+_Rungs = Annotated[
+    int | None, typer.Option(min=1, help="End after so many rungs; a later call resumes.")
+]
+_TestSteps = Annotated[
+    int | None, typer.Option(min=1, help="Steps of the published sampler's test run: 20,000.")
+]
+_FormalSteps = Annotated[int | None, typer.Option(min=8, help="Steps of its formal run: 50,000.")]
+_Epochs = Annotated[int | None, typer.Option(min=1, help="Epochs of the published network: 6,000.")]
+_StopAfter = Annotated[
+    str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
+]
+
+
 @app.command(epilog="Examples:\n\n`proda ladder study.toml ladder`")
 def ladder(
     study: Annotated[Path, typer.Argument(help="Settings of the study by our method (TOML).")],
     folder: Annotated[Path, typer.Argument(help="Folder of the rungs and the tables.")],
-    rungs: Annotated[
-        int | None, typer.Option(min=1, help="End after so many rungs; a later call resumes.")
-    ] = None,
-    test_steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of the published sampler's test run: 20,000.")
-    ] = None,
-    formal_steps: Annotated[
-        int | None, typer.Option(min=8, help="Steps of its formal run: 50,000.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of the published network: 6,000.")
-    ] = None,
-    stop_after: Annotated[
-        str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
-    ] = None,
+    rungs: _Rungs = None,
+    test_steps: _TestSteps = None,
+    formal_steps: _FormalSteps = None,
+    epochs: _Epochs = None,
+    stop_after: _StopAfter = None,
 ) -> None:
     """Run a study as published, and again with one correction after the other, up to our method.
 

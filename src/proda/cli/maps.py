@@ -43,6 +43,46 @@ _Plots = Annotated[
 ]
 
 
+_Model = Annotated[
+    str | None,
+    typer.Option(help="Model by name, or FILE.py:Class; a network or kept sites name their own."),
+]
+_Draws = Annotated[
+    bool,
+    typer.Option(
+        "--draws/--members",
+        help="Use calibrated draws, whose spread covers the error, or the networks as trained.",
+    ),
+]
+_Residual = Annotated[
+    bool,
+    typer.Option(
+        "--residual",
+        help="Also map carbon with the boosted residual added (`proda train --residual`), "
+        "which carries no mechanism.",
+    ),
+]
+_Missing = Annotated[
+    str,
+    typer.Option(help="Cells with a missing covariate: leave_out, or median (fill and count)."),
+]
+_Default = Annotated[
+    bool, typer.Option("--default", help="Use the model's default parameters everywhere.")
+]
+_PlantTypes = Annotated[
+    Path | None, typer.Option(help="With --default: grid of plant functional types.")
+]
+_PlantTypeVariable = Annotated[str | None, typer.Option(help="The variable of that grid.")]
+_Constant = Annotated[
+    Path | None,
+    typer.Option(
+        help="Use the constant that was calibrated on all profiles, of a network "
+        "trained with --model."
+    ),
+]
+_Bounds = Annotated[str, typer.Option(help="Limits of parameters: physical, or prior.")]
+
+
 @app.command(
     "map",
     epilog="Examples:\n\n"
@@ -53,56 +93,21 @@ _Plots = Annotated[
 def map_(
     forcing: ForcingGrid,
     out: Annotated[Path, typer.Argument(help="Map to write (.nc).")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Model by name, or FILE.py:Class; a network or kept sites name their own."
-        ),
-    ] = None,
+    model: _Model = None,
     variant: Annotated[str | None, typer.Option(help="default, or published.")] = None,
     network: NetworkOption = None,
     covariates: CovariatesOption = None,
-    draws: Annotated[
-        bool,
-        typer.Option(
-            "--draws/--members",
-            help="Use calibrated draws, whose spread covers the error, or the networks as trained.",
-        ),
-    ] = True,
-    residual: Annotated[
-        bool,
-        typer.Option(
-            "--residual",
-            help="Also map carbon with the boosted residual added (`proda train --residual`), "
-            "which carries no mechanism.",
-        ),
-    ] = False,
-    missing: Annotated[
-        str,
-        typer.Option(help="Cells with a missing covariate: leave_out, or median (fill and count)."),
-    ] = "leave_out",
-    default: Annotated[
-        bool, typer.Option("--default", help="Use the model's default parameters everywhere.")
-    ] = False,
+    draws: _Draws = True,
+    residual: _Residual = False,
+    missing: _Missing = "leave_out",
+    default: _Default = False,
     b: float | None = option(MapSettings, "b", "--b"),
-    plant_types: Annotated[
-        Path | None, typer.Option(help="With --default: grid of plant functional types.")
-    ] = None,
-    plant_type_variable: Annotated[
-        str | None, typer.Option(help="The variable of that grid.")
-    ] = None,
+    plant_types: _PlantTypes = None,
+    plant_type_variable: _PlantTypeVariable = None,
     b_table: Annotated[Path | None, typer.Option(help="CSV with the columns type, b.")] = None,
     mean_of: MeanOf = None,
-    constant: Annotated[
-        Path | None,
-        typer.Option(
-            help="Use the constant that was calibrated on all profiles, of a network "
-            "trained with --model."
-        ),
-    ] = None,
-    bounds: Annotated[
-        str, typer.Option(help="Limits of parameters: physical, or prior.")
-    ] = "physical",
+    constant: _Constant = None,
+    bounds: _Bounds = "physical",
     chunk: int = option(MapSettings, "chunk"),
     workers: Workers = None,
     cluster: Cluster = None,

@@ -19,6 +19,35 @@ from proda.cli.options import (
 )
 from proda.projection.projection_settings import ProjectionSettings
 
+_Draws = Annotated[
+    bool,
+    typer.Option("--draws/--members", help="Use calibrated draws, or networks as trained."),
+]
+_Default = Annotated[
+    str | None, typer.Option(help="Use the default parameters of this model everywhere.")
+]
+_B = Annotated[
+    float | None, typer.Option(help="With --default: depth profile of carbon input of CLM5.")
+]
+_Constant = Annotated[
+    Path | None,
+    typer.Option(help="Use the calibrated constant of a network trained with --model."),
+]
+_Experiment = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Idealised experiment; repeatable. By default all eight sudden ones; "
+        "`none` for anomalies alone."
+    ),
+]
+_Anomalies = Annotated[
+    list[Path] | None, typer.Option(help="File of anomalies by year (and month); repeatable.")
+]
+_Time = Annotated[
+    list[float] | None,
+    typer.Option(help="Years after the start to keep; repeatable. By default 10, 50, 100."),
+]
+
 
 @app.command(
     epilog="Examples:\n\n"
@@ -30,37 +59,16 @@ def project(
     out: Annotated[Path, typer.Argument(help="Projection to write (.nc).")],
     network: NetworkOption = None,
     covariates: CovariatesOption = None,
-    draws: Annotated[
-        bool,
-        typer.Option("--draws/--members", help="Use calibrated draws, or networks as trained."),
-    ] = True,
-    default: Annotated[
-        str | None, typer.Option(help="Use the default parameters of this model everywhere.")
-    ] = None,
-    b: Annotated[
-        float | None, typer.Option(help="With --default: depth profile of carbon input of CLM5.")
-    ] = None,
+    draws: _Draws = True,
+    default: _Default = None,
+    b: _B = None,
     mean_of: MeanOf = None,
-    constant: Annotated[
-        Path | None,
-        typer.Option(help="Use the calibrated constant of a network trained with --model."),
-    ] = None,
-    experiment: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Idealised experiment; repeatable. By default all eight sudden ones; "
-            "`none` for anomalies alone."
-        ),
-    ] = None,
-    anomalies: Annotated[
-        list[Path] | None, typer.Option(help="File of anomalies by year (and month); repeatable.")
-    ] = None,
+    constant: _Constant = None,
+    experiment: _Experiment = None,
+    anomalies: _Anomalies = None,
     warming: Path | None = option(ProjectionSettings, "warming"),
     pattern: Path | None = option(ProjectionSettings, "pattern"),
-    time: Annotated[
-        list[float] | None,
-        typer.Option(help="Years after the start to keep; repeatable. By default 10, 50, 100."),
-    ] = None,
+    time: _Time = None,
     members_used: int | None = option(ProjectionSettings, "members", "--use-members"),
     every: int = option(ProjectionSettings, "every"),
     longest_step: float = option(ProjectionSettings, "longest_step"),

@@ -23,6 +23,35 @@ if TYPE_CHECKING:
     from proda.study.settings import StudySettings
 
 
+_Folder = Annotated[
+    Path | None, typer.Argument(help="Folder of the study: new, or that of an earlier run.")
+]
+_Resume = Annotated[
+    Path | None, typer.Option(help="Resume the study in this folder with its own settings.")
+]
+_Only = Annotated[
+    str | None, typer.Option(help="Run only this stage, e.g. report or clm5/training.")
+]
+_Start = Annotated[
+    str | None,
+    typer.Option("--from", help="Run this stage again, and all stages that depend on it."),
+]
+_Until = Annotated[
+    str | None,
+    typer.Option(help="Stop after this stage, e.g. training or clm5/training; resume later."),
+]
+_Show = Annotated[
+    bool, typer.Option("--show", help="Print all settings, including defaults, and exit.")
+]
+_DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print which stages would run, why, and at what cost."),
+]
+_StopAfter = Annotated[
+    str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
+]
+
+
 @app.command(
     epilog="Examples:\n\n"
     "`proda run study.toml results`\n\n"
@@ -35,33 +64,14 @@ if TYPE_CHECKING:
 )
 def run(
     study: Annotated[Path | None, typer.Argument(help="Settings of the study (TOML).")] = None,
-    folder: Annotated[
-        Path | None, typer.Argument(help="Folder of the study: new, or that of an earlier run.")
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Resume the study in this folder with its own settings.")
-    ] = None,
-    only: Annotated[
-        str | None, typer.Option(help="Run only this stage, e.g. report or clm5/training.")
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option("--from", help="Run this stage again, and all stages that depend on it."),
-    ] = None,
-    until: Annotated[
-        str | None,
-        typer.Option(help="Stop after this stage, e.g. training or clm5/training; resume later."),
-    ] = None,
-    show: Annotated[
-        bool, typer.Option("--show", help="Print all settings, including defaults, and exit.")
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Print which stages would run, why, and at what cost."),
-    ] = False,
-    stop_after: Annotated[
-        str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
-    ] = None,
+    folder: _Folder = None,
+    resume: _Resume = None,
+    only: _Only = None,
+    start: _Start = None,
+    until: _Until = None,
+    show: _Show = False,
+    dry_run: _DryRun = False,
+    stop_after: _StopAfter = None,
 ) -> None:
     """Run a whole study: profiles, forcing, covariates, networks, maps, comparison, report.
 

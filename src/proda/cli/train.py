@@ -21,6 +21,93 @@ if TYPE_CHECKING:
     from proda.learning.train import Progress
 
 
+_Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="[KEPT] COVARIATES NETWORK",
+        help="Kept posteriors of `proda diagnose --output` (only without --model); covariates "
+        "of the sites (.parquet), of `proda covariates`; folder to write (an existing network "
+        "is replaced).",
+    ),
+]
+_Profiles = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of `proda profiles build`, to tune and judge the networks by carbon."
+    ),
+]
+_ForcingTrain = Annotated[
+    Path | None, typer.Option(help="Forcing at the sites; needed with --profiles.")
+]
+_Assimilation = Annotated[
+    Path | None,
+    typer.Option(help="Folder of `proda assimilate`, to add the fit of the sites' own posteriors."),
+]
+_ModelTrain = Annotated[
+    str | None,
+    typer.Option(
+        help="Train end to end through this soil model (a name, or FILE.py:Class) on all "
+        "profiles, without posteriors."
+    ),
+]
+_Variant = Annotated[str | None, typer.Option(help="With --model: variant of the model. [default]")]
+_Split = Annotated[
+    str | None,
+    typer.Option(help=f"With --model: folds are 5-degree or 2-degree blocks, or random. [{SPLIT}]"),
+]
+_GlobalParameter = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="With --model: a parameter that is trained but has one value everywhere; repeatable."
+    ),
+]
+_Start = Annotated[
+    str | None,
+    typer.Option(
+        help="With --model: parameters from which networks start and towards which they are "
+        "pulled: the calibrated constant, the model's default, or random values for each "
+        "network (constant, default, random). [constant]"
+    ),
+]
+_StartWeight = Annotated[
+    float | None,
+    typer.Option(help="With --model: strength of the pull towards the start; 0: none."),
+]
+_InvertedShare = Annotated[
+    float | None,
+    typer.Option(
+        help="With --model: share of the networks that correct an inversion of boosted carbon "
+        "instead of seeing the covariates; 0: none. [0.5]"
+    ),
+]
+_Residual = Annotated[
+    bool,
+    typer.Option(
+        "--residual",
+        help="With --model: also keep the networks' carbon with a share of what gradient "
+        "boosting expects beyond it; this product carries no mechanism.",
+    ),
+]
+_Preset = Annotated[
+    Literal["default", "study"],
+    typer.Option(help="The default settings, or those of the study."),
+]
+_TuningEpochs = Annotated[
+    int | None,
+    typer.Option(help="Maximum number of epochs of tuning through the soil model; 0: none."),
+]
+_FoldMembers = Annotated[
+    int | None,
+    typer.Option(help=f"Networks in each fold. [{FROM_POSTERIORS}; with --model {END_TO_END}]"),
+]
+_RandomFolds = Annotated[
+    bool, typer.Option("--random-folds", help="Use random folds instead of blocks of the map.")
+]
+_Plots = Annotated[
+    Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
+]
+
+
 @app.command(
     epilog="Examples:\n\n"
     "`proda train kept.nc sites.parquet network --profiles profiles --forcing sites.nc`\n\n"
@@ -28,108 +115,30 @@ if TYPE_CHECKING:
     "`proda train sites.parquet network --profiles profiles --forcing sites.nc --model clm5`"
 )
 def train(
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="[KEPT] COVARIATES NETWORK",
-            help="Kept posteriors of `proda diagnose --output` (only without --model); covariates "
-            "of the sites (.parquet), of `proda covariates`; folder to write (an existing network "
-            "is replaced).",
-        ),
-    ],
-    profiles: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of `proda profiles build`, to tune and judge the networks by carbon."
-        ),
-    ] = None,
-    forcing: Annotated[
-        Path | None, typer.Option(help="Forcing at the sites; needed with --profiles.")
-    ] = None,
-    assimilation: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of `proda assimilate`, to add the fit of the sites' own posteriors."
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Train end to end through this soil model (a name, or FILE.py:Class) on all "
-            "profiles, without posteriors."
-        ),
-    ] = None,
-    variant: Annotated[
-        str | None, typer.Option(help="With --model: variant of the model. [default]")
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help=f"With --model: folds are 5-degree or 2-degree blocks, or random. [{SPLIT}]"
-        ),
-    ] = None,
-    global_parameter: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="With --model: a parameter that is trained but has one value everywhere; "
-            "repeatable."
-        ),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            help="With --model: parameters from which networks start and towards which they are "
-            "pulled: the calibrated constant, the model's default, or random values for each "
-            "network (constant, default, random). [constant]"
-        ),
-    ] = None,
-    start_weight: Annotated[
-        float | None,
-        typer.Option(help="With --model: strength of the pull towards the start; 0: none."),
-    ] = None,
-    inverted_share: Annotated[
-        float | None,
-        typer.Option(
-            help="With --model: share of the networks that correct an inversion of boosted carbon "
-            "instead of seeing the covariates; 0: none. [0.5]"
-        ),
-    ] = None,
-    residual: Annotated[
-        bool,
-        typer.Option(
-            "--residual",
-            help="With --model: also keep the networks' carbon with a share of what gradient "
-            "boosting expects beyond it; this product carries no mechanism.",
-        ),
-    ] = False,
-    preset: Annotated[
-        Literal["default", "study"],
-        typer.Option(help="The default settings, or those of the study."),
-    ] = "default",
+    inputs: _Inputs,
+    profiles: _Profiles = None,
+    forcing: _ForcingTrain = None,
+    assimilation: _Assimilation = None,
+    model: _ModelTrain = None,
+    variant: _Variant = None,
+    split: _Split = None,
+    global_parameter: _GlobalParameter = None,
+    start: _Start = None,
+    start_weight: _StartWeight = None,
+    inverted_share: _InvertedShare = None,
+    residual: _Residual = False,
+    preset: _Preset = "default",
     members: Annotated[int | None, typer.Option(help="Number of networks.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Maximum number of epochs.")] = None,
-    tuning_epochs: Annotated[
-        int | None,
-        typer.Option(help="Maximum number of epochs of tuning through the soil model; 0: none."),
-    ] = None,
+    tuning_epochs: _TuningEpochs = None,
     seed: Annotated[int, typer.Option(help="Root of all random numbers.")] = 0,
     folds: int = option(PosteriorValidation, "folds"),
-    fold_members: Annotated[
-        int | None,
-        typer.Option(help=f"Networks in each fold. [{FROM_POSTERIORS}; with --model {END_TO_END}]"),
-    ] = None,
-    random_folds: Annotated[
-        bool, typer.Option("--random-folds", help="Use random folds instead of blocks of the map.")
-    ] = False,
+    fold_members: _FoldMembers = None,
+    random_folds: _RandomFolds = False,
     trees: int = option(PosteriorValidation, "trees"),
     curve: bool = option(PosteriorValidation, "curve", "--curve/--no-curve"),
-    fill: Annotated[
-        bool,
-        typer.Option("--fill", help="Fill missing covariates with medians, and report how many."),
-    ] = False,
-    plots: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
-    ] = None,
+    fill: _Fill = False,
+    plots: _Plots = None,
 ) -> None:
     """Train networks that predict a model's parameters from the environment, and judge them.
 
@@ -488,6 +497,24 @@ def _draw(result: TrainingResult, folder: Path) -> Iterator[Path]:
     return save_all(training_figures(result), folder)
 
 
+_Covariates = Annotated[
+    Path, typer.Argument(help="Table (.parquet), or a grid on lat, lon (netCDF or Zarr).")
+]
+_Draws = Annotated[
+    bool,
+    typer.Option("--draws", help="Also write calibrated draws, whose spread covers the error."),
+]
+_Fill = Annotated[
+    bool,
+    typer.Option("--fill", help="Fill missing covariates with medians, and report how many."),
+]
+_Forcing = Annotated[
+    Path | None,
+    typer.Option(help="Forcing at the same places, for a network trained with --model."),
+]
+_Model = Annotated[str | None, typer.Option(help="Require that the network is for this model.")]
+
+
 @app.command(
     epilog="Examples:\n\n"
     "`proda predict network cells.parquet --output parameters.nc`\n\n"
@@ -495,25 +522,12 @@ def _draw(result: TrainingResult, folder: Path) -> Iterator[Path]:
 )
 def predict(
     network: Annotated[Path, typer.Argument(help="Folder of `proda train`.")],
-    covariates: Annotated[
-        Path, typer.Argument(help="Table (.parquet), or a grid on lat, lon (netCDF or Zarr).")
-    ],
+    covariates: _Covariates,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.nc, .zarr).")],
-    draws: Annotated[
-        bool,
-        typer.Option("--draws", help="Also write calibrated draws, whose spread covers the error."),
-    ] = False,
-    fill: Annotated[
-        bool,
-        typer.Option("--fill", help="Fill missing covariates with medians, and report how many."),
-    ] = False,
-    forcing: Annotated[
-        Path | None,
-        typer.Option(help="Forcing at the same places, for a network trained with --model."),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Require that the network is for this model.")
-    ] = None,
+    draws: _Draws = False,
+    fill: _Fill = False,
+    forcing: _Forcing = None,
+    model: _Model = None,
 ) -> None:
     """Predict parameters from covariates, and flag extrapolation."""
     from proda.learning.predict import predict_table

@@ -114,7 +114,11 @@ def _default() -> list[Finding]:
                 region_mean(COMPAS, "before", region, above=20.0),
             )
         )
-    rows += [
+    return rows
+
+
+def _default_totals() -> list[Finding]:
+    return [
         Finding(
             "default_compas_tropics",
             "3, Fig 2",
@@ -152,7 +156,6 @@ def _default() -> list[Finding]:
             totals_within_references,
         ),
     ]
-    return rows
 
 
 def _total(model: str, state: str) -> Finding:
@@ -201,6 +204,11 @@ def _after() -> list[Finding]:
             )
             for region in regions
         ),
+    ]
+
+
+def _after_by_region() -> list[Finding]:
+    return [
         Finding(
             "after_tropics_rise",
             "3, Fig 3",
@@ -311,8 +319,11 @@ def _components() -> list[Finding]:
         )
         for name, words in (("B", "carbon input allocation"), ("V", "vertical transport"))
     ]
+    return rows
+
+
+def _further_components() -> list[Finding]:
     return [
-        *rows,
         Finding(
             "XI_magnitude",
             "3, Fig 4",
@@ -426,6 +437,11 @@ def _discussion() -> list[Finding]:
             "median differences of log evidence of two climates have 95 % intervals apart",
             at_sites.differs_by_climate,
         ),
+    ]
+
+
+def _discussion_of_parameters() -> list[Finding]:
+    return [
         Finding(
             "constrained_converge",
             "4.1, 4.3",
@@ -455,6 +471,11 @@ def _discussion() -> list[Finding]:
             )
             for m, n in ((CLM5, "1.41"), (COMPAS, "1.37"))
         ),
+    ]
+
+
+def _discussion_of_components() -> list[Finding]:
+    return [
         Finding(
             "transport_matters_little",
             "4.1, 4.3",
@@ -508,10 +529,15 @@ def _id(region: str) -> str:
 
 FINDINGS: tuple[Finding, ...] = (
     *_default(),
+    *_default_totals(),
     *_after(),
+    *_after_by_region(),
     *_components(),
+    *_further_components(),
     *_kinetics(),
     *_discussion(),
+    *_discussion_of_parameters(),
+    *_discussion_of_components(),
 )
 
 

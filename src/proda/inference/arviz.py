@@ -30,6 +30,9 @@ _OF_LAYERS = {
 }
 
 
+_ORDER = ("chain", "draw", "site")
+
+
 def to_datatree(
     draws: xr.Dataset, summary: xr.Dataset, sites: Sequence[str] | None = None, thin: int = 1
 ) -> xr.DataTree:
@@ -78,29 +81,12 @@ def to_datatree(
         "draw": np.arange(chosen.sizes["draw"]),
         "site": site,
     }
-    model = load_recorded(summary.attrs, "this posterior")
-    meanings = {row.name: row.meaning for row in model.rows}
-    order = ("chain", "draw", "site")
-    parameters = {
-        name: (
-            order,
-            chosen["posterior"].isel(parameter=i).transpose(*order).to_numpy(),
-            {
-                "units": str(summary["unit"].to_numpy()[i]),
-                "long_name": meanings.get(
-                    name, "standard deviation of a layer's error, in logarithms"
-                ),
-                "prior_lower": float(summary["lower"][i]),
-                "prior_upper": float(summary["upper"][i]),
-            },
-        )
-        for i, name in enumerate(summary["parameter"].to_numpy().astype(str))
-    }
+    parameters = _parameters(chosen["posterior"], summary)
     stats = {}
     if "log_likelihood" in chosen:
         stats["lp"] = (
-            order,
-            chosen["log_likelihood"].transpose(*order).to_numpy(),
+            _ORDER,
+            chosen["log_likelihood"].transpose(*_ORDER).to_numpy(),
             {
                 "units": "1",
                 "long_name": "log-likelihood of all layers of the site",
@@ -129,16 +115,41 @@ def to_datatree(
         "observed_data": xr.Dataset(observed, layer),
         "constant_data": xr.Dataset(constant, layer | {"site": site}),
     }
+    about = _about(summary)
+    tree = xr.DataTree.from_dict({n: g.assign_attrs(about) for n, g in groups.items()})
+    tree.attrs = about
+    return tree
+
+
+def _parameters(posterior: xr.DataArray, summary: xr.Dataset) -> dict[str, Any]:
+    """Return one variable for each parameter, in its own unit."""
+    model = load_recorded(summary.attrs, "this posterior")
+    meanings = {row.name: row.meaning for row in model.rows}
+    return {
+        name: (
+            _ORDER,
+            posterior.isel(parameter=i).transpose(*_ORDER).to_numpy(),
+            {
+                "units": str(summary["unit"].to_numpy()[i]),
+                "long_name": meanings.get(
+                    name, "standard deviation of a layer's error, in logarithms"
+                ),
+                "prior_lower": float(summary["lower"][i]),
+                "prior_upper": float(summary["upper"][i]),
+            },
+        )
+        for i, name in enumerate(summary["parameter"].to_numpy().astype(str))
+    }
+
+
+def _about(summary: xr.Dataset) -> dict[str, str]:
     about = {
         "created_at": datetime.now(UTC).isoformat(),
         "inference_library": "proda",
         "inference_library_version": str(summary.attrs.get("proda_version", "")),
     }
     kept = ("model", "variant", *ORIGIN, "settings", "is_posterior", "title")
-    about |= {name: str(summary.attrs[name]) for name in kept if name in summary.attrs}
-    tree = xr.DataTree.from_dict({n: g.assign_attrs(about) for n, g in groups.items()})
-    tree.attrs = about
-    return tree
+    return about | {name: str(summary.attrs[name]) for name in kept if name in summary.attrs}
 
 
 def write_arviz(

@@ -459,32 +459,7 @@ def create(
         raise AssimilationError(f"block size {block_size}, width {width}: expected 1 or more.")
     problem = settings.build()
     found = read_profiles(profiles)
-    index = np.arange(len(found))
-    with files.open_dataset(forcing) as opened:
-        if "site" not in opened.coords:
-            raise AssimilationError(f"{forcing}: has no coordinate site to match profiles with.")
-        names = opened["site"].to_numpy().astype(str)
-    position = pd.Series(np.arange(len(names)), index=names)
-    if position.index.has_duplicates:
-        twice = position.index[position.index.duplicated()][0]
-        raise AssimilationError(f"{forcing}: site {twice} appears more than once.")
-    if sites is not None:
-        chosen = pd.Index(found.site).get_indexer(pd.Index(sites))
-        if (chosen < 0).any():
-            lost = [s for s, i in zip(sites, chosen, strict=True) if i < 0]
-            raise AssimilationError(
-                f"{len(lost)} of the requested sites are not among the profiles of {profiles}: "
-                f"{', '.join(lost[:5])}{', ...' if len(lost) > 5 else ''}."
-            )
-        index = np.unique(chosen)
-    has_forcing = np.isin(found.site[index], position.index)
-    left_out = found.site[index[~has_forcing]]
-    index = index[has_forcing]
-    if len(index) == 0:
-        raise AssimilationError(
-            f"None of the {len(left_out)} profiles of {profiles} has forcing in {forcing}; sample "
-            "it at the sites with `proda forcing at-sites`."
-        )
+    index, left_out, position = _with_forcing(found, profiles, forcing, sites)
     if n_sites is not None and n_sites < len(index):
         spread = found.select(index).spread(n_sites, settings.seed).site
         index = index[np.isin(found.site[index], spread)]
@@ -529,6 +504,42 @@ def create(
         _refuse_a_run(target)  # one that began in the meantime
         _begin(target, table, left_out, about)
     return Run(target)
+
+
+def _with_forcing(
+    found: Profiles,
+    profiles: str | os.PathLike[str],
+    forcing: str | os.PathLike[str],
+    sites: list[str] | None,
+) -> tuple[np.ndarray, np.ndarray, pd.Series]:
+    """Return positions of the profiles to fit, names without forcing, and where forcing is."""
+    index = np.arange(len(found))
+    with files.open_dataset(forcing) as opened:
+        if "site" not in opened.coords:
+            raise AssimilationError(f"{forcing}: has no coordinate site to match profiles with.")
+        names = opened["site"].to_numpy().astype(str)
+    position = pd.Series(np.arange(len(names)), index=names)
+    if position.index.has_duplicates:
+        twice = position.index[position.index.duplicated()][0]
+        raise AssimilationError(f"{forcing}: site {twice} appears more than once.")
+    if sites is not None:
+        chosen = pd.Index(found.site).get_indexer(pd.Index(sites))
+        if (chosen < 0).any():
+            lost = [s for s, i in zip(sites, chosen, strict=True) if i < 0]
+            raise AssimilationError(
+                f"{len(lost)} of the requested sites are not among the profiles of {profiles}: "
+                f"{', '.join(lost[:5])}{', ...' if len(lost) > 5 else ''}."
+            )
+        index = np.unique(chosen)
+    has_forcing = np.isin(found.site[index], position.index)
+    left_out = found.site[index[~has_forcing]]
+    index = index[has_forcing]
+    if len(index) == 0:
+        raise AssimilationError(
+            f"None of the {len(left_out)} profiles of {profiles} has forcing in {forcing}; sample "
+            "it at the sites with `proda forcing at-sites`."
+        )
+    return index, left_out, position
 
 
 def _refuse_a_run(target: Path) -> None:

@@ -92,7 +92,6 @@ def summarise(
     Dataset with the dimensions site, chain, draw, parameter, and row for measured layers.
     """
     n, n_chains, n_draws, d = u.shape
-    padded = sites.measured.mask.shape[0]
     mask = np.asarray(sites.measured.mask)[:n]
     observed = np.asarray(sites.measured.carbon)[:n]
     reason = _reasons(u, log_likelihood, mask)
@@ -100,16 +99,7 @@ def summarise(
     filled = np.where(sampled[..., None, None], _carry_on(u), 0.5)
 
     samples = filled.reshape(n, n_chains * n_draws, d)
-    mean_u = samples.mean(axis=1, keepdims=True)
-    asked = np.concatenate([samples, mean_u], axis=1)
-    asked = np.pad(asked, ((0, padded - n), (0, -asked.shape[1] % _TOGETHER), (0, 0)), mode="edge")
-    predicted = predict(problem, sites, jnp.asarray(asked))
-    n_samples = samples.shape[1]
-    modelled = np.asarray(predicted.modelled)[:n, :n_samples]
-    at_mean = np.asarray(predicted.modelled)[:n, n_samples]
-    pointwise = np.asarray(predicted.pointwise)[:n, :n_samples]
-    # The mean of possible parameters may itself be impossible.
-    at_mean = np.where((np.asarray(predicted.reason)[:n, n_samples] == 0)[:, None], at_mean, np.nan)
+    modelled, at_mean, pointwise = _predicted(problem, sites, samples)
     safe = np.where(sampled[..., None], modelled, 1.0)
     middle = safe.mean(axis=1)
 
@@ -161,20 +151,9 @@ def summarise(
         "rmse": per_site(fit.rmse(middle, observed, mask)),
         "mean_log_likelihood": per_site(np.where(sampled, pointwise.sum(axis=2), 0.0).mean(axis=1)),
     }
-    if problem.likelihood.density and n_samples >= model_choice.MIN_SAMPLES:
-        points = np.where(sampled[..., None], pointwise, 0.0)
-        with np.errstate(invalid="ignore"):
-            efficiency = np.clip(bulk.mean(axis=1) / n_samples, 1.0 / n_samples, 1.0)
-        efficiency = np.where(np.isfinite(efficiency), efficiency, 1.0)
-        loo = model_choice.psis_loo(points, mask, efficiency)
-        waic = model_choice.waic(points, mask)
-        data |= {
-            "elpd_loo": per_site(loo.elpd),
-            "p_loo": per_site(loo.p_loo),
-            "pareto_k": per_site(loo.pareto_k),
-            "elpd_waic": per_site(waic.elpd),
-            "p_waic": per_site(waic.p_waic),
-        }
+    if problem.likelihood.density and samples.shape[1] >= model_choice.MIN_SAMPLES:
+        choice = _model_choice(np.where(sampled[..., None], pointwise, 0.0), mask, bulk)
+        data |= {name: per_site(values) for name, values in choice.items()}
     data |= _by_row(
         profiles, mask, np.where(sampled, middle, np.nan), np.where(sampled, of_layers, np.nan)
     )
@@ -190,6 +169,43 @@ def summarise(
             "longitude": ("site", profiles.longitude),
         },
     )
+
+
+def _predicted(
+    problem: SamplingProblem, sites: Site, samples: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return modelled carbon of all samples and at their mean, and the layers' log-likelihood."""
+    n, n_samples = samples.shape[:2]
+    padded = sites.measured.mask.shape[0]
+    mean_u = samples.mean(axis=1, keepdims=True)
+    asked = np.concatenate([samples, mean_u], axis=1)
+    asked = np.pad(asked, ((0, padded - n), (0, -asked.shape[1] % _TOGETHER), (0, 0)), mode="edge")
+    predicted = predict(problem, sites, jnp.asarray(asked))
+    modelled = np.asarray(predicted.modelled)[:n, :n_samples]
+    at_mean = np.asarray(predicted.modelled)[:n, n_samples]
+    pointwise = np.asarray(predicted.pointwise)[:n, :n_samples]
+    # The mean of possible parameters may itself be impossible.
+    possible = np.asarray(predicted.reason)[:n, n_samples] == 0
+    return modelled, np.where(possible[:, None], at_mean, np.nan), pointwise
+
+
+def _model_choice(
+    pointwise: np.ndarray, mask: np.ndarray, ess_bulk: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return PSIS-LOO and WAIC of each site."""
+    n_samples = pointwise.shape[1]
+    with np.errstate(invalid="ignore"):
+        efficiency = np.clip(ess_bulk.mean(axis=1) / n_samples, 1.0 / n_samples, 1.0)
+    efficiency = np.where(np.isfinite(efficiency), efficiency, 1.0)
+    loo = model_choice.psis_loo(pointwise, mask, efficiency)
+    waic = model_choice.waic(pointwise, mask)
+    return {
+        "elpd_loo": loo.elpd,
+        "p_loo": loo.p_loo,
+        "pareto_k": loo.pareto_k,
+        "elpd_waic": waic.elpd,
+        "p_waic": waic.p_waic,
+    }
 
 
 def join(parts: Sequence[xr.Dataset]) -> xr.Dataset:

@@ -24,7 +24,7 @@ from proda.learning.conformal import Intervals
 from proda.learning.features import Encoded, Missing
 from proda.learning.forcing_inputs import beside, needs_forcing
 from proda.learning.join import missing_reasons
-from proda.learning.network_folder import load_ensemble
+from proda.learning.network_folder import load_for_model
 from proda.learning.places_left_out import (
     CONSTANT,
     DEFAULT,
@@ -88,9 +88,7 @@ def evaluate_network(
     FileError, LearningError
         Naming what is absent, damaged or does not fit.
     """
-    ensemble = load_ensemble(network)
-    model = ensemble.soil_model(str(network))
-    load_ensemble(network, rows=model.rows)  # refuses another set of parameters or prior ranges
+    ensemble, model = load_for_model(network)
     sites = read_carbon_sites(
         profiles,
         forcing,

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -148,21 +148,12 @@ def train_network(
         raise LearningError("The fit of the assimilation also needs profiles and forcing.")
     tell("reading")
     posterior, table = _read(kept), files.read_parquet(covariates, needed=("site",))
-    notes = []
 
     def read(sites: np.ndarray) -> SiteLayers:
         assert profiles is not None
         assert forcing is not None
         return read_layers(sites, profiles, forcing, assimilation_settings(posterior))
 
-    if profiles is None:
-        notes.append(
-            "no profiles and forcing: neither tuned through the soil model nor judged by carbon"
-        )
-    if str(posterior.attrs.get("is_posterior", "yes")) != "yes":
-        notes.append(
-            f"the draws behind the targets are not a posterior: {posterior.attrs['is_posterior']}"
-        )
     checkpoint = training_of(target)
     tell("training")
     learned = learn(
@@ -181,71 +172,102 @@ def train_network(
         keep_checkpoint=True,
         on_progress=progress,
     )
-    skills, carbon, shuffled, growth, held_out, residuals = None, None, None, None, None, None
-    spread: dict[str, Spread] = {}
-    if (validation := learned.validation) is not None:
-        tell("skill of parameters")
-        skills = validation.skill()
-        held_out = validation.as_dataset()
-        if learned.layers is not None:
-            tell("skill of carbon")
-            modelled = modelled_by_method(validation, learned.layers, assimilation, default_b)
-            groups = groups_of(learned.layers, learned.sites.table)
-            carbon = carbon_skill(learned.layers, modelled, groups)
-            held_out = held_out.merge(_rows(learned.layers, modelled, groups))
-            if assimilation is not None:
-                tell("joint draws")
-                residuals = joint_residuals(
-                    learned.sites.targets,
-                    validation.predicted[NETWORK],
-                    open_posterior(assimilation)[0]["posterior"],
-                    seed=settings.seed,
-                )
-            if learned.ensemble.calibration is not None:
-                tell("spread of carbon")
-                values = None if residuals is None else residuals["residual"].to_numpy()
-                spread = spread_of_carbon(
-                    validation, learned.layers, learned.ensemble.calibration, values, settings.seed
-                )
-                if residuals is not None:
-                    factor = spread[JOINT].factor
-                    residuals["residual"] = residuals["residual"] * factor
-                    residuals.attrs["factor"] = factor
+    judged = _Judged()
+    if learned.validation is not None:
+        judged = _judge(learned.validation, learned, settings, assimilation, default_b, tell)
         if importance:
             tell("importance of covariates")
-            shuffled = permutation_importance(validation, repeats=importance)
+            judged.importance = permutation_importance(learned.validation, repeats=importance)
         if curve:
             tell("learning curve")
-            growth = _curve(learned, settings)
-    result = TrainingResult(
-        target,
-        learned,
-        skills,
-        carbon,
-        shuffled,
-        growth,
-        held_out,
-        spread,
-        residuals,
-        tuple(notes),
-        time.monotonic() - begun,
-    )
+            judged.curve = _curve(learned, settings)
+    notes = _notes(posterior, profiles is not None)
+    seconds = time.monotonic() - begun
+    result = TrainingResult(target, learned, **vars(judged), notes=notes, seconds=seconds)
     tell("writing")
-    header = _header(
-        result,
-        settings,
-        kept,
-        covariates,
-        profiles,
-        forcing,
-        assimilation,
-        folds,
-        fold_members,
-        spatial,
-    )
+    given = {
+        "kept": kept,
+        "covariates": covariates,
+        "profiles": profiles,
+        "forcing": forcing,
+        "assimilation": assimilation,
+    }
+    inputs = {name: None if path is None else str(path) for name, path in given.items()}
+    blocks = {"folds": folds, "members": fold_members, "blocks": spatial}
+    header = _header(result, settings, inputs, blocks)
     save_ensemble(learned.ensemble, target, lambda folder: _write(result, header, folder))
     shutil.rmtree(checkpoint, ignore_errors=True)
     return result
+
+
+@dataclass
+class _Judged:
+    """What a cross-validation says of the networks; see :class:`TrainingResult`."""
+
+    skill_parameters: pd.DataFrame | None = None
+    skill_carbon: pd.DataFrame | None = None
+    importance: pd.DataFrame | None = None
+    curve: pd.DataFrame | None = None
+    held_out: xr.Dataset | None = None
+    spread: dict[str, Spread] = field(default_factory=dict)
+    residuals: xr.Dataset | None = None
+
+
+def _judge(
+    validation: CrossValidation,
+    learned: Learned,
+    settings: LearningSettings,
+    assimilation: str | os.PathLike[str] | None,
+    default_b: float | None,
+    tell: Callable[[str], None],
+) -> _Judged:
+    """Judge networks by the parameters and, where profiles are known, the carbon of sites left out.
+
+    Also the joint draws of parameters and the spread of carbon, which maps take from there.
+    """
+    tell("skill of parameters")
+    judged = _Judged(skill_parameters=validation.skill(), held_out=validation.as_dataset())
+    layers = learned.layers
+    if layers is None:
+        return judged
+    tell("skill of carbon")
+    modelled = modelled_by_method(validation, layers, assimilation, default_b)
+    groups = groups_of(layers, learned.sites.table)
+    judged.skill_carbon = carbon_skill(layers, modelled, groups)
+    judged.held_out = judged.held_out.merge(_rows(layers, modelled, groups))
+    if assimilation is not None:
+        tell("joint draws")
+        judged.residuals = joint_residuals(
+            learned.sites.targets,
+            validation.predicted[NETWORK],
+            open_posterior(assimilation)[0]["posterior"],
+            seed=settings.seed,
+        )
+    if learned.ensemble.calibration is not None:
+        tell("spread of carbon")
+        residuals = judged.residuals
+        values = None if residuals is None else residuals["residual"].to_numpy()
+        judged.spread = spread_of_carbon(
+            validation, layers, learned.ensemble.calibration, values, settings.seed
+        )
+        if residuals is not None:
+            factor = judged.spread[JOINT].factor
+            residuals["residual"] = residuals["residual"] * factor
+            residuals.attrs["factor"] = factor
+    return judged
+
+
+def _notes(posterior: xr.Dataset, by_carbon: bool) -> tuple[str, ...]:
+    notes = []
+    if not by_carbon:
+        notes.append(
+            "no profiles and forcing: neither tuned through the soil model nor judged by carbon"
+        )
+    if str(posterior.attrs.get("is_posterior", "yes")) != "yes":
+        notes.append(
+            f"the draws behind the targets are not a posterior: {posterior.attrs['is_posterior']}"
+        )
+    return tuple(notes)
 
 
 def modelled_by_method(
@@ -322,32 +344,19 @@ def _read(kept: str | os.PathLike[str]) -> xr.Dataset:
 def _header(
     result: TrainingResult,
     settings: LearningSettings,
-    kept: Any,
-    covariates: Any,
-    profiles: Any,
-    forcing: Any,
-    assimilation: Any,
-    folds: int,
-    fold_members: int,
-    spatial: bool,
+    inputs: dict[str, str | None],
+    cross_validation: dict[str, Any],
 ) -> dict[str, Any]:
     learned = result.learned
-    given = {
-        "kept": kept,
-        "covariates": covariates,
-        "profiles": profiles,
-        "forcing": forcing,
-        "assimilation": assimilation,
-    }
     header: dict[str, Any] = {
         "model": learned.ensemble.model,
         "variant": learned.ensemble.variant,
         **learned.ensemble.origin,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
-        "inputs": {name: None if path is None else str(path) for name, path in given.items()},
+        "inputs": inputs,
         "settings": settings.as_dict(),
-        "cross_validation": {"folds": folds, "members": fold_members, "blocks": spatial},
+        "cross_validation": cross_validation,
         "sites": learned.ensemble.n_sites,
         "left_out": len(learned.sites.left_out),
         "left_out_by_reason": learned.sites.left_out["reason"].value_counts().to_dict(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from proda.learning.features import Features
 from proda.learning.inverted_members import InvertedMembers
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.network import Network
+from proda.models.model import SoilModel
 from proda.models.outside import recorded
 from proda.models.registry import model_name
 from proda.parameters import Parameter
@@ -99,6 +100,8 @@ def load_ensemble(
 ) -> Ensemble:
     """Read an ensemble, and refuse it if it was trained for something else.
 
+    :func:`load_for_model` reads it with its own model.
+
     Parameters
     ----------
     path
@@ -117,7 +120,9 @@ def load_ensemble(
     folder = Path(path)
     header = _header(folder)
     model = None if model is None else model_name(model)
-    _check_purpose(folder, header, model, variant, rows)
+    _check_purpose(folder, header, model, variant)
+    if rows is not None:
+        _check_rows(folder, rows, header["parameters"], header["lower"], header["upper"])
     if lost := [name for name in header.get("files", ()) if not (folder / name).is_file()]:
         raise FileError(
             f"{folder / lost[0]}: missing; it belongs to the network. Copy the folder again "
@@ -147,6 +152,20 @@ def load_ensemble(
         recorded(header),
         _inverted(header["inverted"], arrays, settings) if "inverted" in header else None,
     )
+
+
+def load_for_model(
+    path: str | os.PathLike[str], model: str | None = None, variant: str | None = None
+) -> tuple[Ensemble, SoilModel]:
+    """Read an ensemble with its soil model, and refuse it if the model's parameters have changed.
+
+    Parameters and errors are those of :func:`load_ensemble`, and ModelError if there is no such
+    model, or its file is another one than when the networks were trained.
+    """
+    ensemble = load_ensemble(path, model, variant)
+    kind = ensemble.soil_model(str(path))
+    _check_rows(Path(path), kind.rows, ensemble.parameters, ensemble.lower, ensemble.upper)
+    return ensemble, kind
 
 
 def _network_arrays(networks: Network, prefix: str = "") -> dict[str, np.ndarray]:
@@ -230,23 +249,29 @@ def _check_purpose(
     header: dict[str, Any],
     model: str | None,
     variant: str | None,
-    rows: Sequence[Parameter] | None,
 ) -> None:
     for what, wanted in (("model", model), ("variant", variant)):
         if wanted is not None and header[what] != wanted:
             raise LearningError(
                 f"{folder}: this network was trained for the {what} {header[what]}, not {wanted}."
             )
-    if rows is None:
-        return
+
+
+def _check_rows(
+    folder: Path,
+    rows: Sequence[Parameter],
+    parameters: Sequence[str],
+    lower: Iterable[float],
+    upper: Iterable[float],
+) -> None:
     names = [row.name for row in rows]
-    if header["parameters"] != names:
-        odd = sorted(set(header["parameters"]) ^ set(names)) or ["their order"]
+    if list(parameters) != names:
+        odd = sorted(set(parameters) ^ set(names)) or ["their order"]
         raise LearningError(
             f"{folder}: the parameters of this network are not those of the model; different: "
             f"{', '.join(odd)}. Train again."
         )
-    for row, low, high in zip(rows, header["lower"], header["upper"], strict=True):
+    for row, low, high in zip(rows, lower, upper, strict=True):
         if not np.allclose([low, high], [row.lower, row.upper], rtol=1e-9, atol=0):
             raise LearningError(
                 f"{folder}: trained with the prior range [{low:g}, {high:g}] of {row.name}; the "

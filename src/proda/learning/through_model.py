@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -112,18 +112,7 @@ def train_end_to_end(
     begun = time.monotonic()
     tell = on_stage or (lambda _: None)
     settings = EndToEndSettings() if settings is None else settings
-    if split not in get_args(Split):
-        raise LearningError(f"split = {split!r}; choose one of {', '.join(get_args(Split))}.")
-    if unknown := sorted(set(baselines) - set(BASELINES)):
-        raise LearningError(
-            f"Unknown baseline: {', '.join(unknown)}; known: {', '.join(BASELINES)}."
-        )
-    if residual and not folds:
-        raise LearningError(
-            f"A residual needs folds: it is fitted at held-out sites; folds = {folds}."
-        )
-    if residual and BOOSTING not in baselines:
-        raise LearningError(f"A residual is a share of the baseline {BOOSTING}; name it, too.")
+    _check_asked(split, baselines, folds, residual)
     tell("reading")
     target = Path(network)
     table = files.read_parquet(covariates, needed=("site",))
@@ -164,26 +153,17 @@ def train_end_to_end(
         sites.left_out,
         time.monotonic() - begun,
     )
+    inputs = {"covariates": covariates, "profiles": profiles, "forcing": forcing}
     header = {
         "route": "end-to-end",
         "model": sites.layers.model.name,
         "variant": variant,
-        **provenance(sites.layers.model),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions(),
-        "inputs": {
-            "covariates": str(covariates),
-            "profiles": str(profiles),
-            "forcing": str(forcing),
-        },
+        **_about_training(sites, {name: str(path) for name, path in inputs.items()}),
         FORCING_RULES: rules_of(forcing),
         "settings": settings.as_dict(),
         "cross_validation": {"folds": folds, "members": fold_members, "split": split},
         "stocks_left_out": {} if judged is None else judged.stocks,
-        "sites": len(sites),
-        "left_out": len(sites.left_out),
-        "left_out_by_reason": sites.left_out["reason"].value_counts().to_dict(),
-        "filled": filled,
+        **_about_sites(sites, filled),
         "constant_covariates": list(ensemble.features.constant),
         "seconds": round(result.seconds, 1),
     }
@@ -203,6 +183,39 @@ def train_end_to_end(
     save_ensemble(ensemble, target, beside)
     shutil.rmtree(checkpoint, ignore_errors=True)
     return result
+
+
+def _check_asked(split: str, baselines: tuple[str, ...], folds: int, residual: bool) -> None:
+    if split not in get_args(Split):
+        raise LearningError(f"split = {split!r}; choose one of {', '.join(get_args(Split))}.")
+    if unknown := sorted(set(baselines) - set(BASELINES)):
+        raise LearningError(
+            f"Unknown baseline: {', '.join(unknown)}; known: {', '.join(BASELINES)}."
+        )
+    if residual and not folds:
+        raise LearningError(
+            f"A residual needs folds: it is fitted at held-out sites; folds = {folds}."
+        )
+    if residual and BOOSTING not in baselines:
+        raise LearningError(f"A residual is a share of the baseline {BOOSTING}; name it, too.")
+
+
+def _about_training(sites: CarbonSites, inputs: dict[str, str]) -> dict[str, Any]:
+    return {
+        **provenance(sites.layers.model),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "inputs": inputs,
+    }
+
+
+def _about_sites(sites: CarbonSites, filled: Any) -> dict[str, Any]:
+    return {
+        "sites": len(sites),
+        "left_out": len(sites.left_out),
+        "left_out_by_reason": sites.left_out["reason"].value_counts().to_dict(),
+        "filled": filled,
+    }
 
 
 def _folds(

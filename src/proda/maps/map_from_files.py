@@ -17,12 +17,11 @@ from proda.default_b import MEAN_B
 from proda.drivers.covariates import open_covariates
 from proda.drivers.grids import standard_grid
 from proda.errors import MapError
-from proda.learning import load_ensemble
 from proda.learning.boosted_residual import read_residual
 from proda.learning.conformal import Intervals
 from proda.learning.features import Missing
 from proda.learning.forcing_inputs import needs_forcing
-from proda.learning.network_folder import network_checksum
+from proda.learning.network_folder import load_ensemble, load_for_model, network_checksum
 from proda.learning.residuals import read_residuals
 from proda.learning.unseen_file import read_unseen
 from proda.maps.cells import LandCells, land_cells
@@ -159,9 +158,7 @@ def network_source(
     missing: Missing = "leave_out",
 ) -> NetworkSource:
     """Return parameters that a network predicts; arguments and errors are :func:`map_network`'s."""
-    networks = load_ensemble(network, model, variant)
-    kind = networks.soil_model(str(network))
-    networks = load_ensemble(network, kind.name, kind.variant, kind.rows)
+    networks, kind = load_for_model(network, model, variant)
     known = cell_covariates(open_covariates(covariates), cells, networks, missing)
     there = read_residuals(network, networks.model, networks.variant, networks.parameters)
     # Networks trained end to end have no posteriors that could say how far parameters may lie off.

@@ -147,51 +147,7 @@ def _dataset(
     there = [
         fine & (p.steady_reason[0] == Reason.FEASIBLE) for fine, p in zip(here, found, strict=True)
     ]
-    data: dict[str, Any] = {}
-
-    def put(
-        name: str,
-        dims: tuple[str, ...],
-        arrays: list[np.ndarray],
-        fine: list[np.ndarray],
-        unit: str,
-        words: str,
-    ) -> None:
-        kept = [
-            np.where(f.reshape(-1, *[1] * (a.ndim - 1)), a, np.nan)
-            for f, a in zip(fine, arrays, strict=True)
-        ]
-        data[name] = (
-            ("experiment", "site", *dims),
-            np.stack(kept),
-            {"units": unit, "long_name": words},
-        )
-
-    for name in found[0].kept:
-        put(name, ("time",), [p.kept[name][0] for p in found], here, *_MEANINGS[name])
-    for name in found[0].steady:
-        unit, words = _MEANINGS[name]
-        put(
-            f"{name}_new_steady_state",
-            (),
-            [p.steady[name][0] for p in found],
-            there,
-            unit,
-            f"{words}, new steady state",
-        )
-    parts = [change_parts(p) for p in found]
-    for name in parts[0]:
-        put(
-            name,
-            ("time",),
-            [p[name][0] for p in parts],
-            here,
-            "kg m-2",
-            f"change of all carbon {name.replace('_', ' ')}",
-        )
-    pools = [p.pools[0] for p in found if p.pools is not None]
-    put("pool_carbon", ("time", "pool", "layer"), pools, here, "g m-3", "carbon of each pool")
-    put("mean_age", (), [p.age[0] for p in found], here, *_MEANINGS[MEAN_AGE])
+    data = _variables(found, here, there)
     flags = {
         "flag_values": list(model.reasons()),
         "flag_meanings": " ".join(model.reasons().values()),
@@ -223,6 +179,43 @@ def _dataset(
         },
         {"model": model.name, "variant": model.variant, **provenance(model)},
     )
+
+
+def _variables(
+    found: Sequence[Projected], here: list[np.ndarray], there: list[np.ndarray]
+) -> dict[str, Any]:
+    """Return all variables; `here` and `there` say where the run and the new steady state exist."""
+    data: dict[str, Any] = {}
+
+    def put(
+        name: str,
+        dims: tuple[str, ...],
+        arrays: list[np.ndarray],
+        fine: list[np.ndarray],
+        unit: str,
+        words: str,
+    ) -> None:
+        kept = [
+            np.where(f.reshape(-1, *[1] * (a.ndim - 1)), a, np.nan)
+            for f, a in zip(fine, arrays, strict=True)
+        ]
+        attributes = {"units": unit, "long_name": words}
+        data[name] = (("experiment", "site", *dims), np.stack(kept), attributes)
+
+    for name in found[0].kept:
+        put(name, ("time",), [p.kept[name][0] for p in found], here, *_MEANINGS[name])
+    for name in found[0].steady:
+        unit, words = _MEANINGS[name]
+        ends = [p.steady[name][0] for p in found]
+        put(f"{name}_new_steady_state", (), ends, there, unit, f"{words}, new steady state")
+    parts = [change_parts(p) for p in found]
+    for name in parts[0]:
+        words = f"change of all carbon {name.replace('_', ' ')}"
+        put(name, ("time",), [p[name][0] for p in parts], here, "kg m-2", words)
+    pools = [p.pools[0] for p in found if p.pools is not None]
+    put("pool_carbon", ("time", "pool", "layer"), pools, here, "g m-3", "carbon of each pool")
+    put("mean_age", (), [p.age[0] for p in found], here, *_MEANINGS[MEAN_AGE])
+    return data
 
 
 def change_parts(found: Projected) -> dict[str, np.ndarray]:
