@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from proda.drivers import grids
+from proda.drivers import grids, litter_recipes
 from proda.drivers.history import opened, plain
 from proda.drivers.soil_physics import water_scalar
 from proda.errors import ForcingError

@@ -260,43 +260,14 @@ def zonal_figure(
             finding = []
             here = table[table["state"] == state]
             for k, (name, curve) in enumerate(here.groupby("model")):
-                curve, colour = curve.sort_values("lat"), colours[str(name)]
-                low, high = curve["q05"].to_numpy(), curve["q95"].to_numpy()
-                if not many:  # the cells of many models would hide each other
-                    axis.fill_betweenx(curve["lat"], low, high, color=colour, alpha=0.15, lw=0)
-                ranged = "members_q05" in curve and curve["members_q05"].notna().any()
-                if ranged and not many:
-                    axis.fill_betweenx(
-                        curve["lat"],
-                        curve["members_q05"],
-                        curve["members_q95"],
-                        color=colour,
-                        alpha=0.35,
-                        lw=0,
-                    )
-                axis.plot(
-                    curve["mean"],
-                    curve["lat"],
-                    color=colour,
-                    lw=1.8,
-                    ls=LINES[k % len(LINES)] if many else "-",
-                    label=str(name).upper(),
+                line = LINES[k % len(LINES)] if many else "-"
+                _draw_curve(
+                    axis, str(name), curve.sort_values("lat"), colours[str(name)], line, many
                 )
                 top = curve.iloc[int(np.nanargmax(curve["mean"]))]
                 side = "N" if top["lat"] >= 0 else "S"
-                if many:
-                    continue
                 finding.append(f"{str(name).upper()} highest at {abs(top['lat']):.0f}°{side}")
-            axis.set(xlabel=label, xscale="log")
-            axis.xaxis.set_major_formatter("{x:g}")
-            least, largest = ("mean", "mean") if many else ("q05", "q95")
-            positive = here[least][here[least] > 0]
-            most = float(here[largest].max()) * (1.15 if many else 1.0)
-            fewest = max(float(positive.min()) if len(positive) else 0.0, most / 2000)
-            axis.set_xlim(fewest, most)
-            # Less than a decade has few numbers of its own.
-            axis.xaxis.set_minor_formatter("{x:g}" if most < 10.0 * fewest else "")
-            axis.tick_params(axis="x", which="minor", labelsize="x-small")
+            _scale_carbon(axis, here, label, many)
             extra = (correlations or {}).get(state)
             tail = f"\nr of cells (log) {extra:.2f}" if extra is not None else ""
             words = f"{STATES[state][0].upper()}{STATES[state][1:]}"
@@ -319,6 +290,40 @@ def zonal_figure(
             axes[0, 0].legend(fontsize="small")
             figure.supxlabel(legend, fontsize="small")
     return figure
+
+
+def _draw_curve(
+    axis: Axes, name: str, curve: pd.DataFrame, colour: str, line: str, many: bool
+) -> None:
+    """Draw the mean of one model along latitude, with what cells and members span."""
+    low, high = curve["q05"].to_numpy(), curve["q95"].to_numpy()
+    if not many:  # the cells of many models would hide each other
+        axis.fill_betweenx(curve["lat"], low, high, color=colour, alpha=0.15, lw=0)
+    ranged = "members_q05" in curve and curve["members_q05"].notna().any()
+    if ranged and not many:
+        axis.fill_betweenx(
+            curve["lat"],
+            curve["members_q05"],
+            curve["members_q95"],
+            color=colour,
+            alpha=0.35,
+            lw=0,
+        )
+    axis.plot(curve["mean"], curve["lat"], color=colour, lw=1.8, ls=line, label=name.upper())
+
+
+def _scale_carbon(axis: Axes, here: pd.DataFrame, label: str, many: bool) -> None:
+    """Give the axis of carbon its limits and numbers."""
+    axis.set(xlabel=label, xscale="log")
+    axis.xaxis.set_major_formatter("{x:g}")
+    least, largest = ("mean", "mean") if many else ("q05", "q95")
+    positive = here[least][here[least] > 0]
+    most = float(here[largest].max()) * (1.15 if many else 1.0)
+    fewest = max(float(positive.min()) if len(positive) else 0.0, most / 2000)
+    axis.set_xlim(fewest, most)
+    # Less than a decade has few numbers of its own.
+    axis.xaxis.set_minor_formatter("{x:g}" if most < 10.0 * fewest else "")
+    axis.tick_params(axis="x", which="minor", labelsize="x-small")
 
 
 def _spread_of_models(here: pd.DataFrame) -> str:
