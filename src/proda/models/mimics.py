@@ -6,7 +6,6 @@ mixes: each layer has two unknowns, its microbes, from which all else follows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -213,18 +212,25 @@ class MIMICS(SoilModel):
             input_shares=self.input_shares(p, column),
         )
 
-    def entering(
-        self, parameters: Values, column: Column
-    ) -> Mapping[tuple[str, str], Float[Array, "..."] | float]:
-        """Return that part of the litter is protected at once."""
+    def litter_input(self, parameters: Values, column: Column) -> Float[Array, "pool layer"]:
+        """Return what plants bring to each pool, g m-3 yr-1; part is protected at once."""
         p = parameters
-        metabolic = {("LITm", "ML"): 1.0 - p["fi_m"], ("SOMp", "ML"): p["fi_m"]}
-        structural = {
-            (pool, kind): share
-            for kind in ("CL", "LL")
-            for pool, share in (("LITs", 1.0 - p["fi_s"]), ("SOMc", p["fi_s"]))
-        }
-        return {("CWD", "CWD"): 1.0, **metabolic, **structural}
+        cwd, metabolic, cellulose, lignin = column.litter_input
+        entering = self.input_shares(p, column) / column.grid.thickness
+        zero = jnp.zeros_like(entering)
+        fine = cellulose + lignin
+        return jnp.stack(
+            [
+                cwd * entering,
+                (1.0 - p["fi_m"]) * metabolic * entering,
+                (1.0 - p["fi_s"]) * fine * entering,
+                zero,
+                zero,
+                p["fi_m"] * metabolic * entering,
+                p["fi_s"] * fine * entering,
+                zero,
+            ]
+        )
 
     def _wet(self, p: Values, column: Column) -> Float[Array, "month layer"]:
         return water_modifier(p["w_scaling"], column.w_scalar) * column.o_scalar

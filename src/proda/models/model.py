@@ -214,7 +214,12 @@ class SoilModel(eqx.Module):
     def entering(
         self, parameters: Values, column: Column
     ) -> Mapping[tuple[str, str], Float[Array, "..."] | float]:
-        """Return `litter_enters`, where the shares are parameters or depend on the column."""
+        """Return `litter_enters`; a model whose shares are parameters overrides this."""
+        if not hasattr(self, "litter_enters"):
+            raise ModelError(
+                f"{self.name} does not declare which pools litter enters. Add `litter_enters` to "
+                "the class, such as `all_litter_into(POOL)` (from proda.models.litter)."
+            )
         return self.litter_enters
 
     def litter_input(self, parameters: Values, column: Column) -> Float[Array, "pool layer"]:
