@@ -122,12 +122,8 @@ def map_(
     (--constant). Repeat the command to resume an interrupted run.
     """
     from proda.blocks.executor import executor_of
-    from proda.cli.console import console
-    from proda.cli.map_tables import print_comparison, print_reasons, print_totals
     from proda.errors import MapError
     from proda.maps import map_from_files
-    from proda.maps.reference_maps import against_references, beside
-    from proda.maps.totals import open_map
 
     sources = (network is not None, default, mean_of is not None, constant is not None)
     if sum(sources) != 1:
@@ -195,6 +191,22 @@ def map_(
                 b_table=b_table,
                 **common,
             )
+    _show(result, known, out, others, plots)
+
+
+def _show(
+    result: MapResult,
+    known: CellCovariates | None,
+    out: Path,
+    others: dict[str, Any],
+    plots: Path | None,
+) -> None:
+    """Print what was mapped and how it compares with other maps, and draw it."""
+    from proda.cli.console import console
+    from proda.cli.map_tables import print_comparison, print_reasons, print_totals
+    from proda.maps.reference_maps import against_references, beside
+    from proda.maps.totals import open_map
+
     if result.chunks_reused:
         console.print(f"{result.chunks_reused} of {result.chunks} chunks were already computed.")
     for why in result.chunks_redone:

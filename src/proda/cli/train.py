@@ -148,24 +148,15 @@ def train(
     With --model no posteriors are needed: the networks are trained end to end through the soil
     model on the measured carbon of all profiles.
     """
-    wrong = (
-        "--random-folds does not apply with --model; use --split random." if random_folds else None
-    )
     if model is not None:
-        kept, covariates, network = None, *_paths(inputs, 2, "COVARIATES NETWORK with --model")
+        covariates, network = _paths(inputs, 2, "COVARIATES NETWORK with --model")
         odd = {
             "--assimilation": assimilation is not None,
             "--preset": preset != "default",
             "--tuning-epochs": tuning_epochs is not None,
             "--plots": plots is not None,
         }
-        if wrong or any(odd.values()):
-            names = ", ".join(name for name, given in odd.items() if given)
-            raise LearningError(wrong or f"{names}: not available with --model.")
-        if profiles is None or forcing is None:
-            raise LearningError(
-                "--model needs --profiles and --forcing, on which the networks are trained."
-            )
+        profiles, forcing = _needed_with_model(odd, random_folds, profiles, forcing)
         given: dict[str, Any] = {
             "members": members,
             "epochs": epochs,
@@ -197,12 +188,52 @@ def train(
             "--residual need --model."
         )
     kept, covariates, network = _paths(inputs, 3, "KEPT COVARIATES NETWORK, or --model")
+    given = {"members": members, "epochs": epochs, "tuning_epochs": tuning_epochs}
+    given = {name: value for name, value in given.items() if value is not None} | {"seed": seed}
+    asked = {
+        "profiles": profiles,
+        "forcing": forcing,
+        "assimilation": assimilation,
+        "folds": folds,
+        "fold_members": FROM_POSTERIORS if fold_members is None else fold_members,
+        "spatial": not random_folds,
+        "trees": trees,
+        "curve": curve,
+        "missing": "median" if fill else "leave_out",
+    }
+    _from_posteriors(kept, covariates, network, preset == "study", given, asked, plots)
+
+
+def _needed_with_model(
+    odd: dict[str, bool], random_folds: bool, profiles: Path | None, forcing: Path | None
+) -> tuple[Path, Path]:
+    """Refuse options that do not apply with --model, and return profiles and forcing."""
+    if random_folds:
+        raise LearningError("--random-folds does not apply with --model; use --split random.")
+    if any(odd.values()):
+        names = ", ".join(name for name, given in odd.items() if given)
+        raise LearningError(f"{names}: not available with --model.")
+    if profiles is None or forcing is None:
+        raise LearningError(
+            "--model needs --profiles and --forcing, on which the networks are trained."
+        )
+    return profiles, forcing
+
+
+def _from_posteriors(
+    kept: Path,
+    covariates: Path,
+    network: Path,
+    as_published: bool,
+    given: dict[str, Any],
+    asked: dict[str, Any],
+    plots: Path | None,
+) -> None:
+    """Train on the posteriors of sites; `given` are settings, `asked` what is judged and how."""
     from proda.learning.from_posteriors import train_network
     from proda.learning.learning_settings import LearningSettings, study
 
-    given = {"members": members, "epochs": epochs, "tuning_epochs": tuning_epochs}
-    given = {name: value for name, value in given.items() if value is not None} | {"seed": seed}
-    settings = study(**given) if preset == "study" else LearningSettings(**given)
+    settings = study(**given) if as_published else LearningSettings(**given)
     with progress("epochs") as bar:
         show = _Shown(bar)
         result = train_network(
@@ -210,15 +241,7 @@ def train(
             covariates,
             network,
             settings,
-            profiles=profiles,
-            forcing=forcing,
-            assimilation=assimilation,
-            folds=folds,
-            fold_members=FROM_POSTERIORS if fold_members is None else fold_members,
-            spatial=not random_folds,
-            trees=trees,
-            curve=curve,
-            missing="median" if fill else "leave_out",
+            **asked,
             progress=show.losses,
             on_stage=show.stage,
         )

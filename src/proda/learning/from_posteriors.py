@@ -226,7 +226,8 @@ def _judge(
     Also the joint draws of parameters and the spread of carbon, which maps take from there.
     """
     tell("skill of parameters")
-    judged = _Judged(skill_parameters=validation.skill(), held_out=validation.as_dataset())
+    held_out = validation.as_dataset()
+    judged = _Judged(skill_parameters=validation.skill(), held_out=held_out)
     layers = learned.layers
     if layers is None:
         return judged
@@ -234,7 +235,7 @@ def _judge(
     modelled = modelled_by_method(validation, layers, assimilation, default_b)
     groups = groups_of(layers, learned.sites.table)
     judged.skill_carbon = carbon_skill(layers, modelled, groups)
-    judged.held_out = judged.held_out.merge(_rows(layers, modelled, groups))
+    judged.held_out = held_out.merge(_rows(layers, modelled, groups))
     if assimilation is not None:
         tell("joint draws")
         judged.residuals = joint_residuals(

@@ -226,8 +226,12 @@ class SoilModel(eqx.Module):
         """Return B I: what plants bring to each pool, g m-3 yr-1."""
         shares = self.input_shares(parameters, column)
         entering = column.litter_input[:, None] * shares / column.grid.thickness
+        matrix = self.entering(parameters, column)
+        if self.pools[: len(LITTER)] == LITTER and matrix == {(k, k): 1.0 for k in LITTER}:
+            # Nothing to add up: every kind of litter is a pool of its own.
+            return jnp.pad(entering, ((0, len(self.pools) - len(LITTER)), (0, 0)))
         into = {pool: jnp.zeros(len(column.grid)) for pool in self.pools}
-        for (pool, litter), share in self.entering(parameters, column).items():
+        for (pool, litter), share in matrix.items():
             into[pool] = into[pool] + share * entering[LITTER.index(litter)]
         return jnp.stack(list(into.values()))
 
