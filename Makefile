@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that share the tests; each needs up to 2 GB.
+JOBS ?= 2
 STAMP := $(VENV)/.installed
 
 .PHONY: test test-fast test-long demo docs lint install benchmark clean
@@ -23,13 +25,14 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -n 2 -m "not long"
+	$(BIN)/pytest -n $(JOBS) -m "not long and not optimised"
+	PRODA_TESTS_OPTIMISED=1 $(BIN)/pytest -n $(JOBS) -m "not long" $$($(BIN)/python -m tests.scheduling)
 
 test-fast: $(STAMP)
-	$(BIN)/pytest -n 2 -m "not slow and not long"
+	$(BIN)/pytest -n $(JOBS) -m "not slow and not long"
 
 test-long: $(STAMP)
-	$(BIN)/pytest -n 2 -m long
+	PRODA_TESTS_OPTIMISED=1 $(BIN)/pytest -n $(JOBS) -m long
 
 demo: $(STAMP)
 	$(BIN)/proda demo

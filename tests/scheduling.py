@@ -20,6 +20,21 @@ TOGETHER = {
     "test_interruptions.py": "test_assimilation_run.py",
 }
 """Files that share compiled programs with another file."""
+OPTIMISED = (
+    "test_closed_forms.py",
+    "test_general_steady_state.py",
+    "test_laws.py",
+    "test_mimics_published.py",
+    "test_parity.py",
+    "test_samplers.py",
+    "test_solvers.py",
+    "test_structures.py",
+)
+"""Files that judge the last digits of the models and the draws of the samplers, marked `optimised`.
+
+`make test` runs them in processes of their own, with programs that XLA optimises as for users. In
+all others it compiles quickly (tests/conftest.py).
+"""
 SECONDS = {
     "test_study_run.py": 200,
     "test_assimilation_run.py": 120,
@@ -75,11 +90,14 @@ def group_of(nodeid: str) -> str:
     return nodeid if file in ALONE else TOGETHER.get(file, file)
 
 
-def mark_slow(items: list[pytest.Item]) -> None:
-    """Mark the tests of slow files, for `pytest -m "not slow"`."""
+def mark(items: list[pytest.Item]) -> None:
+    """Mark the tests of slow files and of those that are optimised, for `pytest -m`."""
     for item in items:
-        if file_of(item.nodeid) in SECONDS:
+        file = file_of(item.nodeid)
+        if file in SECONDS:
             item.add_marker(pytest.mark.slow)
+        if file in OPTIMISED:
+            item.add_marker(pytest.mark.optimised)
 
 
 class LongestFirst(LoadScopeScheduling):
@@ -98,3 +116,7 @@ def make_scheduler(config: pytest.Config, log: Any) -> LongestFirst:
     """Return this order, whatever --dist says."""
     config.option.loadscopereorder = False
     return LongestFirst(config, log)
+
+
+if __name__ == "__main__":
+    print(*(f"tests/{file}" for file in OPTIMISED))
