@@ -76,8 +76,10 @@ def at_sites(given: AttributedMap, model: SoilModel, sites: SiteFiles) -> AtSite
     rows = [row.name for row in model.rows]
     kept = Path(given.network) / HELD_OUT_PARAMETERS
     if kept.is_file():
-        table = files.read_parquet(kept, needed=("site", *rows))
-        values = table.set_index(table["site"].astype(str))[rows].reindex(names).to_numpy(float)
+        held_out = files.read_parquet(kept, needed=("site", *rows))
+        values = (
+            held_out.set_index(held_out["site"].astype(str))[rows].reindex(names).to_numpy(float)
+        )
         each = None
     else:
         through = needs_forcing(load_ensemble(given.network).features.names)

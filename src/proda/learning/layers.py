@@ -132,15 +132,15 @@ def assimilation_settings(posterior: xr.Dataset) -> AssimilationSettings:
     LearningError
         If what it says cannot be read.
     """
-    recorded = posterior.attrs.get("settings")
-    if recorded is None:
+    settings = posterior.attrs.get("settings")
+    if settings is None:
         return check(
             model=posterior.attrs["model"],
             variant=posterior.attrs["variant"],
             **recorded(posterior.attrs),
         )
     try:
-        return AssimilationSettings.model_validate_json(str(recorded))
+        return AssimilationSettings.model_validate_json(str(settings))
     except ValidationError as error:
         raise LearningError(
             f"The posterior summary's attribute settings cannot be read ({error.error_count()} "

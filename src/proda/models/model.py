@@ -18,6 +18,7 @@ from proda.column.processes import Values as Values
 from proda.column.transport import Transport
 from proda.errors import ForcingError, ModelError
 from proda.forcing import LITTER, Forcing
+from proda.models.litter import LITTER_POOLS
 from proda.parameters import Parameter, table
 
 CONSERVATION = 1e-9
@@ -227,8 +228,7 @@ class SoilModel(eqx.Module):
         shares = self.input_shares(parameters, column)
         entering = column.litter_input[:, None] * shares / column.grid.thickness
         matrix = self.entering(parameters, column)
-        if self.pools[: len(LITTER)] == LITTER and matrix == {(k, k): 1.0 for k in LITTER}:
-            # Nothing to add up: every kind of litter is a pool of its own.
+        if matrix is LITTER_POOLS and self.pools[: len(LITTER)] == LITTER:  # nothing to add up
             return jnp.pad(entering, ((0, len(self.pools) - len(LITTER)), (0, 0)))
         into = {pool: jnp.zeros(len(column.grid)) for pool in self.pools}
         for (pool, litter), share in matrix.items():
