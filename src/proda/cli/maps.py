@@ -198,7 +198,7 @@ def _show(
     result: MapResult,
     known: CellCovariates | None,
     out: Path,
-    others: dict[str, Any],
+    others: dict[tuple[str, str], xr.DataArray],
     plots: Path | None,
 ) -> None:
     """Print what was mapped and how it compares with other maps, and draw it."""

@@ -25,6 +25,7 @@ from proda.inference.padded_sites import assemble, usable
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.target import Site
 from proda.models.model import SoilModel
+from proda.models.outside import recorded
 
 MOST = 32
 """Measured layers of a site that training sees at most; of finer profiles, evenly picked ones."""
