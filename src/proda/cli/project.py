@@ -82,9 +82,7 @@ def project(
     Repeat the command to resume an interrupted run.
     """
     from proda.blocks.executor import executor_of
-    from proda.cli.console import console, print_table
     from proda.cli.maps import progress_of_cells
-    from proda.comparison.projections import open_projection, totals_table
     from proda.errors import MapError
     from proda.projection.projection_from_files import project_files, projection_settings
 
@@ -111,21 +109,29 @@ def project(
             progress=step,
             executor=executor,
         )
+    _print_changes(out, settings.times[-1], made.cells_by_reason)
+
+
+def _print_changes(out: Path, years: float, reasons: dict[str, dict[str, int]]) -> None:
+    """Print carbon over all land, today and at the end of each experiment."""
+    from proda.cli.console import console, print_table
+    from proda.comparison.projections import open_projection, totals_table
+
     with open_projection(out) as opened:
         table = totals_table({"": {"": opened.load()}})
-    globe = table[(table["region"] == "globe") & (table["years"] == settings.times[-1])]
+    globe = table[(table["region"] == "globe") & (table["years"] == years)]
     rows = [
         (
             row["experiment"],
             f"{row['carbon']:,.0f}",
             f"{row['change']:+,.1f}",
             f"{row['per_cent']:+.1f} %",
-            " ".join(f"{n}: {k:,}" for n, k in made.cells_by_reason[row["experiment"]].items()),
+            " ".join(f"{n}: {k:,}" for n, k in reasons[row["experiment"]].items()),
         )
         for row in globe.to_dict("records")
     ]
     print_table(
-        f"Soil carbon in 0-100 cm, Pg, after {settings.times[-1]:g} years",
+        f"Soil carbon in 0-100 cm, Pg, after {years:g} years",
         ["experiment", "today", "change", "", "cells"],
         rows,
         right=(1, 2, 3),

@@ -142,18 +142,23 @@ def refit_model(
         _everywhere(constant, kind),
         _everywhere(random, kind),
     ]
-    untrained = [DEFAULTS, CONSTANT, *[RANDOM] * each]
-    none = np.full(len(untrained), np.nan)
-    found = member_fields(kind, sources, cells, COMPARED).assign_coords(
-        kind=("refit", [*refits.kind, *untrained]),
-        trained=("refit", np.arange(len(refits.kind) + len(untrained)) < len(refits.kind)),
-        validation_loss=("refit", np.concatenate([refits.loss, none])),
-        lost=("refit", np.concatenate([refits.lost, none])),
-    )
+    fields = member_fields(kind, sources, cells, COMPARED)
+    found = _labelled(fields, refits, [DEFAULTS, CONSTANT, *[RANDOM] * each])
     if checkpoints is not None:
         remove_checkpoints(checkpoints, kind.name)
     return found.assign_attrs(
         settings=str(settings.as_dict()), sites=len(sites), left_out=left_out, every=every
+    )
+
+
+def _labelled(fields: xr.Dataset, refits: Refits, untrained: list[str]) -> xr.Dataset:
+    """Say of each map of which kind it is, whether it was trained, and its loss."""
+    none = np.full(len(untrained), np.nan)
+    return fields.assign_coords(
+        kind=("refit", [*refits.kind, *untrained]),
+        trained=("refit", np.arange(len(refits.kind) + len(untrained)) < len(refits.kind)),
+        validation_loss=("refit", np.concatenate([refits.loss, none])),
+        lost=("refit", np.concatenate([refits.lost, none])),
     )
 
 

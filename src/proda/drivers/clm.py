@@ -103,19 +103,8 @@ def from_clm(
 
     others = [Path(surface_data)] if surface_data is not None else []
     constants, sources = surface.read_surface([*others, *history.paths], history.lat, history.lon)
-    longitude = grids.to_180(history.lon)
-    columns = np.argsort(longitude)
-    cells = xr.Dataset(
-        {
-            "nbedrock": (("lat", "lon"), constants["nbedrock"][:, columns]),
-            "sand": (("lat", "lon", "layer"), constants["sand"][:, columns]),
-            "row": ("lat", np.arange(len(history.lat))),
-        },
-        coords={
-            "lat": ("lat", history.lat, {"units": "degrees_north"}),
-            "lon": ("lon", longitude[columns], {"units": "degrees_east"}),
-        },
-    )
+    columns = np.argsort(grids.to_180(history.lon))
+    cells = _cells(history, constants, columns)
     n_layered = sum(history.field(name).layered for name in names.values())
     row_bytes = 8 * len(history.lon) * N_MONTHS * len(CLM5_GRID) * n_layered
     rows = int(np.clip(BLOCK_BYTES // row_bytes, 1, len(history.lat)))
@@ -146,6 +135,22 @@ def from_clm(
         **({} if "cell_area" in result else {grids.NOTES: grids.AREA_UNKNOWN}),
     }
     return result.chunk(lon=min(180, len(history.lon)))
+
+
+def _cells(history: History, constants: dict[str, np.ndarray], columns: np.ndarray) -> xr.Dataset:
+    """Return what is constant in time on the grid, from west to east."""
+    longitude = grids.to_180(history.lon)
+    return xr.Dataset(
+        {
+            "nbedrock": (("lat", "lon"), constants["nbedrock"][:, columns]),
+            "sand": (("lat", "lon", "layer"), constants["sand"][:, columns]),
+            "row": ("lat", np.arange(len(history.lat))),
+        },
+        coords={
+            "lat": ("lat", history.lat, {"units": "degrees_north"}),
+            "lon": ("lon", longitude[columns], {"units": "degrees_east"}),
+        },
+    )
 
 
 def _wanted(litter_inputs: str) -> list[str]:

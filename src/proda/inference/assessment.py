@@ -51,6 +51,27 @@ class Assessment:
         return names.get_indexer(pd.Index(self.summary["row_site"].to_numpy().astype(str)))
 
 
+_NEEDED = (
+    "reason",
+    "gelman_rubin",
+    "rank_rhat",
+    "ess_bulk",
+    "ess_tail",
+    "acceptance",
+    "nash_sutcliffe",
+    "rmse",
+    "information_gain",
+    "spread_reduction",
+    "posterior_mean",
+    "posterior_sd",
+    "row_site",
+    "row_quantile",
+    "lower",
+    "upper",
+)
+"""Variables of a summary that a judgement needs."""
+
+
 def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
     """Judge every site of a run.
 
@@ -73,37 +94,7 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
     AssimilationError
         If the summary lacks something.
     """
-    needed = (
-        "reason",
-        "gelman_rubin",
-        "rank_rhat",
-        "ess_bulk",
-        "ess_tail",
-        "acceptance",
-        "nash_sutcliffe",
-        "rmse",
-        "information_gain",
-        "spread_reduction",
-        "posterior_mean",
-        "posterior_sd",
-        "row_site",
-        "row_quantile",
-        "lower",
-        "upper",
-    )
-    if lacking := [n for n in needed if n not in summary.variables]:
-        raise AssimilationError(
-            f"The summary of the run lacks {', '.join(lacking)}; it may have been written by "
-            "another version."
-        )
-    names = pd.Index(summary["site"].to_numpy().astype(str))
-    lost = ~pd.Index(summary["row_site"].to_numpy().astype(str)).isin(names)
-    if names.has_duplicates or lost.any():
-        first = [*names[names.duplicated()], *summary["row_site"].to_numpy()[lost]][0]
-        raise AssimilationError(
-            f"{first}: the summary of the run contains this site twice, or only its layers. "
-            "Start a new run."
-        )
+    names = _checked_sites(summary)
     sampled = (summary["reason"] == SiteReason.SAMPLED).to_numpy()
 
     # An undefined statistic of one parameter makes the site's undefined, and it does not pass.
@@ -144,6 +135,24 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
     table.insert(6, "verdict", [SiteVerdict(int(v)).words for v in verdict])
     table.insert(7, "kept", kept)
     return Assessment(summary, limits, table)
+
+
+def _checked_sites(summary: xr.Dataset) -> pd.Index:
+    """Return the names of the sites of a summary that has all that is needed."""
+    if lacking := [n for n in _NEEDED if n not in summary.variables]:
+        raise AssimilationError(
+            f"The summary of the run lacks {', '.join(lacking)}; it may have been written by "
+            "another version."
+        )
+    names = pd.Index(summary["site"].to_numpy().astype(str))
+    lost = ~pd.Index(summary["row_site"].to_numpy().astype(str)).isin(names)
+    if names.has_duplicates or lost.any():
+        first = [*names[names.duplicated()], *summary["row_site"].to_numpy()[lost]][0]
+        raise AssimilationError(
+            f"{first}: the summary of the run contains this site twice, or only its layers. "
+            "Start a new run."
+        )
+    return names
 
 
 def passing(assessment: Assessment) -> pd.DataFrame:

@@ -116,6 +116,21 @@ def twin_climate(seed: int, resolution: float) -> tuple[xr.Dataset, xr.Dataset]:
         "parent_material": _classes(rock, ROCKS, "parent material"),
         "survey_office": _classes(office, SURVEYS, "office that keeps the map (irrelevant)"),
     }
+    return (
+        _on_land(climate, cells, land, lat, lon, seed),
+        _on_land(predictors, cells, land, lat, lon, seed),
+    )
+
+
+def _on_land(
+    data: dict[str, Any],
+    cells: dict[str, Any],
+    land: np.ndarray,
+    lat: np.ndarray,
+    lon: np.ndarray,
+    seed: int,
+) -> xr.Dataset:
+    """Return variables, missing at sea, with what describes the cells."""
     coords = {
         "lat": ("lat", lat, {"units": "degrees_north"}),
         "lon": ("lon", lon, {"units": "degrees_east"}),
@@ -125,14 +140,11 @@ def twin_climate(seed: int, resolution: float) -> tuple[xr.Dataset, xr.Dataset]:
         "title": f"SYNTHETIC: climate of a made-up planet, seed {seed}",
         "comment": "Generated; not a place on Earth.",
     }
-    result = []
-    for data in (climate, predictors):
-        there = {
-            name: (dims, np.where(land, values, np.nan).astype(np.float32), given)
-            for name, (dims, values, given) in data.items()
-        }
-        result.append(xr.Dataset({**cells, **there}, coords, attrs))
-    return result[0], result[1]
+    there = {
+        name: (dims, np.where(land, values, np.nan).astype(np.float32), given)
+        for name, (dims, values, given) in data.items()
+    }
+    return xr.Dataset({**cells, **there}, coords, attrs)
 
 
 def _land(field: SmoothFields, phi: Float[np.ndarray, "lat lon"]) -> Float[np.ndarray, "lat lon"]:
