@@ -44,10 +44,10 @@ def models(
     quick: _Quick = False,
 ) -> None:
     """List the models, or the pools, flows and parameters of one; check or draw one."""
-    from proda.cli.console import console, errors, print_table
+    from proda.cli.console import console, print_table
     from proda.models.describe import flows
     from proda.models.outside import provenance
-    from proda.models.registry import MODELS, installed_models, load_model
+    from proda.models.registry import load_model
 
     if diagram is not None:
         if name is None or check or quick or csv:
@@ -60,18 +60,7 @@ def models(
         _check(load_model(name), calibration=not quick)
         return
     if name is None:
-        added, faults = installed_models()
-        print_table(
-            "Models",
-            ["name", "model", "pools", "parameters", "variants"],
-            [
-                (m.name, m.title, len(m.pools), len(m.rows), ", ".join(m.variants))
-                for m in [*MODELS.values(), *added.values()]
-            ],
-            right=(2, 3),
-        )
-        for fault in faults:
-            errors.print(fault, soft_wrap=True)
+        _list()
         return
     model = load_model(name)
     table = model.parameters
@@ -104,6 +93,25 @@ def models(
         "Components: A transfer, CUE carbon use efficiency, K decomposition, xi environment, "
         "V transport, B input allocation. nan: the default depends on the site."
     )
+
+
+def _list() -> None:
+    """Print the models of proda and of installed packages."""
+    from proda.cli.console import errors, print_table
+    from proda.models.registry import MODELS, installed_models
+
+    added, faults = installed_models()
+    print_table(
+        "Models",
+        ["name", "model", "pools", "parameters", "variants"],
+        [
+            (m.name, m.title, len(m.pools), len(m.rows), ", ".join(m.variants))
+            for m in [*MODELS.values(), *added.values()]
+        ],
+        right=(2, 3),
+    )
+    for fault in faults:
+        errors.print(fault, soft_wrap=True)
 
 
 def _draw(model: SoilModel, path: Path) -> None:

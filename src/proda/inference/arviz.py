@@ -102,14 +102,7 @@ def to_datatree(
             {"units": "g m-3", "long_name": "measured carbon"},
         )
     }
-    constant = {
-        new: ("row", _text(rows[old].to_numpy()), rows[old].attrs)
-        for old, new in _OF_LAYERS.items()
-    } | {
-        name: ("site", summary[name].to_numpy(), summary[name].attrs)
-        for name in _OF_SITES
-        if name in summary
-    }
+    constant = _of_layers_and_sites(rows, summary)
     groups = {
         "posterior": xr.Dataset(parameters, axes),
         "sample_stats": xr.Dataset(stats, axes),
@@ -140,6 +133,18 @@ def _parameters(posterior: xr.DataArray, summary: xr.Dataset) -> dict[str, Any]:
             },
         )
         for i, name in enumerate(summary["parameter"].to_numpy().astype(str))
+    }
+
+
+def _of_layers_and_sites(rows: xr.Dataset, summary: xr.Dataset) -> dict[str, Any]:
+    """Return depths and sites of the layers, and fit and PSIS-LOO of the sites."""
+    return {
+        new: ("row", _text(rows[old].to_numpy()), rows[old].attrs)
+        for old, new in _OF_LAYERS.items()
+    } | {
+        name: ("site", summary[name].to_numpy(), summary[name].attrs)
+        for name in _OF_SITES
+        if name in summary
     }
 
 

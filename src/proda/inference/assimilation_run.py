@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -469,17 +469,7 @@ def create(
     platform = platform or jax.default_backend()
     width = default_width(problem, settings.chains, platform) if width is None else width
     block_size = width if block_size is None else block_size
-    table = pd.DataFrame(
-        {
-            "site": found.site[index],
-            "profile_index": index,
-            "forcing_index": position.loc[found.site[index]].to_numpy(),
-            "latitude": found.latitude[index],
-            "longitude": found.longitude[index],
-            "n_layers": found.n_layers[index],
-            "block": list(_block_numbers(size, block_size)),
-        }
-    )
+    table = _site_table(found, index, position, _block_numbers(size, block_size))
     _check_space(target, predicted_bytes(settings, len(index)))
     try:
         (target / "blocks").mkdir(parents=True, exist_ok=True)
@@ -540,6 +530,23 @@ def _with_forcing(
             "it at the sites with `proda forcing at-sites`."
         )
     return index, left_out, position
+
+
+def _site_table(
+    found: Profiles, index: np.ndarray, position: pd.Series, blocks: Iterable[int]
+) -> pd.DataFrame:
+    """Return one row for each site: where its profile and forcing are, and its block."""
+    return pd.DataFrame(
+        {
+            "site": found.site[index],
+            "profile_index": index,
+            "forcing_index": position.loc[found.site[index]].to_numpy(),
+            "latitude": found.latitude[index],
+            "longitude": found.longitude[index],
+            "n_layers": found.n_layers[index],
+            "block": list(blocks),
+        }
+    )
 
 
 def _refuse_a_run(target: Path) -> None:

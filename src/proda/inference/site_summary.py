@@ -116,7 +116,7 @@ def summarise(
 
     quantile = lower + width * np.moveaxis(np.quantile(samples, QUANTILES, axis=1), 0, 1)
     of_layers = np.quantile(safe, QUANTILES, axis=1)
-    bulk, tail = convergence.ess_bulk(filled), convergence.ess_tail(filled)
+    bulk = convergence.ess_bulk(filled)
     data: dict[str, Any] = {
         "posterior": (
             ("site", "chain", "draw", "parameter"),
@@ -138,12 +138,7 @@ def summarise(
             ("site", "quantile", "parameter"),
             np.where(sampled[..., None], quantile, np.nan),
         ),
-        "gelman_rubin": per_parameter(convergence.gelman_rubin(filled)),
-        "rank_rhat": per_parameter(convergence.rank_rhat(filled)),
-        "ess_bulk": per_parameter(bulk),
-        "ess_tail": per_parameter(tail),
-        "spread_reduction": per_parameter(information.spread_reduction(filled)),
-        "information_gain": per_parameter(information.information_gain(filled)),
+        **{name: per_parameter(v) for name, v in _diagnosed(filled, bulk).items()},
         "nash_sutcliffe": per_site(fit.nash_sutcliffe(middle, observed, mask)),
         "nash_sutcliffe_mean_parameters": per_site(
             _where_finite(fit.nash_sutcliffe, at_mean, observed, mask)
@@ -169,6 +164,18 @@ def summarise(
             "longitude": ("site", profiles.longitude),
         },
     )
+
+
+def _diagnosed(filled: np.ndarray, bulk: np.ndarray) -> dict[str, np.ndarray]:
+    """Return convergence and information of each site and parameter."""
+    return {
+        "gelman_rubin": convergence.gelman_rubin(filled),
+        "rank_rhat": convergence.rank_rhat(filled),
+        "ess_bulk": bulk,
+        "ess_tail": convergence.ess_tail(filled),
+        "spread_reduction": information.spread_reduction(filled),
+        "information_gain": information.information_gain(filled),
+    }
 
 
 def _predicted(
