@@ -11,16 +11,17 @@ count, each once, however long the chain stayed.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from proda.inference.samplers.adaptive_metropolis import TEST_WIDTH, UNIFORM_VARIANCE
+from proda.inference.samplers.adaptive_metropolis import UNIFORM_VARIANCE
+from proda.inference.samplers.inside import propose_inside
 from proda.inference.samplers.moments import factor
-from proda.inference.samplers.sampler import MAX_TRIES, Info, Sampler, find_start
+from proda.inference.samplers.sampler import Info, Sampler, find_start
 from proda.inference.target import Target
 
 
@@ -91,7 +92,7 @@ class Published(Sampler):
         """Propose until inside the box, and accept by the annealed rule."""
         k_propose, k_accept, k_choose = jax.random.split(key, 3)
         testing = state.n_steps < self.test
-        u = self._propose(k_propose, state, testing)
+        u = propose_inside(k_propose, state.u, state.factor, testing)
         value = target.log_likelihoods(u[None])[0]
         phase_step = jnp.where(testing, state.n_steps, state.n_steps - self.test)
         rise = jnp.where(value > -jnp.inf, state.log_likelihood - value, jnp.inf)
@@ -121,25 +122,6 @@ class Published(Sampler):
             ),
         )
         return state, PublishedInfo(jnp.minimum(1.0, jnp.exp(log_ratio)), new_u, accept)
-
-    def _propose(
-        self, key: Key[Array, ""], state: PublishedState, testing: Bool[Array, ""]
-    ) -> Float[Array, " parameter"]:
-        d = len(state.u)
-
-        def draw(i: Any) -> Any:
-            k_walk, k_test = jax.random.split(jax.random.fold_in(key, i))
-            walk = jnp.sqrt(2.4 / d) * (state.factor @ jax.random.normal(k_walk, (d,)))
-            box = TEST_WIDTH * (jax.random.uniform(k_test, (d,)) - 0.5)
-            return state.u + jnp.where(testing, box, walk)
-
-        def again(carry: Any) -> Any:
-            i, u = carry
-            return (i < MAX_TRIES) & ~((u > 0.0) & (u < 1.0)).all()
-
-        _, u = jax.lax.while_loop(again, lambda c: (c[0] + 1, draw(c[0])), (1, draw(0)))
-        # A chain in a corner may find no way out; it then stays for this step.
-        return jnp.where(((u > 0.0) & (u < 1.0)).all(), u, state.u)
 
     def adapt(self, state: PublishedState, info: Info) -> PublishedState:
         """Add the accepted proposals to the history; begin a new segment."""
