@@ -2,7 +2,7 @@
 
     python -m benchmarks.drivers climate PATH/TO/climate_halfdeg.nc     forcing of every land cell
     python -m benchmarks.drivers sites FORCING.zarr [N]                 N synthetic sites
-    python -m benchmarks.drivers clm [YEARS] [FOLDER]                   made-up 0.5 degree history
+    python -m benchmarks.drivers clm [YEARS] [FOLDER]                   synthetic 0.5 degree history
     python -m benchmarks.drivers scalars PATH/TO/clm51_sparse.nc        against real CLM5.1 cells
 
 Each prints its time and this process's peak memory; call it again for the spread.
@@ -90,7 +90,7 @@ def run_sites(path: str, n: str = "70000") -> None:
 
 
 def write_month(path: Path, year: int, month: int, lat: np.ndarray, lon: np.ndarray) -> None:
-    """One made-up monthly file in CESM's format (netCDF-3, 64-bit offsets), of real size."""
+    """One synthetic monthly file in CESM's format (netCDF-3, 64-bit offsets), of real size."""
     rng = np.random.default_rng(12 * year + month)
     ground = np.append(CLM5_GRID.node, [9.795, 13.33, 19.48, 28.87, 42.0])
     with netCDF4.Dataset(path, "w", format="NETCDF3_64BIT_OFFSET") as file:

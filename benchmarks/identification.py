@@ -9,7 +9,7 @@ blocks), start at the defaults instead of the calibrated constant, random starts
 5-degree blocks, no pull to the start, and random starts without the pull. Every refit is mapped on
 every n-th row and column of half-degree cells. FOLDER keeps `refits_MODEL.nc`, which is not made
 again (an interrupted training resumes), then the tables, the figure and the report. With
-`--only MODEL` one model is refitted and not compared; in a made-up world, `--truth FILE` then says
+`--only MODEL` one model is refitted and not compared; in a synthetic world `--truth FILE` then says
 how the refits agree with each other and with the truth.
 """
 

@@ -1,4 +1,4 @@
-"""Training at full size on a made-up world: time, memory, skill and coverage against the truth.
+"""Training at full size on a synthetic world: time, memory, skill and coverage against the truth.
 
     python -m benchmarks.learning SITES COVARIATES.parquet [settings as JSON, or study] [FOLDS]
 
@@ -18,8 +18,9 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import truncnorm
 
-from proda.learning import LearningSettings, learn, study
 from proda.learning.features import predictors
+from proda.learning.learn import learn
+from proda.learning.learning_settings import LearningSettings, study
 
 N_PARAMETERS, N_SILENT, N_TEST = 21, 4, 3000
 
@@ -63,7 +64,7 @@ def posteriors(table: pd.DataFrame, known: np.ndarray, rng: np.random.Generator)
             "lower": ("parameter", np.zeros(N_PARAMETERS)),
             "upper": ("parameter", np.ones(N_PARAMETERS)),
         },
-        attrs={"model": "made-up", "variant": "default"},
+        attrs={"model": "synthetic", "variant": "default"},
     )
 
 

@@ -16,7 +16,6 @@ import pandas as pd
 import xarray as xr
 
 from proda.inference.assimilation_run import open_posterior
-from proda.learning import LearningSettings, learn
 from proda.learning.carbon import (
     Modelled,
     assimilated_carbon,
@@ -26,6 +25,8 @@ from proda.learning.carbon import (
 )
 from proda.learning.from_posteriors import BASELINES, modelled_by_method
 from proda.learning.layers import SiteLayers, assimilation_settings, read_layers
+from proda.learning.learn import learn
+from proda.learning.learning_settings import LearningSettings
 from proda.learning.residuals import joint_residuals
 from proda.learning.spread import EACH, JOINT, spread_of_carbon
 

@@ -3,7 +3,7 @@
     python -m benchmarks.training_cost KEPT.nc COVARIATES.parquet PROFILES SITES.nc
 
 KEPT names model and likelihood; the sites are any that have a profile, forcing and all covariates,
-with made-up posteriors (means drawn from the prior, sd a quarter of it), so that there are enough
+with synthetic posteriors (means drawn from the prior, sd a quarter of it), so that there are enough
 of them: what the numbers are does not change how long it takes. 10 networks, no cross-validation.
 """
 
@@ -21,8 +21,8 @@ import xarray as xr
 from benchmarks.report import machine, write_report
 from proda.files import open_dataset
 from proda.inference.profiles import read_profiles
-from proda.learning import learn
 from proda.learning.layers import assimilation_settings, read_layers
+from proda.learning.learn import learn
 
 SIZES = (1_250, 2_500, 5_000)
 STUDY = 60_000

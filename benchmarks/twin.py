@@ -21,7 +21,9 @@ import xarray as xr
 
 from benchmarks.report import machine, write_report
 from proda.inference.assimilation_run import open_posterior
-from proda.learning import LearningSettings, learn, save_ensemble
+from proda.learning.learn import learn
+from proda.learning.learning_settings import LearningSettings
+from proda.learning.network_folder import save_ensemble
 from proda.learning.residuals import joint_residuals, write_residuals
 from proda.maps.map_from_files import map_network
 from proda.maps.totals import open_map, totals

@@ -1,4 +1,4 @@
-"""A tiny made-up world to assimilate: six columns, and a profile in each."""
+"""A tiny synthetic world to assimilate: six columns, and a profile in each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small made-up CLM history and surface files, true to CLM's format, for the tests."""
+"""Small synthetic CLM history and surface files, true to CLM's format, for the tests."""
 
 from pathlib import Path
 

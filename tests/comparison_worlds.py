@@ -1,4 +1,4 @@
-"""Two made-up models whose maps and sites say what the paper says, or its opposite."""
+"""Two synthetic models whose maps and sites say what the paper says, or its opposite."""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from platform import node
 from typing import Any
@@ -12,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 import proda
 from proda.column.column import Column, prepare
@@ -63,6 +67,37 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> scheduling.L
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at the marks that -m names
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     scheduling.mark(items)
+
+
+@contextmanager
+def undrawn_figures() -> Iterator[None]:
+    """Save figures without what their axes hold, where only what is written about them counts.
+
+    Figures are made, but not drawn: drawing takes most of the time of a study of a few sites.
+    test_report.py and the tests of figures draw them as users have them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "set_layout_engine", lambda *_, **__: None)
+        patch.setattr(Axes, "draw", lambda axes, _: setattr(axes, "stale", False))
+        yield
+
+
+@pytest.fixture(scope="module")
+def quick_figures() -> Iterator[None]:
+    with undrawn_figures():
+        yield
+
+
+@pytest.fixture(scope="module")
+def small_blocks() -> Iterator[None]:
+    """Fill no blocks of a thousand columns, where a test has a hundred and one process."""
+    from proda.learning import inversion
+    from proda.maps import run_members
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inversion, "BLOCK", 128)
+        patch.setattr(run_members, "CPU_BLOCK", 128)
+        yield
 
 
 def data_folder() -> Path:

@@ -1,4 +1,4 @@
-"""Small grids with made-up forcing for the tests of maps."""
+"""Small grids with synthetic forcing for the tests of maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A made-up finished run: ten sites whose verdicts and intervals are known by construction."""
+"""A synthetic finished run: ten sites whose verdicts and intervals are known by construction."""
 
 from __future__ import annotations
 

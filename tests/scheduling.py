@@ -75,6 +75,8 @@ SECONDS = {
     "test_blocks.py": 25,
     "test_attribution.py": 25,
     "test_cli_assimilate.py": 40,
+    "test_radiocarbon.py": 15,
+    "test_streams.py": 40,
 }
 """About how many seconds a slow file takes; those of other files are not marked `slow`."""
 

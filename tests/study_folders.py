@@ -1,4 +1,4 @@
-"""A small made-up study for the report: all stages of one model, some of another."""
+"""A small synthetic study for the report: all stages of one model, some of another."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def record(folder: Path, *, synthetic: bool = False) -> Path:
         finished="2026-11-20T10:00:00+00:00",
     )
     noted = Record(
-        name="A made-up <study>",
+        name="A synthetic <study>",
         synthetic=synthetic,
         proda_version="0.1.0",
         packages={"jax": "0.10.2"},
@@ -66,7 +66,7 @@ def write_settings(folder: Path, models: tuple[str, ...], route: str = "posterio
         (folder / f"{name}.parquet").touch()
     settings = parse(
         {
-            "study": {"name": "A made-up <study>", "models": models, "seed": 3},
+            "study": {"name": "A synthetic <study>", "models": models, "seed": 3},
             "learning": {"route": route},
             "profiles": {"source": [{"reader": "tidy", "name": "survey", "folder": "."}]},
             "forcing": {"climate": "climate.nc"},

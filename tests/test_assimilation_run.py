@@ -198,10 +198,10 @@ def test_a_cluster(world, tmp_path):
         changed = world.run(tmp_path / "changed")
         assert changed.identity
         (changed.folder / "run.json").write_text(changed.description.model_dump_json())
-        with pytest.raises(AssimilationError, match=r"Worker .* sees another run"):
+        with pytest.raises(AssimilationError, match=r"Worker .* finds another run"):
             work(changed, executor)
         (changed.folder / "run.json").unlink()
-        with pytest.raises(AssimilationError, match=r"Worker .* does not see"):
+        with pytest.raises(AssimilationError, match=r"Worker .* cannot find"):
             work(changed, executor)
     assert counted == [0, 2, 4, 6]
     world.check(run)
@@ -222,7 +222,7 @@ def test_a_damaged_block_is_computed_again(world, tmp_path):
     stop_after(run, 1)
     damage(run.store.path(0), 0.8)
     (warning,) = resume(run)
-    assert f"{run.store.path(0)}: cut short or damaged" in warning
+    assert f"{run.store.path(0)}: incomplete or damaged" in warning
     world.check(run)
 
 
@@ -233,7 +233,7 @@ def test_a_block_damaged_at_the_last_moment_is_not_joined(world, tmp_path):
         run.assemble()
     run.store.write(1, lambda path: shutil.copy(run.store.path(0), path))
     damage(run.store.path(0), 0.5)
-    with pytest.raises(FileError, match=r"00000\.nc: cut short or damaged"):
+    with pytest.raises(FileError, match=r"00000\.nc: incomplete or damaged"):
         run.assemble()
     assert not run.complete
 

@@ -85,8 +85,8 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("00001.npz", lambda path: path.write_bytes(path.read_bytes()[:-40]), "cut short or dam"),
-        ("00001.npz", flip, "cut short or damaged"),
+        ("00001.npz", lambda path: path.write_bytes(path.read_bytes()[:-40]), "incomplete or dam"),
+        ("00001.npz", flip, "incomplete or damaged"),
         ("00001.npz", Path.unlink, "missing"),
         ("00001.json", Path.unlink, "no manifest"),
         ("00001.json", lambda path: path.write_bytes(b'{"sha256": "'), "damaged"),

@@ -93,7 +93,7 @@ def test_a_code_without_a_meaning_is_refused(tmp_path):
     data = made_grid()
     data["zone"][1, 1] = 3
     data.to_netcdf(tmp_path / "c.nc")
-    with pytest.raises(CovariateError, match="zone holds the code 3, which its flag_meanings"):
+    with pytest.raises(CovariateError, match="zone contains the code 3, which its flag_meanings"):
         covariates.open_covariates(tmp_path / "c.nc")
 
 

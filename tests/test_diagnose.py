@@ -1,4 +1,4 @@
-"""`proda diagnose` on a made-up run, whose every count is known."""
+"""`proda diagnose` on a synthetic run, whose every count is known."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_verdicts_and_counts():
         "not converged": 2,
         "poor fit": 2,
         "no posterior: no start": 1,
-        "no posterior: stood still": 1,
+        "no posterior: constant chain": 1,
     }
     assert found.caveat == ""
 
@@ -212,7 +212,7 @@ def test_command_prints_and_writes(tmp_path):
     said = run(folder, "--output", tmp_path / "kept.nc", "--table", tmp_path / "sites.csv")
     assert "4 of 10 sites are kept" in said
     assert re.search(r"all +10 +80.0% +60.0% +50.0% +40.0%", said)
-    assert re.search(r"no posterior: stood still +1 +10.0%", said)
+    assert re.search(r"no posterior: constant chain +1 +10.0%", said)
     assert re.search(r"kept +12 +0.800 +\d+\.\d\d +33.3% +66.7% +66.7% +100.0%", said)
     assert re.search(r"efolding +m +1.200 +50.0%", said)
     assert "NO POSTERIOR" not in said
@@ -329,9 +329,9 @@ def test_titles_say_what_was_found(tmp_path):
     assert (
         "60% of 10 sites converged (GR < 1.05), 50% fit (NSE > 0), 40% pass" in said["convergence"]
     )
-    assert "most of efolding (1.20 bit), least of tau4s3 (0.05)" in said["information"]
+    assert "largest for efolding (1.20 bit) and smallest for tau4s3 (0.05)" in said["information"]
     assert "22 pairs" in said["layers"]
-    assert "holds 68% of all measured layers" in said["profiles"]  # 15 of 22
+    assert "contains 68% of all measured layers" in said["profiles"]  # 15 of 22
     assert said["profiles"].count("NSE") == 7  # of the sites with a defined efficiency
     assert "posterior means of 4 kept sites" in said["marginals"]
     assert "s7" in said["traces"]  # an undefined R-hat is the worst

@@ -23,7 +23,7 @@ from tests.test_climate import made_climate
 
 DOCS = Path(__file__).parents[1] / "docs"
 PLACES = ((70.0, -90.0), (10.0, 0.0), (-30.0, 90.0), (10.0, 45.0))
-"""Three land cells of the made-up climate, and a place 5,000 km from any."""
+"""Three land cells of the synthetic climate, and a place 5,000 km from any."""
 
 
 def blocks(page, language):

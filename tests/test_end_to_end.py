@@ -19,7 +19,6 @@ import proda
 from proda.cli import app
 from proda.errors import FileError, LearningError
 from proda.inference.profiles import from_tables
-from proda.learning import load_ensemble
 from proda.learning.boosted_residual import fit_share, read_residual
 from proda.learning.carbon_baselines import BASELINES, as_arrays, fit_baseline, from_arrays
 from proda.learning.carbon_loss import floored_log, judge, site_weights
@@ -39,6 +38,7 @@ from proda.learning.evaluate import evaluate_network
 from proda.learning.forcing_covariates import forcing_summary
 from proda.learning.forcing_inputs import beside, forcing_inputs, response
 from proda.learning.learning_settings import LearningSettings
+from proda.learning.network_folder import load_ensemble
 from proda.learning.predict import predict_table
 from proda.learning.program import runs_of
 from proda.learning.splits import NO_FOLD, TrainingPlan, plan
@@ -47,6 +47,8 @@ from proda.learning.train import train
 from proda.learning.unseen import COLUMNS, Answer, ceiling, log_carbon, skill_table
 from proda.simulate import MEAN_B
 from tests.training_worlds import make_world
+
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
 SETTINGS = EndToEndSettings(
     hidden=(16,),
@@ -201,7 +203,7 @@ def test_response_is_the_models_carbon_and_empty_without_steady_state():
         np.testing.assert_allclose(table.iloc[i], expected, rtol=1e-10)
     empty = response(forcing, model, values | {"tau_enz_decay": 1e-9})
     np.testing.assert_allclose(empty.to_numpy(), np.log(10.0))
-    with pytest.raises(LearningError, match="does not say with which parameters"):
+    with pytest.raises(LearningError, match="does not contain the parameters of the response"):
         forcing_inputs(["response_5cm"], forcing, model, None)
 
 
@@ -371,9 +373,9 @@ def test_evaluate_says_what_is_unlike_the_training(world, trained, tmp_path):
     forcing = tmp_path / "other_rules.nc"
     xr.load_dataset(world.path("sites.nc")).assign_attrs(rules="rules: mine").to_netcdf(forcing)
     odd = evaluate_network(network, data(world)[0], forcing, tmp_path / "strange.parquet")
-    told = "koppen_class has classes that the network has not seen: lava (sites: 2)."
+    told = "koppen_class has classes that are absent from the training data: lava (sites: 2)."
     assert told in odd.notes
-    assert "by other rules" in odd.notes[-1]
+    assert "with other rules" in odd.notes[-1]
     assert "rules: mine; training: rules: standard" in odd.notes[-1]
 
 
@@ -600,7 +602,7 @@ def test_random_starts_are_where_members_begin(small):
         ({"start": "middle"}, "start = 'middle'; choose one of constant, default, random"),
         ({"loss": "study"}, "loss applies to training on posteriors"),
         ({"tuning_epochs": 3}, "tuning_epochs applies to training on posteriors"),
-        ({"start_weight": -1.0}, "start_weight = -1.0; it must not be negative"),
+        ({"start_weight": -1.0}, "start_weight = -1.0; it must be at least 0"),
         ({"floor": 0.0}, "floor = 0.0; it must be above 0"),
         ({"epochs": 0}, "epochs = 0; it must be above 0"),
     ],

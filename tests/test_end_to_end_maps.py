@@ -13,7 +13,6 @@ from proda.drivers.climate import from_climate
 from proda.drivers.climate_input import open_climate
 from proda.drivers.covariates import on_grid, open_covariates
 from proda.errors import LearningError, MapError
-from proda.learning import save_ensemble
 from proda.learning.applicability import fit_range
 from proda.learning.boosted_residual import BoostedResidual, read_residual, write_residual
 from proda.learning.carbon_baselines import fit_baseline
@@ -23,6 +22,7 @@ from proda.learning.features import fit_features
 from proda.learning.forcing_inputs import beside, response
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.network import initial_network
+from proda.learning.network_folder import save_ensemble
 from proda.learning.predict import predict_table
 from proda.learning.unseen_file import write_unseen
 from proda.maps.cells import land_cells

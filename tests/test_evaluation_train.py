@@ -15,7 +15,10 @@ from typer.testing import CliRunner
 from proda import files
 from proda.cli import app
 from proda.errors import FileError, LearningError
-from proda.learning import LearningSettings, load_ensemble, predict_table, study, train_network
+from proda.learning.from_posteriors import train_network
+from proda.learning.learning_settings import LearningSettings, study
+from proda.learning.network_folder import load_ensemble
+from proda.learning.predict import predict_table
 from tests.conftest import HERE
 from tests.test_docs import code
 from tests.training_worlds import make_world

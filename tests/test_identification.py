@@ -1,4 +1,4 @@
-"""Correlations between and across refits: closed forms on made-up refits, and what is refused."""
+"""Correlations between and across refits: closed forms on synthetic refits, and what is refused."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_refits_that_agree_can_have_the_pattern_of_the_truth_and_its_level_wrong
 def test_truth_on_other_cells_is_refused():
     data = refits("clm5", np.tile(pattern(1), (6, 1))).isel(cell=slice(10))
     truth = made_truth(data, np.ones(10))
-    with pytest.raises(ComparisonError, match=r"cells that the truth has not \(lat\)"):
+    with pytest.raises(ComparisonError, match=r"cells that the truth lacks \(lat\)"):
         truth_correlations(data, truth.assign_coords(lat=truth["lat"] + 0.5))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +24,16 @@ from proda.learning.inverted_members import InvertedMembers, boosted_table
 from proda.learning.splits import NO_FOLD, TrainingPlan
 from tests.training_worlds import make_world
 
+pytestmark = pytest.mark.usefixtures("small_blocks")
+
+
+@partial(jax.jit, static_argnums=0)
+def profiles_of(model, logits, columns):
+    return jax.vmap(partial(log_profile, model))(logits, columns)
+
 
 def profiles(model, forcing, logits):
-    column = prepare(forcing)
-    return jax.vmap(lambda logit, one: log_profile(model, logit, one))(jnp.asarray(logits), column)
+    return profiles_of(model, jnp.asarray(logits), prepare(forcing))
 
 
 @pytest.fixture(scope="module")

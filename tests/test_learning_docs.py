@@ -1,4 +1,4 @@
-"""The Python of docs/learning.md runs as it stands, on a made-up world."""
+"""The Python of docs/learning.md runs as it stands, on a synthetic world."""
 
 from __future__ import annotations
 

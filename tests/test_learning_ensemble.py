@@ -10,20 +10,15 @@ import pytest
 import xarray as xr
 
 from proda.errors import FileError, LearningError
-from proda.learning import (
-    LearningSettings,
-    cross_validate,
-    folds_of,
-    join,
-    learn,
-    learning_curve,
-    load_ensemble,
-    permutation_importance,
-    save_ensemble,
-)
 from proda.learning.calibration import Calibration, calibrated_members, fit_calibration
+from proda.learning.join import join
+from proda.learning.learn import learn
+from proda.learning.learning_settings import LearningSettings
+from proda.learning.network_diagnosis import learning_curve, permutation_importance
+from proda.learning.network_folder import load_ensemble, save_ensemble
 from proda.learning.skill import skill
 from proda.learning.targets import targets
+from proda.learning.validation import cross_validate, folds_of
 from proda.parameters import Parameter
 from tests.learning_worlds import LOWER, NAMES, UPPER, covariates, posterior, truth
 

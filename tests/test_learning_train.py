@@ -147,7 +147,7 @@ def test_checkpoints_of_others_and_damaged_ones_are_refused(tmp_path):
         train_parameters(sites.inputs, sites.targets, design, SMALL, checkpoint=path)
     (block,) = (path / "parameters").glob("*.npz")  # the latest epoch alone
     block.write_bytes(block.read_bytes()[:-40])
-    with pytest.raises(FileError, match=rf"{block.name}: cut short or damaged.*Delete the folder"):
+    with pytest.raises(FileError, match=rf"{block.name}: incomplete or damaged.*Delete the folder"):
         fitted(SMALL, checkpoint=path)
 
 

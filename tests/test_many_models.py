@@ -114,7 +114,7 @@ def test_models_stand_on_one_row_each_with_shares_of_their_depths(world):
     totals = totals.set_index(["source", "state"])["mean"]
     for key in table.index:
         assert table.loc[key, "carbon_0_100"] == pytest.approx(totals[key])
-    # The made-up members hold as much in every stock: all of the column lies in 0-30 cm.
+    # The synthetic members hold as much in every stock: all of the column lies in 0-30 cm.
     np.testing.assert_allclose(table[["share_0_30", "share_30_100"]], [[1.0, 0.0]] * 6)
     assert table["K"].between(0.1, 0.6).all()
     one = result.models["clm5"].maps["after"].copy()

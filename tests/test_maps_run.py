@@ -250,7 +250,7 @@ def test_damaged_chunk_is_named_and_made_again(tmp_path):
     result = write_map(model, grid, predict, tmp_path / "a.nc", chunk=9)
     assert result.chunks_reused == result.chunks - 1
     assert len(result.chunks_redone) == 1
-    assert "00001.npz: cut short" in result.chunks_redone[0]
+    assert "00001.npz: incomplete" in result.chunks_redone[0]
     same_file(tmp_path / "first.nc", tmp_path / "a.nc")
 
 

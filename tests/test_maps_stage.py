@@ -19,8 +19,9 @@ from proda.drivers.climate import from_climate
 from proda.drivers.climate_input import open_climate
 from proda.drivers.covariates import at_sites, open_covariates
 from proda.errors import LearningError, MapError, ParameterError
-from proda.learning import LearningSettings, learn, load_ensemble, save_ensemble
-from proda.learning.learning_settings import study
+from proda.learning.learn import learn
+from proda.learning.learning_settings import LearningSettings, study
+from proda.learning.network_folder import load_ensemble, save_ensemble
 from proda.learning.residuals import write_residuals
 from proda.maps.cells import land_cells
 from proda.maps.map_from_files import map_default, map_mean, map_network
@@ -35,7 +36,7 @@ SITES = 40
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A world of few cells, its forcing, made-up posteriors about the truth, and a network."""
+    """A world of few cells, its forcing, synthetic posteriors about the truth, and a network."""
     folder = tmp_path_factory.mktemp("twin")
     world = make_twin_world(folder / "world", resolution=15.0, n_sites=SITES, models=("clm5",))
     forcing = from_climate(open_climate(world.climate))
@@ -373,7 +374,7 @@ def test_world_is_made_again_the_same_and_opened(made, tmp_path):
         make_twin_world(tmp_path, resolution=7.0)
     with pytest.raises(MapError, match="measured_model = compas"):
         make_twin_world(tmp_path, models=("clm5",), measured_model="compas")
-    with pytest.raises(proda.errors.FileError, match="no finished twin world"):
+    with pytest.raises(proda.errors.FileError, match="not a finished synthetic world"):
         open_twin_world(tmp_path / "profiles")
 
 

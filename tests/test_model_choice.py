@@ -325,7 +325,7 @@ def test_skill_has_baselines_and_ceiling_once(networks):
 
 def test_networks_of_other_profiles_are_refused(networks, tmp_path):
     other = made_network(tmp_path / "other", "corpse", 0.2, shift=1.0)
-    with pytest.raises(ComparisonError, match="clm5 and corpse were judged by other measurements"):
+    with pytest.raises(ComparisonError, match="clm5 and corpse were evaluated on different"):
         left_out_choice(with_networks({"clm5": networks["clm5"], "corpse": other}), None)
     plain = made_network(tmp_path / "plain", "corpse", 0.2, places=False)
     found = left_out_choice(with_networks({"corpse": plain, "mimics": networks["mimics"]}), None)
@@ -404,11 +404,11 @@ def test_evidence_needs_no_map(networks, tmp_path):
     }
     with pytest.raises(ComparisonError, match="Two assimilations of clm5 were given"):
         open_choice([runs[0], runs[0]])
-    with pytest.raises(ComparisonError, match="hold results of 1 models"):
+    with pytest.raises(ComparisonError, match="contain results of 1 models"):
         open_choice(runs[:2])
-    with pytest.raises(ComparisonError, match="no folder of a study"):
+    with pytest.raises(ComparisonError, match="not a folder of a study"):
         open_choice([str(tmp_path / "nothing")])
-    with pytest.raises(ComparisonError, match="no folder given is of corpse"):
+    with pytest.raises(ComparisonError, match="none of the given folders belongs to corpse"):
         open_choice(runs, {"corpse": "x.csv"})
     (networks["clm5"] / "network.json").write_text("{}")
     with pytest.raises(FileError, match="damaged"):

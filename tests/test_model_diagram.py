@@ -40,7 +40,7 @@ def test_shares_are_those_of_the_steady_state(name):
 
 @pytest.mark.parametrize("name", [*MODELS, EXAMPLE])
 def test_no_text_covers_another_or_leaves_the_figure(name, monkeypatch):
-    """With made-up shares, of which none is short, as steady states take long to compile."""
+    """With synthetic shares, of which none is short, as steady states take long to compile."""
     model = proda.load_model(name)
     made_up = {flow: Share(0.88, 0.3) for flow in flows(model)}
     monkeypatch.setattr(model_diagram, "flow_shares", lambda model: made_up)

@@ -17,6 +17,8 @@ from proda.study.settings import read_study
 from proda.study.twin import make_twin_world
 from tests.test_outside_models import TWO_POOL, sha
 
+pytestmark = pytest.mark.usefixtures("quick_figures", "small_blocks")
+
 LEAST = """
 settings = { members = 2, epochs = 2, hidden = [8], tuning_epochs = 0 }
 folds = 2
@@ -101,7 +103,7 @@ def test_a_study_with_a_model_from_a_file_runs_through(tmp_path, route):
 @pytest.mark.parametrize(
     ("models", "message"),
     [
-        ('["two_pool.py:TwoPool", "two_pool.py:TwoPool"]', "named twice"),
+        ('["two_pool.py:TwoPool", "two_pool.py:TwoPool"]', "appears twice"),
         ('["two_pool.py:TwoPool", "copy.py:TwoPool"]', "two models have the name two_pool"),
         ('["none.py:TwoPool"]', r"none\.py: there is no such file"),
         ('["two_pool.py:Three"]', "there is no class Three; its models are TwoPool"),

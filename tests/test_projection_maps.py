@@ -151,7 +151,7 @@ def test_anomalies_of_the_user(tmp_path):
     np.testing.assert_allclose(fields.at(first, *here).warming, 1.0)
     np.testing.assert_allclose(fields.at(second, *here).warming, 2.0)
     assert not fields.same(first, second)
-    with pytest.raises(ForcingError, match="has 2 years; results are wanted for year 10"):
+    with pytest.raises(ForcingError, match="has 2 years; results are requested for year 10"):
         fields.steps(ProjectionSettings(times=(10.0,)))
 
     pattern = xr.Dataset(

@@ -167,13 +167,13 @@ def test_what_has_not_run_is_said(page):
     assert "“comparison” has not been run" in page.sections["findings"]
     assert page.sections["counterparts"].count("has not been run") == 4
     assert "“training of COMPAS” has not been run" in page.sections["skill"]
-    assert "predicted parameters at sites held out here" in page.sections["skill"]
+    assert "predicted parameters at held-out sites here" in page.sections["skill"]
     assert "0.61" in page.sections["skill"]
     assert "“forcing on the grid” has not been run" in page.sections["sources"]
 
 
 def test_cost_settings_and_sources(page):
-    assert "took 1 h 1 min, with 0.5 GB of memory at most" in page.sections["cost"]
+    assert "took 1 h 1 min, with a peak of 0.5 GB of memory" in page.sections["cost"]
     assert 'models = ["clm5", "compas"]' in page.sections["settings"]
     sources = page.sections["sources"]
     assert "forcing of a test" in sources
@@ -314,10 +314,10 @@ def test_what_has_not_run_end_to_end_is_said(tmp_path, route):
     steps = pd.read_csv(folder / "tables" / "sites_by_step.csv").set_index("step")
     assert steps["CLM5, end to end"].to_dict() == {
         "end to end: no forcing": 1,
-        "learnt from end to end": 11,
+        "used in end-to-end training": 11,
     }
     (network / "train.json").write_text("{}")
-    with pytest.raises(FileError, match="does not say how many sites"):
+    with pytest.raises(FileError, match="does not contain the number of training sites"):
         write_report(folder)
 
 
@@ -392,7 +392,7 @@ def test_assimilation_of_other_profiles_is_refused(study, tmp_path):
     lost = "".join(f"survey:{i},no forcing\n" for i in range(5))
     (study / "clm5" / "assimilation" / "left_out.csv").write_text("site,reason\n" + lost)
     try:
-        with pytest.raises(FileError, match="of other profiles"):
+        with pytest.raises(FileError, match="belongs to other profiles"):
             write_report(folder)
     finally:
         (study / "clm5" / "assimilation" / "left_out.csv").unlink()
@@ -479,7 +479,7 @@ def test_command(tmp_path):
     result = CliRunner().invoke(cli.app, ["report", str(folder)], catch_exceptions=False)
     assert result.exit_code == 0
     assert result.output.splitlines()[-1] == str((folder / "report.html").resolve())
-    with pytest.raises(FileError, match="no folder of a study"):
+    with pytest.raises(FileError, match="not the folder of a study"):
         CliRunner().invoke(cli.app, ["report", str(tmp_path)], catch_exceptions=False)
 
 

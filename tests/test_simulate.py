@@ -172,7 +172,7 @@ def test_results_survive_a_file(tmp_path, model, examples):
         again["soil_carbon"].drop_vars("site"), result["soil_carbon"].drop_vars("site")
     )
     assert again.attrs["model"] == model.name
-    assert again.attrs["forcing_title"] == "Six made-up columns"
+    assert again.attrs["forcing_title"] == "Six synthetic columns"
 
 
 def test_published_parameters_outside_the_prior_are_not_in_the_reference():

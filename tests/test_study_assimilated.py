@@ -136,5 +136,5 @@ def test_forcing_with_more_variables_is_the_same(made, tmp_path):
 
 
 def test_runs_of_unknown_models_are_refused(made):
-    with pytest.raises(StudyError, match=r"runs names rothc.*there are clm5, compas"):
+    with pytest.raises(StudyError, match=r"runs names rothc.*choose one of clm5, compas"):
         with_runs(made, rothc="gpu_clm5")

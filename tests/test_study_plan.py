@@ -117,11 +117,11 @@ def test_a_file_that_is_only_touched_redoes_nothing(world):
     assert world.run()[0] == []
 
 
-@pytest.mark.parametrize("change", ["gone", "changed"])
+@pytest.mark.parametrize("change", ["missing", "changed"])
 def test_a_result_that_is_not_what_was_written_is_done_again(world, change):
     world.run()
     path = world.folder / "b.txt"
-    path.unlink() if change == "gone" else path.write_text("tampered with")
+    path.unlink() if change == "missing" else path.write_text("tampered with")
     assert change in world.why()["m/b"]
     world.run()
     assert world.result() == "given a1 b1 c"
@@ -165,11 +165,11 @@ def test_only_and_from(world):
     assert world.run(only="c")[0] == ["c"]
     assert world.run(start="b")[0] == ["m/b", "c"]
     assert world.run(start="m/b")[0] == ["m/b", "c"]
-    assert world.why(only="b") == {"a": "", "m/b": "asked for", "c": ""}
+    assert world.why(only="b") == {"a": "", "m/b": "requested", "c": ""}
     world.given["a"] = 2
     with pytest.raises(StudyError, match="m/b needs a, to be done first"):
         world.run(only="b")
-    with pytest.raises(StudyError, match="no stage 'maps'; there are a, b, c"):
+    with pytest.raises(StudyError, match="Unknown stage 'maps'; choose one of a, b, c"):
         world.run(only="maps")
 
 
@@ -178,7 +178,7 @@ def test_until_ends_early_and_is_gone_on_with(world):
     assert world.why(until="a") == {"a": ""}
     assert world.run()[0] == ["c"]
     assert world.run(start="a", until="m/b")[0] == ["a", "m/b"]
-    with pytest.raises(StudyError, match="no stage 'maps'; there are a, b, c"):
+    with pytest.raises(StudyError, match="Unknown stage 'maps'; choose one of a, b, c"):
         world.run(until="maps")
     with pytest.raises(StudyError, match="c comes after a"):
         world.run(start="c", until="a")
@@ -207,7 +207,7 @@ def test_stops_between_stages(world):
 
 def test_refuses_other_folders(world):
     (world.folder / "thesis.txt").write_text("mine")
-    with pytest.raises(StudyError, match=r"holds thesis.txt but no study.json"):
+    with pytest.raises(StudyError, match=r"contains thesis.txt but no study.json"):
         world.run()
     assert (world.folder / "thesis.txt").read_text() == "mine"
 
@@ -260,7 +260,7 @@ def test_a_study_stopped_in_its_first_moment_starts(world, left):
 )
 def test_what_is_not_ours_is_left_alone(world, name, text):
     (world.folder / name).write_text(text)
-    with pytest.raises(StudyError, match=f"holds {name} but no study"):
+    with pytest.raises(StudyError, match=f"contains {name} but no study"):
         world.run()
     assert (world.folder / name).read_text() == text
 

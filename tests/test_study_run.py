@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from proda import cli
+from proda.blocks.executor import Control, Stopped
 from proda.files import open_dataset
 from proda.learning.unseen_file import read_unseen
 from proda.maps.totals import open_map
@@ -19,6 +20,8 @@ from proda.study.pipeline import open_study, plan_study, run_study
 from proda.study.settings import read_study
 from proda.study.stage import Reporter
 from proda.study.twin import make_twin_world
+
+pytestmark = pytest.mark.usefixtures("quick_figures", "small_blocks")
 
 TINY = """
 settings = { members = 2, epochs = 3, hidden = [8], tuning_epochs = 0 }
@@ -147,6 +150,49 @@ def test_interrupted_in_every_stage(study, whole):
             assert value == second[name], name
 
 
+def test_the_time_limit_ends_training_and_maps_at_the_next_unit(study, whole):
+    folder, changed = study.parent / "limited", study.parent / "limited.toml"
+    shutil.copytree(whole, folder)
+    changed.write_text(study.read_text() + "\n[maps]\nchunk = 40\n")
+    settings = read_study(changed)
+    units: dict[str, list[float]] = {}
+    stages = ["clm5/training", "clm5/maps"]
+    for start in (*stages, None):
+        now, control = [""], Control()
+
+        def begin(step, now=now):
+            now[0] = step.stage.name
+
+        def progress(done, total, _, now=now, control=control):
+            seen = units.setdefault(now[0], [])
+            seen.append(done)
+            if len(seen) == 1 and now[0] in stages:
+                control.stop.set()
+
+        if start == stages[0]:
+            call = {"start": start, "until": "clm5/maps"}
+        else:  # the stage that was stopped resumes, and the next one is stopped
+            call = {"until": "clm5/maps"}
+        reporter = Reporter(progress)
+        if start is None:
+            run_study(settings, folder, control=control, reporter=reporter, begin=begin, **call)
+        else:
+            with pytest.raises(Stopped):
+                run_study(settings, folder, control=control, reporter=reporter, begin=begin, **call)
+            assert len(units[now[0]]) == 1
+            assert json.loads((folder / "study.json").read_text())["stages"][now[0]]["status"] == (
+                "begun"
+            )
+    assert units["clm5/training"][:3] == [1, 2, 3]  # resumed after the epoch that was saved
+    assert units["clm5/maps"][1] > units["clm5/maps"][0]
+    first, second = results(whole / "clm5"), results(folder / "clm5")
+    for name, value in first.items():
+        if isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(value, second[name], err_msg=name)
+        else:
+            assert value == second[name], name
+
+
 def test_another_default_b_redoes_maps_and_report_only(study, whole):
     changed = study.parent / "changed.toml"
     changed.write_text(study.read_text() + "\n[maps]\nb = 0.95\n")
@@ -212,7 +258,7 @@ def test_both_routes_stand_side_by_side(both):
     assert set(truth["route"]) == {"end to end", "from posteriors"}
     report = (folder / "report.html").read_text(encoding="utf-8")
     for words in (
-        "The two routes side by side",
+        "Comparison of the two routes",
         "Correlation of the models over land, by route",
         "two maps over land, one from each route",
         "Components of the models by route",
@@ -253,7 +299,7 @@ def test_end_to_end_alone_needs_no_assimilation(both, tmp_path):
     report = (folder / "report.html").read_text(encoding="utf-8")
     assert "“assimilation of CLM5” has not been run" in report
     assert "CLM5, end to end: losses of every network" in report
-    assert "The two routes side by side" not in report
+    assert "Comparison of the two routes" not in report
     assert "constrained by the profiles from posteriors" not in report
 
 
@@ -265,7 +311,7 @@ def test_command(study, whole, monkeypatch):
     monkeypatch.setenv("COLUMNS", "140")
     dry = run(study, whole, "--dry-run", "--from", "report")
     assert dry.exit_code == 0, dry.output
-    assert "asked for" in dry.output
+    assert "requested" in dry.output
     again = run("--resume", whole, "--only", "report")
     assert again.exit_code == 0, again.output
     assert f"Report: {whole / 'report.html'}" in again.output.replace("\n", "")
@@ -278,7 +324,7 @@ def test_command(study, whole, monkeypatch):
     assert not (study.parent / "short" / "sites.nc").exists()
     stopped = run(study, study.parent / "new", "--stop-after", "0s")
     assert stopped.exit_code == 75, stopped.output
-    assert "proda run --resume" in stopped.output
+    assert "Stopped before the time limit. Resume with: proda run --resume" in stopped.output
 
 
 @pytest.mark.parametrize(

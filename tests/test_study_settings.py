@@ -67,7 +67,7 @@ def test_paths_are_relative_to_the_file(write):
         ("[filter]\nmax_gelman_rubin = nan\n", "max_gelman_rubin is NaN"),
         ("[learning]\nroute = 'shortcut'\n", "learning.route: must be one of 'end-to-end'"),
         ("[learning.end_to_end]\nmember = 3\n", "did you mean members"),
-        ("[learning.end_to_end]\nfolds = 1\n", "one fold leaves nothing to train on"),
+        ("[learning.end_to_end]\nfolds = 1\n", "one fold leaves no training data"),
         ("[learning.end_to_end]\nsplit = 'halves'\n", "learning.end_to_end.split: must be one of"),
         ("[learning.end_to_end]\nepochs = 0\n", "end_to_end: epochs = 0; it must be above"),
         ("[learning.end_to_end]\nepochs = 'many'\n", "epochs: must be a whole number"),
@@ -84,8 +84,8 @@ def test_faults(write, extra, message):
     ("old", "new", "message"),
     [
         ('name = "Trial"', "", "study.name is missing"),
-        ('name = "Trial"', 'name = "Trial"\nmodels = ["clm5", "century"]', "no model century"),
-        ('name = "Trial"', 'name = "Trial"\nmodels = ["clm5", "clm5"]', "named twice"),
+        ('name = "Trial"', 'name = "Trial"\nmodels = ["clm5", "century"]', "unknown model century"),
+        ('name = "Trial"', 'name = "Trial"\nmodels = ["clm5", "clm5"]', "appears twice"),
         ('climate = "climate.nc"', "", "forcing: give climate, or file"),
         ("[covariates]\n", "[covariates]\nlimit_km = 0\n", "covariates.limit_km"),
         ('reader = "csv"', 'reader = "excel"', "profiles: source"),
@@ -118,7 +118,10 @@ def test_an_assimilation_is_run_where_it_is_asked_for(write, extra, route):
 
 def test_settings_of_the_end_to_end_route(write):
     shown = as_toml(read_study(write(LEAST)))
-    pull = "# Pull to the start, on the squared distance of the logits; 0: none.\nstart_weight"
+    pull = (
+        "# Strength of the pull towards the start, on the squared distance of the logits; 0: none."
+        "\nstart_weight"
+    )
     for line in (
         pull,
         "# Number of networks.\nmembers = 10",

@@ -1,4 +1,4 @@
-"""Maps beside the truth of a made-up world: by model and route, on all cells and unseen ones."""
+"""Maps beside the truth of a synthetic world: by model and route, on all cells and unseen ones."""
 
 from __future__ import annotations
 

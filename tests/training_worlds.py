@@ -1,4 +1,4 @@
-"""A made-up world with a soil model in it: truth known, posteriors that mislead about carbon."""
+"""A synthetic world with a soil model in it: truth known, posteriors that mislead about carbon."""
 
 from __future__ import annotations
 

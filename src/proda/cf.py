@@ -4,6 +4,7 @@ Everything that reads a grid opens it with :func:`open_grid`, which applies `val
 `valid_min`, `valid_max`, every `missing_value` and the packing, and never takes a unit such as
 "days" for a span of time; :func:`data_variables` tells data from bounds, grid mappings and other
 variables that only describe data; :func:`classes` reads `flag_values` and `flag_meanings`.
+cf-xarray would not replace this code: it names axes and coordinates, but applies no valid ranges.
 """
 
 from __future__ import annotations

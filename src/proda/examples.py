@@ -65,5 +65,5 @@ def example_columns(grid: Grid = CLM5_GRID) -> xr.Dataset:
             "latitude": ("site", places[:, 0], {"units": "degrees_north"}),
             "longitude": ("site", places[:, 1], {"units": "degrees_east"}),
         },
-        attrs={"title": "Six made-up columns", "source": "proda.example_columns"},
+        attrs={"title": "Six synthetic columns", "source": "proda.example_columns"},
     )

@@ -82,7 +82,7 @@ def reading(
 
 
 def _words(error: BaseException) -> str:
-    """Say an exception in one line of printable text that names its kind where it says little."""
+    """Describe an exception in one printable line that starts with its type."""
     text = printable(" ".join(str(error).split()))[:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -309,7 +309,7 @@ def read_parquet(
 def write_parquet(
     table: pd.DataFrame, path: str | os.PathLike[str], index: bool | None = None
 ) -> None:
-    """Write a Parquet table whose pages carry checksums, whole or not at all.
+    """Write a Parquet table whose pages carry checksums, completely or not at all.
 
     Raises
     ------
@@ -325,7 +325,7 @@ def write_tables(
     folder: str | os.PathLike[str],
     kind: type[ProdaError] = FileError,
 ) -> None:
-    """Write each table as a CSV of its name into a folder, made if absent.
+    """Write each table as a CSV of its name into a folder, created if absent.
 
     Raises
     ------
@@ -365,7 +365,7 @@ def _check_columns(
 
 
 def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
-    """Write a Dataset as compressed netCDF-4, whole or not at all.
+    """Write a Dataset as compressed netCDF-4, completely or not at all.
 
     Raises
     ------
@@ -554,7 +554,7 @@ def write_zarr(
     path: str | os.PathLike[str],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write a Dataset as a Zarr (version 3) store, whole or not at all, block by Dask block.
+    """Write a Dataset as a Zarr (version 3) store, completely or not at all, block by Dask block.
 
     Parameters
     ----------
@@ -670,7 +670,7 @@ def load(dataset: xr.Dataset, where: str | os.PathLike[str]) -> xr.Dataset:
 
 
 def write_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
-    """Write netCDF-4 or Zarr by the ending of `path` (.nc or .zarr), whole or not at all.
+    """Write netCDF-4 or Zarr by the ending of `path` (.nc or .zarr), completely or not at all.
 
     Raises
     ------

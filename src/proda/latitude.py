@@ -24,7 +24,7 @@ ZONES: dict[str, tuple[float, float]] = {
 }
 """Zones of maps by latitude (degrees north): lower limit inside, upper outside (90 inside).
 
-The study speaks of boreal and tropical regions without limits; these are ours.
+The paper names boreal and tropical regions without giving limits; these are ours.
 """
 
 BOTH_HEMISPHERES = (("boreal", 50.0, 90.1), ("temperate", TROPIC, 50.0), ("tropics", -0.1, TROPIC))

@@ -16,7 +16,7 @@ MAP = "maps.nc"
 ATTRIBUTION_MAPS = "attribution.nc"
 """What components do at every cell, in the folder of an attribution."""
 HELD_OUT_PARAMETERS = "held_out_parameters.parquet"
-"""Parameters of every site by networks that have not seen it, in the folder of a network."""
+"""Parameters of every site by networks not trained on it, in the folder of a network."""
 END_TO_END_MAP = "end_to_end/maps.nc"
 """Map with the parameters of the networks that learnt end to end."""
 

@@ -24,7 +24,7 @@ class PosteriorValidation(SettingsTable):
     folds: int = Field(FOLDS, ge=0, description="Folds of the cross-validation; 0: none.")
     fold_members: int = Field(FROM_POSTERIORS, ge=1, description="Networks in each fold.")
     trees: int = Field(TREES, ge=1, description="Trees of the random forest to compare with.")
-    curve: bool = Field(True, description="Skill against the number of sites.")
+    curve: bool = Field(True, description="Compute the skill against the number of sites.")
 
 
 class EndToEndValidation(SettingsTable):

@@ -1,7 +1,7 @@
-"""Which component of a model makes its map what it is, and two maps differ.
+"""Which component of a model determines its map, and the difference between two maps.
 
-Equations: docs/theory.md#which-component-matters. Maps are run again with some components as they
-are and the others replaced; Shapley values share out what that changes.
+Equations: docs/theory.md#which-component-matters. Maps are computed again with some components as
+they are and the others replaced; Shapley values attribute the differences to the components.
 """
 
 from proda.attribution.attribute import Attribution, attribute_maps

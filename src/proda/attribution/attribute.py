@@ -1,4 +1,4 @@
-"""Maps in, tables and a netCDF file of what their components do out."""
+"""Attribute maps to their components: tables and a netCDF file."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Attribution:
-    """What the components of some maps do.
+    """The attribution of some maps to their components.
 
     `tables`: `importance` (one row per model, route, method, component and measure), `coalitions`
-    (what all 64 are worth), `zones` (Shapley values of the stock by zone), `differences` and
+    (the values of all 64), `zones` (Shapley values of the stock by zone), `differences` and
     `swaps` of pairs of models, `responses` of pairs to experiments. `maps`: Shapley values of ln
     carbon by cell.
     """
@@ -52,37 +52,38 @@ def attribute_maps(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Attribution:
-    """Say which component makes each map what it is, and why maps of two models differ.
+    """Attribute maps, and the differences between maps of two models, to components.
 
     Parameters
     ----------
     maps
-        Maps of networks with what replaces their components; those of one route are compared.
+        Maps of networks, with the values that replace their components; maps of one route are
+        compared.
     output
-        Folder to write: one CSV per table and `attribution.nc`; made if absent.
+        Folder to write: one CSV per table and `attribution.nc`; created if absent.
     forcing
-        On the grid of the maps.
+        Forcing on the grid of the maps.
     covariates
-        On the same grid: then the members of the networks tell a spread.
+        Covariates on the same grid; with them, the members of the networks give a spread.
     sites
-        Measured profiles: then components are also judged by the skill there.
+        Measured profiles; with them, the skill at the profiles is also attributed.
     sample
         Cells on which every member is run.
     input_variation
-        Standard deviation over mean of the carbon input, by which the published method perturbs
-        it; None leaves the input out of that method.
+        Ratio of standard deviation to mean of the carbon input, by which the published method
+        perturbs it; None excludes the input from that method.
     responses
-        Idealised experiments of `proda project`: then the difference of two models' changes, at
-        the new steady state, is also attributed.
+        Idealised experiments of `proda project`; with them, the difference between the changes of
+        two models, at the new steady state, is also attributed.
     seed
-        Of the signs of that perturbation.
+        Seed of the signs of that perturbation.
     progress
         Called after every step.
 
     Raises
     ------
     FileError, MapError, LearningError, ParameterError
-        Naming the file that is absent, damaged or does not fit, or an unknown experiment.
+        Naming the file that is absent, damaged or inconsistent, or an unknown experiment.
     """
     if not maps:
         raise MapError("No map to attribute.")

@@ -1,4 +1,4 @@
-"""What is attributed: a map, what its components are replaced by, and where its data lie."""
+"""Inputs of an attribution: a map, the values that replace its components, and the data."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ MEAN_OF_SITES = "the mean of the accepted sites"
 
 @dataclass(frozen=True)
 class AttributedMap:
-    """A map of one model and the files that say what its components are replaced by.
+    """A map of one model and the files with the values that replace its components.
 
     Parameters
     ----------
     name
-        Of the model.
+        Name of the model.
     maps
         Map of a network (`proda map`).
     network
-        The network of this map: its members tell the spread, and a network trained end to end
-        holds the calibrated constant.
+        The network of this map: its members give the spread, and a network trained end to end
+        contains the calibrated constant.
     kept
-        Posteriors of the accepted sites, whose mean replaces components as published, and in
-        place of a constant that was not calibrated.
+        Posteriors of the accepted sites, whose mean replaces components in the published method,
+        and wherever there is no calibrated constant.
     constant
-        Network trained end to end that holds the calibrated constant, if `network` is another.
+        Network trained end to end that contains the calibrated constant, if it is not `network`.
     route
         How the profiles constrained the model.
     """
@@ -67,13 +67,13 @@ class SiteFiles:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """One map in memory: parameters at the land cells that have an answer."""
+    """One map in memory: parameters at the land cells with a steady state."""
 
     files: AttributedMap
     model: SoilModel
     dataset: xr.Dataset
     cells: LandCells
-    """Those with an answer in this map."""
+    """Land cells with a steady state in this map."""
     own: dict[str, np.ndarray]
     """Mean over the members of each parameter, physical values."""
     replaced: dict[str, float]
@@ -86,7 +86,7 @@ def maps_of_run(folder: PathLike) -> list[AttributedMap]:
     Raises
     ------
     MapError
-        If it holds no map.
+        If it contains no map.
     """
     place, found = RunFolder(Path(folder)), []
     models = sorted(p.name for p in place.path.glob("*/"))
@@ -116,14 +116,14 @@ def maps_of_run(folder: PathLike) -> list[AttributedMap]:
 
 
 def sites_of_run(folder: PathLike) -> SiteFiles | None:
-    """Return the profiles of a study with their forcing and covariates, if they are there."""
+    """Return the profiles of a study with their forcing and covariates, if they exist."""
     place = RunFolder(Path(folder))
     needed = (place.profiles, place.sites, place.covariates)
     return SiteFiles(*needed) if all(path.exists() for path in needed) else None
 
 
 def run_of(path: PathLike) -> Path | None:
-    """Return the folder of the study that a map lies in, None if it lies in none."""
+    """Return the folder of the study that contains a map, or None."""
     parents = Path(path).resolve().parents
     return next((p for p in parents if RunFolder(p).record_file.is_file()), None)
 
@@ -139,7 +139,7 @@ def forcing_of_run(folder: PathLike) -> Path:
 
 
 def covariates_grid_of_run(folder: PathLike) -> Path | None:
-    """Return the grid of covariates that a study's settings name, if it is there."""
+    """Return the grid of covariates in a study's settings, if it exists."""
     place = RunFolder(Path(folder))
     settings = (
         files.read_toml(place.settings_file, MapError) if place.settings_file.is_file() else {}
@@ -149,13 +149,13 @@ def covariates_grid_of_run(folder: PathLike) -> Path | None:
 
 
 def open_attributed(given: AttributedMap, forcing: PathLike) -> Opened:
-    """Read a map's parameters and what replaces them.
+    """Read a map's parameters and the values that replace them.
 
     Raises
     ------
     FileError, MapError
-        If a file is absent or damaged, the map is on another grid, holds no parameters, or there
-        is nothing to replace them by.
+        If a file is absent or damaged, the map is on another grid or has no parameters, or there
+        are no values to replace them.
     """
     dataset = open_map(given.maps)
     model = load_recorded(dataset.attrs, str(given.maps))
@@ -165,17 +165,17 @@ def open_attributed(given: AttributedMap, forcing: PathLike) -> Opened:
         for a, b in (("lat", cells.lat), ("lon", cells.lon))
         if dataset[a].size == b.size
     ) or dataset.sizes["lat"] != len(cells.lat):
-        raise MapError(f"{given.maps}: lies on another grid than the forcing {forcing}.")
+        raise MapError(f"{given.maps}: is on another grid than the forcing {forcing}.")
     lacking = [r.name for r in model.rows if PARAMETER_PREFIX + r.name not in dataset]
     if lacking:
-        raise MapError(f"{given.maps}: the map holds no parameters {', '.join(lacking)}.")
+        raise MapError(f"{given.maps}: the map lacks the parameters {', '.join(lacking)}.")
     at = {row.name: _values(dataset, row.name)[cells.row, cells.column] for row in model.rows}
     answered = dataset["reason"].transpose("lat", "lon").to_numpy()[cells.row, cells.column] == 0
     here = np.flatnonzero(
         answered & np.all([np.isfinite(v).reshape(len(cells), -1).all(1) for v in at.values()], 0)
     )
     if not here.size:
-        raise MapError(f"{given.maps}: no cell has an answer.")
+        raise MapError(f"{given.maps}: no cell has a steady state.")
     replaced, by = replacement(given, model)
     own = {name: v[here] for name, v in at.items()}
     return Opened(given, model, dataset, select(cells, here), own, replaced, by)
@@ -203,7 +203,7 @@ def select(cells: LandCells, index: np.ndarray) -> LandCells:
 
 
 def replacement(given: AttributedMap, model: SoilModel) -> tuple[dict[str, float], str]:
-    """Return the one set of parameters that replaces components, and what it is."""
+    """Return the set of parameters that replaces components, and its description."""
     for folder in (given.constant, given.network):
         left_out = None if folder is None else read_unseen(folder)
         if left_out is not None:
@@ -211,8 +211,8 @@ def replacement(given: AttributedMap, model: SoilModel) -> tuple[dict[str, float
     if given.kept is not None:
         return mean_of_sites(given.kept, model), MEAN_OF_SITES
     raise MapError(
-        f"{given.maps}: components have nothing to be replaced by. Give the network trained end to "
-        "end, which holds the calibrated constant (--network), or the posteriors of the accepted "
+        f"{given.maps}: no values to replace the components. Give the network trained end to end, "
+        "which contains the calibrated constant (--network), or the posteriors of the accepted "
         "sites (--kept)."
     )
 
@@ -223,7 +223,7 @@ def mean_of_sites(kept: PathLike, model: SoilModel) -> dict[str, float]:
     Raises
     ------
     MapError
-        If the file is not of this model, or has no site.
+        If the file belongs to another model, or contains no site.
     """
     with files.open_dataset(kept, result=True) as opened:
         lost = "posterior_mean" not in opened or not opened.sizes.get("site")

@@ -1,8 +1,8 @@
-"""A model run for every coalition: some players as they are, the others replaced.
+"""Run a model for every coalition: some players as they are, the others replaced.
 
-The coalitions of a column are nested maps, one per player, each over two sets of that player's
-parameters. What does not depend on a player is then computed once for both: modifiers twice and not
-64 times, allocation twice, mixing twice.
+The coalitions of a column are nested vmaps, one per player, each over two sets of that player's
+parameters. Values that do not depend on a player are then computed once for both: modifiers twice
+instead of 64 times, and likewise allocation and mixing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from proda.models.model import SoilModel
 from proda.simulate import block_of
 
 BLOCK = 128
-"""Columns per compiled call; with 64 coalitions each they fill a core's cache."""
+"""Columns per compiled call; with 64 coalitions each, they fill the cache of a core."""
 
 Values = Mapping[str, np.ndarray]
 """Parameters of one model: name -> (site,) or (site, layer)."""
@@ -37,7 +37,7 @@ class _Coalitions(eqx.Module):
 
     players: tuple[str, ...] = eqx.field(static=True)
     of: tuple[tuple[str, str], ...] = eqx.field(static=True)
-    """Player of each parameter that has one."""
+    """Player to which each parameter belongs, if any."""
 
     @eqx.filter_jit
     def __call__(
@@ -69,7 +69,7 @@ def run_coalitions(
     replaced_input: Litter | None = None,
     reduce: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[Float[np.ndarray, "coalition site *rest"], Bool[np.ndarray, "coalition site"]]:
-    """Return carbon of every coalition at every site, and where there is a steady state.
+    """Return the carbon of every coalition at every site, and whether there is a steady state.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def run_coalitions(
         as a stock; None keeps all layers.
     """
     n = len(forcing)
-    # A player without parameters (a model may lack transport) changes nothing: it is not run.
+    # A player without parameters (a model may lack transport) changes nothing and is not run.
     active = tuple(p for p in players if p == INPUT or p in of.values())
     run = _Coalitions(active, tuple(sorted((k, v) for k, v in of.items() if v in active)))
 

@@ -1,9 +1,9 @@
-"""Why the maps of two models differ: their components swapped, one after the other.
+"""Attribute the difference between the maps of two models by swapping their components.
 
-Two ways (docs/theory.md#which-component-matters). `parameters`: the models are run with the other's
-parameters of XI, V and B, which both have; what remains is structure, with CTE and K.
-`components`: carbon as the exact product of the components that the maps hold, each taken from
-either map.
+There are two ways (docs/theory.md#which-component-matters). `parameters`: each model is run with
+the other's parameters of XI, V and B, which both have; the remainder is the structure, with CTE and
+K. `components`: carbon is the exact product of the components in the maps, each taken from one of
+the two maps.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ from proda.maps.run_members import run_members
 PARAMETERS, FACTORS = "parameters", "components"
 OF_PARAMETERS = (*SHARED, STRUCTURE)
 OF_FACTORS = ("CTE", "K", "XI", "I", "arrangement", "depth")
-"""`arrangement`: how carbon lies where it decomposes, by depth and pool, through which V and B act;
-`depth`: the share of the column's carbon that is soil carbon of 0-100 cm."""
+"""`arrangement`: the distribution of carbon over depths and pools with different decomposition
+rates, through which V and B act; `depth`: the share of the column's carbon that is soil carbon in
+0-100 cm."""
 PATTERN = "pattern"
 """Share of the variance of the log ratio over land."""
 
 
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """Why the second of two models' maps differs from the first."""
+    """The attribution of the difference between the maps of two models."""
 
     table: pd.DataFrame
     coalitions: pd.DataFrame
@@ -103,9 +104,9 @@ def attribute_difference(first: MapAttribution, second: MapAttribution) -> Diffe
 def parts_of(maps: CoalitionMaps) -> dict[str, Float[np.ndarray, " player"]]:
     """Return each player's part of the difference of carbon (Pg) and of its pattern.
 
-    The pattern's parts are the covariance over land of the player's Shapley values of ln carbon
-    with the log ratio, over the variance of that: they add up to 1, and are the same, whichever
-    model comes first.
+    The parts of the pattern are the covariance over land of the player's Shapley values of ln
+    carbon with the log ratio, divided by the variance of the log ratio: they add up to 1 and do not
+    depend on the order of the models.
     """
     ratio = np.log(maps.stock[-1] / maps.stock[0])
     return {
@@ -122,9 +123,9 @@ def swap_parameters(
     forcing: Forcing,
     area: np.ndarray,
 ) -> CoalitionMaps:
-    """Run both models with either's parameters of the components that they share.
+    """Run both models with the parameters of either model for the components that they share.
 
-    Coalitions hold what is taken from the second model; the last player is the structure.
+    The players of a coalition are taken from the second model; the last player is the structure.
     """
     shared = shared_parameters(first.model, second.model)
     stocks, fine = [], []
@@ -142,12 +143,12 @@ def product_of(
 ) -> Float[np.ndarray, "coalition cell"]:
     """Return the carbon (kg m-2) of all mixtures of two maps' factors.
 
-    carbon = depth x I / ((1 - CTE) K XI arrangement): exact, for whatever is not in the components
-    is the arrangement.
+    carbon = depth x I / ((1 - CTE) K XI arrangement): this is exact, because the arrangement is
+    defined as the remainder.
     """
     a, b = (factors_of(each) for each in (first, second))
     n = len(OF_FACTORS)
-    with np.errstate(invalid="ignore"):  # where there is no carbon the product means nothing
+    with np.errstate(invalid="ignore"):  # where there is no carbon the product is not defined
         return np.stack(
             [
                 np.prod([(b if (c >> i) & 1 else a)[f] for i, f in enumerate(OF_FACTORS)], axis=0)
@@ -157,7 +158,7 @@ def product_of(
 
 
 def factors_of(maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return what carbon is the product of; not finite or not above 0 where it is no product."""
+    """Return the factors of carbon; not finite or not above 0 where carbon is not their product."""
     with np.errstate(divide="ignore", invalid="ignore"):
         column = maps["residence_time"] * maps["I"] / 1000.0  # kg m-2, litter and soil
         rate = (1.0 - maps["CTE"]) * maps["K"] * maps["XI"]
@@ -177,7 +178,7 @@ _NAMES = ("CTE", "K", "XI", "I", "residence_time", "cSoilAbove1m")
 def _of_files(
     first: MapAttribution, second: MapAttribution, index: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mixtures of the two map files at common cells, and where they mean something."""
+    """Return the mixtures of the two map files at common cells, and where they are defined."""
     cells = first.opened.cells
     place = cells.row[index], cells.column[index]
     both = [

@@ -1,4 +1,4 @@
-"""What a coalition is worth: carbon, the variance of its map, and its skill at profiles."""
+"""The values of a coalition: carbon, the variance of its map, and its skill at profiles."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ UNITS = {STOCK: "Pg", VARIANCE: "1", LOG_R2: "1", MOVED: "Pg", NSE: "1"}
 
 @dataclass(frozen=True, eq=False)
 class CoalitionMaps:
-    """The stock of every coalition at the cells where all of them have one."""
+    """The stock of every coalition at the cells where all of them have a steady state."""
 
     stock: Float[np.ndarray, "coalition cell"]
     """kg m-2."""
     area: Float[np.ndarray, " cell"]
     """Land, km2."""
     common: Bool[np.ndarray, " cell"]
-    """Which of the cells that were run these are."""
+    """Positions of these cells among those that were run."""
 
     @property
     def share_common(self) -> float:
-        """Share of the cells that were run in which every coalition has an answer."""
+        """Share of the cells that were run in which every coalition has a steady state."""
         return float(self.common.mean())
 
     def worth(self) -> dict[str, Float[np.ndarray, " coalition"]]:
@@ -50,10 +50,11 @@ class CoalitionMaps:
         return shapley_values(np.log(self.stock))
 
     def importance(self) -> dict[str, Float[np.ndarray, " player"]]:
-        """Return each player's Shapley value by measure, and the carbon that it moves (Pg).
+        """Return each player's Shapley value by measure, and the carbon that it redistributes (Pg).
 
-        What is moved is the sum over land of the absolute values of its parts: a component that
-        adds here what it takes there moves much and changes the total little.
+        The latter is the sum over land of the absolute values of its parts: a component that adds
+        carbon in some cells and removes as much in others redistributes much but changes the total
+        little.
         """
         found = {name: shapley_values(worth) for name, worth in self.worth().items()}
         return found | {MOVED: (np.abs(self.parts()) @ self.area) * PG}
@@ -64,7 +65,7 @@ def maps_of(
     fine: Bool[np.ndarray, "coalition cell"],
     area: Float[np.ndarray, " cell"],
 ) -> CoalitionMaps:
-    """Keep the cells in which every coalition has a steady state that holds carbon."""
+    """Keep the cells in which every coalition has a steady state with carbon."""
     common = fine.all(axis=0) & (stock > 0.0).all(axis=0) & (area > 0)
     return CoalitionMaps(stock[:, common], area[common], common)
 
@@ -99,8 +100,8 @@ def skill_of_coalitions(
 ) -> tuple[dict[str, Float[np.ndarray, " coalition"]], int]:
     """Return log R2 and NSE of every coalition over the measured layers, and how many sites.
 
-    Sites count at which every coalition has a steady state. Layers modelled below `LEAST` enter the
-    logarithm as that.
+    Only sites at which every coalition has a steady state are used. Layers modelled below `LEAST`
+    are set to it before taking logarithms.
     """
     common = np.asarray(fine.all(axis=0))
     here = layers.used & common[layers.row_site]

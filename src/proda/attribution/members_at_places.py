@@ -1,4 +1,4 @@
-"""Parameters of the members of a network at some land cells or sites, and of places left out."""
+"""Parameters of the members of a network at some land cells or sites, and at held-out places."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class AtSites:
 
     layers: SiteLayers
     own: dict[str, np.ndarray]
-    """Mean over the members, or of networks that have not seen the profile: (site,)."""
+    """Mean over the members, or over networks trained without the profile: (site,)."""
     members: Float[np.ndarray, "member site parameter"] | None
     places: str
-    """Whether the networks have seen these profiles."""
+    """Whether the networks were trained on these profiles."""
 
 
 def thinned(n: int, at_most: int) -> Int[np.ndarray, " k"]:
-    """Return at most so many positions, evenly spaced over n."""
+    """Return at most a given number of positions, evenly spaced over n."""
     return np.unique(np.linspace(0, n - 1, min(n, at_most)).round().astype(int))
 
 
@@ -50,7 +50,7 @@ def members_at_cells(
     Raises
     ------
     FileError, LearningError, MapError
-        If a file is damaged or does not fit the map.
+        If a file is damaged or inconsistent with the map.
     """
     assert opened.files.network is not None
     networks = load_ensemble(opened.files.network, opened.model.name, opened.model.variant)
@@ -63,9 +63,9 @@ def members_at_cells(
 
 
 def at_sites(given: AttributedMap, model: SoilModel, sites: SiteFiles) -> AtSites | None:
-    """Return the parameters that a network gives the measured profiles; None without a network.
+    """Return the parameters that a network predicts at measured profiles; None without a network.
 
-    Those of networks that have not seen the profile where the training kept them.
+    They are those of networks trained without the profile, where the training stored them.
     """
     if given.network is None:
         return None

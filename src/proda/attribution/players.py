@@ -10,12 +10,12 @@ COMPONENTS = ("CTE", "K", "XI", "V", "B", "I")
 """Transfer efficiency, baseline decomposition, modifier, transport, allocation, and input."""
 
 INPUT = "I"
-"""The only component that is forcing and no parameters."""
+"""The only component that is forcing instead of parameters."""
 
 _OF_PARAMETERS = {"A": "CTE", "CUE": "CTE", "K": "K", "xi": "XI", "V": "V", "B": "B"}
 
 STRUCTURE = "CTE, K, structure"
-"""What two models do not share: pools, kinetics and the parameters of both."""
+"""What two models do not have in common: pools, kinetics and the parameters of both."""
 SHARED = ("XI", "V", "B")
 """Components whose parameters may have the same names in two models."""
 
@@ -33,7 +33,7 @@ def components_of(model: SoilModel) -> dict[str, str]:
 def published_groups(model: SoilModel) -> dict[str, str]:
     """Return the published group of each parameter.
 
-    A model without efficiencies of its own (CLM5) has its transfer fractions as CUE, as there.
+    As in the paper, the transfer fractions of a model without efficiencies (CLM5) count as CUE.
     """
     explicit = any(row.component == "CUE" for row in model.rows)
     groups = {}

@@ -1,7 +1,7 @@
-"""Shapley values of a game whose coalitions have all been valued.
+"""Shapley values of a game, from the values of all its coalitions.
 
-Shapley (1953); docs/theory.md#which-component-matters. A coalition of players is the number whose
-bit i says whether player i belongs to it: 0 is nobody, 2^n - 1 everybody.
+Shapley (1953); docs/theory.md#which-component-matters. A coalition is a number whose bit i states
+whether player i belongs to it: 0 is the empty coalition, 2^n - 1 that of all players.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from jaxtyping import Float
 def shapley_values(
     values: Float[np.ndarray, "coalition *rest"],
 ) -> Float[np.ndarray, "player *rest"]:
-    """Return each player's part of the difference between everybody and nobody.
+    """Return each player's part of the difference between all players and none.
 
     Parameters
     ----------
     values
-        Of all 2^n coalitions; several games at once along the other dimensions.
+        Values of all 2^n coalitions; several games at once along the other dimensions.
 
     Returns
     -------
     array
-        The mean, over all orders in which players may join, of what each adds. They add up to
-        `values[-1] - values[0]`; a player who changes nothing gets 0, and players who change the
-        same get the same.
+        The mean contribution of each player over all orders in which players can join. The values
+        add up to `values[-1] - values[0]`; a player that changes nothing gets 0, and players with
+        equal effects get equal values.
 
     Raises
     ------

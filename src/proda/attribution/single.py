@@ -40,16 +40,16 @@ from proda.latitude import GLOBE, ZONES, in_zone
 from proda.models.model import SoilModel
 
 SAMPLE = 5_000
-"""Cells on which every member is run for the spread; of the profiles half as many."""
+"""Cells on which every member is run for the spread; half as many profiles."""
 SHAPLEY, ONE_AT_A_TIME = "shapley", "published"
 GIVEN_INPUT = "shapley, input as it is"
-"""The game of the five components that are parameters: half of the same runs."""
+"""The game of the five components that are parameters, which uses half of the same runs."""
 MEAN_OF_PREDICTIONS = "the mean of the networks' predictions at the profiles"
 
 
 @dataclass(frozen=True, eq=False)
 class Single:
-    """What one map's components do."""
+    """The attribution of one map."""
 
     importance: pd.DataFrame
     coalitions: pd.DataFrame
@@ -60,17 +60,18 @@ class Single:
 
 @dataclass(frozen=True, eq=False)
 class MapAttribution:
-    """A map with what its attribution needs."""
+    """A map with the data for its attribution."""
 
     opened: Opened
     forcing: Forcing
-    """Of the map's cells."""
+    """Values at the map's cells."""
     mean_litter: np.ndarray
     sites: AtSites | None = None
     covariates: PathLike | None = None
     sample: int = SAMPLE
     input_variation: float | None = None
-    """Standard deviation over mean of the input, for the published method; None leaves it out."""
+    """Ratio of standard deviation to mean of the input, for the published method; None excludes
+    it."""
     seed: int = 0
 
     @property
@@ -154,7 +155,7 @@ def attribute_one(job: MapAttribution, step: Callable[[], None] = lambda: None) 
 
 
 STEPS = 4
-"""Steps that :func:`attribute_one` tells of."""
+"""Return the number of steps that :func:`attribute_one` reports."""
 
 
 def _at_sites(
@@ -177,8 +178,8 @@ def _at_sites(
 def _spread(job: MapAttribution, area: float) -> dict[str, dict[int, tuple[float, float, float]]]:
     """Return sd, and 5 and 95 % as deviations from the mean, over the members.
 
-    By measure and component. Members run on a sample of the cells and profiles; carbon is brought
-    to the land of all cells.
+    By measure and component. Members run on a sample of the cells and profiles; carbon is scaled to
+    the land of all cells.
     """
     if job.covariates is None or job.opened.files.network is None:
         return {}
@@ -241,7 +242,7 @@ def _row(
 
 
 def _with_share(table: pd.DataFrame) -> pd.DataFrame:
-    """Add each component's share of the sum, of Shapley values that add up to something."""
+    """Add each component's share of the sum of the Shapley values."""
     additive = (table["method"] != ONE_AT_A_TIME) & (table["measure"] != MOVED)
     total = table.groupby(["method", "measure"])["value"].transform("sum")
     return table.assign(share=np.where(additive, table["value"] / total, np.nan))
@@ -252,7 +253,7 @@ def coalition_table(
     worth: Mapping[str, np.ndarray],
     players: tuple[str, ...] = COMPONENTS,
 ) -> pd.DataFrame:
-    """Return what every coalition is worth, one row each; a player's column says if it is in."""
+    """Return the values of every coalition, one row each, with one column per player."""
     n = len(next(iter(worth.values())))
     inside = {p: (np.arange(n) >> i) & 1 == 1 for i, p in enumerate(players)}
     return pd.DataFrame({**{k: [v] * n for k, v in head.items()}, **inside, **worth})
@@ -345,7 +346,7 @@ def _published(job: MapAttribution) -> list[dict[str, Any]]:
 
 
 def _published_constant(job: MapAttribution) -> tuple[dict[str, float] | None, str]:
-    """Return the mean over sites: of posterior means, else of what the networks predict there."""
+    """Return the mean over sites of posterior means, or of the networks' predictions."""
     kept = job.opened.files.kept
     if kept is not None:
         return mean_of_sites(kept, job.model), MEAN_OF_SITES

@@ -14,7 +14,7 @@ from proda.blocks.store import BlockStore
 
 
 class ChunkPlan(Protocol):
-    """All that chunks are computed from; pickled to be sent to workers."""
+    """The data from which chunks are computed; pickled to be sent to workers."""
 
     def compute(self, part: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
         """Compute one part."""
@@ -22,7 +22,7 @@ class ChunkPlan(Protocol):
 
 @dataclass(frozen=True)
 class ChunkJob(Job):
-    """The chunks of a map or a projection: which cells they hold, and where they go."""
+    """The chunks of a map or a projection, with their cells and the store."""
 
     plan: ChunkPlan
     parts: list[Int[np.ndarray, " n"]]
@@ -50,15 +50,15 @@ def run_chunks(
     Parameters
     ----------
     plan, parts, store
-        What chunks are computed from, which cells they hold, where they go.
+        Data from which chunks are computed, their cells, and the store.
     executor
-        Where chunks are computed, and until when; by default in this process, to the end.
+        Where chunks are computed, and until when; by default in this process, without a time limit.
     progress
         Called with (cells done, cells).
 
     Returns
     -------
-    How many chunks were there already, and what was wrong with those that had to be redone.
+    The number of chunks that existed already, and the faults of those that were computed again.
     """
     todo, faults = store.missing(range(len(parts)))
     total = sum(map(len, parts))

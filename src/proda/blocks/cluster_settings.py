@@ -1,4 +1,4 @@
-"""Which cluster: a small TOML file, checked, and the client that it leads to.
+"""The settings of a cluster in a small TOML file, and the client that connects to it.
 
 [local]                     # this machine
 workers = 4                 # or gpus = "all", gpus = [0, 1]: one process each
@@ -9,12 +9,12 @@ address = "tcp://10.0.0.5:8786"
 [jobqueue]                  # jobs of a batch system, by dask-jobqueue
 system = "slurm"
 jobs = 20                   # or minimum_jobs = 1, maximum_jobs = 50
-memory = "4GB"              # this and all else: arguments of dask_jobqueue's cluster
+memory = "4GB"              # this and all other keys: arguments of dask_jobqueue's cluster
 walltime = "08:00:00"
 interface = "ib0"           # network interface that scheduler and workers listen on
 
-A scheduler runs whatever code a client sends it. The clusters that are started here therefore
-encrypt all connections and accept only those that hold the credentials of this one run.
+A scheduler runs any code that a client sends. The clusters that are started here therefore encrypt
+all connections and accept only clients with the credentials of this run.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ _RENAMED = {
     "job_extra": "job_extra_directives",
     "project": "account",
 }
-"""Arguments of dask_jobqueue that it has renamed, and drops where the new one is given too."""
+"""Old names of arguments of dask_jobqueue, which it ignores where the new one is given too."""
 _LISTS = ("job_script_prologue", "job_extra_directives", "job_directives_skip", "worker_extra_args")
-"""Arguments that are lists of lines; of text, dask_jobqueue would write one letter a line."""
+"""Arguments that are lists of lines; from text, dask_jobqueue would write one letter per line."""
 
 
 class Local(BaseModel):
@@ -83,7 +83,7 @@ class Local(BaseModel):
 
 
 class Scheduler(BaseModel):
-    """A scheduler that runs already."""
+    """A scheduler that is running already."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -91,7 +91,7 @@ class Scheduler(BaseModel):
 
 
 class JobQueue(BaseModel):
-    """Jobs of a batch system; what is not named here goes to dask_jobqueue as it is."""
+    """Jobs of a batch system; other keys are passed to dask_jobqueue unchanged."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -105,7 +105,8 @@ class JobQueue(BaseModel):
     interface: str | None = Field(None, min_length=1)
     """Network interface that the scheduler and the workers listen on; by default all."""
     encryption: bool = True
-    """TLS with credentials of this run. Without it, whoever reaches the scheduler runs code."""
+    """TLS with credentials of this run. Without it, anyone who can reach the scheduler can run
+    code."""
     job_script_prologue: tuple[str, ...] | None = None
     """Lines of the job script before the worker starts; by default those of the site."""
 
@@ -147,15 +148,15 @@ class JobQueue(BaseModel):
         return self
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments of dask_jobqueue's cluster, but for its credentials.
+        """Return the arguments of dask_jobqueue's cluster without its credentials.
 
-        What is not given here comes from the site's own configuration (dask's jobqueue.yaml), as
-        dask_jobqueue reads it; our line comes after its prologue.
+        Other arguments come from the site's own configuration (dask's jobqueue.yaml), as
+        dask_jobqueue reads it; our line is added after its prologue.
 
         Raises
         ------
         ExecutorError
-            If the site's prologue is no list of lines.
+            If the site's prologue is not a list of lines.
         """
         given = dict(self.model_extra or {})
         given.pop("scheduler_options", None)
@@ -171,15 +172,16 @@ class JobQueue(BaseModel):
         }
 
     def scheduler_options(self) -> dict[str, Any]:
-        """Return the options of the scheduler, which a job knows nothing of."""
+        """Return the options of the scheduler, which are not passed to jobs."""
         given = (self.model_extra or {}).get("scheduler_options")
         if given is None:
             given = self.of_site("scheduler-options") or {}
-        # Its pages are nobody else's business; any port: two runs may share a machine.
+        # The dashboard is not open to others. Any free port is used, because two runs may share a
+        # machine.
         return {"dashboard_address": "127.0.0.1:0"} | given
 
     def of_site(self, name: str) -> Any:
-        """Return what the site's configuration says, None if nothing."""
+        """Return a value of the site's configuration, or None."""
         return dask.config.get(f"jobqueue.{self.site_section}.{name}", None)
 
     @property
@@ -189,7 +191,7 @@ class JobQueue(BaseModel):
 
     def _site_prologue(self) -> tuple[str, ...]:
         where = f"jobqueue.{self.site_section}"
-        for name in ("job-script-prologue", "env-extra"):  # the old name, which dask still reads
+        for name in ("job-script-prologue", "env-extra"):  # the old name, which dask still accepts
             lines = self.of_site(name)
             if isinstance(lines, str) or not isinstance(lines, (list, tuple, type(None))):
                 raise ExecutorError(
@@ -252,7 +254,7 @@ def check_cluster(values: dict[str, Any], where: str = "cluster") -> ClusterSett
 
 @contextmanager
 def client_from(settings: ClusterSettings) -> Iterator[distributed.Client]:
-    """Connect to a cluster, starting it if it is to be started, and close both at the end.
+    """Connect to a cluster, after starting it if necessary, and close both at the end.
 
     Raises
     ------
@@ -289,7 +291,7 @@ def client_from(settings: ClusterSettings) -> Iterator[distributed.Client]:
 
 
 def _local_cluster(local: Local) -> distributed.SpecCluster:
-    """Start a cluster on this machine, which no other user of the machine can connect to."""
+    """Start a cluster on this machine, to which no other user of the machine can connect."""
     security = credentials()
     listening = {"host": "127.0.0.1", "protocol": "tls://", "security": security}
     workers = worker_specification(local)
@@ -300,7 +302,7 @@ def _local_cluster(local: Local) -> distributed.SpecCluster:
         security=security,
         scheduler={
             "cls": distributed.Scheduler,
-            # Any free port: two runs may share a machine.
+            # Any free port is used, because two runs may share a machine.
             "options": listening
             | {"dashboard": False, "port": 0, "dashboard_address": "127.0.0.1:0"},
         },
@@ -308,21 +310,21 @@ def _local_cluster(local: Local) -> distributed.SpecCluster:
 
 
 def credentials() -> distributed.Security:
-    """Make the credentials of one cluster: only who holds them can connect to it.
+    """Create the credentials of one cluster, which are required to connect to it.
 
     Raises
     ------
     ExecutorError
-        If neither the package cryptography nor the program openssl is there to make them.
+        If neither the package cryptography nor the program openssl is installed.
     """
     if importlib.util.find_spec("cryptography") is not None:
         return distributed.Security.temporary()
     program = shutil.which("openssl")
     if program is None:
         raise ExecutorError(
-            "cluster: its encrypted connections need the package cryptography; install "
-            "it with `pip install cryptography`. For a [jobqueue], `encryption = false` does "
-            "without it, where nobody else can reach its network."
+            "cluster: its encrypted connections need the package cryptography; install it with "
+            "`pip install cryptography`. For a [jobqueue], `encryption = false` avoids it, on a "
+            "network that nobody else can reach."
         )
     command = [
         program,
@@ -362,9 +364,9 @@ def credentials() -> distributed.Security:
 def worker_specification(local: Local) -> dict[str, dict[str, Any]]:
     """Return the workers of this machine, one process and one thread each.
 
-    Each GPU process sees its own GPU only, and fails where that cannot be used, rather than fall
-    back to the CPU. The calling process should leave the GPUs alone: JAX takes most of their
-    memory when it first uses one (set ``JAX_PLATFORMS=cpu`` for it).
+    Each GPU process uses its own GPU only, and fails if that is not usable instead of falling back
+    to the CPU. The calling process should not use the GPUs, because JAX reserves most of the memory
+    of a GPU at its first use (set ``JAX_PLATFORMS=cpu`` for it).
     """
     if local.gpus is not None:
         gpus = found_gpus() if local.gpus == "all" else [str(gpu) for gpu in local.gpus]
@@ -375,7 +377,8 @@ def worker_specification(local: Local) -> dict[str, dict[str, Any]]:
     return {
         f"worker-{i}": {
             "cls": distributed.Nanny,
-            # Compiled programs' memory cannot be spilled, so limits would only pause workers.
+            # The memory of compiled programs cannot be spilled, so that limits would only pause
+            # workers.
             "options": {
                 "nthreads": 1,
                 "memory_limit": None,
@@ -393,15 +396,15 @@ def found_gpus() -> list[str]:
     Raises
     ------
     ExecutorError
-        If there is none.
+        If there is no GPU.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         found = [gpu.strip() for gpu in visible.split(",") if gpu.strip()]
     elif (program := shutil.which("nvidia-smi")) is not None:
-        # Not by JAX, which would take the GPUs' memory for this process.
-        listing = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
-        n = sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
+        # Not by JAX, which would reserve the memory of the GPUs for this process.
+        told = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
+        n = sum(line.startswith("GPU ") for line in told.stdout.splitlines())
         found = [str(i) for i in range(n)]
     else:
         found = []
@@ -414,18 +417,18 @@ def found_gpus() -> list[str]:
 
 
 def shared_folder() -> Path:
-    """Make a private folder in the home folder, which the nodes of a cluster share.
+    """Create a private folder in the home folder, which the nodes of a cluster share.
 
     Raises
     ------
     ExecutorError
-        If it cannot be made.
+        If it cannot be created.
     """
     place = private_cache("credentials")
     if place is None:
         raise ExecutorError(
-            "jobqueue: the credentials of the workers need a private folder that all nodes see; "
-            "name one by shared_temp_directory, or set PRODA_CACHE_DIR."
+            "jobqueue: the credentials of the workers need a private folder that all nodes can "
+            "read; set shared_temp_directory, or PRODA_CACHE_DIR."
         )
     return place
 
@@ -444,7 +447,7 @@ def _job_cluster(settings: JobQueue) -> Any:
         if not arguments.get("shared_temp_directory") and not settings.of_site(
             "shared-temp-directory"
         ):
-            # Where the workers read them: a folder that they see, and nobody else can look into.
+            # The workers read the credentials from a shared folder that other users cannot read.
             arguments["shared_temp_directory"] = str(shared_folder())
     try:
         cluster = getattr(dask_jobqueue, SYSTEMS[settings.system])(**arguments)

@@ -1,12 +1,12 @@
 """Compute blocks: in this process, in several on this machine, or on a Dask cluster.
 
-Several processes, not threads: two programs of XLA with matrix products may lock each other up in
-one process, and a process of one thread each makes twice the steps per second. For the same reason
-a worker of a cluster has one thread. Workers write their blocks themselves, to a folder that all of
-them see, and report only that a block is done. What a block holds does not depend on who computes
-it, when, or how often it was started.
+It uses several processes, not threads: two XLA programs with matrix products can deadlock in one
+process, and processes with one thread each compute twice as many steps per second. For the same
+reason a worker of a cluster has one thread. Workers write their blocks to a shared folder and
+report only that a block is done. The content of a block does not depend on the worker, the time, or
+the number of attempts.
 
-Nothing is kept of a block that is not finished: work that is killed loses one block per worker.
+Unfinished blocks are not kept: work that is killed loses one block per worker.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ if TYPE_CHECKING:
 
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 _POLL = 0.2
-"""Seconds between two looks at what the workers did."""
+"""Seconds between two checks of the workers."""
 
 Done = Callable[[int], None]
 """Called in the calling process with the number of each block that is done."""
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: the work was asked to stop, and can resume
-    """The work was asked to stop; all finished blocks are kept."""
+class Stopped(Exception):  # noqa: N818 - not an error: the work stopped on request, and can resume
+    """The work stopped on request; all finished blocks are kept."""
 
 
 @dataclass
@@ -66,8 +66,8 @@ class Control:
     Parameters
     ----------
     deadline
-        `time.time()` by which the work must end. A block that would probably not be finished by
-        then, to judge by the longest one so far, is not started.
+        `time.time()` by which the work must end. A block is not started if it would not be finished
+        by then, assuming that it takes as long as the longest block so far.
     stop
         No block is started once this is set.
     """
@@ -75,11 +75,22 @@ class Control:
     deadline: float = math.inf
     stop: Event = field(default_factory=Event)
     longest: float = 0.0
-    """Seconds that the longest block took."""
+    """Seconds of the longest block."""
 
     def should_stop(self) -> bool:
-        """Whether to start nothing more."""
+        """Whether no further block should be started."""
         return self.stop.is_set() or time.time() + self.longest > self.deadline
+
+    def check(self) -> None:
+        """Stop work that is not a job of an executor, at a point where its progress is saved.
+
+        Raises
+        ------
+        Stopped
+            If nothing more should be started.
+        """
+        if self.should_stop():
+            raise Stopped
 
 
 class Job(abc.ABC):
@@ -88,7 +99,7 @@ class Job(abc.ABC):
     @property
     @abc.abstractmethod
     def name(self) -> str:
-        """What an error message calls the work, with what resumes it: "FILE; resume with ..."."""
+        """Name of the work in error messages, with the command that resumes it."""
 
     @abc.abstractmethod
     def compute(self, number: int) -> None:
@@ -102,10 +113,10 @@ class Executor:
     Parameters
     ----------
     workers
-        Processes on this machine. With more than one, a script needs the usual
-        ``if __name__ == "__main__":`` around what it does.
+        Processes on this machine. With more than one, the code of a script must be inside the usual
+        ``if __name__ == "__main__":``.
     client
-        Of a Dask cluster instead, whose workers have one thread each.
+        Client of a Dask cluster instead, whose workers have one thread each.
     control
         When to stop.
     """
@@ -129,14 +140,15 @@ class Executor:
         Raises
         ------
         Stopped
-            If asked to stop.
+            If the control requests it.
         KeyboardInterrupt
             After Ctrl-C. On a cluster, it waits for the blocks that are being computed, so that
-            they do not meet those of work that resumes at once; a second Ctrl-C does not wait.
+            they do not conflict with those of work that is resumed immediately; a second Ctrl-C
+            does not wait.
         ExecutorError
             If a worker died or has several threads, or the connection to the cluster was lost.
         ProdaError
-            What :meth:`Job.compute` raises.
+            As :meth:`Job.compute`.
         """
         if self.client is not None:
             _on_cluster(job, todo, self.client, self.control, done)
@@ -158,7 +170,7 @@ def executor_of(
     stop_after: float | None = None,
     control: Control | None = None,
 ) -> Iterator[Executor]:
-    """Yield what computes blocks as a command or a study asks for it.
+    """Yield the executor that a command or a study requests.
 
     Parameters
     ----------
@@ -185,7 +197,7 @@ def executor_of(
     if cluster is None:
         yield Executor(workers or processes(), control=control)
         return
-    # Here, because Dask's cluster takes a second to import.
+    # Imported here, because the import of Dask's cluster takes a second.
     from proda.blocks.cluster_settings import client_from, read_cluster
 
     with client_from(read_cluster(cluster)) as client:
@@ -278,17 +290,18 @@ def processes() -> int:
 def one_thread_flags() -> str:
     """Return XLA_FLAGS for a process of one thread: those of this process and, once, ONE_THREAD.
 
-    Once, because JAX looks up compiled programs by the very text of the flags.
+    Once, because JAX looks up compiled programs by the text of the flags.
     """
     given = os.environ.get("XLA_FLAGS", "")
     return given if ONE_THREAD in given else f"{given} {ONE_THREAD}".strip()
 
 
 def keep_compiled() -> None:
-    """Keep compiled programs for other processes and later runs, unless JAX has a place for them.
+    """Keep compiled programs for other processes and later runs, unless JAX has a cache folder.
 
-    With the user and not with the data: a program from a run folder is code from whoever made it.
-    By machine, because the code is for its processor. Without a private folder nothing is kept.
+    The folder belongs to the user and not to the data, because a program in a run folder would be
+    code from whoever created the folder. It is separate for each machine, because the code is for
+    its processor. Without a private folder nothing is kept.
     """
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
@@ -309,7 +322,8 @@ def _on_cluster(
     check_threads(client.nthreads())
     token = uuid.uuid4().hex[:12]
     with warnings.catch_warnings():
-        # A task and not scattered data, because a task that is lost with its worker is run again.
+        # A task instead of scattered data, because a task that is lost with its worker is run
+        # again.
         warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
         shared = client.submit(_same, job, key=f"proda-job-{token}", pure=False)
         pending = {
@@ -339,7 +353,7 @@ def _on_cluster(
 
 
 def _take_back(client: distributed.Client, pending: dict[distributed.Future, int]) -> None:
-    """Cancel the blocks that no worker computes yet; keep only the others in `pending`."""
+    """Cancel the blocks that no worker has started; keep only the others in `pending`."""
     computed: set[str] = set()
     if client.status == "running":
         with suppress(OSError):
@@ -351,7 +365,7 @@ def _take_back(client: distributed.Client, pending: dict[distributed.Future, int
 
 
 def _seconds(job: Job, task: distributed.Future, number: int) -> float:
-    """Return how long a block took, or raise what went wrong with it."""
+    """Return how long a block took, or raise its error."""
     import distributed
 
     try:
@@ -375,7 +389,7 @@ def check_threads(threads: dict[str, int]) -> None:
     Raises
     ------
     ExecutorError
-        Two compiled programs in one process slow each other down, and may lock each other up.
+        Two compiled programs in one process slow each other down, and can deadlock.
     """
     for address, n in threads.items():
         if n != 1:

@@ -1,7 +1,8 @@
-"""Finished blocks of long work on disk, so that work that was interrupted resumes.
+"""Finished blocks of long work on disk, from which interrupted work resumes.
 
 A block is a file such as `00012.npz` and, written after it, the manifest `00012.json` with its
-checksum and with all that its numbers depend on. A block counts only if both are there and agree.
+checksum and with everything on which its numbers depend. A block is valid only if both exist and
+agree.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from proda.errors import FileError
 from proda.files import read_json, read_npz, whole_file
 
 ABSENT = "absent"
-"""What :meth:`BlockStore.check` says of a block that was not computed yet."""
+"""Result of :meth:`BlockStore.check` for a block that has not been computed."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,9 @@ class BlockStore:
     Parameters
     ----------
     folder
-        Where they lie; created with the first block.
+        Folder of the blocks; created with the first block.
     identity
-        What the numbers depend on, by name; plain JSON.
+        Values on which the numbers depend, by name; plain JSON.
     suffix
         Ending of the files.
     """
@@ -42,22 +43,22 @@ class BlockStore:
     suffix: str = ".npz"
 
     def path(self, number: int) -> Path:
-        """Return where a block lies."""
+        """Return the path of a block."""
         return self.folder / f"{number:05d}{self.suffix}"
 
     def manifest(self, number: int) -> Path:
-        """Return where the manifest of a block lies."""
+        """Return the path of the manifest of a block."""
         return self.path(number).with_suffix(".json")
 
     def write(self, number: int, save: Callable[[Path], None]) -> None:
-        """Write a block, whole or not at all.
+        """Write a block, completely or not at all.
 
         Parameters
         ----------
         number
-            Of the block.
+            Number of the block.
         save
-            Writes the file at the path that it is given, whole or not at all.
+            Writes the file at the given path, completely or not at all.
 
         Raises
         ------
@@ -66,14 +67,14 @@ class BlockStore:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(number)
-        self.manifest(number).unlink(missing_ok=True)  # of an older file, which is replaced
+        self.manifest(number).unlink(missing_ok=True)  # that of an older file, which is replaced
         save(path)
         manifest = {"identity": dict(self.identity), "sha256": file_digest(path)}
         with whole_file(self.manifest(number)) as temporary:
             temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
     def write_arrays(self, number: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write arrays as a block (.npz), whole or not at all.
+        """Write arrays as a block (.npz), completely or not at all.
 
         Raises
         ------
@@ -88,12 +89,12 @@ class BlockStore:
         self.write(number, save)
 
     def check(self, number: int) -> str:
-        """Return why a block has to be computed: `""` if it need not, `"absent"`, or what is wrong.
+        """Return why a block must be computed: `""` if it need not, `"absent"`, or its fault.
 
         Raises
         ------
         FileError
-            If the block belongs to other work: naming it and what differs.
+            If the block belongs to other work, naming it and the differences.
         """
         path, manifest = self.path(number), self.manifest(number)
         if not manifest.is_file():
@@ -103,7 +104,7 @@ class BlockStore:
             identity, checksum = dict(read["identity"]), read["sha256"]
         except (FileError, ValueError, KeyError, TypeError):
             return f"{manifest}: damaged"
-        own = json.loads(json.dumps(dict(self.identity)))  # a tuple comes back as a list
+        own = json.loads(json.dumps(dict(self.identity)))  # JSON turns a tuple into a list
         if identity != own:
             raise FileError(
                 f"{path} was written with other settings or data ({_differences(identity, own)}). "
@@ -112,11 +113,11 @@ class BlockStore:
         if not path.is_file():
             return f"{path}: missing"
         if file_digest(path) != checksum:
-            return f"{path}: cut short or damaged (checksum mismatch)"
+            return f"{path}: incomplete or damaged (checksum mismatch)"
         return ""
 
     def missing(self, numbers: Iterable[int]) -> tuple[list[int], list[str]]:
-        """Return which blocks have to be computed, and what is wrong with those that are damaged.
+        """Return which blocks must be computed, and the faults of those that are damaged.
 
         Raises
         ------
@@ -128,7 +129,7 @@ class BlockStore:
         return todo, [why for why in state.values() if why not in ("", ABSENT)]
 
     def numbers(self) -> list[int]:
-        """Return the numbers of the blocks that are there, in ascending order."""
+        """Return the numbers of the existing blocks, in ascending order."""
         return sorted(int(path.stem) for path in self.folder.glob("[0-9]*.json"))
 
     def read(self, number: int, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The command line: verbs only. Each noun is one file; this one puts them together."""
+"""The command line. Each noun is one module; this one combines them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from proda.cli import (
     project,
     report,
     run,
+    streams,
     train,
 )
 from proda.cli.app import app
@@ -54,12 +55,13 @@ __all__ = [
     "project",
     "report",
     "run",
+    "streams",
     "train",
 ]
 
 
 class _Notes(logging.Handler):
-    """Print notes as the other messages are printed."""
+    """Print notes in the same way as other messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
         errors.print(f"Note: {record.getMessage()}", highlight=False, soft_wrap=True)
@@ -75,8 +77,8 @@ def _show_notes() -> None:
 def main() -> None:
     """Run the command line.
 
-    Exit status: 0 if all went well, 2 for wrong input, 130 for Ctrl-C, 143 for SIGTERM (what batch
-    systems send before they kill); both leave no unfinished file behind.
+    Exit status: 0 for success, 2 for invalid input, 130 for Ctrl-C, 143 for SIGTERM (sent by batch
+    systems before they kill a process). No unfinished file remains after the last two.
     """
     from proda.errors import ProdaError
 
@@ -109,9 +111,9 @@ def _say(text: str) -> None:
 
 
 def _unusable_platform() -> str | None:
-    """Say what is wrong with JAX_PLATFORMS, if that is what an error comes from.
+    """Return a message on JAX_PLATFORMS if it is the cause of an error.
 
-    Asked only after something failed: most commands start without JAX.
+    It is called only after an error, because most commands start without JAX.
     """
     asked = os.environ.get("JAX_PLATFORMS", "")
     if not asked or "jax" not in sys.modules:
@@ -125,6 +127,6 @@ def _unusable_platform() -> str | None:
             f"JAX_PLATFORMS={asked}: this machine has no such device, or JAX is installed without "
             "support for it. The variable often comes with a module of the cluster. Unset it, or "
             "set JAX_PLATFORMS=cpu to compute on the processor; for a GPU, start the command in a "
-            'job that has one, with `pip install "proda[cuda]"` done.'
+            'job that has one, after `pip install "proda[cuda]"`.'
         )
     return None

@@ -1,4 +1,4 @@
-"""The application that every noun registers itself with."""
+"""The application with which every noun registers its commands."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.numbers import number, whole_number
-from proda.cli.options import option
+from proda.cli.options import StopAfter, option
 from proda.cli.stopping import STOPPED, seconds
 from proda.inference.assimilation_settings import AssimilationSettings, AssimilationWork, check
 
@@ -21,17 +21,23 @@ if TYPE_CHECKING:
 
 _Profiles = Annotated[Path | None, typer.Argument(help="Folder of `proda profiles build`.")]
 _Forcing = Annotated[
-    Path | None, typer.Argument(help="Forcing at sites, of `proda forcing at-sites`.")
+    Path | None, typer.Argument(help="Forcing at sites, from `proda forcing at-sites`.")
 ]
 _Resume = Annotated[
     Path | None, typer.Option(help="Resume this run; its settings come from its folder.")
 ]
 _Option = Annotated[
     list[str] | None,
-    typer.Option("--option", help="NAME=VALUE of the sampler (steps and such); repeatable."),
+    typer.Option(
+        "--option", help="NAME=VALUE, an option of the sampler such as its steps; repeatable."
+    ),
 ]
-_StopAfter = Annotated[
-    str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
+_Stream = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stream",
+        help="NAME=FOLDER of `proda streams build`: data to fit beside carbon; repeatable.",
+    ),
 ]
 _ProfilesMovedTo = Annotated[
     Path | None,
@@ -74,6 +80,7 @@ def assimilate(
     likelihood: str = option(AssimilationSettings, "likelihood"),
     error_sd: str = option(AssimilationSettings, "error_sd"),
     operator: str = option(AssimilationSettings, "operator"),
+    stream: _Stream = None,
     chains: int = option(AssimilationSettings, "chains"),
     draws: int = option(AssimilationSettings, "draws"),
     seed: int = option(AssimilationSettings, "seed"),
@@ -81,7 +88,7 @@ def assimilate(
     block_size: Annotated[int | None, typer.Option(help="Sites per block.")] = None,
     workers: int | None = option(AssimilationWork, "workers"),
     cluster: Path | None = option(AssimilationWork, "cluster"),
-    stop_after: _StopAfter = None,
+    stop_after: StopAfter = None,
     profiles_moved_to: _ProfilesMovedTo = None,
     forcing_moved_to: _ForcingMovedTo = None,
     accept_versions: _AcceptVersions = False,
@@ -126,6 +133,7 @@ def assimilate(
             chains=chains,
             draws=draws,
             seed=seed,
+            streams=_streams(stream or []),
         )
         if dry_run:
             _dry_run(settings, profiles, forcing, sites)
@@ -142,6 +150,8 @@ def assimilate(
             "posterior.",
             style="bold",
         )
+    for name, why in run.settings.unanswered().items():
+        console.print(f"The stream {name} is not fitted: {why}.", style="bold", soft_wrap=True)
     if run.complete:
         console.print(f"{run.folder}: the run is already finished.")
     else:
@@ -150,13 +160,13 @@ def assimilate(
 
 
 def _given(context: typer.Context, name: str) -> bool:
-    """Whether an option stands on the command line."""
+    """Whether an option is given on the command line."""
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
 
 
 def _refuse_other_settings(context: typer.Context, run: Run) -> None:
-    """Refuse options that would have no effect, because the run was begun with others.
+    """Refuse options that would have no effect, because the run was started with others.
 
     Raises
     ------
@@ -184,6 +194,8 @@ def _refuse_other_settings(context: typer.Context, run: Run) -> None:
         for name, value in held.items()
         if _given(context, name) and asked[name] != value
     ]
+    if _given(context, "stream") and _streams(asked["stream"]) != settings.streams:
+        differ.append((f"--stream {' '.join(asked['stream'])}", settings.streams or "none"))
     if _given(context, "error_sd") and _error_sd(asked["error_sd"]) != settings.error_sd:
         differ.append((f"--error-sd {asked['error_sd']}", settings.error_sd))
     sampler = run.problem.sampler
@@ -257,8 +269,8 @@ def _work(
         except Stopped:
             bar.stop()
             console.print(
-                f"Stopped as requested, {n_done[0]:,} of {run.description.n_sites:,} sites done. "
-                f"{again}",
+                f"Stopped before the time limit, {n_done[0]:,} of {run.description.n_sites:,} "
+                f"sites done. {again}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -283,7 +295,7 @@ def _summary(run: Run) -> None:
     reason = found["reason"].to_numpy()
     n = len(reason)
     mean_rhat = found["gelman_rubin"].mean("parameter").to_numpy()
-    limits = Filter()  # a study may set others: `proda diagnose` and its filter judge by those
+    limits = Filter()  # a study may set other limits, which its filter and `proda diagnose` apply
     converged = mean_rhat < limits.max_gelman_rubin
     fitting = found["nash_sutcliffe"].to_numpy() > limits.min_nash_sutcliffe
     rows: list[tuple[Any, ...]] = [("sites", f"{n:,}", "")]
@@ -313,6 +325,14 @@ def _summary(run: Run) -> None:
             f"Smallest effective sample size of a site: median {np.nanmedian(smallest):.0f} of "
             f"{found.sizes['chain'] * run.settings.draws} draws"
         )
+    for stream in run.problem.streams:
+        kind = stream.name
+        told = found[f"rmse_{kind}"].to_numpy()
+        console.print(
+            f"{stream.title}: {int(found[f'n_{kind}'].sum()):,} values at "
+            f"{int((found[f'n_{kind}'] > 0).sum()):,} sites; median over sites of the RMSE "
+            f"{np.nanmedian(told) if np.isfinite(told).any() else np.nan:.3g} {stream.unit}"
+        )
     console.print(f"Written: {run.folder / 'posterior.zarr'}, summary.nc")
     console.print(f"Next step: proda diagnose {run.folder}")
 
@@ -337,6 +357,19 @@ def _options(pairs: list[str]) -> dict[str, int | bool]:
                 f"--option {pair}: expected NAME=INTEGER, NAME=true or NAME=false."
             ) from error
     return values
+
+
+def _streams(pairs: list[str]) -> dict[str, Path]:
+    """Return the folder of each stream's table, by name."""
+    from proda.errors import AssimilationError
+
+    found: dict[str, Path] = {}
+    for pair in pairs:
+        name, _, folder = pair.partition("=")
+        if not (name and folder) or name in found:
+            raise AssimilationError(f"--stream {pair}: expected NAME=FOLDER, each name once.")
+        found[name] = Path(folder).absolute()
+    return found
 
 
 def _error_sd(text: str) -> float | str:

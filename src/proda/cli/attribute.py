@@ -1,4 +1,4 @@
-"""`proda attribute`: which component makes a map what it is, and two maps differ."""
+"""`proda attribute`: which component determines a map, and the difference between two maps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, formatted, print_table, progress
+from proda.cli.options import Plots
 from proda.layout import RunFolder
 
 if TYPE_CHECKING:
@@ -23,16 +24,20 @@ _Maps = Annotated[
 ]
 _Network = Annotated[
     list[str] | None,
-    typer.Option(help="NAME=FOLDER: network of a model's map; else that of the study."),
+    typer.Option(help="NAME=FOLDER: network of a model's map; by default that of the study."),
 ]
 _Kept = Annotated[
     list[str] | None,
     typer.Option(help="NAME=FILE: posteriors of the accepted sites (`proda diagnose`)."),
 ]
-_Forcing = Annotated[Path | None, typer.Option(help="Forcing on the grid; else that of the study.")]
+_Forcing = Annotated[
+    Path | None, typer.Option(help="Forcing on the grid; by default that of the study.")
+]
 _Covariates = Annotated[
     Path | None,
-    typer.Option(help="Covariates on the grid (for the members' spread); else the study's."),
+    typer.Option(
+        help="Covariates on the grid, for the spread of the members; by default those of the study."
+    ),
 ]
 _Sample = Annotated[
     int, typer.Option(min=10, help="Cells on which every member is run for the spread.")
@@ -40,7 +45,8 @@ _Sample = Annotated[
 _InputVariation = Annotated[
     float | None,
     typer.Option(
-        min=0.0, help="Sd over mean of the carbon input, for the published method's input."
+        min=0.0,
+        help="Ratio of standard deviation to mean of the carbon input, for the published method.",
     ),
 ]
 _Response = Annotated[
@@ -53,9 +59,6 @@ _Response = Annotated[
 _Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Folder to write; by default RUN/attribution."),
-]
-_Plots = Annotated[
-    Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
 ]
 
 
@@ -77,13 +80,13 @@ def attribute(
     input_variation: _InputVariation = None,
     response: _Response = None,
     output: _Output = None,
-    plots: _Plots = None,
+    plots: Plots = None,
 ) -> None:
-    """Say which component (transfer, decomposition, environment ...) makes a map what it is.
+    """Attribute maps to the components of a model (transfer, decomposition, environment ...).
 
-    Shapley values over the six components for carbon, the pattern of its map and the skill at
-    profiles; the published replacement of one component after the other; and, of two models, which
-    component makes their maps differ.
+    Computes Shapley values of the six components for carbon, the pattern of its map and the skill
+    at profiles; the published replacement of one component at a time; and, for two models, the
+    components that cause the difference between their maps.
     """
     from proda.attribution import attribute_maps
     from proda.attribution.attribution_inputs import (
@@ -128,7 +131,7 @@ def attribute(
 def _found(
     maps: list[Path], folder: Path | None, network: dict[str, Path], kept: dict[str, Path]
 ) -> list[AttributedMap]:
-    """Return the maps that are asked for, with their networks."""
+    """Return the requested maps, with their networks."""
     from dataclasses import replace
 
     from proda.attribution.attribution_inputs import AttributedMap, maps_of_run
@@ -142,13 +145,13 @@ def _found(
         found = []
         for path in maps:
             if path.is_dir():
-                raise MapError(f"{path}: name one folder of a study, or files of maps.")
+                raise MapError(f"{path}: give one folder of a study, or files of maps.")
             with open_map(path) as opened:
                 name = str(opened.attrs.get("model", path.stem))
             found.append(of_run.get(path.resolve(), AttributedMap(name, path)))
     if odd := sorted((set(network) | set(kept)) - {m.name for m in found}):
         raise MapError(
-            f"No map of {', '.join(odd)} is given; there are maps of "
+            f"No map of {', '.join(odd)} is given; the maps are of "
             f"{', '.join(m.name for m in found)}."
         )
     return [
@@ -170,14 +173,12 @@ def _named(pairs: list[str] | None) -> dict[str, Path]:
 
 
 def print_attribution(result: Attribution) -> None:
-    """Print what each component does, and why models differ."""
+    """Print the attribution of each map, and of the differences between models."""
     table = result.tables["importance"]
     for (model, route), rows in table.groupby(["model", "route"], sort=False):
         _print_one(f"{str(model).upper()}, {route}", rows)
-    differences = result.tables["differences"]
-    pairs = (
-        differences.groupby(["first", "second", "route"], sort=False) if len(differences) else ()
-    )
+    told = result.tables["differences"]
+    pairs = told.groupby(["first", "second", "route"], sort=False) if len(told) else ()
     for (first, second, route), rows in pairs:
         print_table(
             f"{second} - {first}, {route}: parts of the difference",

@@ -1,4 +1,4 @@
-"""`proda cite`: what to cite for a run."""
+"""`proda cite`: the publications to cite for a run."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def cite(
     ],
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Print BibTeX entries.")] = False,
 ) -> None:
-    """Print what to cite for the models, samplers, kinetics, forcing and data of a run.
+    """Print the publications to cite for the models, samplers, kinetics, forcing and data of a run.
 
-    What does not state its source is listed on standard error.
+    Data without a stated source are listed on standard error.
     """
     from proda.citations import cite as citations_of
     from proda.citations import software

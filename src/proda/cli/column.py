@@ -35,7 +35,9 @@ def column(
     model: Annotated[
         str, typer.Option(help="Model by name (see `proda models`), or FILE.py:Class.")
     ] = "clm5",
-    variant: Annotated[str, typer.Option(help="default, or published.")] = "default",
+    variant: Annotated[
+        str, typer.Option(help="Variant of the model: default, or published.")
+    ] = "default",
     parameters: Annotated[
         Path | None,
         typer.Option(help="netCDF file with one variable per parameter (prefix param_ allowed)."),
@@ -108,7 +110,7 @@ def _settings(model: SoilModel, pairs: list[str]) -> dict[str, float]:
 def _parameters(
     model: SoilModel, forcing: Forcing, path: Path | None, settings: dict[str, float]
 ) -> tuple[xr.Dataset, Bounds]:
-    """Return parameter values and the bounds to hold them to."""
+    """Return parameter values and their bounds."""
     from proda.cli.console import console
     from proda.default_b import b_where_needed
     from proda.files import load, open_netcdf

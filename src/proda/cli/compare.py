@@ -1,4 +1,4 @@
-"""`proda compare`: two or more models beside each other and beside the paper."""
+"""`proda compare`: compare two or more models with each other and with the paper."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from proda.cli.app import app
 from proda.cli.console import console, formatted, print_table, progress
 from proda.cli.evidence import print_choice
+from proda.cli.options import Plots
 from proda.layout import RunFolder
 
 if TYPE_CHECKING:
@@ -35,17 +36,19 @@ _Summary = Annotated[
 _Sites = Annotated[list[str] | None, typer.Option(help="NAME=FILE: table of `proda diagnose`.")]
 _Network = Annotated[
     list[str] | None,
-    typer.Option(help="NAME=FOLDER: network that learnt from posteriors (places left out)."),
+    typer.Option(
+        help="NAME=FOLDER: network trained on posteriors, for the skill at held-out places."
+    ),
 ]
 _EndToEndNetwork = Annotated[
     list[str] | None,
-    typer.Option(help="NAME=FOLDER: network that learnt end to end (places left out)."),
+    typer.Option(help="NAME=FOLDER: network trained end to end, for the skill at held-out places."),
 ]
 _Forcing = Annotated[
-    Path | None, typer.Option(help="Forcing at the sites (Michaelis constants there).")
+    Path | None, typer.Option(help="Forcing at the sites, for Michaelis constants there.")
 ]
 _Covariates = Annotated[
-    Path | None, typer.Option(help="Covariates at the sites (climate classes).")
+    Path | None, typer.Option(help="Covariates at the sites, for climate classes.")
 ]
 _Reference = Annotated[
     Path | None, typer.Option(help="Reference maps, variables soc_0_100_SOURCE ...")
@@ -53,9 +56,6 @@ _Reference = Annotated[
 _Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Folder to write; by default RUN/comparison."),
-]
-_Plots = Annotated[
-    Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
 ]
 _EveryPair = Annotated[
     bool,
@@ -82,10 +82,10 @@ def compare(
     covariates: _Covariates = None,
     reference: _Reference = None,
     output: _Output = None,
-    plots: _Plots = None,
+    plots: Plots = None,
     every_pair: _EveryPair = False,
 ) -> None:
-    """Compare models before and after learning from profiles, and judge the paper's findings.
+    """Compare models with default and constrained parameters, and judge the paper's findings.
 
     Give the folder of a study, or the files of each model by name.
     """

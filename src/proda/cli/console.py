@@ -26,24 +26,24 @@ from rich.table import Table
 from proda.errors import printable
 
 LONGEST_NAME = 40
-"""Characters of a name in the first column of a table that is never wrapped."""
+"""Number of characters of a name in the first column of a table that are never wrapped."""
 
 REPORT_EVERY = 60.0
 """Seconds between two lines of progress where there is no terminal."""
 
 
 class SafeConsole(Console):
-    """A console on which text from files can be shown: it cannot command the terminal."""
+    """A console that removes control sequences, so that text from files can be shown safely."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Yield what is printed; all printing of text, tables and progress comes through here."""
+        """Yield the output; all text, tables and progress are printed through this method."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
-# Names and messages are printed as they are: [mine] is no markup, and a:x:1 holds no emoji.
+# Names and messages are printed unchanged: [mine] is not markup, and a:x:1 is not an emoji.
 console = SafeConsole(markup=False, emoji=False)
 errors = SafeConsole(stderr=True, markup=False, emoji=False)
 
@@ -58,7 +58,7 @@ def print_table(
 ) -> None:
     """Print rows as a table; `right` are the positions of right-aligned (number) columns.
 
-    Numbers are never cut; where the terminal is too narrow, long names and texts are wrapped.
+    Numbers are never truncated; on a narrow terminal, long names and texts are wrapped.
     """
     rightmost = set(right)
     rows = [[printable(str(cell)) for cell in row] for row in rows]
@@ -86,7 +86,7 @@ def print_table(
 def progress(unit: str) -> Progress:
     """Return a progress bar on stderr that counts `unit` and shows the time left.
 
-    Where stderr is no terminal (a log file, a batch job) it prints a line every minute instead.
+    If stderr is not a terminal (a log file, a batch job), it prints a line every minute instead.
     """
     return _Reported(
         TextColumn("{task.description}", markup=False),
@@ -102,7 +102,7 @@ def progress(unit: str) -> Progress:
 
 
 class _Reported(Progress):
-    """A bar on a terminal; elsewhere lines with the same words, from time to time."""
+    """A bar on a terminal; otherwise lines with the same text at regular intervals."""
 
     def __init__(self, *columns: ProgressColumn, unit: str, **options: Any) -> None:
         super().__init__(*columns, **options)
@@ -147,7 +147,7 @@ class Stages:
 
 
 def report(task: Task, unit: str) -> str:
-    """Say in a line how far a task is: the words of its bar, with the time."""
+    """Return the progress of a task in one line: the text of its bar, with the time."""
     line = f"{datetime.now():%Y-%m-%d %H:%M:%S} {task.description}"
     if task.total:
         line += f": {task.completed:,.0f} of {task.total:,.0f} {unit}".rstrip()

@@ -22,7 +22,7 @@ app.add_typer(covariates_app, name="covariates")
 
 @covariates_app.callback()
 def _noun() -> None:
-    """Keep `build` a verb of its own although it is the only one."""
+    """Keep `build` a subcommand although it is the only one."""
 
 
 @covariates_app.command(
@@ -70,7 +70,7 @@ def build(
         for c in opened.covariates
         if c.classes is not None
     ]
-    covariates.write_table(table, out)  # only now is an older table replaced
+    covariates.write_table(table, out)  # an older table is replaced only now
     if sites is not None:
         nearest_cells.write_left_out(nearest, left_out)
         print_sites(nearest, len(rows), left_out)

@@ -1,4 +1,4 @@
-"""`proda diagnose`: which sites of a finished assimilation are fit to train on."""
+"""`proda diagnose`: which sites of a finished assimilation can be used for training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, formatted, print_table
-from proda.cli.options import option
+from proda.cli.options import LandBehind, Plots, option
 from proda.inference.filter_settings import FilterSettings
 
 if TYPE_CHECKING:
@@ -18,21 +18,16 @@ if TYPE_CHECKING:
 
 _Output = Annotated[
     Path | None,
-    typer.Option(help="Write the posteriors of the kept sites, to train networks on (.nc, .zarr)."),
+    typer.Option(
+        help="Write the posteriors of the kept sites, for training networks (.nc, .zarr)."
+    ),
 ]
 _Table = Annotated[
     Path | None, typer.Option(help="Write one row per site, with its verdict (CSV).")
 ]
-_Plots = Annotated[
-    Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
-]
 _Site = Annotated[
     str | None,
     typer.Option(help="Site whose chains are drawn; by default the one with the poorest mixing."),
-]
-_LandMask = Annotated[
-    Path | None,
-    typer.Option(help="File with land_fraction or land_mask: drawn behind the map of sites."),
 ]
 
 
@@ -50,14 +45,13 @@ def diagnose(
     min_ess: float | None = option(FilterSettings, "min_ess"),
     output: _Output = None,
     table: _Table = None,
-    plots: _Plots = None,
+    plots: Plots = None,
     site: _Site = None,
-    land_mask: _LandMask = None,
+    land_mask: LandBehind = None,
 ) -> None:
-    """Judge the sites of a finished run; write the posteriors of those that pass.
+    """Assess the sites of a finished run; write the posteriors of those that pass.
 
-    The default limits are the published ones: mean Gelman-Rubin statistic below 1.05,
-    Nash-Sutcliffe efficiency above 0. An undefined statistic passes no limit that is set.
+    The default limits are the published ones. A site whose statistic is undefined is rejected.
     """
     from proda.errors import AssimilationError
     from proda.inference.assessment import assess
@@ -90,16 +84,10 @@ def diagnose(
 
 
 def _print(found: Assessment) -> None:
+    from proda.inference.assessment import by_band, counts, parameter_ranking
+    from proda.inference.layer_fit import layer_fit
+
     said = f"{found.caveat}. " if found.caveat else ""
-    _print_sites(found, said)
-    _print_fit(found, said)
-    _print_parameters(found, said)
-
-
-def _print_sites(found: Assessment, said: str) -> None:
-    """Print how many sites are kept, why others are not, and their diagnostics."""
-    from proda.inference.assessment import by_band, counts
-
     shares, medians = by_band(found)
     flags = list(shares.columns[1:])
     print_table(
@@ -138,12 +126,6 @@ def _print_sites(found: Assessment, said: str) -> None:
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _print_fit(found: Assessment, said: str) -> None:
-    """Print how well the measured layers are fitted."""
-    from proda.inference.layer_fit import layer_fit
-
     fits = {
         "sampled": layer_fit(found, found.sampled),
         "kept": layer_fit(found, found.kept),
@@ -178,12 +160,6 @@ def _print_fit(found: Assessment, said: str) -> None:
             highlight=False,
             soft_wrap=True,
         )
-
-
-def _print_parameters(found: Assessment, said: str) -> None:
-    """Print which parameters the data constrain."""
-    from proda.inference.assessment import parameter_ranking
-
     print_table(
         f"{said}Parameters by information gain: medians over {found.sampled.sum():,} sites",
         ["parameter", "unit", "bits", "spread reduction", "R-hat"],

@@ -25,27 +25,27 @@ def evidence(
         list[str],
         typer.Argument(
             metavar="RUN...",
-            help="Folders of a study, of `proda assimilate` or of networks; or NAME=FOLDER.",
+            help="Folders of a study, of `proda assimilate`, or of networks; or NAME=FOLDER.",
         ),
     ],
     sites: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE: table of `proda diagnose`.")
     ] = None,
     covariates: Annotated[
-        Path | None, typer.Option(help="Covariates at the sites (climate classes).")
+        Path | None, typer.Option(help="Covariates at the sites, for climate classes.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to write the tables into.")
     ] = None,
     plots: Annotated[
-        Path | None, typer.Option(help="Draw the figure into this folder (made if absent).")
+        Path | None, typer.Option(help="Draw the figure into this folder (created if absent).")
     ] = None,
 ) -> None:
-    """Say which model the data prefer, by climate, without any map.
+    """Compare models by evidence and skill, by climate, without any map.
 
-    Log evidence at sites that every model was assimilated at and that passed; predictive density
-    and skill at places left out of the networks' training; stacking weights. `proda compare` does
-    the same for a study and also compares the maps.
+    Computes the log evidence at sites at which every model was assimilated and passed the filter,
+    predictive density and skill at held-out places, and stacking weights. `proda compare` does the
+    same for a study and also compares the maps.
     """
     from proda import files
     from proda.comparison.choice_inputs import open_choice
@@ -72,7 +72,7 @@ def evidence(
 
 
 def print_choice(tables: Mapping[str, pd.DataFrame]) -> None:
-    """Print evidence and stacking weights of all sites, and why models are not there."""
+    """Print evidence and stacking weights of all sites, and why models are missing."""
     evidence = tables["evidence"]
     whole = evidence[(evidence["grouping"] == "all") & (evidence["sites"] > 0)]
     weights = tables["stacking"].set_index(["measure", "grouping", "zone", "model"])["weight"]

@@ -24,9 +24,11 @@ def posterior(
     output: Annotated[Path, typer.Option("--output", "-o", help="netCDF file to write.")],
     site: Annotated[
         list[str] | None,
-        typer.Option(help="Only this site; may be repeated. Without it, all with a posterior."),
+        typer.Option(
+            help="Export this site only; repeatable. By default all sites with a posterior."
+        ),
     ] = None,
-    thin: Annotated[int, typer.Option(help="Take every n-th draw.")] = 1,
+    thin: Annotated[int, typer.Option(help="Use every n-th draw.")] = 1,
 ) -> None:
     """Write posteriors in the layout of ArviZ (0.x InferenceData, 1.x DataTree)."""
     from proda.inference.arviz import write_arviz

@@ -125,7 +125,7 @@ def from_clm(
             shares = [number(s) for s in npp_shares.split(",")]
         except ValueError as error:
             raise ForcingError(f"--npp-shares {npp_shares}: expected four numbers.") from error
-    with _bar("Averaging", "files, each once per block") as step:  # first it reads their headers
+    with _bar("Averaging", "files, each once per block") as step:  # the headers are read first
         result = clm.from_clm(paths, surface, period, litter, shares, w_floor, step)
         found = _write_judged(result, out)
     _print_summary(out, found)
@@ -143,7 +143,7 @@ def at_sites(
     out: Annotated[Path, typer.Argument(help="Forcing of the sites to write (.zarr or .nc).")],
     limit_km: float = option(NearestSettings, "limit_km"),
 ) -> None:
-    """Take the forcing of each site's nearest usable cell, and record the distance.
+    """Sample forcing at each site from the nearest usable cell, and record the distance.
 
     Sites without one are listed with their reason in OUT.left_out.csv.
     """
@@ -156,7 +156,7 @@ def at_sites(
     table = read_sites(sites)
     with console.status(f"Sampling {len(table):,} sites"):
         dataset, nearest = nearest_cells.forcing_at_sites(cf.open_grid(forcing), table, limit_km)
-        Forcing.from_dataset(dataset)  # judged before an older file is replaced
+        Forcing.from_dataset(dataset)  # checked before an older file is replaced
         found = summarise(dataset)
         files.write_dataset(dataset, out)
     left_out = left_out_of(out)
@@ -238,7 +238,7 @@ def plot(
 
 
 def print_sites(nearest: Nearest, n: int, left_out: Path) -> None:
-    """Print how many sites were taken and left out by reason; the counts add up."""
+    """Print how many sites were sampled, and left out by reason; the counts add up."""
     rows = [(reason, f"{count:,}") for reason, count in nearest.counts().items()]
     print_table("Sites", ["", "sites"], [*rows, ("all", f"{n:,}")], right=[1])
     if len(nearest.left_out):
@@ -248,7 +248,7 @@ def print_sites(nearest: Nearest, n: int, left_out: Path) -> None:
 def _write_judged(
     dataset: xr.Dataset, out: Path, step: Callable[[int, int], None] | None = None
 ) -> ForcingSummary:
-    """Write a store, summarise what was written, and only then put it in place of an older one."""
+    """Write a store, summarise it, and only then replace an older one."""
     from proda import cf, files
     from proda.drivers.forcing_summary import summarise
 

@@ -11,6 +11,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import Stages, console, print_table, progress
+from proda.cli.options import StopAfter
 from proda.cli.stopping import STOPPED, seconds
 
 if TYPE_CHECKING:
@@ -18,15 +19,17 @@ if TYPE_CHECKING:
 
 
 _Rungs = Annotated[
-    int | None, typer.Option(min=1, help="End after so many rungs; a later call resumes.")
+    int | None, typer.Option(min=1, help="Stop after this many rungs; a later call resumes.")
 ]
 _TestSteps = Annotated[
-    int | None, typer.Option(min=1, help="Steps of the published sampler's test run: 20,000.")
+    int | None,
+    typer.Option(min=1, help="Steps of the test run of the published sampler; by default 20,000."),
 ]
-_FormalSteps = Annotated[int | None, typer.Option(min=8, help="Steps of its formal run: 50,000.")]
-_Epochs = Annotated[int | None, typer.Option(min=1, help="Epochs of the published network: 6,000.")]
-_StopAfter = Annotated[
-    str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
+_FormalSteps = Annotated[
+    int | None, typer.Option(min=8, help="Steps of its formal run; by default 50,000.")
+]
+_Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Epochs of the published network; by default 6,000.")
 ]
 
 
@@ -38,13 +41,13 @@ def ladder(
     test_steps: _TestSteps = None,
     formal_steps: _FormalSteps = None,
     epochs: _Epochs = None,
-    stop_after: _StopAfter = None,
+    stop_after: StopAfter = None,
 ) -> None:
-    """Run a study as published, and again with one correction after the other, up to our method.
+    """Run a study as published, and again with each correction added, up to our method.
 
-    Every rung is a study in a folder of its own, on the same profiles and with the same seed, and
-    shares with the one before what the correction does not change. A table has every finding of
-    the paper under every rung. Repeat the command to resume after any interruption.
+    Every rung is a study in its own folder, with the same profiles and the same seed, and shares
+    with the previous rung the stages that the correction does not change. A table lists every
+    finding of the paper for every rung. Repeat the command to resume after any interruption.
     """
     from proda.blocks.executor import Control, Stopped
     from proda.study.ladder import FINDINGS, published_amounts, run_ladder
@@ -64,7 +67,7 @@ def ladder(
             now[0] = f"{index} {step.stage.name}"
             stages.begin(now[0])
 
-        def report(done: float, total: float, unit: str) -> None:
+        def told(done: float, total: float, unit: str) -> None:
             stages.count(f"{now[0]} ({unit})", done, total)
 
         try:
@@ -74,12 +77,14 @@ def ladder(
                 published=changes,
                 rungs=rungs,
                 control=control,
-                reporter=Reporter(report),
+                reporter=Reporter(told),
                 begin=begin,
             )
         except Stopped:
             bar.stop()
-            console.print("Stopped as requested. Repeat the command to resume.", soft_wrap=True)
+            console.print(
+                "Stopped before the time limit. Repeat the command to resume.", soft_wrap=True
+            )
             sys.exit(STOPPED)
     names = [str(c) for c in result.findings if f"{c}, numbers" in result.findings]
     marks = {"agrees": "yes", "disagrees": "no"}

@@ -18,7 +18,7 @@ def carbon(value: float, form: str = ",.0f") -> str:
 
 
 def print_reasons(counts: Mapping[str, int], members: Mapping[str, int], n: int) -> None:
-    """Print why cells have a result or none; the counts add up."""
+    """Print the number of cells by reason; the counts add up."""
     names = list(dict.fromkeys([*counts, *members]))
     rows = [[name, f"{counts.get(name, 0):,}", f"{members.get(name, 0):,}"] for name in names]
     total = ["all", f"{sum(counts.values()):,}", f"{sum(members.values()):,}"]

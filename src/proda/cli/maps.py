@@ -16,6 +16,7 @@ from proda.cli.options import (
     ForcingGrid,
     MeanOf,
     NetworkOption,
+    Plots,
     Workers,
     option,
 )
@@ -34,19 +35,19 @@ _Reference = Annotated[
 _ReferenceVariable = Annotated[
     list[str] | None,
     typer.Option(
-        help="Variable of the reference: NAME, or STOCK=NAME; repeatable. By default all "
-        "whose name states the depth."
+        help="Variable of the reference: NAME, or STOCK=NAME; "
+        "repeatable. By default all variables whose name contains the depth."
     ),
-]
-_Plots = Annotated[
-    Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
 ]
 
 
 _Model = Annotated[
     str | None,
-    typer.Option(help="Model by name, or FILE.py:Class; a network or kept sites name their own."),
+    typer.Option(
+        help="Model by name, or FILE.py:Class; by default that of the network or of the kept sites."
+    ),
 ]
+_Variant = Annotated[str | None, typer.Option(help="Variant of the model: default, or published.")]
 _Draws = Annotated[
     bool,
     typer.Option(
@@ -75,10 +76,7 @@ _PlantTypes = Annotated[
 _PlantTypeVariable = Annotated[str | None, typer.Option(help="The variable of that grid.")]
 _Constant = Annotated[
     Path | None,
-    typer.Option(
-        help="Use the constant that was calibrated on all profiles, of a network "
-        "trained with --model."
-    ),
+    typer.Option(help="Use the calibrated constant of a network trained with --model."),
 ]
 _Bounds = Annotated[str, typer.Option(help="Limits of parameters: physical, or prior.")]
 
@@ -94,7 +92,7 @@ def map_(
     forcing: ForcingGrid,
     out: Annotated[Path, typer.Argument(help="Map to write (.nc).")],
     model: _Model = None,
-    variant: Annotated[str | None, typer.Option(help="default, or published.")] = None,
+    variant: _Variant = None,
     network: NetworkOption = None,
     covariates: CovariatesOption = None,
     draws: _Draws = True,
@@ -111,19 +109,23 @@ def map_(
     chunk: int = option(MapSettings, "chunk"),
     workers: Workers = None,
     cluster: Cluster = None,
-    plots: _Plots = None,
+    plots: Plots = None,
     reference: _Reference = None,
     reference_variable: _ReferenceVariable = None,
 ) -> None:
     """Run a model on every land cell and write one CF netCDF file.
 
-    Parameters come from a network (--network), are the model's defaults (--default), the mean of
+    Parameters come from a network (--network), or are the model's defaults (--default), the mean of
     the accepted sites (--mean-of), or the constant that was calibrated on all profiles
     (--constant). Repeat the command to resume an interrupted run.
     """
     from proda.blocks.executor import executor_of
+    from proda.cli.console import console
+    from proda.cli.map_tables import print_comparison, print_reasons, print_totals
     from proda.errors import MapError
     from proda.maps import map_from_files
+    from proda.maps.reference_maps import against_references, beside
+    from proda.maps.totals import open_map
 
     sources = (network is not None, default, mean_of is not None, constant is not None)
     if sum(sources) != 1:
@@ -191,22 +193,6 @@ def map_(
                 b_table=b_table,
                 **common,
             )
-    _show(result, known, out, others, plots)
-
-
-def _show(
-    result: MapResult,
-    known: CellCovariates | None,
-    out: Path,
-    others: dict[tuple[str, str], xr.DataArray],
-    plots: Path | None,
-) -> None:
-    """Print what was mapped and how it compares with other maps, and draw it."""
-    from proda.cli.console import console
-    from proda.cli.map_tables import print_comparison, print_reasons, print_totals
-    from proda.maps.reference_maps import against_references, beside
-    from proda.maps.totals import open_map
-
     if result.chunks_reused:
         console.print(f"{result.chunks_reused} of {result.chunks} chunks were already computed.")
     for why in result.chunks_redone:
@@ -235,7 +221,7 @@ def totals(
     maps: Annotated[list[Path], typer.Argument(help="Maps of `proda map`, on one grid.")],
     reference: _Reference = None,
     reference_variable: _ReferenceVariable = None,
-    plots: _Plots = None,
+    plots: Plots = None,
     output: Annotated[Path | None, typer.Option(help="Write the totals as CSV.")] = None,
 ) -> None:
     """Compare maps: totals by zone beside reference maps, correlation and bias, latitudes."""
@@ -266,7 +252,7 @@ def totals(
 
 
 def _labels(paths: list[Path]) -> list[str]:
-    """Names of the files; with their folder where two have one name."""
+    """Return the names of the files, with their folder where two have the same name."""
     from proda.errors import MapError
 
     stems = [path.stem for path in paths]
@@ -280,7 +266,7 @@ def _labels(paths: list[Path]) -> list[str]:
 
 
 def _only(given: bool, option: str, **others: Any) -> None:
-    """Refuse options that mean nothing without another one."""
+    """Refuse options that have no effect without another one."""
     from proda.errors import MapError
 
     if given:
@@ -318,7 +304,7 @@ def _references(
 
 @contextmanager
 def progress_of_cells(what: str) -> Iterator[Progress]:
-    """Show a bar that counts cells; yield what is called with those done and all."""
+    """Show a bar that counts cells; yield the callback for the numbers done and in total."""
     from proda.cli.console import progress
 
     with progress("cells") as bar:

@@ -1,4 +1,4 @@
-"""`proda models`: what models there are and what parameters they have."""
+"""`proda models`: the available models and their parameters."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _Check = Annotated[
     bool,
     typer.Option(
         "--check",
-        help="Check that the model does what every model must: conservation, signs, gradient, "
-        "transient run, components, calibration. Exit status 1 if it does not.",
+        help="Check the requirements of every model: conservation, signs, gradient, "
+        "transient run, components, calibration. Exit status 1 if a check fails.",
     ),
 ]
 _Diagram = Annotated[
     Path | None,
     typer.Option(help="Draw pools and flows of the model to this file (.png, .pdf, .svg)."),
 ]
-_Quick = Annotated[bool, typer.Option("--quick", help="With --check: leave out the calibration.")]
+_Quick = Annotated[bool, typer.Option("--quick", help="With --check: skip the calibration.")]
 
 
 @app.command(
@@ -44,23 +44,38 @@ def models(
     quick: _Quick = False,
 ) -> None:
     """List the models, or the pools, flows and parameters of one; check or draw one."""
-    from proda.cli.console import console, print_table
+    from proda.cli.console import console, errors, print_table
     from proda.models.describe import flows
     from proda.models.outside import provenance
-    from proda.models.registry import load_model
+    from proda.models.registry import MODELS, installed_models, load_model
 
     if diagram is not None:
         if name is None or check or quick or csv:
-            raise ModelError("--diagram needs the name of a model, and goes with no other option.")
+            raise ModelError(
+                "--diagram needs the name of a model, and cannot be combined with other options."
+            )
         _draw(load_model(name), diagram)
         return
     if check or quick:
         if name is None or not check or csv:
-            raise ModelError("--check needs the name of a model, and goes with --quick only.")
+            raise ModelError(
+                "--check needs the name of a model, and can be combined with --quick only."
+            )
         _check(load_model(name), calibration=not quick)
         return
     if name is None:
-        _list()
+        added, faults = installed_models()
+        print_table(
+            "Models",
+            ["name", "model", "pools", "parameters", "variants"],
+            [
+                (m.name, m.title, len(m.pools), len(m.rows), ", ".join(m.variants))
+                for m in [*MODELS.values(), *added.values()]
+            ],
+            right=(2, 3),
+        )
+        for fault in faults:
+            errors.print(fault, soft_wrap=True)
         return
     model = load_model(name)
     table = model.parameters
@@ -95,25 +110,6 @@ def models(
     )
 
 
-def _list() -> None:
-    """Print the models of proda and of installed packages."""
-    from proda.cli.console import errors, print_table
-    from proda.models.registry import MODELS, installed_models
-
-    added, faults = installed_models()
-    print_table(
-        "Models",
-        ["name", "model", "pools", "parameters", "variants"],
-        [
-            (m.name, m.title, len(m.pools), len(m.rows), ", ".join(m.variants))
-            for m in [*MODELS.values(), *added.values()]
-        ],
-        right=(2, 3),
-    )
-    for fault in faults:
-        errors.print(fault, soft_wrap=True)
-
-
 def _draw(model: SoilModel, path: Path) -> None:
     """Draw a model's pools and flows."""
     import matplotlib as mpl
@@ -132,7 +128,7 @@ def _draw(model: SoilModel, path: Path) -> None:
 
 
 def _check(model: SoilModel, calibration: bool) -> None:
-    """Print what holds of a model; exit with 1 if something does not."""
+    """Print the checks of a model; exit with status 1 if one fails."""
     from proda.cli.console import console, print_table
     from proda.learning.contract import run_checks
 
@@ -140,16 +136,16 @@ def _check(model: SoilModel, calibration: bool) -> None:
     with console.status("") as status:
         for check in run_checks(model, calibration):
             checks.append(check)
-            status.update(f"{len(checks)} checks done; the last: {check.name}")
+            status.update(f"{len(checks)} checks done, latest: {check.name}")
     print_table(
-        f"What holds of {model.name}",
+        f"Checks of {model.name}",
         ["check", "holds", "found", "needed"],
         [(c.name, "yes" if c.holds else "NO", c.found, c.needed) for c in checks],
     )
     if failing := [c.name for c in checks if not c.holds]:
         console.print(f"{len(failing)} of {len(checks)} checks fail.")
         raise typer.Exit(1)
-    console.print(f"All {len(checks)} checks hold.")
+    console.print(f"All {len(checks)} checks pass.")
 
 
 def _pool_row(model: SoilModel, pool: str, flows: Sequence[Flow]) -> tuple[str, ...]:

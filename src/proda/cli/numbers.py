@@ -1,7 +1,7 @@
 """Numbers on the command line: written in digits 0-9, and finite.
 
-Python also takes 1_000, digits of other scripts, nan, inf, and 1e400 as inf: on a command line
-these are slips of the keyboard or of a script, and must not become settings.
+Python also accepts 1_000, digits of other scripts, nan, inf, and 1e400 as inf: on a command line
+these are typing errors or errors of a script, and are refused.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typer.core import TyperGroup
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _DIGITS = 18
-"""Digits of a whole number at most, so that it fits 64 bits."""
+"""Maximum number of digits of a whole number, so that it fits 64 bits."""
 
 
 def whole_number(text: str) -> int:
-    """Return the whole number that a text says.
+    """Return a text as a whole number.
 
     Raises
     ------
     ValueError
-        If it says none, or one of more digits than any setting has.
+        If it is not a whole number, or has too many digits.
     """
     if not _WHOLE.fullmatch(text.strip()) or len(text.strip()) > _DIGITS:
         raise ValueError(f"{text!r} is not a whole number")
@@ -35,12 +35,12 @@ def whole_number(text: str) -> int:
 
 
 def number(text: str) -> float:
-    """Return the finite number that a text says.
+    """Return a text as a finite number.
 
     Raises
     ------
     ValueError
-        If it says none, or one too large.
+        If it is not a number, or is too large.
     """
     if not _NUMBER.fullmatch(text.strip()) or not math.isfinite(float(text)):
         raise ValueError(f"{text!r} is not a finite number")
@@ -51,7 +51,7 @@ class StrictNumbers(TyperGroup):
     """A group of commands whose options take numbers by the rules of this module."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command by its name, its options made strict."""
+        """Return a command by its name, with strict options."""
         command = super().get_command(ctx, cmd_name)
         if command is not None:
             _make_strict(command)
@@ -59,7 +59,7 @@ class StrictNumbers(TyperGroup):
 
 
 def _make_strict(command: Any) -> None:
-    """Look at what is written for each number before it is turned into one."""
+    """Check the text of each number before it is converted."""
     hints = {} if command.callback is None else get_type_hints(inspect.unwrap(command.callback))
     for parameter in command.params:
         of = {hints.get(parameter.name), *get_args(hints.get(parameter.name))}

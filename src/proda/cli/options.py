@@ -1,16 +1,15 @@
-"""Options of the command line from the settings of a stage: default and help stand there alone."""
+"""Options of the command line, from the settings of a stage wherever there are such settings."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from proda.settings_table import described
 
-ForcingGrid = Annotated[Path, typer.Argument(help="Forcing on the grid, of `proda forcing`.")]
+ForcingGrid = Annotated[Path, typer.Argument(help="Forcing on the grid, from `proda forcing`.")]
 NetworkOption = Annotated[
     Path | None, typer.Option(help="Predict parameters with this trained network.")
 ]
@@ -27,22 +26,60 @@ Workers = Annotated[
 Cluster = Annotated[
     Path | None, typer.Option(help="TOML file of a cluster, as for `proda assimilate`.")
 ]
-"""Options of everything that is computed on each land cell."""
+Plots = Annotated[
+    Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
+]
+StopAfter = Annotated[
+    str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
+]
+Fill = Annotated[
+    bool, typer.Option("--fill", help="Fill missing covariates with medians, and report how many.")
+]
+LandBehind = Annotated[
+    Path | None,
+    typer.Option(help="File with land_fraction or land_mask: drawn behind the map of sites."),
+]
 
 
-def option(table: type[BaseModel], name: str, *declarations: str) -> Any:
+def option(table: type, name: str, *declarations: str) -> Any:
     """Return the option for a setting.
 
-    Limits are checked where the settings are built, by the words that a study's file gets too.
+    Limits are checked where the settings are built, with the messages that a file of a study gets.
 
     Parameters
     ----------
     table
         Settings of a stage.
     name
-        Of the setting.
+        Name of the setting.
     declarations
-        How the option is written; by default as the parameter of the command is called.
+        Names of the option; by default the name of the parameter of the command.
     """
-    field = table.model_fields[name]
-    return typer.Option(field.default, *declarations, help=field.description)
+    default, meaning = described(table)[name]
+    return typer.Option(default, *declarations, help=meaning)
+
+
+def optional(name: str, *tables: type, condition: str = "", more: str = "") -> Any:
+    """Return an option that has no value unless it is given; its help states the default.
+
+    Parameters
+    ----------
+    name
+        Name of the setting.
+    tables
+        Settings that have it: where there are two, those of `proda train` without and with --model.
+    condition
+        What the option needs, such as "With --model".
+    more
+        Sentence that is added to the meaning.
+    """
+    found = [described(table)[name] for table in tables]
+    meaning = found[0][1]
+    if condition:
+        meaning = f"{condition}: {meaning[0].lower()}{meaning[1:]}"
+    defaults = [default for default, _ in found]
+    if len(set(defaults)) == 1:
+        text = "" if defaults[0] in (None, ()) else f"[{defaults[0]}]"
+    else:
+        text = f"[{defaults[0]}; with --model {defaults[1]}]"
+    return typer.Option(None, help=" ".join(part for part in (meaning, more, text) if part))

@@ -1,4 +1,4 @@
-"""`proda profiles`: read measured soil profiles, check them, see what came out."""
+"""`proda profiles`: read and check measured soil profiles, and summarise the result."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, errors, print_table, progress
+from proda.cli.options import LandBehind, Plots, option, optional
+from proda.observations.build_settings import BuildSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +29,7 @@ profiles = typer.Typer(
 app.add_typer(profiles, name="profiles")
 
 _FOLDER_READERS = ("tidy", "wosis2019", "wosis2023", "israd")
-"""Readers that need nothing but a folder."""
+"""Readers that need only a folder."""
 
 _SettingsOption = Annotated[
     Path | None,
@@ -41,18 +43,6 @@ _SourceOption = Annotated[
         f"reliable first. Readers: {', '.join(_FOLDER_READERS)}. Instead of --settings.",
     ),
 ]
-_LandOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="File with land_fraction or land_mask (netCDF or Zarr): finds sites in the sea."
-    ),
-]
-_PedotransferOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Missing bulk density: `refit` the function to all layers that have it, or `paper`."
-    ),
-]
 
 
 @profiles.command(
@@ -61,11 +51,11 @@ _PedotransferOption = Annotated[
     "`proda profiles build out --settings profiles.toml --land-mask land.nc`"
 )
 def build(
-    out: Annotated[Path, typer.Argument(help="Folder for the tables; made if absent.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the tables; created if absent.")],
     settings: _SettingsOption = None,
     source: _SourceOption = None,
-    land_mask: _LandOption = None,
-    pedotransfer: _PedotransferOption = None,
+    land_mask: Path | None = option(BuildSettings, "land_mask"),
+    pedotransfer: str | None = optional("pedotransfer", BuildSettings),
 ) -> None:
     """Read all sources, apply the rules, compute stocks, write the tables.
 
@@ -92,10 +82,10 @@ def build(
 def check(
     settings: _SettingsOption = None,
     source: _SourceOption = None,
-    land_mask: _LandOption = None,
-    pedotransfer: _PedotransferOption = None,
+    land_mask: Path | None = option(BuildSettings, "land_mask"),
+    pedotransfer: str | None = optional("pedotransfer", BuildSettings),
 ) -> None:
-    """Do all that `build` does without writing: check the files and count what would be used.
+    """Run the same checks as `build` without writing, and count what would be used.
 
     The first error in a file stops the command, with file, line, column and exit status 2.
     """
@@ -114,9 +104,7 @@ def check(
 )
 def summary(
     folder: Annotated[Path, typer.Argument(help="Folder that `proda profiles build` wrote.")],
-    figures: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
-    ] = None,
+    figures: Plots = None,
     zones: Annotated[
         Path | None,
         typer.Option(
@@ -124,10 +112,7 @@ def summary(
             "by default belts of latitude."
         ),
     ] = None,
-    land_mask: Annotated[
-        Path | None,
-        typer.Option(help="File with land_fraction or land_mask: drawn behind the map of sites."),
-    ] = None,
+    land_mask: LandBehind = None,
 ) -> None:
     """Print the counts of a build, check them against its tables, and draw the figures."""
     from proda.observations.build_summary import read_summary, verify
@@ -208,7 +193,7 @@ def _print(found: Summary) -> None:
 
 
 def _print_counts(title: str, table: pd.DataFrame) -> None:
-    """Print counts; where the terminal is too narrow, as several tables, so nothing is cut."""
+    """Print counts; on a narrow terminal as several tables, so that nothing is truncated."""
     first = max(map(len, table.index)) + 4
     widths = [max(len(str(name)), *(len(f"{n:,}") for n in table[name])) + 2 for name in table]
     start = 0

@@ -1,4 +1,4 @@
-"""`proda project`: a model forward in time on every land cell; several projections compared."""
+"""`proda project`: project a model in time on every land cell."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _Constant = Annotated[
 _Experiment = Annotated[
     list[str] | None,
     typer.Option(
-        help="Idealised experiment; repeatable. By default all eight sudden ones; "
-        "`none` for anomalies alone."
+        help="Idealised experiment; repeatable. By default "
+        "all eight sudden ones; `none` for anomalies only."
     ),
 ]
 _Anomalies = Annotated[
@@ -76,13 +76,15 @@ def project(
     workers: Workers = None,
     cluster: Cluster = None,
 ) -> None:
-    """Project soil carbon under warming and changed carbon input, from the steady state of today.
+    """Project soil carbon under warming and changed carbon input, from the present steady state.
 
-    Exactly one of --network, --default, --mean-of and --constant says where parameters come from.
+    Give exactly one of --network, --default, --mean-of and --constant as the source of parameters.
     Repeat the command to resume an interrupted run.
     """
     from proda.blocks.executor import executor_of
+    from proda.cli.console import console, print_table
     from proda.cli.maps import progress_of_cells
+    from proda.comparison.projections import open_projection, totals_table
     from proda.errors import MapError
     from proda.projection.projection_from_files import project_files, projection_settings
 
@@ -109,29 +111,21 @@ def project(
             progress=step,
             executor=executor,
         )
-    _print_changes(out, settings.times[-1], made.cells_by_reason)
-
-
-def _print_changes(out: Path, years: float, reasons: dict[str, dict[str, int]]) -> None:
-    """Print carbon over all land, today and at the end of each experiment."""
-    from proda.cli.console import console, print_table
-    from proda.comparison.projections import open_projection, totals_table
-
     with open_projection(out) as opened:
         table = totals_table({"": {"": opened.load()}})
-    globe = table[(table["region"] == "globe") & (table["years"] == years)]
+    globe = table[(table["region"] == "globe") & (table["years"] == settings.times[-1])]
     rows = [
         (
             row["experiment"],
             f"{row['carbon']:,.0f}",
             f"{row['change']:+,.1f}",
             f"{row['per_cent']:+.1f} %",
-            " ".join(f"{n}: {k:,}" for n, k in reasons[row["experiment"]].items()),
+            " ".join(f"{n}: {k:,}" for n, k in made.cells_by_reason[row["experiment"]].items()),
         )
         for row in globe.to_dict("records")
     ]
     print_table(
-        f"Soil carbon in 0-100 cm, Pg, after {years:g} years",
+        f"Soil carbon in 0-100 cm, Pg, after {settings.times[-1]:g} years",
         ["experiment", "today", "change", "", "cells"],
         rows,
         right=(1, 2, 3),

@@ -13,11 +13,11 @@ from proda.cli.console import console, progress
 
 @app.command(epilog="Example:\n\n`proda report run`")
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a study, as `proda run` makes it.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a study, as `proda run` writes it.")],
 ) -> None:
     """Write report.html of a study, with its figures and tables, from the results of its stages.
 
-    Stages that have not run are named in the report. Nothing is computed again.
+    The report names the stages that have not been run. No stage is computed again.
     """
     import matplotlib as mpl
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proda.cli.app import app
+from proda.cli.options import StopAfter
 from proda.cli.stopping import STOPPED, seconds
 from proda.layout import RunFolder
 
 FIRST = "not done yet"
-"""Why a stage is done that never was (`proda.study.plan`)."""
+"""Reason for running a stage that has never been run (`proda.study.plan`)."""
 
 if TYPE_CHECKING:
     from proda.study.plan import PlannedStage
@@ -47,9 +48,6 @@ _DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Print which stages would run, why, and at what cost."),
 ]
-_StopAfter = Annotated[
-    str | None, typer.Option(help="Stop after this time, e.g. 90m or 11.5h; resume later.")
-]
 
 
 @app.command(
@@ -71,11 +69,11 @@ def run(
     until: _Until = None,
     show: _Show = False,
     dry_run: _DryRun = False,
-    stop_after: _StopAfter = None,
+    stop_after: StopAfter = None,
 ) -> None:
     """Run a whole study: profiles, forcing, covariates, networks, maps, comparison, report.
 
-    Networks learn end to end through the soil model from all profiles, from the posteriors of an
+    Networks are trained end to end through the soil model on all profiles, on the posteriors of an
     assimilation at the profiles, or both ([learning] route).
 
     A stage runs only if its settings, its input or an earlier stage changed. Repeat the command to
@@ -192,7 +190,7 @@ def run_and_print(
         except Stopped:
             bar.stop()
             console.print(
-                f"Stopped as requested. Resume with: proda run --resume {folder}",
+                f"Stopped before the time limit. Resume with: proda run --resume {folder}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -218,9 +216,9 @@ def run_and_print(
 _DOING = {
     "profiles": "reading and checking the profiles",
     "forcing": "preparing the forcing",
-    "covariates": "taking the covariates of the sites",
+    "covariates": "sampling the covariates at the sites",
     "assimilation": "estimating parameters at the profiles",
-    "filter": "selecting the sites to learn from",
+    "filter": "selecting the sites for training",
     "training": "training the networks",
     "end-to-end": "training networks end to end through the soil model",
     "default-map": "mapping the model with default parameters",
@@ -236,7 +234,7 @@ _DOING = {
 
 
 def beginning(step: PlannedStage) -> str:
-    """Say what begins, and why where that is not simply its turn."""
+    """Return the description of a stage, with the reason if it is run again."""
     doing = step.stage.doing or _DOING.get(step.stage.kind, "started")
     why = "" if step.why == FIRST else f" ({step.why})"
     return f"{step.stage.name}: {doing}{why}"

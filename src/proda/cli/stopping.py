@@ -6,19 +6,19 @@ from proda.cli.numbers import number
 from proda.errors import ProdaError
 
 STOPPED = 75
-"""Exit status of a run that stopped as requested and can be resumed (EX_TEMPFAIL of sysexits.h)."""
+"""Exit status of a run that stopped before its time limit (EX_TEMPFAIL of sysexits.h)."""
 
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def seconds(text: str | None) -> float | None:
-    """Return the seconds that `--stop-after` means.
+    """Return the value of `--stop-after` in seconds.
 
     Raises
     ------
     ProdaError
-        If it is no time.
+        If it is not a time.
     """
     if text is None:
         return None

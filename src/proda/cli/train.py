@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, errors, formatted, print_table, progress
-from proda.cli.options import option
+from proda.cli.options import Fill, Plots, option, optional
 from proda.errors import LearningError
-from proda.validation_settings import END_TO_END, FROM_POSTERIORS, SPLIT, PosteriorValidation
+from proda.inference.assimilation_settings import AssimilationSettings
+from proda.learning.end_to_end_settings import EndToEndSettings
+from proda.learning.learning_settings import LearningSettings, Preset, PresetSettings, preset_of
+from proda.validation_settings import (
+    END_TO_END,
+    FROM_POSTERIORS,
+    SPLIT,
+    EndToEndValidation,
+    PosteriorValidation,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,20 +29,23 @@ if TYPE_CHECKING:
     from proda.learning.from_posteriors import TrainingResult
     from proda.learning.train import Progress
 
+THROUGH = "With --model"
+"""Condition of the options of end-to-end training."""
+
 
 _Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="[KEPT] COVARIATES NETWORK",
         help="Kept posteriors of `proda diagnose --output` (only without --model); covariates "
-        "of the sites (.parquet), of `proda covariates`; folder to write (an existing network "
-        "is replaced).",
+        "of the sites (.parquet), from `proda covariates`; folder to write (an existing "
+        "network is replaced).",
     ),
 ]
 _Profiles = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of `proda profiles build`, to tune and judge the networks by carbon."
+        help="Folder of `proda profiles build`, to tune and evaluate the networks by carbon."
     ),
 ]
 _ForcingTrain = Annotated[
@@ -50,36 +62,6 @@ _ModelTrain = Annotated[
         "profiles, without posteriors."
     ),
 ]
-_Variant = Annotated[str | None, typer.Option(help="With --model: variant of the model. [default]")]
-_Split = Annotated[
-    str | None,
-    typer.Option(help=f"With --model: folds are 5-degree or 2-degree blocks, or random. [{SPLIT}]"),
-]
-_GlobalParameter = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="With --model: a parameter that is trained but has one value everywhere; repeatable."
-    ),
-]
-_Start = Annotated[
-    str | None,
-    typer.Option(
-        help="With --model: parameters from which networks start and towards which they are "
-        "pulled: the calibrated constant, the model's default, or random values for each "
-        "network (constant, default, random). [constant]"
-    ),
-]
-_StartWeight = Annotated[
-    float | None,
-    typer.Option(help="With --model: strength of the pull towards the start; 0: none."),
-]
-_InvertedShare = Annotated[
-    float | None,
-    typer.Option(
-        help="With --model: share of the networks that correct an inversion of boosted carbon "
-        "instead of seeing the covariates; 0: none. [0.5]"
-    ),
-]
 _Residual = Annotated[
     bool,
     typer.Option(
@@ -88,23 +70,8 @@ _Residual = Annotated[
         "boosting expects beyond it; this product carries no mechanism.",
     ),
 ]
-_Preset = Annotated[
-    Literal["default", "study"],
-    typer.Option(help="The default settings, or those of the study."),
-]
-_TuningEpochs = Annotated[
-    int | None,
-    typer.Option(help="Maximum number of epochs of tuning through the soil model; 0: none."),
-]
-_FoldMembers = Annotated[
-    int | None,
-    typer.Option(help=f"Networks in each fold. [{FROM_POSTERIORS}; with --model {END_TO_END}]"),
-]
 _RandomFolds = Annotated[
     bool, typer.Option("--random-folds", help="Use random folds instead of blocks of the map.")
-]
-_Plots = Annotated[
-    Path | None, typer.Option(help="Draw the figures into this folder (created if absent).")
 ]
 
 
@@ -120,43 +87,54 @@ def train(
     forcing: _ForcingTrain = None,
     assimilation: _Assimilation = None,
     model: _ModelTrain = None,
-    variant: _Variant = None,
-    split: _Split = None,
-    global_parameter: _GlobalParameter = None,
-    start: _Start = None,
-    start_weight: _StartWeight = None,
-    inverted_share: _InvertedShare = None,
+    variant: str | None = optional("variant", AssimilationSettings, condition=THROUGH),
+    split: str | None = optional("split", EndToEndValidation, condition=THROUGH),
+    global_parameter: list[str] | None = optional(
+        "global_parameters", EndToEndSettings, condition=THROUGH, more="Repeatable."
+    ),
+    start: str | None = optional("start", EndToEndSettings, condition=THROUGH),
+    start_weight: float | None = optional("start_weight", EndToEndSettings, condition=THROUGH),
+    inverted_share: float | None = optional("inverted_share", EndToEndSettings, condition=THROUGH),
     residual: _Residual = False,
-    preset: _Preset = "default",
-    members: Annotated[int | None, typer.Option(help="Number of networks.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Maximum number of epochs.")] = None,
-    tuning_epochs: _TuningEpochs = None,
-    seed: Annotated[int, typer.Option(help="Root of all random numbers.")] = 0,
+    preset: Preset = option(PresetSettings, "preset"),
+    members: int | None = optional("members", LearningSettings, EndToEndSettings),
+    epochs: int | None = optional("epochs", LearningSettings, EndToEndSettings),
+    tuning_epochs: int | None = optional("tuning_epochs", LearningSettings),
+    seed: int = option(LearningSettings, "seed"),
     folds: int = option(PosteriorValidation, "folds"),
-    fold_members: _FoldMembers = None,
+    fold_members: int | None = optional("fold_members", PosteriorValidation, EndToEndValidation),
     random_folds: _RandomFolds = False,
     trees: int = option(PosteriorValidation, "trees"),
     curve: bool = option(PosteriorValidation, "curve", "--curve/--no-curve"),
-    fill: _Fill = False,
-    plots: _Plots = None,
+    fill: Fill = False,
+    plots: Plots = None,
 ) -> None:
-    """Train networks that predict a model's parameters from the environment, and judge them.
+    """Train networks that predict a model's parameters from the environment, and evaluate them.
 
-    With --profiles and --forcing the networks are then tuned through the soil model, and judged
+    With --profiles and --forcing the networks are then tuned through the soil model, and evaluated
     by the carbon of held-out profiles. Repeat the command to resume an interrupted training.
 
     With --model no posteriors are needed: the networks are trained end to end through the soil
     model on the measured carbon of all profiles.
     """
+    wrong = (
+        "--random-folds does not apply with --model; use --split random." if random_folds else None
+    )
     if model is not None:
-        covariates, network = _paths(inputs, 2, "COVARIATES NETWORK with --model")
+        kept, covariates, network = None, *_paths(inputs, 2, "COVARIATES NETWORK with --model")
         odd = {
             "--assimilation": assimilation is not None,
             "--preset": preset != "default",
             "--tuning-epochs": tuning_epochs is not None,
             "--plots": plots is not None,
         }
-        profiles, forcing = _needed_with_model(odd, random_folds, profiles, forcing)
+        if wrong or any(odd.values()):
+            names = ", ".join(name for name, given in odd.items() if given)
+            raise LearningError(wrong or f"{names}: not available with --model.")
+        if profiles is None or forcing is None:
+            raise LearningError(
+                "--model needs --profiles and --forcing, on which the networks are trained."
+            )
         given: dict[str, Any] = {
             "members": members,
             "epochs": epochs,
@@ -188,52 +166,11 @@ def train(
             "--residual need --model."
         )
     kept, covariates, network = _paths(inputs, 3, "KEPT COVARIATES NETWORK, or --model")
+    from proda.learning.from_posteriors import train_network
+
     given = {"members": members, "epochs": epochs, "tuning_epochs": tuning_epochs}
     given = {name: value for name, value in given.items() if value is not None} | {"seed": seed}
-    asked = {
-        "profiles": profiles,
-        "forcing": forcing,
-        "assimilation": assimilation,
-        "folds": folds,
-        "fold_members": FROM_POSTERIORS if fold_members is None else fold_members,
-        "spatial": not random_folds,
-        "trees": trees,
-        "curve": curve,
-        "missing": "median" if fill else "leave_out",
-    }
-    _from_posteriors(kept, covariates, network, preset == "study", given, asked, plots)
-
-
-def _needed_with_model(
-    odd: dict[str, bool], random_folds: bool, profiles: Path | None, forcing: Path | None
-) -> tuple[Path, Path]:
-    """Refuse options that do not apply with --model, and return profiles and forcing."""
-    if random_folds:
-        raise LearningError("--random-folds does not apply with --model; use --split random.")
-    if any(odd.values()):
-        names = ", ".join(name for name, given in odd.items() if given)
-        raise LearningError(f"{names}: not available with --model.")
-    if profiles is None or forcing is None:
-        raise LearningError(
-            "--model needs --profiles and --forcing, on which the networks are trained."
-        )
-    return profiles, forcing
-
-
-def _from_posteriors(
-    kept: Path,
-    covariates: Path,
-    network: Path,
-    as_published: bool,
-    given: dict[str, Any],
-    asked: dict[str, Any],
-    plots: Path | None,
-) -> None:
-    """Train on the posteriors of sites; `given` are settings, `asked` what is judged and how."""
-    from proda.learning.from_posteriors import train_network
-    from proda.learning.learning_settings import LearningSettings, study
-
-    settings = study(**given) if as_published else LearningSettings(**given)
+    settings = preset_of(preset, given)
     with progress("epochs") as bar:
         show = _Shown(bar)
         result = train_network(
@@ -241,7 +178,15 @@ def _from_posteriors(
             covariates,
             network,
             settings,
-            **asked,
+            profiles=profiles,
+            forcing=forcing,
+            assimilation=assimilation,
+            folds=folds,
+            fold_members=FROM_POSTERIORS if fold_members is None else fold_members,
+            spatial=not random_folds,
+            trees=trees,
+            curve=curve,
+            missing="median" if fill else "leave_out",
             progress=show.losses,
             on_stage=show.stage,
         )
@@ -275,7 +220,6 @@ def _end_to_end(
     fill: bool,
     residual: bool,
 ) -> None:
-    from proda.learning.end_to_end_settings import EndToEndSettings
     from proda.learning.through_model import train_end_to_end
 
     given = {name: value for name, value in given.items() if value is not None}
@@ -365,10 +309,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Table to write, by depth, zone, climate, soil temperature and source."),
     ] = None,
-    fill: Annotated[
-        bool,
-        typer.Option("--fill", help="Fill missing covariates with medians, and report how many."),
-    ] = False,
+    fill: Fill = False,
 ) -> None:
     """Compare a network, and every baseline in its folder, with any measured profiles.
 
@@ -406,20 +347,20 @@ class _Shown:
     def stage(self, name: str) -> None:
         self.bar.update(self.now, description=name)
 
-    def losses(self, progress: Progress) -> None:
+    def losses(self, told: Progress) -> None:
         import numpy as np
 
-        kind, losses = "validation", progress.validation_loss
+        kind, losses = "validation", told.validation_loss
         if not np.isfinite(losses).any():  # no site is set aside
-            kind, losses = "training", progress.training_loss
+            kind, losses = "training", told.training_loss
         loss = f"{np.nanmean(losses):.4g}" if np.isfinite(losses).any() else "-"
         text = (
-            f"{progress.stage}: {kind} loss {loss}, "
-            f"{int(progress.stopped.sum())} of {progress.stopped.size} stopped"
+            f"{told.stage}: {kind} loss {loss}, "
+            f"{int(told.stopped.sum())} of {told.stopped.size} stopped"
         )
-        if progress.stage not in self.tasks:
-            self.tasks[progress.stage] = self.bar.add_task(text, total=progress.epochs)
-        self.bar.update(self.tasks[progress.stage], completed=progress.epoch, description=text)
+        if told.stage not in self.tasks:
+            self.tasks[told.stage] = self.bar.add_task(text, total=told.epochs)
+        self.bar.update(self.tasks[told.stage], completed=told.epoch, description=text)
 
 
 def _print(result: TrainingResult) -> None:
@@ -527,10 +468,6 @@ _Draws = Annotated[
     bool,
     typer.Option("--draws", help="Also write calibrated draws, whose spread covers the error."),
 ]
-_Fill = Annotated[
-    bool,
-    typer.Option("--fill", help="Fill missing covariates with medians, and report how many."),
-]
 _Forcing = Annotated[
     Path | None,
     typer.Option(help="Forcing at the same places, for a network trained with --model."),
@@ -548,7 +485,7 @@ def predict(
     covariates: _Covariates,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.nc, .zarr).")],
     draws: _Draws = False,
-    fill: _Fill = False,
+    fill: Fill = False,
     forcing: _Forcing = None,
     model: _Model = None,
 ) -> None:

@@ -92,7 +92,7 @@ def find_root(
     Parameters
     ----------
     local
-        Gives the balance inside the layers from the amounts and `theta`; what it says of a layer
+        Gives the balance inside the layers from the amounts and `theta`; its values in a layer
         may depend on the amounts in that layer only.
     theta
         All that the balance depends on besides the amounts: a pytree, by which the answer is

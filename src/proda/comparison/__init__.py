@@ -1,7 +1,7 @@
-"""Two or more models beside each other, before and after data assimilation, and beside the paper.
+"""Compare two or more models, with default and constrained parameters, and with the paper.
 
-Everything here works on map files (:mod:`proda.maps`) and summaries of assimilations
-(:mod:`proda.inference`); nothing is simulated but the Michaelis constants at sites.
+The comparison uses map files (:mod:`proda.maps`) and summaries of assimilations
+(:mod:`proda.inference`); only the Michaelis constants at sites are simulated.
 """
 
 from proda.comparison.compare_models import Comparison, compare_models, files_of_run

@@ -15,7 +15,7 @@ def agreement(
     -------
     dict
         `slope`, `intercept`: of the major axis, Deming regression with equal errors of both
-        (neither field is the truth); NaN where the cloud has no direction. `concordance`:
+        (neither field is the truth); NaN where the points have no direction. `concordance`:
         Lin's (1989) coefficient, 1 only on the 1:1 line. `bias`: mean of y - x. `rmse`.
         `share_above`: share of the weight where y > x.
     """
@@ -38,7 +38,7 @@ def agreement(
 def deming_slope(sxx: float, syy: float, sxy: float, ratio: float = 1.0) -> float:
     """Return the slope of Deming regression; `ratio` is the error variance of y over that of x.
 
-    NaN if the covariance is 0: then every direction, or an axis, fits.
+    NaN if the covariance is 0, because then the direction is undefined.
     """
     if sxy == 0.0:
         return float("nan")

@@ -1,4 +1,4 @@
-"""Rules for what the paper says of components, judged by an attribution (`proda attribute`)."""
+"""Rules for the paper's findings on components, judged by an attribution (`proda attribute`)."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def _values(e: Evidence, model: str, method: str, measure: str) -> pd.Series:
         measure=measure,
     )
     names = rows["component"].replace(_OF_PUBLISHED)
-    # Of a component that the published method splits, the larger part counts.
+    # For a component that the published method splits, the larger part is used.
     found: pd.Series = rows["value"].groupby(names, sort=False).max()
     return found
 
 
 def transport_matters_little(e: Evidence) -> Judgement:
-    """Judge whether V and B move less carbon than CTE, K and XI, for both models."""
+    """Judge whether V and B redistribute less carbon than CTE, K and XI, for both models."""
     parts, holds = [], []
     for model in PAIR:
         moved = _values(e, model, SHAPLEY, MOVED)

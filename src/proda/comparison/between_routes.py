@@ -1,4 +1,4 @@
-"""Compare the two maps of one model, one from each route: what profiles determine is in both."""
+"""Compare the two maps of one model, one from each route: what profiles determine agrees."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from proda.comparison.correlations import compare_maps
 from proda.comparison.model_files import AFTER, COMPARED, END_TO_END, OpenedModel, common_land
 
 COLUMNS = ("model", "variable", "scale", "r", "low", "high", "n", "n_effective", "bias")
-"""Columns that an empty table has, too."""
+"""Columns, which an empty table has too."""
 
 
 def between_routes_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
-    """Compare each model's map from posteriors with its map learnt end to end.
+    """Compare each model's map from posteriors with its map of end-to-end training.
 
     Returns
     -------
     pandas.DataFrame
-        One row per variable of each model that has both maps, on the land where both hold carbon:
+        One row per variable of each model that has both maps, on the land where both have carbon:
         `model`, `variable`, and the columns that
         :func:`~proda.comparison.correlations.correlation_table` has of two maps; `bias` is "from
         posteriors" minus "end to end". Empty where no model has both.

@@ -15,14 +15,14 @@ from proda.maps.map_variables import STOCKS
 from proda.maps.totals import land_area, totals
 
 _PREFIXES = {"soc_0_30": "soc_0_30", "soc_0_100": STOCK, "soc_0_200": "soc_0_200"}
-"""Names of reference maps begin with the depth; the rest is their source."""
+"""Beginning of the names of reference maps: the depth, which the source follows."""
 
 
 def references_of(dataset: xr.Dataset) -> dict[str, dict[str, xr.DataArray]]:
     """Return the reference stocks of a file: source -> stock -> map in kg m-2.
 
-    Variables are named `soc_0_30_SOURCE`, `soc_0_100_SOURCE`, `soc_0_200_SOURCE`; others are no
-    reference (such as output of other models).
+    Variables are named `soc_0_30_SOURCE`, `soc_0_100_SOURCE`, `soc_0_200_SOURCE`; others are not
+    references (such as output of other models).
     """
     found: dict[str, dict[str, xr.DataArray]] = {}
     for name in map(str, dataset.data_vars):
@@ -77,7 +77,7 @@ def totals_table(
 
 
 def _land_on(data: xr.DataArray, grid: xr.Dataset) -> xr.DataArray:
-    """Return the land of the models' grid on the axes of a reference that shares it."""
+    """Return the land of the models' grid on the axes of a reference on the same grid."""
     return land_area(grid).reindex(
         lat=data["lat"], lon=data["lon"], method="nearest", tolerance=0.01, fill_value=0.0
     )

@@ -1,4 +1,4 @@
-"""What is needed to say which model data prefer: assimilations and networks, without any map."""
+"""Inputs for the comparison of models by evidence and skill: assimilations and networks."""
 
 from __future__ import annotations
 
@@ -26,24 +26,25 @@ from proda.learning.unseen_file import UNSEEN
 def open_choice(
     runs: Sequence[str], tables: Mapping[str, str | Path] | None = None
 ) -> dict[str, OpenedModel]:
-    """Open what folders say of models, in alphabetical order of the models' names.
+    """Open the results of models in folders, in alphabetical order of the models' names.
 
     Parameters
     ----------
     runs
-        Folders, or NAME=FOLDER: of a study, of `proda assimilate`, or of a network of
-        `proda train`. Without a name a model is called as its files say, and what is of one model
-        is put together.
+        Folders, or NAME=FOLDER: of a study, of `proda assimilate`, or of a network of `proda
+        train`. Without a name, the name in the files is used, and results of one model are
+        combined.
     tables
-        By model: table of `proda diagnose`, which says the sites that passed. Without it the
-        sites of a lone assimilation are judged by the default limits; a study has its own.
+        By model: table of `proda diagnose` with the sites that passed. Without it, the default
+        limits are applied to the sites of a single assimilation; a study has its own table.
 
     Raises
     ------
     ComparisonError
-        If a folder is none of these, one model has two of a kind, or there are fewer than two.
+        If a folder is none of these, one model has two of a kind, or there are fewer than two
+        models.
     FileError, AssimilationError
-        If a file cannot be read or lacks something.
+        If a file cannot be read or is incomplete.
     """
     found: dict[str, OpenedModel] = {}
     for text in runs:
@@ -52,7 +53,7 @@ def open_choice(
             found[each.name] = _together(found.get(each.name), each)
     for name, table in (tables or {}).items():
         if name not in found:
-            raise ComparisonError(f"--sites {name}: no folder given is of {name}.")
+            raise ComparisonError(f"--sites {name}: none of the given folders belongs to {name}.")
         found[name] = replace(found[name], sites=read_site_table(table))
     for name, model in found.items():
         if model.summary is not None and model.sites is None:
@@ -61,8 +62,8 @@ def open_choice(
     if len(found) < 2:
         held = ", ".join(found) or "none"
         raise ComparisonError(
-            f"The folders hold results of {len(found)} models ({held}); evidence compares two or "
-            "more. Two runs of one model need names: NAME=FOLDER."
+            f"The folders contain results of {len(found)} models ({held}); evidence compares two "
+            "or more. Two runs of one model need names: NAME=FOLDER."
         )
     return dict(sorted(found.items()))
 
@@ -77,8 +78,8 @@ def _opened(folder: Path, name: str) -> list[OpenedModel]:
     models = _of_study(folder)
     if not models:
         raise ComparisonError(
-            f"{folder}: no folder of a study, of `proda assimilate` (finished, with {SUMMARY}) or "
-            f"of a network ({HEADER})."
+            f"{folder}: not a folder of a study, of `proda assimilate` (finished, with {SUMMARY}) "
+            f"or of a network ({HEADER})."
         )
     if name:
         raise ComparisonError(f"{name}={folder}: a study's models have names; give the folder.")
@@ -114,14 +115,14 @@ def _model_of(header: Path) -> str:
 
 
 def _together(first: OpenedModel | None, second: OpenedModel) -> OpenedModel:
-    """Join what two folders hold of one model."""
+    """Combine the results of one model in two folders."""
     if first is None:
         return second
     twice = first.summary is not None and second.summary is not None
     if twice or set(first.networks) & set(second.networks):
         kind = "assimilations" if twice else "networks"
         raise ComparisonError(
-            f"Two {kind} of {first.name} were given; call them apart: NAME=FOLDER."
+            f"Two {kind} of {first.name} were given; give them different names: NAME=FOLDER."
         )
     return replace(
         first,

@@ -1,7 +1,7 @@
-"""Which of many models the data prefer: one table for evidence at sites and places left out.
+"""Which of several models the data prefer: one table for evidence at sites and held-out places.
 
-All models are judged by the same data: sites that every one was assimilated at and that passed the
-filter for each, layers that the networks of each have left out of their training.
+All models are compared on the same data: sites at which every model was assimilated and passed the
+filter, and layers that were held out from the networks of each.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from proda.learning.splits import blocks
 
 LOG_EVIDENCE, PSIS_LOO = "log evidence", "PSIS-LOO"
 BLOCK = 5.0
-"""Sites of one block of this many degrees count as one in standard errors."""
+"""Edge of the blocks, degrees; sites of one block count as one in standard errors."""
 FEWEST = 10
-"""Sites that a zone needs for stacking weights of its own."""
+"""Minimum number of sites of a zone for stacking weights."""
 
 EVIDENCE_COLUMNS = (
     "measure",
@@ -58,7 +58,7 @@ STACKING_COLUMNS = (
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What every model says of the same data, as log densities."""
+    """Log densities of the same data by every model."""
 
     measure: str
     models: tuple[str, ...]
@@ -70,9 +70,9 @@ class Scores:
     block: Int[np.ndarray, " point"]
     """Data of one block are not independent."""
     variance: Float[np.ndarray, "point model"] | None = None
-    """Of `density`, by chance of the sampler."""
+    """Variance of `density` from the sampler."""
     left_out: int = 0
-    """Common sites that have no trustworthy number for some model."""
+    """Common sites without a reliable value for some model."""
 
     def select(self, which: np.ndarray) -> Scores:
         """Return some of the data."""
@@ -98,7 +98,7 @@ class Scores:
 
     @property
     def point_weight(self) -> Float[np.ndarray, " point"]:
-        """One over the number of data of the site, so that every site counts alike."""
+        """One over the number of data of the site, so that every site has the same weight."""
         _, own, count = np.unique(self.site, return_inverse=True, return_counts=True)
         return np.asarray(1.0 / count[own])
 
@@ -112,7 +112,7 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What could be scored, and by measure why models were left out of it."""
+    """The scores, and the reasons by measure why models were excluded."""
 
     scores: tuple[Scores, ...] = ()
     reasons: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -126,9 +126,9 @@ def joined(*choices: Choice) -> Choice:
 
 
 def comparable_models(models: Mapping[str, OpenedModel]) -> tuple[list[str], dict[str, str]]:
-    """Return the models whose evidence means the same, and why the others were left out.
+    """Return the models with comparable evidence, and the reasons for excluding the others.
 
-    Of several groups with settings of their own, the largest counts (the first of equal ones).
+    Of several groups with different settings, the largest is used (the first of equal ones).
     """
     with_summary = [n for n, m in models.items() if m.summary is not None]
     reasons = {
@@ -149,12 +149,13 @@ def comparable_models(models: Mapping[str, OpenedModel]) -> tuple[list[str], dic
 
 
 def site_scores(models: Mapping[str, OpenedModel], covariates: pd.DataFrame | None) -> Choice:
-    """Return log evidence and PSIS-LOO at sites that every model was assimilated at and passed.
+    """Return log evidence and PSIS-LOO at sites that passed the filter for every model.
 
     Parameters
     ----------
     models
-        Those with a summary count. Without a table of `proda diagnose`, all sampled sites passed.
+        Only models with a summary are used. Without a table of `proda diagnose`, all sampled sites
+        pass.
     covariates
         `site` and `koppen_class`, to group sites by climate; None: by latitude only.
     """
@@ -187,7 +188,7 @@ def site_scores(models: Mapping[str, OpenedModel], covariates: pd.DataFrame | No
 def common_summaries(
     models: Mapping[str, OpenedModel], names: Sequence[str]
 ) -> dict[str, xr.Dataset]:
-    """Return the summaries at sites kept for every model, fitted to as many layers by each."""
+    """Return the summaries at sites kept for every model, with the same number of layers."""
     common: pd.Index | None = None
     for name in names:
         own = pd.Index(kept_sites(models[name]))
@@ -242,7 +243,7 @@ def _scores_of(
 def blocks_of(
     latitude: Float[np.ndarray, " point"], longitude: Float[np.ndarray, " point"]
 ) -> Int[np.ndarray, " point"]:
-    """Return the block of the map of each place; a place without coordinates is one of its own."""
+    """Return the block of the map of each place; a place without coordinates has its own block."""
     known = np.isfinite(latitude) & np.isfinite(longitude)
     block = -1 - np.arange(len(latitude))
     if known.any():
@@ -251,7 +252,7 @@ def blocks_of(
 
 
 def evidence_table(choice: Choice) -> pd.DataFrame:
-    """Return how much the data prefer each model, for all sites and by zone.
+    """Return the preference of the data for each model, for all sites and by zone.
 
     Returns
     -------
@@ -260,10 +261,10 @@ def evidence_table(choice: Choice) -> pd.DataFrame:
         `sites`; `total` over them and `mean` per site; `difference` of that mean to the model with
         the highest (0 for that one), with its `standard_error` between blocks of 5 degrees;
         `behind_best_of_site`, the mean difference to the model that is best at each site;
-        `share_preferred`, of sites where the model is best (models as good share a site);
+        `share_preferred`, share of sites where the model is best (equal models share a site);
         `sampling_error`, the standard error of `total` from the spread of the chains; `left_out`,
-        common sites without a trustworthy number. A model that cannot be compared has one row with
-        no sites and the `reason`.
+        common sites without a reliable value. A model that cannot be compared has one row without
+        sites and with the `reason`.
     """
     rows = []
     for scores in choice.scores:
@@ -319,7 +320,7 @@ def _judged(scores: Scores) -> Iterator[dict[str, object]]:
 def block_error(values: Float[np.ndarray, " site"], block: Int[np.ndarray, " site"]) -> float:
     """Return the standard error of a mean whose data are independent between blocks only.
 
-    With every site in a block of its own it is the usual one, sd / sqrt(n); NaN for one block.
+    If every site has its own block, it is the usual one, sd / sqrt(n); NaN for one block.
     """
     _, own = np.unique(block, return_inverse=True)
     sums = np.bincount(own, values - values.mean())
@@ -330,17 +331,17 @@ def block_error(values: Float[np.ndarray, " site"], block: Int[np.ndarray, " sit
 
 
 def stacking_table(choice: Choice) -> pd.DataFrame:
-    """Return the weights of the models in the mixture that predicts best, by zone.
+    """Return the weights of the models in the mixture with the best predictions, by zone.
 
     Returns
     -------
     pandas.DataFrame
         One row per `measure`, `grouping`, `zone` and `model`: `sites`, `weight` (those of one zone
-        have the sum 1), its `standard_error` (jackknife over ten groups of blocks of 5 degrees)
-        and `gain_over_best_model`, by how much the mixture's mean log density exceeds that of the
-        best model alone. Zones with fewer than ten sites have no weights. By log evidence and
-        PSIS-LOO a datum is a site, and the weights are shares of sites (one model makes a whole
-        site); at places left out it is a layer, every site counting alike.
+        have the sum 1), its `standard_error` (jackknife over ten groups of blocks of 5 degrees) and
+        `gain_over_best_model`, the mean log density of the mixture minus that of the best single
+        model. Zones with fewer than ten sites have no weights. For log evidence and PSIS-LOO a
+        datum is a site, and the weights are shares of sites (one model generates a whole site); at
+        held-out places it is a layer, with the same weight for every site.
     """
     rows = []
     for scores in choice.scores:

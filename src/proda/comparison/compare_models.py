@@ -1,4 +1,4 @@
-"""The stage: files of two or more models in, comparison.nc and tables out."""
+"""The comparison of the files of two or more models: comparison.nc and tables."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ TABLES = (
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What :func:`compare_models` found.
+    """The result of :func:`compare_models`.
 
     `tables` by name (those of :data:`TABLES`), `maps` on (pair, state, lat, lon), `sites` with the
     differences of the evidence by pair, `michaelis` the ratios at sites by model, `models` the
@@ -93,7 +93,7 @@ class Comparison:
 
     @property
     def findings(self) -> pd.DataFrame:
-        """Every finding of the paper with what this run says of it."""
+        """Every finding of the paper with the result of this run."""
         return self.tables["findings"]
 
 
@@ -108,18 +108,17 @@ def compare_models(
     attribution: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Compare two or more models with each other and with the paper, in every state they have.
+    """Compare two or more models with each other and with the paper, in every available state.
 
-    States are default parameters, parameters after data assimilation, and parameters that were
-    learnt end to end. The findings are judged once under each route by which profiles constrain
-    the models.
+    States are default parameters, parameters after data assimilation, and parameters trained end to
+    end. The findings are judged for each route by which profiles constrain the models.
 
     Parameters
     ----------
     models
         Files of each model, by its name. The paper's findings need "clm5" and "compas".
     output
-        Folder to write `comparison.nc` and one CSV per table into; made if absent.
+        Folder for `comparison.nc` and one CSV per table; created if absent.
     reference
         File with reference stocks (`soc_0_100_SOURCE` ..., kg m-2) on the maps' grid.
     covariates
@@ -127,8 +126,8 @@ def compare_models(
     regions
         Added to :data:`~proda.comparison.regions.REGIONS`; those of the same name are replaced.
     projections
-        How projections of the models agree (:func:`proda.comparison.projections.agreement_table`),
-        for the finding on future change.
+        Agreement of projections of the models
+        (:func:`proda.comparison.projections.agreement_table`), for the finding on future change.
     attribution
         Folder of `proda attribute`, by which findings about components are judged.
     progress
@@ -137,9 +136,9 @@ def compare_models(
     Raises
     ------
     ComparisonError
-        If the files do not fit together, or the folder cannot be made.
+        If the files are inconsistent, or the folder cannot be created.
     FileError, MapError
-        If a file cannot be read or is no map.
+        If a file cannot be read or is not a map.
     """
     boxes = REGIONS if regions is None else {**REGIONS, **regions}
     opened = open_models(models)
@@ -190,14 +189,14 @@ def compare_models(
 def choice_tables(
     models: Mapping[str, OpenedModel], covariates: pd.DataFrame | None
 ) -> dict[str, pd.DataFrame]:
-    """Return the tables that say which of all models the data prefer, by zone.
+    """Return the tables of the models that the data prefer, by zone.
 
     Parameters
     ----------
     models
-        With their summaries and networks; maps are not needed.
+        Models with their summaries and networks; maps are not needed.
     covariates
-        Of the sites, with `koppen_class`; None: zones are those of latitude.
+        Covariates of the sites with `koppen_class`; None: zones of latitude.
 
     Returns
     -------
@@ -255,7 +254,7 @@ def difference_maps(models: Mapping[str, OpenedModel]) -> xr.Dataset:
 
 
 def compensation_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
-    """Correlate the pairs' log ratios of K and of CTE over land: whether they offset each other."""
+    """Correlate the pairs' log ratios of K and of CTE over land, to see if they compensate."""
     rows = []
     for first, second in pairs(models):
         for state in states_of(models, (first, second)):
@@ -288,7 +287,7 @@ def site_dataset(sites: Mapping[tuple[str, str], xr.Dataset]) -> xr.Dataset:
 
 
 def files_of_run(run: str | os.PathLike[str]) -> dict[str, ModelFiles]:
-    """Return the models of a run folder: every folder in it that holds a constrained map.
+    """Return the models of a run folder: every folder in it with a constrained map.
 
     Raises
     ------
@@ -313,8 +312,8 @@ def files_of_run(run: str | os.PathLike[str]) -> dict[str, ModelFiles]:
     if len(found) < 2:
         held = ", ".join(found) or "none"
         raise ComparisonError(
-            f"{place.path}: holds maps of {len(found)} models ({held}); a comparison needs two or "
-            f"more. Maps are expected as MODEL/{MAP} or MODEL/{END_TO_END_MAP}."
+            f"{place.path}: contains maps of {len(found)} models ({held}); a comparison needs two "
+            f"or more. Maps are expected as MODEL/{MAP} or MODEL/{END_TO_END_MAP}."
         )
     return found
 
@@ -328,13 +327,13 @@ def covariates_of_run(folder: str | os.PathLike[str]) -> Path | None:
 
 
 def projections_of_run(folder: str | os.PathLike[str]) -> pd.DataFrame | None:
-    """Return how the projections of a run folder agree, if there are any."""
+    """Return the agreement of the projections of a run folder, if there are any."""
     path = path_if_there(RunFolder(Path(folder)).projections_table("agreement"))
     return None if path is None else pd.read_csv(path)
 
 
 def read_climate(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read covariates of sites that hold their climate class.
+    """Read covariates of sites with their climate class.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Do two models' maps agree? Patterns by correlation, magnitudes by the 1:1 line."""
+"""Agreement of two models' maps: patterns by correlation, magnitudes by the 1:1 line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Sample = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def cells(x: xr.DataArray, y: xr.DataArray, land: xr.DataArray, log: bool) -> tuple[Sample, int]:
-    """Return two maps as lists of cells on common land, and how many had no logarithm.
+    """Return two maps as lists of cells on common land, and the number without a logarithm.
 
     Parameters
     ----------
@@ -55,15 +55,15 @@ def correlation_table(
 ) -> pd.DataFrame:
     """Compare every pair of models, in every state, by every variable of the maps.
 
-    All states are compared on the same cells, those where both models have an answer and hold
-    carbon in all of them, so that a change between them is no change of land.
+    All states are compared on the same cells, those in which both models have a steady state with
+    carbon in all states, so that differences between states are not due to different land.
 
     Returns
     -------
     pandas.DataFrame
         One row per pair, state and variable: `first`, `second`, `state`, `variable`, `scale` ("log"
         or "linear"), `without_logarithm` (cells left out), `r` (weighted by land),
-        `r_each_cell_once` (as the paper has it), the test of
+        `r_each_cell_once` (as in the paper), the test of
         :class:`~proda.comparison.spatial.CorrelationTest`, and the statistics of
         :func:`~proda.comparison.agreement.agreement` on the same scale; `bias` is the second minus
         the first. A field that is constant has no correlation (NaN).
@@ -78,7 +78,7 @@ def correlation_table(
         states = states_of(models, (first, second))
         land = common_land(models, (first, second), states, with_carbon=True)
         if not (land > 0).any():
-            raise ComparisonError(f"{first} and {second} have no cell with an answer in common.")
+            raise ComparisonError(f"{first} and {second} have no cell with a result in common.")
         for state in states:
             for variable in COMPARED:
                 one, other = (models[m].maps[state][variable] for m in (first, second))
@@ -97,7 +97,7 @@ def correlation_table(
 
 
 def compare_maps(x: xr.DataArray, y: xr.DataArray, land: xr.DataArray) -> dict[str, object]:
-    """Return what a row of :func:`correlation_table` says of two maps of one variable."""
+    """Return the statistics of :func:`correlation_table` for two maps of one variable."""
     log = x.name in LOGARITHMIC
     (a, b, lat, lon, w), lost = cells(x, y, land, log)
     return {

@@ -1,4 +1,4 @@
-"""Access to the tables of a comparison for those who judge findings, in the paper's own order."""
+"""Access to the tables of a comparison for judging findings, in the order of the paper."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proda.comparison.paper import PAIR
 
 
 class NotJudged(Exception):  # noqa: N818  (no error: an answer)
-    """Says why a finding cannot be judged."""
+    """The reason why a finding cannot be judged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class Evidence:
 
     tables: Mapping[str, pd.DataFrame]
     not_comparable: str = ""
-    """Why models cannot be compared by evidence at sites, or nothing."""
+    """Reason why models cannot be compared by evidence at sites; empty if they can."""
 
     def rows(self, table: str, missing: str = "", **where: str) -> pd.DataFrame:
         """Return rows of a table.
@@ -39,11 +39,11 @@ class Evidence:
             found = found[found[column] == value]
         if not len(found):
             absent = ", ".join(where.values()) or table
-            raise NotJudged(missing or f"this run has nothing on {absent}")
+            raise NotJudged(missing or f"this run has no result on {absent}")
         return found
 
     def one(self, table: str, missing: str = "", **where: str) -> pd.Series:
-        """Return the only such row.
+        """Return the single row.
 
         Raises
         ------
@@ -76,7 +76,7 @@ class Evidence:
             variable=variable,
         )
         if not row["cells"] or not np.isfinite(row["mean"]):
-            raise NotJudged(f"no cell with an answer in {region}")
+            raise NotJudged(f"no cell with a result in {region}")
         return row
 
     def difference(self, state: str, region: str, variable: str = "cSoilAbove1m") -> pd.Series:
@@ -84,7 +84,7 @@ class Evidence:
         return self.region(f"{PAIR[1]} - {PAIR[0]}", state, region, variable)
 
     def total(self, model: str, state: str) -> pd.Series:
-        """Return the row of a model's carbon of 0-100 cm on the globe."""
+        """Return the row of a model's global carbon in 0-100 cm."""
         return self.one(
             "totals",
             _lacking(state, (model,)),

@@ -1,4 +1,4 @@
-"""Rules by which findings are judged: from numbers of a run to a verdict, with what it rests on."""
+"""Rules for judging findings: from numbers of a run to a verdict with its basis."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from proda.comparison.spatial import difference_of_correlations
 CLM5, COMPAS = PAIR
 WORDS = {"clm5": "CLM5", "compas": "COMPAS"}
 ANSWERED = 0.9
-"""Share of the land that a total must cover to be judged, mean over members."""
+"""Minimum share of the land that a total must cover to be judged, mean over members."""
 TOLERANCE = 0.10
-"""Totals and magnitudes this near each other (relative) count as the same."""
+"""Relative difference below which totals and magnitudes count as the same."""
 
 
 class FindingVerdict(StrEnum):
-    """What a run says of a finding."""
+    """The verdict of a run on a finding."""
 
     AGREES = "agrees"
     DISAGREES = "disagrees"
@@ -31,7 +31,7 @@ class FindingVerdict(StrEnum):
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a run says: numbers with uncertainty in words, the verdict, and why if there is none."""
+    """The result of a run: numbers with uncertainty, the verdict, and the reason if undecided."""
 
     says: str
     verdict: FindingVerdict
@@ -153,7 +153,7 @@ def total_is(model: str, state: str) -> Rule:
             inside = row["q05"] <= paper <= row["q95"]
         says += f", {row['mean'] / paper - 1:+.0%}, of {row['answered']:.1%} of the land"
         if not row["answered"] >= ANSWERED:
-            return Judgement(says, FindingVerdict.UNDECIDED, "much of the land has no answer")
+            return Judgement(says, FindingVerdict.UNDECIDED, "much of the land has no result")
         if inside and row["q95"] > 2.0 * row["q05"]:
             return Judgement(
                 says, FindingVerdict.UNDECIDED, "the members differ by more than a factor of 2"
@@ -166,7 +166,7 @@ def total_is(model: str, state: str) -> Rule:
 def region_mean(
     model: str, state: str, region: str, above: float | None = None, below: float | None = None
 ) -> Rule:
-    """Judge whether a region's mean stock (kg m-2, 0-100 cm) lies on one side of a number."""
+    """Judge whether a region's mean stock (kg m-2, 0-100 cm) is above or below a number."""
 
     def judge(e: Evidence) -> Judgement:
         row = e.region(model, state, region)
@@ -195,7 +195,7 @@ def region_above_region(
         )
         if (a["mean"] > b["mean"]) != (a["median"] > b["median"]):
             return Judgement(
-                says, FindingVerdict.UNDECIDED, "means and medians order them differently"
+                says, FindingVerdict.UNDECIDED, "means and medians have different orders"
             )
         return decide(says, bool(a["mean"] > b["mean"]))
 
@@ -331,7 +331,7 @@ def compensation(e: Evidence) -> Judgement:
 
 
 def both(*rules: Rule) -> Rule:
-    """Judge a finding that says several things: all must hold."""
+    """Judge a finding with several statements, which must all hold."""
 
     def judge(e: Evidence) -> Judgement:
         found = [rule(e) for rule in rules]

@@ -1,7 +1,7 @@
-"""Every finding of P-sections 3 and 4 as a row: what the paper says, and a rule to judge a run.
+"""Every finding of P-sections 3 and 4 as a row: the paper's statement, and a rule to judge a run.
 
-The rules read the tables of a comparison; no verdict is written down here. `rule` says in words
-what the function beside it does.
+The rules read the tables of a comparison; no verdict is fixed here. `rule` describes in words what
+the function in the same row computes.
 """
 
 from __future__ import annotations
@@ -51,22 +51,25 @@ INSIDE = "the paper's r lies in the run's 95 % interval (Fisher's z with effecti
 BELOW_0 = "r < 0 with p < 0.05 by the modified t test"
 ABOVE_0 = "r > 0 with p < 0.05 by the modified t test"
 TOTAL = (
-    "within 10 % of the paper's number, or that lies in the members' 5-95 % range; undecided if "
-    "that is wider than a factor of 2, or under 90 % of the land have an answer"
+    "within 10 % of the paper's number, or the paper's number lies in the members' 5-95 % range; "
+    "undecided if that range is wider than a factor of 2, or less than 90 % of the land has a "
+    "result"
 )
 MEAN = "the region's mean over land lies on that side of the number"
-ORDER = "the one mean over land exceeds the other; undecided if the medians say otherwise"
-EXTREME = "of the means of boreal, temperate (north, south) and tropical land it is the extreme one"
-TOP = "its median exceeds what three quarters of all land hold"
-SIGN = "sign of the mean difference; undecided if the median's differs"
+ORDER = (
+    "the first mean over land exceeds the second; undecided if the medians have the opposite order"
+)
+EXTREME = "it is the extreme one of the means of boreal, temperate (north, south) and tropical land"
+TOP = "its median exceeds the upper quartile of all land"
+SIGN = "sign of the mean difference; undecided if that of the median differs"
 NONE = "the 95 % interval of r (effective n) reaches 0 or below"
-MOST = "over 100 at more than half"
+MOST = "above 100 at more than half of the places"
 STOCK = "cSoilAbove1m"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding: its name, where it stands, what the paper says, the rule as words and code."""
+    """One finding: its name, section, the paper's statement, and the rule in words and as code."""
 
     name: str
     section: str
@@ -80,7 +83,7 @@ def _default() -> list[Finding]:
         Finding(
             "default_clm5_boreal",
             "3, Fig 2",
-            "CLM5 holds more carbon in boreal regions than in the tropics",
+            "CLM5 has more carbon in boreal regions than in the tropics",
             ORDER,
             region_above_region(CLM5, "before", "boreal", "tropics"),
         ),
@@ -152,7 +155,7 @@ def _default_totals() -> list[Finding]:
             "default_totals_reasonable",
             "3",
             "both totals are reasonable estimates",
-            "both between the lowest and the highest reference map, give or take 10 %",
+            "both between the lowest and the highest reference map, with a tolerance of 10 %",
             totals_within_references,
         ),
     ]
@@ -184,7 +187,7 @@ def _after() -> list[Finding]:
             Finding(
                 f"after_boreal_{m}",
                 "3, Fig 3",
-                f"{WORDS[m]} holds more in boreal regions than in the tropics",
+                f"{WORDS[m]} has more carbon in boreal regions than in the tropics",
                 ORDER,
                 region_above_region(m, "after", "boreal", "tropics"),
             )
@@ -240,14 +243,14 @@ def _after_by_region() -> list[Finding]:
         Finding(
             "after_compas_tropics",
             "3, Fig 3",
-            "COMPAS holds more in the tropics than CLM5",
+            "COMPAS has more carbon in the tropics than CLM5",
             SIGN,
             compas_differs("tropics", STOCK, more=True),
         ),
         Finding(
             "after_compas_east_siberia",
             "3, Fig 3",
-            "COMPAS holds less in East Siberia than CLM5",
+            "COMPAS has less carbon in East Siberia than CLM5",
             SIGN,
             compas_differs("East Siberia", STOCK, more=False),
         ),
@@ -394,7 +397,7 @@ def _kinetics() -> list[Finding]:
             "multiplicative",
             "3, 4.2",
             "so COMPAS is first order in both substrates",
-            "all of that at sites",
+            "all of these constants at sites",
             both(michaelis_large("mSOC", "sites"), michaelis_large("DOC", "sites")),
         ),
     ]
@@ -480,8 +483,9 @@ def _discussion_of_components() -> list[Finding]:
             "transport_matters_little",
             "4.1, 4.3",
             "transport and input allocation matter less for global carbon at steady state",
-            "for both models, V and B each move less carbon over land than CTE, K and XI each "
-            "(Shapley values of every cell); the published replacement stands beside it",
+            "for both models, V and B each redistribute less carbon over land than CTE, K and XI "
+            "each (Shapley values of every cell); the published replacement is given for "
+            "comparison",
             transport_matters_little,
         ),
         Finding(

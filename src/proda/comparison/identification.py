@@ -1,8 +1,9 @@
-"""Do two models agree because data say so? Correlations between and across their refits.
+"""Whether data determine the agreement of two models: correlations between and across refits.
 
-A component is identified if refits of one model, from other starts, seeds and blocks, map the same
-pattern. Two models agree by their data if their refits agree, and more than their defaults, their
-calibrated constants, or constants drawn from the prior do, on which no profile has acted.
+A component is identified if refits of one model with other starts, seeds and blocks give the same
+pattern. The agreement of two models is due to data if their refits agree, and agree more than their
+defaults, their calibrated constants, or constants drawn from the prior, which profiles do not
+constrain.
 """
 
 from __future__ import annotations
@@ -22,32 +23,32 @@ from proda.maps.refit_maps import SHARE_PREFIX
 from proda.weighted import correlation
 
 VARIABLES = (STOCK, *(name for name in COMPONENTS if name != "I"))
-"""What is asked about; input is the forcing's own."""
+"""Variables of the analysis; the input is given by the forcing."""
 
 NEEDED = (*VARIABLES, "residence_time", "kind", "trained", "land")
-"""What a Dataset of refits must hold."""
+"""Required variables of a Dataset of refits."""
 
 ALL = "all refits"
-"""All trained refits together, whatever their kind."""
+"""All trained refits of any kind."""
 
 BETWEEN = "between models"
-"""In the column `of`: correlations across models; else the name of the model whose refits it is."""
+"""In the column `of`: correlations across models; otherwise the name of the model of the refits."""
 
 UNIFORM_SD = float(np.sqrt(1.0 / 12.0))
-"""Standard deviation of a parameter that nothing but the prior range holds, as a share of it."""
+"""Standard deviation of a parameter that only the prior constrains, as a share of the range."""
 
 FLAT = 1e-3
-"""A map of a parameter whose standard deviation over land is less, in shares of the prior range,
-has no pattern worth a correlation."""
+"""Minimum standard deviation over land of the map of a parameter, in shares of the prior range, for
+computing a correlation."""
 
 
 def check_refits(first: xr.Dataset, second: xr.Dataset | None = None) -> None:
-    """Refuse refits of two models that do not lie on the same cells.
+    """Refuse refits of two models that are not on the same cells.
 
     Raises
     ------
     ComparisonError
-        Naming what differs.
+        Naming the differences.
     """
     for data in (first, second):
         if data is not None and (lacking := [n for n in NEEDED if n not in data]):
@@ -71,21 +72,20 @@ def pair_table(first: xr.Dataset, second: xr.Dataset | None = None) -> pd.DataFr
     ----------
     first, second
         Refits of two models on the same cells (:func:`proda.comparison.refit_runs.refit_model`);
-        of one model alone without `second`.
+        without `second`, of one model.
 
     Returns
     -------
     pandas.DataFrame
         One row per variable and pair: `of` (a model's name, or `between models`), `kind` (that of
         both refits; pairs of different kinds have `""`), `trained` (whether both are), `r`
-        (weighted by land; on the scale on which the comparison has the variable, logarithms for
-        soil carbon), `r_log` (of logarithms), `land`, the share of land where both hold carbon.
-        NaN where a map is constant.
+        (weighted by land; on the scale of the comparison, logarithms for soil carbon), `r_log` (of
+        logarithms), `land`, the share of land where both have carbon. NaN where a map is constant.
 
     Raises
     ------
     ComparisonError
-        If the refits do not lie on the same cells.
+        If the refits are not on the same cells.
     """
     check_refits(first, second)
     rows = []
@@ -147,7 +147,7 @@ def _correlated(x: np.ndarray, y: np.ndarray, land: np.ndarray, log: bool) -> di
 
 
 def identification_table(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Summarise correlations of pairs by variable, by whose refits they are and by kind.
+    """Summarise correlations of pairs by variable, model and kind.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def identification_table(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean_table(first: xr.Dataset, second: xr.Dataset) -> pd.DataFrame:
-    """Correlate the models' mean maps over all trained refits, and say what that is worth.
+    """Correlate the models' mean maps over all trained refits, with the uncertainty.
 
     Returns
     -------
@@ -214,12 +214,12 @@ def mean_table(first: xr.Dataset, second: xr.Dataset) -> pd.DataFrame:
 
 
 def _maps(data: xr.Dataset, name: str) -> Float[np.ndarray, "refit cell"]:
-    """Return all maps of a variable, NaN where a refit holds no carbon: components are 0 there."""
+    """Return all maps of a variable, NaN where a refit has no carbon and components are 0."""
     return np.where(data["residence_time"].to_numpy() > 0, data[name].to_numpy(), np.nan)
 
 
 def _mean(data: xr.Dataset, name: str) -> Float[np.ndarray, " cell"]:
-    """Mean over trained refits, of logarithms where the comparison takes them; NaN if one lacks."""
+    """Mean over trained refits, of logarithms as in the comparison; NaN if one is missing."""
     values = _maps(data, name)[data["trained"].to_numpy()]
     if name in LOGARITHMIC:
         values = np.log(np.where(values > 0, values, np.nan))
@@ -232,7 +232,7 @@ def truth_correlations(data: xr.Dataset, truth: xr.Dataset) -> pd.DataFrame:
     Parameters
     ----------
     data
-        Refits of the model that the world is made of.
+        Refits of the model that generated the world.
     truth
         Map of the world (:func:`proda.study.twin.make_twin_world`), on the grid of the cells.
 
@@ -246,7 +246,7 @@ def truth_correlations(data: xr.Dataset, truth: xr.Dataset) -> pd.DataFrame:
     Raises
     ------
     ComparisonError
-        If a variable is missing, or a cell of the refits is none of the truth's.
+        If a variable is missing, or a cell of the refits is not in the truth.
     """
     check_refits(data)
     place = {axis: truth[axis].to_numpy() for axis in ("lat", "lon")}
@@ -255,7 +255,7 @@ def truth_correlations(data: xr.Dataset, truth: xr.Dataset) -> pd.DataFrame:
     }
     for axis, index in at.items():
         if not np.allclose(place[axis][index], data[axis].to_numpy(), atol=1e-6):
-            raise ComparisonError(f"The refits lie on cells that the truth has not ({axis}).")
+            raise ComparisonError(f"The refits have cells that the truth lacks ({axis}).")
     kinds, trained = data["kind"].to_numpy().astype(str), data["trained"].to_numpy()
     land, rows = data["land"].to_numpy(), []
     for name in VARIABLES:
@@ -287,19 +287,19 @@ def _against(x: np.ndarray, true: np.ndarray, land: np.ndarray, log: bool) -> tu
 
 
 def parameter_table(data: xr.Dataset) -> pd.DataFrame:
-    """Say how far refits of one model differ in each parameter.
+    """Return the differences between refits of one model for each parameter.
 
     Returns
     -------
     pandas.DataFrame
         One row per parameter and kind (:data:`ALL`: all trained refits), shares of the prior range
         throughout: `between_refits`, the standard deviation between refits at a cell (root of its
-        mean square over land); `of_prior`, the same over that of a parameter which only the prior
-        range holds (1: not constrained); `level`, the part of it that is a shift of the whole map;
-        `over_land`, the standard deviation over land of the mean map; `ratio`, between refits over
-        that (below 1: the map says more than the refits differ); `r`, the median correlation
-        between maps of two refits. The last two are NaN for a parameter that is the same
-        everywhere.
+        mean square over land); `of_prior`, the same relative to a parameter that only the prior
+        constrains (1: not constrained); `level`, the part of it that is a shift of the whole map;
+        `over_land`, the standard deviation over land of the mean map; `ratio`, between refits
+        relative to over land (below 1: the pattern exceeds the differences between refits); `r`,
+        the median correlation between maps of two refits. The last two are NaN for a parameter that
+        is the same everywhere.
     """
     trained, kinds = data["trained"].to_numpy(), data["kind"].to_numpy().astype(str)
     groups = {ALL: np.flatnonzero(trained)}

@@ -1,9 +1,9 @@
-"""What networks say of profiles at places left out of their training: densities and skill.
+"""Predictions of networks for profiles at held-out places: densities and skill.
 
 The predictive density of a layer is that of end-to-end training: Student's t with 4 degrees of
 freedom in ln carbon about the prediction, with one scale for each class of depth. That scale is
-estimated for every model from its own errors at places of other folds, so that a model is charged
-for being wrong, and none is judged by data that it has seen.
+estimated for every model from its own errors at places of other folds, so that larger errors reduce
+its density, and no model is evaluated on its training data.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def left_out_measure(state: str) -> str:
 
 
 def left_out_choice(models: Mapping[str, OpenedModel], covariates: pd.DataFrame | None) -> Choice:
-    """Return the log densities of layers left out, by route; of routes that two models have.
+    """Return the log densities of held-out layers, by route, for routes that two models have.
 
     Raises
     ------
     ComparisonError, FileError
-        If networks were judged by other profiles, or a file is damaged.
+        If networks were evaluated on different profiles, or a file is damaged.
     """
     scores: list[Scores] = []
     reasons: dict[tuple[str, str], str] = {}
@@ -86,12 +86,12 @@ def left_out_choice(models: Mapping[str, OpenedModel], covariates: pd.DataFrame 
 
 
 def read_layers(folder: str | os.PathLike[str], state: str) -> pd.DataFrame | None:
-    """Read the measured layers of a network's folder beside what it says of them, left out.
+    """Read the held-out measured layers of a network's folder with its predictions.
 
     Returns
     -------
-    `site`, `upper`, `lower` (m), `turn` (among layers of one depth), `observed`, `predicted`
-    (kg m-3, NaN without an answer), and `fold`, `latitude`, `longitude` where the file has them;
+    `site`, `upper`, `lower` (m), `turn` (among layers of one depth), `observed`, `predicted` (kg
+    m-3, NaN without a steady state), and `fold`, `latitude`, `longitude` where the file has them;
     layers in bedrock are left out. None if the network was trained without folds.
     """
     root = Path(folder)
@@ -140,7 +140,7 @@ def left_out_scores(
     covariates: pd.DataFrame | None = None,
     places: pd.DataFrame | None = None,
 ) -> Scores:
-    """Return the log densities that every model gives the layers that all of them have left out.
+    """Return the log densities of every model for the layers that were held out from all of them.
 
     Parameters
     ----------
@@ -151,12 +151,12 @@ def left_out_scores(
     covariates
         Climate of the sites, if known.
     places
-        `site`, `latitude`, `longitude`, where the tables do not tell.
+        `site`, `latitude`, `longitude`, where the tables lack them.
 
     Raises
     ------
     ComparisonError
-        If the models were judged by other measurements, or have no layer in common.
+        If the models were evaluated on different measurements, or have no layer in common.
     """
     names = tuple(tables)
     joined = tables[names[0]][[*KEY, "observed"]]
@@ -167,8 +167,8 @@ def left_out_scores(
         joined = joined.merge(one, on=KEY, how="inner")
         if not np.allclose(joined["other"], joined["observed"], rtol=1e-6):
             raise ComparisonError(
-                f"The networks of {names[0]} and {name} were judged by other measurements of the "
-                "same layers; train both on the same profiles."
+                f"The networks of {names[0]} and {name} were evaluated on different measurements "
+                "of the same layers; train both on the same profiles."
             )
         joined = joined.drop(columns="other")
     if joined.empty:
@@ -219,14 +219,14 @@ def cross_density(
     depth
         Middle of the layer, m.
     group
-        Layers of one group do not judge each other.
+        Layers of the same group are not used for each other's scale.
     weight
         Of each layer in the estimate.
     """
     density, kind = np.empty(len(off)), depth_classes(depth)
     for g in np.unique(group):
         here, others = group == g, group != g
-        others = others if others.any() else here  # all data in one block: no other tells
+        others = others if others.any() else here  # all data are in one block
         for k in np.unique(kind[here]):
             known = others & (kind == k)
             known = known if known.any() else others
@@ -237,7 +237,7 @@ def cross_density(
 
 
 def student_scale(off: Float[np.ndarray, " row"], weight: Float[np.ndarray, " row"]) -> float:
-    """Return the scale of Student's t about 0 that is most likely, by its fixed point."""
+    """Return the maximum-likelihood scale of Student's t about 0, by fixed-point iteration."""
     square = np.asarray(off, dtype=np.float64) ** 2
     now = max(float(np.average(square, weights=weight)), 1e-12)
     for _ in range(200):
@@ -252,7 +252,7 @@ def student_scale(off: Float[np.ndarray, " row"], weight: Float[np.ndarray, " ro
 def _known_places(
     models: Mapping[str, OpenedModel], covariates: pd.DataFrame | None
 ) -> pd.DataFrame | None:
-    """Return the places of sites as the covariates or an assimilation tell them."""
+    """Return the places of sites from the covariates or an assimilation."""
     columns = ["site", "latitude", "longitude"]
     if covariates is not None and set(columns) <= set(covariates):
         return covariates[columns]
@@ -263,7 +263,7 @@ def _known_places(
 
 
 def _places(site: pd.Series, table: pd.DataFrame, places: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the place of each layer's site, NaN where nobody tells."""
+    """Return the place of each layer's site, NaN where it is unknown."""
     known = table if "latitude" in table else places
     if known is None:
         known = pd.DataFrame({"site": [], "latitude": [], "longitude": []})
@@ -284,15 +284,15 @@ def _groups(
 
 
 def skill_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
-    """Return the skill of every model's networks at places left out, by zone and route.
+    """Return the skill of every model's networks at held-out places, by zone and route.
 
     Returns
     -------
     pandas.DataFrame
         `route`, `model`, `method`, `by` and `group` (as in the networks' own tables), `sites`,
-        `layers`, `lost`, `log_r2`, `rmse_log`, `bias_log`, and of networks that learnt end to end
-        `mean_site_log_r2` and `interval90`. Methods without a soil model and the ceiling stand
-        once for each route, of the first model that has them, under the model "none".
+        `layers`, `lost`, `log_r2`, `rmse_log`, `bias_log`, and for networks trained end to end
+        `mean_site_log_r2` and `interval90`. Methods without a soil model and the ceiling appear
+        once for each route, from the first model that has them, under the model "none".
     """
     parts = []
     for state, route in ROUTES.items():
@@ -305,11 +305,11 @@ def skill_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
                 continue
             table = files.read_csv(path, what="table of skill", kind=ComparisonError)
             if not {"method", "by", "group", "log_r2"} <= set(table):
-                raise ComparisonError(f"{path}: no table of skill by group; train again.")
+                raise ComparisonError(f"{path}: not a table of skill by group; train again.")
             own = table[~table["method"].isin(once) & table["by"].isin(_BY)]
             common = own["method"].isin([*BASELINES, CEILING])
             once |= set(own.loc[common, "method"])
-            own = own[own["method"] != ASSIMILATED]  # it has seen the profile
+            own = own[own["method"] != ASSIMILATED]  # it was fitted to the profile
             parts.append(
                 own.assign(route=route, model=np.where(common.reindex(own.index), "none", name))
             )

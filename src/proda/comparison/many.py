@@ -1,4 +1,4 @@
-"""All models of a comparison in one table each: agreement of all pairs, carbon, microbes."""
+"""Tables of all models of a comparison: agreement of all pairs, carbon, microbes."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ def matrix(
 
 
 def agreement_table(correlations: pd.DataFrame) -> pd.DataFrame:
-    """Return how much all models agree on the mean of their pairs, and how that changes.
+    """Return the mean agreement of all pairs of models, and its change.
 
-    Pairs share models, so that their spread is no error: `standard_error` is that of a jackknife
-    which leaves out one model at a time.
+    Pairs share models, so that their spread is not an error: `standard_error` is that of a
+    jackknife which leaves out one model at a time.
 
     Returns
     -------
     pandas.DataFrame
         One row per `variable` and `state`: `models`, `pairs` (with a correlation), `mean_r`, its
-        `standard_error` (NaN with two models), `sd`, `low`, `high` (least and greatest r of a
+        `standard_error` (NaN with two models), `sd`, `low`, `high` (smallest and largest r of a
         pair), `mean_n_effective`; and over the pairs that also have default maps: `change` (mean of
         r minus r before), `change_error`, `change_sd` and `share_rising`.
     """
@@ -128,14 +128,14 @@ def _model_error(values: pd.Series) -> float:
 
 
 def models_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
-    """Return carbon, its depths and the components of every model and state, on one row each.
+    """Return carbon, its depths and the components of every model and state, in one row each.
 
     Returns
     -------
     pandas.DataFrame
         `model`, `state`; `carbon_0_100` of the globe (Pg, with `sd` over members), `carbon` of the
         whole column (Pg); the shares of the latter in 0-30, 30-100, 100-200 cm and below;
-        `answered` (share of the land); means of the components over land that holds carbon.
+        `answered` (share of the land); means of the components over land with carbon.
     """
     rows = []
     for name, model in models.items():
@@ -159,15 +159,15 @@ def models_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
 
 
 def microbes_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
-    """Return the share of soil carbon that is microbes, of models that have any, and as measured.
+    """Return the microbial share of soil carbon, of models with microbes, and as measured.
 
     Returns
     -------
     pandas.DataFrame
         `model`, `state`, `depth` ("0-15 cm", "whole column"), `median`, `q05`, `q95` over land,
         weighted by it; of the whole column also `share_of_all_carbon`, microbes of the globe over
-        its soil carbon. Models without microbial pools, and maps made before there was such a
-        variable, have no row. The last row is what was measured in topsoil
+        its soil carbon. Models without microbial pools, and older maps without the variable, have
+        no row. The last row is the measured share in topsoil
         (:data:`~proda.comparison.paper.MICROBES_MEASURED`).
     """
     rows: list[dict[str, object]] = []
@@ -214,7 +214,7 @@ def _shares(dataset: xr.Dataset, variable: str) -> dict[str, float]:
 
 
 def _land(dataset: xr.Dataset) -> xr.DataArray:
-    """Return land (km2) that has an answer and holds carbon."""
+    """Return the land (km2) with a result and with carbon."""
     fine = (dataset["reason"].transpose("lat", "lon") == 0) & holds_carbon(dataset)
     return land_area(dataset).where(fine, 0.0)
 

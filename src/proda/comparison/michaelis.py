@@ -1,4 +1,4 @@
-"""Michaelis constants over their substrates: is decay of first order in them (P-Fig 5)."""
+"""Michaelis constants over their substrates, which show if decay is of first order (P-Fig 5)."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def pools_of(model: OpenedModel) -> list[str]:
 def michaelis_table(
     models: Mapping[str, OpenedModel], at_sites: Mapping[str, xr.Dataset | None]
 ) -> pd.DataFrame:
-    """Describe the ratios over land (weighted by it) and over sites.
+    """Summarise the ratios over land (weighted by area) and over sites.
 
     Returns
     -------
     pandas.DataFrame
         `model`, `state`, `where` ("land" or "sites"), `substrate`, `n`, `share_over_100`, quantiles
-        `q05` ... `q95`, and `median_error`: how much faster than the Michaelis-Menten rate the rate
-        of first order would be, substrate over constant, in the median. Empty for models without
+        `q05` ... `q95`, and `median_error`: by how much the first-order rate would exceed the
+        Michaelis-Menten rate, substrate over constant, as the median. Empty for models without
         Michaelis constants.
     """
     rows = []
@@ -127,8 +127,8 @@ def michaelis_table(
 
 
 def _described(values: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-    # Without substrate the ratio is infinite or 0/0 (reported as 0): neither is above 100 by
-    # measure, so both are left out.
+    # Without substrate the ratio is infinite or 0/0 (reported as 0); both are left out because
+    # neither is a measured ratio.
     fine = np.isfinite(values) & (values > 0) & (weights > 0)
     v, w = values[fine].astype(np.float64), weights[fine]
     if not len(v):

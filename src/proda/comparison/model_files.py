@@ -1,4 +1,4 @@
-"""What is compared: the files of each model, opened and checked to fit together."""
+"""Inputs of the comparison: the opened files of each model, checked for consistency."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ from proda.places import check_dataset_sites, check_sites
 
 BEFORE, AFTER, END_TO_END = "before", "after", "end to end"
 STATES = (BEFORE, AFTER, END_TO_END)
-"""Default (ad hoc) parameters, parameters after data assimilation, and those learnt end to end."""
+"""Default (ad hoc) parameters, parameters after data assimilation, and those trained end to end."""
 ROUTES = {END_TO_END: "end to end", AFTER: "from posteriors"}
-"""States in which profiles constrain the parameters, and what their routes are called."""
+"""States in which profiles constrain the parameters, and the names of their routes."""
 
 STOCK = "cSoilAbove1m"
 LOGARITHMIC = (STOCK, "residence_time")
-"""Compared as natural logarithms; of stocks, as the paper does."""
+"""Compared as natural logarithms; for stocks, as in the paper."""
 COMPONENTS = ("CTE", "K", "XI", "B", "V", "I")
 COMPARED = (STOCK, *COMPONENTS, "litter_to_soil", "residence_time")
-"""Variables of the maps that every pair of models is compared by."""
+"""Variables of the maps by which every pair of models is compared."""
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Where the results of one model lie.
+    """The files with the results of one model.
 
     Parameters
     ----------
     maps
         Map after data assimilation (route "from posteriors").
     default
-        Map with default parameters; without it nothing can be said of before.
+        Map with default parameters; without it, the state "before" is missing.
     summary
         `summary.nc` of the assimilation: evidence, WAIC, PSIS-LOO, fit.
     sites
-        Table of `proda diagnose`: which sites are kept. Without it all sampled sites are.
+        Table of `proda diagnose` with the kept sites. Without it, all sampled sites are kept.
     forcing
-        Forcing at the sites, to have the substrates of Michaelis constants there.
+        Forcing at the sites, for the substrates of Michaelis constants there.
     end_to_end
-        Map of networks that learnt end to end. It or `maps` is needed.
+        Map of networks trained end to end. Either this or `maps` is needed.
     network, end_to_end_network
-        Folders of the networks that learnt from posteriors and end to end: what they say of
-        places left out.
+        Folders of the networks trained on posteriors and end to end, with their predictions at
+        held-out places.
     """
 
     maps: str | os.PathLike[str] | None = None
@@ -67,13 +67,13 @@ class ModelFiles:
 
     @property
     def networks(self) -> dict[str, Path]:
-        """The folders of networks that are given, by the state of their maps."""
+        """The given folders of networks, by the state of their maps."""
         paths = {AFTER: self.network, END_TO_END: self.end_to_end_network}
         return {state: Path(path) for state, path in paths.items() if path is not None}
 
     @property
     def by_state(self) -> dict[str, str | os.PathLike[str]]:
-        """The maps that are given, by state."""
+        """The given maps, by state."""
         paths = {BEFORE: self.default, AFTER: self.maps, END_TO_END: self.end_to_end}
         return {state: path for state, path in paths.items() if path is not None}
 
@@ -84,7 +84,7 @@ class OpenedModel:
 
     name: str
     maps: dict[str, xr.Dataset]
-    """By state, those that are given: "before", "after", "end to end"."""
+    """The given maps by state: "before", "after", "end to end"."""
     summary: xr.Dataset | None = None
     sites: pd.DataFrame | None = None
     forcing: xr.Dataset | None = field(default=None, repr=False)
@@ -93,7 +93,7 @@ class OpenedModel:
 
     @property
     def max_gelman_rubin(self) -> float:
-        """The limit that the sites were judged by: as their table notes it, else the default."""
+        """The limit that was applied to the sites, from their table; otherwise the default."""
         if self.sites is None or "max_gelman_rubin" not in self.sites or self.sites.empty:
             return Filter.max_gelman_rubin
         return float(self.sites["max_gelman_rubin"].iloc[0])
@@ -107,10 +107,10 @@ def open_models(models: Mapping[str, ModelFiles]) -> dict[str, OpenedModel]:
     FileError
         If a file cannot be read.
     MapError
-        If a file is no map, or lies on another grid than the first.
+        If a file is not a map, or is on another grid than the first.
     ComparisonError
         If there are fewer than two models, one has no map that profiles constrain, two have no map
-        of one state, or a file is of another model than its name says.
+        of the same state, or a file belongs to another model than its name.
     """
     if len(models) < 2:
         raise ComparisonError(f"{len(models)} model given; a comparison needs two or more.")
@@ -120,7 +120,7 @@ def open_models(models: Mapping[str, ModelFiles]) -> dict[str, OpenedModel]:
         given = models[name]
         if given.maps is None and given.end_to_end is None:
             raise ComparisonError(
-                f"{name} has no map that profiles constrain, from posteriors or end to end."
+                f"{name} has no map with constrained parameters, from posteriors or end to end."
             )
         maps = {}
         for state, path in given.by_state.items():
@@ -145,7 +145,7 @@ def open_models(models: Mapping[str, ModelFiles]) -> dict[str, OpenedModel]:
 
 
 def _needed(dataset: xr.Dataset, path: str | os.PathLike[str]) -> xr.Dataset:
-    """Leave out what the comparison does not use: the parameters and layers are most of a map."""
+    """Drop unused variables: the parameters and layers are the largest part of a map."""
     keep = [
         n
         for n in dataset.data_vars
@@ -175,11 +175,11 @@ def read_summary(path: str | os.PathLike[str]) -> xr.Dataset:
     FileError
         If the file cannot be read.
     ComparisonError
-        If it is no summary, or its sites have no names of their own.
+        If it is not a summary, or the names of its sites are not unique.
     """
     dataset = files.load(files.open_dataset(path, result=True), path)
     if lacking := [n for n in ("log_evidence", "reason", "site") if n not in dataset.variables]:
-        raise ComparisonError(f"{path}: no summary of an assimilation; it lacks {lacking}.")
+        raise ComparisonError(f"{path}: not a summary of an assimilation; it lacks {lacking}.")
     check_dataset_sites(dataset, path, ComparisonError)
     return dataset.assign_coords(site=pd.Index(dataset["site"].to_numpy().astype(str)))
 
@@ -209,7 +209,8 @@ def _check_model(model: OpenedModel, given: ModelFiles) -> None:
     if given.summary is not None and model.summary is not None:
         opened.append((given.summary, model.summary))
     model_of = {str(path): str(dataset.attrs.get("model", model.name)) for path, dataset in opened}
-    # Variants of one model may be compared under names of their own, files of one name may not mix.
+    # Variants of one model may be compared under different names; files of one name must not be
+    # mixed.
     if len(set(model_of.values())) > 1:
         raise ComparisonError(
             f"The files given for {model.name} are of different models: "
@@ -218,7 +219,7 @@ def _check_model(model: OpenedModel, given: ModelFiles) -> None:
 
 
 def grid_of(models: Mapping[str, OpenedModel]) -> xr.Dataset:
-    """Return any map: all share one grid and its land."""
+    """Return any of the maps, which all have the same grid and land."""
     return next(iter(next(iter(models.values())).maps.values()))
 
 
@@ -238,9 +239,9 @@ def common_land(
     states: tuple[str, ...],
     with_carbon: bool = False,
 ) -> xr.DataArray:
-    """Return the land (km2) of cells where all maps of these models and states have an answer.
+    """Return the land (km2) of cells where all maps of these models and states have a result.
 
-    With `with_carbon` only cells count where all of them hold carbon, too.
+    With `with_carbon`, only cells where all of them also have carbon count.
     """
     first = models[names[0]].maps[states[0]]
     land = land_area(first)
@@ -254,16 +255,17 @@ def common_land(
 
 
 def holds_carbon(dataset: xr.Dataset) -> xr.DataArray:
-    """Return where a map holds any carbon.
+    """Return where a map has any carbon.
 
-    Where nothing does (soil that never thaws, no input) the components are 0 by convention; as both
-    models do so at the same cells, these zeros would correlate and mean nothing.
+    Where there is no carbon (soil that never thaws, no input) the components are 0 by convention;
+    as this is so in the same cells for both models, these zeros would give a meaningless
+    correlation.
     """
     return dataset["residence_time"].transpose("lat", "lon") > 0
 
 
 DEFINED_EVERYWHERE = (STOCK, "I")
-"""Variables that mean something also where there is no carbon."""
+"""Variables that are defined also where there is no carbon."""
 
 
 def states_of(models: Mapping[str, OpenedModel], names: tuple[str, ...]) -> tuple[str, ...]:
@@ -272,5 +274,5 @@ def states_of(models: Mapping[str, OpenedModel], names: tuple[str, ...]) -> tupl
 
 
 def path_if_there(path: Path) -> Path | None:
-    """Return the path if something lies there."""
+    """Return the path if it exists."""
     return path if path.exists() else None

@@ -1,4 +1,4 @@
-"""Numbers of Tao et al. (2023) that a run is compared with (P-section 3)."""
+"""Numbers of Tao et al. (2023) with which a run is compared (P-section 3)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TOTALS = {
     ("clm5", "after"): 1469.0,
     ("compas", "after"): 1507.0,
 }
-"""Soil carbon of 0-100 cm, Pg C."""
+"""Soil carbon in 0-100 cm, Pg C."""
 
 CORRELATIONS = {
     ("cSoilAbove1m", "before"): -0.026,
@@ -23,7 +23,7 @@ CORRELATIONS = {
 """Pearson correlation between the models over land; soil carbon as logarithm."""
 
 MICHAELIS_RATIO = 100.0
-"""Michaelis constant over substrate from which decay counts as first order in its substrate."""
+"""Michaelis constant over substrate above which decay counts as first order in its substrate."""
 
 PARAMETER_VALUES = {"clm5": 1.41e6, "compas": 1.37e6}
 """Parameter values estimated at sites (P-section 4.3)."""
@@ -37,4 +37,4 @@ MICROBES_SAMPLES = (
     "microbial over soil organic carbon of 2,666 samples, mostly of the top 10 cm and half of them "
     "of cropland (Xu, Thornton and Post 2013, Global Ecology and Biogeography 22, 737-749)"
 )
-"""What these numbers are of, for captions and notes."""
+"""Description of these numbers, for captions and notes."""

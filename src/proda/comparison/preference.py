@@ -1,8 +1,8 @@
 """Which model the profiles prefer at each site.
 
-By the evidence: the mean likelihood of the profile over the model's prior, which charges a model
-for every freedom that it does not need. PSIS-LOO and WAIC, which ask how well a model fitted to a
-profile predicts a new layer of it, stand beside it.
+The criterion is the evidence: the mean likelihood of the profile over the model's prior, which
+penalises unnecessary flexibility. PSIS-LOO and WAIC, which measure how well a model fitted to a
+profile predicts a new layer of it, are given for comparison.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def kept_sites(model: OpenedModel) -> np.ndarray:
 
 
 def not_comparable(first: OpenedModel, second: OpenedModel) -> str:
-    """Return why two assimilations cannot be compared by evidence, or nothing."""
+    """Return the reason why two assimilations cannot be compared by evidence, or ""."""
     for model in (first, second):
         if model.summary is None:
             return f"no summary of the assimilation of {model.name} was given"
@@ -61,7 +61,7 @@ def not_comparable(first: OpenedModel, second: OpenedModel) -> str:
 def site_differences(first: OpenedModel, second: OpenedModel) -> xr.Dataset:
     """Return the criteria of the second model minus those of the first at their common sites.
 
-    Sites kept for both models and fitted to the same number of layers count.
+    Only sites kept for both models and fitted to the same number of layers are used.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def preference_table(
     differences: Mapping[tuple[str, str], xr.Dataset],
     covariates: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Count by climate which model the profiles prefer.
+    """Count by climate how many profiles prefer each model.
 
     Returns
     -------

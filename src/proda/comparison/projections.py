@@ -1,4 +1,4 @@
-"""Do models that agree today agree tomorrow? Projections of several models beside each other."""
+"""Comparison of projections: the agreement of models today and in their changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from proda.projection.projection_variables import CHANGE, NEW, STOCK
 from proda.projection.split import PARTS
 
 STATES = (BEFORE, AFTER, END_TO_END)
-"""Default parameters, and parameters constrained by either route, as in the comparison of maps."""
+"""Default parameters, and parameters constrained by each route, as in the comparison of maps."""
 NEW_STEADY_STATE = "new steady state"
 Files = Mapping[str, Mapping[str, str | os.PathLike[str]]]
 """Model -> state -> file of `proda project`."""
@@ -54,7 +54,7 @@ class Moment:
 
     @property
     def words(self) -> str:
-        """The time as tables have it."""
+        """The time in tables."""
         return NEW_STEADY_STATE if self.years is None else f"{self.years:g}"
 
     def take(self, dataset: xr.Dataset, name: str, end: str = "") -> np.ndarray:
@@ -72,7 +72,7 @@ def _position(dataset: xr.Dataset, experiment: str) -> int:
 
 
 def moments(datasets: list[xr.Dataset]) -> list[Moment]:
-    """Return the moments that all projections have, but for the start and the control."""
+    """Return the moments that all projections have, except the start and the control."""
     names = [[str(e) for e in d["experiment"].to_numpy()] for d in datasets]
     years = [set(d["years"].to_numpy().tolist()) - {0.0} for d in datasets]
     common = sorted(set.intersection(*years))
@@ -87,7 +87,7 @@ def moments(datasets: list[xr.Dataset]) -> list[Moment]:
 def agreement_table(opened: Mapping[str, Mapping[str, xr.Dataset]]) -> pd.DataFrame:
     """Compare the change of carbon (0-100 cm) of every pair of models, before and after.
 
-    All states are compared on the cells where both models have an answer in all of them.
+    All states are compared on the cells where both models have a result in all of them.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def agreement_table(opened: Mapping[str, Mapping[str, xr.Dataset]]) -> pd.DataFr
         its effective number of cells and test, `r_relative` of the changes of the logarithm,
         `same_sign` (share of the land on which both change in one direction), `between` (root mean
         square difference of the models over the square root of 2, kg m-2), `within` (that of the
-        members of a model around its mean), and `r_today`, of the logarithm of today's stock.
+        members of a model around its mean), and `r_today`, of the logarithm of the present stock.
     """
     rows = []
     for first, second in combinations(opened, 2):
@@ -119,7 +119,7 @@ def agreement_table(opened: Mapping[str, Mapping[str, xr.Dataset]]) -> pd.DataFr
 
 
 def _common_land(datasets: list[xr.Dataset], moment: Moment) -> np.ndarray:
-    """Return land of the cells where all have an answer and carbon, km2; 0 elsewhere."""
+    """Return the land of cells where all have a result and carbon, km2; 0 elsewhere."""
     land = np.nan_to_num(np.asarray(datasets[0]["cell_area"] * datasets[0]["land_fraction"]))
     for dataset in datasets:
         today, change = _today(dataset), moment.take(dataset, CHANGE + STOCK)
@@ -163,7 +163,7 @@ def _spread(dataset: xr.Dataset, moment: Moment) -> np.ndarray:
 
 
 def totals_table(opened: Mapping[str, Mapping[str, xr.Dataset]]) -> pd.DataFrame:
-    """Return what each model gains or loses, by zone and in permafrost soil.
+    """Return the change of carbon of each model, by zone and in permafrost soil.
 
     Returns
     -------
@@ -216,7 +216,7 @@ def regions(dataset: xr.Dataset) -> dict[str, np.ndarray]:
 
 
 def split_table(opened: Mapping[str, Mapping[str, xr.Dataset]]) -> pd.DataFrame:
-    """Return what input, turnover, their product and imbalance did to all carbon, Pg.
+    """Return the effects of input, turnover, their product and imbalance on all carbon, Pg.
 
     Returns
     -------
@@ -252,7 +252,7 @@ def _split(dataset: xr.Dataset) -> list[dict[str, object]]:
 TABLES = ("agreement", "totals", "split", "constraints")
 """Tables of the comparison of projections."""
 OPEN_QUESTION = "plus_4K"
-"""Experiment by which it is judged whether models that agree today agree tomorrow."""
+"""Experiment for judging whether models that agree today agree in their changes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,7 +271,7 @@ def compare_projections(given: Files, output: str | os.PathLike[str]) -> Project
     given
         Model -> state -> file.
     output
-        Made if absent.
+        Folder, created if absent.
 
     Raises
     ------

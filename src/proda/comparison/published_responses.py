@@ -1,4 +1,4 @@
-"""The response of soil carbon to warming beside what has been published."""
+"""The response of soil carbon to warming, compared with published numbers."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ CENTURY_ROW = (
 
 
 def constraints_table(totals: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
-    """Set each model's response to warming beside published ranges.
+    """Compare each model's response to warming with published ranges.
 
-    Published numbers are of other experiments (scenarios with their own climate, or soils warmed in
-    the field), so they say how large a response may be, and are no test.
+    Published numbers come from other experiments (scenarios with their own climate, or soils warmed
+    in the field), so they show the range of possible responses and are not a test.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def constraints_table(totals: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame
     -------
     pandas.DataFrame
         `quantity`, `model`, `state`, `years` of the experiment, `value`, `unit`, `published`,
-        `source`; without the experiment that a quantity needs it has no row.
+        `source`; a quantity has no row without the experiment that it needs.
     """
     rows: list[dict[str, object]] = []
 

@@ -1,4 +1,4 @@
-"""Refits of one model, from files: trained end to end again and again, and mapped one by one."""
+"""Refits of one model from files: repeated end-to-end trainings, each with its own map."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ from proda.models.outside import provenance
 PathLike = str | os.PathLike[str]
 
 DEFAULTS, CONSTANT, RANDOM = "defaults", "calibrated constant", "random constants"
-"""Kinds that nothing was trained for but one constant; `random constants` are the random starts."""
+"""Untrained kinds, with one constant everywhere; `random constants` are the random starts."""
 
 RANGE = (0.05, 0.95)
-"""Shares of the prior range between which random starts lie."""
+"""Random starts are between these shares of the prior range."""
 
 MOST_LOST = 0.1
 """Share of sites without a steady state above which a random start is drawn again."""
 
 TRIED, SITES = 200, 256
-"""Random starts that are tried at most, and sites that they are tried at."""
+"""Maximum number of random starts that are tried, and the number of sites where they are tried."""
 
 
 def refit_model(
@@ -72,35 +72,35 @@ def refit_model(
     Parameters
     ----------
     covariates, profiles, forcing
-        Of the sites, as for :func:`proda.learning.through_model.train_end_to_end`.
+        Data of the sites, as for :func:`proda.learning.through_model.train_end_to_end`.
     grid_covariates, grid_forcing
-        Of the cells, as for :func:`proda.maps.map_from_files.map_network`.
+        Data of the cells, as for :func:`proda.maps.map_from_files.map_network`.
     model, variant
         The soil model.
     settings
-        Of the training; default: ours.
+        Settings of the training; by default ours.
     kinds, each
-        Kinds of refits (:data:`proda.learning.refits.KINDS`), and how many of each.
+        Kinds of refits (:data:`proda.learning.refits.KINDS`), and the number of each.
     every
-        Only every n-th row and column of cells is mapped.
+        Map only every n-th row and column of cells.
     checkpoints
-        Folder in which an interrupted training is kept until it is repeated.
+        Folder for checkpoints, from which an interrupted training resumes.
     on_progress, on_stage
-        Told of epochs and of stages.
+        Called with epochs and with stages.
 
     Returns
     -------
     xarray.Dataset
-        The variables that models are compared by, and `share_PARAMETER`, on (refit, cell); on
+        The variables by which models are compared, and `share_PARAMETER`, on (refit, cell); on
         refit `kind`, `trained` (False for the defaults, the calibrated constant and random
         constants), `validation_loss` and `lost`. See
         :func:`proda.maps.refit_maps.member_fields`. The attributes count `sites`, and those
-        `left_out` for want of forcing or covariates.
+        `left_out` because forcing or covariates are missing.
 
     Raises
     ------
     FileError, LearningError, MapError, ComparisonError
-        Naming what is absent, damaged or does not fit.
+        Naming what is absent, damaged or inconsistent.
     """
     tell = on_stage or (lambda _: None)
     settings = EndToEndSettings() if settings is None else settings
@@ -142,8 +142,14 @@ def refit_model(
         _everywhere(constant, kind),
         _everywhere(random, kind),
     ]
-    fields = member_fields(kind, sources, cells, COMPARED)
-    found = _labelled(fields, refits, [DEFAULTS, CONSTANT, *[RANDOM] * each])
+    untrained = [DEFAULTS, CONSTANT, *[RANDOM] * each]
+    none = np.full(len(untrained), np.nan)
+    found = member_fields(kind, sources, cells, COMPARED).assign_coords(
+        kind=("refit", [*refits.kind, *untrained]),
+        trained=("refit", np.arange(len(refits.kind) + len(untrained)) < len(refits.kind)),
+        validation_loss=("refit", np.concatenate([refits.loss, none])),
+        lost=("refit", np.concatenate([refits.lost, none])),
+    )
     if checkpoints is not None:
         remove_checkpoints(checkpoints, kind.name)
     return found.assign_attrs(
@@ -151,19 +157,8 @@ def refit_model(
     )
 
 
-def _labelled(fields: xr.Dataset, refits: Refits, untrained: list[str]) -> xr.Dataset:
-    """Say of each map of which kind it is, whether it was trained, and its loss."""
-    none = np.full(len(untrained), np.nan)
-    return fields.assign_coords(
-        kind=("refit", [*refits.kind, *untrained]),
-        trained=("refit", np.arange(len(refits.kind) + len(untrained)) < len(refits.kind)),
-        validation_loss=("refit", np.concatenate([refits.loss, none])),
-        lost=("refit", np.concatenate([refits.lost, none])),
-    )
-
-
 def random_starts(sites: CarbonSites, n: int, seed: int) -> Float[np.ndarray, "start parameter"]:
-    """Draw constants from the prior with which most sites have a steady state.
+    """Draw constants from the prior for which most sites have a steady state.
 
     Returns
     -------
@@ -188,7 +183,7 @@ def random_starts(sites: CarbonSites, n: int, seed: int) -> Float[np.ndarray, "s
             return np.stack(found)
     raise ComparisonError(
         f"{layers.model.name}: of {TRIED} random sets of parameters {len(found)} have a steady "
-        f"state at {1 - MOST_LOST:.0%} of the sites; {n} are needed. Ask for fewer refits."
+        f"state at {1 - MOST_LOST:.0%} of the sites; {n} are needed. Use fewer refits."
     )
 
 

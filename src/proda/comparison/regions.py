@@ -26,7 +26,7 @@ from proda.maps.totals import PG, by_latitude, ensemble_by_latitude, land_area
 
 @dataclass(frozen=True)
 class Region:
-    """A box of latitude and longitude, degrees; northern and eastern edges lie outside."""
+    """A box of latitude and longitude, degrees; the northern and eastern edges are excluded."""
 
     south: float
     north: float
@@ -61,7 +61,7 @@ The paper gives no limits; these are ours.
 def region_table(
     models: Mapping[str, OpenedModel], regions: Mapping[str, Region] = REGIONS
 ) -> pd.DataFrame:
-    """Describe every region by every variable of the maps: each model, and differences of pairs.
+    """Summarise every variable of the maps in every region, for models and differences of pairs.
 
     Returns
     -------
@@ -69,16 +69,16 @@ def region_table(
         One row per `region`, `model` ("second - first" for a pair), `state` and `variable`:
         `cells`, `land` (10^6 km2), `mean`, `median`, `q05`, `q25`, `q75`, `q95` over the cells,
         weighted by land; `sd_members`, the mean of the members' standard deviation at a cell, and
-        `mean_q05`, `mean_q95`, the members' range of the region's mean, where the file tells
-        (stocks, in regions that span all longitudes). Of a pair also `log_ratio`, the median of
-        ln(second/first). Models and pairs are described on their common land, components where
+        `mean_q05`, `mean_q95`, the members' range of the region's mean, where the file has it
+        (stocks, in regions that span all longitudes). For a pair also `log_ratio`, the median of
+        ln(second/first). Models and pairs are summarised on their common land, components where
         there is carbon.
     """
     rows = []
     everyone = tuple(models)
     states = states_of(models, everyone)
     for state in sorted({s for m in models.values() for s in m.maps}):
-        # All models on the same land, or each on its own where not all have that state.
+        # All models on the same land, or each on its own if not all have that state.
         for name in everyone:
             if state not in models[name].maps:
                 continue

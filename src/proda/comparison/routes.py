@@ -1,4 +1,4 @@
-"""The routes by which profiles constrain models, beside each other: what holds under which."""
+"""Comparison of the routes by which profiles constrain models: which findings hold under which."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proda.comparison.findings import findings_table
 from proda.comparison.model_files import AFTER, ROUTES, OpenedModel, routes_of
 
 OF_POSTERIORS = ("preference", "parameters", "fit")
-"""Tables without states: they are made of the posteriors at sites."""
+"""Tables without states, which are computed from the posteriors at sites."""
 WITHOUT_POSTERIORS = "needs the posteriors of CLM5 and COMPAS at sites"
 
 
@@ -24,11 +24,11 @@ def findings_by_route(
     Parameters
     ----------
     tables
-        Of a comparison.
+        Tables of a comparison.
     models
-        They tell which routes there are.
+        Models, which determine the routes.
     not_comparable
-        Why models cannot be compared by evidence at sites, or nothing.
+        Reason why models cannot be compared by evidence at sites; empty if they can.
 
     Returns
     -------
@@ -46,9 +46,9 @@ def findings_by_route(
 
 
 def tables_of_route(tables: Mapping[str, pd.DataFrame], state: str) -> dict[str, pd.DataFrame]:
-    """Return the tables as if there were one route only, whose state is then called "after".
+    """Return the tables of one route, with its state renamed to "after".
 
-    So the rules need not know of routes.
+    The rules therefore do not depend on routes.
     """
     others = [s for s in ROUTES if s != state]
     found = {}
@@ -62,19 +62,19 @@ def tables_of_route(tables: Mapping[str, pd.DataFrame], state: str) -> dict[str,
 
 
 def side_by_side(findings: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per finding, with what each route says of it and under which it holds.
+    """Return one row per finding, with the result of each route and where it holds.
 
     Parameters
     ----------
     findings
-        Of :func:`findings_by_route`.
+        Result of :func:`findings_by_route`.
 
     Returns
     -------
     pandas.DataFrame
         `id`, `section`, `paper`; for each route its verdict (in a column of the route's name) and
-        `this run, ROUTE`, the numbers or why it is not judged; `holds` (:func:`where_it_holds`) and
-        `rule`.
+        `this run, ROUTE`, the numbers or the reason why it is not judged; `holds`
+        (:func:`where_it_holds`) and `rule`.
     """
     first = findings.drop_duplicates("id").set_index("id")
     wide = first[["section", "paper"]].copy()
@@ -92,7 +92,7 @@ def side_by_side(findings: pd.DataFrame) -> pd.DataFrame:
 
 
 def where_it_holds(verdicts: Mapping[str, str]) -> str:
-    """Say under which routes a finding holds.
+    """Return under which routes a finding holds.
 
     Examples
     --------

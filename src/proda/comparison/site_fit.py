@@ -1,4 +1,4 @@
-"""What assimilation at sites taught of each parameter, and how well each model fits."""
+"""Information on each parameter from assimilation at sites, and the fit of each model."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from proda.models.registry import load_recorded
 
 
 def parameter_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
-    """Return what the profiles teach of the parameters, over the kept sites.
+    """Return the information that profiles contain on the parameters, over the kept sites.
 
     Returns
     -------
     pandas.DataFrame
         `model`, `parameter`, `component`, `sites`, medians of `information_gain` (bit) and
         `spread_reduction`, `between_sites` (standard deviation of the posterior means over the
-        prior's), and `default_outside`: share of sites whose 5-95 % interval does not hold the
-        default (NaN where the default is no single number, or the model is not in the registry).
+        prior's), and `default_outside`: share of sites whose 5-95 % interval does not contain the
+        default (NaN where the default is not a single number, or the model is not in the registry).
     """
     rows = []
     for name, model in models.items():
@@ -67,13 +67,13 @@ def _defaults(model: OpenedModel) -> dict[str, float]:
     except ModelError:
         if SOURCE in model.summary.attrs:
             raise
-        # A model that is not installed here: its defaults are not known
+        # The model is not installed here, so that its defaults are unknown
         return {}
     return {row.name: row.default for row in rows}
 
 
 def fit_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
-    """Return how well each model fits the profiles.
+    """Return the fit of each model to the profiles.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Rules for what the paper says of data assimilation at sites."""
+"""Rules for the paper's findings on data assimilation at sites."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from proda.comparison.finding_rules import FindingVerdict, Judgement, Rule, deci
 from proda.comparison.paper import PAIR, PARAMETER_VALUES
 
 WEAK = 0.10
-"""A posterior less than this share narrower than the prior counts as flat."""
+"""A posterior that is narrower than the prior by less than this share counts as flat."""
 SAME_R2 = 0.05
-"""Efficiencies this near each other count as similar."""
+"""Efficiencies with a smaller difference count as similar."""
 CONVERGED, LOOSE = ("CUE", "A", "K", "xi"), ("V", "B")
-"""Components whose parameters the paper found constrained, and not."""
+"""Components with constrained and with unconstrained parameters according to the paper."""
 
 
 def defaults_left(e: Evidence) -> Judgement:
@@ -32,7 +32,7 @@ def defaults_left(e: Evidence) -> Judgement:
         )
         holds &= bool(top["default_outside"] > 0.5)
     return decide(
-        "sites whose 5-95 % interval does not hold the default: " + "; ".join(parts), holds
+        "sites whose 5-95 % interval does not contain the default: " + "; ".join(parts), holds
     )
 
 
@@ -65,7 +65,7 @@ def constrained_components_converge(e: Evidence) -> Judgement:
 
 
 def similar_fit(e: Evidence) -> Judgement:
-    """Judge whether both models explain the profiles alike: log R2 within 0.05."""
+    """Judge whether both models explain the profiles equally well: log R2 within 0.05."""
     a, b = (e.one("fit", f"needs the summary of {m}", model=m) for m in PAIR)
     if not a["common"]:
         raise NotJudged("no site is kept for both models")
@@ -78,7 +78,7 @@ def similar_fit(e: Evidence) -> Judgement:
 
 
 def similar_skill_on_the_map(e: Evidence) -> Judgement:
-    """Judge whether both maps after explain reference maps alike: r2 within 0.05, for each map."""
+    """Judge whether both maps explain reference maps equally well: r2 within 0.05, for each map."""
     table = e.rows(
         "references", "needs a reference map", stock="cSoilAbove1m", state="after", zone="globe"
     )
@@ -118,11 +118,11 @@ def _median(row: pd.Series) -> str:
 
 
 def differs_by_climate(e: Evidence) -> Judgement:
-    """Judge whether the preferred model depends on the zone: intervals of medians that do not meet.
+    """Judge whether the preferred model depends on the zone: intervals of medians do not overlap.
 
-    Zones with at least 20 sites count; by Koppen class where known, else by latitude.
+    Zones with at least 20 sites are used, by Köppen class where known, otherwise by latitude.
     """
-    e.preference()  # says why there is nothing, if there is nothing
+    e.preference()  # raises the reason if there is no result
     try:
         rows = e.preference(grouping="koppen")
     except NotJudged:
@@ -138,7 +138,7 @@ def differs_by_climate(e: Evidence) -> Judgement:
 
 
 def parameter_values(model: str) -> Rule:
-    """State how many values were estimated; a count of other data can be no finding."""
+    """State the number of estimated values; a count for other data cannot confirm a finding."""
 
     def judge(e: Evidence) -> Judgement:
         rows = e.rows("parameters", f"needs the summary of {model}", model=model)
@@ -158,6 +158,6 @@ def compas_harder(e: Evidence) -> Judgement:
     noise = np.hypot(*(np.sqrt(x["converged"] * (1 - x["converged"]) / x["sites"]) for x in (a, b)))
     if abs(a["converged"] - b["converged"]) <= 1.96 * noise:
         return Judgement(
-            says, FindingVerdict.UNDECIDED, "the shares differ by less than chance may do"
+            says, FindingVerdict.UNDECIDED, "the difference between the shares may be due to chance"
         )
     return decide(says, bool(b["converged"] < a["converged"]))

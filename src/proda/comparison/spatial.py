@@ -1,14 +1,15 @@
-"""How many independent cells a correlation of two maps is worth.
+"""The effective number of independent cells in a correlation of two maps.
 
-Neighbouring cells tell much the same, so that a naive test of a correlation rejects almost always.
+Neighbouring cells are similar, so that a naive test of a correlation is almost always significant.
 The modified t test of Clifford, Richardson and Hemon (1989, Biometrics 45, 123-134) in the version
 of Dutilleul (1993, Biometrics 49, 305-314) takes the variance of r between two independent,
 autocorrelated fields,
 
-    var(r) = tr(B Sx B Sy) / (tr(B Sx) tr(B Sy)),   B the matrix that takes off the mean,
+    var(r) = tr(B Sx B Sy) / (tr(B Sx) tr(B Sy)),   where B is the matrix that subtracts the mean,
 
-and tests with the n whose r would vary as much: n_eff = 1 + 1/var(r). Sx and Sy hold the fields'
-own autocovariances, estimated in classes of great-circle distance. Here cells carry weights (land).
+and tests with the n that gives r the same variance: n_eff = 1 + 1/var(r). Sx and Sy hold the
+fields' own autocovariances, estimated in classes of great-circle distance. Here cells carry weights
+(land).
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ from proda.places import great_circle_km, unit_vectors
 CLASS_KM = 100.0
 """Width of a class of distance, about two half-degree cells at the equator."""
 MOST_POINTS = 2500
-"""Points of which all pairs are looked at: 3 million pairs, a few hundred in the nearest class."""
+"""Number of points of which all pairs are used: 3 million pairs, a few hundred in the nearest
+class."""
 
 
 @dataclass(frozen=True)
 class CorrelationTest:
     """A correlation with its naive and its modified t test.
 
-    `n` counts cells, `n_effective` is their worth; `p_naive` and `p` are two-sided; `low` and
-    `high` are the ends of the 95 % interval by Fisher's z with n_effective. NaN where n_effective
-    is too small to tell (2 for p, 3 for the interval).
+    `n` counts cells, `n_effective` is their effective number; `p_naive` and `p` are two-sided;
+    `low` and `high` are the ends of the 95 % interval by Fisher's z with n_effective. NaN where
+    n_effective is too small (2 for p, 3 for the interval).
     """
 
     r: float
@@ -56,11 +58,11 @@ def effective_size(
     class_km: float = CLASS_KM,
     seed: int = 0,
 ) -> float:
-    """Return the number of independent cells that the correlation of x and y is worth.
+    """Return the effective number of independent cells in the correlation of x and y.
 
     Of more than `points` cells, that many are drawn without replacement with probabilities in
-    proportion to their weights, and pairs of different cells are averaged over these. What a cell
-    shares with itself is taken from all cells, so that the result does not shrink with the sample.
+    proportion to their weights, and pairs of different cells are averaged over these. The diagonal
+    terms are those of all cells, so that the result does not decrease with the sample size.
 
     Parameters
     ----------
@@ -69,14 +71,14 @@ def effective_size(
     lat, lon
         Degrees.
     weights
-        Such as the area of land; None counts every place alike.
+        Such as the area of land; None: equal weights.
     points, class_km, seed
         Size of the sample, width of a class of distance (km), seed of the draw.
 
     Returns
     -------
     float
-        At most the number that unequal weights leave of n, (sum w)^2 / sum w^2.
+        At most the effective number given unequal weights, (sum w)^2 / sum w^2.
 
     Raises
     ------
@@ -93,7 +95,7 @@ def effective_size(
         chosen = np.sort(rng.choice(len(x), points, replace=False, p=w))
         x, y, lat, lon, w = x[chosen], y[chosen], lat[chosen], lon[chosen], np.ones(points) / points
     u, v = (_standardised(field, w) for field in (x, y))
-    # Only pairs i < j: the diagonal is known.
+    # Only pairs i < j, because the diagonal is known.
     first, second = np.triu_indices(len(u), 1)
     where = unit_vectors(lat, lon)
     classes = (great_circle_km(where, where)[first, second] / class_km).astype(np.int64)
@@ -179,8 +181,8 @@ def difference_of_correlations(
 ) -> tuple[float, float, float]:
     """Return after - before, each (r, n_effective), with its interval.
 
-    Zou (2007, Psychological Methods 12, 399-413), taking the two as independent, which is
-    cautious where the same cells make them vary together.
+    Zou (2007, Psychological Methods 12, 399-413), assuming that the two are independent, which is
+    conservative where they are computed from the same cells.
     """
     ends = [interval(*each, level) for each in (before, after)]
     gain = after[0] - before[0]

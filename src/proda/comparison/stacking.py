@@ -1,10 +1,10 @@
-"""Weights with which the predictions of several models, mixed, say most of the data.
+"""Weights of the models in the mixture of predictions with the highest log score.
 
 Stacking of predictive distributions (Yao, Vehtari, Simpson and Gelman 2018, Bayesian Analysis 13,
 917-1007): of all mixtures of the models' predictive densities, the one with the highest log score
-for data that no model has seen. Unlike the model with the best score, it gives weight to a model
-that is worse on the whole but better somewhere; unlike the probability of each model, it does not
-take one of them to be true.
+for data that were held out from all models. Unlike a choice of the best model, it gives weight to a
+model that is worse overall but better in some places; unlike model probabilities, it does not
+assume that one of the models is true.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from jaxtyping import Float, Int
 from proda.errors import ComparisonError
 
 TOLERANCE = 1e-8
-"""The mean log score of the weights found lies no further than this below the best."""
+"""Maximum difference of the mean log score of the weights from the optimum."""
 _FIRST, _MOST = 20, 5000
-"""Steps of expectation-maximisation before the solver, and at most after it."""
+"""Steps of expectation-maximisation before the solver, and maximum number after it."""
 _NOTHING = 1e-6
 """Weights below this are set to 0."""
 GROUPS = 10
@@ -32,17 +32,17 @@ def stacking_weights(
 ) -> Float[np.ndarray, " model"]:
     """Return the weights of the mixture with the highest log score.
 
-    The score is concave in the weights. Sequential quadratic programming finds its top;
-    expectation-maximisation, which cannot fail but may be slow, goes before and after it, until
-    the duality gap, max_k mean_i p_ik / sum_j w_j p_ij - 1, shows that no weights are better.
+    The score is concave in the weights. Sequential quadratic programming finds the maximum;
+    expectation-maximisation, which always converges but may be slow, is run before and after it,
+    until the duality gap, max_k mean_i p_ik / sum_j w_j p_ij - 1, shows that no weights are better.
 
     Parameters
     ----------
     log_density
-        Of each datum by each model, which has not seen it. -inf is allowed, but not by all models
-        of one datum.
+        Log density of each datum by each model, held out from training. -inf is allowed, but not
+        for all models of one datum.
     weight
-        Of each datum; None counts all alike.
+        Weight of each datum; None: equal weights.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def stacking_weights(
     Raises
     ------
     ComparisonError
-        If there are no data, a number is NaN, or no model allows a datum.
+        If there are no data, a number is NaN, or a datum has no density by any model.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def stacking_weights(
         gain = _gain(p, share, w)
         if gain.max() - 1.0 <= TOLERANCE:
             break
-        # A weight of 0 would stay 0, whatever the model has to say.
+        # A weight of 0 would stay 0, even if the model improved the score.
         w = np.maximum(w, 1e-12) * gain
         w = w / w.sum()
     w = np.where(w < _NOTHING, 0.0, w)
@@ -80,7 +80,7 @@ def stacking_weights(
 
 
 def _gain(p: np.ndarray, share: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Return the gradient of the score: 1 where a weight is right, at most 1 where it is 0."""
+    """Return the gradient of the score: 1 where a weight is optimal, at most 1 where it is 0."""
     return np.asarray((share / (p @ w)) @ p)
 
 
@@ -128,7 +128,7 @@ def jackknife_error(
     Parameters
     ----------
     statistic
-        Takes which data count, (point,) of bool, and returns an array.
+        Takes a mask of the data to use, (point,) of bool, and returns an array.
     group
         Of each datum.
 

@@ -1,4 +1,4 @@
-"""Maps of a synthetic world beside its truth: what is recovered, what the spread holds."""
+"""Compare maps of a synthetic world with its truth: recovery, and coverage of the spread."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from proda.models.components import COMPONENTS
 from proda.weighted import correlation
 
 ALL, UNSEEN = "all", "unseen"
-"""Cells that a table is of: all of the land, or that where no profile lies."""
+"""Cells of a table: all of the land, or the land without a profile."""
 
 
 @dataclass(frozen=True, eq=False)
 class Recovered:
-    """What one model found by one route (`posterior` or `end-to-end`).
+    """The map of one model by one route (`posterior` or `end-to-end`).
 
-    `found` is a map; `spread` the one whose 5-95 % range is held against the truth, if another.
+    `found` is a map; `spread` is the map whose 5-95 % range is compared with the truth, if it
+    differs.
     """
 
     model: str
@@ -44,15 +45,15 @@ def recovered_table(
     Parameters
     ----------
     maps
-        What was found.
+        The maps.
     truth
         Map of the world.
     measured
-        The model that the world is made of. The components and parameters of other models have no
-        truth there; their carbon above 2 m has.
+        The model that generated the world. There is no truth for the components and parameters of
+        other models, only for their carbon above 2 m.
     sites
-        Latitudes and longitudes of the profiles: then every map is also judged on the cells without
-        one.
+        Latitudes and longitudes of the profiles; with them, every map is also evaluated on the
+        cells without a profile.
 
     Returns
     -------
@@ -86,7 +87,7 @@ def recovered_table(
 def cells_without(
     like: xr.Dataset, lat: Float[np.ndarray, " site"], lon: Float[np.ndarray, " site"]
 ) -> Bool[np.ndarray, "lat lon"]:
-    """Return where no site lies: a site's cell is the one with the nearest centre."""
+    """Return the cells without a site; a site's cell is the one with the nearest centre."""
     there = np.zeros((like.sizes["lat"], like.sizes["lon"]), bool)
     rows = np.abs(like["lat"].to_numpy()[:, None] - lat).argmin(axis=0)
     away = (like["lon"].to_numpy()[:, None] - lon + 180.0) % 360.0 - 180.0
@@ -119,16 +120,16 @@ def truth_table(
     names
         Variables; by default :func:`recovered`.
     spread
-        Map whose 5-95 % range is held against the truth; by default `found`.
+        Map whose 5-95 % range is compared with the truth; by default `found`.
     where
         Cells to compare on, such as those without a profile; by default all.
 
     Returns
     -------
     pandas.DataFrame
-        One row per variable: cells, the means of truth and of the map, `r` and `r2` (coefficient
-        of determination) of logarithms for stocks and components and of values for parameters,
-        `rmse` alike, and `coverage_90`, the share of land where the 5-95 % range holds the truth
+        One row per variable: cells, the means of truth and of the map, `r` and `r2` (coefficient of
+        determination) of logarithms for stocks and components and of values for parameters, `rmse`
+        likewise, and `coverage_90`, the share of land where the 5-95 % range contains the truth
         (NaN for a map of one member). A cell where a logarithm is not defined is left out.
 
     Raises
@@ -138,7 +139,9 @@ def truth_table(
     """
     for axis in ("lat", "lon"):
         if not np.array_equal(found[axis].to_numpy(), truth[axis].to_numpy()):
-            raise ComparisonError(f"The map and the truth differ in {axis}; they need one grid.")
+            raise ComparisonError(
+                f"The map and the truth differ in {axis}; they must be on the same grid."
+            )
     land = land_area(truth).to_numpy()
     drawn = found if spread is None else spread
     rows = []

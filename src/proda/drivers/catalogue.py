@@ -18,7 +18,7 @@ ENVIRONMENT = "PRODA_CATALOGUE"
 
 
 class RemoteFile(BaseModel):
-    """One file of a data set: where it is, what it is called here, and how to know it."""
+    """One file of a data set: its address, its name, and how to verify it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

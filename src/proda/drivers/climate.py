@@ -47,7 +47,7 @@ from proda.forcing import N_MONTHS
 from proda.grid import CLM5_GRID, Grid
 
 BLOCK = (30, 180)
-"""Rows and columns of the grid that are computed, and stored, at a time."""
+"""Rows and columns of the grid that are computed and stored together."""
 
 
 def litter_inputs(
@@ -57,8 +57,8 @@ def litter_inputs(
 ) -> Float[np.ndarray, "*n litter"]:
     """Annual carbon input to CWD, metabolic, cellulose and lignin litter.
 
-    Structural litter is two parts cellulose and one part lignin litter; coarse woody debris takes
-    what NPP leaves, and nothing where litter exceeds NPP. All in one unit
+    Structural litter is two parts cellulose and one part lignin litter; coarse woody debris
+    receives the rest of NPP, or nothing where litter exceeds NPP. All in one unit
     (docs/theory.md#forcing-estimated-from-climate).
     """
     woody = np.maximum(npp - metabolic - structural, 0.0)
@@ -79,14 +79,14 @@ def estimate_columns(
     Parameters
     ----------
     climate
-        :data:`CLIMATE_VARIABLES` in their units; may hold :data:`MIAMI_VARIABLES`,
-        :data:`OPTIONAL` ones and the drainage class (:func:`climate_input.drainage_of`) too.
+        :data:`CLIMATE_VARIABLES` in their units; may also contain :data:`MIAMI_VARIABLES`,
+        :data:`OPTIONAL` and the drainage class (:func:`climate_input.drainage_of`).
     latitude
         Degrees north.
     w_floor
-        Least water scalar.
+        Minimum of the water scalar.
     rules
-        Which rules make the estimate.
+        Rules of the estimate.
 
     Returns
     -------
@@ -175,9 +175,9 @@ def raise_to_floor(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """NPP, metabolic and structural litter, NPP being at least `floor` times the Miami model's.
 
-    Where carbon input (NPP, or litter if that is more) is below the floor, what lacks is added to
-    NPP and to both kinds of litter in equal parts. Nothing changes where the climate does not
-    have :data:`MIAMI_VARIABLES`.
+    Where carbon input (NPP, or litter if that is larger) is below the floor, the difference is
+    added to NPP and to both kinds of litter in equal parts. Nothing changes where the climate does
+    not have :data:`MIAMI_VARIABLES`.
     """
     npp, metabolic, structural = (
         climate[n] for n in ("npp", "metabolic_litter_input", "structural_litter_input")
@@ -208,17 +208,18 @@ def from_climate(
         As :func:`proda.drivers.climate_input.open_climate` returns it; `land_mask` (1 = use) limits
         the cells, and `land_fraction` and `cell_area` are carried along, where the file has them.
     w_floor
-        Least water scalar: with 0, soil that is frozen or dry all year has no steady state.
+        Minimum of the water scalar: with 0, soil that is frozen or dry all year has no steady
+        state.
     source
         Where the climate comes from, for the attributes.
     rules
-        Which rules make the estimate; the attributes state them.
+        Rules of the estimate; the attributes state them.
 
     Returns
     -------
     xarray.Dataset
-        The forcing variables (lat, lon, ...) in float32, `status` (why a cell has none), and what
-        is needed for area-weighted totals. Write it with :func:`proda.files.write_zarr`.
+        The forcing variables (lat, lon, ...) in float32, `status` (why a cell has none), and the
+        variables for area-weighted totals. Write it with :func:`proda.files.write_zarr`.
 
     Raises
     ------
@@ -298,7 +299,7 @@ def _comment(climate: xr.Dataset, small: xr.Dataset, excess: float) -> str:
 
 
 def _cell_area(climate: xr.Dataset, usable: np.ndarray) -> tuple[xr.DataArray | None, str]:
-    """Area of the cells, km2, given or by their centres; None, and why, where neither tells it."""
+    """Area of the cells, km2, given or from their centres; else None and the reason."""
     notes = str(climate.attrs.get(grids.NOTES, ""))
     if "cell_area" in climate:
         area = climate["cell_area"].transpose("lat", "lon")
@@ -313,7 +314,7 @@ def _cell_area(climate: xr.Dataset, usable: np.ndarray) -> tuple[xr.DataArray | 
 
 
 def _rules_in_words(small: xr.Dataset, status: np.ndarray, rules: ClimateRules) -> str:
-    """Say which rules were used, and which could not be for want of a variable."""
+    """Describe the rules that were used, and those that were not for lack of a variable."""
     name = next((k for k, v in RULES.items() if v == rules), "chosen one by one")
     dry = f"decomposition ends at {rules.psi_min_mpa:g} MPa in dry soil"
     words = [
@@ -370,7 +371,7 @@ def _litter_exceeds_npp(small: xr.Dataset) -> np.ndarray:
 
 
 def _status(climate: xr.Dataset, small: xr.Dataset) -> tuple[np.ndarray, dict[str, int]]:
-    """Code per cell, and for each variable how many cells of the land lack it."""
+    """Code per cell, and the number of land cells that lack each variable."""
     absent = {n: np.isnan(small[n].transpose("lat", "lon").to_numpy()) for n in small.data_vars}
     stacked = np.stack(list(absent.values()))
     # Without a mask, a cell where nothing is given is sea.

@@ -91,13 +91,14 @@ MIAMI_VARIABLES = (
         },
     ),
 )
-"""What the floor of NPP needs; both or none (then NPP is taken as it is, and the file says so)."""
+"""Variables for the floor of NPP; both or none (NPP is then unchanged, and the file states
+this)."""
 
 DRAINAGE_CLASS = "drainage_class"
 """Optional class of soil drainage, which oxygen follows; its `flag_meanings` name the classes."""
 
 OPTIONAL = {"o_scalar": 1.0, "n_scalar": 1.0, "nbedrock": None}
-"""Forcing variables taken from the climate file if they are there; otherwise these constants.
+"""Forcing variables taken from the climate file if present; otherwise these constants.
 
 `nbedrock` is then the number of layers: no bedrock within the grid.
 """
@@ -114,7 +115,7 @@ def open_climate(
     Parameters
     ----------
     names
-        Our name of a variable for its name in the file, where they differ.
+        Our name of a variable -> its name in the file, where they differ.
 
     Raises
     ------
@@ -180,7 +181,7 @@ def _conversion(
 
 
 def _inputs(dataset: xr.Dataset) -> list[ClimateVariable | ForcingVariable]:
-    """Rows of what is read from a climate file: the climate, and optional forcing variables."""
+    """Rows of the table of variables of a climate file, with optional forcing variables."""
     optional = [v for v in FORCING_VARIABLES if v.name in OPTIONAL and v.name in dataset]
     miami = MIAMI_VARIABLES if all(v.name in dataset for v in MIAMI_VARIABLES) else ()
     return [*CLIMATE_VARIABLES, *miami, *optional]
@@ -192,7 +193,7 @@ def drainage_of(dataset: xr.Dataset, where: str) -> xr.DataArray:
     Raises
     ------
     ForcingError
-        If its classes have no names, names that are not known, or a code without a name.
+        If its classes have no names or unknown names, or a code has no name.
     """
     data = dataset[DRAINAGE_CLASS].transpose("lat", "lon")
     codes = np.atleast_1d(data.attrs.get("flag_values", []))

@@ -1,4 +1,4 @@
-"""One block of rows of a climatology: read all its months, average them, make forcing of them."""
+"""One block of rows of a climatology: read all months, average them, and compute the forcing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forcing from CLM/CESM monthly history files: the study's way (P-section 2.4; P-Table S3)."""
+"""Forcing from CLM/CESM monthly history files, as in the paper (P-section 2.4; P-Table S3)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MONTHLY = {
     "altmax": "ALTMAX",
     "altmax_lastyear": "ALTMAX_LASTYEAR",
 }
-"""Our variable -> CLM's; `W_SCALAR` is made from `SOILPSI` where it is absent."""
+"""Our variable -> CLM's; `W_SCALAR` is calculated from `SOILPSI` where it is absent."""
 
 BLOCK_BYTES = 200e6
 """Memory for the running sums of one block of rows. With copies and what is read, a whole run took
@@ -51,7 +51,7 @@ def from_clm(
     w_floor: float = 0.0,
     on_read: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
-    """Make a monthly climatology of history files; lazy, in blocks of rows (Dask).
+    """Calculate a monthly climatology of history files; lazy, in blocks of rows (Dask).
 
     Parameters
     ----------
@@ -61,19 +61,19 @@ def from_clm(
         Has `nbedrock` or `zbedrock`, and `CELLSAND` or `PCT_SAND`; otherwise these must be in the
         history files.
     years
-        First and last year (inclusive); by default all that the files hold.
+        First and last year (inclusive); by default all years in the files.
     litter_inputs, npp_shares
-        How litter inputs are made; see :func:`proda.drivers.litter_recipes.choose`.
+        How litter inputs are calculated; see :func:`proda.drivers.litter_recipes.choose`.
     w_floor
-        Least water scalar where it is made from `SOILPSI`. 0, CLM's own, by default: a mean over
-        months is 0 only in soil that never thaws or wets.
+        Minimum of the water scalar if calculated from `SOILPSI`. The default is CLM's own, 0: a
+        mean over months is 0 only in soil that never thaws or is never wet.
     on_read
         Called with (files read, files to read, each once for every block) as it is computed.
 
     Returns
     -------
     xarray.Dataset
-        As :func:`proda.drivers.climate.from_climate` returns it. Each monthly scalar is made
+        As :func:`proda.drivers.climate.from_climate` returns it. Each monthly scalar is calculated
         before averaging: the mean of W is not the W of the mean potential.
 
     Raises
@@ -154,7 +154,7 @@ def _cells(history: History, constants: dict[str, np.ndarray], columns: np.ndarr
 
 
 def _wanted(litter_inputs: str) -> list[str]:
-    """Names of all variables that could be of use; a recipe of the user adds its own."""
+    """Names of all variables that can be used; a recipe of the user adds its own."""
     recipes = list(litter_recipes.BUILT_IN.values())
     if litter_inputs not in ("auto", "npp", *litter_recipes.BUILT_IN):
         recipes.append(litter_recipes.from_toml(litter_inputs))
@@ -163,7 +163,7 @@ def _wanted(litter_inputs: str) -> list[str]:
 
 
 def _template(cells: xr.Dataset, rows: int) -> xr.Dataset:
-    """Return forcing's own template with a bit mask that says which variables a cell lacks."""
+    """Return the template of forcing with a bit mask of the variables that a cell lacks."""
     template = grids.forcing_template(cells, rows, -1)
     attrs = {
         "units": "1",

@@ -1,8 +1,8 @@
 """Covariates for the network: one table for sites and for the grid, by one code path.
 
 A covariate grid is a netCDF with variables on (lat, lon). One that has `flag_values` and
-`flag_meanings` is a category and stays one, with its meanings. Nothing is filled: what a cell
-lacks stays missing, and the missing shares are reported.
+`flag_meanings` is a category and stays one, with its meanings. Nothing is filled: missing values
+stay missing, and their shares are reported.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class CovariateGrid:
         """Return the covariates of cells: one row each, categories as pandas categories.
 
         The columns `cell_latitude` and `cell_longitude` come first. Sites and maps both use this,
-        so that a network meets at prediction exactly what it met in training.
+        so that the inputs of a network are the same in prediction and in training.
         """
         lat, lon = self.dataset["lat"].to_numpy(), self.dataset["lon"].to_numpy()
         data: dict[str, Any] = {"cell_latitude": lat[row], "cell_longitude": lon[column]}
@@ -166,7 +166,7 @@ def _classes(data: xr.DataArray, where: str) -> dict[int, str] | None:
     if unknown := [f"{v:g}" for v in present if v not in known]:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise CovariateError(
-            f"{where}: {data.name} holds the code {', '.join(unknown[:5])}{more}, which its "
+            f"{where}: {data.name} contains the code {', '.join(unknown[:5])}{more}, which its "
             "flag_meanings do not explain."
         )
     return known
@@ -227,7 +227,7 @@ def missing_shares(table: pd.DataFrame, grid: CovariateGrid) -> pd.Series:
 
 
 def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write the table as Parquet, which keeps categories, whole or not at all."""
+    """Write the table as Parquet, which keeps categories, completely or not at all."""
     if Path(path).suffix != ".parquet":
         raise CovariateError(
             f"{path}: covariates must be written as .parquet, which preserves categories."

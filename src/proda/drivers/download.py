@@ -1,7 +1,7 @@
 """Downloads that resume after an interruption, and are kept only if they are complete.
 
-Pooch knows what is there already and checks checksums; this adds what it lacks: resuming (HTTP
-Range), the size, and messages that say what to do.
+Pooch manages the local copies and their checksums. Our downloader adds what pooch lacks: resuming
+(HTTP Range), a check of the size, and messages with the remedy.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from proda.errors import DownloadError
 from proda.files import reading
 
 OnBytes = Callable[[int, int | None], None]
-"""Called with (bytes so far, bytes in all if the server or the table says)."""
+"""Called with (bytes so far, total bytes if the server or the table states them)."""
 
 BLOCK = 1 << 16
 ATTEMPTS = 4
-"""In a row without any data; a slow line that breaks may continue as long as it brings data."""
+"""Consecutive attempts without data; an unstable connection may continue as long as data arrive."""
 BOMB_BYTES, BOMB_RATIO = 2_000_000_000, 200
 """An archive that becomes larger than this, and by such a factor, is refused."""
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{n}{i}" for n in ("COM", "LPT") for i in range(1, 10))}
 TIMEOUT_S = 30.0
-"""To connect, and between two pieces of an answer."""
+"""Limit for connecting, and between two parts of a response."""
 
 
 _DIGITS = re.compile(r"^[0-9]{1,18}$")
 
 
 class _BrokenError(Exception):
-    """The connection broke off or the server failed for now; trying again may help."""
+    """The connection was lost or the server failed temporarily; another attempt may succeed."""
 
 
 def get_file(
@@ -50,11 +50,11 @@ def get_file(
     on_bytes: OnBytes | None = None,
     pause_s: float = 2.0,
 ) -> Path:
-    """Download one file into `folder`, unless a whole copy is there already.
+    """Download one file into `folder`, unless a complete copy exists.
 
-    A download that breaks off leaves `.NAME.part`; the next call resumes there if the server
-    can send ranges and still has the same file. Size and SHA-256 are checked where the table has
-    them, the size that the server states in any case.
+    An interrupted download leaves `.NAME.part`; the next call resumes it if the server supports
+    ranges and still has the same file. Size and SHA-256 are checked if the table has them; the size
+    that the server states is always checked.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def get_file(
     Raises
     ------
     DownloadError
-        Saying what happened (offline, refused, cut, wrong size or checksum) and what to do.
+        With the cause (offline, refused, incomplete, wrong size or checksum) and the remedy.
     """
     target = Path(folder) / remote.name
     if not target.parent.is_dir():
@@ -121,7 +121,7 @@ def _matches(path: Path, sha256: str) -> bool:
 def _download_part(
     remote: RemoteFile, target: Path, on_bytes: OnBytes | None, pause_s: float
 ) -> Path:
-    """Fill `.NAME.part` until it is whole; try again where that may help."""
+    """Fill `.NAME.part` until it is complete; try again after temporary failures."""
     part = target.with_name(f".{target.name}.part")
     failures = kept = 0
     while True:
@@ -140,7 +140,7 @@ def _download_part(
 
 
 def _fetch(remote: RemoteFile, part: Path, on_bytes: OnBytes | None) -> None:
-    """Ask once, for all or for the rest; raise `_BrokenError` where asking again may help."""
+    """Send one request, for all or for the rest; raise `_BrokenError` after a temporary failure."""
     have, tag = _resumable(remote, part)
     headers = {"Accept-Encoding": "identity"}  # a compressed answer has no usable length
     if have:
@@ -182,7 +182,7 @@ def _fetch(remote: RemoteFile, part: Path, on_bytes: OnBytes | None) -> None:
 
 
 def _unreachable(error: requests.exceptions.ConnectionError) -> bool:
-    """Whether no connection came about at all, rather than one that broke."""
+    """Whether no connection was established, rather than one that was lost."""
     reason = getattr(error.args[0], "reason", None) if error.args else None
     never = (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError)
     return isinstance(error, never) or isinstance(reason, urllib3.exceptions.NewConnectionError)
@@ -195,8 +195,8 @@ def _tag_file(part: Path) -> Path:
 def _resumable(remote: RemoteFile, part: Path) -> tuple[int, str]:
     """Bytes to resume from, and the server's tag of that version of the file.
 
-    Without a tag or a checksum nothing would show that the server has another file by now, so the
-    download begins again.
+    Without a tag or a checksum a changed file on the server could not be detected, so the download
+    starts again.
     """
     if not part.is_file():
         return 0, ""
@@ -213,7 +213,7 @@ def _resumable(remote: RemoteFile, part: Path) -> tuple[int, str]:
 def _understand(
     response: requests.Response, remote: RemoteFile, have: int, part: Path
 ) -> tuple[int, int | None]:
-    """Return where the answer starts in the file and the file's length; refuse wrong answers."""
+    """Return the start of the response in the file and the file's length; refuse wrong ones."""
     status = response.status_code
     if status == 416:  # nothing after what we have: it is not the file that we began
         part.unlink(missing_ok=True)
@@ -265,15 +265,15 @@ def _check_size(remote: RemoteFile, part: Path, size: int, total: int | None) ->
 
 
 def unpack(archive: Path) -> list[Path]:
-    """Unpack a zip archive into a folder beside it, named after it; whole or not at all.
+    """Unpack a zip archive into a folder beside it, named after it; completely or not at all.
 
-    Where all of the archive lies in one folder of that name, it does not come twice in the paths.
+    If the whole archive lies in one folder of that name, the name is not repeated in the paths.
 
     Raises
     ------
     DownloadError
-        Naming the archive and the member, if it is damaged, encrypted, packed by a method that is
-        not known, would leave the folder or fill the disk; or if the folder is there already.
+        Naming the archive and the member, if it is damaged, encrypted, packed by an unknown method,
+        would leave the folder or fill the disk; or if the folder exists.
     """
     folder = archive.with_suffix("")
     if archive.suffix.lower() != ".zip":
@@ -304,7 +304,7 @@ def unpack(archive: Path) -> list[Path]:
 def _extract(
     content: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, archive: Path
 ) -> None:
-    """Unpack one member, checking its CRC; only a disk's refusal is passed on as it is."""
+    """Unpack one member and check its CRC; errors of the disk are passed on unchanged."""
     what = f"{archive}, member {member.filename}"
     advice = "Delete the archive and download it again."
     refused: OSError | None = None
@@ -358,7 +358,7 @@ def _check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
 
 
 def _odd_name(name: str) -> str:
-    """Say what is wrong with the name of a member; "" if nothing is."""
+    """Describe the fault of the name of a member; "" if it has none."""
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or re.match(r"^[A-Za-z]:", name):
         return "has an absolute path"
@@ -374,7 +374,7 @@ def _odd_name(name: str) -> str:
 
 
 def _odd_kind(member: zipfile.ZipInfo) -> str:
-    """Say what is wrong with the kind of a member; "" if it is a plain file or a folder."""
+    """Describe the fault of the kind of a member; "" if it is a plain file or a folder."""
     mode = stat.S_IFMT(member.external_attr >> 16)
     if mode == stat.S_IFLNK:
         return "is a symbolic link"

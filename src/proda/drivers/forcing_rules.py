@@ -63,9 +63,9 @@ def rules_named(name: str) -> ClimateRules:
 
 
 def rules_of(forcing: str | os.PathLike[str]) -> str:
-    """Return the rules that a file says its forcing was estimated by, without counts of cells.
+    """Return the rules of the estimate that a file states, without counts of cells.
 
-    Nothing if it was not estimated.
+    Empty if its forcing was not estimated.
     """
     with files.open_dataset(forcing) as opened:
         said = str(opened.attrs.get("rules", ""))

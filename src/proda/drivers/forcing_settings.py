@@ -10,8 +10,8 @@ from pydantic import Field
 from proda.settings_table import SettingsTable
 
 W_FLOOR = 0.05
-"""Least water scalar: a soil that is frozen or dry all year still decomposes, and has a steady
-state."""
+"""Minimum of the water scalar: carbon in a soil that is frozen or dry all year still decomposes,
+and has a steady state."""
 
 LIMIT_KM = 100.0
 """A half-degree cell's centre is at most 39 km from any of its points; this adds one neighbour."""

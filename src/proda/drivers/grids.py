@@ -1,4 +1,4 @@
-"""What every gridded driver shares: coordinates, cell areas, the layout of forcing on a grid."""
+"""Shared code of the gridded drivers: coordinates, cell areas, the layout of forcing on a grid."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _NAMES = {
     "LON": "lon",
 }
 CELL_MEASURES = {"areacella": "cell_area", "sftlf": "land_fraction"}
-"""CMIP's names of what describes the cell."""
+"""CMIP's names of the variables that describe the cell."""
 NOTES = "reading_notes"
-"""Attribute of a Dataset that says what was changed while it was read; for the user to see."""
+"""Attribute of a Dataset that states for the user what was changed while it was read."""
 
 
 def standard_grid(dataset: xr.Dataset, where: str) -> xr.Dataset:
     """Name the axes `lat` and `lon`, and turn longitudes 0..360 into -180..180, sorted.
 
-    A column that repeats the one 360 degrees away (a cyclic point, a halo) is dropped if it holds
-    the same values, which the attribute :data:`NOTES` then says.
+    A column that repeats the one 360 degrees away (a cyclic point, a halo) is dropped if it has the
+    same values; the attribute :data:`NOTES` then states this.
 
     Raises
     ------
@@ -305,7 +305,7 @@ def to_180(longitude: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
 def area_on_sphere(
     lat: Float[np.ndarray, " lat"], lon: Float[np.ndarray, " lon"]
 ) -> Float[np.ndarray, "lat lon"] | None:
-    """Areas as :func:`cell_area` gives them; None where the centres do not tell the cells' size."""
+    """Areas of :func:`cell_area`; None where the centres do not determine the size of cells."""
     try:
         return cell_area(lat, lon)
     except ForcingError:
@@ -320,8 +320,8 @@ def cell_area(
     Raises
     ------
     ForcingError
-        If there is one row or column only, or the columns are not equally wide: nothing then tells
-        how large the cells are.
+        If there is only one row or column, or the columns are not equally wide: the size of the
+        cells is then undetermined.
     """
     for name, axis in (("lat", lat), ("lon", lon)):
         if len(axis) < 2:
@@ -348,8 +348,8 @@ def _spacing(lon: Float[np.ndarray, " lon"]) -> float:
     width = float(np.abs(np.diff(around).mean()))
     if not np.allclose(np.diff(around), width, rtol=0.01):
         raise ForcingError(
-            "The columns of the grid are not equally wide, so that the centres do not tell how "
-            "large the cells are: add cell_area (km2)."
+            "The columns of the grid are not equally wide, so that the centres do not determine "
+            "the size of the cells: add cell_area (km2)."
         )
     return width
 

@@ -1,7 +1,7 @@
-"""What monthly CLM/CESM history files hold: which variable of which month lies where.
+"""Contents of monthly CLM/CESM history files: the position of each variable and month.
 
 Only headers are read here. CLM stamps a monthly mean with the END of its month (January is
-stamped 1 February, 00:00), in a calendar of 365 days; time bounds say it exactly.
+stamped 1 February, 00:00), in a calendar of 365 days; time bounds state it exactly.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[netCDF4.Dataset]:
         except (OSError, RuntimeError, IndexError, AttributeError, UnicodeError) as error:
             raise FileError(
                 f"{path}: not a readable netCDF file, or cut short ({error}). Copy it again; "
-                "`ncdump -h` shows what it holds."
+                "`ncdump -h` shows its contents."
             ) from error
 
 
@@ -227,7 +227,7 @@ def _check_stamps(months: Mapping[tuple[int, int], Path]) -> None:
     """Refuse stamps that may be starts of months, where no bounds say what they stand for.
 
     CLM stamps the end of a month; then a record stamped 1 January is December. Other tools stamp
-    the start. Whole years tell which: they end in December by one reading only.
+    the start. Whole years decide: they end in December in only one of the two cases.
 
     Raises
     ------

@@ -21,8 +21,8 @@ TURNOVER: Recipe = {
     "CL": {"LITR2_HR": 1.0, "LITR2C_TO_SOIL1C": 1.0, "CWDC_TO_LITR2C": -1.0},
     "LL": {"LITR3_HR": 1.0, "LITR3C_TO_SOIL2C": 1.0, "CWDC_TO_LITR3C": -1.0},
 }
-"""What leaves a pool by decomposition, less what reaches it from CWD: at steady state that is what
-plants put in. Litter that burns is not counted, as it never decomposes."""
+"""Carbon that leaves a pool by decomposition, less the transfer from CWD: at steady state this
+equals the input from plants. Litter that burns is not counted, as it never decomposes."""
 
 LITTERFALL: Recipe = {
     "CWD": {"WOODC_LOSS": 1.0},
@@ -76,15 +76,15 @@ def choose(kind: str, shares: Sequence[float] | None, present: Iterable[str]) ->
         `auto` (the first of `turnover`, `litterfall` whose variables are all there), one of these,
         `npp` (needs `shares`), or the path of a TOML file with one table per pool.
     shares
-        For `npp`: the shares of CWD, ML, CL and LL. There is no default: NPP alone does not say
-        what becomes wood.
+        For `npp`: the shares of CWD, ML, CL and LL. There is no default: NPP alone does not
+        determine the share of wood.
     present
         Variables that the files have.
 
     Raises
     ------
     ForcingError
-        Saying which variables each recipe lacks.
+        With the variables that each recipe lacks.
     """
     have = set(present)
     if shares is not None and kind not in ("auto", "npp"):

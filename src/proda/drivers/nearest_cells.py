@@ -34,7 +34,7 @@ class Nearest:
     left_out: pd.DataFrame
 
     def counts(self) -> dict[str, int]:
-        """How many sites were taken, and how many left out for which reason."""
+        """Return the number of sites taken, and the number left out by reason."""
         reasons = self.left_out["reason"].value_counts()
         return {"taken": len(self.sites), **{str(k): int(v) for k, v in reasons.items()}}
 

@@ -65,7 +65,7 @@ def add_properties(
     Raises
     ------
     ForcingError
-        Naming the covariates that lack, or the site that is too far from any.
+        Naming the missing covariates, or the site that is too far from any cell.
     """
     covariates = standard_grid(covariates, "covariates")
     profile = {v.name: _by_depth(v, covariates) for v in SITE_PROPERTIES}
@@ -136,7 +136,7 @@ def _on_layers(values: Float[np.ndarray, "n 3"], grid: Grid) -> Float[np.ndarray
 def _measured(
     name: str, sites: np.ndarray, layers: pd.DataFrame | None, grid: Grid
 ) -> Float[np.ndarray, "site layer"]:
-    """Return what the sites' own layers say, NaN where nothing is measured."""
+    """Return the values measured in the sites' own layers, NaN where nothing is measured."""
     result = np.full((len(sites), len(grid)), np.nan)
     if layers is None or MEASURED[name] not in layers:
         return result

@@ -36,7 +36,7 @@ WATER_DENSITY = 1e3
 THAWED_CONDUCTIVITY = 1.0
 """Thermal conductivity of thawed soil, W m-1 K-1: peat has about 0.5, moist mineral soil 1.5."""
 LEAST_WATER_STEFAN = 0.05
-"""Least water content (m3 m-3) that Stefan's equation takes: it has no solution in dry soil."""
+"""Smallest water content (m3 m-3) used in Stefan's equation: it has no solution in dry soil."""
 PSI_MIN_MPA = -2.0
 PSI_MIN_DECOMPOSERS_MPA = -15.0
 """Potential at which microbial respiration ends in mineral soil (Manzoni et al. 2012), MPa."""
@@ -266,7 +266,7 @@ def miami_npp(
 
 
 LEAST_OXYGEN = 0.2
-"""CLM5's least oxygen scalar (`mino2lim`): decomposition in soil without oxygen."""
+"""CLM5's smallest oxygen scalar (`mino2lim`): decomposition in soil without oxygen."""
 DRAINAGE = {
     "very_poor": (0.0, 1.0),
     "poor": (0.25, 0.5),

@@ -1,7 +1,7 @@
-"""Posteriors in the layout that ArviZ reads: one group per kind, (chain, draw) first.
+"""Posteriors in the layout of ArviZ: one group per kind of variable, (chain, draw) first.
 
-The netCDF file opens with `arviz.from_netcdf` of ArviZ 0.x, as InferenceData, and with
-`xarray.open_datatree`, which is what ArviZ 1.x works on. ArviZ itself is not needed to write it.
+`arviz.from_netcdf` of ArviZ 0.x opens the netCDF file as InferenceData, and `xarray.open_datatree`
+opens it as the DataTree that ArviZ 1.x uses. ArviZ itself is not needed to write it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ORDER = ("chain", "draw", "site")
 def to_datatree(
     draws: xr.Dataset, summary: xr.Dataset, sites: Sequence[str] | None = None, thin: int = 1
 ) -> xr.DataTree:
-    """Return posteriors as ArviZ has them.
+    """Return posteriors in the layout of ArviZ.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def to_datatree(
     sites
         Names of the sites, in this order; by default all that have a posterior.
     thin
-        Every n-th draw is taken.
+        Use every n-th draw.
 
     Returns
     -------
@@ -54,12 +54,12 @@ def to_datatree(
     `sample_stats` (`lp`: the log-likelihood, to which the uniform priors add a constant), both
     (chain, draw, site); `observed_data` (`soil_carbon` of the fitted layers, g m-3) and
     `constant_data` (depths and sites of these layers; fit and PSIS-LOO of the sites). The run does
-    not keep the log-likelihood of each layer and draw, so there is no group `log_likelihood`.
+    not store the log-likelihood of each layer and draw, so there is no group `log_likelihood`.
 
     Raises
     ------
     AssimilationError
-        If a site is not of the run, or has no posterior.
+        If a site does not belong to the run, or has no posterior.
     """
     if thin < 1:
         raise AssimilationError(f"thin = {thin}; expected 1 or more.")
@@ -169,9 +169,9 @@ def write_arviz(
     Parameters
     ----------
     folder
-        Of a finished `proda assimilate`.
+        Folder of a finished `proda assimilate`.
     path
-        File to write, whole or not at all.
+        File to write, completely or not at all.
     sites, thin
         As for :func:`to_datatree`.
 
@@ -180,7 +180,7 @@ def write_arviz(
     FileError
         If the run is not finished, or the file cannot be written.
     AssimilationError
-        If a site is not of the run, or has no posterior.
+        If a site does not belong to the run, or has no posterior.
     """
     tree = to_datatree(*open_posterior(folder), sites, thin)
     encoding = {

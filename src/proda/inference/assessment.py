@@ -1,4 +1,4 @@
-"""What a finished run found: which sites are kept, how well they fit, what the profiles taught."""
+"""Assessment of a finished run: sites kept, their fit, and the information gained from profiles."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from proda.latitude import BANDS, bands
 from proda.models.outside import ORIGIN
 
 MAX_PARETO_K = 0.7
-"""Above it, PSIS-LOO is not to be trusted (Vehtari et al. 2017)."""
+"""Above this value, PSIS-LOO is unreliable (Vehtari et al. 2017)."""
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """A run's summary, judged."""
+    """The summary of a run with the verdict on each site."""
 
     summary: xr.Dataset
     """summary.nc of the run."""
@@ -40,9 +40,9 @@ class Assessment:
 
     @property
     def caveat(self) -> str:
-        """What every title must say first of draws that are no posterior; else empty."""
-        label = str(self.summary.attrs["is_posterior"])
-        return "" if label == "yes" else "NO POSTERIOR" + label.removeprefix("NO")
+        """First words of every title where the draws are not a posterior; otherwise empty."""
+        told = str(self.summary.attrs["is_posterior"])
+        return "" if told == "yes" else "NO POSTERIOR" + told.removeprefix("NO")
 
     @property
     def row_site(self) -> np.ndarray:
@@ -51,36 +51,15 @@ class Assessment:
         return names.get_indexer(pd.Index(self.summary["row_site"].to_numpy().astype(str)))
 
 
-_NEEDED = (
-    "reason",
-    "gelman_rubin",
-    "rank_rhat",
-    "ess_bulk",
-    "ess_tail",
-    "acceptance",
-    "nash_sutcliffe",
-    "rmse",
-    "information_gain",
-    "spread_reduction",
-    "posterior_mean",
-    "posterior_sd",
-    "row_site",
-    "row_quantile",
-    "lower",
-    "upper",
-)
-"""Variables of a summary that a judgement needs."""
-
-
 def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
-    """Judge every site of a run.
+    """Assess every site of a run.
 
     Parameters
     ----------
     summary
         summary.nc of a finished run.
     limits
-        What a site's posterior must keep.
+        Limits for the posterior of a site.
 
     Returns
     -------
@@ -92,12 +71,42 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
     Raises
     ------
     AssimilationError
-        If the summary lacks something.
+        If a variable is missing in the summary.
     """
-    names = _checked_sites(summary)
+    needed = (
+        "reason",
+        "gelman_rubin",
+        "rank_rhat",
+        "ess_bulk",
+        "ess_tail",
+        "acceptance",
+        "nash_sutcliffe",
+        "rmse",
+        "information_gain",
+        "spread_reduction",
+        "posterior_mean",
+        "posterior_sd",
+        "row_site",
+        "row_quantile",
+        "lower",
+        "upper",
+    )
+    if lacking := [n for n in needed if n not in summary.variables]:
+        raise AssimilationError(
+            f"The summary of the run lacks {', '.join(lacking)}; it may have been written by "
+            "another version."
+        )
+    names = pd.Index(summary["site"].to_numpy().astype(str))
+    lost = ~pd.Index(summary["row_site"].to_numpy().astype(str)).isin(names)
+    if names.has_duplicates or lost.any():
+        first = [*names[names.duplicated()], *summary["row_site"].to_numpy()[lost]][0]
+        raise AssimilationError(
+            f"{first}: the summary of the run contains this site twice, or only its layers. "
+            "Start a new run."
+        )
     sampled = (summary["reason"] == SiteReason.SAMPLED).to_numpy()
 
-    # An undefined statistic of one parameter makes the site's undefined, and it does not pass.
+    # An undefined statistic of one parameter makes that of the site undefined, so that it fails.
     def over(name: str, how: str, dim: str = "parameter") -> np.ndarray:
         values = getattr(summary[name], how)(dim, skipna=False).to_numpy()
         return np.where(sampled, values, np.nan)
@@ -137,31 +146,13 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
     return Assessment(summary, limits, table)
 
 
-def _checked_sites(summary: xr.Dataset) -> pd.Index:
-    """Return the names of the sites of a summary that has all that is needed."""
-    if lacking := [n for n in _NEEDED if n not in summary.variables]:
-        raise AssimilationError(
-            f"The summary of the run lacks {', '.join(lacking)}; it may have been written by "
-            "another version."
-        )
-    names = pd.Index(summary["site"].to_numpy().astype(str))
-    lost = ~pd.Index(summary["row_site"].to_numpy().astype(str)).isin(names)
-    if names.has_duplicates or lost.any():
-        first = [*names[names.duplicated()], *summary["row_site"].to_numpy()[lost]][0]
-        raise AssimilationError(
-            f"{first}: the summary of the run contains this site twice, or only its layers. "
-            "Start a new run."
-        )
-    return names
-
-
 def passing(assessment: Assessment) -> pd.DataFrame:
-    """Return which limits each site keeps, each looked at on its own.
+    """Return which limits each site meets, each limit by itself.
 
     Returns
     -------
-    (site) of bool: `sampled`, then one column per limit that is set, named as it reads
-    ("NSE > 0"), then `kept`.
+    (site) of bool: `sampled`, then one column per limit, with a name such as "NSE > 0", then
+    `kept`.
     """
     sites, limits = assessment.sites, assessment.limits
     ess = sites[["ess_bulk", "ess_tail"]].min(axis=1, skipna=False)
@@ -187,7 +178,7 @@ def by_band(assessment: Assessment) -> tuple[pd.DataFrame, pd.DataFrame]:
     medians
         Over sites with a posterior: `ess` (smallest over parameters, bulk and tail), `rank_rhat`
         (largest over parameters), `nash_sutcliffe`, `acceptance`; and the share of sites with
-        `pareto_k` above 0.7 (NaN where the likelihood is no density).
+        `pareto_k` above 0.7 (NaN where the likelihood is not a density).
     """
     sites, flags = assessment.sites, passing(assessment)
     ess = sites[["ess_bulk", "ess_tail"]].min(axis=1, skipna=False)
@@ -201,16 +192,16 @@ def by_band(assessment: Assessment) -> tuple[pd.DataFrame, pd.DataFrame]:
     for name, inside in groups.items():
         shares[name] = {"sites": int(inside.sum()), **flags[inside].mean()}
         here = numbers[inside[assessment.sampled]]
-        pareto_k = here["pareto_k"].dropna()
+        told = here["pareto_k"].dropna()
         medians[name] = {
             **here[["ess", "rank_rhat", "nash_sutcliffe", "acceptance"]].median(),
-            "pareto_k": (pareto_k > MAX_PARETO_K).mean() if len(pareto_k) else np.nan,
+            "pareto_k": (told > MAX_PARETO_K).mean() if len(told) else np.nan,
         }
     return pd.DataFrame(shares).T, pd.DataFrame(medians).T
 
 
 def counts(assessment: Assessment) -> dict[str, int]:
-    """Return how many sites are kept, and why the others are not (first reason), none left out.
+    """Return how many sites are kept, and the number of others by their first reason.
 
     Sites without posterior are counted by the sampler's own reason.
     """
@@ -227,7 +218,7 @@ def counts(assessment: Assessment) -> dict[str, int]:
 
 
 def parameter_ranking(assessment: Assessment) -> pd.DataFrame:
-    """Return what the profiles teach of each parameter, the most first.
+    """Return the information that profiles contain on each parameter, in descending order.
 
     Returns
     -------
@@ -245,14 +236,15 @@ def parameter_ranking(assessment: Assessment) -> pd.DataFrame:
 
 
 def kept_posterior(assessment: Assessment) -> xr.Dataset:
-    """Return what the network learns from: the posteriors of the kept sites.
+    """Return the posteriors of the kept sites, for training networks.
 
-    Parameters of the likelihood (`error_sd`) are left out: they are no property of the soil.
+    Parameters of the likelihood (`error_sd`) are left out, because they are not properties of the
+    soil.
 
     Returns
     -------
     `posterior_mean` and `posterior_sd` (site, parameter) in physical units, with the coordinates
-    and attributes that :func:`proda.learning.targets.targets` asks for, and the limits applied.
+    and attributes that :func:`proda.learning.targets.targets` needs, and the limits applied.
 
     Raises
     ------

@@ -1,13 +1,13 @@
-"""A run folder: which sites, in which blocks, with which settings; and what is done of it.
+"""The folder of a run: its sites, blocks and settings, and what has been computed.
 
 run.json           settings, sources and their checksums, versions
-places.json        where profiles and forcing lie now, if they were moved
-versions.json      other versions that went on with the run, if that was accepted
+places.json        where profiles and forcing are now, if they were moved
+versions.json      other versions that resumed the run, if that was accepted
 sites.parquet      the sites in order, with their block
 left_out.csv       profiles without forcing
 blocks/00012.nc    a finished block, with its manifest 00012.json
 posterior.zarr     draws of all sites, once all blocks are done
-summary.nc         everything else of all sites; written last
+summary.nc         all other results of all sites; written last
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -26,7 +26,7 @@ import jax
 import numpy as np
 import pandas as pd
 import xarray as xr
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from proda import files
 from proda.blocks.store import ABSENT, BlockStore
@@ -44,17 +44,18 @@ from proda.locks import locked
 from proda.models.outside import provenance
 from proda.observations.build_summary import read_summary
 from proda.places import check_dataset_sites
+from proda.streams.table import StreamTable
 
 FORMAT = 1
 CPU_LANES = 1024
-"""Columns that one compiled program runs side by side (measured: benchmarks/assimilation.py)."""
+"""Columns that one compiled program runs together (measured: benchmarks/assimilation.py)."""
 GPU_LANES = 32768
 _SUMMARY_BYTES_PER_SITE = 4000
 _SOURCES = ("profiles", "forcing")
 
 
 class Description(BaseModel):
-    """What run.json holds."""
+    """The content of run.json."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -66,10 +67,12 @@ class Description(BaseModel):
     settings: AssimilationSettings
     profiles: str
     profile_tables: dict[str, str]
-    """SHA-256 of the tables that the profiles come from."""
+    """SHA-256 of the tables of profiles."""
     forcing: str
     forcing_files: str | None = None
     """SHA-256 of the forcing's files."""
+    stream_tables: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of the table of each stream."""
     n_sites: int
     sites: str
     """SHA-256 of sites.parquet."""
@@ -79,7 +82,7 @@ class Description(BaseModel):
 
 
 class Run:
-    """A run folder, opened."""
+    """An opened run folder."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         """Open the folder; data are read when they are needed.
@@ -87,7 +90,7 @@ class Run:
         Raises
         ------
         FileError
-            If it is no run folder, or one of another version.
+            If it is not a run folder, or is one of another version.
         """
         self.folder = Path(folder)
         path = self.folder / "run.json"
@@ -109,18 +112,36 @@ class Run:
 
     @cached_property
     def identity(self) -> str:
-        """SHA-256 of run.json: tells this run from any other, even of the same sites."""
+        """SHA-256 of run.json, which identifies this run, even among runs of the same sites."""
         return file_digest(self.folder / "run.json")
 
     @property
     def settings(self) -> AssimilationSettings:
-        """The settings as run."""
+        """The settings of the run."""
         return self.description.settings
 
     @cached_property
     def problem(self) -> SamplingProblem:
         """Model, likelihood and sampler."""
         return self.settings.build(f"the run {self.folder}")
+
+    @cached_property
+    def stream_tables(self) -> tuple[StreamTable, ...]:
+        """Tables of the streams that the model can answer, in the order of the problem.
+
+        Raises
+        ------
+        AssimilationError
+            If a table was built again since this run started.
+        """
+        tables = self.settings.stream_tables()
+        for name, table in tables.items():
+            if table.made.table != self.description.stream_tables.get(name):
+                raise AssimilationError(
+                    f"{self.settings.streams[name]}: the table of {name} was rebuilt since this "
+                    "run started; its sites would mix old and new data. Start a new run."
+                )
+        return tuple(tables[stream.name] for stream in self.problem.streams)
 
     @cached_property
     def sites(self) -> pd.DataFrame:
@@ -132,7 +153,7 @@ class Run:
 
     @cached_property
     def places(self) -> dict[str, str]:
-        """Where profiles and forcing lie: where the run was begun, or where they were moved."""
+        """Paths of profiles and forcing: the original ones, or those to which they were moved."""
         path = self.folder / "places.json"
         places = {name: str(getattr(self.description, name)) for name in _SOURCES}
         if not path.is_file():
@@ -143,19 +164,19 @@ class Run:
         return places
 
     def relocate(self, **places: str | os.PathLike[str] | None) -> None:
-        """Say where the profiles or the forcing lie now; remembered in the run folder.
+        """Set new paths of the profiles or the forcing, and record them in the run folder.
 
         Parameters
         ----------
         places
-            `profiles` and `forcing`; None leaves a place as it is.
+            `profiles` and `forcing`; None keeps the present path.
 
         Raises
         ------
         FileError
-            If there is nothing at a place.
+            If a path does not exist.
         AssimilationError
-            If its content is not what the run was begun with; nothing is remembered then.
+            If the content differs from that at the start of the run; nothing is recorded then.
         """
         given = {name: str(Path(place).absolute()) for name, place in places.items() if place}
         if not given:
@@ -179,12 +200,12 @@ class Run:
             temporary.write_text(json.dumps(before | given, indent=2) + "\n", encoding="utf-8")
 
     def check_profiles(self) -> None:
-        """Make sure that the profiles are still those that the run was begun with.
+        """Make sure that the profiles are still those with which the run was started.
 
         Raises
         ------
         FileError
-            If they are not where they were.
+            If they do not exist at their path.
         AssimilationError
             If they have changed: the run would mix old and new.
         """
@@ -203,12 +224,12 @@ class Run:
         return profiles.select(self.sites["profile_index"].to_numpy())
 
     def check_forcing(self) -> None:
-        """Make sure that the forcing is still the one that the run was begun with.
+        """Make sure that the forcing is still the one with which the run was started.
 
         Raises
         ------
         FileError
-            If it is not where it was.
+            If it does not exist at its path.
         AssimilationError
             If it has changed: the run would mix old and new.
         """
@@ -221,7 +242,7 @@ class Run:
             )
 
     def _present(self, name: str) -> str:
-        """Return the place of a source, or say that nothing is there."""
+        """Return the path of a source, which must exist."""
         place = self.places[name]
         if not Path(place).exists():
             raise FileError(
@@ -244,12 +265,12 @@ class Run:
         Parameters
         ----------
         accept
-            Go on all the same, and note it in versions.json and in the results.
+            Whether to resume nevertheless, and record it in versions.json and in the results.
 
         Raises
         ------
         AssimilationError
-            If the run was begun by another version of proda or JAX.
+            If the run was started by another version of proda or JAX.
         """
         here = {"proda": version("proda"), "jax": jax.__version__}
         begun = {"proda": self.description.proda, "jax": self.description.jax}
@@ -271,7 +292,7 @@ class Run:
 
     @property
     def other_versions(self) -> list[dict[str, str]]:
-        """Versions that went on with the run although another had begun it."""
+        """Versions that resumed the run although another had started it."""
         path = self.folder / "versions.json"
         if not path.is_file():
             return []
@@ -291,11 +312,11 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether the results of all sites are there."""
+        """Whether the results of all sites exist."""
         return (self.folder / SUMMARY).is_file()
 
     def assemble(self) -> None:
-        """Join all blocks to posterior.zarr and summary.nc, then remove them.
+        """Join all blocks into posterior.zarr and summary.nc, then remove them.
 
         Raises
         ------
@@ -320,7 +341,7 @@ class Run:
                 compat="override",
             )
             chunks = {"site": self.description.block_size, "chain": -1, "draw": -1, "parameter": -1}
-            # In this process, even where a client of a cluster is Dask's default.
+            # In this process, even where Dask's default is a client of a cluster.
             with dask.config.set(scheduler="threads"):
                 files.write_zarr(
                     self._described(draws).chunk(chunks), self.folder / "posterior.zarr"
@@ -333,8 +354,8 @@ class Run:
         self.store.remove()
 
     def _described(self, dataset: xr.Dataset) -> xr.Dataset:
-        """Add units, prior ranges and where it all comes from."""
-        rows = sampled_rows(self.problem.model, self.problem.likelihood)
+        """Add units, prior ranges and provenance."""
+        rows = sampled_rows(self.problem.model, self.problem.likelihood, self.problem.streams)
         exact = self.problem.sampler.exact
         dataset = dataset.assign_coords(
             unit=("parameter", [row.unit for row in rows]),
@@ -355,6 +376,11 @@ class Run:
             if exact
             else "NO: annealed draws of the published sampler, for comparison only",
         )
+        if self.settings.streams:
+            dataset.attrs["streams"] = ", ".join(s.name for s in self.problem.streams)
+            dataset.attrs["streams_not_answered"] = "; ".join(
+                f"{name}: {why}" for name, why in self.settings.unanswered().items()
+            )
         if others := self.other_versions:
             dataset.attrs["also_run_with"] = json.dumps(others)
         for name, (unit, meaning) in _MEANING.items():
@@ -367,8 +393,11 @@ _MEANING: dict[str, tuple[str, str]] = {
     "posterior": ("", "draws, each parameter in its own unit (coordinate unit)"),
     "log_likelihood": ("1", "log-likelihood of each draw"),
     "acceptance": ("1", "mean acceptance probability while draws were kept"),
-    "log_evidence": ("1", "log of the mean likelihood over the possible part of the prior"),
-    "reason": ("1", "0 sampled, 1 no start, 2 no data, 3 stood still"),
+    "log_evidence": (
+        "1",
+        "log of the mean likelihood over the part of the prior with a steady state",
+    ),
+    "reason": ("1", "0 sampled, 1 no start, 2 no data, 3 a chain accepted no proposal"),
     "n_layers": ("1", "measured layers used"),
     "posterior_mean": ("", "mean, each parameter in its own unit"),
     "posterior_sd": ("", "standard deviation, each parameter in its own unit"),
@@ -385,7 +414,7 @@ _MEANING: dict[str, tuple[str, str]] = {
     "mean_log_likelihood": ("1", "mean log-likelihood over draws"),
     "elpd_loo": ("1", "expected log predictive density, leaving one layer out (PSIS)"),
     "p_loo": ("1", "effective number of parameters (PSIS-LOO)"),
-    "pareto_k": ("1", "largest Pareto k; above 0.7 elpd_loo is not to be trusted"),
+    "pareto_k": ("1", "largest Pareto k; above 0.7 elpd_loo is unreliable"),
     "elpd_waic": ("1", "expected log predictive density (WAIC)"),
     "p_waic": ("1", "effective number of parameters (WAIC)"),
     "row_upper": ("m", "upper bound of a measured layer"),
@@ -398,15 +427,15 @@ _MEANING: dict[str, tuple[str, str]] = {
 
 
 def default_width(problem: SamplingProblem, n_chains: int, platform: str | None = None) -> int:
-    """Return how many sites one compiled program runs side by side on a kind of processor."""
+    """Return how many sites one compiled program runs together on a kind of processor."""
     lanes = CPU_LANES if (platform or jax.default_backend()) == "cpu" else GPU_LANES
     return max(1, lanes // (n_chains * problem.sampler.n_replicas))
 
 
 def predicted_bytes(settings: AssimilationSettings, n_sites: int) -> int:
-    """Return how much disk a run takes at most: blocks and their union lie side by side."""
+    """Return the maximum disk space of a run, with blocks and joined results at the same time."""
     problem = settings.build()
-    n = len(sampled_rows(problem.model, problem.likelihood)) + 1
+    n = len(sampled_rows(problem.model, problem.likelihood, problem.streams)) + 1
     return n_sites * 2 * (settings.chains * settings.draws * n * 4 + _SUMMARY_BYTES_PER_SITE)
 
 
@@ -427,29 +456,29 @@ def create(
     Parameters
     ----------
     folder
-        Made if absent; must not hold a run.
+        Folder, created if absent; it must not contain a run.
     settings
-        What to fit and how.
+        What is fitted and how.
     profiles
         Folder of `proda profiles build`.
     forcing
-        Forcing at sites, of which `site` names the profiles.
+        Forcing at sites, whose coordinate `site` names the profiles.
     n_sites
-        Take only so many, spread over latitudes.
+        Use at most this many sites, spread over latitudes.
     sites
-        Take only these, by name.
+        Use only these sites, by name.
     block_size
         Sites per block, the unit that is written and sent to workers; by default the width.
     width
-        Sites side by side in the compiled program; by default by processor.
+        Sites that the compiled program runs together; the default depends on the processor.
     platform
-        Kind of processor that does the run, `cpu` or `gpu`; by default this process's own, which
-        on the login node of a cluster may not be that of its workers.
+        Kind of processor of the run, `cpu` or `gpu`; by default that of this process, which on the
+        login node of a cluster may differ from that of its workers.
 
     Raises
     ------
     ProdaError
-        If something lacks, does not fit, or the disk is too small.
+        If data are missing or inconsistent, or the disk is too small.
     """
     target = Path(folder)
     _refuse_a_run(target)
@@ -459,54 +488,12 @@ def create(
         raise AssimilationError(f"block size {block_size}, width {width}: expected 1 or more.")
     problem = settings.build()
     found = read_profiles(profiles)
-    index, left_out, position = _with_forcing(found, profiles, forcing, sites)
-    if n_sites is not None and n_sites < len(index):
-        spread = found.select(index).spread(n_sites, settings.seed).site
-        index = index[np.isin(found.site[index], spread)]
-    size = np.array([padded_layers(int(n)) for n in found.n_layers[index]])
-    index = index[np.argsort(size, kind="stable")]
-    size = np.sort(size)
-    platform = platform or jax.default_backend()
-    width = default_width(problem, settings.chains, platform) if width is None else width
-    block_size = width if block_size is None else block_size
-    table = _site_table(found, index, position, _block_numbers(size, block_size))
-    _check_space(target, predicted_bytes(settings, len(index)))
-    try:
-        (target / "blocks").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{target}: cannot be created ({error}).") from error
-    about = Description(
-        proda=version("proda"),
-        jax=jax.__version__,
-        platform=platform,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        settings=settings,
-        profiles=str(Path(profiles).absolute()),
-        profile_tables=read_summary(profiles).tables,
-        forcing=str(Path(forcing).absolute()),
-        forcing_files=tree_digest(forcing),
-        n_sites=len(index),
-        sites="",
-        block_size=block_size,
-        width=width,
-    )
-    with locked(target, "run", AssimilationError):
-        _refuse_a_run(target)  # one that began in the meantime
-        _begin(target, table, left_out, about)
-    return Run(target)
-
-
-def _with_forcing(
-    found: Profiles,
-    profiles: str | os.PathLike[str],
-    forcing: str | os.PathLike[str],
-    sites: list[str] | None,
-) -> tuple[np.ndarray, np.ndarray, pd.Series]:
-    """Return positions of the profiles to fit, names without forcing, and where forcing is."""
     index = np.arange(len(found))
     with files.open_dataset(forcing) as opened:
         if "site" not in opened.coords:
-            raise AssimilationError(f"{forcing}: has no coordinate site to match profiles with.")
+            raise AssimilationError(
+                f"{forcing}: has no coordinate site by which profiles could be matched."
+            )
         names = opened["site"].to_numpy().astype(str)
     position = pd.Series(np.arange(len(names)), index=names)
     if position.index.has_duplicates:
@@ -529,14 +516,16 @@ def _with_forcing(
             f"None of the {len(left_out)} profiles of {profiles} has forcing in {forcing}; sample "
             "it at the sites with `proda forcing at-sites`."
         )
-    return index, left_out, position
-
-
-def _site_table(
-    found: Profiles, index: np.ndarray, position: pd.Series, blocks: Iterable[int]
-) -> pd.DataFrame:
-    """Return one row for each site: where its profile and forcing are, and its block."""
-    return pd.DataFrame(
+    if n_sites is not None and n_sites < len(index):
+        spread = found.select(index).spread(n_sites, settings.seed).site
+        index = index[np.isin(found.site[index], spread)]
+    size = np.array([padded_layers(int(n)) for n in found.n_layers[index]])
+    index = index[np.argsort(size, kind="stable")]
+    size = np.sort(size)
+    platform = platform or jax.default_backend()
+    width = default_width(problem, settings.chains, platform) if width is None else width
+    block_size = width if block_size is None else block_size
+    table = pd.DataFrame(
         {
             "site": found.site[index],
             "profile_index": index,
@@ -544,13 +533,38 @@ def _site_table(
             "latitude": found.latitude[index],
             "longitude": found.longitude[index],
             "n_layers": found.n_layers[index],
-            "block": list(blocks),
+            "block": list(_block_numbers(size, block_size)),
         }
     )
+    _check_space(target, predicted_bytes(settings, len(index)))
+    try:
+        (target / "blocks").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{target}: cannot be created ({error}).") from error
+    about = Description(
+        proda=version("proda"),
+        jax=jax.__version__,
+        platform=platform,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        settings=settings,
+        profiles=str(Path(profiles).absolute()),
+        profile_tables=read_summary(profiles).tables,
+        forcing=str(Path(forcing).absolute()),
+        forcing_files=tree_digest(forcing),
+        stream_tables={name: table.made.table for name, table in settings.stream_tables().items()},
+        n_sites=len(index),
+        sites="",
+        block_size=block_size,
+        width=width,
+    )
+    with locked(target, "run", AssimilationError):
+        _refuse_a_run(target)  # a run that was started in the meantime
+        _begin(target, table, left_out, about)
+    return Run(target)
 
 
 def _refuse_a_run(target: Path) -> None:
-    """Refuse a folder that holds a run, or what is left of one."""
+    """Refuse a folder that contains a run, or the remains of one."""
     if (target / "run.json").exists():
         raise AssimilationError(
             f"{target} already contains a run. Pass --resume to resume it, or choose another "
@@ -574,7 +588,7 @@ def _begin(target: Path, table: pd.DataFrame, left_out: np.ndarray, about: Descr
 
 
 def _left_by_another_run(folder: Path) -> str | None:
-    """Return a result in a folder without run.json: it would pass for one of a new run."""
+    """Return a result in a folder without run.json, which could seem to belong to a new run."""
     blocks = folder / "blocks"
     inside = sorted(blocks.iterdir()) if blocks.is_dir() else []
     found = [p for p in (folder / SUMMARY, folder / "posterior.zarr", *inside) if p.exists()]
@@ -582,7 +596,7 @@ def _left_by_another_run(folder: Path) -> str | None:
 
 
 def _block_numbers(size: np.ndarray, block_size: int) -> Iterator[int]:
-    """Yield the block of each site; all sites of one are padded to the same number of layers."""
+    """Yield the block of each site; all sites of a block have the same padded number of layers."""
     number, inside = 0, 0
     for i, own in enumerate(size):
         if i and (inside == block_size or own != size[i - 1]):

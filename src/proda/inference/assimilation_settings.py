@@ -1,4 +1,4 @@
-"""The settings of a data assimilation, checked."""
+"""The settings of a data assimilation."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from proda.inference.samplers.sampler import Sampler
     from proda.inference.sampling import SamplingProblem
     from proda.models.model import SoilModel
+    from proda.streams.table import StreamTable
 
 Operator = Literal["layer_mean", "mid_depth"]
 """`layer_mean`: mean over the measured interval. `mid_depth`: value at its middle (the study's)."""
@@ -29,9 +30,10 @@ class AssimilationSettings(SettingsTable):
     """What is fitted and how. Two runs with equal settings and data have equal draws."""
 
     model: str = Field("clm5", description="Model by name (see `proda models`), or FILE.py:Class.")
-    variant: str = Field("default", description="default, or published.")
+    variant: str = Field("default", description="Variant of the model: default, or published.")
     model_source: str = Field(
-        "", description="Where the class of a model from outside the package is; empty for ours."
+        "",
+        description="Place of the class of a model from outside the package; empty for our models.",
     )
     model_checksum: str = Field("", description="SHA-256 of its file.")
     likelihood: str = Field(
@@ -41,25 +43,30 @@ class AssimilationSettings(SettingsTable):
         SD_LOG, description="Error of a layer in natural logarithms, or 'estimate'."
     )
     operator: Operator = Field(
-        "layer_mean", description="What a layer is compared with: layer_mean, or mid_depth."
+        "layer_mean", description="Modelled value compared with a layer: layer_mean, or mid_depth."
     )
     sampler: str = Field(
         "tempered", description="tempered, adaptive-metropolis, nuts, or published."
     )
     options: dict[str, int | bool] = Field(
-        default_factory=dict, description="Options of the sampler; its own defaults otherwise."
+        default_factory=dict, description="Options of the sampler; without them its own defaults."
     )
     chains: int = Field(3, ge=1, description="Chains per site.")
     draws: int = Field(400, ge=4, description="Draws kept per chain.")
     seed: int = Field(0, ge=0, lt=2**32, description="Root of all random numbers.")
+    streams: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Data beside carbon: folder of `proda streams build` by name of the stream.",
+    )
 
     @model_serializer(mode="wrap")
     def _without_origin(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out where a model came from if it is one of ours."""
+        """Leave out the place of the model if it is one of ours."""
         from proda.models.outside import CHECKSUM, SOURCE
 
         values = serialize(self)
-        return {k: v for k, v in values.items() if v != "" or k not in (SOURCE, CHECKSUM)}
+        empty = {SOURCE: "", CHECKSUM: "", "streams": {}}
+        return {k: v for k, v in values.items() if k not in empty or v != empty[k]}
 
     def build_model(self, made: str = "the assimilation") -> SoilModel:
         """Return the model.
@@ -67,7 +74,7 @@ class AssimilationSettings(SettingsTable):
         Raises
         ------
         ModelError
-            If there is none, or its file is another one than when `made` was made.
+            If there is none, or its file has changed since `made` was computed.
         """
         from proda.models.registry import load_recorded
 
@@ -89,6 +96,37 @@ class AssimilationSettings(SettingsTable):
         if not (math.isfinite(self.error_sd) and self.error_sd > 0.0):
             raise AssimilationError(f"error_sd = {self.error_sd}: expected a value above 0.")
         return LogNormal(float(self.error_sd))
+
+    def stream_tables(self) -> dict[str, StreamTable]:
+        """Return the tables of the streams, opened, by name.
+
+        Raises
+        ------
+        AssimilationError
+            If a table is of another stream than its name says.
+        FileError
+            If one is absent or damaged.
+        """
+        from proda.streams.registry import STREAMS
+        from proda.streams.table import read
+
+        if unknown := [name for name in self.streams if name not in STREAMS]:
+            raise AssimilationError(
+                f"streams: unknown stream {unknown[0]!r}; choose one of {', '.join(STREAMS)}."
+            )
+        tables = {name: read(folder) for name, folder in self.streams.items()}
+        for name, table in tables.items():
+            if table.made.stream != name:
+                raise AssimilationError(
+                    f"{self.streams[name]}: a table of {table.made.stream}, not of {name}."
+                )
+        return {name: tables[name] for name in STREAMS if name in tables}
+
+    def unanswered(self) -> dict[str, str]:
+        """Return why the model cannot answer some of the streams, by name."""
+        model = self.build_model()
+        told = {name: t.stream.lacking(model) for name, t in self.stream_tables().items()}
+        return {name: why for name, why in told.items() if why}
 
     def build_sampler(self) -> Sampler:
         """Return the sampler."""
@@ -117,12 +155,13 @@ class AssimilationSettings(SettingsTable):
         Parameters
         ----------
         made
-            What has these settings, for the message if the file of a model has changed.
+            Name of the result with these settings, for the message if the file of a model has
+            changed.
 
         Raises
         ------
         AssimilationError
-            If a name is unknown, or steps and draws do not fit each other.
+            If a name is unknown, or the numbers of steps and draws are inconsistent.
         """
         from proda.inference.sampling import SamplingProblem
 
@@ -139,11 +178,19 @@ class AssimilationSettings(SettingsTable):
                 f"steps between two kept draws ({sampler.n_kept} / {self.draws}); change one of "
                 "them."
             )
-        return SamplingProblem(self.build_model(made), self.build_likelihood(), sampler, segment)
+        model, likelihood = self.build_model(made), self.build_likelihood()
+        if self.streams and not likelihood.density:
+            raise AssimilationError(
+                f"streams: the cost {self.likelihood!r} is no probability density, so data beside "
+                "carbon cannot be weighed against it; use log-normal."
+            )
+        streams = [table.stream for table in self.stream_tables().values()]
+        answered = tuple(stream for stream in streams if not stream.lacking(model))
+        return SamplingProblem(model, likelihood, sampler, segment, answered)
 
 
 class AssimilationWork(SettingsTable):
-    """How much of an assimilation is done and where; draws of a site do not depend on it."""
+    """Number of sites, and where they are computed; draws of a site do not depend on it."""
 
     sites: int | None = Field(
         None,
@@ -166,7 +213,7 @@ def check(**values: Any) -> AssimilationSettings:
     AssimilationError
         Naming each setting that is wrong.
     ModelError
-        If there is no such model.
+        If the model does not exist.
     """
     values = _named(values)
     try:
@@ -181,7 +228,7 @@ def check(**values: Any) -> AssimilationSettings:
 
 
 def _named(values: dict[str, Any]) -> dict[str, Any]:
-    """Name a model that is named by its place, and keep the place and the file's checksum."""
+    """Replace the place of a model by its name, and record the place and the file's checksum."""
     from proda.models.outside import SOURCE, provenance
     from proda.models.registry import MODELS, load_model
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from proda.inference.profiles import Profiles
 from proda.inference.sampling import SamplingProblem, advance, chain_keys, start
 from proda.inference.site_summary import summarise
 from proda.inference.target import Site
+from proda.streams.table import StreamTable
 
 MOST_SEGMENTS = 10
 """Segments per call of the compiled program."""
@@ -29,7 +31,12 @@ def calls(problem: SamplingProblem) -> tuple[int, int, int]:
 
 
 def run_batch(
-    problem: SamplingProblem, seed: int, n_chains: int, profiles: Profiles, sites: Site
+    problem: SamplingProblem,
+    seed: int,
+    n_chains: int,
+    profiles: Profiles,
+    sites: Site,
+    tables: Sequence[StreamTable] = (),
 ) -> xr.Dataset:
     """Sample a batch of sites and summarise it.
 
@@ -43,6 +50,8 @@ def run_batch(
         The sites' names and measurements.
     sites
         The same in compiled form, padded at the end to the width of the program.
+    tables
+        Of the streams of `problem`.
     """
     n, width = len(profiles), sites.measured.mask.shape[0]
     names = np.concatenate([profiles.site, np.repeat(profiles.site[-1:], width - n)])
@@ -60,7 +69,7 @@ def run_batch(
             draws.append(
                 (np.asarray(new.u), np.asarray(new.log_likelihood), np.asarray(new.acceptance))
             )
-        # Not call upon call without waiting: Ctrl-C is heeded in between.
+        # Wait for each call, so that Ctrl-C takes effect between calls.
         jax.block_until_ready(state)  # type: ignore[no-untyped-call]
     u, log_likelihood, acceptance = (np.concatenate(parts) for parts in zip(*draws, strict=True))
     evidence = np.asarray(jax.vmap(jax.vmap(problem.sampler.log_evidence))(state))
@@ -72,16 +81,17 @@ def run_batch(
         np.moveaxis(log_likelihood, 0, 2)[:n],
         acceptance.mean(axis=0)[:n],
         evidence[:n],
+        tables,
     )
 
 
 def _strongly_typed(state: Any) -> Any:
-    """Remove the "weak type" of fresh constants, for which `advance` would compile once more."""
+    """Remove the "weak type" of new constants, for which `advance` would be compiled again."""
     return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), state)
 
 
 def pad(sites: Site, width: int) -> Site:
-    """Repeat the last site until there are `width`: one compiled program then serves all."""
+    """Repeat the last site up to `width` sites, so that one compiled program serves all batches."""
 
     def longer(leaf: Any) -> Any:
         n = leaf.shape[0]

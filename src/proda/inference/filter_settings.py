@@ -1,4 +1,4 @@
-"""Which sites of an assimilation are learnt from (P-section 2.1)."""
+"""Limits by which sites of an assimilation are used for training (P-section 2.1)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIN_NASH_SUTCLIFFE = 0.0
 
 
 class FilterSettings(SettingsTable):
-    """Limits that a site's posterior must keep; the defaults are the paper's."""
+    """Limits for the posterior of a site; the defaults are the paper's."""
 
     max_gelman_rubin: float = Field(
         MAX_GELMAN_RUBIN, description="Mean Gelman-Rubin statistic over parameters must be below."
@@ -27,10 +27,12 @@ class FilterSettings(SettingsTable):
         MIN_NASH_SUTCLIFFE, description="Nash-Sutcliffe efficiency must be above."
     )
     max_rhat: float | None = Field(
-        None, description="Largest rank-normalised R-hat must be below. Without it: any."
+        None,
+        description="Largest rank-normalised R-hat must be below; without it there is no limit.",
     )
     min_ess: float | None = Field(
-        None, description="Smallest effective size must be at least this. Without it: any."
+        None,
+        description="Smallest effective size must be at least this; without it there is no limit.",
     )
 
     def build(self) -> Filter:

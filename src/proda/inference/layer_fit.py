@@ -1,4 +1,4 @@
-"""How well the layers of a run's sites are met, and by which intervals."""
+"""The fit of the layers of a run's sites, and the coverage of their intervals."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def error_sd(assessment: Assessment) -> np.ndarray | None:
 
 
 def layer_fit(assessment: Assessment, sites: np.ndarray) -> dict[str, float]:
-    """Return how the layers of some sites are met by the posterior mean and its intervals.
+    """Return the fit of the layers of some sites by the posterior mean and its intervals.
 
     Parameters
     ----------
     assessment
-        Of a run.
+        The assessment of a run.
     sites
-        Which sites count, (site,) of bool; those without posterior never do.
+        Sites to use, (site,) of bool; those without a posterior are never used.
 
     Returns
     -------

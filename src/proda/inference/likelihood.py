@@ -1,4 +1,4 @@
-"""How well a modelled profile explains a measured one (docs/theory.md#likelihoods-and-prior)."""
+"""Likelihoods of a measured profile given a modelled one (docs/theory.md#likelihoods-and-prior)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Likelihood(eqx.Module):
 
     name: ClassVar[str]
     density: ClassVar[bool]
-    """Whether it is a probability density of the data, so that models may be compared by it."""
+    """Whether it is a probability density of the data, by which models can be compared."""
 
     @property
     def rows(self) -> tuple[Parameter, ...]:

@@ -18,11 +18,11 @@ from proda.inference.assimilation_settings import Operator
 def pchip_slopes(
     values: Float[Array, " layer"], node: Float[np.ndarray, " layer"]
 ) -> Float[Array, " layer"]:
-    """Return the slopes at the nodes that keep the cubic monotone between them.
+    """Return slopes at the nodes with which the cubic is monotone between them.
 
     Weighted harmonic means of the neighbouring gradients, 0 where these differ in sign; at the two
-    ends the three-point formula, held to the sign and three times the size of the first gradient
-    (as SciPy and MATLAB have it).
+    ends the three-point formula, limited to the sign and three times the size of the first gradient
+    (as in SciPy and MATLAB).
     """
     h = np.diff(node)
     gradient = jnp.diff(values) / h
@@ -55,8 +55,8 @@ def observe(
 ) -> Float[Array, " observation"]:
     """Return the modelled carbon of each measured layer, g m-3.
 
-    Bedrock holds no carbon, but the soil above it does not thin out towards it: below the last
-    layer of soil its value is continued.
+    Bedrock contains no carbon, but carbon does not decrease to 0 towards it: below the last layer
+    of soil, the value of that layer is used.
     """
     layer = jnp.arange(len(grid))
     last = jnp.sum(jnp.where(layer == nbedrock - 1, soil_carbon, 0.0))
@@ -72,14 +72,14 @@ def weights(
 ) -> tuple[Float[np.ndarray, "observation layer"], Float[np.ndarray, "observation layer"]]:
     """Return the weights of the values and of the slopes at the nodes, for each measured layer.
 
-    Above the first node (1 cm) and below the last (8 m) the value at that node holds.
+    Above the first node (1 cm) and below the last (8 m), the value at that node is used.
 
     Parameters
     ----------
     upper, lower
         Bounds of the measured layers, m.
     operator
-        What a measured layer is compared with.
+        Modelled value compared with a measured layer.
     grid
         The model's layers.
     """
@@ -94,7 +94,7 @@ def weights(
 def _place(
     depth: Float[np.ndarray, " n"], node: Float[np.ndarray, " layer"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the interval between nodes, its width, and the relative place 0-1 in it."""
+    """Return the interval between nodes, its width, and the relative position 0-1 in it."""
     interval = np.clip(np.searchsorted(node, depth, side="right") - 1, 0, len(node) - 2)
     width = node[interval + 1] - node[interval]
     return interval, width, np.clip((depth - node[interval]) / width, 0.0, 1.0)

@@ -1,7 +1,10 @@
-"""Sites in the form that the compiled program takes: padded, with their columns prepared."""
+"""Sites in the form used by the compiled program: padded, with their columns prepared."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool
@@ -13,15 +16,16 @@ from proda.inference.likelihood import Measured
 from proda.inference.operator import weights
 from proda.inference.profiles import Profiles
 from proda.inference.target import Site
+from proda.streams.table import StreamTable
 
 PADDED = (8, 32, 256)
-"""Numbers of measured layers that sites are padded to; each is one compiled program."""
+"""Numbers of measured layers to which sites are padded; each needs one compiled program."""
 
 
 def padded_layers(n: int) -> int:
-    """Return the number that `n` measured layers are padded to.
+    """Return the number to which `n` measured layers are padded.
 
-    It depends on the site alone: a sum over a longer row may round differently.
+    It depends on the site alone, because a sum over a longer row may round differently.
     """
     fitting = [size for size in PADDED if n <= size]
     return fitting[0] if fitting else -(-n // PADDED[-1]) * PADDED[-1]
@@ -42,7 +46,7 @@ def assemble(profiles: Profiles, forcing: Forcing, operator: Operator) -> Site:
     profiles, forcing
         The same sites in the same order, all padded to the same number of layers.
     operator
-        How measured layers are compared.
+        Modelled value compared with a measured layer.
     """
     n = len(profiles)
     size = max(padded_layers(int(count)) for count in profiles.n_layers)
@@ -59,7 +63,7 @@ def assemble(profiles: Profiles, forcing: Forcing, operator: Operator) -> Site:
         carbon[i, place] = profiles.carbon[rows]
         middle[i, place] = 0.5 * (profiles.upper[rows] + profiles.lower[rows])
         mask[i, place] = good[rows]
-    # What is masked must stay harmless in the likelihood's arithmetic.
+    # Masked values must not cause errors in the arithmetic of the likelihood.
     value[~mask], slope[~mask] = 0.0, 0.0
     value[~mask, 0] = 1.0
     carbon[~mask] = 1.0
@@ -69,3 +73,28 @@ def assemble(profiles: Profiles, forcing: Forcing, operator: Operator) -> Site:
         value_weight=jnp.asarray(value),
         slope_weight=jnp.asarray(slope),
     )
+
+
+def with_streams(
+    sites: Site, names: np.ndarray, forcing: Forcing, tables: Sequence[StreamTable]
+) -> Site:
+    """Return the sites with what is measured there beside carbon.
+
+    Parameters
+    ----------
+    sites
+        As :func:`assemble` returns them.
+    names
+        Of the sites, in order.
+    forcing
+        Of the same sites.
+    tables
+        Of the streams that the model can answer.
+    """
+    found = {
+        table.stream.name: table.stream.prepare(
+            names, table.rows, forcing.nbedrock, forcing.grid, table.size
+        )
+        for table in tables
+    }
+    return eqx.tree_at(lambda site: site.streams, sites, found)

@@ -32,7 +32,7 @@ class Profiles:
     carbon: Float[np.ndarray, " row"]
     """g m-3"""
     collection: np.ndarray | None = None
-    """Collection, else source, of each site; None where only the names of sites are known."""
+    """Collection, otherwise source, of each site; None where only the names of sites are known."""
 
     def __len__(self) -> int:
         return len(self.site)
@@ -44,7 +44,7 @@ class Profiles:
 
     @property
     def collections(self) -> np.ndarray:
-        """Return the collection of each site, else what stands before the colon in its name."""
+        """Return the collection of each site, otherwise the part of its name before the colon."""
         return _before_colon(self.site) if self.collection is None else self.collection
 
     def select(self, index: np.ndarray | Sequence[int]) -> Profiles:
@@ -66,7 +66,7 @@ class Profiles:
     def spread(self, n: int, seed: int = 0) -> Profiles:
         """Return about `n` sites, spread evenly over latitude: as many from each 10-degree band.
 
-        Bands that have fewer give all they have, and the rest share what is left.
+        All sites of bands with fewer are used, and the others share the remaining number.
         """
         if n >= len(self):
             return self
@@ -80,14 +80,15 @@ class Profiles:
 
 
 def read_profiles(folder: str | os.PathLike[str]) -> Profiles:
-    """Read what `proda profiles build` wrote.
+    """Read the tables of `proda profiles build`.
 
     Raises
     ------
     FileError
-        If a table is missing, or is not of this build.
+        If a table is missing, or belongs to another build.
     ObservationError
-        If no profile was kept, or a layer holds no carbon, which a log-normal error cannot have.
+        If no profile was kept, or a layer contains no carbon, which is impossible with a log-normal
+        error.
     """
     _, sites, layers = read_build(folder, _LAYERS)
     return from_tables(sites, layers, str(folder))
@@ -133,7 +134,7 @@ def from_tables(sites: pd.DataFrame, layers: pd.DataFrame, where: str = "profile
 
 
 def _collections(sites: pd.DataFrame) -> np.ndarray:
-    """Return the collection of each site, else its source, else what its name begins with."""
+    """Return the collection of each site, or its source, or the beginning of its name."""
     named = pd.Series(pd.NA, index=sites.index, dtype="string")
     for column in ("collection", "source"):
         if column in sites:

@@ -1,8 +1,8 @@
-"""Compute the blocks of a run, here or elsewhere, and join them.
+"""Compute the blocks of a run, in this process or on workers, and join them.
 
-Workers open the run folder themselves, by its path on a file system that all share. Draws agree bit
-for bit between machines whose processors have the same vector instructions: the compiler writes
-other code for others.
+Workers open the run folder by its path on a shared file system. Draws agree bit for bit between
+machines whose processors have the same vector instructions; for others the compiler generates
+different code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from proda.blocks.executor import Executor, Job
 from proda.errors import AssimilationError
 from proda.inference.assimilation_run import Run
 from proda.inference.batch import pad, run_batch
-from proda.inference.padded_sites import assemble
+from proda.inference.padded_sites import assemble, with_streams
 from proda.inference.site_summary import join
 from proda.layout import SUMMARY
 from proda.locks import locked
@@ -43,7 +43,7 @@ def check_platform(run: Run) -> None:
     Raises
     ------
     AssimilationError
-        CPUs and GPUs round differently; a run is of one kind.
+        CPUs and GPUs round differently, so that a run cannot use both.
     """
     here = jax.default_backend()
     if here != run.description.platform:
@@ -56,14 +56,14 @@ def check_platform(run: Run) -> None:
 
 @dataclass(frozen=True)
 class AssimilationJob(Job):
-    """The blocks of a run, to be computed by any process that sees its folder.
+    """The blocks of a run, computed by any process that can read its folder.
 
     Parameters
     ----------
     folder
-        Of the run.
+        Folder of the run.
     identity
-        Checksum that its run.json must have.
+        Required checksum of its run.json.
     """
 
     folder: Path
@@ -79,13 +79,13 @@ class AssimilationJob(Job):
         """The run, opened once in each process."""
         if not (self.folder / "run.json").is_file():
             raise AssimilationError(
-                f"does not see {self.folder}; put the run in a folder that all workers see under "
+                f"cannot find {self.folder}; put the run in a folder that all workers can open by "
                 "the same path."
             )
         run = Run(self.folder)
         if run.identity != self.identity:
             raise AssimilationError(
-                f"sees another run in {self.folder}; put the run in a folder that all workers "
+                f"finds another run in {self.folder}; put the run in a folder that all workers "
                 "share."
             )
         check_platform(run)
@@ -100,7 +100,10 @@ class AssimilationJob(Job):
         for first in range(0, len(sites), width):
             index = sites[first : first + width]
             profiles = run.profiles.select(index)
-            prepared = assemble(profiles, run.forcing_of(index), run.settings.operator)
+            forcing = run.forcing_of(index)
+            prepared = assemble(profiles, forcing, run.settings.operator)
+            if run.problem.streams:
+                prepared = with_streams(prepared, profiles.site, forcing, run.stream_tables)
             parts.append(
                 run_batch(
                     run.problem,
@@ -108,6 +111,7 @@ class AssimilationJob(Job):
                     run.settings.chains,
                     profiles,
                     pad(prepared, width),
+                    run.stream_tables,
                 )
             )
         found = join(parts)
@@ -122,20 +126,20 @@ def work(
     warn: Callable[[str], None] = lambda _: None,
     accept_versions: bool = False,
 ) -> None:
-    """Compute all that is left of a run, and join the blocks.
+    """Compute the remaining blocks of a run, and join the blocks.
 
     Parameters
     ----------
     run
         The run; on a cluster, its folder has the same path on all workers.
     executor
-        Where, and until when; by default in this process, to the end.
+        Where blocks are computed, and until when; by default in this process, without a time limit.
     progress
         Called with the number of sites done and in total.
     warn
         Called with a sentence about each damaged block, which is computed again.
     accept_versions
-        Resume a run that other versions of proda or JAX started.
+        Whether to resume a run that other versions of proda or JAX started.
 
     Raises
     ------
@@ -174,12 +178,12 @@ def work(
 
 @contextmanager
 def at_work(run: Run, accept_versions: bool = False) -> Iterator[bool]:
-    """Hold a run for this process; yield whether there is anything left to do, and join it after.
+    """Lock a run for this process, yield whether blocks are missing, and join them at the end.
 
     Raises
     ------
     FileError
-        If profiles or forcing are not where they were.
+        If profiles or forcing do not exist at their paths.
     AssimilationError
         If another process works on the run, its data have changed, or other versions started it.
     """
@@ -188,7 +192,7 @@ def at_work(run: Run, accept_versions: bool = False) -> Iterator[bool]:
         yield False
         return
     with locked(run.folder, "run", AssimilationError):
-        if (run.folder / SUMMARY).is_file():  # made by the process that held it until now
+        if (run.folder / SUMMARY).is_file():  # written by the process that had locked the run
             yield False
             return
         run.check_versions(accept=accept_versions)

@@ -1,7 +1,7 @@
 """Many chains at many sites in one compiled program.
 
-The loop over steps is inside, sites and chains are batched around a single step. Between calls the
-whole state is in the caller's hands, to be kept in a checkpoint.
+The loop over steps is inside the program; sites and chains are batched around a single step.
+Between calls, the caller has the complete state.
 """
 
 from __future__ import annotations
@@ -19,27 +19,30 @@ from proda.inference.likelihood import Likelihood
 from proda.inference.samplers.sampler import Sampler, State
 from proda.inference.target import Posterior, Site, Target
 from proda.models.model import SoilModel
+from proda.streams.stream import Stream
 
 
 class SamplingProblem(eqx.Module):
-    """What is asked of every site: which model, compared how, sampled how."""
+    """The problem solved at every site: model, likelihood and sampler."""
 
     model: SoilModel
     likelihood: Likelihood
     sampler: Sampler
     segment: int = eqx.field(static=True)
     """Steps between two kept draws, and between two adaptations."""
+    streams: tuple[Stream, ...] = ()
+    """Kinds of data beside carbon that the model can answer."""
 
     def target(self, site: Site) -> Target:
         """Return the posterior of one site."""
-        return Posterior(self.model, self.likelihood, site)
+        return Posterior(self.model, self.likelihood, site, self.streams)
 
 
 class Draws(eqx.Module):
     """One draw per segment of every chain."""
 
     u: Float[Array, "segment site chain parameter"]
-    """Place in the unit box of the priors."""
+    """Position in the unit box of the priors."""
     log_likelihood: Float[Array, "segment site chain"]
     acceptance: Float[Array, "segment site chain"]
     """Mean acceptance over the segment (of the replica at the posterior's own temperature)."""
@@ -48,8 +51,8 @@ class Draws(eqx.Module):
 def chain_keys(seed: int, sites: np.ndarray, n_chains: int) -> Key[Array, "site chain"]:
     """Return the random key of every chain.
 
-    It depends on the seed, the site's name and the chain's number, and on nothing else: not on the
-    other sites, their order, blocks, or machines.
+    It depends only on the seed, the site's name and the chain's number, not on other sites, their
+    order, blocks, or machines.
     """
     digests = [hashlib.sha256(str(site).encode()).digest() for site in sites]
     words = np.array([np.frombuffer(d[:8], "<u4") for d in digests], np.uint32).reshape(-1, 2)
@@ -95,7 +98,7 @@ def advance(
     n_segments
         How many segments (compiled for each number).
     adapting
-        Whether the sampler learns after each segment.
+        Whether the sampler adapts after each segment.
     """
     sampler = problem.sampler
 

@@ -1,4 +1,4 @@
-"""From draws to what is kept of each site: moments, diagnostics, fit, model choice."""
+"""The summary of each site's draws: moments, diagnostics, fit, model choice."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from proda.inference.diagnostics import convergence, fit, information, model_cho
 from proda.inference.profiles import Profiles
 from proda.inference.sampling import SamplingProblem
 from proda.inference.target import Posterior, Prediction, Site, sampled_rows
+from proda.streams.table import StreamTable
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _TOGETHER = 24
-"""Draws of a site that are predicted at once."""
+"""Draws of a site that are predicted at a time."""
 
 
 class SiteReason(IntEnum):
@@ -35,13 +36,15 @@ class SiteReason(IntEnum):
 
     @property
     def words(self) -> str:
-        """The reason as a reader sees it."""
+        """The reason in words."""
+        if self == SiteReason.STOOD_STILL:
+            return "constant chain"
         return self.name.lower().replace("_", " ")
 
 
 @eqx.filter_jit
 def predict(problem: SamplingProblem, sites: Site, u: Any) -> Prediction:
-    """Return what every draw says of the measured layers.
+    """Return the modelled value and the likelihood of the measured layers for every draw.
 
     Parameters
     ----------
@@ -52,7 +55,7 @@ def predict(problem: SamplingProblem, sites: Site, u: Any) -> Prediction:
     """
 
     def one(u: Any, site: Site) -> Prediction:
-        return Posterior(problem.model, problem.likelihood, site).predict(u)
+        return Posterior(problem.model, problem.likelihood, site, problem.streams).predict(u)
 
     some = jax.vmap(jax.vmap(one, in_axes=(0, None)))
     n, samples, d = u.shape
@@ -71,27 +74,32 @@ def summarise(
     log_likelihood: np.ndarray,
     acceptance: np.ndarray,
     log_evidence: np.ndarray,
+    tables: Sequence[StreamTable] = (),
 ) -> xr.Dataset:
-    """Return what is kept of a batch of sites.
+    """Return the summary of a batch of sites.
 
     Parameters
     ----------
     problem, profiles, sites
         As sampled; `sites` may be padded with further sites at its end.
     u
-        Draws in the unit box, (site, chain, draw, parameter); NaN where a chain gave none.
+        Draws in the unit box, (site, chain, draw, parameter); NaN where a chain has none.
     log_likelihood
         (site, chain, draw).
     acceptance
         Mean acceptance while draws were kept, (site, chain).
     log_evidence
         (site, chain).
+    tables
+        Of the streams of `problem`, in their order.
 
     Returns
     -------
-    Dataset with the dimensions site, chain, draw, parameter, and row for measured layers.
+    Dataset with the dimensions site, chain, draw, parameter, row for measured layers, and
+    row_STREAM for the values of each stream.
     """
     n, n_chains, n_draws, d = u.shape
+    padded = sites.measured.mask.shape[0]
     mask = np.asarray(sites.measured.mask)[:n]
     observed = np.asarray(sites.measured.carbon)[:n]
     reason = _reasons(u, log_likelihood, mask)
@@ -99,11 +107,20 @@ def summarise(
     filled = np.where(sampled[..., None, None], _carry_on(u), 0.5)
 
     samples = filled.reshape(n, n_chains * n_draws, d)
-    modelled, at_mean, pointwise = _predicted(problem, sites, samples)
+    mean_u = samples.mean(axis=1, keepdims=True)
+    asked = np.concatenate([samples, mean_u], axis=1)
+    asked = np.pad(asked, ((0, padded - n), (0, -asked.shape[1] % _TOGETHER), (0, 0)), mode="edge")
+    told = predict(problem, sites, jnp.asarray(asked))
+    n_samples = samples.shape[1]
+    modelled = np.asarray(told.modelled)[:n, :n_samples]
+    at_mean = np.asarray(told.modelled)[:n, n_samples]
+    pointwise = np.asarray(told.pointwise)[:n, :n_samples]
+    # The mean of parameters with a steady state may have none itself.
+    at_mean = np.where((np.asarray(told.reason)[:n, n_samples] == 0)[:, None], at_mean, np.nan)
     safe = np.where(sampled[..., None], modelled, 1.0)
     middle = safe.mean(axis=1)
 
-    rows = sampled_rows(problem.model, problem.likelihood)
+    rows = sampled_rows(problem.model, problem.likelihood, problem.streams)
     lower = np.array([row.lower for row in rows])
     width = np.array([row.upper - row.lower for row in rows])
     physical = (lower + samples * width).reshape(n, n_chains, n_draws, d)
@@ -116,7 +133,7 @@ def summarise(
 
     quantile = lower + width * np.moveaxis(np.quantile(samples, QUANTILES, axis=1), 0, 1)
     of_layers = np.quantile(safe, QUANTILES, axis=1)
-    bulk = convergence.ess_bulk(filled)
+    bulk, tail = convergence.ess_bulk(filled), convergence.ess_tail(filled)
     data: dict[str, Any] = {
         "posterior": (
             ("site", "chain", "draw", "parameter"),
@@ -138,7 +155,12 @@ def summarise(
             ("site", "quantile", "parameter"),
             np.where(sampled[..., None], quantile, np.nan),
         ),
-        **{name: per_parameter(v) for name, v in _diagnosed(filled, bulk).items()},
+        "gelman_rubin": per_parameter(convergence.gelman_rubin(filled)),
+        "rank_rhat": per_parameter(convergence.rank_rhat(filled)),
+        "ess_bulk": per_parameter(bulk),
+        "ess_tail": per_parameter(tail),
+        "spread_reduction": per_parameter(information.spread_reduction(filled)),
+        "information_gain": per_parameter(information.information_gain(filled)),
         "nash_sutcliffe": per_site(fit.nash_sutcliffe(middle, observed, mask)),
         "nash_sutcliffe_mean_parameters": per_site(
             _where_finite(fit.nash_sutcliffe, at_mean, observed, mask)
@@ -146,12 +168,32 @@ def summarise(
         "rmse": per_site(fit.rmse(middle, observed, mask)),
         "mean_log_likelihood": per_site(np.where(sampled, pointwise.sum(axis=2), 0.0).mean(axis=1)),
     }
-    if problem.likelihood.density and samples.shape[1] >= model_choice.MIN_SAMPLES:
-        choice = _model_choice(np.where(sampled[..., None], pointwise, 0.0), mask, bulk)
-        data |= {name: per_site(values) for name, values in choice.items()}
+    if problem.likelihood.density and n_samples >= model_choice.MIN_SAMPLES:
+        points = np.where(sampled[..., None], pointwise, 0.0)
+        with np.errstate(invalid="ignore"):
+            efficiency = np.clip(bulk.mean(axis=1) / n_samples, 1.0 / n_samples, 1.0)
+        efficiency = np.where(np.isfinite(efficiency), efficiency, 1.0)
+        loo = model_choice.psis_loo(points, mask, efficiency)
+        waic = model_choice.waic(points, mask)
+        data |= {
+            "elpd_loo": per_site(loo.elpd),
+            "p_loo": per_site(loo.p_loo),
+            "pareto_k": per_site(loo.pareto_k),
+            "elpd_waic": per_site(waic.elpd),
+            "p_waic": per_site(waic.p_waic),
+        }
     data |= _by_row(
         profiles, mask, np.where(sampled, middle, np.nan), np.where(sampled, of_layers, np.nan)
     )
+    for table in tables:
+        data_of = sites.streams[table.stream.name]
+        own = np.asarray(told.streams[table.stream.name][0])[:n, :n_samples]
+        data |= _of_stream(
+            table,
+            profiles.site,
+            np.asarray(data_of.mask)[:n] & sampled,
+            np.where(sampled[..., None], own, np.nan),
+        )
     return xr.Dataset(
         data,
         coords={
@@ -166,60 +208,16 @@ def summarise(
     )
 
 
-def _diagnosed(filled: np.ndarray, bulk: np.ndarray) -> dict[str, np.ndarray]:
-    """Return convergence and information of each site and parameter."""
-    return {
-        "gelman_rubin": convergence.gelman_rubin(filled),
-        "rank_rhat": convergence.rank_rhat(filled),
-        "ess_bulk": bulk,
-        "ess_tail": convergence.ess_tail(filled),
-        "spread_reduction": information.spread_reduction(filled),
-        "information_gain": information.information_gain(filled),
-    }
-
-
-def _predicted(
-    problem: SamplingProblem, sites: Site, samples: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return modelled carbon of all samples and at their mean, and the layers' log-likelihood."""
-    n, n_samples = samples.shape[:2]
-    padded = sites.measured.mask.shape[0]
-    mean_u = samples.mean(axis=1, keepdims=True)
-    asked = np.concatenate([samples, mean_u], axis=1)
-    asked = np.pad(asked, ((0, padded - n), (0, -asked.shape[1] % _TOGETHER), (0, 0)), mode="edge")
-    predicted = predict(problem, sites, jnp.asarray(asked))
-    modelled = np.asarray(predicted.modelled)[:n, :n_samples]
-    at_mean = np.asarray(predicted.modelled)[:n, n_samples]
-    pointwise = np.asarray(predicted.pointwise)[:n, :n_samples]
-    # The mean of possible parameters may itself be impossible.
-    possible = np.asarray(predicted.reason)[:n, n_samples] == 0
-    return modelled, np.where(possible[:, None], at_mean, np.nan), pointwise
-
-
-def _model_choice(
-    pointwise: np.ndarray, mask: np.ndarray, ess_bulk: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Return PSIS-LOO and WAIC of each site."""
-    n_samples = pointwise.shape[1]
-    with np.errstate(invalid="ignore"):
-        efficiency = np.clip(ess_bulk.mean(axis=1) / n_samples, 1.0 / n_samples, 1.0)
-    efficiency = np.where(np.isfinite(efficiency), efficiency, 1.0)
-    loo = model_choice.psis_loo(pointwise, mask, efficiency)
-    waic = model_choice.waic(pointwise, mask)
-    return {
-        "elpd_loo": loo.elpd,
-        "p_loo": loo.p_loo,
-        "pareto_k": loo.pareto_k,
-        "elpd_waic": waic.elpd,
-        "p_waic": waic.p_waic,
-    }
-
-
 def join(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     """Return the sites of several batches, as `summarise` returns them, in one Dataset."""
     if len(parts) == 1:
         return parts[0]
-    by_row = [name for name, value in parts[0].data_vars.items() if "row" in value.dims]
+    dims = sorted({str(d) for part in parts for d in part.dims if str(d).startswith("row")})
+    by_row = {
+        dim: [name for name, value in parts[0].data_vars.items() if dim in value.dims]
+        for dim in dims
+    }
+    every = [name for names in by_row.values() for name in names]
     along: dict[str, Any] = {
         "join": "exact",
         "coords": "minimal",
@@ -228,8 +226,11 @@ def join(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     }
     return xr.merge(
         [
-            xr.concat([part.drop_vars(by_row) for part in parts], dim="site", **along),
-            xr.concat([part[by_row] for part in parts], dim="row", **along),
+            xr.concat([part.drop_vars(every) for part in parts], dim="site", **along),
+            *(
+                xr.concat([part[names] for part in parts], dim=dim, **along)
+                for dim, names in by_row.items()
+            ),
         ],
         join="exact",
         compat="override",
@@ -257,6 +258,54 @@ def _by_row(
     }
 
 
+def _of_stream(
+    table: StreamTable, names: np.ndarray, used: np.ndarray, modelled: np.ndarray
+) -> dict[str, Any]:
+    """Measured and modelled values of a stream, one row each, and how each site is met.
+
+    Parameters
+    ----------
+    table
+        Of the stream.
+    names
+        Of the sites.
+    used
+        Which values are fitted, (site, value).
+    modelled
+        (site, draw, value).
+    """
+    name, dim = table.stream.name, f"row_{table.stream.name}"
+    of_site = {str(site): i for i, site in enumerate(names)}
+    rows = table.rows[table.rows["site"].isin(of_site)]
+    i = rows["site"].map(of_site).to_numpy(int)
+    order = np.argsort(i, kind="stable")
+    rows, i = rows.iloc[order], i[order]
+    k = rows.groupby("site", sort=False).cumcount().to_numpy(int)
+    fitted = used[i, k]
+    drawn = np.where(fitted[:, None], modelled[i, :, k], np.nan)
+    observed = rows["value"].to_numpy(float)
+    mean = drawn.mean(axis=1)
+    counts = np.bincount(i[fitted], minlength=len(names))
+    squares = np.bincount(i[fitted], (mean - observed)[fitted] ** 2, minlength=len(names))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rmse = np.sqrt(squares / counts)
+    quantile = np.full((len(QUANTILES), len(i)), np.nan)
+    if fitted.any():
+        quantile[:, fitted] = np.quantile(drawn[fitted], QUANTILES, axis=1)
+    return {
+        f"{dim}_site": (dim, rows["site"].to_numpy(str)),
+        f"{dim}_upper": (dim, rows["upper"].to_numpy(float)),
+        f"{dim}_lower": (dim, rows["lower"].to_numpy(float)),
+        f"{dim}_year": (dim, rows["year"].to_numpy(float)),
+        f"{dim}_used": (dim, fitted),
+        f"{dim}_observed": (dim, observed, {"units": table.stream.unit}),
+        f"{dim}_modelled": (dim, mean, {"units": table.stream.unit}),
+        f"{dim}_quantile": (("quantile", dim), quantile, {"units": table.stream.unit}),
+        f"n_{name}": ("site", counts),
+        f"rmse_{name}": ("site", rmse, {"units": table.stream.unit}),
+    }
+
+
 def _reasons(u: np.ndarray, log_likelihood: np.ndarray, mask: np.ndarray) -> np.ndarray:
     no_start = (log_likelihood == -np.inf).all(axis=2).any(axis=1)
     empty = np.isnan(u).any(axis=3).all(axis=2).any(axis=1)
@@ -266,7 +315,7 @@ def _reasons(u: np.ndarray, log_likelihood: np.ndarray, mask: np.ndarray) -> np.
 
 
 def _carry_on(values: np.ndarray) -> np.ndarray:
-    """Repeat the last draw where a chain gave none (only the published sampler's does that)."""
+    """Repeat the last draw where a chain has none (with the published sampler only)."""
     missing = np.isnan(values).any(axis=-1)
     if not missing.any():
         return values

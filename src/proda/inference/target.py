@@ -1,4 +1,4 @@
-"""The posterior of one site: what a sampler sees.
+"""The posterior of one site, from which a sampler draws.
 
 A sampler works on the unit box of the uniform priors; u = 0 and u = 1 are the ends of each range.
 """
@@ -6,6 +6,7 @@ A sampler works on the unit box of the uniform priors; u = 0 and u = 1 are the e
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -19,6 +20,7 @@ from proda.inference.likelihood import Likelihood, Measured
 from proda.inference.operator import observe
 from proda.models.model import Reason, SoilModel
 from proda.parameters import Parameter
+from proda.streams.stream import Stream, StreamData
 
 
 class Target(eqx.Module):
@@ -37,27 +39,33 @@ class Target(eqx.Module):
         """
 
     def log_likelihoods(self, u: Float[Array, "replica parameter"]) -> Float[Array, " replica"]:
-        """Return the log-likelihood at several places at once."""
+        """Return the log-likelihood at several positions at once."""
         return jax.vmap(self.log_likelihood)(u)
 
 
 class Site(eqx.Module):
-    """All that is known of one site."""
+    """The data of one site."""
 
     column: Column
     measured: Measured
     value_weight: Float[Array, "observation layer"]
     slope_weight: Float[Array, "observation layer"]
+    streams: dict[str, StreamData] = eqx.field(default_factory=dict)
+    """What is measured beside carbon, by the name of the stream."""
 
 
 class Prediction(eqx.Module):
-    """What one set of parameters says of one site."""
+    """The prediction of one set of parameters for one site."""
 
     modelled: Float[Array, " observation"]
     """Carbon of the measured layers, g m-3."""
     pointwise: Float[Array, " observation"]
     """Log-likelihood of each measured layer."""
     reason: Int[Array, ""]
+    streams: dict[str, tuple[Float[Array, " value"], Float[Array, " value"]]] = eqx.field(
+        default_factory=dict
+    )
+    """Modelled counterpart and log-likelihood of each value of the streams, by name."""
 
 
 class Posterior(Target):
@@ -70,11 +78,12 @@ class Posterior(Target):
     model: SoilModel
     likelihood: Likelihood
     site: Site
+    streams: tuple[Stream, ...] = ()
 
     @property
     def rows(self) -> tuple[Parameter, ...]:
         """Return the registry rows of all parameters sampled, in order."""
-        return sampled_rows(self.model, self.likelihood)
+        return sampled_rows(self.model, self.likelihood, self.streams)
 
     @property
     def n_parameters(self) -> int:
@@ -85,16 +94,18 @@ class Posterior(Target):
         """Return physical values by name."""
         lower = np.array([row.lower for row in self.rows])
         upper = np.array([row.upper for row in self.rows])
-        # As a product of matrices, because XLA never merges one with what follows: it would
-        # otherwise compute u anew wherever the model uses a parameter.
+        # As a product of matrices, which XLA does not fuse with later operations: otherwise it
+        # would recompute u wherever the model uses a parameter.
         value = lower + u @ jnp.diag(upper - lower)
         return {row.name: value[i] for i, row in enumerate(self.rows)}
 
     def predict(self, u: Float[Array, " parameter"]) -> Prediction:
-        """Return what the parameters say of the measured layers."""
+        """Return the prediction for the measured layers."""
         values = self.values(u)
-        state = self.model.steady_state(values, self.site.column)
         column = self.site.column
+        for stream in self.streams:
+            column = stream.acts_on(column, values)
+        state = self.model.steady_state(values, column)
         modelled = observe(
             state.soil_carbon,
             self.site.value_weight,
@@ -103,24 +114,32 @@ class Posterior(Target):
             column.grid,
         )
         pointwise = self.likelihood.pointwise(modelled, self.site.measured, values)
-        return Prediction(modelled, pointwise, state.reason)
+        found = {}
+        for stream in self.streams:
+            data = self.site.streams[stream.name]
+            told = stream.predict(self.model, state, values, column, data)
+            found[stream.name] = (told, stream.pointwise(told, data, values))
+        return Prediction(modelled, pointwise, state.reason, found)
 
     def log_likelihood(self, u: Float[Array, " parameter"]) -> Float[Array, ""]:
         """Return the log-likelihood, -inf where there is no steady state."""
         prediction = self.predict(u)
         total = prediction.pointwise.sum()
+        for stream in self.streams:
+            total = total + prediction.streams[stream.name][1].sum()
+            total = total + stream.log_prior(self.values(u))
         possible = (prediction.reason == Reason.FEASIBLE) & jnp.isfinite(total)
         return jnp.where(possible, total, -jnp.inf)
 
     def log_likelihoods(self, u: Float[Array, "replica parameter"]) -> Float[Array, " replica"]:
-        """Return the log-likelihood at several places at once.
+        """Return the log-likelihood at several positions at once.
 
         Sites, chains and replicas are laid out along one axis whatever the nesting of vmap: the
         loops over layers then run over one long axis of columns, up to twice as fast.
         """
 
         def plain(u: Any, site: Site) -> Any:
-            return Posterior(self.model, self.likelihood, site).log_likelihood(u)
+            return Posterior(self.model, self.likelihood, site, self.streams).log_likelihood(u)
 
         @jax.custom_batching.custom_vmap
         def many(u: Any, site: Site) -> Any:
@@ -150,6 +169,9 @@ class Posterior(Target):
         return many(u, self.site)
 
 
-def sampled_rows(model: SoilModel, likelihood: Likelihood) -> tuple[Parameter, ...]:
-    """Return the registry rows of all sampled parameters: the model's, then the error's."""
-    return (*model.rows, *likelihood.rows)
+def sampled_rows(
+    model: SoilModel, likelihood: Likelihood, streams: Sequence[Stream] = ()
+) -> tuple[Parameter, ...]:
+    """Return the registry rows of all sampled parameters: those of model, error and streams."""
+    of_streams = [row for stream in streams for row in stream.rows_of(model)]
+    return (*model.rows, *likelihood.rows, *of_streams)

@@ -1,4 +1,4 @@
-"""Where a network is asked about conditions that its training sites do not cover."""
+"""Places whose conditions the training sites of a network do not cover."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class TrainingRange:
     """Mean and spread of the training sites in the space of scaled quantities.
 
     The distance is Mahalanobis' over the principal components that vary, divided by the distance
-    that 99 % of the training sites keep within: above 1, a place is stranger than almost all.
+    within which 99 % of the training sites lie: above 1, a place is farther than almost all of
+    them.
     """
 
     mean: Float[np.ndarray, " quantity"]
@@ -39,7 +40,7 @@ def fit_range(table: pd.DataFrame, features: Features) -> TrainingRange:
     x = x[np.isfinite(x).all(axis=1)]
     mean = x.mean(axis=0)
     values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(x.T)))
-    # shares of one whole are dependent: directions without spread would count as infinitely far
+    # shares of one total are dependent: directions without spread would give infinite distances
     vary = values > 1e-4 * values.max()
     whiten = vectors[:, vary] / np.sqrt(values[vary])
     distance = np.sqrt((((x - mean) @ whiten) ** 2).sum(axis=1))
@@ -47,15 +48,15 @@ def fit_range(table: pd.DataFrame, features: Features) -> TrainingRange:
 
 
 def applicability(table: pd.DataFrame, features: Features, training: TrainingRange) -> pd.DataFrame:
-    """Tell for each row how far it is from what training has seen.
+    """Return for each row how far it lies from the training data.
 
     Returns
     -------
     table
-        `outside`: how many quantities lie outside the training range; `unseen`: how many
-        categories have a class training did not know; `distance`: 1 = as far as the farthest 1 %
-        of training sites, NaN where a quantity is missing; `flag`: any of these (distance > 1).
-        The index is the table's.
+        `outside`: how many quantities lie outside the training range; `unseen`: how many categories
+        have a class that is absent from training; `distance`: 1 = as far as the farthest 1 % of
+        training sites, NaN where a quantity is missing; `flag`: any of these (distance > 1). The
+        index is the table's.
     """
     outside = np.zeros(len(table), int)
     for quantity in features.quantities:

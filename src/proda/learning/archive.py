@@ -1,4 +1,4 @@
-"""Arrays with a header in one file, whole, checked, and refused by name when they do not fit."""
+"""Arrays with a header in one file, written completely and checked when they are read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEADER = "header"
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides the numbers."""
+    """Versions of the packages on which the numbers depend."""
     return {name: version(name) for name in ("proda", "jax", "equinox", "optax")}
 
 
@@ -31,7 +31,7 @@ def write_archive(
     Raises
     ------
     FileError
-        If it cannot be written; an older file then stays as it was.
+        If it cannot be written; an older file is then kept unchanged.
     """
     checksum = _checksum(arrays)
     text = json.dumps({**header, "checksum": checksum}, sort_keys=True)

@@ -1,4 +1,4 @@
-"""What a network has to beat: mean parameters, the nearest site, a random forest."""
+"""Baselines of a network: mean parameters, the nearest site, a random forest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def mean_parameters(train: TrainingSites, n: int) -> Float[np.ndarray, "n parame
 
 
 def weighted_mean(train: TrainingSites, n: int) -> Float[np.ndarray, "n parameter"]:
-    """Mean of the training targets, each with its information; the prior's middle if none."""
+    """Mean of the training targets weighted by information; the middle of the prior without any."""
     w, z = train.targets.weight, train.targets.value
     total = w.sum(axis=0)
     mean = np.divide((w * z).sum(axis=0), total, out=np.full_like(total, 0.5), where=total > 0)
@@ -51,7 +51,7 @@ def random_forest(
         n_jobs=jobs,
     )
     forest.fit(train.inputs, train.targets.posterior)
-    # Threads would add the trees up in any order, and the last bits would differ from run to run.
+    # Threads would add up the trees in any order, and the last bits would differ between runs.
     forest.n_jobs = 1
     return np.asarray(forest.predict(test.inputs)).reshape(len(test.inputs), -1)
 
@@ -61,7 +61,7 @@ def default_parameters(
 ) -> Float[np.ndarray, "site parameter"]:
     """Defaults, one set or one per site in physical units, as shares of the prior range.
 
-    They may lie outside of it, as CLM5's e-folding depth does.
+    They may lie outside the range, as CLM5's e-folding depth does.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Carbon that gradient boosting expects from covariates: what some networks take as their goal.
+"""Carbon predicted from covariates by gradient boosting, from which some networks start.
 
-Trees know the layers that they were fitted to. So a site learns from trees that have seen neither
-its own fold nor the fold that is left out (docs/theory.md#inversion).
+Trees reproduce the layers to which they were fitted. The carbon of a site is therefore predicted by
+trees that were fitted neither to its own fold nor to the held-out fold (docs/theory.md#inversion).
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from proda.learning.carbon_sites import CarbonSites, layer_table
 from proda.learning.forcing_inputs import DEPTHS
 
 SETTINGS = {"max_iter": 120, "learning_rate": 0.12, "max_bins": 63}
-"""Fewer and longer steps than boosting has as a baseline: it is fitted once for each pair of folds,
-and is as good."""
+"""Fewer and larger steps than for the baseline: boosting is fitted once for each pair of folds,
+with the same skill."""
 
 SHARE = 0.05
-"""Classes that fewer sites belong to do not enter: trees would hardly ever ask for them."""
+"""Classes with a smaller share of the sites are not used: trees would hardly ever split on them."""
 
 
 @dataclass(frozen=True)
 class BoostedCarbon:
-    """Fitted trees, as arrays, and which of the inputs they take."""
+    """Fitted trees, as arrays, and the inputs that they use."""
 
     columns: Int[np.ndarray, " column"]
     arrays: dict[str, np.ndarray]
@@ -72,17 +72,17 @@ def crossed_carbon(
     folds: Sequence[int],
     seed: int,
 ) -> tuple[BoostedCarbon, Float[np.ndarray, "fold site depth"]]:
-    """Return trees that have seen all sites, and for each fold the carbon of every site.
+    """Return trees fitted to all sites, and for each fold the carbon of every site.
 
     Parameters
     ----------
     inputs, columns
         Encoded inputs, and those of them that are covariates.
     fold, group
-        Fold and group of each site; its carbon is by trees that have seen neither the fold that is
-        left out nor its group. Both may be the same, which needs fewer fits.
+        Fold and group of each site; its carbon is predicted by trees fitted neither to the held-out
+        fold nor to its group. Both may be the same, which needs fewer fits.
     folds
-        Folds that networks leave out, :data:`proda.learning.splits.NO_FOLD` for none.
+        Held-out folds of the networks, :data:`proda.learning.splits.NO_FOLD` for none.
     """
     kept = frequent(inputs, columns)
     fitted: dict[bytes, BoostedCarbon] = {}

@@ -1,9 +1,8 @@
-"""A share of what gradient boosting expects beyond a network's carbon: it carries no mechanism.
+"""A share of the difference between gradient boosting and a network's carbon.
 
-The residual of ln carbon is a share of the difference between boosting and the network. The share
-is one number, found at layers that both have not seen. Trees fitted to what networks leave at such
-layers were tried before: they learn regions by heart, and in other regions do harm
-(benchmarks/results/end_to_end.md).
+The residual of ln carbon carries no mechanism. The share is one number, fitted to layers that were
+held out from both. Trees fitted to the residuals of networks at such layers were tried before: they
+memorise regions and reduce the skill in other regions (benchmarks/results/end_to_end.md).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from proda.learning.archive import read_archive, write_archive
 from proda.learning.carbon_baselines import BOOSTING, Baseline, layer_weights
 
 FILE = "residual.npz"
-"""In the folder of a network; a network trained without a residual has none."""
+"""File in the folder of a network; a network trained without a residual has none."""
 
 KIND = "share of boosting"
 
@@ -30,7 +29,7 @@ NO_MECHANISM = (
     "carries no mechanism: a share of the difference between gradient boosting and the soil model "
     "in ln carbon is added; not a state of the model"
 )
-"""What everything that shows this product says of it."""
+"""Description of the product, for files and figures."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class BoostedResidual:
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """All numbers that it consists of."""
+        """All numbers of the residual."""
         return {**self.boosting.arrays, SHARE: np.array(self.share)}
 
     def predict(
@@ -66,7 +65,7 @@ class BoostedResidual:
         Raises
         ------
         LearningError
-            If the inputs are not those of the network that it was fitted for.
+            If the inputs are not those of the network for which it was fitted.
         """
         if inputs.shape[1] != self.n_inputs:
             raise LearningError(
@@ -83,14 +82,15 @@ def fit_share(
     observed: Float[np.ndarray, " row"],
     site: Int[np.ndarray, " row"],
 ) -> float:
-    """Return the share of the difference that leaves the least squared error, from 0 to 1.
+    """Return the share of the difference, from 0 to 1, with the smallest squared error.
 
     A layer has the weight 1 / sqrt(layers of its site), as in the networks' loss.
 
     Parameters
     ----------
     log_carbon, expected
-        ln carbon of layers by networks and by boosting that have not seen them, kg m-3.
+        ln carbon of layers predicted by networks and by boosting that were not fitted to them, kg
+        m-3.
     observed, site
         Measured ln carbon, and the site of each layer.
     """
@@ -114,8 +114,8 @@ def crossed_residual(
     Parameters
     ----------
     log_carbon, expected, observed, site
-        As in :func:`fit_share`; log_carbon is NaN where there is no answer, and so is what is
-        returned.
+        As in :func:`fit_share`; log_carbon is NaN where there is no steady state, and so is the
+        result.
     fold
         Fold of each layer.
     use
@@ -131,18 +131,18 @@ def crossed_residual(
 
 
 def write_residual(folder: Path, residual: BoostedResidual) -> None:
-    """Write it into the folder of a network, as arrays: nothing in it is ever run."""
+    """Write it into the folder of a network, as arrays that contain no code."""
     header = {"kind": KIND, "n_inputs": residual.n_inputs, "comment": NO_MECHANISM}
     write_archive(folder / FILE, header, residual.arrays)
 
 
 def read_residual(network: str | os.PathLike[str]) -> BoostedResidual | None:
-    """Return the residual in the folder of a network; None where it was trained without one.
+    """Return the residual in the folder of a network, or None if it was trained without one.
 
     Raises
     ------
     FileError
-        If the file is damaged, or something else.
+        If the file is damaged or is not a residual.
     """
     path = Path(network) / FILE
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Intervals for what methods say of measured layers, fitted to layers that they have not seen."""
+"""Intervals of the carbon of measured layers by each method, fitted to held-out layers."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def intervals_of(
     scale: Float[np.ndarray, " depth_class"],
     rows: Bool[np.ndarray, " row"] | None = None,
 ) -> dict[str, Intervals]:
-    """Fit the intervals of every method, of layers and of stocks, to layers it has not seen.
+    """Fit the intervals of layers and stocks of every method to held-out layers.
 
     Parameters
     ----------
     answers
-        By methods that have not seen the site.
+        Carbon by methods that were not fitted to the site.
     scale
         Estimated error of ln carbon by class of depth.
     rows
-        Layers to fit to; default: all that lie in the model's soil.
+        Layers to use; by default all that lie in the soil of the model.
     """
     use = sites.layers.used if rows is None else sites.layers.used & rows
     return {name: _fit(sites, answer, scale, use) for name, answer in answers.items()}
@@ -50,15 +50,15 @@ def crossed(
     fold: Int[np.ndarray, " site"],
     scale: Float[np.ndarray, " depth_class"],
 ) -> tuple[dict[str, Answer], dict[str, Any]]:
-    """Give every layer the interval that the other folds calibrate, so that it is judged fairly.
+    """Give every layer the interval calibrated on the other folds.
 
     Returns
     -------
     answers
         With intervals.
     stocks
-        method -> depth -> `sites` and `interval90`: how many profiles left out measure a stock,
-        and the share of them inside its interval, which the other folds calibrate too.
+        method -> depth -> `sites` and `interval90`: number of held-out profiles that measure a
+        stock, and the share of them inside its interval, which is calibrated on the other folds.
     """
     site, depth = sites.layers.row_site, _depth(sites)
     cold = _cold(sites)
@@ -90,7 +90,7 @@ def crossed(
 def _fit(sites: CarbonSites, answer: Answer, scale: np.ndarray, use: np.ndarray) -> Intervals:
     p, site, depth = sites.layers.profiles, sites.layers.row_site, _depth(sites)
     modelled = log_carbon(answer)
-    # Layers that the model leaves empty are beyond any interval; lost sites have no interval.
+    # Layers without modelled carbon lie outside any interval; lost sites have no interval.
     empty = np.isnan(modelled) & answer.found[site]
     off = np.where(empty, np.inf, np.log(p.carbon) - modelled)
     cold = _cold(sites)
@@ -110,7 +110,7 @@ def _fit(sites: CarbonSites, answer: Answer, scale: np.ndarray, use: np.ndarray)
 def _stocks_inside(
     sites: CarbonSites, answer: Answer, intervals: Intervals, rows: np.ndarray
 ) -> Int[np.ndarray, "stock 2"]:
-    """Count the stocks that profiles measure: those inside their interval, and all."""
+    """Count the measured stocks inside their interval, and all measured stocks."""
     p, site, use = sites.layers.profiles, sites.layers.row_site, sites.layers.used & rows
     error, cold = intervals.error(answer.spread[use], _depth(sites)[use]), _cold(sites).astype(int)
     counts = np.zeros((len(STOCK_DEPTHS), 2), int)

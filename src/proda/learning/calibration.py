@@ -1,18 +1,17 @@
-"""How far the truth may lie from the ensemble's mean, learned from sites left out.
+"""Distance of the truth from the mean of the ensemble, estimated at held-out sites.
 
-Members agree with each other more than with the truth: they share sites, covariates and form. So
-the error of the mean at a place is taken as Gaussian with variance
+Members agree with each other more than with the truth, because they share sites, covariates and
+structure. The error of the mean at a place is therefore assumed to be Gaussian with variance
 
     (a x spread)^2 + b^2
 
-per parameter, in shares of the prior range. At a site left out of training, the difference
-between what its profile says (error e, known) and the prediction then has the variance
-e^2 + (a x spread)^2 + b^2; a and b are those that make the differences most likely. The known
-noise of the profiles is thereby taken out: the interval is for the true parameter, not for
-another profile's estimate of it.
+per parameter, in shares of the prior range. At a held-out site, the difference between the estimate
+from its profile (error e, known) and the prediction then has the variance e^2 + (a x spread)^2 +
+b^2; a and b are those that make the differences most likely. The known noise of the profiles is
+thereby taken out: the interval is for the true parameter, not for another profile's estimate of it.
 
-Weak priors decide where the sites cannot: log a about 0 (sd 0.5), and for b a tenth of an imagined
-site that lies one prior sd off. With no information at all b becomes the prior's sd, as it should.
+Weak priors decide where the sites do not: log a about 0 (sd 0.5), and for b a tenth of an imaginary
+site whose difference is one prior sd. Without any information b becomes the sd of the prior.
 """
 
 from __future__ import annotations
@@ -93,7 +92,7 @@ def calibrated_members(
     calibration: Calibration,
     seed: int,
 ) -> Float[np.ndarray, "member site parameter"]:
-    """Members spread about their mean as far as the truth may lie, inside the prior range.
+    """Return members spread about their mean by the calibrated error, inside the prior range.
 
     A member's own deviation is widened by `factor`; `floor` enters as one offset per member and
     parameter, the same everywhere, so that errors do not average out over a map. The standardised

@@ -27,15 +27,15 @@ DEPTHS = (("0-30 cm", 0.0, 0.3), ("30-100 cm", 0.3, 1.0), ("> 100 cm", 1.0, np.i
 """Classes of depth, by the middle of the measured layer; the lower limit is inside."""
 
 DEFAULT, ASSIMILATED, MEMBERS = "default", "assimilated", "network_members"
-"""Methods that are no set of parameters per site: the model's ad hoc values, the mean profile of
-the site's own posterior (the ceiling), and the mean carbon of the network's members."""
+"""Methods that are not one set of parameters per site: the model's ad hoc values, the mean profile
+of the site's own posterior (the ceiling), and the mean carbon of the network's members."""
 
 
 @dataclass(frozen=True)
 class Modelled:
     """Modelled carbon of the measured layers.
 
-    `carbon` is (row,), kg m-3, NaN at sites without an answer; `found` says which sites have one.
+    `carbon` is (row,), kg m-3, NaN at sites without a steady state; `found` marks sites with one.
     """
 
     carbon: Float[np.ndarray, " row"]
@@ -47,7 +47,7 @@ def held_out_carbon(
     parameters: Float[np.ndarray, "site parameter"] | xr.Dataset,
     what: str = "parameters",
 ) -> Modelled:
-    """Run the soil model at every site and take the carbon of its measured layers.
+    """Run the soil model at every site and return the carbon of its measured layers.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def held_out_carbon(
         Sites with profile and forcing.
     parameters
         Physical values in the order of the model's rows, or a Dataset as
-        :func:`proda.simulate.default_parameters` returns. Sites with values outside the range in
-        which they have a meaning (a network without bounds may predict such) have no answer.
+        :func:`proda.simulate.default_parameters` returns. Sites with values outside the physically
+        meaningful range, which a network without bounds may predict, have no modelled carbon.
     what
         Name of the method, for messages.
 
@@ -81,7 +81,7 @@ def held_out_carbon(
         low = np.where(open_ends[0], parameters > limits[0], parameters >= limits[0])
         high = np.where(open_ends[1], parameters < limits[1], parameters <= limits[1])
         usable = (low & high).all(axis=1)
-        # Not a fill: what is computed there is thrown away; it must only be computed.
+        # A placeholder: the result of such sites is discarded.
         middle = np.array([0.5 * (row.lower + row.upper) for row in rows])
         values = np.where(usable[:, None], parameters, middle)
         given = {row.name: values[:, j] for j, row in enumerate(rows)}
@@ -101,7 +101,7 @@ def default_carbon(layers: SiteLayers, b: float | None = None) -> Modelled:
 def ensemble_carbon(
     layers: SiteLayers, members: Float[np.ndarray, "member site parameter"]
 ) -> Modelled:
-    """Mean carbon over the members that have a steady state; a site needs one that has."""
+    """Mean carbon over the members that have a steady state; at least one must have one."""
     runs = [held_out_carbon(layers, member, MEMBERS) for member in members]
     known = np.stack([run.found for run in runs])
     count = known.sum(axis=0)
@@ -117,7 +117,7 @@ def assimilated_carbon(layers: SiteLayers, run: str | os.PathLike[str]) -> Model
     Raises
     ------
     LearningError
-        If the run has not these sites with these layers.
+        If the run does not have these sites with these layers.
     """
     path = Path(run) / SUMMARY
     with open_netcdf(path, result=True) as opened:
@@ -128,7 +128,7 @@ def assimilated_carbon(layers: SiteLayers, run: str | os.PathLike[str]) -> Model
     mine = pd.DataFrame(
         {"row_site": p.site[layers.row_site], "row_upper": p.upper, "row_lower": p.lower}
     )
-    for each in (table, mine):  # layers measured twice are told apart by their order
+    for each in (table, mine):  # layers measured twice are distinguished by their order
         each["row_site"] = each["row_site"].astype(str)
         each["turn"] = each.groupby(["row_site", "row_upper", "row_lower"]).cumcount()
     joined = mine.merge(table, how="left", on=key, indicator=True)

@@ -1,7 +1,7 @@
-"""What end-to-end networks have to beat: carbon predicted without any soil model.
+"""Baselines of end-to-end networks: carbon predicted without any soil model.
 
 Depth alone, gradient boosting on covariates and depth, and a plain network of the same size. They
-are kept as arrays, so that a network's folder can be opened without running code from it.
+are stored as arrays, so that opening the folder of a network does not run code from it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ SHALLOWEST = 0.005
 TREES, TREE_RATE = 200, 0.08
 PLAIN_EPOCHS = 10
 CONSTANT = 1e-6
-"""Inputs that vary less than this in training do not enter the plain network."""
+"""Inputs that vary less than this in training are not used by the plain network."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A fitted baseline: its name, and all it needs to predict, as arrays."""
+    """A fitted baseline: its name, and the arrays from which it predicts."""
 
     name: str
     arrays: dict[str, np.ndarray]
@@ -77,7 +77,7 @@ def fit_baseline(
     Raises
     ------
     LearningError
-        If the name is not known.
+        If the name is unknown.
     """
     goal = np.log(carbon)
     weight = layer_weights(site)
@@ -107,7 +107,7 @@ def as_arrays(baselines: list[Baseline]) -> dict[str, np.ndarray]:
 
 
 def from_arrays(arrays: dict[str, np.ndarray]) -> list[Baseline]:
-    """Rebuild what :func:`as_arrays` took apart."""
+    """Rebuild baselines from the arrays of :func:`as_arrays`."""
     own: dict[str, dict[str, np.ndarray]] = {}
     for name, value in arrays.items():
         baseline, _, key = name.partition(".")
@@ -145,12 +145,13 @@ def fit_trees(
 ) -> dict[str, np.ndarray]:
     """Fit gradient boosting and return its trees as arrays.
 
-    `settings` replace those of scikit-learn's HistGradientBoostingRegressor that boosting has here.
+    `settings` replace the default settings of scikit-learn's HistGradientBoostingRegressor used
+    here.
 
     Raises
     ------
     LearningError
-        If this version of scikit-learn keeps its trees otherwise.
+        If this version of scikit-learn stores its trees in another way.
     """
     let_threads_sleep()
     from sklearn.ensemble import HistGradientBoostingRegressor  # slow to import
@@ -182,11 +183,11 @@ def fit_trees(
         "leaf": column("is_leaf", bool),
         "value": column("value", np.float64),
     }
-    # The trees are read from scikit-learn's inner arrays: refuse a version that means others.
+    # The trees are read from internal arrays of scikit-learn: refuse a version with another layout.
     if not np.allclose(trees_of(arrays, table[:500]), model.predict(table[:500]), atol=1e-9):
         raise LearningError(
-            "The trees of this version of scikit-learn cannot be taken out of it: they predict "
-            "something else. Train without the baseline `boosting` and without a residual."
+            "The trees of this version of scikit-learn cannot be exported: the exported trees give "
+            "other predictions. Train without the baseline `boosting` and without a residual."
         )
     return arrays
 
@@ -194,7 +195,7 @@ def fit_trees(
 def trees_of(
     arrays: dict[str, np.ndarray], table: Float[np.ndarray, "row column"]
 ) -> Float[np.ndarray, " row"]:
-    """Return what trees of :func:`fit_trees` predict."""
+    """Return the predictions of trees of :func:`fit_trees`."""
     total = np.full(len(table), float(arrays["base"][0]))
     rows = np.arange(len(table))
     for feature, threshold, left, right, leaf, value in zip(
@@ -221,11 +222,11 @@ def _fit_plain(
     from sklearn.exceptions import ConvergenceWarning  # slow to import
     from sklearn.neural_network import MLPRegressor
 
-    # Layers are drawn with their weight: the regressor itself takes none.
+    # Layers are sampled by weight, because the regressor does not accept weights.
     rng = np.random.default_rng([seed, 11])
     drawn = rng.choice(len(goal), len(goal), p=weight / weight.sum())
     mean, sd = goal.mean(), max(float(goal.std()), 1e-6)
-    # An input that is the same at all training sites has taught nothing: it does not enter.
+    # An input that is the same at all training sites is not used.
     middle, width = table.mean(axis=0), table.std(axis=0)
     width = np.where(width > CONSTANT, width, np.inf)
     model = MLPRegressor(
@@ -236,7 +237,9 @@ def _fit_plain(
         random_state=seed,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a fixed number of epochs is meant
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # the number of epochs is fixed on purpose
         model.fit(((table - middle) / width)[drawn], (goal[drawn] - mean) / sd)
     arrays = {"middle": middle, "width": width, "goal": np.array([mean, sd])}
     for i, (w, b) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):

@@ -1,8 +1,8 @@
-"""How far modelled profiles are from measured ones, in the form that end-to-end training needs.
+"""The misfit of modelled and measured profiles for end-to-end training.
 
 Student's t with 10 degrees of freedom in ln carbon: heavy tails, because some profiles cannot be
-told from half-degree covariates. Its scale is estimated, one for each class of depth. A profile
-counts with the square root of its number of layers.
+predicted from half-degree covariates. Its scale is estimated for each class of depth. The weight of
+a profile is the square root of its number of layers.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ SCALE = 0.6
 """Scale of the error of ln carbon before training has estimated it."""
 
 MARGIN = 1e-6
-"""Parameters keep this far, in shares of the prior range, from its ends: float32 rounds to them."""
+"""Minimum distance of parameters from the ends of the prior range, as a share of it: float32 would
+round to the ends."""
 
 
 class CarbonProblem(eqx.Module):
-    """What the soil model needs to be held against the profiles of many sites."""
+    """Data for comparing the soil model with the profiles of many sites."""
 
     model: SoilModel
     sites: Site
@@ -43,7 +44,8 @@ class CarbonProblem(eqx.Module):
     floor: float = eqx.field(static=True)
     """Modelled carbon below which the likelihood no longer follows the logarithm, g m-3."""
     steepest: float = eqx.field(static=True)
-    """Longest gradient of one site's loss with respect to the logits of its parameters."""
+    """Maximum norm of the gradient of one site's loss with respect to the logits of its
+    parameters."""
     lost: float = eqx.field(static=True)
     """Loss of a site without a steady state."""
     back: float = eqx.field(static=True)
@@ -74,8 +76,8 @@ def depth_class(mid_depth: Float[Array, "..."]) -> Int[Array, "..."]:
 def floored_log(carbon: Float[Array, "..."], floor: float) -> Float[Array, "..."]:
     """Return ln carbon; below the floor its tangent there, so that the gradient stays finite.
 
-    The value never falls below ln(floor) - 1: a layer that the model leaves almost empty counts as
-    badly wrong but not as infinitely wrong, and it is still drawn upwards.
+    The value never falls below ln(floor) - 1: the error of an almost empty layer is large but
+    finite, and its gradient still increases the carbon.
     """
     low = carbon < floor
     return jnp.where(
@@ -94,7 +96,7 @@ def column_loss(
     lower = np.array([row.lower for row in rows])
     width = np.array([row.upper - row.lower for row in rows])
     u = MARGIN + (1.0 - 2.0 * MARGIN) * jax.nn.sigmoid(logit)
-    value = lower + u @ jnp.diag(width)  # a product of matrices is never computed anew (target.py)
+    value = lower + u @ jnp.diag(width)  # a product of matrices is not recomputed (target.py)
     values = {row.name: value[i] for i, row in enumerate(rows)}
     state = problem.model.steady_state(values, site.column)
     modelled = observe(
@@ -124,7 +126,7 @@ def judge(
     """Loss and gradients of many columns, weighted by site.
 
     A column without a steady state, or whose gradient is not finite, has the loss `lost` and is
-    drawn to the start, where there is one.
+    pulled to the start, if there is one.
     """
     sites = jax.tree.map(lambda leaf: leaf[rows], problem.sites)
     one = jax.value_and_grad(column_loss, argnums=(0, 1), has_aux=True)

@@ -21,7 +21,7 @@ NO_FORCING, NO_COVARIATES, IN_BEDROCK = "no forcing", "no covariates", "all laye
 
 @dataclass(frozen=True, eq=False)
 class CarbonSites:
-    """The same sites in the same order: inputs of the network, and what it is held against.
+    """The same sites in the same order: inputs of the network, and measured layers.
 
     `table` holds the covariates; `left_out` lists the other
     profiles (columns site, reason).
@@ -41,7 +41,7 @@ class CarbonSites:
         )
 
     def without(self, rows: np.ndarray, reason: str | list[str]) -> CarbonSites:
-        """Leave sites out, for one reason or one each; both are listed."""
+        """Leave out sites, with one reason for all or one for each."""
         out = pd.DataFrame({"site": self.layers.profiles.site[rows], "reason": reason})
         kept = np.setdiff1d(np.arange(len(self)), rows)
         rest = self.select(kept)
@@ -68,7 +68,7 @@ def read_carbon_sites(
     covariates
         Column `site` and the predictors.
     model, variant
-        The soil model; measured layers are compared with means over them.
+        The soil model; measured layers are compared with means over the same intervals.
 
     Raises
     ------
@@ -81,8 +81,8 @@ def read_carbon_sites(
     with files.open_dataset(forcing) as opened:
         if "site" not in opened.coords:
             raise LearningError(
-                f"{forcing}: has no coordinate site to match sites with. Sample forcing on a grid "
-                f"at the sites first: proda forcing at-sites {forcing} "
+                f"{forcing}: has no coordinate site by which sites could be matched. Sample "
+                f"forcing on a grid at the sites first: proda forcing at-sites {forcing} "
                 f"{Path(profiles) / 'profiles.parquet'} SITES.nc."
             )
         driven = _index(opened["site"].to_numpy(), f"The forcing {forcing}").get_indexer(

@@ -1,11 +1,11 @@
-"""Intervals of carbon at unseen places that hold what they promise, by conformal prediction.
+"""Calibrated intervals of carbon at held-out places, by conformal prediction.
 
-What was left out of training says how wrong predictions are: the quantiles of its errors in ln
-carbon, over what the prediction's own spread lets expect, widen every other prediction (Vovk et
-al. 2005; split conformal prediction, here over blocks of the map). One pair of quantiles for each
-group of layers (Mondrian): class of depth, and cold or warm soil, because errors are larger where
-soil is cold. Both are known wherever there is forcing, so that measured layers and the cells of a
-map take the same intervals.
+Held-out layers give the errors of predictions: the quantiles of the errors in ln carbon, divided by
+the expected error of the prediction, determine the intervals of all other predictions (Vovk et al.
+2005; split conformal prediction, here over blocks of the map). There is one pair of quantiles for
+each group of layers (Mondrian): class of depth, and cold or warm soil, because errors are larger
+where the soil is cold. Both are known wherever there is forcing, so that measured layers and the
+cells of a map have the same intervals.
 """
 
 from __future__ import annotations
@@ -23,21 +23,23 @@ LEVEL = 0.9
 """Probability of the intervals."""
 
 LEAST = 0.01
-"""Modelled carbon below this counts as none, kg m-3: it lies beyond any interval, and where a
-logarithm of it is needed it is that of this. A model is equally wrong whether it leaves soil 0 or
-1e-30. A third of the least that 20,084 real profiles hold (0.031 kg m-3)."""
+"""Modelled carbon below this counts as none, kg m-3: it lies outside any interval, and logarithms
+use this value instead. The error of a model is the same whether its soil has 0 or 1e-30. It is a
+third of the smallest carbon content of 20,084 real profiles (0.031 kg m-3)."""
 
 WARM = 281.6
-"""Mean temperature of the soil that divides cold from warm places, K."""
+"""Mean temperature of the soil that separates cold from warm places, K."""
 
 MINIMUM = 200
-"""Layers that a group needs for quantiles of its own; fewer take those of their class of depth."""
+"""Minimum number of layers for quantiles of a group; smaller groups use those of their class of
+depth."""
 
 STOCK_DEPTHS = (0.3, 1.0, 2.0)
-"""Depths down to which stocks have intervals, m. Hardly any profile is measured further down."""
+"""Depths down to which stocks have intervals, m. Hardly any profile is measured deeper."""
 
 STOCK_MINIMUM = 50
-"""Profiles that cold or warm soil needs for quantiles of a stock; fewer take those of all."""
+"""Minimum number of profiles in cold or warm soil for quantiles of a stock; otherwise those of all
+profiles are used."""
 
 COVERED = 0.9
 """Share of a depth that must be measured for a profile to count as a measured stock."""
@@ -58,9 +60,9 @@ class Intervals:
     """Quantiles of (ln observed - ln modelled) / error, by class of depth and warm or cold soil.
 
     The error of a prediction is sqrt(scale^2 + spread^2): the estimated error of its class of
-    depth, and the sd of ln carbon between the members. That of a stock is the mean of the errors
-    of its layers, weighted by their carbon, as though they were wholly correlated: its quantiles
-    come from whole measured stocks, so they hold whatever the correlation is.
+    depth, and the sd of ln carbon between the members. That of a stock is the mean of the errors of
+    its layers, weighted by their carbon, as if they were fully correlated: its quantiles come from
+    complete measured stocks, so they are valid for any correlation.
     """
 
     scale: Float[np.ndarray, " depth_class"]
@@ -109,7 +111,7 @@ class Intervals:
         return log_stock + low * error, log_stock + high * error
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for a file; None stands for what is not known or has no end."""
+        """Return plain values for a file; None means unknown or unbounded."""
         return {name: _plain(getattr(self, name)) for name in _NAMES}
 
     @classmethod
@@ -138,13 +140,13 @@ def fit_intervals(
     cold: Bool[np.ndarray, " row"],
     scale: Float[np.ndarray, " depth_class"],
 ) -> Intervals:
-    """Fit the quantiles to layers left out of training.
+    """Fit the quantiles to held-out layers.
 
     Parameters
     ----------
     off
-        ln observed minus ln modelled; inf where the model has no carbon, which is beyond any
-        interval, and NaN where there is no answer (these do not count).
+        ln observed minus ln modelled; inf where the model has no carbon, which lies outside any
+        interval, and NaN where there is no steady state (these do not count).
     spread, depth, cold
         Sd of ln carbon between members, middle depth of each layer (m), and whether its soil is
         cold.
@@ -153,9 +155,9 @@ def fit_intervals(
 
     Notes
     -----
-    A group of fewer than :data:`MINIMUM` layers takes the quantiles of its class of depth; a class
-    without layers the widest of the others. An end that would lie among layers without modelled
-    carbon is the largest finite one: no interval can hold those.
+    A group of fewer than :data:`MINIMUM` layers uses the quantiles of its class of depth; a class
+    without layers uses the widest of the others. An end that would lie among layers without
+    modelled carbon is the largest finite one, because no interval can contain those layers.
     """
     own, soil = depth_classes(depth), np.asarray(cold, int)
     score = off / np.sqrt(scale[own] ** 2 + spread**2)
@@ -177,7 +179,7 @@ def fit_intervals(
 def quantiles(score: Float[np.ndarray, " n"]) -> tuple[float, float]:
     """Return the ends between which the next score lies with the probability `LEVEL`.
 
-    Of n + 1 scores, the new one among them, at most (n + 1) (1 - LEVEL) / 2 lie beyond each end.
+    Of n + 1 scores, including the new one, at most (n + 1) (1 - LEVEL) / 2 lie outside each end.
     NaN without a finite score.
     """
     finite = score[np.isfinite(score)]

@@ -1,7 +1,7 @@
-"""What every model must do, ours and a user's: each check says what was found and what is needed.
+"""Requirements of every model, ours and a user's: each check reports what it found and requires.
 
-The checks run on the six example columns at the model's defaults, and on made-up columns rougher
-than nature with parameters from the whole prior.
+The checks run on the six example columns at the model's defaults, and on synthetic columns that are
+more extreme than real ones, with parameters from the whole prior.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ B = 0.95
 PUBLISHED_REASONS = (3,)
 """Codes that models of the study have had from the first; others of a model are 20 to 99."""
 SOLVABLE = 0.3
-"""Share of rough columns that must have a steady state, for the check to mean something."""
+"""Minimum share of extreme columns with a steady state; with fewer the check would be
+meaningless."""
 BALANCE, TENDENCY, GRADIENT, TRANSIENT = 1e-10, 1e-8, 1e-6, 1e-6
 TOP = 9
 """Layers of the top metre."""
@@ -48,7 +49,7 @@ TOP = 9
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that a model must do."""
+    """The result of one check of a model."""
 
     name: str
     holds: bool
@@ -57,14 +58,14 @@ class Check:
 
 
 def run_checks(model: SoilModel, calibration: bool = True) -> Iterator[Check]:
-    """Yield the checks of a model, as they are done.
+    """Yield the checks of a model, one after the other.
 
     Parameters
     ----------
     model
         Of `proda.load_model`.
     calibration
-        Also a short calibration of the sampler, which takes most of the time.
+        Whether to check a short calibration of the sampler too, which takes most of the time.
     """
     checks: list[tuple[str, Callable[[SoilModel], list[Check]]]] = [
         ("parameter table", check_rows),
@@ -88,13 +89,14 @@ def run_checks(model: SoilModel, calibration: bool = True) -> Iterator[Check]:
 def check_rows(model: SoilModel) -> list[Check]:
     """Check that the table of parameters is complete and the pools are declared."""
     names = [row.name for row in model.rows]
-    wrong = [f"{name} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+    wrong = [f"{name} appears twice" for name in dict.fromkeys(names) if names.count(name) > 1]
     for row in model.rows:
         lacks = [n for n in ("unit", "source", "meaning", "symbol") if not getattr(row, n)]
         wrong += [f"{row.name} has no {', '.join(lacks)}"] if lacks else []
         wrong += [] if row.lower < row.upper else [f"{row.name} has an empty prior range"]
         outside = row.default < row.physical_lower or row.default > row.physical_upper
-        wrong += [f"the default of {row.name} has no meaning"] if outside else []
+        if outside:
+            wrong.append(f"the default of {row.name} lies outside the physically meaningful range")
     for process in (model.mixes, getattr(model, "allocates", None)):
         read = () if process is None else process.parameters
         lacking = [name for name in read if name not in names]
@@ -109,7 +111,7 @@ def check_rows(model: SoilModel) -> list[Check]:
         _listed("parameter table is complete", wrong, f"{len(names)} rows"),
         _listed(
             "pools are declared",
-            [*(f"{n} is no pool" for n in pools), *_wrong_declarations(model)],
+            [*(f"{n} is not a pool" for n in pools), *_wrong_declarations(model)],
             ", ".join(model.pools),
         ),
     ]
@@ -118,8 +120,8 @@ def check_rows(model: SoilModel) -> list[Check]:
 def _wrong_declarations(model: SoilModel) -> list[str]:
     """Return what is wrong with the declared litter, losses and reason codes."""
     enters = getattr(model, "litter_enters", {})
-    wrong = [f"{pool} is no pool" for pool, _ in enters if pool not in model.pools]
-    wrong += [f"{kind} is no kind of litter" for _, kind in enters if kind not in LITTER]
+    wrong = [f"{pool} is not a pool" for pool, _ in enters if pool not in model.pools]
+    wrong += [f"{kind} is not a kind of litter" for _, kind in enters if kind not in LITTER]
     wrong += [f"the loss {n} has the name of a pool" for n in model.losses if n in model.pools]
     wrong += [
         f"the reason code {code} is not the model's"
@@ -130,16 +132,16 @@ def _wrong_declarations(model: SoilModel) -> list[str]:
 
 
 def check_properties(model: SoilModel) -> list[Check]:
-    """Check that properties of the soil that the model uses are those that it declares."""
+    """Check that the model uses only the properties of the soil that it declares."""
     known = [v.name for v in SITE_PROPERTIES]
-    wrong = [f"{name} is not known" for name in model.needs if name not in known]
+    wrong = [f"{name} is unknown" for name in model.needs if name not in known]
     forcing = example_forcing()
     kept = {n: v for n, v in forcing.properties.items() if n in model.needs}
     declared = dataclasses.replace(forcing, properties=kept)
     try:
         _traced(model, declared)
     except ForcingError as error:
-        wrong.append(f"it uses what it does not declare ({error})")
+        wrong.append(f"it uses a property that it does not declare ({error})")
     for name in model.needs:
         rest = {n: v for n, v in kept.items() if n != name}
         try:
@@ -151,7 +153,7 @@ def check_properties(model: SoilModel) -> list[Check]:
 
 
 def _traced(model: SoilModel, forcing: Forcing) -> None:
-    """Go through the model's code without computing anything."""
+    """Trace the model's code without computing anything."""
     column = _first(prepare(forcing))
     values = {row.name: jnp.asarray(0.5 * (row.lower + row.upper)) for row in model.rows}
 
@@ -165,13 +167,15 @@ def _traced(model: SoilModel, forcing: Forcing) -> None:
 def check_defaults(model: SoilModel) -> list[Check]:
     """Check conservation and signs in the example columns at the model's defaults."""
     forcing = example_forcing()
-    index = np.arange(COLUMNS) % len(forcing)  # as many as below: one compiled program does both
+    index = np.arange(COLUMNS) % len(
+        forcing
+    )  # as many as below, so that one compiled program serves both
     values = _arrays(_defaults(model, forcing).isel(site=index))
     return _steady(model, forcing.select(index), values, "defaults", 1.0)
 
 
 def check_prior(model: SoilModel) -> list[Check]:
-    """Check conservation and signs in rough columns with parameters from the whole prior."""
+    """Check conservation and signs in extreme columns with parameters from the whole prior."""
     forcing = with_properties(rough_forcing(SEED, COLUMNS), SEED)
     values = rough_parameters(model, SEED, COLUMNS)
     return _steady(model, forcing, _arrays(values), "prior", SOLVABLE)
@@ -181,7 +185,7 @@ def check_prior(model: SoilModel) -> list[Check]:
 def _all_of_it(
     model: SoilModel, values: dict[str, Array], columns: Column
 ) -> tuple[SteadyState, Array, Array, Array, Array]:
-    """Return the steady state and, apart from it, all that happens there."""
+    """Return the steady state and the fluxes there."""
 
     def one(p: dict[str, Array], column: Column) -> tuple[SteadyState, Array, Array, Array, Array]:
         state = model.steady_state(p, column)
@@ -231,7 +235,7 @@ def _steady(
             f"nothing changes at the steady state, {where}",
             change,
             TENDENCY,
-            "change of a pool against what flows through it",
+            "change of a pool against its flux",
         ),
         _within(
             f"plants' carbon enters, {where}",
@@ -242,7 +246,7 @@ def _steady(
         Check(
             f"no pool is negative, {where}",
             bool(finite and least >= 0.0),
-            f"least pool {least:.3g} g m-3" if finite else "a pool is not finite",
+            f"smallest pool {least:.3g} g m-3" if finite else "a pool is not finite",
             ">= 0",
         ),
         _within(
@@ -275,7 +279,7 @@ def check_gradient(model: SoilModel) -> list[Check]:
             h = 1e-4 * value
             near = [float(value_of({**p, key: value + k * h}, column)) for k in (-2, -1, 1, 2)]
             finite = (near[0] - 8 * near[1] + 8 * near[2] - near[3]) / (12 * float(h))
-            # Where a parameter hardly matters, rounding of the carbon itself is what differs.
+            # Where a parameter hardly matters, the rounding error of the carbon dominates.
             size = max(abs(finite), 0.01 * abs(here / float(value)))
             odd = abs(float(analytic[key]) - finite) / size if size > 0.0 else 0.0
             if not odd <= worst:
@@ -291,11 +295,11 @@ def check_gradient(model: SoilModel) -> list[Check]:
 
 
 def check_transient(model: SoilModel) -> list[Check]:
-    """Check that a run forward in time ends in the steady state; the top metre.
+    """Check that a transient run ends in the steady state, in the top metre.
 
-    From nine tenths of each pool, in steps that grow to 1e9 years. Not from much less: MIMICS
-    swings towards its steady state, and an implicit step that is longer than a swing may end where
-    there are no microbes, which is a solution too.
+    It starts at nine tenths of each pool and takes steps that grow to 1e9 years. It does not start
+    lower: MIMICS oscillates towards its steady state, and an implicit step longer than an
+    oscillation may end in the state without microbes, which is a solution too.
     """
     forcing = example_forcing()
     sites = [2, 4]
@@ -323,7 +327,7 @@ def check_transient(model: SoilModel) -> list[Check]:
 
 
 def check_components(model: SoilModel) -> list[Check]:
-    """Check that the components are finite and multiply to what they are components of."""
+    """Check that the components are finite and that their product is correct."""
     forcing = example_forcing()
     values = _defaults(model, forcing)
     parts = simulate.components(model, values, forcing, bounds="physical")
@@ -333,7 +337,7 @@ def check_components(model: SoilModel) -> list[Check]:
     zero["B"] = isinstance(getattr(model, "allocates", None), SurfaceInput)
     for name in ("CTE", "K", "V", "XI", "B", "I", "litter_to_soil", "residence_time"):
         found = parts[name].to_numpy()
-        # A pool that hands nothing on has no transfer efficiency.
+        # A pool without transfers has no transfer efficiency.
         least = found >= 0.0 if name == "CTE" else found > 0.0
         if not (
             np.isfinite(found).all() and ((found == 0.0).all() if zero.get(name) else least.all())
@@ -371,11 +375,11 @@ def check_components(model: SoilModel) -> list[Check]:
 
 
 def check_calibration(model: SoilModel) -> list[Check]:
-    """Check that posteriors of made-up profiles hold the parameters that made them."""
+    """Check that posteriors of synthetic profiles contain the parameters that generated them."""
     found = calibrate(model)
     return [
         Check(
-            f"{int(level * 100)} % intervals hold the truth",
+            f"{int(level * 100)} % intervals contain the truth",
             abs(share - level) <= margin,
             f"{share:.0%} of {found.profiles} profiles x {found.parameters} parameters",
             f"{level - margin:.0%} to {min(level + margin, 1.0):.0%}",
@@ -398,7 +402,7 @@ def _first(columns: Column, i: int = 0) -> Column:
 
 
 def _relative(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Return the difference over what is expected; infinite where that is 0 and this is not."""
+    """Return the difference relative to the expected value; infinite where only that is 0."""
     different = np.abs(found - expected)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = different / np.abs(expected)
@@ -406,7 +410,7 @@ def _relative(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 def _within(name: str, found: np.ndarray, most: float, what: str) -> Check:
-    worst = float(np.max(found, initial=0.0))  # NaN passes on, and does not hold
+    worst = float(np.max(found, initial=0.0))  # NaN propagates and fails the check
     return Check(name, bool(worst <= most), f"{worst:.2g} ({what})", f"<= {most:g}")
 
 

@@ -1,4 +1,4 @@
-"""Made-up columns and parameters, rougher than nature, on which models are checked."""
+"""Synthetic columns and parameters, more extreme than real ones, on which models are checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proda.models.model import SoilModel
 
 
 def rough_forcing(seed: int, n: int) -> Forcing:
-    """Return made-up columns, as rough as the format allows: ice, drought, permafrost, bedrock."""
+    """Return synthetic columns with extreme conditions: ice, drought, permafrost, bedrock."""
     rng = np.random.default_rng(seed)
     profile = (n, 20, 12)
     mean = rng.uniform(240.0, 305.0, (n, 1, 1))
@@ -42,7 +42,7 @@ def rough_forcing(seed: int, n: int) -> Forcing:
 
 
 def rough_parameters(model: SoilModel, seed: int, n: int) -> dict[str, np.ndarray]:
-    """Draw from the whole prior box; every fifth value lies on its edge."""
+    """Draw from the whole prior box; every fifth value lies on its boundary."""
     rng = np.random.default_rng(seed)
     values = {}
     for row in model.rows:
@@ -58,7 +58,7 @@ def rough_parameters(model: SoilModel, seed: int, n: int) -> dict[str, np.ndarra
 
 
 def with_properties(forcing: Forcing, seed: int = 0) -> Forcing:
-    """Return the same columns with made-up properties of the soil."""
+    """Return the same columns with synthetic properties of the soil."""
     rng = np.random.default_rng(seed)
     shape = (len(forcing), len(forcing.grid))
     clay = rng.uniform(0.0, 70.0, shape)
@@ -75,5 +75,5 @@ def with_properties(forcing: Forcing, seed: int = 0) -> Forcing:
 
 
 def example_forcing() -> Forcing:
-    """Return the six example columns with made-up properties of the soil."""
+    """Return the six example columns with synthetic properties of the soil."""
     return with_properties(Forcing.from_dataset(example_columns()))

@@ -1,8 +1,8 @@
 """End-to-end training: through the soil model, on every profile, without assimilation.
 
-First one set of parameters is fitted to all profiles (the calibrated constant); networks then
-start there, unless told otherwise. Both are the same program: the constant is a network whose
-inputs are all 0.
+First one set of parameters is fitted to all profiles (the calibrated constant). By default,
+networks then start there. Both use the same program: the constant is a network whose inputs are all
+0.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RANDOM = (0.1, 0.9)
 """Random starts lie between these shares of the prior range, uniformly."""
 
 STEPS = 12
-"""Fewest batches of an epoch: sites of small studies are divided into smaller batches."""
+"""Minimum number of batches of an epoch: small studies have smaller batches."""
 
 NEAREST = 0.05
 """Defaults closer to an end of the prior range than this share, or outside, start here instead."""
@@ -83,7 +83,7 @@ def starts_of(
     default: Float[np.ndarray, " parameter"],
     settings: EndToEndSettings,
 ) -> Float[np.ndarray, "run parameter"]:
-    """Return the logits at which each run starts, and to which it is drawn.
+    """Return the logits at which each run starts, and to which it is pulled.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def starts_of(
     if settings.start == "random":
         low, high = RANDOM
 
-        def draw(key: PRNGKeyArray) -> Array:  # epochs take the numbers below
+        def draw(key: PRNGKeyArray) -> Array:  # epochs use the numbers below
             own = jax.random.fold_in(key, 1_000_033)
             return jax.random.uniform(own, default.shape, float, low, high)
 
@@ -149,12 +149,12 @@ def train_through(
     Parameters
     ----------
     inputs
-        Encoded covariates and what is made of the forcing, one row per site of `problem`; with a
+        Encoded covariates and inputs from the forcing, one row per site of `problem`; with a
         leading axis, one entry for every fold of the plan, in ascending order.
     starts
         Logits of the parameters (as shares of the prior range) at which each run starts.
     offset
-        What is added to the networks' logits at each site; its leading axis is that of `inputs`.
+        Values added to the networks' logits at each site; the leading axis is that of `inputs`.
     checkpoint, on_progress
         As in :func:`proda.learning.train.train`; both follow every epoch.
 
@@ -163,7 +163,7 @@ def train_through(
     FileError
         If the checkpoint belongs to something else or is damaged.
     LearningError
-        If a global parameter is not known, or a run diverged.
+        If a global parameter is unknown, or a run diverged.
     """
     names = [row.name for row in problem.model.rows]
     if unknown := sorted(set(settings.global_parameters) - set(names)):
@@ -194,7 +194,7 @@ def train_through(
 def batch_size(plan: TrainingPlan, settings: EndToEndSettings) -> int:
     """Return the sites of a batch: at most `settings.batch_size`, and `STEPS` batches an epoch.
 
-    Otherwise a small study would end after a few steps with networks that have learnt nothing.
+    Otherwise the training of a small study would end after a few steps.
     """
     longest = int((plan.train >= 0).sum(axis=1).max())
     return max(1, min(settings.batch_size, longest // STEPS))
@@ -214,7 +214,7 @@ def named(share: Float[np.ndarray, " parameter"], model: SoilModel) -> dict[str,
 def physical(
     share: Float[np.ndarray, "... parameter"], model: SoilModel
 ) -> Float[np.ndarray, "... parameter"]:
-    """Return shares of the prior range in physical units, as the soil model saw them."""
+    """Return shares of the prior range in physical units, as used by the soil model."""
     lower = np.array([row.lower for row in model.rows])
     upper = np.array([row.upper for row in model.rows])
     return np.asarray(lower + (upper - lower) * (MARGIN + (1.0 - 2.0 * MARGIN) * share))

@@ -1,7 +1,7 @@
-"""The inputs of networks trained end to end: covariates and what the forcing means for carbon.
+"""The inputs of networks trained end to end: covariates, and the effect of the forcing on carbon.
 
-The response is taken with the calibrated constant, which has seen the sites that it was fitted to.
-So each fold has inputs of its own, with the constant that has not seen its sites.
+The response is computed with the calibrated constant, which depends on the sites to which it was
+fitted. Each fold therefore has its own inputs, with the constant that was not fitted to its sites.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from proda.learning.splits import NO_FOLD
 class EndToEndInputs:
     """Inputs of every site for every fold.
 
-    `table` holds the predictors of networks that see all sites; `reference` the parameters of its
+    `table` holds the predictors of networks trained on all sites; `reference` the parameters of its
     response in physical units, None with a summary of the forcing.
     """
 
@@ -35,15 +35,15 @@ class EndToEndInputs:
     table: pd.DataFrame
     folds: tuple[int, ...]
     by_fold: Float[np.ndarray, "fold site input"]
-    """One entry for all folds with a summary of the forcing, which no constant enters."""
+    """With a summary of the forcing, which uses no constant, one entry for all folds."""
     reference: dict[str, float] | None
 
     def of(self, fold: int) -> Float[np.ndarray, "site input"]:
-        """Return the inputs of networks that have not seen this fold."""
+        """Return the inputs of networks trained without this fold."""
         return self.by_fold[self._entry(fold)]
 
     def own(self, fold: Int[np.ndarray, " site"]) -> Float[np.ndarray, "site input"]:
-        """Return the inputs of each site by the constant that has not seen its fold."""
+        """Return the inputs of each site with the constant fitted without its fold."""
         entry = np.array([self._entry(f) for f in fold.tolist()])
         return self.by_fold[entry, np.arange(len(fold))]
 
@@ -54,7 +54,7 @@ class EndToEndInputs:
 def with_covariates(
     sites: CarbonSites, settings: EndToEndSettings, missing: Missing
 ) -> tuple[CarbonSites, dict[str, int]]:
-    """Leave out sites that lack a covariate, or count what is filled in on request."""
+    """Leave out sites that lack a covariate, or count the values filled in on request."""
     network = settings.network()
     features = fit_features(sites.table, network.scaling, network.categories)
     encoded = features.encode(sites.table, missing)
@@ -79,13 +79,13 @@ def end_to_end_inputs(
     Parameters
     ----------
     constants
-        Calibrated constant of every fold, `NO_FOLD` included if there are networks that see all
+        Calibrated constant of every fold, including `NO_FOLD` if there are networks trained on all
         sites; shares of the prior range.
 
     Raises
     ------
     LearningError
-        If a covariate has a name of the forcing's inputs.
+        If a covariate has the name of an input from the forcing.
     """
     network, layers = settings.network(), sites.layers
     folds = tuple(sorted(constants))

@@ -21,17 +21,17 @@ from proda.learning.program import BatchLoss, Learner, Loss, Recipe, Runs, led, 
 
 
 class EndToEndLoss(Loss):
-    """Misfit of carbon at each site, plus a weak pull of the logits to the start."""
+    """Misfit of carbon at each site, plus a weak pull of the logits towards the start."""
 
     recipe: Recipe = eqx.field(static=True)
     problem: CarbonProblem
     inputs: Float[Array, "entry site input"]
     entry: Int[Array, " run"]
-    """Which of the inputs a run takes."""
+    """Which of the inputs a run uses."""
     varies: Float[Array, " parameter"]
     """1 for parameters that differ between places, 0 for those that are the same everywhere."""
     offset: Float[Array, "entry site parameter"] | None
-    """What is added to a network's logits at each site; None: nothing."""
+    """Values added to a network's logits at each site; None: nothing."""
     input_noise: float = eqx.field(static=True)
     start_weight: float = eqx.field(static=True)
 
@@ -42,7 +42,7 @@ class EndToEndLoss(Loss):
         keys: PRNGKeyArray | None,
         runs: Runs,
     ) -> BatchLoss:
-        """Judge a batch of each run; the history shows the misfit without the pull."""
+        """Evaluate a batch of each run; the history shows the misfit without the pull."""
         axis, log_scale = None if keys is None else 0, learners.extra
         logits = jax.vmap(self._logits, in_axes=(0, 0, 0, axis))(
             learners.network, self.entry, rows, keys
@@ -52,7 +52,7 @@ class EndToEndLoss(Loss):
         if self.offset is not None:
             moved = self.offset[self.entry[:, None], rows]
             logits, start = logits + moved, start + moved
-        # Padding is computed as site 0, whatever that gives, and then does not count.
+        # Padding is computed as site 0, and its result is not used.
         flat = jnp.maximum(rows.reshape(-1), 0)
         found = jax.lax.stop_gradient(
             judge(
@@ -82,7 +82,7 @@ class EndToEndLoss(Loss):
         return network.logits(x, key)
 
     def confine(self, gradient: Learner) -> Learner:
-        """Keep the last weights of parameters that are the same everywhere at 0, their start."""
+        """Keep the last weights of parameters with one value everywhere at 0, their start."""
         weights = gradient.network.weights
         last = weights[-1] * self.varies
         return eqx.tree_at(lambda g: g.network.weights, gradient, (*weights[:-1], last))
@@ -119,7 +119,7 @@ def end_to_end_loss(
 
 
 def initial_learners(runs: Runs, n_inputs: int, settings: EndToEndSettings) -> Learner:
-    """Return networks that give the start everywhere, and the scales before any training."""
+    """Return networks that predict the start everywhere, and the initial scales."""
     networks = initial_networks(runs.key, n_inputs, jax.nn.sigmoid(runs.start), settings)
     n = runs.start.shape[0]
     return Learner(networks, jnp.full((n, len(DEPTH_CLASSES)), np.log(SCALE), jnp.float32))

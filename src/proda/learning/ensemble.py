@@ -1,4 +1,4 @@
-"""A trained ensemble: predicts parameters wherever there are covariates."""
+"""A trained ensemble, which predicts parameters wherever there are covariates."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ class Ensemble:
         Parameters
         ----------
         made
-            Where the networks lie, for the message.
+            Folder of the networks, for the message.
 
         Raises
         ------
         ModelError
-            If there is no such model, or its file is another one than when they were trained.
+            If the model does not exist, or its file has changed since they were trained.
         """
         attributes = {"model": self.model, "variant": self.variant, **self.origin}
         return load_recorded(attributes, f"the network {made}")
@@ -85,7 +85,7 @@ class Ensemble:
         model: SoilModel,
         missing: Missing = "leave_out",
     ) -> pd.DataFrame:
-        """Return what :meth:`predict` needs beside the covariates of a network trained end to end.
+        """Return the inputs besides covariates that networks trained end to end need.
 
         Parameters
         ----------
@@ -134,7 +134,7 @@ class Ensemble:
         missing
             "leave_out": NaN for rows that lack a covariate; "median": fill and count them.
         draws
-            Also return members spread as the calibration demands, for spread on maps.
+            Also return members spread according to the calibration, for the spread of maps.
 
         Returns
         -------
@@ -142,12 +142,12 @@ class Ensemble:
             `parameters` (member, site, parameter); `mean` and `spread` (sd between members);
             where calibrated `sd` and the 90 % interval `interval_lower`, `interval_upper` of the
             truth; `usable`, `outside`, `unseen`, `distance`, `flag` (site). Physical units.
-            The attribute `report` says what was left out, filled or unknown, and how often.
+            The attribute `report` lists what was left out, filled or unknown, and how often.
 
         Raises
         ------
         LearningError
-            Naming covariates that are absent or of another kind, or if draws are wanted from an
+            Naming covariates that are absent or of another kind, or if draws are requested from an
             ensemble without calibration.
         """
         if draws and (self.calibration is None or self.members < 2):

@@ -1,4 +1,4 @@
-"""The skill of a trained network at any profiles: a user's own, or another data base."""
+"""The skill of a trained network at any profiles, such as a user's own or another database."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from proda.models.outside import SOURCE
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Skill of every method, and what was left out."""
+    """Skill of every method, and the profiles that were left out."""
 
     skill: pd.DataFrame
     """One row per method: `unseen.COLUMNS`."""
@@ -58,7 +58,7 @@ class Evaluation:
     left_out: pd.DataFrame
     """Profiles that were not compared (columns site, reason)."""
     notes: tuple[str, ...] = ()
-    """What makes the skill say less than it seems to, in sentences."""
+    """Reasons why the skill may be misleading, as sentences."""
 
 
 def evaluate_network(
@@ -140,7 +140,7 @@ def evaluate_network(
 def _notes(
     network: Path, sites: CarbonSites, encoded: Encoded, forcing: str | os.PathLike[str]
 ) -> tuple[str, ...]:
-    """Say where the profiles are not new to the network, or unlike those of its training."""
+    """Report profiles that are not new to the network, or unlike those of its training."""
     notes = []
     seen = network / HELD_OUT
     if seen.is_file():
@@ -148,17 +148,17 @@ def _notes(
         if trained.any():
             notes.append(
                 f"The network was trained on {trained.sum():,} of these {len(sites):,} profiles; "
-                f"{SKILL} in its folder has the skill at places left out."
+                f"{SKILL} in its folder has the skill at held-out places."
             )
     for name, classes in encoded.unseen.items():
         listed = ", ".join(f"{value} (sites: {n:,})" for value, n in classes.items())
-        notes.append(f"{name} has classes that the network has not seen: {listed}.")
+        notes.append(f"{name} has classes that are absent from the training data: {listed}.")
     about = network / TRAINING
     header = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
     before, now = header.get(FORCING_RULES), rules_of(forcing)
     if before and now and before != now:
         notes.append(
-            f"{forcing} was estimated by other rules than the forcing of the training "
+            f"{forcing} was estimated with other rules than the forcing of the training "
             f"({now}; training: {before})."
         )
     return tuple(notes)

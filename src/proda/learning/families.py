@@ -1,4 +1,4 @@
-"""The two kinds of networks of an end-to-end ensemble: what each of them sees, and its training."""
+"""The two kinds of networks of an end-to-end ensemble: their inputs and their training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from proda.learning.train import Progress, Trained
 from proda.models.outside import provenance
 
 Inputs = tuple[Float[np.ndarray, "site input"], Float[np.ndarray, "site parameter"] | None]
-"""Inputs of every site, and what is added to the logits there (None: nothing)."""
+"""Inputs of every site, and values added to the logits there (None: nothing)."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Family:
     def shares(
         self, fold: int, rows: Int[np.ndarray, " row"]
     ) -> Float[np.ndarray, "member row parameter"]:
-        """Return the parameters, as shares of the prior range, by networks without this fold."""
+        """Return parameters, as shares of the prior range, by networks without this fold."""
         inputs, offset = self.of(fold)
         runs = np.flatnonzero(self.trained.plan.fold == fold)
         networks = jax.tree.map(lambda leaf: leaf[runs], self.trained.networks)
@@ -56,8 +56,8 @@ class Family:
 class TrainedFamilies:
     """All networks of an end-to-end training, and the constants at which they start.
 
-    `constants` are the calibrated constants by fold, shares of the prior range; `inverted` what
-    the networks that correct an inversion take, None without any.
+    `constants` are the calibrated constants by fold, shares of the prior range; `inverted` holds
+    the inputs of the networks that correct an inversion, None without any.
     """
 
     families: tuple[Family, ...]
@@ -67,13 +67,13 @@ class TrainedFamilies:
 
     @property
     def n_inputs(self) -> int:
-        """Number of inputs of the networks that see the covariates."""
+        """Number of inputs of the networks that take the covariates."""
         return int(self.inputs.by_fold.shape[2])
 
     def shares(
         self, fold: int, rows: Int[np.ndarray, " row"]
     ) -> Float[np.ndarray, "member row parameter"]:
-        """Return the parameters of sites by all networks that have not seen this fold."""
+        """Return the parameters of sites by all networks trained without this fold."""
         return np.concatenate([one.shares(fold, rows) for one in self.families])
 
     def _wholes(self) -> list[Trained]:
@@ -86,7 +86,7 @@ class TrainedFamilies:
         return np.asarray(np.exp(np.log(scales).mean(axis=0)))
 
     def ensemble(self, sites: CarbonSites, settings: EndToEndSettings) -> Ensemble:
-        """Return the networks that have seen all sites."""
+        """Return the networks trained on all sites."""
         wholes, model = self._wholes(), sites.layers.model
         return Ensemble(
             wholes[0].networks,
@@ -123,7 +123,7 @@ def train_families(
     Parameters
     ----------
     design
-        Runs of both kinds, as :func:`correcting_runs` tells them apart.
+        Runs of both kinds, which :func:`correcting_runs` distinguishes.
     fold, group
         Fold of each site, and its group for boosting
         (:func:`proda.learning.boosted_carbon.crossed_carbon`); None where no run corrects an
@@ -173,12 +173,12 @@ def train_families(
 
 
 def correcting_runs(plan: TrainingPlan, settings: EndToEndSettings) -> Bool[np.ndarray, " run"]:
-    """Say which runs correct an inversion: the last members of the ensemble and of each fold.
+    """Return which runs correct an inversion: the last members of the ensemble and of each fold.
 
     Raises
     ------
     LearningError
-        If the ensemble has such members and a fold, by which it is judged, would have none.
+        If the ensemble has such members, but a fold would have none.
     """
     out = np.zeros(len(plan.fold), bool)
     members = {fold: int((plan.fold == fold).sum()) for fold in np.unique(plan.fold).tolist()}

@@ -1,7 +1,7 @@
-"""Predictors: which columns of a covariate table they are, and how they become numbers.
+"""Predictors: which columns of a covariate table they are, and how they are encoded as numbers.
 
-Nothing is filled in silently. A row that lacks a covariate is not usable, and is named; a class
-that training did not know becomes the class 'unknown', and is counted.
+Nothing is filled in silently. A row that lacks a covariate is not usable and is reported; a class
+that is absent from training becomes the class 'unknown' and is counted.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ PLACE = (
     "cell_longitude",
     "distance_km",
 )
-"""Columns that say where a row is. They are never predictors."""
+"""Columns that give the place of a row. They are never predictors."""
 
 Missing = Literal["leave_out", "median"]
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows as network inputs, with all that was out of the ordinary.
+    """Rows as network inputs, with everything unusual.
 
     `inputs` are those of usable rows only; `usable` marks them among the table's rows. `missing`
-    counts rows by covariate they lack, `filled` those filled with the median on request, `unseen`
-    rows by category and class that training did not know.
+    counts rows by the covariate that they lack, `filled` those filled with the median on request,
+    `unseen` rows by category and class that are absent from training.
     """
 
     inputs: Float[np.ndarray, "usable input"]
@@ -58,7 +58,7 @@ class Encoded:
     unseen: dict[str, dict[str, int]]
 
     def report(self) -> list[str]:
-        """One line for each thing out of the ordinary."""
+        """One line for each unusual finding."""
         lines = []
         if not self.usable.all():
             names = ", ".join(f"{k} ({n})" for k, n in self.missing.items())
@@ -77,7 +77,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Features:
-    """The predictors as training met them."""
+    """The predictors as in the training data."""
 
     quantities: tuple[Quantity, ...]
     categories: tuple[Category, ...]
@@ -106,7 +106,7 @@ class Features:
         Raises
         ------
         LearningError
-            Naming predictors the table does not have, or has as another kind.
+            Naming predictors that the table lacks, or that are of another kind.
         """
         self._check(table)
         absent = table[list(self.names)].isna()
@@ -189,7 +189,7 @@ class Features:
 
 
 def predictors(table: pd.DataFrame) -> list[str]:
-    """Columns of a covariate table that are predictors: all but those that say where it is."""
+    """Columns of a covariate table that are predictors: all except those that give the place."""
     return [str(name) for name in table.columns if name not in PLACE]
 
 
@@ -203,7 +203,7 @@ def fit_features(
     Raises
     ------
     LearningError
-        If no row is complete or no predictor varies, or a column is neither number nor class.
+        If no row is complete, no predictor varies, or a column holds neither numbers nor classes.
     """
     names = predictors(table)
     whole = table[names].dropna()

@@ -1,4 +1,4 @@
-"""The forcing of a column in a few numbers, as inputs of a network beside the covariates.
+"""The forcing of a column in a few numbers, as inputs of a network in addition to covariates.
 
 An alternative to the response of the soil model (`forcing_inputs.py`).
 """
@@ -18,7 +18,7 @@ DEPTHS = (0.1, 0.5, 1.5)
 """Depths at which temperature and water are taken, m (linear between the nodes)."""
 
 Q10 = 2.0
-"""Factor per 10 K by which months count in the mean temperature: that of decomposition."""
+"""Factor per 10 K by which months are weighted in the mean temperature: that of decomposition."""
 
 LEAST_INPUT = 1.0
 """Added to the carbon input before its logarithm is taken, g m-2 yr-1."""

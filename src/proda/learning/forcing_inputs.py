@@ -1,18 +1,17 @@
-"""What networks trained end to end know of a place's forcing, beside its covariates.
+"""Inputs from the forcing for networks trained end to end, in addition to covariates.
 
-The response: the carbon that the soil model has at a few depths with one and the same set of
-parameters everywhere. A parameter learnt through the soil model must make up for what the forcing
-gets wrong; what the forcing means for carbon is all it needs for that, and a network that sees more
-of the forcing learns regions by heart (docs/theory.md#end-to-end).
+The response is the carbon of the soil model at a few depths with the same set of parameters
+everywhere. A parameter that is learnt through the soil model must compensate for errors of the
+forcing. For this, the effect of the forcing on carbon is sufficient; a network with more
+information about the forcing memorises regions (docs/theory.md#end-to-end).
 
-The summary (`forcing_covariates.py`) is the other choice. Either serves training sites, other
-profiles and the cells of a map alike.
+The summary (`forcing_covariates.py`) is the alternative. Both are computed in the same way for
+training sites, other profiles and the cells of a map.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -22,9 +21,6 @@ from proda.errors import LearningError
 from proda.forcing import Forcing
 from proda.learning import forcing_covariates
 from proda.models.model import Reason, SoilModel
-
-ForcingInputs = Literal["response", "summary"]
-"""`response`: the soil model's carbon with one set of parameters; `summary`: means of drivers."""
 
 RESPONSE = "response_"
 """Beginning of the names of the inputs of the response."""
@@ -39,8 +35,8 @@ LEAST = 10.0
 def response(forcing: Forcing, model: SoilModel, values: Mapping[str, float]) -> pd.DataFrame:
     """Return ln carbon (g m-3) at each of :data:`DEPTHS` with the same parameters everywhere.
 
-    Below bedrock the deepest soil layer stands. A column without a steady state counts as empty
-    (:data:`LEAST`), as in the scores.
+    Below bedrock the value is that of the deepest soil layer. A column without a steady state
+    counts as empty (:data:`LEAST`), as in the scores.
 
     Parameters
     ----------
@@ -83,27 +79,27 @@ def forcing_inputs(
     model: SoilModel,
     reference: Mapping[str, float] | None,
 ) -> pd.DataFrame:
-    """Return what predictors of these names need of the forcing, one row per column.
+    """Return the predictors of these names that come from the forcing, one row per column.
 
     Parameters
     ----------
     names
         Predictors of a network.
     model, reference
-        Its soil model, and the parameters at which its response was taken.
+        Its soil model, and the parameters at which its response was computed.
 
     Raises
     ------
     LearningError
-        If it needs a response and does not say at which parameters.
+        If it needs a response and the parameters of the response are not given.
     """
     names = list(names)
     parts = []
     if any(name.startswith(RESPONSE) for name in names):
         if reference is None:
             raise LearningError(
-                "The network takes the response of the soil model, but does not say with which "
-                "parameters; train it again."
+                "The network uses the response of the soil model, but its file does not contain "
+                "the parameters of the response; train it again."
             )
         parts.append(response(forcing, model, reference))
     if any(name.startswith(forcing_covariates.PREFIX) for name in names):
@@ -112,19 +108,19 @@ def forcing_inputs(
 
 
 def beside(covariates: pd.DataFrame, inputs: pd.DataFrame) -> pd.DataFrame:
-    """Put inputs of :func:`forcing_inputs` beside covariates of the same places, row by row.
+    """Add inputs of :func:`forcing_inputs` to covariates of the same places, row by row.
 
     Raises
     ------
     LearningError
-        If a column of such a name is there already, or the numbers of rows differ.
+        If a column of such a name exists already, or the numbers of rows differ.
     """
     prefixes = (RESPONSE, forcing_covariates.PREFIX)
     if taken := [str(name) for name in covariates if str(name).startswith(prefixes)]:
         raise LearningError(
             f"The covariates hold {', '.join(taken)}; names that begin with "
-            f"{' or '.join(prefixes)} are those of what is made of the forcing. Rename these "
-            "columns."
+            f"{' or '.join(prefixes)} are reserved for inputs computed from the forcing. Rename "
+            "these columns."
         )
     if len(covariates) != len(inputs):
         raise LearningError(f"{len(covariates)} rows of covariates, {len(inputs)} of forcing.")

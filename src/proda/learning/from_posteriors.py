@@ -1,4 +1,4 @@
-"""From the kept posteriors of a run to a network in a folder, with all that judges it."""
+"""From the kept posteriors of a run to a network in a folder, with its skill."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,12 @@ BASELINES = ("mean", "nearest_site", "random_forest")
 SKILL_PARAMETERS, SKILL_CARBON = "skill_parameters.csv", "skill_carbon.csv"
 IMPORTANCE, CURVE, HELD_OUT = "importance.csv", "curve.csv", "held_out.nc"
 CURVE_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
-"""Sizes of the learning curve, as shares of what the smallest fold leaves to train on."""
+"""Sizes of the learning curve, as shares of the training sites of the smallest fold."""
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training wrote; tables are None where they were not asked for or not possible."""
+    """Result of a training; tables are None where they were not requested or not possible."""
 
     folder: Path
     learned: Learned
@@ -103,30 +103,32 @@ def train_network(
     covariates
         Covariates of the sites (.parquet), of `proda covariates build --sites`.
     network
-        Folder to write; a network there is replaced, anything else refused.
+        Folder to write; an existing network is replaced, anything else is refused.
     settings
-        Default: ours; `learning.study()` for the paper's.
+        Settings of network and training; by default ours. `learning_settings.study()` returns
+        those of the paper.
     profiles, forcing
         Folder of `proda profiles build` and forcing at the sites (netCDF or Zarr), both those of
         the assimilation. With them the network is tuned through the soil model (unless
-        `tuning_epochs` is 0) and judged by the carbon of profiles left out; without, by
+        `tuning_epochs` is 0) and evaluated by the carbon of held-out profiles; without them, by
         parameters only.
     assimilation
         Folder of `proda assimilate`, for the fit of the sites' own posteriors as the ceiling and
         for joint draws of maps.
     folds, fold_members, spatial
-        Folds of the cross-validation (0: none), networks in each, whether they are blocks of map.
+        Folds of the cross-validation (0: none), networks in each, and whether they are blocks of
+        the map.
     trees, jobs
         Size of the random forest, and processes to grow it.
     curve, importance
         Whether to compute the learning curve; how often each covariate is shuffled (0: never).
     missing
-        "leave_out" or "median", as in :func:`proda.learning.join`.
+        "leave_out" or "median", as in :func:`proda.learning.join.join`.
     default_b
         CLM5's b, whose default depends on the plant functional type; None: the mean over all
         vegetation.
     progress, on_stage
-        Called with the losses as training goes on, and with the name of each stage.
+        Called with the losses during training, and with the name of each stage.
 
     Returns
     -------
@@ -136,7 +138,7 @@ def train_network(
     Raises
     ------
     FileError, LearningError
-        Naming what is absent, damaged or does not fit.
+        Naming what is absent, damaged or inconsistent.
     """
     begun = time.monotonic()
     tell = on_stage or (lambda _: None)
@@ -148,12 +150,21 @@ def train_network(
         raise LearningError("The fit of the assimilation also needs profiles and forcing.")
     tell("reading")
     posterior, table = _read(kept), files.read_parquet(covariates, needed=("site",))
+    notes = []
 
     def read(sites: np.ndarray) -> SiteLayers:
         assert profiles is not None
         assert forcing is not None
         return read_layers(sites, profiles, forcing, assimilation_settings(posterior))
 
+    if profiles is None:
+        notes.append(
+            "no profiles and forcing: neither tuned through the soil model nor evaluated by carbon"
+        )
+    if str(posterior.attrs.get("is_posterior", "yes")) != "yes":
+        notes.append(
+            f"the draws behind the targets are not a posterior: {posterior.attrs['is_posterior']}"
+        )
     checkpoint = training_of(target)
     tell("training")
     learned = learn(
@@ -172,103 +183,71 @@ def train_network(
         keep_checkpoint=True,
         on_progress=progress,
     )
-    judged = _Judged()
-    if learned.validation is not None:
-        judged = _judge(learned.validation, learned, settings, assimilation, default_b, tell)
+    skills, carbon, shuffled, growth, held_out, residuals = None, None, None, None, None, None
+    spread: dict[str, Spread] = {}
+    if (validation := learned.validation) is not None:
+        tell("skill of parameters")
+        skills = validation.skill()
+        held_out = validation.as_dataset()
+        if learned.layers is not None:
+            tell("skill of carbon")
+            modelled = modelled_by_method(validation, learned.layers, assimilation, default_b)
+            groups = groups_of(learned.layers, learned.sites.table)
+            carbon = carbon_skill(learned.layers, modelled, groups)
+            held_out = held_out.merge(_rows(learned.layers, modelled, groups))
+            if assimilation is not None:
+                tell("joint draws")
+                residuals = joint_residuals(
+                    learned.sites.targets,
+                    validation.predicted[NETWORK],
+                    open_posterior(assimilation)[0]["posterior"],
+                    seed=settings.seed,
+                )
+            if learned.ensemble.calibration is not None:
+                tell("spread of carbon")
+                values = None if residuals is None else residuals["residual"].to_numpy()
+                spread = spread_of_carbon(
+                    validation, learned.layers, learned.ensemble.calibration, values, settings.seed
+                )
+                if residuals is not None:
+                    factor = spread[JOINT].factor
+                    residuals["residual"] = residuals["residual"] * factor
+                    residuals.attrs["factor"] = factor
         if importance:
             tell("importance of covariates")
-            judged.importance = permutation_importance(learned.validation, repeats=importance)
+            shuffled = permutation_importance(validation, repeats=importance)
         if curve:
             tell("learning curve")
-            judged.curve = _curve(learned, settings)
-    notes = _notes(posterior, profiles is not None)
-    seconds = time.monotonic() - begun
-    result = TrainingResult(target, learned, **vars(judged), notes=notes, seconds=seconds)
+            growth = _curve(learned, settings)
+    result = TrainingResult(
+        target,
+        learned,
+        skills,
+        carbon,
+        shuffled,
+        growth,
+        held_out,
+        spread,
+        residuals,
+        tuple(notes),
+        time.monotonic() - begun,
+    )
     tell("writing")
-    given = {
-        "kept": kept,
-        "covariates": covariates,
-        "profiles": profiles,
-        "forcing": forcing,
-        "assimilation": assimilation,
-    }
-    inputs = {name: None if path is None else str(path) for name, path in given.items()}
-    blocks = {"folds": folds, "members": fold_members, "blocks": spatial}
-    header = _header(result, settings, inputs, blocks)
+    header = _header(
+        result,
+        settings,
+        kept,
+        covariates,
+        profiles,
+        forcing,
+        assimilation,
+        folds,
+        fold_members,
+        spatial,
+    )
     save_ensemble(learned.ensemble, target, lambda folder: _write(result, header, folder))
     shutil.rmtree(checkpoint, ignore_errors=True)
     return result
-
-
-@dataclass
-class _Judged:
-    """What a cross-validation says of the networks; see :class:`TrainingResult`."""
-
-    skill_parameters: pd.DataFrame | None = None
-    skill_carbon: pd.DataFrame | None = None
-    importance: pd.DataFrame | None = None
-    curve: pd.DataFrame | None = None
-    held_out: xr.Dataset | None = None
-    spread: dict[str, Spread] = field(default_factory=dict)
-    residuals: xr.Dataset | None = None
-
-
-def _judge(
-    validation: CrossValidation,
-    learned: Learned,
-    settings: LearningSettings,
-    assimilation: str | os.PathLike[str] | None,
-    default_b: float | None,
-    tell: Callable[[str], None],
-) -> _Judged:
-    """Judge networks by the parameters and, where profiles are known, the carbon of sites left out.
-
-    Also the joint draws of parameters and the spread of carbon, which maps take from there.
-    """
-    tell("skill of parameters")
-    held_out = validation.as_dataset()
-    judged = _Judged(skill_parameters=validation.skill(), held_out=held_out)
-    layers = learned.layers
-    if layers is None:
-        return judged
-    tell("skill of carbon")
-    modelled = modelled_by_method(validation, layers, assimilation, default_b)
-    groups = groups_of(layers, learned.sites.table)
-    judged.skill_carbon = carbon_skill(layers, modelled, groups)
-    judged.held_out = held_out.merge(_rows(layers, modelled, groups))
-    if assimilation is not None:
-        tell("joint draws")
-        judged.residuals = joint_residuals(
-            learned.sites.targets,
-            validation.predicted[NETWORK],
-            open_posterior(assimilation)[0]["posterior"],
-            seed=settings.seed,
-        )
-    if learned.ensemble.calibration is not None:
-        tell("spread of carbon")
-        residuals = judged.residuals
-        values = None if residuals is None else residuals["residual"].to_numpy()
-        judged.spread = spread_of_carbon(
-            validation, layers, learned.ensemble.calibration, values, settings.seed
-        )
-        if residuals is not None:
-            factor = judged.spread[JOINT].factor
-            residuals["residual"] = residuals["residual"] * factor
-            residuals.attrs["factor"] = factor
-    return judged
-
-
-def _notes(posterior: xr.Dataset, by_carbon: bool) -> tuple[str, ...]:
-    notes = []
-    if not by_carbon:
-        notes.append(
-            "no profiles and forcing: neither tuned through the soil model nor judged by carbon"
-        )
-    if str(posterior.attrs.get("is_posterior", "yes")) != "yes":
-        notes.append(
-            f"the draws behind the targets are not a posterior: {posterior.attrs['is_posterior']}"
-        )
-    return tuple(notes)
 
 
 def modelled_by_method(
@@ -277,9 +256,9 @@ def modelled_by_method(
     assimilation: str | os.PathLike[str] | None = None,
     default_b: float | None = None,
 ) -> dict[str, Modelled]:
-    """Carbon at the measured layers by every method of a cross-validation and beyond.
+    """Carbon at the measured layers by every method of a cross-validation and further methods.
 
-    Beside its methods: `default`, `network_members` (mean carbon of the members; `network` is
+    The further methods are `default`, `network_members` (mean carbon of the members; `network` is
     the carbon at their mean parameters) and, with the folder of the run, `assimilated`.
     """
     out = {DEFAULT: default_carbon(layers, default_b)}
@@ -322,7 +301,7 @@ def _curve(learned: Learned, settings: LearningSettings) -> pd.DataFrame:
     folds = learned.validation.folds
     most = min(int((folds != f).sum()) for f in np.unique(folds))
     sizes = sorted({max(2, round(share * most)) for share in CURVE_SHARES})
-    # Some small samples leave no block to validate on; those sizes cannot be had.
+    # Some small samples leave no block for validation; those sizes are not possible.
     tables = []
     for size in sizes:
         try:
@@ -345,19 +324,32 @@ def _read(kept: str | os.PathLike[str]) -> xr.Dataset:
 def _header(
     result: TrainingResult,
     settings: LearningSettings,
-    inputs: dict[str, str | None],
-    cross_validation: dict[str, Any],
+    kept: Any,
+    covariates: Any,
+    profiles: Any,
+    forcing: Any,
+    assimilation: Any,
+    folds: int,
+    fold_members: int,
+    spatial: bool,
 ) -> dict[str, Any]:
     learned = result.learned
+    given = {
+        "kept": kept,
+        "covariates": covariates,
+        "profiles": profiles,
+        "forcing": forcing,
+        "assimilation": assimilation,
+    }
     header: dict[str, Any] = {
         "model": learned.ensemble.model,
         "variant": learned.ensemble.variant,
         **learned.ensemble.origin,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
-        "inputs": inputs,
+        "inputs": {name: None if path is None else str(path) for name, path in given.items()},
         "settings": settings.as_dict(),
-        "cross_validation": cross_validation,
+        "cross_validation": {"folds": folds, "members": fold_members, "blocks": spatial},
         "sites": learned.ensemble.n_sites,
         "left_out": len(learned.sites.left_out),
         "left_out_by_reason": learned.sites.left_out["reason"].value_counts().to_dict(),

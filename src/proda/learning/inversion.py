@@ -1,7 +1,7 @@
 """Parameters with which the soil model has a given carbon: a damped Gauss-Newton inversion.
 
-The profile is ln carbon at the depths of the response (`forcing_inputs.DEPTHS`). Five numbers say
-little of some twenty parameters, so those that the profile does not speak of stay at the start
+The profile is ln carbon at the depths of the response (`forcing_inputs.DEPTHS`). Five numbers
+cannot constrain some twenty parameters; those that the profile does not constrain stay at the start
 (docs/theory.md#inversion).
 """
 
@@ -24,7 +24,7 @@ STEPS = 3
 """Gauss-Newton steps; further ones change ln carbon by less than the error of any profile."""
 
 LENGTHS = (1.0, 0.5, 0.2)
-"""Shares of a step that are tried; the best is taken, or none."""
+"""Shares of a step that are tried; the best is used, or none."""
 
 VARIANCE = 1.0
 """Variance of the error of ln carbon over the variance of a logit around the start."""
@@ -42,16 +42,16 @@ def invert(
 ) -> Float[np.ndarray, "site parameter"]:
     """Return logits of the parameters (as shares of the prior range) near `start` for each column.
 
-    A column without a steady state at the start stays there, as no derivative leads away from it.
+    A column without a steady state at the start stays there, because it has no derivative.
 
     Parameters
     ----------
     start
-        Logits from which the inversion starts and to which it is drawn.
+        Logits from which the inversion starts and to which it is pulled.
     log_carbon
         ln carbon (g m-3) wanted at each of `DEPTHS`; below bedrock, in the deepest soil layer.
     varies
-        1 for parameters that may leave the start, 0 for those that are the same everywhere.
+        1 for parameters that may change, 0 for those that have one value everywhere.
     """
     model.check_forcing(forcing)
     column = prepare(forcing)
@@ -84,7 +84,7 @@ def inverted(
     column: Column,
     goal: Float[Array, " depth"],
 ) -> Float[Array, " parameter"]:
-    """Return the logits of one column: the least of misfit / VARIANCE + distance to the start."""
+    """Return the logits of one column: the minimum of misfit / VARIANCE + distance to the start."""
 
     def profile(logit: Array) -> Array:
         return log_profile(model, logit, column)[0]

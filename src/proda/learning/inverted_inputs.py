@@ -22,10 +22,10 @@ from proda.learning.splits import NO_FOLD
 
 @dataclass(frozen=True)
 class InvertedInputs:
-    """What training of inverted members needs. Folds as in `EndToEndInputs`.
+    """Data for training inverted members. Folds as in `EndToEndInputs`.
 
-    `by_fold` are the networks' inputs, `offset` what is added to their logits, `start` the logits
-    of the calibrated constant of each fold.
+    `by_fold` are the networks' inputs, `offset` the values added to their logits, `start` the
+    logits of the calibrated constant of each fold.
     """
 
     features: Features
@@ -37,12 +37,12 @@ class InvertedInputs:
     varies: Float[np.ndarray, " parameter"]
 
     def members(self, networks: Network) -> InvertedMembers:
-        """Return trained networks that see all sites as members of an ensemble."""
+        """Return networks trained on all sites as members of an ensemble."""
         start = self.start[self.folds.index(NO_FOLD)]
         return InvertedMembers(networks, self.features, self.boosting, start, self.varies)
 
     def of(self, fold: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return inputs and offsets of networks that have not seen this fold."""
+        """Return inputs and offsets of networks trained without this fold."""
         entry = self.folds.index(fold)
         return self.by_fold[entry], self.offset[entry]
 
@@ -55,7 +55,7 @@ def inverted_inputs(
     group: Int[np.ndarray, " site"],
     settings: EndToEndSettings,
 ) -> InvertedInputs:
-    """Fit boosting for every fold, and invert what it expects at every site.
+    """Fit boosting for every fold, and invert the carbon that it predicts at every site.
 
     Parameters
     ----------

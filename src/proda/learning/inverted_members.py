@@ -1,9 +1,9 @@
-"""Members that see no covariates: they correct an inversion of the carbon that boosting expects.
+"""Members without covariates: they correct an inversion of the carbon predicted by boosting.
 
-Boosting says what carbon to expect; the inversion says with which parameters the soil model has
-it; the network learns, through the soil model, what is left. Their errors are others than those of
-networks that see the covariates, so that both together are better than either
-(docs/theory.md#inversion).
+Boosting predicts the carbon, the inversion finds parameters with which the soil model has this
+carbon, and the network learns a correction through the soil model. The errors of these members
+differ from those of networks that take the covariates, so that both together have more skill than
+either (docs/theory.md#inversion).
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ BOOSTED, INVERSION = "boosted_", "inversion_"
 
 @dataclass(frozen=True)
 class InvertedMembers:
-    """Networks, stacked along the member, and all that makes their inputs.
+    """Networks, stacked along the member, and all that their inputs are computed from.
 
     `features` are those of boosted carbon; `start` are the logits at which the inversion starts;
-    `varies` is 0 for parameters that are the same everywhere.
+    `varies` is 0 for parameters with one value everywhere.
     """
 
     networks: Network
@@ -59,7 +59,7 @@ class InvertedMembers:
     def read(
         self, table: pd.DataFrame, parameters: Iterable[str]
     ) -> tuple[Float[np.ndarray, "site input"], Float[np.ndarray, "site parameter"]]:
-        """Return the networks' inputs, and what is added to their logits.
+        """Return the networks' inputs, and the values added to their logits.
 
         Raises
         ------
@@ -86,7 +86,7 @@ def logit_names(parameters: Iterable[str]) -> list[str]:
 
 
 def covariate_columns(features: Features) -> Int[np.ndarray, " column"]:
-    """Return which of the encoded inputs are covariates, and not made of the forcing."""
+    """Return which of the encoded inputs are covariates, and not computed from the forcing."""
     groups = features.input_groups()
     own = [np.arange(g.start, g.stop) for name, g in groups.items() if not comes_from_forcing(name)]
     return np.concatenate(own)

@@ -1,4 +1,4 @@
-"""Posteriors and covariates of the same sites, joined; what is left out is listed with a reason."""
+"""Posteriors and covariates of the same sites, joined; sites left out are listed with a reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_COVARIATES = "no covariates"
 
 
 def missing_reasons(table: pd.DataFrame, names: Iterable[str]) -> list[str]:
-    """Say of each row which of these covariates it lacks."""
+    """Return for each row which of these covariates it lacks."""
     lacking = table[list(names)].isna()
     return [f"lacks {', '.join(row.index[row])}" for _, row in lacking.iterrows()]
 
@@ -40,7 +40,7 @@ class TrainingSites:
     filled: dict[str, int]
 
     def select(self, rows: np.ndarray) -> TrainingSites:
-        """Return some of the sites; the description of the predictors stays."""
+        """Return some of the sites; the description of the predictors is unchanged."""
         return TrainingSites(
             self.targets.select(rows),
             self.table.iloc[rows].reset_index(drop=True),
@@ -67,7 +67,7 @@ def join(
         Summary of the site posteriors (`targets.targets`).
     missing
         What to do with sites that lack a covariate: "leave_out" lists them, "median" fills in the
-        median of the others and counts.
+        median of the others and counts the values.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The measured layers of the training sites, as the soil model is held against them."""
+"""The measured layers of the training sites, with which the soil model is compared."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from proda.models.model import SoilModel
 from proda.models.outside import recorded
 
 MOST = 32
-"""Measured layers of a site that training sees at most; of finer profiles, evenly picked ones."""
+"""Maximum number of measured layers of a site in training; finer profiles are thinned evenly."""
 
 
 @dataclass(frozen=True, eq=False)
 class SiteLayers:
     """Profiles and forcing of the same sites in the same order, with model and likelihood.
 
-    Everything is as the assimilation had it, so that what the network is held against is what
-    the posteriors were made from.
+    Everything is as in the assimilation, so that the network is compared with the same data as the
+    posteriors.
     """
 
     model: SoilModel
@@ -71,7 +71,8 @@ class SiteLayers:
     def observe(self, soil_carbon: Float[np.ndarray, "site layer"]) -> Float[np.ndarray, " row"]:
         """Return the modelled carbon of each measured layer, from that of the model's layers.
 
-        Any unit; row by row, so that one finely cut profile does not widen all the others.
+        Any unit; computed row by row, so that one profile with many layers does not widen all the
+        others.
         """
         grid, site = self.forcing.grid, self.row_site
         value, slope = weights(self.profiles.upper, self.profiles.lower, self.operator, grid)
@@ -126,12 +127,12 @@ def _observe(
 
 
 def assimilation_settings(posterior: xr.Dataset) -> AssimilationSettings:
-    """Return how the posteriors were made; our defaults for a summary that does not say.
+    """Return the settings of the posteriors; our defaults for a summary without them.
 
     Raises
     ------
     LearningError
-        If what it says cannot be read.
+        If they cannot be read.
     """
     settings = posterior.attrs.get("settings")
     if settings is None:
@@ -160,13 +161,13 @@ def read_layers(
     Parameters
     ----------
     sites
-        Their names, in the order wanted.
+        Their names, in the order requested.
     profiles
         Folder of `proda profiles build`.
     forcing
         Forcing at sites, whose coordinate `site` names the profiles.
     settings
-        How their posteriors were made (:func:`assimilation_settings`).
+        Settings of their posteriors (:func:`assimilation_settings`).
 
     Raises
     ------
@@ -176,7 +177,9 @@ def read_layers(
     found = read_profiles(profiles)
     with files.open_dataset(forcing) as opened:
         if "site" not in opened.coords:
-            raise LearningError(f"{forcing}: has no coordinate site to match sites with.")
+            raise LearningError(
+                f"{forcing}: has no coordinate site by which sites could be matched."
+            )
         place = _positions(sites, opened["site"].to_numpy().astype(str), f"The forcing {forcing}")
         drivers = Forcing.from_dataset(files.load(opened.isel(site=place), forcing))
     chosen = found.select(_positions(sites, found.site, f"The profiles of {profiles}"))

@@ -33,8 +33,8 @@ from proda.validation_settings import FOLDS, FROM_POSTERIORS, TREES
 class Learned:
     """The ensemble, its cross-validation (None without folds), and the sites it was made from.
 
-    Where it was tuned, `tuned` says how that went, and the cross-validation holds the network as
-    it was before as method `network_untuned`.
+    Where it was tuned, `tuned` holds that training, and the cross-validation contains the network
+    before tuning as the method `network_untuned`.
     """
 
     ensemble: Ensemble
@@ -69,27 +69,28 @@ def learn(
     covariates, posterior, missing
         As in `join`.
     settings
-        Default: ours; `settings.study()` for the paper's.
+        Settings of network and training; by default ours. `learning_settings.study()` returns the
+        paper's.
     folds, fold_members, spatial
         Folds of the cross-validation that calibrates the spread (0: none), networks in each, and
         whether folds are blocks of the map.
     methods, default, trees, jobs
         Baselines, as in `cross_validate`.
     layers
-        Called with the names of the sites that have all covariates, returns their measured
-        layers (`layers.read_layers`). With them, and `tuning_epochs` above 0, the networks are
-        tuned through the soil model; without, they are trained on parameters only.
+        Called with the names of the sites that have all covariates; returns their measured layers
+        (`layers.read_layers`). With them, and `tuning_epochs` above 0, the networks are tuned
+        through the soil model; without them, they are trained on parameters only.
     checkpoint
         Folder from which an interrupted training resumes; removed at the end.
     keep_checkpoint
-        Leave it: the caller has yet to write the result.
+        Whether to keep it, for a caller that has yet to write the result.
     on_progress
         Called every few epochs.
 
     Raises
     ------
     LearningError, FileError
-        If data, settings or checkpoint do not fit.
+        If data, settings or checkpoint are inconsistent.
     """
     settings = LearningSettings() if settings is None else settings
     sites = join(covariates, posterior, settings, missing)
@@ -110,7 +111,8 @@ def learn(
         if tuned is not None:
             untuned = assess(sites, fold, before, settings).predicted[NETWORK]
             validation = replace(validation, predicted=validation.predicted | {UNTUNED: untuned})
-        # The truth is what the profiles say, not the mean that the prior has pulled to its middle.
+        # The reference is the estimate from the profiles, not the mean that the prior has pulled to
+        # its middle.
         said = targets(posterior, replace(settings, target="likelihood", loss="weighted"))
         said = said.select(pd.Index(said.sites).get_indexer(pd.Index(goal.sites)))
         calibration = fit_calibration(said, validation.predicted[NETWORK], validation.spread)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
+
+from pydantic import Field
 
 from proda.errors import LearningError
+from proda.settings_table import SettingsTable, check_limits, setting
 
 Loss = Literal["weighted", "study"]
 Scaling = Literal["quantile", "minmax"]
@@ -15,137 +18,123 @@ Optimizer = Literal["adamw", "adadelta"]
 Resample = Literal["bootstrap", "none"]
 Validation = Literal["blocks", "random"]
 Target = Literal["likelihood", "posterior_mean"]
+Preset = Literal["default", "study"]
+
+
+class PresetSettings(SettingsTable):
+    """The settings of network and training to which changes are applied."""
+
+    preset: Preset = Field(
+        "default", description="default, or study: network and training as published."
+    )
 
 
 @dataclass(frozen=True)
 class LearningSettings:
-    """Settings of network and training. The defaults are ours; `study()` is the paper's.
-
-    Parameters
-    ----------
-    hidden, dropout
-        Widths of the hidden layers (ReLU) and the share of their nodes dropped in training.
-    bounded
-        Keep outputs inside the prior range by a logistic function.
-    scaling, categories
-        How quantities and categories enter: "minmax" to 0-1 and class numbers (the study), or
-        by training quantiles to -1..1 and one column per class.
-    target
-        What a site says of its parameters: the posterior mean, or the posterior mean with the
-        pull of the uniform prior taken out (`targets.py`).
-    loss
-        "weighted": squared error times the site's information; "study": L1 ratio x L2.
-    unexplained_sd
-        Spread between sites that covariates cannot explain, as a share of the prior range. It
-        caps the weight of a site whose posterior is very narrow.
-    prior_weight
-        Pull towards the mean of the training sites, in units of the prior's precision. Where the
-        data say nothing it decides; elsewhere it is negligible.
-    optimizer, learning_rate, weight_decay
-        AdamW with a one-cycle cosine schedule, or Adadelta at a constant rate.
-    batch_size, epochs, patience
-        `patience`: epochs without a better validation loss before a member stops; None: never.
-        The weights with the lowest validation loss are kept in any case, or the last ones where
-        no site is set aside for validation (end to end only).
-    validation, validation_share
-        Sites each member sets aside to choose its epoch: whole blocks of the map, or random ones.
-    resample
-        Whether each member trains on a bootstrap sample of its training sites.
-    block_degrees
-        Edge of the blocks of the map, degrees of latitude and longitude.
-    members, seed
-        Number of networks and the root of every random number.
-    tuning_epochs
-        Most epochs that the networks go on learning through the soil model, where the profiles
-        are at hand (`tune.py`); 0: none.
-    tuning_rate, tuning_batch, tuning_patience
-        Adam's rate at the start (it falls along a cosine), sites at a time, and epochs without a
-        better validation loss before a member stops (None: never).
-    parameter_weight
-        Weight in tuning of the loss of parameter training beside minus the log-likelihood of a
-        site per measured layer.
+    """Settings of network and training. The defaults are ours; `study()` returns the paper's.
 
     Raises
     ------
     LearningError
-        Naming a setting that makes no sense.
+        Naming a setting whose value is not allowed.
     """
 
-    hidden: tuple[int, ...] = (128, 128)
-    dropout: float = 0.0
-    bounded: bool = True
-    scaling: Scaling = "quantile"
-    categories: Categories = "one_hot"
-    target: Target = "posterior_mean"
-    loss: Loss = "weighted"
-    unexplained_sd: float = 0.1
-    prior_weight: float = 0.05
-    optimizer: Optimizer = "adamw"
-    learning_rate: float = 3e-3
-    weight_decay: float = 1.0
-    batch_size: int = 256
-    epochs: int = 80
-    patience: int | None = 25
-    validation: Validation = "blocks"
-    validation_share: float = 0.1
-    resample: Resample = "none"
-    block_degrees: float = 5.0
-    members: int = 10
-    seed: int = 0
-    tuning_epochs: int = 30
-    tuning_rate: float = 1e-3
-    tuning_batch: int = 64
-    tuning_patience: int | None = 10
-    parameter_weight: float = 10.0
+    hidden: tuple[int, ...] = setting((128, 128), "Widths of the hidden layers (ReLU).")
+    dropout: float = setting(
+        0.0, "Share of the hidden nodes that are dropped in training.", at_least=0, below=1
+    )
+    bounded: bool = setting(True, "Keep outputs inside the prior range by a logistic function.")
+    scaling: Scaling = setting(
+        "quantile",
+        "Scaling of quantities: quantile (by training quantiles to -1 to 1), or minmax (0 to 1, "
+        "the study).",
+    )
+    categories: Categories = setting(
+        "one_hot",
+        "Encoding of classes: one_hot (one column per class), or numbers (the study).",
+    )
+    target: Target = setting(
+        "posterior_mean",
+        "Parameters of a site to learn from: posterior_mean, or likelihood (the posterior mean "
+        "without the pull of the uniform prior).",
+    )
+    loss: Loss = setting(
+        "weighted",
+        "weighted (squared error times the information of the site), or study (L1 ratio x L2).",
+    )
+    unexplained_sd: float = setting(
+        0.1,
+        "Spread between sites that covariates cannot explain, as a share of the prior range; it "
+        "limits the weight of a site with a very narrow posterior.",
+        at_least=0,
+    )
+    prior_weight: float = setting(
+        0.05,
+        "Pull towards the mean of the training sites, in units of the precision of the prior; it "
+        "matters only where the data do not constrain a parameter.",
+        above=0,
+    )
+    optimizer: Optimizer = setting(
+        "adamw", "adamw (one-cycle cosine schedule), or adadelta (constant rate)."
+    )
+    learning_rate: float = setting(3e-3, "Learning rate.", above=0)
+    weight_decay: float = setting(1.0, "Weight decay.", at_least=0)
+    batch_size: int = setting(256, "Sites per batch.", above=0)
+    epochs: int = setting(80, "Maximum number of epochs.", above=0)
+    patience: int | None = setting(
+        25,
+        "Epochs without a better validation loss after which a member stops; without it never. The "
+        "weights with the lowest validation loss are kept in any case, or the last weights where "
+        "no site is set aside for validation.",
+        above=0,
+    )
+    validation: Validation = setting(
+        "blocks",
+        "Sites that each member sets aside to choose its epoch: blocks (whole blocks of the map), "
+        "or random.",
+    )
+    validation_share: float = setting(
+        0.1, "Share of the sites that is set aside for validation.", at_least=0, below=1
+    )
+    resample: Resample = setting(
+        "none", "bootstrap: each member trains on a bootstrap sample of its sites; or none."
+    )
+    block_degrees: float = setting(
+        5.0, "Edge of the blocks of the map, degrees of latitude and longitude.", above=0
+    )
+    members: int = setting(10, "Number of networks.", above=0)
+    seed: int = setting(0, "Root of all random numbers.", at_least=0)
+    tuning_epochs: int = setting(
+        30, "Maximum number of epochs of tuning through the soil model; 0: none.", at_least=0
+    )
+    tuning_rate: float = setting(
+        1e-3, "Learning rate of Adam at the start of tuning; it falls along a cosine.", above=0
+    )
+    tuning_batch: int = setting(64, "Sites per batch in tuning.", above=0)
+    tuning_patience: int | None = setting(
+        10,
+        "Epochs of tuning without a better validation loss after which a member stops; without it "
+        "never.",
+        above=0,
+    )
+    parameter_weight: float = setting(
+        10.0,
+        "Weight in tuning of the loss of parameter training, relative to minus the log-likelihood "
+        "of a site per measured layer.",
+        at_least=0,
+    )
 
     def __post_init__(self) -> None:
-        choices = {
-            "scaling": Scaling,
-            "categories": Categories,
-            "target": Target,
-            "loss": Loss,
-            "optimizer": Optimizer,
-            "validation": Validation,
-            "resample": Resample,
-        }
-        for name, kind in choices.items():
-            if getattr(self, name) not in get_args(kind):
-                known = ", ".join(get_args(kind))
-                raise LearningError(f"{name} = {getattr(self, name)!r}; choose one of {known}.")
+        check_limits(self, LearningError)
         if not self.hidden or any(width < 1 for width in self.hidden):
             raise LearningError(f"hidden = {self.hidden}; give at least one width above 0.")
-        if not 0 <= self.dropout < 1:
-            raise LearningError(f"dropout = {self.dropout:g}; it is a share from 0 to below 1.")
-        if not 0 <= self.validation_share < 1:
-            raise LearningError(
-                f"validation_share = {self.validation_share:g}; it must be at least 0 and below 1."
-            )
         if self.validation_share == 0 and self.patience is not None:
             raise LearningError(
                 f"patience = {self.patience} needs validation sites: set validation_share above 0, "
                 "or no patience."
             )
-        for name in (
-            "batch_size",
-            "epochs",
-            "members",
-            "patience",
-            "learning_rate",
-            "block_degrees",
-            "prior_weight",
-        ):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise LearningError(f"{name} = {value}; it must be above 0.")
-        for name in ("tuning_rate", "tuning_batch", "tuning_patience"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise LearningError(f"{name} = {value}; it must be above 0.")
-        for name in ("weight_decay", "unexplained_sd", "seed", "tuning_epochs", "parameter_weight"):
-            if not getattr(self, name) >= 0:
-                raise LearningError(f"{name} = {getattr(self, name)}; it must not be negative.")
         if self.loss == "study" and self.target != "posterior_mean":
-            raise LearningError("The study's loss needs target = 'posterior_mean'.")
+            raise LearningError("loss = 'study' needs target = 'posterior_mean'.")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for headers and messages."""
@@ -158,7 +147,7 @@ class LearningSettings:
         Raises
         ------
         LearningError
-            Naming settings that are not known.
+            Naming settings that are unknown.
         """
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
@@ -169,8 +158,8 @@ class LearningSettings:
 def study(**changes: Any) -> LearningSettings:
     """Return the paper's settings (P-section 2.6), with `changes`.
 
-    The paper does not name Adadelta's rate; it is 1, as in Zeiler (2012). Nor does it say how
-    the validation sites were chosen or how many they were: random ones, one fifth.
+    The paper does not name Adadelta's rate; it is 1, as in Zeiler (2012). It does not state how the
+    validation sites were chosen or how many there were; here one fifth, at random.
     """
     paper: dict[str, Any] = {
         "hidden": (256, 512, 512, 256),
@@ -193,3 +182,15 @@ def study(**changes: Any) -> LearningSettings:
         "tuning_epochs": 0,
     }
     return LearningSettings(**{**paper, **changes})
+
+
+def preset_of(preset: Preset, changes: dict[str, Any]) -> LearningSettings:
+    """Return the settings of a preset with changes.
+
+    Raises
+    ------
+    LearningError
+        Naming settings that are unknown, or a value that is not allowed.
+    """
+    ours = LearningSettings.from_dict(changes)  # refuses unknown names
+    return study(**changes) if preset == "study" else ours

@@ -1,4 +1,4 @@
-"""How well modelled carbon meets measured layers, pooled and site by site."""
+"""Agreement of modelled carbon with measured layers, pooled and site by site."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def skill_of_rows(
     Parameters
     ----------
     modelled, observed
-        kg m-3; modelled is not looked at where `found` is False.
+        kg m-3; modelled is not used where `found` is False.
     site
         Position of each layer's site.
     found
@@ -30,12 +30,12 @@ def skill_of_rows(
     -------
     dict
         `sites`, of which `lost` have no steady state; `layers` compared, of which `no_logarithm`
-        are modelled below `LEAST` = 0.01 kg m-3 (as 0, say) and enter logarithms as that. Pooled
-        over layers: `nse`, `rmse` and `bias` (kg m-3), `log_r2`, `rmse_log`, `bias_log` (natural
-        logarithms; R2 about the mean, so that bias costs). By site, lost ones counted as the
-        worst: `site_nse` and
-        `site_rmse_log` (medians; inf: half of the sites are lost) and `site_nse_positive` (share of
-        sites with NSE above 0); sites with one layer here, or equal ones, have no NSE.
+        are modelled below `LEAST` = 0.01 kg m-3 (for example as 0), which logarithms use instead.
+        Pooled over layers: `nse`, `rmse` and `bias` (kg m-3), `log_r2`, `rmse_log`, `bias_log`
+        (natural logarithms; R2 about the mean, so that bias reduces it). By site, lost ones counted
+        as the worst: `site_nse` and `site_rmse_log` (medians; inf: half of the sites are lost) and
+        `site_nse_positive` (share of sites with NSE above 0); sites with one layer here, or equal
+        ones, have no NSE.
     """
     position, own = np.unique(site, return_inverse=True)
     ok = found[position][own]

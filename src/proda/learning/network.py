@@ -18,8 +18,8 @@ from proda.learning.learning_settings import LearningSettings
 class Network(eqx.Module):
     """A fully connected network with ReLU; its outputs are shares of the prior range.
 
-    Float32: rounding, some 1e-7 of the prior range, is far below what a network can know of a
-    parameter, and single precision doubles the speed. The soil models stay in float64.
+    Float32: the rounding error, about 1e-7 of the prior range, is far below the accuracy of any
+    prediction, and single precision doubles the speed. The soil models use float64.
     """
 
     weights: tuple[Float[Array, "i o"], ...]
@@ -46,7 +46,7 @@ class Network(eqx.Module):
                 break
             x = jax.nn.relu(x)
             if key is not None and self.dropout > 0:
-                # Bernoulli from float32: a double would cost twice and decide the same
+                # Bernoulli from float32: float64 would cost twice as much for the same result
                 u = jax.random.uniform(jax.random.fold_in(key, layer), x.shape, jnp.float32)
                 x = jnp.where(u < self.dropout, 0.0, x / (1.0 - self.dropout))
         return x
@@ -57,8 +57,8 @@ def initial_network(
 ) -> Network:
     """Return an untrained network.
 
-    Glorot-uniform weights and no biases. A bounded network starts at `centre` everywhere (its
-    last weights are 0), so that an output no site speaks for stays there.
+    Glorot-uniform weights and no biases. A bounded network starts at `centre` everywhere (its last
+    weights are 0), so that an output that no site constrains stays there.
     """
     widths = (n_inputs, *settings.hidden, centre.shape[0])
     weights, biases = [], []
@@ -68,7 +68,7 @@ def initial_network(
         weights.append(draw * jnp.float32(limit))
         biases.append(jnp.zeros(o, jnp.float32))
     if settings.bounded:
-        share = jnp.clip(centre.astype(jnp.float32), 0.01, 0.99)  # where training starts, no more
+        share = jnp.clip(centre.astype(jnp.float32), 0.01, 0.99)  # only the start of training
         weights[-1] = jnp.zeros_like(weights[-1])
         biases[-1] = jnp.log(share) - jnp.log1p(-share)
     return Network(tuple(weights), tuple(biases), settings.dropout, settings.bounded)
@@ -80,7 +80,7 @@ def initial_networks(
     centre: Float[Array, "run parameter"],
     settings: LearningSettings,
 ) -> Network:
-    """Return untrained networks, one per key, stacked; epochs draw from later numbers of a key."""
+    """Return untrained networks, one per key, stacked; epochs use later numbers of a key."""
     # neither is part of the program; without them it is compiled once for all seeds
     own = replace(settings, seed=0, members=1)
     return _initial(jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys), centre, n_inputs, own)
@@ -120,7 +120,7 @@ def weighted_loss(
     prior_weight: float | Float[Array, ""],
     valid: Float[Array, " batch"],
 ) -> Float[Array, ""]:
-    """Squared error times information, plus a weak pull to `centre`; mean over valid rows.
+    """Squared error times information, plus a weak pull towards `centre`; mean over valid rows.
 
     All in shares of the prior range. Without the pull, an adaptive optimiser would fit the noise
     of a parameter that no site constrains: it rescales each output's gradient, however small.

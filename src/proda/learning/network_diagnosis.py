@@ -1,4 +1,4 @@
-"""What a network lives on: the number of sites, and each covariate."""
+"""On what the skill of a network depends: the number of sites, and each covariate."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def learning_curve(
     settings: LearningSettings,
     fold_members: int = 1,
 ) -> pd.DataFrame:
-    """Skill at the sites of each fold after training on ever more of the other sites.
+    """Skill at the sites of each fold after training on increasing numbers of the other sites.
 
-    Smaller samples lie inside the larger ones. Epochs grow as sites shrink (at most 10 times), so
-    that every size gets about the same number of updates.
+    Smaller samples are subsets of the larger ones. Smaller samples have more epochs (at most 10
+    times as many), so that every size gets about the same number of updates.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def learning_curve(
     Raises
     ------
     LearningError
-        If a size is larger than what some fold leaves to train on.
+        If a size is larger than the number of training sites of a fold.
     """
     goal = sites.targets
     most = min(int((folds != f).sum()) for f in np.unique(folds))
@@ -95,16 +95,16 @@ def permutation_importance(
     repeats: int = 3,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How much worse sites left out are predicted when a covariate is shuffled among them.
+    """Increase of the error at held-out sites when a covariate is shuffled among them.
 
     Parameters
     ----------
     result
         A cross-validation; each fold is predicted with its own networks.
     groups
-        Covariates to shuffle together, by name of the group (depths of one soil property, say);
-        default: each one alone. Those that vary together share what they know, so that one alone
-        may look idle.
+        Covariates to shuffle together, by name of the group (for example the depths of one soil
+        property); by default each one alone. Correlated covariates carry the same information, so
+        that one alone may seem unimportant.
     repeats, seed
         How often each is shuffled.
 
@@ -117,7 +117,7 @@ def permutation_importance(
     Raises
     ------
     LearningError
-        Naming covariates of a group that are no predictors.
+        Naming covariates of a group that are not predictors.
     """
     sites = result.sites
     columns = sites.features.input_groups()

@@ -1,4 +1,4 @@
-"""Ensembles in folders: written whole, checked, and refused by name when they do not fit."""
+"""Ensembles in folders: written completely, and checked when they are read."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def save_ensemble(
     path: str | os.PathLike[str],
     beside: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write the ensemble to a folder, whole or not at all; an older one there is replaced.
+    """Write the ensemble to a folder, completely or not at all; an older one is replaced.
 
     Parameters
     ----------
     ensemble, path
-        What, and where.
+        The ensemble and its folder.
     beside
-        Called with the folder before it takes its place, to write further files into it.
+        Called with the temporary folder, to write further files into it.
 
     Raises
     ------
     FileError
-        If something else lies there, or it cannot be written.
+        If the folder contains something else, or cannot be written.
     """
     arrays = _network_arrays(ensemble.networks)
     arrays |= {
@@ -230,7 +230,7 @@ def _header(folder: Path) -> dict[str, Any]:
 
 
 def _history(folder: Path, header: dict[str, Any]) -> pd.DataFrame:
-    """Read the losses by epoch; the networks of earlier versions say no checksum of them."""
+    """Read the losses by epoch; networks of earlier versions have no checksum of them."""
     path = folder / HISTORY
     with files.reading(path, "table of losses", advice="Copy it again or train again."):
         found = file_digest(path)
@@ -280,7 +280,7 @@ def _check_rows(
 
 
 def network_checksum(path: str | os.PathLike[str]) -> str:
-    """Return the checksum of a saved ensemble: what tells it from any other, weights included.
+    """Return the checksum of a saved ensemble, which identifies it including its weights.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What methods say of places that they have not seen: the skill of an end-to-end training."""
+"""Predictions of all methods at held-out places: the skill of an end-to-end training."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ from proda.learning.unseen import (
 
 NETWORK, CONSTANT, DEFAULT = "network", "constant", "default"
 RESIDUAL = "network_and_residual"
-"""The network's carbon, and a share of what boosting expects beyond it."""
+"""The network's carbon with a share of its difference from boosting."""
 SKILL, HELD_OUT = "skill_carbon.csv", "held_out.parquet"
 
 
 @dataclass(frozen=True)
 class PlacesLeftOut:
-    """Carbon at places left out, and what is learnt there of errors.
+    """Carbon at held-out places, and the errors there.
 
     `skill` has one row for each method and group of layers (:func:`skill_table`); `rows` every
-    measured layer beside what each method says of it, kg m-3; `parameters` those of every site;
-    `stocks` how intervals hold for stocks.
+    measured layer with the prediction of each method, kg m-3; `parameters` those of every site;
+    `stocks` the coverage of the intervals of stocks.
     """
 
     skill: pd.DataFrame
@@ -75,7 +75,7 @@ def judge_places_left_out(
     settings: EndToEndSettings,
     tell: Callable[[str], None],
 ) -> PlacesLeftOut:
-    """Judge every method at the sites of each fold, without which it was fitted.
+    """Evaluate every method at the sites of each fold, fitted without that fold.
 
     Parameters
     ----------
@@ -84,9 +84,9 @@ def judge_places_left_out(
     fitted
         Baselines fitted to all sites, by name; each is fitted again without each fold.
     residual
-        Whether a share of boosting is kept, too.
+        Whether a share of boosting is kept too.
     """
-    tell("places left out")
+    tell("held-out places")
     model = sites.layers.model
     members = {
         f: physical(trained.shares(f, np.flatnonzero(fold == f)), model)
@@ -124,7 +124,7 @@ def residual_answer(
     residual: BoostedResidual,
     inputs: Float[np.ndarray, "site input"],
 ) -> Answer:
-    """Carbon of a network, and boosting of what networks leave."""
+    """Carbon of a network with the boosted residual."""
     site, depth, _ = layer_table(sites)
     added = residual.predict(inputs, site, depth, least_log(network))
     return _added(network, added)
@@ -141,7 +141,7 @@ def _with_residual(
     boosting: Baseline,
     inputs: int,
 ) -> tuple[BoostedResidual, dict[str, Answer]]:
-    """Find the share of boosting at all layers left out, and judge it by folds it has not seen."""
+    """Fit the share of boosting at all held-out layers, and evaluate it on the other folds."""
     site, _, carbon = layer_table(sites)
     known, expected = least_log(answers[NETWORK]), least_log(answers[BOOSTING])
     goal, used = np.log(carbon / 1000.0), sites.layers.used
@@ -171,7 +171,7 @@ def _left_out_answers(
     baselines: tuple[str, ...],
     settings: EndToEndSettings,
 ) -> dict[str, Answer]:
-    """Carbon at every site by methods that have not seen its fold."""
+    """Carbon at every site by methods fitted without its fold."""
     n, layers = len(sites.layers.row_site), sites.layers
     names = (NETWORK, CONSTANT, *baselines)
     carbon = {name: np.full(n, np.nan) for name in names}
@@ -201,7 +201,7 @@ def _left_out_answers(
 def _unseen_parameters(
     sites: CarbonSites, fold: np.ndarray, members: Mapping[int, np.ndarray]
 ) -> pd.DataFrame:
-    """Return the parameters of every site by networks that have not seen it: their mean."""
+    """Return the mean parameters of every site by networks trained without it."""
     rows = sites.layers.model.rows
     values = np.full((len(sites), len(rows)), np.nan)
     for f, own in members.items():
@@ -211,7 +211,7 @@ def _unseen_parameters(
 
 
 def _rows(sites: CarbonSites, answers: dict[str, Answer], fold: np.ndarray) -> pd.DataFrame:
-    """Every measured layer beside what each method says of it, kg m-3."""
+    """Every measured layer with the prediction of each method, kg m-3."""
     p, site = sites.layers.profiles, sites.layers.row_site
     columns: dict[str, Any] = {
         "site": p.site[site],

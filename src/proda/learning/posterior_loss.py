@@ -31,7 +31,7 @@ class ParameterLoss(Loss):
     weight: Float[Array, "site parameter"]
     prior_weight: Float[Array, ""]
     study: bool = eqx.field(static=True)
-    """Whether the loss is the paper's, which knows no weights."""
+    """Whether the loss is the paper's, which has no weights."""
 
     def __call__(
         self,
@@ -40,7 +40,7 @@ class ParameterLoss(Loss):
         keys: PRNGKeyArray | None,
         runs: Runs,
     ) -> BatchLoss:
-        """Judge a batch of each run by its parameters; no soil model is run."""
+        """Evaluate a batch of each run by its parameters; no soil model is run."""
 
         def predict(network: Network, own: Array, key: Any) -> Array:
             return network(self.inputs[own], key)
@@ -79,7 +79,7 @@ def parameter_loss(
     Raises
     ------
     LearningError
-        If rows do not fit, or no site constrains any parameter.
+        If the numbers of rows differ, or no site constrains any parameter.
     """
     if inputs.shape[0] != targets.sites.size:
         raise LearningError(f"{inputs.shape[0]} rows of covariates, {targets.sites.size} sites.")
@@ -109,19 +109,19 @@ def parameter_loss(
 def centres(
     targets: Targets, plan: TrainingPlan, settings: LearningSettings
 ) -> Float[np.ndarray, "run parameter"]:
-    """Mean of each run's training targets, each with its information, and of the prior's middle."""
+    """Mean of each run's training targets, weighted by information, and of the prior's middle."""
     out = []
     for rows in plan.train:
         rows = rows[rows >= 0]
         w, z = targets.weight[rows], targets.value[rows]
-        # the prior's middle counts as much as the pull does in the loss
+        # the prior's middle has the weight of the pull in the loss
         n = settings.prior_weight / PRIOR_VARIANCE * rows.size
         out.append(((w * z).sum(axis=0) + n * 0.5) / (w.sum(axis=0) + n))
     return np.array(out)
 
 
 def fingerprint(inputs: np.ndarray, targets: Targets) -> dict[str, Any]:
-    """Describe, by name, the data that a checkpoint must agree with."""
+    """Return the data with which a checkpoint must agree, by name."""
     return {
         "model": targets.model,
         "variant": targets.variant,
@@ -155,7 +155,8 @@ def train_parameters(
     FileError
         If the checkpoint is of other data or settings (naming them), or damaged.
     LearningError
-        If rows do not fit, no site constrains any parameter, or a run diverged (naming it).
+        If the numbers of rows differ, no site constrains any parameter, or a run diverged (naming
+        it).
     """
     if settings.validation_share == 0:
         raise LearningError(

@@ -1,4 +1,4 @@
-"""Parameters wherever there are covariates, from a trained network to a file."""
+"""Predict parameters from covariates with a trained network, and write them to a file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from proda.learning.forcing_inputs import needs_forcing
 from proda.learning.network_folder import load_for_model
 
 Make = Callable[[pd.DataFrame, Forcing], pd.DataFrame]
-"""Makes, of covariates and the forcing of the same places, what networks need beside them."""
+"""Computes the inputs of networks from covariates and the forcing of the same places."""
 
 BAND = 30
 """Rows of a grid of forcing that are read together, so that memory does not grow with the grid."""
 
 TOLERANCE = 1e-3
-"""Degrees by which the centres of one cell may differ between two grids."""
+"""Tolerance for the centres of one cell in two grids, degrees."""
 
 _UNITED = ("parameters", "mean", "spread", "sd", "interval_lower", "interval_upper", "draws")
 
@@ -51,28 +51,28 @@ def predict_table(
         Folder of `proda train`.
     covariates
         Table (.parquet), or a grid on lat and lon (netCDF, Zarr), of which the usable cells are
-        taken.
+        used.
     output
-        File to write (.nc, .zarr), whole or not at all.
+        File to write (.nc, .zarr), completely or not at all.
     draws
-        Also members spread as far as the truth may lie.
+        Whether to return calibrated draws too.
     missing
         "leave_out": NaN for rows that lack a covariate; "median": fill and count them.
     model
         Refuse a network of another model.
     forcing
-        Forcing of the same places, which networks trained end to end need beside the covariates:
-        at sites (coordinate `site`, as in the table), or on the grid of the covariates.
+        Forcing of the same places, which networks trained end to end need in addition to
+        covariates: at sites (coordinate `site`, as in the table), or on the grid of the covariates.
 
     Returns
     -------
-    As :meth:`proda.learning.Ensemble.predict`, with `latitude` and `longitude` where known, units
-    by parameter (`unit`), and for a grid `row` and `column` (positions in it).
+    As :meth:`proda.learning.ensemble.Ensemble.predict`, with `latitude` and `longitude` where
+    known, units by parameter (`unit`), and for a grid `row` and `column` (positions in it).
 
     Raises
     ------
     FileError, LearningError, CovariateError
-        Naming what is absent, damaged or does not fit.
+        Naming what is absent, damaged or inconsistent.
     """
     ensemble, known = load_for_model(network, model)
     table = _read(Path(covariates))
@@ -116,10 +116,9 @@ def predict_table(
 
 
 def _with_forcing(table: pd.DataFrame, path: str | os.PathLike[str], make: Make) -> pd.DataFrame:
-    """Put what `make` makes of the forcing beside covariates of the same sites or cells.
+    """Add inputs that `make` computes from the forcing to covariates of the same places.
 
-    Cells of a grid without forcing, and sites that the forcing does not have, lack it: they are
-    not usable, and are counted.
+    Cells and sites without forcing lack these inputs; they are not usable and are counted.
     """
     with files.open_dataset(path) as opened:
         if "site" in opened.dims:
@@ -133,7 +132,7 @@ def _with_forcing(table: pd.DataFrame, path: str | os.PathLike[str], make: Make)
 
 
 def _on_grid(table: pd.DataFrame, grid: xr.Dataset, where: str, make: Make) -> pd.DataFrame:
-    """Take the forcing of each row's cell, a band of latitudes at a time."""
+    """Read the forcing of each row's cell, one band of latitudes at a time."""
     if not {"cell_latitude", "cell_longitude"} <= set(table):
         raise LearningError(
             f"{where}: forcing on a grid needs covariates on the same grid, not a table."
@@ -160,7 +159,7 @@ def _on_grid(table: pd.DataFrame, grid: xr.Dataset, where: str, make: Make) -> p
 
 
 def _nearest(axis: np.ndarray, values: np.ndarray, where: str) -> np.ndarray:
-    """Return the position of each value on an axis of the grid, which must hold it."""
+    """Return the position of each value on an axis of the grid, which must contain it."""
     place = np.abs(axis[None, :] - values[:, None]).argmin(axis=1)
     off = np.abs(axis[place] - values)
     if off.max() > TOLERANCE:

@@ -1,4 +1,4 @@
-"""One predictor: a quantity or a category, as training met it."""
+"""One predictor: a quantity or a category, as in the training data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RARE = 5
 """Classes with fewer training sites are pooled: they train the class 'unknown'."""
 
 KNOTS = 65
-"""Quantiles kept of each quantity."""
+"""Number of quantiles of each quantity."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Category:
-    """A class: all names in the file's order, those met in training, and the commonest."""
+    """A category: all classes in the file's order, those in training, and the most frequent."""
 
     name: str
     classes: tuple[str, ...]
@@ -48,7 +48,7 @@ class Category:
     def one_hot(self, values: pd.Series) -> np.ndarray:
         """One column per known class and one for 'unknown', which is trained on the rare ones.
 
-        If no class was rare, 'unknown' has no training; such a row is the average of all classes.
+        If no class was rare, 'unknown' is not trained; such a row is the average of all classes.
         """
         column = pd.Index(self.known).get_indexer(pd.Index(values))
         out = np.zeros((len(values), len(self.known) + 1))
@@ -59,9 +59,10 @@ class Category:
         return out
 
     def numbers(self, values: pd.Series) -> np.ndarray:
-        """Place in the file's list of classes, scaled to 0-1 by the places met in training.
+        """Position in the file's list of classes, scaled to 0-1 by the positions in training.
 
-        As the study has it. A class not met in training takes the commonest class's number.
+        This is the encoding of the study. A class absent from training gets the number of the most
+        frequent class.
         """
         index = pd.Index(self.classes)
         met = index.get_indexer(pd.Index(self.known))
@@ -76,7 +77,7 @@ def is_quantity(column: pd.Series) -> bool:
 
 
 def class_names(column: pd.Series) -> pd.Series:
-    """Return the classes of a column as text; what is missing stays missing."""
+    """Return the classes of a column as text; missing values stay missing."""
     classes = column.astype(object)
     return classes.where(classes.isna(), classes.astype(str))
 
@@ -87,7 +88,7 @@ def fit_quantity(name: str, values: np.ndarray) -> Quantity:
         raise LearningError(f"{name} is infinite at {int(np.isinf(values).sum())} sites.")
     levels = np.linspace(0.0, 1.0, KNOTS)
     at = np.quantile(values, levels)
-    # ties (a share that is 0 almost everywhere) take the mean rank of their sites
+    # ties (a share that is 0 almost everywhere) get the mean rank of their sites
     knots, place = np.unique(at, return_inverse=True)
     shares = np.bincount(place, weights=levels) / np.bincount(place)
     return Quantity(
@@ -106,7 +107,7 @@ def fit_category(name: str, column: pd.Series) -> Category:
     Raises
     ------
     LearningError
-        If most sites have a class of their own: then it is a name, and nothing can be learned.
+        If most sites have a class of their own, so that the column is a name.
     """
     if (different := len(column.unique())) > max(20, len(column) // 2):
         raise LearningError(

@@ -1,9 +1,9 @@
-"""The compiled part of training: epochs of all runs side by side, whatever they learn from.
+"""The compiled part of training: epochs of all runs together, for any loss.
 
-A loss object (:class:`Loss`) says what is minimised; everything else is here: order of the sites,
-optimiser, schedule, validation, early stopping, the best weights and the history. All runs
-(members, and members without each fold) train together. Random numbers come from (seed, fold,
-member, epoch) alone; an epoch knows nothing of chunks.
+A loss object (:class:`Loss`) defines what is minimised; everything else is here: order of the
+sites, optimiser, schedule, validation, early stopping, the best weights and the history. All runs
+(members, and members without each fold) train together. Random numbers depend only on (seed, fold,
+member, epoch), not on chunks.
 """
 
 from __future__ import annotations
@@ -40,12 +40,13 @@ class Recipe:
     warm_up
         Share of training in which the rate of AdamW rises; 0: it only falls.
     own_pace
-        Whether the schedule of a run goes by its own number of batches, so that it does not depend
-        on which others train beside it; else by the number of the longest run.
+        Whether the schedule of a run uses its own number of batches, so that it does not depend on
+        the other runs; otherwise it uses the number of the longest run.
     validation_batch
-        Sites judged at a time; None: all together, as a loss that is no mean over sites needs it.
+        Sites evaluated at a time; None: all together, as required by a loss that is not a mean over
+        sites.
     from_start
-        Judge the networks as they come, as epoch 0, which may then be the best.
+        Whether the initial networks are evaluated as epoch 0, which may then be the best.
     """
 
     optimizer: Optimizer
@@ -65,7 +66,7 @@ class Recipe:
         return self.epochs + self.from_start
 
     def transform(self) -> optax.GradientTransformation:
-        """Return what turns gradients into steps of the rate 1; biases do not decay."""
+        """Return the transformation of gradients to steps of the rate 1; biases do not decay."""
         if self.optimizer == "adadelta":
             return optax.scale_by_adadelta(rho=0.95, eps=1e-7)
 
@@ -87,35 +88,35 @@ class Recipe:
 
 
 class Learner(NamedTuple):
-    """What training changes: a network, and what else the loss learns, if anything."""
+    """What is trained: a network, and other values that the loss estimates, if any."""
 
     network: Network
     extra: Any = ()
 
 
 class Runs(NamedTuple):
-    """What each run has for itself. Leading axis: run."""
+    """Data of each run. Leading axis: run."""
 
     key: PRNGKeyArray
     train: Int[Array, "run train"]
     validation: Int[Array, "run validation"]
     start: Float[Array, "run parameter"]
-    """Parameters at which a run starts and to which it is drawn, in the units of its loss."""
+    """Parameters at which a run starts and to which it is pulled, in the units of its loss."""
 
 
 class BatchLoss(NamedTuple):
-    """What a loss says of one batch of each run."""
+    """The value of a loss for one batch of each run."""
 
     loss: Float[Array, " run"]
     """What is minimised."""
     shown: Float[Array, " run"]
-    """What the history holds and validation goes by."""
+    """The loss in the history, by which validation chooses the epoch."""
     lost: Float[Array, " run"]
     """Share of the batch's sites without a steady state; NaN if no soil model is run."""
 
 
 class Loss(eqx.Module):
-    """What training minimises: the data that all runs share, and how networks are judged by it."""
+    """What training minimises: the data that all runs share, and the loss of networks."""
 
     recipe: eqx.AbstractVar[Recipe]
 
@@ -127,14 +128,14 @@ class Loss(eqx.Module):
         keys: PRNGKeyArray | None,
         runs: Runs,
     ) -> BatchLoss:
-        """Judge a batch of each run; -1 pads `rows`. With keys as in training, else as tested.
+        """Evaluate a batch of each run; -1 pads `rows`. Keys are given in training only.
 
         The loss of a run depends on its own learner only, so that the gradient of the sum is each
         run's own.
         """
 
     def confine(self, gradient: Learner) -> Learner:
-        """Return the gradient along what may change."""
+        """Return the gradient with respect to the values that may change."""
         return gradient
 
     def order_key(self, key: PRNGKeyArray, epoch: Int[Array, ""]) -> PRNGKeyArray:
@@ -143,7 +144,7 @@ class Loss(eqx.Module):
 
 
 class State(NamedTuple):
-    """All that continues training: exactly what a checkpoint holds. Leading axis: run."""
+    """The state of training, which a checkpoint contains. Leading axis: run."""
 
     epoch: Int[Array, ""]
     learner: Learner
@@ -218,13 +219,13 @@ def _batches(rows: Int[Array, "run site"], size: int) -> Int[Array, "batch run s
 
 
 def _pass(state: State, loss: Loss, runs: Runs) -> tuple[Learner, Any, Float[Array, " run"]]:
-    """One pass of every run over its training sites; returns the mean loss on the way, too."""
+    """One pass of every run over its training sites; also returns the mean loss."""
     recipe = loss.recipe
     n = runs.train.shape[1]
     transform = recipe.transform()
 
     def shuffled(run: Runs) -> Array:
-        # Padding sorts to the end, so that every run has full batches but for its last one.
+        # Padding is sorted to the end, so that every run has full batches except its last one.
         place = jax.random.uniform(loss.order_key(run.key, state.epoch), (n,), jnp.float32)
         return run.train[jnp.argsort(jnp.where(run.train >= 0, place, jnp.inf))]
 
@@ -249,7 +250,7 @@ def _pass(state: State, loss: Loss, runs: Runs) -> tuple[Learner, Any, Float[Arr
         rate = recipe.rate_at((begun + i / steps) / recipe.epochs)
         moved = jax.tree.map(lambda p, u: p - _along(rate, p) * u, learner, update)
         count = jnp.sum(rows >= 0, axis=1)
-        # a run with fewer sites than its neighbours has batches of nothing
+        # a run with fewer sites than others has empty batches
         carry = _choose(count > 0, (moved, new), carry)
         return carry, (shown, count)
 
@@ -262,7 +263,7 @@ def _pass(state: State, loss: Loss, runs: Runs) -> tuple[Learner, Any, Float[Arr
 
 @eqx.filter_jit
 def judge_start(state: State, loss: Loss, runs: Runs) -> State:
-    """Judge the networks as they come; training must do better than this to be kept."""
+    """Evaluate the initial networks; later epochs are kept only if they have a smaller loss."""
     held, lost = _validate(state.learner, loss, runs)
     row = jnp.stack([jnp.full_like(held, jnp.nan), held, lost], axis=1)
     return state._replace(
@@ -278,10 +279,10 @@ def run_until(state: State, loss: Loss, runs: Runs, stop: Int[Array, ""]) -> Sta
         learner, optimizer, training = _pass(state, loss, runs)
         held, lost = _validate(learner, loss, runs)
         active = ~state.stopped
-        # without validation sites the last weights are kept, and training judges itself
+        # without validation sites the last weights are kept
         none = runs.validation.shape[1] == 0
         judged = training if none else held
-        # not finite: let it through, so that the caller sees and names the run
+        # not finite: keep it, so that the caller can report the run
         better = active if none else active & ~(held >= state.best_loss)
         best_epoch = jnp.where(better, state.epoch, state.best_epoch)
         stopped = state.stopped
@@ -303,12 +304,12 @@ def run_until(state: State, loss: Loss, runs: Runs, stop: Int[Array, ""]) -> Sta
 
 
 def _choose(which: Bool[Array, " run"], new: Any, old: Any) -> Any:
-    """Take each run's leaves from `new` where `which` holds, else from `old`."""
+    """Return each run's leaves from `new` where `which` is True, otherwise from `old`."""
     return jax.tree.map(lambda a, b: jnp.where(_along(which, a), a, b), new, old)
 
 
 def _along(value: Array, leaf: Array) -> Array:
-    """Shape one value per run, or one for all, so that it goes along the leading axis of a leaf."""
+    """Reshape one value per run, or one for all, to broadcast along the leading axis of a leaf."""
     return value.reshape(-1, *(1,) * (leaf.ndim - 1)) if value.ndim else value
 
 
@@ -319,5 +320,5 @@ def mean(each: Float[Array, "run batch"], rows: Int[Array, "run batch"]) -> Floa
 
 
 def led(value: Float[Array, "*n"], lead: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """Return the value with the gradient of `lead`, which was looked at column by column."""
+    """Return the value with the gradient of `lead`, which was checked column by column."""
     return value + lead - jax.lax.stop_gradient(lead)

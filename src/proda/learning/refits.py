@@ -1,7 +1,7 @@
-"""Many trainings of one model on the same profiles, to tell what data say from what training does.
+"""Many trainings of one model on the same profiles, to separate the effect of data and training.
 
-Every refit draws its own seed and validation blocks. Kinds differ in where a refit starts, in
-whether it is drawn back there, and in which blocks of the map it sees.
+Every refit has its own seed and validation blocks. Kinds differ in where a refit starts, whether it
+is pulled back there, and which blocks of the map it is trained on.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from proda.learning.train import Progress
 
 @dataclass(frozen=True)
 class RefitKind:
-    """One way to train again."""
+    """One kind of repeated training."""
 
     name: str
     start: Start
     pulled: bool = True
-    """Whether training is drawn to the start, as the settings say."""
+    """Whether training is pulled to the start with the weight of the settings."""
     resampled: bool = False
     """Whether blocks of the map are drawn with replacement."""
 
@@ -59,7 +59,7 @@ class Refits:
     start: Float[np.ndarray, "refit parameter"]
     """Shares of the prior range."""
     loss: Float[np.ndarray, " refit"]
-    """Lowest validation loss; NaN where the settings set no site aside."""
+    """Lowest validation loss; NaN if the settings set no site aside."""
     lost: Float[np.ndarray, " refit"]
     """Share of validation sites without a steady state at that epoch."""
 
@@ -70,7 +70,7 @@ def kinds_named(names: Sequence[str]) -> tuple[RefitKind, ...]:
     Raises
     ------
     LearningError
-        Naming what is not known.
+        Naming unknown kinds.
     """
     known = {kind.name: kind for kind in KINDS}
     if unknown := [name for name in names if name not in known]:
@@ -92,17 +92,17 @@ def train_refits(
     checkpoints: str | os.PathLike[str] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Refits:
-    """Train every kind of refit `each` times, side by side as far as the pull is the same.
+    """Train every kind of refit `each` times, together where the pull is the same.
 
     Parameters
     ----------
     inputs, problem, latitude, longitude
         Of the training sites.
     starts
-        Shares of the prior range by where they come from: one row, used by every refit, or one
-        row for each refit of every kind that starts there.
+        Shares of the prior range by origin: one row, used by every refit, or one row for each refit
+        of every kind that starts there.
     settings
-        Of the training; `members` does not count. A refit differs from all others in its seed.
+        Settings of the training; `members` is ignored. Each refit has its own seed.
     kinds, each
         Which kinds, and how many refits of each.
     checkpoints
@@ -113,10 +113,12 @@ def train_refits(
     Raises
     ------
     LearningError
-        If a start is lacking, or training diverged.
+        If a start is missing, or training diverged.
     """
     if each < 1 or not kinds:
-        raise LearningError(f"{each} refits of {len(kinds)} kinds; give at least one of one.")
+        raise LearningError(
+            f"{each} refits of {len(kinds)} kinds; give at least one refit of one kind."
+        )
     runs = [kind for kind in kinds for _ in range(each)]
     design = _plan(runs, latitude, longitude, settings)
     begin = _starts(runs, starts, each)
@@ -143,7 +145,7 @@ def train_refits(
 
 
 def remove_checkpoints(folder: str | os.PathLike[str], model: str) -> None:
-    """Remove what an interrupted :func:`train_refits` would resume from."""
+    """Remove the checkpoints of an interrupted :func:`train_refits`."""
     for pulled in (True, False):
         shutil.rmtree(_checkpoint(folder, model, pulled), ignore_errors=True)
 
@@ -155,7 +157,7 @@ def _checkpoint(folder: str | os.PathLike[str], model: str, pulled: bool) -> Pat
 def _starts(
     runs: Sequence[RefitKind], starts: dict[Start, np.ndarray], each: int
 ) -> Float[np.ndarray, "refit parameter"]:
-    """Return every refit's start; kinds with the same rows take the same ones, in order."""
+    """Return every refit's start; kinds with the same rows use the same ones, in order."""
     rows = []
     for i, kind in enumerate(runs):
         if kind.start not in starts:
@@ -175,7 +177,7 @@ def _plan(
     longitude: np.ndarray,
     settings: EndToEndSettings,
 ) -> TrainingPlan:
-    """Give every refit its own sites; a bootstrap draws blocks of those it trains on."""
+    """Give every refit its own sites; a bootstrap draws blocks of its training sites."""
     design = plan(latitude, longitude, settings.network(), members=len(runs))
     block = blocks(latitude, longitude, settings.block_degrees)
     train = []

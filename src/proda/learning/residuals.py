@@ -1,19 +1,19 @@
-"""Joint draws: what the posteriors of sites left out say beyond the prediction made without them.
+"""Joint draws: the differences between posteriors of held-out sites and their predictions.
 
-A calibrated interval for each parameter by itself says nothing of parameters together. Drawn
-independently they reach corners of the prior that no profile allows, where carbon is far off, while
-carbon at a site is known much better than any parameter. So a draw for a map moves all parameters
-together, in normal scores of their prior ranges:
+A calibrated interval for each single parameter contains no information about their joint
+distribution. Parameters drawn independently reach corners of the prior that no profile permits,
+where the carbon is wrong, although the carbon at a site is known much better than any parameter. A
+draw for a map therefore changes all parameters together, in normal scores of their prior ranges:
 
     z(draw at a place) = z(prediction there) + z(posterior draw of a site) - z(prediction for it)
 
-with the prediction for the site made by networks that never saw its block of the map. At that site
-the draw is a draw of its posterior, with all its correlations; a parameter that profiles say
-nothing of is drawn from its prior. One site per member, the same everywhere, so that errors do not
+where the prediction for the site is made by networks trained without its block of the map. At that
+site the draw is a draw of its posterior, with all its correlations; a parameter that profiles do
+not constrain is drawn from its prior. Each member uses one site everywhere, so that errors do not
 average out over a map.
 
-The posterior's own width is part of it: the spread is for parameters that may be true at a place,
-and is a little wide for the carbon there.
+The width of the posterior is included: the spread is that of the possible parameters of a place,
+and slightly too wide for the carbon there.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from proda.learning.targets import Targets
 RESIDUALS = "residuals.nc"
 """Name of the file in the folder of a network."""
 MEMBERS = 40
-"""Draws that a map has; from 10, the outermost would stand for 5 and 95 %."""
+"""Number of draws of a map; with 10, the outermost would represent 5 and 95 %."""
 EDGE = 1e-6
-"""Shares of the prior range nearer to its ends than this have the normal score of this."""
+"""Shares of the prior range closer to its ends than this get the normal score of this share."""
 
 
 def scores(share: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
@@ -64,7 +64,7 @@ def joint_residuals(
         Posterior draws (site, chain, draw, parameter) in physical units, of a finished
         `proda assimilate` (:func:`proda.inference.assimilation_run.open_posterior`).
     members
-        Residuals wanted; sites are drawn without replacement while they last.
+        Number of residuals; sites are drawn without replacement as long as there are enough.
     seed
         Of sites and draws.
 
@@ -125,7 +125,7 @@ def add_residuals(
 
 
 def write_residuals(residuals: xr.Dataset, network: str | os.PathLike[str]) -> None:
-    """Write residuals into the folder of a network, from where maps take them."""
+    """Write residuals into the folder of a network, from which maps read them."""
     files.write_netcdf(residuals, Path(network) / RESIDUALS)
 
 

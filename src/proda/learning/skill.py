@@ -1,4 +1,4 @@
-"""How good predicted parameters are at sites left out, per method and parameter."""
+"""Skill of predicted parameters at held-out sites, per method and parameter."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def skill(
     predicted: dict[str, Float[np.ndarray, "site parameter"]],
     reference: Float[np.ndarray, "site parameter"],
 ) -> pd.DataFrame:
-    """Compare predictions with what the sites' own profiles say.
+    """Compare predictions with the estimates from the sites' own profiles.
 
     Parameters
     ----------
     targets
-        Of the sites left out.
+        Targets of the held-out sites.
     predicted
         By method; shares of the prior range.
     reference
@@ -29,12 +29,12 @@ def skill(
     Returns
     -------
     table
-        One row per method and parameter. Against the posterior mean, sites alike: `r2`
-        (1 - SSE/SST), `correlation`, `rmse` (share of the prior range), `bias` (predicted minus
-        posterior mean). Against the training target, sites weighted by information: `skill`
-        = 1 - error / error of `reference`; `skill_without_noise`, the same after the noise
-        expected of the profiles is taken off both errors, so that 1 can be reached (NaN where
-        the reference's error is all noise). `sites`: how many constrain the parameter.
+        One row per method and parameter. Against the posterior mean, with equal weights: `r2` (1 -
+        SSE/SST), `correlation`, `rmse` (share of the prior range), `bias` (predicted minus
+        posterior mean). Against the training target, sites weighted by information: `skill` = 1 -
+        error / error of `reference`; `skill_without_noise`, the same after the expected noise of
+        the profiles is subtracted from both errors, so that 1 can be reached (NaN where the error
+        of the reference is only noise). `sites`: how many constrain the parameter.
     """
     rows = []
     w = targets.weight

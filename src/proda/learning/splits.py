@@ -1,4 +1,4 @@
-"""Who trains on which sites: folds, blocks of the map, and every member's own sample."""
+"""Training and validation sites: folds, blocks of the map, and the sample of every member."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proda.latitude import row_of
 from proda.learning.learning_settings import LearningSettings
 
 NO_FOLD = -1
-"""Fold of a run that sees all sites."""
+"""Fold of a run that is trained on all sites."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ def spatial_folds(
     degrees: float,
     seed: int,
 ) -> Int[np.ndarray, " site"]:
-    """Return the fold of each site; a block of the map lies in one fold as a whole.
+    """Return the fold of each site; all sites of a block of the map are in one fold.
 
-    Blocks are drawn in random order and each goes to the fold with the fewest sites so far.
+    Blocks are assigned in random order, each to the fold with the fewest sites so far.
 
     Raises
     ------
@@ -117,12 +117,13 @@ def plan(
     folds, fold_members
         Fold of each site, and how many members to train without each fold.
     members
-        Members that see all sites (minus their own validation sites); default: `settings.members`.
+        Members trained on all sites (except their own validation sites); default:
+        `settings.members`.
 
     Raises
     ------
     LearningError
-        If a run would be left without training or validation sites.
+        If a run would have no training or no validation sites.
     """
     members = settings.members if members is None else members
     runs = [(NO_FOLD, m) for m in range(members)]
@@ -170,7 +171,7 @@ def _hold_out(
 
 
 def padded(rows: list[np.ndarray]) -> Int[np.ndarray, "run most"]:
-    """Stack rows of different length, filled up with -1."""
+    """Stack rows of different lengths, padded with -1."""
     out = np.full((len(rows), max(len(r) for r in rows)), -1, np.int32)
     for i, row in enumerate(rows):
         out[i, : len(row)] = row

@@ -1,10 +1,10 @@
-"""Does the spread hold for carbon? Draws of parameters, held against layers of sites left out.
+"""Coverage of carbon by draws of parameters, measured at layers of held-out sites.
 
-Calibration looks at one parameter at a time (`learning/calibration.py`). Errors of several act on
-carbon together, so that draws of each parameter by itself need not spread the carbon as far as the
-truth lies from it; joint draws (`learning/residuals.py`) take what posteriors say of all of them.
-For both kinds it is measured: the share of measured layers of sites left out inside the central
-interval of the draws' carbon, measurement error included.
+Calibration treats one parameter at a time (`learning/calibration.py`). Errors of several parameters
+affect carbon together, so that independent draws of each parameter may give a wrong spread of
+carbon; joint draws (`learning/residuals.py`) use the joint posteriors. For both kinds, this module
+measures the share of measured layers of held-out sites inside the central interval of the draws'
+carbon, including measurement error.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ def spread_of_carbon(
     residuals: Float[np.ndarray, "member parameter"] | None = None,
     seed: int = 0,
 ) -> dict[str, Spread]:
-    """Measure the spread of both kinds of draws at the sites left out.
+    """Measure the spread of both kinds of draws at held-out sites.
 
     Parameters
     ----------
     validation
-        Its predictions for sites that the networks have not seen.
+        Its predictions for held-out sites.
     layers
         Their measured layers, sites in the same order.
     calibration
@@ -82,10 +82,10 @@ def _narrowed(
     residuals: Float[np.ndarray, "member parameter"],
     seed: int,
 ) -> Spread:
-    """Find the largest factor, at most 1, with which joint draws cover no more than they should.
+    """Find the largest factor, at most 1, with which joint draws cover at most the nominal share.
 
-    A posterior's own width is in the residuals beside the network's error, so that they can be too
-    wide for carbon; wider than posteriors they are never made.
+    The residuals include the width of a posterior in addition to the network's error, so that they
+    can be too wide for carbon; they are never made wider than posteriors.
     """
 
     def at(factor: float) -> Spread:
@@ -113,15 +113,14 @@ def carbon_coverage(
 ) -> Spread:
     """Measure the spread of draws, each in shares of the prior range at all sites.
 
-    Draws without a steady state leave the others; a site where most have none counts as not
-    covered.
+    Draws without a steady state are ignored; a site where most have none counts as not covered.
     """
     goal = validation.sites.targets
     rng = np.random.default_rng([seed, 8])
     error = layers.likelihood.sd if isinstance(layers.likelihood, LogNormal) else None
     logs = []
     for share in draws:
-        # the ends of a range need not be values of the model (a turnover time of 0 years)
+        # the ends of a range may not be permitted values (a turnover time of 0 years)
         inside = goal.physical(np.clip(share, 1e-6, 1.0 - 1e-6))
         carbon = held_out_carbon(layers, inside).carbon
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,7 +1,7 @@
-"""Intervals of stocks over a depth, fitted to profiles whose layers measure the whole of it.
+"""Intervals of stocks over a depth, fitted to profiles whose layers cover all of it.
 
 Errors of a profile's layers are correlated, so the interval of a stock does not follow from those
-of its layers. It is fitted directly: to measured against modelled stocks of profiles left out.
+of its layers. It is fitted directly to measured and modelled stocks of held-out profiles.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def fit_stock_intervals(
     intervals
         Of the same method.
     site, upper, lower, observed, modelled
-        Layers left out of training: position of their site, depths (m), and carbon (kg m-3);
-        modelled is NaN where there is no answer.
+        Held-out layers: position of their site, depths (m), and carbon (kg m-3); modelled is NaN
+        where there is no steady state.
     error
         Expected error of ln carbon of each layer (`Intervals.error`).
     cold
@@ -55,9 +55,9 @@ def fit_stock_intervals(
 
     Notes
     -----
-    A profile counts for a depth if its layers cover :data:`~proda.learning.conformal.COVERED` of
-    it, none of it twice. With fewer than `STOCK_MINIMUM` such profiles in cold or in warm soil,
-    these take the quantiles of all.
+    A profile counts for a depth if its layers cover :data:`~proda.learning.conformal.COVERED` of it
+    without overlap. With fewer than `STOCK_MINIMUM` such profiles in cold or in warm soil, the
+    quantiles of all profiles are used.
     """
     low, high = (np.full((len(STOCK_DEPTHS), 2), np.nan) for _ in range(2))
     for i in range(len(STOCK_DEPTHS)):
@@ -104,5 +104,5 @@ def stock_scores(
     score = np.full(n_sites, np.nan)
     some = whole & (model > 0)
     score[some] = np.log(measured[some] / model[some]) / expected[some]
-    score[whole & ~some] = np.inf  # a stock of 0 is beyond any interval
+    score[whole & ~some] = np.inf  # a stock of 0 lies outside any interval
     return whole, score

@@ -1,11 +1,11 @@
-"""What the sites say of their parameters, as shares of the prior range and with weights.
+"""Training targets: the parameters of sites as shares of the prior range, with weights.
 
-A posterior mean under a uniform prior is pulled to the middle of the prior range, the more so the
-less the profile says. The target "likelihood" takes the posterior for a Gaussian likelihood cut
-off at the prior range, and is that Gaussian's mean z and sd e, found from the posterior's mean m
-and sd s (`truncated.py`). Where no Gaussian fits (the posterior rises to an end of the range),
-posterior and prior count as Gaussian (prior mean m0, sd s0 = range / sqrt(12)), whose precisions
-add up:
+A posterior mean under a uniform prior is pulled to the middle of the prior range, more strongly the
+less informative the profile is. The target "likelihood" treats the posterior as a Gaussian
+likelihood truncated at the prior range; it is that Gaussian's mean z and sd e, computed from the
+posterior's mean m and sd s (`truncated.py`). Where no Gaussian fits (the posterior rises to an end
+of the range), posterior and prior are treated as Gaussian (prior mean m0, sd s0 = range /
+sqrt(12)), whose precisions add up:
 
     1/e^2 = 1/s^2 - 1/s0^2,    z = e^2 (m/s^2 - m0/s0^2)
 
@@ -13,8 +13,8 @@ The target "posterior_mean" keeps m, with this e. Either way the weight of a sit
 
     w = 1 / (e^2 + u^2),
 
-u the spread between sites that covariates cannot explain. Where s reaches s0, the profile said
-nothing and w is 0.
+u being the spread between sites that covariates cannot explain. Where s reaches s0, the profile
+contains no information and w is 0.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PRIOR_VARIANCE = 1.0 / 12.0
 """Variance of a uniform prior over its own range."""
 
 LEAST_INFORMATION = 0.02
-"""Below this share of the prior's precision, what a profile adds is taken to be nothing."""
+"""Below this share of the prior's precision, a profile counts as uninformative."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Targets:
         return (physical - self.lower) / (self.upper - self.lower)
 
     def unconstrained(self) -> dict[str, int]:
-        """How many sites say nothing of each parameter."""
+        """Return the number of sites that do not constrain each parameter."""
         count = (self.weight == 0).sum(axis=0)
         return {name: int(n) for name, n in zip(self.parameters, count, strict=True)}
 
@@ -103,12 +103,12 @@ def targets(posterior: xr.Dataset, settings: LearningSettings) -> Targets:
         parameter, latitude, longitude (site), lower and upper (parameter): the prior range;
         attributes model and variant.
     settings
-        `target`, `unexplained_sd` and, because its ratio cannot take a 0, `loss`.
+        `target`, `unexplained_sd` and `loss`, whose ratio is not defined at 0.
 
     Raises
     ------
     LearningError
-        Naming what is missing, doubled, not finite, or outside the prior range, and where.
+        Naming what is missing, duplicated, not finite, or outside the prior range, and where.
     """
     _check_form(posterior)
     mean = posterior["posterior_mean"].transpose("site", "parameter").to_numpy().astype(float)
@@ -196,7 +196,7 @@ def _check_values(
     names: tuple[str, ...],
     settings: LearningSettings,
 ) -> None:
-    """Refuse what no posterior inside its prior range can be."""
+    """Refuse values that a posterior inside its prior range cannot have."""
     ratio = settings.loss == "study"
     for what, bad in (
         ("posterior mean is not finite", ~np.isfinite(share)),

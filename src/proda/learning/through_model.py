@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -46,14 +46,14 @@ FORCING_RULES = "forcing_rules"
 
 @dataclass(frozen=True)
 class ThroughResult:
-    """What an end-to-end training wrote."""
+    """Result of an end-to-end training."""
 
     folder: Path
     ensemble: Ensemble
     constant: dict[str, float]
     """Calibrated constant: one value per parameter, physical units."""
     skill: pd.DataFrame | None
-    """Of sites left out (`skill_table`); None without folds."""
+    """Skill at held-out sites (`skill_table`); None without folds."""
     left_out: pd.DataFrame
     seconds: float
 
@@ -76,7 +76,7 @@ def train_end_to_end(
     progress: Callable[[Progress], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> ThroughResult:
-    """Train networks through the soil model on all profiles, and judge them by places left out.
+    """Train networks through the soil model on all profiles, and evaluate them at held-out places.
 
     An interrupted call resumes from its checkpoint, a hidden folder beside `network`, when it is
     repeated with the same data and settings.
@@ -86,33 +86,46 @@ def train_end_to_end(
     covariates
         Covariates of the sites (.parquet), of `proda covariates build --sites`.
     network
-        Folder to write; a network there is replaced, anything else refused.
+        Folder to write; an existing network is replaced, anything else is refused.
     profiles, forcing
         Folder of `proda profiles build`, and forcing at these sites.
     model, variant
         The soil model.
     settings
-        Default: ours.
+        Settings of network and training; by default ours.
     folds, fold_members, split
-        Folds left out in turn (0: none, and then no skill and no intervals), networks in each,
-        and how sites are divided.
+        Number of folds (0: none, and then no skill and no intervals), networks in each, and how
+        sites are divided.
     baselines
-        Methods without a soil model to compare with.
+        Methods without a soil model, for comparison.
     residual
-        Also keep a product that carries no mechanism: the network's carbon and a share of what
-        boosting expects beyond it. It needs folds, at which the share is found.
+        Whether to add a product that carries no mechanism: the network's carbon with a share of its
+        difference from boosting. It needs folds, to which the share is fitted.
     missing
         Sites that lack a covariate: "leave_out" lists them, "median" fills them in.
 
     Raises
     ------
     FileError, LearningError
-        Naming what is absent, damaged or does not fit.
+        Naming what is absent, damaged or inconsistent.
     """
     begun = time.monotonic()
     tell = on_stage or (lambda _: None)
     settings = EndToEndSettings() if settings is None else settings
-    _check_asked(split, baselines, folds, residual)
+    if split not in get_args(Split):
+        raise LearningError(f"split = {split!r}; choose one of {', '.join(get_args(Split))}.")
+    if unknown := sorted(set(baselines) - set(BASELINES)):
+        raise LearningError(
+            f"Unknown baseline: {', '.join(unknown)}; known: {', '.join(BASELINES)}."
+        )
+    if residual and not folds:
+        raise LearningError(
+            f"A residual needs folds: it is fitted at held-out sites; folds = {folds}."
+        )
+    if residual and BOOSTING not in baselines:
+        raise LearningError(
+            f"The residual is a share of the baseline {BOOSTING}; add it to the baselines."
+        )
     tell("reading")
     target = Path(network)
     table = files.read_parquet(covariates, needed=("site",))
@@ -123,7 +136,7 @@ def train_end_to_end(
     design = plan(p.latitude, p.longitude, settings.network(), fold, fold_members if folds else 0)
     group = fold
     if folds <= 2 and settings.inverted_of(settings.members):
-        # two folds would leave nothing to learn from beside a fold and a group
+        # with two folds, nothing would be left beside a fold and a group
         group = _folds(sites, FOLDS, split, settings)
     checkpoint = training_of(target)
     trained = train_families(
@@ -153,17 +166,26 @@ def train_end_to_end(
         sites.left_out,
         time.monotonic() - begun,
     )
-    inputs = {"covariates": covariates, "profiles": profiles, "forcing": forcing}
     header = {
         "route": "end-to-end",
         "model": sites.layers.model.name,
         "variant": variant,
-        **_about_training(sites, {name: str(path) for name, path in inputs.items()}),
+        **provenance(sites.layers.model),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "inputs": {
+            "covariates": str(covariates),
+            "profiles": str(profiles),
+            "forcing": str(forcing),
+        },
         FORCING_RULES: rules_of(forcing),
         "settings": settings.as_dict(),
         "cross_validation": {"folds": folds, "members": fold_members, "split": split},
         "stocks_left_out": {} if judged is None else judged.stocks,
-        **_about_sites(sites, filled),
+        "sites": len(sites),
+        "left_out": len(sites.left_out),
+        "left_out_by_reason": sites.left_out["reason"].value_counts().to_dict(),
+        "filled": filled,
         "constant_covariates": list(ensemble.features.constant),
         "seconds": round(result.seconds, 1),
     }
@@ -183,39 +205,6 @@ def train_end_to_end(
     save_ensemble(ensemble, target, beside)
     shutil.rmtree(checkpoint, ignore_errors=True)
     return result
-
-
-def _check_asked(split: str, baselines: tuple[str, ...], folds: int, residual: bool) -> None:
-    if split not in get_args(Split):
-        raise LearningError(f"split = {split!r}; choose one of {', '.join(get_args(Split))}.")
-    if unknown := sorted(set(baselines) - set(BASELINES)):
-        raise LearningError(
-            f"Unknown baseline: {', '.join(unknown)}; known: {', '.join(BASELINES)}."
-        )
-    if residual and not folds:
-        raise LearningError(
-            f"A residual needs folds: it is fitted at held-out sites; folds = {folds}."
-        )
-    if residual and BOOSTING not in baselines:
-        raise LearningError(f"A residual is a share of the baseline {BOOSTING}; name it, too.")
-
-
-def _about_training(sites: CarbonSites, inputs: dict[str, str]) -> dict[str, Any]:
-    return {
-        **provenance(sites.layers.model),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions(),
-        "inputs": inputs,
-    }
-
-
-def _about_sites(sites: CarbonSites, filled: Any) -> dict[str, Any]:
-    return {
-        "sites": len(sites),
-        "left_out": len(sites.left_out),
-        "left_out_by_reason": sites.left_out["reason"].value_counts().to_dict(),
-        "filled": filled,
-    }
 
 
 def _folds(

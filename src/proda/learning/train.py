@@ -32,7 +32,7 @@ PARAMETERS, CARBON, CONSTANT, END_TO_END = "parameters", "carbon", "constant", "
 """Stages of training."""
 
 FORM = 2
-"""Counts changes of what the state of training consists of."""
+"""Version of the format of the training state."""
 
 RATES = {CARBON: "tuning_rate", CONSTANT: "constant_rate"}
 """Settings with the learning rate of a stage, where it is not `learning_rate`."""
@@ -40,7 +40,7 @@ RATES = {CARBON: "tuning_rate", CONSTANT: "constant_rate"}
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands: epochs done, of how many, last losses and which runs have stopped.
+    """Progress of training: epochs done and in total, latest losses, and which runs have stopped.
 
     `stage`: "parameters", "carbon" (tuning through the soil model), "constant" or "end-to-end".
     """
@@ -59,12 +59,12 @@ class Trained:
 
     networks: Network
     extra: Any
-    """What the loss has learnt beside the networks, stacked along the run."""
+    """Other values that the loss has estimated, stacked along the run."""
     plan: TrainingPlan
     history: Float[np.ndarray, "epoch run 3"]
     """Training loss, validation loss, share of validation sites without a steady state (NaN where
-    no soil model is run); NaN after a run has stopped. In tuning, row 0 is the network before it
-    (no training loss)."""
+    no soil model is run); NaN after a run has stopped. In tuning, row 0 is the untuned network (no
+    training loss)."""
     best_epoch: Int[np.ndarray, " run"]
     """Row of `history` whose weights these are."""
     best_loss: Float[np.ndarray, " run"]
@@ -87,7 +87,7 @@ class Trained:
         """Losses as a table: member, stage, epoch, training_loss, validation_loss, kept, lost.
 
         Epochs count from 1; 0 is the network before tuning. `lost`, the share of validation sites
-        without a steady state, is there where a soil model is run.
+        without a steady state, exists where a soil model is run.
         """
         parts = []
         for run, member in enumerate(self.plan.member):
@@ -123,27 +123,28 @@ def train(
     Parameters
     ----------
     loss
-        What is minimised, and how.
+        The loss and how it is minimised.
     learner
-        What training starts from, stacked along the run.
+        Initial networks, stacked along the run.
     runs, plan
-        Keys, sites and start of each run; the plan that they are of.
+        Keys, sites and start of each run, and the plan to which they belong.
     settings, data
-        What a checkpoint must agree with: settings, and data by name (digests).
+        Settings, and digests of the data by name, with which a checkpoint must agree.
     stage
         Name of this training in reports.
     checkpoint
         Folder that holds the state between chunks; if it exists, training resumes from it, bit for
-        bit as if it had never stopped. It is removed by whoever keeps the result.
+        bit as if it had never stopped. The caller removes it once the result is saved.
     chunk
         Epochs between two checkpoints or reports.
     on_progress
-        Called after each chunk, after its checkpoint is safe.
+        Called after each chunk, once its checkpoint is saved. If it raises an exception, training
+        can be resumed from there.
 
     Raises
     ------
     FileError
-        If the checkpoint is of other data or settings (naming them), or damaged.
+        If the checkpoint belongs to other data or settings (naming them), or is damaged.
     LearningError
         If a run diverged (naming it).
     """
@@ -189,7 +190,7 @@ def train(
 def _identity(
     data: dict[str, Any], plan: TrainingPlan, settings: LearningSettings
 ) -> dict[str, Any]:
-    """Return what a checkpoint must agree with, by name."""
+    """Return the values with which a checkpoint must agree, by name."""
     return {
         **data,
         "training and validation sites": digest(
@@ -202,7 +203,7 @@ def _identity(
 
 
 def _write_latest(store: BlockStore, state: State) -> None:
-    """Write the state; its block, called by the epoch, replaces the one before."""
+    """Write the state as the block of its epoch, and remove the previous block."""
     earlier = store.numbers()
     leaves = jax.tree.leaves(state)
     store.write_arrays(
@@ -213,12 +214,12 @@ def _write_latest(store: BlockStore, state: State) -> None:
 
 
 def _read_latest(store: BlockStore, like: State) -> State:
-    """Return the latest state, of the form of `like`, which is returned where there is none.
+    """Return the latest state, with the structure of `like`; `like` itself if there is none.
 
     Raises
     ------
     FileError
-        If it is damaged, or of other data, settings or versions.
+        If it is damaged, or belongs to other data, settings or versions.
     """
     numbers = store.numbers()
     if not numbers:

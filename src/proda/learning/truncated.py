@@ -1,8 +1,8 @@
 """The Gaussian likelihood behind a posterior under a uniform prior, from its mean and sd.
 
-Such a posterior is a Gaussian cut off at the prior range. Its mean and sd are those of the member
+Such a posterior is a Gaussian truncated at the prior range. Its mean and sd are those of the member
 of the exponential family exp(a t + b t^2) on that range that matches them, which Newton's method
-finds (the problem is convex); the Gaussian before the cut has the precision -2 b.
+finds (the problem is convex); the untruncated Gaussian has the precision -2 b.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 CLEAR = 6.0
-"""A posterior this many sd from both ends of the range is not cut off at all."""
+"""A posterior this many sd from both ends of the range is not truncated at all."""
 
 REACH = 12.0
-"""The integral stops this many sd from the mean, if the prior range does not end before."""
+"""The integral stops this many sd from the mean, or at the end of the prior range."""
 
 LEAST = 0.05
-"""A precision below this share of 1/sd^2 cannot be told from a monotone posterior."""
+"""A precision below this share of 1/sd^2 cannot be distinguished from a monotone posterior."""
 
 STEPS = 30
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(80)
@@ -27,7 +27,7 @@ _CHUNK = 10_000
 def untruncated(
     mean: Float[np.ndarray, " n"], sd: Float[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Return mean and precision of the Gaussian before it was cut off at 0 and 1.
+    """Return mean and precision of the Gaussian before truncation at 0 and 1.
 
     Parameters
     ----------

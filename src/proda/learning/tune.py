@@ -1,10 +1,11 @@
-"""Tuning: networks trained on parameters go on learning from the carbon of their sites.
+"""Tuning: networks trained on parameters are trained further on the carbon of their sites.
 
-Posterior means lose what a posterior says of parameters together, and of two hills they take the
-pass between. What a network is for is the carbon at the end. So each run goes on from its trained
-weights: the loss of a site is minus the log-likelihood of its measured layers at the predicted
-parameters, through the soil model, plus the loss of parameter training with a weight. Validation
-sites decide, by the same loss, which epoch is kept, the untuned network (epoch 0) among them.
+Posterior means do not contain the joint distribution of parameters, and for a bimodal posterior
+they lie between the modes. The purpose of a network is to predict carbon. Each run therefore
+continues from its trained weights: the loss of a site is minus the log-likelihood of its measured
+layers at the predicted parameters, through the soil model, plus the weighted loss of parameter
+training. Validation sites determine, by the same loss, which epoch is kept; this may be the untuned
+network (epoch 0).
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ def tune(
     trained
         The networks, as trained on parameters.
     settings
-        As trained with; those named `tuning_...` and `parameter_weight` decide here.
+        Settings of the training; `tuning_...` and `parameter_weight` apply here.
     checkpoint
-        Folder from which an interrupted tuning resumes, epoch for epoch; it is removed by whoever
-        keeps the result.
+        Folder from which an interrupted tuning resumes, epoch by epoch; the caller removes it once
+        the result is saved.
     on_progress
         Called after every epoch; its `stage` is "carbon".
 
@@ -107,13 +108,13 @@ def _check(sites: TrainingSites, layers: SiteLayers, settings: LearningSettings)
     if not settings.bounded:
         raise LearningError(
             "Tuning through the soil model needs bounded = True: a network without bounds can "
-            "leave the range in which the model has a meaning. Train with tuning_epochs = 0."
+            "leave the physically meaningful range of the model. Train with tuning_epochs = 0."
         )
     names = tuple(row.name for row in layers.model.rows)
     if goal.parameters != names:
         odd = sorted(set(goal.parameters) ^ set(names)) or ["their order"]
         raise LearningError(
-            f"The posteriors have other parameters than {layers.model.name}: {', '.join(odd)}."
+            f"The posteriors do not have the parameters of {layers.model.name}: {', '.join(odd)}."
         )
     if layers.likelihood.rows:
         raise LearningError(

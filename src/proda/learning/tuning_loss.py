@@ -1,8 +1,8 @@
-"""The loss of tuning: networks go on learning through the soil model.
+"""The loss of tuning, in which networks are trained further through the soil model.
 
-The soil model sees float64 and one long axis of columns, all sites of all runs' batches. Its
-gradient with respect to the parameters is looked at column by column before it reaches a network:
-a column without a steady state, or whose loss or gradient is not finite, passes none on and is
+The soil model uses float64 and one long axis of columns, with all sites of all runs' batches. Its
+gradient with respect to the parameters is checked column by column before it reaches a network: a
+column without a steady state, or whose loss or gradient is not finite, contributes none and is
 counted.
 """
 
@@ -22,13 +22,16 @@ from proda.learning.program import BatchLoss, Learner, Loss, Recipe, Runs, led, 
 from proda.models.model import Reason, SoilModel
 
 LOST = 50.0
-"""Loss of a site without a steady state: as of layers 2.5 in natural logarithms off (sd 0.25)."""
+"""Loss of a site without a steady state: that of an error of 2.5 in natural logarithms (sd
+0.25)."""
 
 MARGIN = 1e-6
-"""Parameters keep this far, in shares of the prior range, from its ends: float32 rounds to them."""
+"""Minimum distance of parameters from the ends of the prior range, as a share of it: float32 would
+round to the ends."""
 
 STEEPEST = 30.0
-"""Longest gradient of one column's loss in shares of the prior range; longer ones are cut to it."""
+"""Maximum norm of the gradient of one column's loss in shares of the prior range; larger ones are
+scaled down to it."""
 
 
 class TunedLoss(NamedTuple):
@@ -44,8 +47,8 @@ def column_loss(
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
     """Minus the log-likelihood of a site, per measured layer, less that of a perfect fit.
 
-    Per layer, because the error that counts here is that of the place, which the layers of a
-    profile share: twenty layers are no twenty witnesses.
+    Per layer, because the error that matters here is that of the place, which the layers of a
+    profile share: twenty layers are not twenty independent observations.
     """
     posterior = Posterior(model, likelihood, site)
     prediction = posterior.predict(u)
@@ -57,7 +60,7 @@ def column_loss(
 def judge(
     u: Float[Array, "column parameter"], sites: Site, model: SoilModel, likelihood: Likelihood
 ) -> TunedLoss:
-    """Loss and gradient of many columns; what has none gets the loss `LOST` and no gradient."""
+    """Loss and gradient of many columns; those without one get the loss `LOST` and no gradient."""
 
     def one(u: Any, site: Site) -> Any:
         inner = MARGIN + (1.0 - 2.0 * MARGIN) * u
@@ -89,11 +92,11 @@ class TuningLoss(Loss):
         keys: PRNGKeyArray | None,
         runs: Runs,
     ) -> BatchLoss:
-        """Judge a batch of each run; nothing is dropped, so the keys have no use."""
+        """Evaluate a batch of each run; there is no dropout, so the keys are not used."""
         inputs = self.parameters.inputs
         predicted = jax.vmap(lambda net, own: net(inputs[own]))(learners.network, rows)
         n, size, d = predicted.shape
-        # Padding is computed as site 0, whatever that gives, and then does not count.
+        # Padding is computed as site 0, and its result is not used.
         flat = jnp.maximum(rows.reshape(-1), 0)
         found = judge(
             jax.lax.stop_gradient(predicted.reshape(-1, d).astype(jnp.float64)),

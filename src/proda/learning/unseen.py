@@ -1,4 +1,4 @@
-"""Carbon at unseen places by every method, its intervals, and one table of skill for all."""
+"""Carbon at held-out places by every method, its intervals, and one table of skill for all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from proda.learning.layers import SiteLayers
 from proda.learning.metrics import skill_of_rows
 
 CEILING = "ceiling"
-"""What no map of half-degree cells can exceed: layers of one cell differ at equal depth."""
+"""The highest possible skill of a map of half-degree cells: layers of one cell differ at equal
+depth."""
 
 CELL = 0.5
 """Size of the cells of the ceiling, degrees."""
@@ -49,9 +50,9 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Answer:
-    """What one method says of the measured layers.
+    """The predictions of one method for the measured layers.
 
-    `carbon` in kg m-3, NaN at sites without an answer; `spread` is the sd of ln carbon between
+    `carbon` in kg m-3, NaN at sites without a steady state; `spread` is the sd of ln carbon between
     members; `lower` and `upper` are the ends of the 90 % interval of ln carbon (g m-3), if any.
     """
 
@@ -86,13 +87,13 @@ def answer_of_carbon(modelled: Modelled) -> Answer:
 
 
 def log_carbon(answer: Answer) -> Float[np.ndarray, " row"]:
-    """Return ln carbon in g m-3, NaN where there is none (below `LEAST`)."""
+    """Return ln carbon in g m-3, NaN below `LEAST`."""
     some = answer.carbon >= LEAST
     return np.where(some, np.log(1000.0 * np.where(some, answer.carbon, 1.0)), np.nan)
 
 
 def least_log(answer: Answer) -> Float[np.ndarray, " row"]:
-    """Return ln carbon in kg m-3, at least that of `LEAST`; NaN at sites without an answer."""
+    """Return ln carbon in kg m-3, at least that of `LEAST`; NaN at sites without a steady state."""
     return np.asarray(np.log(np.maximum(answer.carbon, LEAST)))
 
 
@@ -116,12 +117,12 @@ def skill_table(
     -------
     table
         method, by, group, then `COLUMNS`: pooled over layers `log_r2`, `rmse_log`, `bias_log`;
-        `no_logarithm`, layers modelled below `LEAST` (as 0, say), which enter these three as
+        `no_logarithm`, layers modelled below `LEAST` (for example as 0), for which these three use
         `LEAST`; `site_rmse_log`, the median over sites of their RMSE (lost ones counted as the
-        worst); `mean_site_log_r2` and `mean_site_rmse_log`, in which every site counts alike;
-        `interval90`, the share of all layers inside the 90 % interval: those modelled below
-        `LEAST`, and those of lost sites, are outside. The method `ceiling` has what the layers of
-        one half-degree cell leave open at equal depth.
+        worst); `mean_site_log_r2` and `mean_site_rmse_log`, in which every site has the same
+        weight; `interval90`, the share of all layers inside the 90 % interval: those modelled below
+        `LEAST`, and those of lost sites, are outside. The method `ceiling` has the skill that the
+        variation within one half-degree cell at equal depth permits.
     """
     layers = sites.layers
     observed, used = layers.profiles.carbon / 1000.0, layers.used
@@ -165,8 +166,8 @@ def _skill(
 def ceiling(layers: SiteLayers, here: Bool[np.ndarray, " row"]) -> dict[str, float]:
     """Log R2 and log RMSE of a perfect map of half-degree cells and depth classes.
 
-    The variance of ln carbon between sites of one cell at equal depth; cells with one site say
-    nothing of it.
+    The variance of ln carbon between sites of one cell at equal depth; cells with one site do not
+    contribute.
     """
     p = layers.profiles
     goal = np.log(p.carbon[here])

@@ -1,4 +1,4 @@
-"""The calibrated constant and the intervals that an end-to-end network's folder holds."""
+"""The calibrated constant and the intervals in the folder of an end-to-end network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_unseen(
 
 
 def read_unseen(network: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return `constant` and `intervals`; None where the network was trained by another route.
+    """Return `constant` and `intervals`, or None if the network was trained by another route.
 
     Raises
     ------

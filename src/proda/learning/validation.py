@@ -1,7 +1,7 @@
 """Cross-validation: every method's parameters at every site, predicted without that site.
 
-Ranges and classes of the covariates come from all sites, as a map would know them; posteriors of
-the sites left out are never seen, neither in training nor in choosing the epoch.
+Ranges and classes of the covariates come from all sites, as for a map. Posteriors of the held-out
+sites are used neither in training nor in choosing the epoch.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ UNTUNED = "network_untuned"
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Predictions for sites left out; arrays are (site, parameter), shares of the prior range.
+    """Predictions for held-out sites; arrays are (site, parameter), shares of the prior range.
 
     `predicted` has one array per method; `spread` is the sd between the network's members;
     `weighted_mean` is the reference of skill.
@@ -141,7 +141,7 @@ def cross_validate(
     Raises
     ------
     LearningError
-        If a method is not known or data do not fit.
+        If a method is unknown or data are inconsistent.
     """
     goal = sites.targets
     design = plan(goal.latitude, goal.longitude, settings, folds, fold_members, members=0)

@@ -53,7 +53,7 @@ def write_ilamb(
     map_file
         A map (docs/maps.md).
     folder
-        Folder of this model below ILAMB's `--model_root`; made if absent.
+        Folder of this model below ILAMB's `--model_root`; created if absent.
     variables
         Of :data:`VARIABLES`.
     years

@@ -17,7 +17,7 @@ from proda.maps.network_parameters import NetworkParameters
 
 @dataclass(frozen=True, eq=False)
 class Extras:
-    """What a network trained end to end says of carbon beside its members' mean and spread.
+    """Predictions of carbon by a network trained end to end, beside its members' mean and spread.
 
     `intervals` are those of the network's carbon; `residual`, if wanted, is added to its mean ln
     carbon, with intervals of its own.

@@ -75,7 +75,7 @@ def map_network(
     output
         The netCDF file; an interrupted call, repeated, goes on where it was.
     network
-        Folder of :func:`proda.learning.save_ensemble`.
+        Folder of :func:`proda.learning.network_folder.save_ensemble`.
     covariates
         Covariates on the same grid (netCDF or Zarr).
     model, variant

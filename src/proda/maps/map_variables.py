@@ -68,7 +68,7 @@ STOCK_COMMENT = INTERVAL_COMMENT + (
     "Fitted to whole measured stocks of such profiles, so that the correlation between the errors "
     "of their layers is that of the profiles; it is not assumed."
 )
-"""What the file says of the intervals of layers and of stocks."""
+"""Description in the file of the intervals of layers and of stocks."""
 
 NO_FORCING, NO_PARAMETERS, TOO_LARGE = 10, 11, 12
 REASONS_OF_MAPS: dict[int, str] = {

@@ -14,8 +14,8 @@ from proda.checksums import digest
 from proda.drivers.covariates import CovariateGrid
 from proda.errors import MapError
 from proda.forcing import Forcing
-from proda.learning import Ensemble as Networks
 from proda.learning.applicability import applicability
+from proda.learning.ensemble import Ensemble as Networks
 from proda.learning.features import Missing
 from proda.learning.forcing_inputs import beside, needs_forcing
 from proda.learning.residuals import add_residuals
@@ -40,7 +40,7 @@ class CellCovariates:
     """Covariates of all land cells, in their order, and what is out of the ordinary there.
 
     `covered` are the cells from which parameters can be predicted; `outside_training` those whose
-    covariates lie outside of what training has seen. `lacking` and `filled` count cells by
+    covariates lie outside the range of the training data. `lacking` and `filled` count cells by
     covariate, `unseen` by category and class. `digest` tells this table from others.
     """
 

@@ -27,7 +27,7 @@ def open_map(path: str | os.PathLike[str]) -> xr.Dataset:
     FileError
         If the file cannot be read.
     MapError
-        If it is no map.
+        If it is not a map.
     """
     dataset = files.open_netcdf(path, result=True)
     needed = ("lat", "lon", "reason", "member_carbon", "cell_area", "land_fraction")

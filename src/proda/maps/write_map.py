@@ -63,7 +63,7 @@ def assemble(
     target: Path,
     outside: np.ndarray | None,
 ) -> dict[str, Any]:
-    """Write the map, whole or not at all, and count cells and members by reason.
+    """Write the map, completely or not at all, and count cells and members by reason.
 
     Memory is bounded by :data:`BUDGET` and a few grids of one variable: chunks are read once for
     each group of variables.

@@ -28,7 +28,7 @@ class Flow:
 def flows(model: SoilModel) -> tuple[Flow, ...]:
     """Return all pathways: from plants, between pools, to CO2, and to other losses.
 
-    They are read from the model's transfers in a made-up column, with every pool filled alike.
+    They are read from the model's transfers in a synthetic column, with every pool filled alike.
     """
     column = _made_up_column()
     middle = {row.name: jnp.asarray(0.5 * (row.lower + row.upper)) for row in model.rows}
@@ -96,7 +96,7 @@ def flow_shares(model: SoilModel) -> dict[Flow, Share]:
 
 
 def _made_up_column() -> Column:
-    """Return the temperate example column with made-up properties of the soil."""
+    """Return the temperate example column with synthetic properties of the soil."""
     forcing = Forcing.from_dataset(example_columns().isel(site=[2]))
     soil = {v.name: np.full((1, len(forcing.grid)), 0.3 * v.upper) for v in SITE_PROPERTIES}
     column: Column = jax.tree.map(lambda leaf: leaf[0], prepare(replace(forcing, properties=soil)))

@@ -49,7 +49,7 @@ class ModelOrigin:
     """SHA-256 of the file."""
 
     def attributes(self) -> dict[str, str]:
-        """Return what outputs say of it."""
+        """Return its description in outputs."""
         return {SOURCE: self.source, CHECKSUM: self.checksum}
 
 
@@ -141,7 +141,7 @@ def provenance(model: SoilModel | type[SoilModel]) -> dict[str, str]:
 
 
 def recorded(attributes: Mapping[Any, Any]) -> dict[str, str]:
-    """Return what a product says of where its model came from; nothing for ours."""
+    """Return the provenance of a model for its products; empty for built-in models."""
     return {name: str(attributes[name]) for name in ORIGIN if name in attributes}
 
 

@@ -63,7 +63,7 @@ def load_model(name: str, variant: str = "default") -> SoilModel:
     Raises
     ------
     ModelError
-        If there is no such model or variant, or its file cannot be run.
+        If the model does not exist or variant, or its file cannot be run.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def load_recorded(attributes: Mapping[Any, Any], made: str) -> SoilModel:
     Raises
     ------
     ModelError
-        If there is no such model any more, or its file is another one than it was.
+        If the model does not exist any more, or its file is another one than it was.
     """
     variant = str(attributes.get("variant", "default"))
     origin = recorded(attributes)

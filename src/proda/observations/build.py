@@ -38,15 +38,15 @@ def build(
     out: str | os.PathLike[str] | None,
     report: Report | None = None,
 ) -> Summary:
-    """Read all sources, apply all rules, and write what is kept and what is not.
+    """Read all sources, apply all rules, and write the accepted and the rejected profiles.
 
     Parameters
     ----------
     settings
         Sources and rules.
     out
-        Folder for profiles.parquet, layers.parquet, rejected.parquet and summary.json, made if
-        absent; None only counts.
+        Folder for profiles.parquet, layers.parquet, rejected.parquet and summary.json, created
+        if absent; None only counts.
     report
         Called as the work goes on.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from proda import faults
 from proda.errors import ObservationError
 from proda.files import read_toml
+from proda.observations.build_settings import BuildSettings
 from proda.observations.pedotransfer import PAPER, Pedotransfer
 from proda.observations.quality_rules import Rules
 from proda.observations.readers import AnySource
@@ -19,10 +20,8 @@ from proda.observations.readers import AnySource
 _PATHS = ("folder", "file", "layers_file", "profiles_file")
 
 
-class ProfileSettings(BaseModel):
+class ProfileSettings(BuildSettings):
     """All settings of `proda profiles build`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     source: tuple[AnySource, ...] = Field(
         min_length=1, description="The sources, the most reliable first."
@@ -30,19 +29,6 @@ class ProfileSettings(BaseModel):
     rules: Rules = Field(
         default_factory=lambda: Rules.model_validate({}),
         description="Limits and choices of the rules.",
-    )
-    pedotransfer: Literal["paper", "refit"] | tuple[float, float, float] = Field(
-        "refit",
-        description="Bulk density where it is missing: constants refitted to all layers that have "
-        "both, the paper's, or alpha, beta (g cm-3) and gamma (kg g-1, OM in g kg-1).",
-    )
-    land_mask: Path | None = Field(
-        None,
-        description="netCDF file with the land mask; without it no profile is rejected as "
-        "in the sea.",
-    )
-    land_mask_variable: str | None = Field(
-        None, description="Its variable, positive on land; default land_fraction or land_mask."
     )
 
     @model_validator(mode="after")

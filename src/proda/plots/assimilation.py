@@ -22,7 +22,7 @@ from proda.plots.style import COLOURS, style
 def spread_of_fit(assessment: Assessment, n: int) -> np.ndarray:
     """Return the positions of `n` sites spread evenly over the quantiles of efficiency.
 
-    Sites without a defined efficiency are passed over; fewer if there are fewer.
+    Sites without a defined efficiency are skipped; fewer sites if there are fewer.
     """
     fit = np.where(assessment.sampled, assessment.sites["nash_sutcliffe"], np.nan)
     order = np.argsort(fit)[: int(np.isfinite(fit).sum())]
@@ -40,7 +40,7 @@ def worst_site(assessment: Assessment) -> str:
 
 
 def traces(assessment: Assessment, draws: xr.Dataset, site: str, n: int = 6) -> Figure:
-    """Chains at one site, of the parameters that mix worst there.
+    """Chains at one site, for the parameters with the poorest mixing.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def traces(assessment: Assessment, draws: xr.Dataset, site: str, n: int = 6) -> 
     rhat = summary["rank_rhat"].to_numpy()
     order = np.argsort(-np.where(np.isnan(rhat), np.inf, rhat), kind="stable")[:n]
     limits = assessment.limits
-    # The one limit of R-hat that is set always is that of the mean; a stricter one may be set.
+    # The limit of the mean R-hat is always set; a stricter one may be set in addition.
     limit = limits.max_gelman_rubin if limits.max_rank_rhat is None else limits.max_rank_rhat
     names, units = (summary[c].to_numpy().astype(str) for c in ("parameter", "unit"))
     with style():
@@ -150,7 +150,7 @@ def profiles(assessment: Assessment, sites: Sequence[int] | np.ndarray) -> Figur
             titled(
                 assessment,
                 f"Sites from poor to good fit: median efficiency {median:.2f}; the 90 % interval "
-                f"of the modelled mean holds {fit['posterior_90']:.0%} of all measured layers",
+                f"of the modelled mean contains {fit['posterior_90']:.0%} of all measured layers",
             ),
             x=0.01,
             ha="left",

@@ -25,9 +25,9 @@ def marginals(
 ) -> Figure:
     """Posterior means of all kept sites, and posteriors of some, against prior and default.
 
-    After P-Fig S2. A profile that says nothing of a parameter leaves its mean in the middle of the
-    prior range, so a narrow grey peak there is no knowledge. If no site is kept, all with a
-    posterior are shown, and the legend says so.
+    After P-Fig S2. If a profile does not constrain a parameter, its mean is in the middle of the
+    prior range, so a narrow grey peak there is not information. If no site is kept, all sites with
+    a posterior are shown, as stated in the legend.
 
     Parameters
     ----------

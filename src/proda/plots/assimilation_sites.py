@@ -1,4 +1,4 @@
-"""Figures of all sites of a data assimilation: what passes, where, what was learnt, how it fits."""
+"""Figures of all sites of a data assimilation: verdicts, locations, information gain, fit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LOOKS = {
 
 
 def titled(assessment: Assessment, finding: str) -> str:
-    """Return a title, with what must be said first of draws that are no posterior."""
+    """Return a title, with the caveat for draws that are not a posterior."""
     return f"{assessment.caveat}\n{finding}" if assessment.caveat else finding
 
 
@@ -111,7 +111,7 @@ def _histogram(
     low: float | None = None,
     high: float | None = None,
 ) -> None:
-    """Draw a histogram; what lies beyond `low` or the quantile `high` is counted at the edge."""
+    """Draw a histogram; values beyond `low` or the quantile `high` are counted at the edge."""
     defined = values[np.isfinite(values)]
     undefined = len(values) - len(defined)
     note = f"; undefined at {undefined:,}" if undefined else ""
@@ -141,7 +141,7 @@ def _histogram(
 def site_verdicts(
     assessment: Assessment, land: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 ) -> Figure:
-    """Map the sites, by what became of them.
+    """Map the sites by verdict.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def site_verdicts(
 
 
 def information(assessment: Assessment) -> Figure:
-    """Draw what the profiles teach of each parameter: quartiles over sites of information gain.
+    """Draw the information that profiles contain on each parameter: quartiles over sites.
 
     Parameters
     ----------
@@ -244,9 +244,9 @@ def information(assessment: Assessment) -> Figure:
         axis.set_title(
             titled(
                 assessment,
-                f"Profiles tell most of {most} ({spread[most][2]:.2f} bit), least of {least} "
-                f"({spread[least][2]:.2f});\n{few} of {len(spread)} parameters gain less "
-                "than 0.1 bit",
+                f"Information gain is largest for {most} ({spread[most][2]:.2f} bit) and smallest "
+                f"for {least} ({spread[least][2]:.2f});\n{few} of {len(spread)} parameters gain "
+                "less than 0.1 bit",
             )
         )
     return figure

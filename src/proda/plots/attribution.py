@@ -1,4 +1,4 @@
-"""Figures of an attribution: components by map, their maps, and why two models differ."""
+"""Figures of an attribution: components by map, their maps, and the difference of two models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from proda.plots.maps import MOST_CELLS
 from proda.plots.style import DIVERGING, colours_of, draw_land, style
 
 LABELS = {
-    STOCK: "stock of 0-100 cm (Pg)",
+    STOCK: "stock in 0-100 cm (Pg)",
     VARIANCE: "variance of ln stock over land",
     LOG_R2: "log R$^2$ at profiles",
     PATTERN: "share of the variance of the log ratio",
@@ -68,7 +68,7 @@ def components_figure(importance: pd.DataFrame) -> Figure:
 
 
 def _finding(own: pd.DataFrame) -> str:
-    """Say which component shapes each map most."""
+    """State the most important component of each map."""
     said = []
     rows = own[own["measure"] == VARIANCE]
     for (model, route), each in rows.groupby(["model", "route"], sort=False):
@@ -96,7 +96,7 @@ def _bars(axis: Axes, rows: pd.DataFrame) -> None:
 
 
 def map_figure(maps: xr.Dataset, name: str) -> Figure:
-    """Draw where each component of a map adds or takes carbon."""
+    """Draw where each component of a map increases or decreases carbon."""
     values = maps["shapley"].sel(map=name)
     thinned = {d: slice(None, None, -(-values.sizes[d] // n)) for d, n in MOST_CELLS.items()}
     values = values.isel(thinned)
@@ -134,7 +134,7 @@ def map_figure(maps: xr.Dataset, name: str) -> Figure:
 
 
 def difference_figure(differences: pd.DataFrame) -> Figure:
-    """Draw which components make the second model's map differ from the first's."""
+    """Draw the contributions of components to the difference between two models' maps."""
     pairs = list(
         dict.fromkeys(
             zip(differences["first"], differences["second"], differences["route"], strict=True)

@@ -1,4 +1,4 @@
-"""Soil carbon of all models side by side, before and after profiles constrain them."""
+"""Soil carbon of all models, before and after profiles constrain them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def before_and_after(maps: Mapping[str, Mapping[str, xr.Dataset]], title: str) -
     maps
         By words for the state ("with default parameters"), then by model. A model may lack a state.
     title
-        What is seen, such as how the correlation of the models changes.
+        The finding, such as the change of the correlation of the models.
     """
     models = list(dict.fromkeys(model for of_state in maps.values() for model in of_state))
     across = len(models) <= MOST_COLUMNS

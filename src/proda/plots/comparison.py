@@ -54,8 +54,8 @@ def figures(
     comparison
         Result of :func:`proda.comparison.compare_models`.
     every_pair
-        Whether to draw the figures of all pairs. By default of the paper's pair alone where there
-        are more than two models: nine models have 36 pairs.
+        Whether to draw the figures of all pairs. By default, with more than two models, only those
+        of the paper's pair, because nine models have 36 pairs.
     """
     opened, tables = comparison.models, comparison.tables
     correlations = tables["correlations"]
@@ -103,7 +103,7 @@ def figures(
         drawn["microbes"] = partial(microbes_figure, tables["microbes"])
     if many:
         drawn |= _of_many(comparison)
-    # With more than two models there is no one r of the cells.
+    # With more than two models there is no single r of the cells.
     only = None if many else r_of_cells
     drawn["zonal"] = partial(zonal_figure, tables["zonal"], correlations=only)
     return drawn
@@ -141,16 +141,16 @@ def draw(
     endings: Sequence[str] = ("png",),
     every_pair: bool | None = None,
 ) -> Iterator[Path]:
-    """Draw all figures into a folder (made if absent) and yield their paths.
+    """Draw all figures into a folder (created if absent) and yield their paths.
 
     Parameters
     ----------
     comparison, every_pair
         As for :func:`figures`.
     folder
-        To write to.
+        Folder to write to.
     endings
-        Of the files: "png", "pdf", "svg".
+        Endings of the files: "png", "pdf", "svg".
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Figures of more than two models: how much all pairs agree, maps in a grid, microbes."""
+"""Figures of more than two models: agreement of all pairs, maps in a grid, microbes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _STATE_MARKS = {"before": ("o", "0.55"), "after": ("o", "#0072B2"), "end to end"
 def agreement_matrices(correlations: pd.DataFrame, state: str) -> Figure:
     """Draw the correlation of every pair of models, one square of numbers for each variable.
 
-    Above the diagonal stands r, below it the effective number of cells; r is bold where it differs
-    from 0 (p < 0.05, modified t test).
+    r is above the diagonal, the effective number of cells below it; r is bold where it differs from
+    0 (p < 0.05, modified t test).
 
     Parameters
     ----------
@@ -61,8 +61,8 @@ def agreement_matrices(correlations: pd.DataFrame, state: str) -> Figure:
             bar.set_label("r over land", fontsize="small")
         figure.suptitle(
             f"{STATES[state][0].upper()}{STATES[state][1:]}: correlation of the models' maps "
-            "(above the diagonal; bold: p < 0.05)\nand the number of independent cells that it "
-            "rests on (below)",
+            "(above the diagonal; bold: p < 0.05)\nand its effective number of independent cells "
+            "(below)",
             x=0.01,
             ha="left",
             fontsize="medium",
@@ -117,7 +117,7 @@ def agreement_figure(correlations: pd.DataFrame, agreement: pd.DataFrame) -> Fig
     states = [s for s in STATES if (agreement["state"] == s).any()]
     with style():
         figure, axis = plt.subplots(figsize=(8.6, 4.2), layout="constrained")
-        rng = np.random.default_rng(0)  # only spreads points that would hide each other
+        rng = np.random.default_rng(0)  # only separates overlapping points
         for k, state in enumerate(states):
             mark, colour = _STATE_MARKS[state]
             shift = 0.26 * (k - (len(states) - 1) / 2)
@@ -167,7 +167,7 @@ def _words(variable: str) -> str:
 
 
 def _shape(dataset: xr.Dataset) -> float:
-    """Return height over width of a map that shows all land, so that no room is left empty."""
+    """Return height over width of a map that shows all land, to avoid empty space."""
     land = dataset["reason"].transpose("lat", "lon").notnull().to_numpy()  # noqa: PD004
     lat, lon = dataset["lat"].to_numpy(), dataset["lon"].to_numpy()
     return float((np.ptp(lat[land.any(axis=1)]) + 6.0) / max(float(np.ptp(lon)), 1.0))
@@ -219,8 +219,8 @@ def carbon_grid(
         _bar(figure, mesh, axes, _label(next(iter(maps.values()))[stock]), norm, "right")
         least, most = min(middle, key=middle.__getitem__), max(middle, key=middle.__getitem__)
         figure.suptitle(
-            f"Soil carbon in 0-100 cm, {STATES[state]}: the median cell holds least by "
-            f"{least.upper()} ({middle[least]:.1f} kg m$^{{-2}}$), most by {most.upper()} "
+            f"Soil carbon in 0-100 cm, {STATES[state]}: the median cell has the least carbon in "
+            f"{least.upper()} ({middle[least]:.1f} kg m$^{{-2}}$) and the most in {most.upper()} "
             f"({middle[most]:.1f})",
             x=0.01,
             ha="left",
@@ -308,7 +308,7 @@ def microbes_figure(microbes: pd.DataFrame) -> Figure:
             mark, colour = _STATE_MARKS[state]
             rows = own[own["state"] == state].set_index("model").reindex(models)
             y = np.arange(len(models)) + 0.22 * (k - (len(states) - 1) / 2)
-            least = 1e-5  # a share of 0 has no place on a logarithmic axis
+            least = 1e-5  # a share of 0 cannot be shown on a logarithmic axis
             middle, low, high = (
                 np.maximum(rows[c].to_numpy(np.float64), least) for c in ("median", "q05", "q95")
             )
@@ -330,7 +330,7 @@ def microbes_figure(microbes: pd.DataFrame) -> Figure:
         figure.legend(loc="outside lower center", ncols=2, fontsize="small")
         inside = own["median"].between(measured["q05"], measured["q95"])
         axis.set_title(
-            f"Microbes hold {own['median'].min():.1%} to {own['median'].max():.1%} of topsoil "
+            f"Microbes contain {own['median'].min():.1%} to {own['median'].max():.1%} of topsoil "
             f"carbon in the median cell;\n{int(inside.sum())} of {len(own)} maps lie in the "
             "measured range",
             fontsize="medium",

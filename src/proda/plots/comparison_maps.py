@@ -1,4 +1,4 @@
-"""Figures of several models beside each other on the map: carbon, components, latitudes."""
+"""Maps of several models for comparison: carbon, components, latitudes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from proda.plots.style import LINES, SEQUENTIAL, colours_of, draw_land, style
 STATES = {
     "before": "default parameters",
     "after": "after data assimilation",
-    "end to end": "learnt end to end",
+    "end to end": "trained end to end",
 }
 
 
@@ -55,10 +55,10 @@ def carbon_maps(
     """
     row = correlation
     finding = (
-        f"Soil carbon, {STATES[state]}: {names[0].upper()} and {names[1].upper()} correlate with "
-        f"r = {row['r']:.2f} ({row['low']:.2f} to {row['high']:.2f})\n{row['n']:,} cells are worth "
-        f"{row['n_effective']:.0f} independent ones: p = {row['p']:.2g} "
-        f"(naive {_naive(row['p_naive'])})"
+        f"Soil carbon, {STATES[state]}: {names[0].upper()} and {names[1].upper()} correlate with r "
+        f"= {row['r']:.2f} ({row['low']:.2f} to {row['high']:.2f})\n{row['n']:,} cells correspond "
+        f"to {row['n_effective']:.0f} independent ones: p = {row['p']:.2g} (naive "
+        f"{_naive(row['p_naive'])})"
     )
     return _three(first, second, names, [(stock, row)], finding, limits)
 
@@ -160,7 +160,7 @@ def _map(axis: Axes, values: xr.DataArray, dataset: xr.Dataset, norm: Normalize)
     lat, lon = v["lat"].to_numpy(), v["lon"].to_numpy()
     draw_land(axis, lat, lon, land.to_numpy(), 1 / 5)
     shown = v.to_numpy()
-    if isinstance(norm, LogNorm):  # a 0 has no place on the scale: the lowest colour
+    if isinstance(norm, LogNorm):  # 0 cannot be shown on the scale and gets the lowest colour
         shown = np.maximum(shown, norm.vmin or 0.0)
     mesh = axis.pcolormesh(
         lon, lat, shown, cmap=SEQUENTIAL, norm=norm, shading="nearest", rasterized=True
@@ -246,7 +246,7 @@ def zonal_figure(
     variable, label
         What is drawn, and its label.
     correlations
-        By state r of the cells, for the titles; None says nothing of it.
+        r of the cells by state, for the titles; None: not shown.
     """
     table = zonal[zonal["variable"] == variable]
     states = [s for s in STATES if (table["state"] == s).any()]
@@ -260,14 +260,43 @@ def zonal_figure(
             finding = []
             here = table[table["state"] == state]
             for k, (name, curve) in enumerate(here.groupby("model")):
-                line = LINES[k % len(LINES)] if many else "-"
-                _draw_curve(
-                    axis, str(name), curve.sort_values("lat"), colours[str(name)], line, many
+                curve, colour = curve.sort_values("lat"), colours[str(name)]
+                low, high = curve["q05"].to_numpy(), curve["q95"].to_numpy()
+                if not many:  # the cells of many models would overlap
+                    axis.fill_betweenx(curve["lat"], low, high, color=colour, alpha=0.15, lw=0)
+                ranged = "members_q05" in curve and curve["members_q05"].notna().any()
+                if ranged and not many:
+                    axis.fill_betweenx(
+                        curve["lat"],
+                        curve["members_q05"],
+                        curve["members_q95"],
+                        color=colour,
+                        alpha=0.35,
+                        lw=0,
+                    )
+                axis.plot(
+                    curve["mean"],
+                    curve["lat"],
+                    color=colour,
+                    lw=1.8,
+                    ls=LINES[k % len(LINES)] if many else "-",
+                    label=str(name).upper(),
                 )
                 top = curve.iloc[int(np.nanargmax(curve["mean"]))]
                 side = "N" if top["lat"] >= 0 else "S"
+                if many:
+                    continue
                 finding.append(f"{str(name).upper()} highest at {abs(top['lat']):.0f}°{side}")
-            _scale_carbon(axis, here, label, many)
+            axis.set(xlabel=label, xscale="log")
+            axis.xaxis.set_major_formatter("{x:g}")
+            least, largest = ("mean", "mean") if many else ("q05", "q95")
+            positive = here[least][here[least] > 0]
+            most = float(here[largest].max()) * (1.15 if many else 1.0)
+            fewest = max(float(positive.min()) if len(positive) else 0.0, most / 2000)
+            axis.set_xlim(fewest, most)
+            # An axis of less than a decade has few default tick labels.
+            axis.xaxis.set_minor_formatter("{x:g}" if most < 10.0 * fewest else "")
+            axis.tick_params(axis="x", which="minor", labelsize="x-small")
             extra = (correlations or {}).get(state)
             tail = f"\nr of cells (log) {extra:.2f}" if extra is not None else ""
             words = f"{STATES[state][0].upper()}{STATES[state][1:]}"
@@ -292,42 +321,8 @@ def zonal_figure(
     return figure
 
 
-def _draw_curve(
-    axis: Axes, name: str, curve: pd.DataFrame, colour: str, line: str, many: bool
-) -> None:
-    """Draw the mean of one model along latitude, with what cells and members span."""
-    low, high = curve["q05"].to_numpy(), curve["q95"].to_numpy()
-    if not many:  # the cells of many models would hide each other
-        axis.fill_betweenx(curve["lat"], low, high, color=colour, alpha=0.15, lw=0)
-    ranged = "members_q05" in curve and curve["members_q05"].notna().any()
-    if ranged and not many:
-        axis.fill_betweenx(
-            curve["lat"],
-            curve["members_q05"],
-            curve["members_q95"],
-            color=colour,
-            alpha=0.35,
-            lw=0,
-        )
-    axis.plot(curve["mean"], curve["lat"], color=colour, lw=1.8, ls=line, label=name.upper())
-
-
-def _scale_carbon(axis: Axes, here: pd.DataFrame, label: str, many: bool) -> None:
-    """Give the axis of carbon its limits and numbers."""
-    axis.set(xlabel=label, xscale="log")
-    axis.xaxis.set_major_formatter("{x:g}")
-    least, largest = ("mean", "mean") if many else ("q05", "q95")
-    positive = here[least][here[least] > 0]
-    most = float(here[largest].max()) * (1.15 if many else 1.0)
-    fewest = max(float(positive.min()) if len(positive) else 0.0, most / 2000)
-    axis.set_xlim(fewest, most)
-    # Less than a decade has few numbers of its own.
-    axis.xaxis.set_minor_formatter("{x:g}" if most < 10.0 * fewest else "")
-    axis.tick_params(axis="x", which="minor", labelsize="x-small")
-
-
 def _spread_of_models(here: pd.DataFrame) -> str:
-    """Say where the models' means along latitude are furthest apart."""
+    """State where the models' means along latitude differ most."""
     wide = here.pivot_table(index="lat", columns="model", values="mean")
     wide = wide[(wide > 0).all(axis=1)]
     if wide.empty:

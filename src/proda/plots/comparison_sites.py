@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 
@@ -102,6 +101,7 @@ def preference_figure(
         Latitudes, longitudes and a mask (lat, lon) drawn behind.
     """
     first, second = (str(sites.attrs[n]).upper() for n in ("first", "second"))
+    value = sites["log_evidence"].to_numpy()
     table = preference[preference["criterion"] == "log_evidence"]
     grouping = "koppen" if (table["grouping"] == "koppen").any() else "latitude"
     zones = table[(table["grouping"] == grouping) & (table["sites"] > 0)]
@@ -111,73 +111,66 @@ def preference_figure(
         )
         if land is not None:
             draw_land(axis, *land)
-        _map_of_differences(figure, axis, sites, table[table["grouping"] == "all"].iloc[0])
-        _medians_by_zone(side, zones, f"{second} - {first}", grouping)
+        order = np.argsort(np.abs(value))
+        drawn = axis.scatter(
+            sites["longitude"].to_numpy()[order],
+            sites["latitude"].to_numpy()[order],
+            c=value[order],
+            s=float(np.clip(8000.0 / max(len(value), 1), 5.0, 18.0)),
+            cmap=DIVERGING,
+            norm=SymLogNorm(1.0, vmin=-30, vmax=30),
+            edgecolors="0.3",
+            linewidths=0.2,
+            rasterized=True,
+        )
+        bar = figure.colorbar(
+            drawn,
+            ax=axis,
+            shrink=0.8,
+            pad=0.01,
+            extend="both",
+            ticks=[-30, -10, -5, -3, -1, 0, 1, 3, 5, 10, 30],
+        )
+        bar.ax.yaxis.set_major_formatter("{x:g}")
+        bar.ax.minorticks_off()
+        bar.set_label(
+            f"log evidence, {second} - {first}\n(red: {second} preferred)", fontsize="small"
+        )
+        axis.set(
+            xlabel="longitude (°E)",
+            ylabel="latitude (°N)",
+            aspect="equal",
+            xlim=(-180, 180),
+            ylim=(-60, 85),
+        )
+        axis.set_xticks(range(-180, 181, 60))
+        whole = table[table["grouping"] == "all"].iloc[0]
+        axis.set_title(
+            f"{second} preferred at {whole['prefer_second']:.0%} of {whole['sites']:,} sites "
+            f"(by 3: {whole['share_second_by_3']:.0%}), {first} by 3 at "
+            f"{whole['share_first_by_3']:.0%}"
+        )
+        y = np.arange(len(zones))
+        middle = zones["median"].to_numpy()
+        ends = np.abs(zones[["low", "high"]].to_numpy().T - middle)
+        side.errorbar(middle, y, xerr=np.nan_to_num(ends), fmt="o", color="black", ms=4, capsize=2)
+        side.axvline(0, color=COLOURS[1], lw=1)
+        side.set(
+            yticks=y,
+            ylim=(len(y) - 0.5, -0.5),
+            yticklabels=[
+                f"{z} ({n:,.0f})" for z, n in zip(zones["zone"], zones["sites"], strict=True)
+            ],
+        )
+        side.set_xlabel(
+            f"median log evidence, {second} - {first}\n95 % interval, assuming independent sites",
+            fontsize="small",
+        )
+        many = zones[zones["sites"] >= min(20, zones["sites"].max())]
+        best = many.loc[many["median"].abs().idxmax()]
+        side.set_title(
+            f"{'Köppen class' if grouping == 'koppen' else 'Latitude'} (sites): largest in "
+            f"{best['zone']}, {best['median']:+.1f}",
+            fontsize="small",
+        )
     return figure
-
-
-def _map_of_differences(figure: Figure, axis: Axes, sites: xr.Dataset, whole: pd.Series) -> None:
-    """Draw each site in the colour of its difference; `whole` is the row of all sites."""
-    first, second = (str(sites.attrs[n]).upper() for n in ("first", "second"))
-    value = sites["log_evidence"].to_numpy()
-    order = np.argsort(np.abs(value))
-    drawn = axis.scatter(
-        sites["longitude"].to_numpy()[order],
-        sites["latitude"].to_numpy()[order],
-        c=value[order],
-        s=float(np.clip(8000.0 / max(len(value), 1), 5.0, 18.0)),
-        cmap=DIVERGING,
-        norm=SymLogNorm(1.0, vmin=-30, vmax=30),
-        edgecolors="0.3",
-        linewidths=0.2,
-        rasterized=True,
-    )
-    bar = figure.colorbar(
-        drawn,
-        ax=axis,
-        shrink=0.8,
-        pad=0.01,
-        extend="both",
-        ticks=[-30, -10, -5, -3, -1, 0, 1, 3, 5, 10, 30],
-    )
-    bar.ax.yaxis.set_major_formatter("{x:g}")
-    bar.ax.minorticks_off()
-    bar.set_label(f"log evidence, {second} - {first}\n(red: {second} preferred)", fontsize="small")
-    axis.set(
-        xlabel="longitude (°E)",
-        ylabel="latitude (°N)",
-        aspect="equal",
-        xlim=(-180, 180),
-        ylim=(-60, 85),
-    )
-    axis.set_xticks(range(-180, 181, 60))
-    axis.set_title(
-        f"{second} preferred at {whole['prefer_second']:.0%} of {whole['sites']:,} sites "
-        f"(by 3: {whole['share_second_by_3']:.0%}), {first} by 3 at "
-        f"{whole['share_first_by_3']:.0%}"
-    )
-
-
-def _medians_by_zone(side: Axes, zones: pd.DataFrame, pair: str, grouping: str) -> None:
-    """Draw the median difference of each zone with its interval."""
-    y = np.arange(len(zones))
-    middle = zones["median"].to_numpy()
-    ends = np.abs(zones[["low", "high"]].to_numpy().T - middle)
-    side.errorbar(middle, y, xerr=np.nan_to_num(ends), fmt="o", color="black", ms=4, capsize=2)
-    side.axvline(0, color=COLOURS[1], lw=1)
-    side.set(
-        yticks=y,
-        ylim=(len(y) - 0.5, -0.5),
-        yticklabels=[f"{z} ({n:,.0f})" for z, n in zip(zones["zone"], zones["sites"], strict=True)],
-    )
-    side.set_xlabel(
-        f"median log evidence, {pair}\n95 % interval, sites taken as independent",
-        fontsize="small",
-    )
-    many = zones[zones["sites"] >= min(20, zones["sites"].max())]
-    best = many.loc[many["median"].abs().idxmax()]
-    side.set_title(
-        f"{'Köppen class' if grouping == 'koppen' else 'Latitude'} (sites): largest in "
-        f"{best['zone']}, {best['median']:+.1f}",
-        fontsize="small",
-    )

@@ -1,4 +1,4 @@
-"""Figure of a training end to end: every method at places left out, and the ceiling."""
+"""Figure of an end-to-end training: every method at held-out places, and the ceiling."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ WORST = -1.0
 
 
 def skill_end_to_end(table: pd.DataFrame) -> Figure:
-    """Skill of every method in the logarithm of carbon at places left out.
+    """Skill of every method in the logarithm of carbon at held-out places.
 
     Parameters
     ----------
     table
-        skill_carbon.csv of a network that learnt end to end.
+        skill_carbon.csv of a network trained end to end.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def _points(axis: Axes, x: np.ndarray, y: np.ndarray, method: str, colour: str) 
 
 def _finding(table: pd.DataFrame) -> str:
     whole = table[table["by"] == "all"].set_index("method")["log_r2"]
-    said = f"Places left out: the network's R² of ln carbon is {whole['network']:.2f}"
+    said = f"Held-out places: the network's R² of ln carbon is {whole['network']:.2f}"
     others = whole.drop([*OF_MECHANISMS, "ceiling"], errors="ignore").dropna()
     parts = [f"the constant's {whole['constant']:.2f}"] if "constant" in whole else []
     if len(others):

@@ -17,7 +17,7 @@ ORDER = ("all", "koppen", "latitude", "depth")
 
 
 def evidence_figure(evidence: pd.DataFrame, stacking: pd.DataFrame) -> Figure:
-    """Draw by zone how far every model is behind the best one, and the stacking weights.
+    """Draw by zone the difference of every model from the best one, and the stacking weights.
 
     Parameters
     ----------
@@ -28,12 +28,14 @@ def evidence_figure(evidence: pd.DataFrame, stacking: pd.DataFrame) -> Figure:
     Raises
     ------
     ComparisonError
-        If no two models could be judged by the same data.
+        If no two models could be compared on the same data.
     """
     judged = evidence[evidence["sites"] > 0]
     measures = list(judged["measure"].unique())
     if not measures:
-        raise ComparisonError("No two models were judged by the same data: nothing to draw.")
+        raise ComparisonError(
+            "No two models could be compared on the same data; there is nothing to draw."
+        )
     models = sorted(judged["model"].unique())
     colours = colours_of(models)
     heads = {m: _zones(judged[judged["measure"] == m]) for m in measures}
@@ -65,7 +67,7 @@ def evidence_figure(evidence: pd.DataFrame, stacking: pd.DataFrame) -> Figure:
 
 
 def _zones(rows: pd.DataFrame) -> list[tuple[str, str, int]]:
-    """Return grouping, zone and number of sites in the order in which they are drawn."""
+    """Return grouping, zone and number of sites in the order of drawing."""
     skipped = "latitude" if (rows["grouping"] == "koppen").any() else ""
     heads = rows[rows["grouping"] != skipped].drop_duplicates(["grouping", "zone"])
     return [
@@ -98,7 +100,7 @@ def _differences(
     axis.set_ylim(len(heads) - 0.5, -0.5)
     away = rows["difference"].abs()
     if away.max() > 20.0 * away[away > 0].quantile(0.25):
-        # One model that is far behind must not hide how the others differ.
+        # One model far behind the others must not hide the differences between them.
         axis.set_xscale("symlog", linthresh=max(float(away[away > 0].median()), 1e-3))
         axis.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1.0, subs=[1, 3]))
         axis.xaxis.set_major_formatter("{x:g}")

@@ -1,4 +1,4 @@
-"""Figures of a study as files: a PNG for the report, a PDF for print, and what they show."""
+"""Figures of a study as files: a PNG for the report, a PDF for print, and a description."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from proda.files import reading, whole_file
 from proda.label import label
 
 MOST_BYTES = 250_000
-"""A PNG is brought below this where 256 colours and 80 dots per inch can do it."""
+"""Target size of a PNG, reached if possible with 256 colours and at least 80 dots per inch."""
 
 RESOLUTIONS = (150, 110, 80)
 """Dots per inch, in the order tried."""
 
 
 class FigureFile(BaseModel):
-    """What the sidecar `STEM.json` of a figure holds."""
+    """The content of the description file `STEM.json` of a figure."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str
-    """What the figure found; the alternative text of the report."""
+    """The finding of the figure; the alternative text in the report."""
     caption: str
     section: str
     """Key of the report's section that shows it (docs/report.md)."""
@@ -47,16 +47,16 @@ def save_figure(
     title: str = "",
     drawn_by: str = "",
 ) -> FigureFile:
-    """Write STEM.png, STEM.pdf and the sidecar STEM.json into a folder, and close the figure.
+    """Write STEM.png, STEM.pdf and the description STEM.json into a folder, and close the figure.
 
-    The sidecar comes last.
+    The description is written last.
 
     Parameters
     ----------
     figure
         To save.
     folder
-        Made if absent.
+        Folder, created if absent.
     stem
         Name of the files.
     caption
@@ -64,7 +64,7 @@ def save_figure(
     section
         Of the report.
     title
-        By default what stands above the figure, or above its first panel.
+        By default the title of the figure, or of its first panel.
     drawn_by
         See :class:`FigureFile`.
 
@@ -76,7 +76,9 @@ def save_figure(
     target = Path(folder)
     title = title or _title(figure)
     if not title:
-        raise FileError(f"{target / stem}: the figure has no title; give one, it is read aloud.")
+        raise FileError(
+            f"{target / stem}: the figure has no title; give one, because screen readers need it."
+        )
     if label():
         figure.text(
             0.995, 0.005, label(), ha="right", va="bottom", fontsize="x-small", color="grey"
@@ -84,7 +86,7 @@ def save_figure(
         caption = f"{caption} {label()[0].upper()}{label()[1:]}."
     described = FigureFile(title=title, caption=caption, section=section, drawn_by=drawn_by)
     target.mkdir(parents=True, exist_ok=True)
-    (target / f"{stem}.json").unlink(missing_ok=True)  # no old words on a new figure
+    (target / f"{stem}.json").unlink(missing_ok=True)  # no old description for a new figure
     with whole_file(target / f"{stem}.png") as temporary:
         temporary.write_bytes(_png(figure))
     with whole_file(target / f"{stem}.pdf") as temporary:
@@ -101,7 +103,7 @@ def saved_figures(folder: str | os.PathLike[str]) -> Iterator[tuple[str, FigureF
     Raises
     ------
     FileError
-        Naming a sidecar that cannot be read, or has no PNG beside it.
+        Naming a description that cannot be read, or that has no PNG.
     """
     for path in sorted(Path(folder).glob("*.json")):
         try:
@@ -110,16 +112,16 @@ def saved_figures(folder: str | os.PathLike[str]) -> Iterator[tuple[str, FigureF
             described = FigureFile.model_validate_json(content)
         except ValidationError as error:
             raise FileError(
-                f"{path}: no description of a figure ({error.error_count()} faults); draw the "
+                f"{path}: not a description of a figure ({error.error_count()} faults); draw the "
                 "figure again with proda.plots.figure_files.save_figure."
             ) from error
         if not path.with_suffix(".png").is_file():
-            raise FileError(f"{path}: describes a figure, but {path.stem}.png is not there.")
+            raise FileError(f"{path}: describes a figure, but {path.stem}.png does not exist.")
         yield path.stem, described
 
 
 def _title(figure: Figure) -> str:
-    """Return the words above the figure, plain."""
+    """Return the title of the figure as plain text."""
     found = figure.get_suptitle()
     for axis in figure.axes:
         found = found or axis.get_title(loc="left") or axis.get_title()
@@ -129,7 +131,7 @@ def _title(figure: Figure) -> str:
 
 
 def _png(figure: Figure) -> bytes:
-    """Return the largest of a few resolutions that is small enough, else the smallest."""
+    """Return the largest of a few resolutions with a small enough file, otherwise the smallest."""
     written = b""
     for dpi in RESOLUTIONS:
         buffer, smaller = io.BytesIO(), io.BytesIO()

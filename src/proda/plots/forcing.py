@@ -70,14 +70,14 @@ def _draw(figure: Figure, axis: Axes, title: str, unit: str, values: np.ndarray,
         if low < 0 < high:  # white is 0 °C
             reach = max(-low, high)
             norm: Normalize = TwoSlopeNorm(0.0, -reach, reach)
-        else:  # all on one side: the whole scale for what there is, but not for rounding
+        else:  # all on one side of 0: the scale of the range of values, except rounding errors
             norm = Normalize(low - 0.5, high + 0.5)
         colours = DIVERGING if low < 0 < high else "cividis"
         mesh = axis.pcolormesh(months, edges, values, cmap=colours, norm=norm)
     else:
         mesh = axis.pcolormesh(months, edges, values, cmap=SEQUENTIAL, vmin=0, vmax=1)
     axis.grid(visible=False)
-    # Most of what happens, happens near the surface: the square root gives it half of the height.
+    # Most variation is near the surface; the square root gives it half of the height.
     axis.set_yscale("function", functions=(lambda z: np.sqrt(np.maximum(z, 0)), np.square))
     axis.set_ylim(CLM5_GRID.interface[-1], 0.0)
     axis.set_yticks([0.1, 0.5, 1, 2, 4, 8], ["0.1", "0.5", "1", "2", "4", "8"])
@@ -92,7 +92,7 @@ def _lines(axis: Axes, active: np.ndarray, nbedrock: int, labelled: bool) -> Non
     months = np.arange(1, 13)
     bottom = CLM5_GRID.interface[-1]
     drawn = False
-    halo = [withStroke(linewidth=3.4, foreground="white")]  # seen on dark and on light colours
+    halo = [withStroke(linewidth=3.4, foreground="white")]  # visible on dark and on light colours
     if (active < bottom).any():
         axis.plot(
             months,
@@ -140,7 +140,7 @@ def _finding(
     else:
         frozen = int((temperature[0] < 0).sum())
         frost = f"surface frozen in {frozen} of 12 months" if frozen else "never frozen"
-    # Shallow soil decides: the mean over the layers of the first 30 cm and the year.
+    # Mean over the layers of the upper 30 cm and the year.
     shallow = CLM5_GRID.interface <= 0.32
     mean = float(np.average(water[shallow].mean(axis=1), weights=CLM5_GRID.thickness[shallow]))
     slow = f"dry or frozen water slows decay above 32 cm to {mean:.0%}"

@@ -77,7 +77,7 @@ def identification_figure(pairs: pd.DataFrame, means: pd.DataFrame | None = None
         axis.axhline(0.0, color="0.3", lw=0.8)
         axis.set_ylim(-1.02, 1.02)
         axis.set_ylabel("correlation of two maps, weighted by land (1)")
-        axis.set_title("Patterns that refits of a model share, and that two models share")
+        axis.set_title("Correlation of patterns between refits of a model, and between two models")
     return figure
 
 

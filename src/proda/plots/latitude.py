@@ -30,7 +30,7 @@ def latitude_figure(
     label
         Quantity and unit.
     title
-        By default, where the models' highest and lowest values lie.
+        By default, the latitudes of the models' highest and lowest values.
     """
     with style():
         figure, axis = plt.subplots(figsize=(6.4, 4.6))
@@ -41,8 +41,10 @@ def latitude_figure(
         ):
             middle = _middle(curve)
             lat = curve["lat"].to_numpy()
-            low = np.maximum(curve["q05"].to_numpy(), 1e-9)  # 0 lies below any logarithmic axis
-            if not many:  # the bands of many models would hide each other
+            low = np.maximum(
+                curve["q05"].to_numpy(), 1e-9
+            )  # 0 cannot be shown on a logarithmic axis
+            if not many:  # the bands of many models would overlap
                 axis.fill_between(lat, low, curve["q95"], color=colour, alpha=0.18, lw=0)
             axis.plot(
                 lat,
@@ -78,7 +80,7 @@ def latitude_figure(
 
 
 def _highest(finding: list[str]) -> str:
-    """Count where the models are highest: nine names do not fit a title."""
+    """Count the latitudes of the models' maxima, because nine names do not fit a title."""
     places = Counter(said.rpartition(" ")[2] for said in finding)
     said = ", ".join(f"{n} at {place}" for place, n in places.most_common(4))
     return f"Of {len(finding)} models, highest: {said}"

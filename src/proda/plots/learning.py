@@ -1,4 +1,4 @@
-"""Figures of a training: losses, predictions at sites left out, skill, what it lives on."""
+"""Figures of a training: losses, predictions at held-out sites, skill, importance."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def history(table: pd.DataFrame) -> Figure:
 
 
 def parameters(held_out: xr.Dataset, method: str = "network") -> Figure:
-    """Predicted against posterior mean at sites left out, one panel per parameter.
+    """Predicted against posterior mean at held-out sites, one panel per parameter.
 
     Parameters
     ----------
@@ -133,9 +133,9 @@ def parameters(held_out: xr.Dataset, method: str = "network") -> Figure:
         figure.supylabel("predicted (share of the prior range, 1)", fontsize="small")
         best = int(np.nanargmax(found))
         figure.suptitle(
-            f"{held_out.attrs.get('model', '')}: {int((found > 0.5).sum())} of "
-            f"{len(names)} parameters are predicted with r above 0.5 at {len(x):,} sites left "
-            f"out, best {names[best]}",
+            f"{held_out.attrs.get('model', '')}: {int((found > 0.5).sum())} of {len(names)} "
+            f"parameters are predicted with r above 0.5 at {len(x):,} held-out sites, best "
+            f"{names[best]}",
             x=0.01,
             ha="left",
             fontsize="medium",
@@ -144,7 +144,7 @@ def parameters(held_out: xr.Dataset, method: str = "network") -> Figure:
 
 
 def carbon(held_out: xr.Dataset) -> Figure:
-    """Modelled against measured carbon of the layers of sites left out, a panel per method.
+    """Modelled against measured carbon of the layers of held-out sites, a panel per method.
 
     Parameters
     ----------
@@ -278,11 +278,11 @@ def _finding(table: pd.DataFrame) -> str:
         raise LearningError("The table of skill lacks the method network.")
     others = whole.drop([m for m in whole.index if m.startswith("network") or m == "assimilated"])
     if others.empty:
-        return f"Sites left out: the network's median log RMSE is {whole['network']:.2f}"
+        return f"Held-out sites: the network's median log RMSE is {whole['network']:.2f}"
     best = str(others.idxmin())
     word = "below" if whole["network"] < others[best] else "not below"
     return (
-        f"Sites left out: the network's median log RMSE is {whole['network']:.2f}, {word} the "
+        f"Held-out sites: the network's median log RMSE is {whole['network']:.2f}, {word} the "
         f"best baseline's ({LABELS.get(best, best)}, {others[best]:.2f})"
     )
 
@@ -304,20 +304,20 @@ def curve(table: pd.DataFrame) -> Figure:
         )
         axis.plot(middle.index, middle, "o-", color=COLOURS[0], label="median parameter")
         axis.axhline(0.0, color=COLOURS[7], lw=1)
-        axis.set(xscale="log", xlabel="sites trained on", ylabel="skill at sites left out (1)")
+        axis.set(xscale="log", xlabel="training sites", ylabel="skill at held-out sites (1)")
         axis.set_xticks(middle.index, [f"{size:,}" for size in middle.index])
         axis.set_xticks([], minor=True)
         axis.legend(fontsize="small")
         n = middle.index.to_numpy()
         axis.set_title(
-            f"From {n[0]:,} to {n[-1]:,} sites the median skill goes from "
-            f"{middle.iloc[0]:.2f} to {middle.iloc[-1]:.2f}"
+            f"From {n[0]:,} to {n[-1]:,} sites the median skill changes from {middle.iloc[0]:.2f} "
+            f"to {middle.iloc[-1]:.2f}"
         )
     return figure
 
 
 def importance(table: pd.DataFrame, most: int = 20) -> Figure:
-    """Covariates by how much worse sites left out are predicted without them.
+    """Covariates by the increase of the error at held-out sites when they are shuffled.
 
     Parameters
     ----------

@@ -38,9 +38,9 @@ def draw_map(
     dataset
         A map.
     folder
-        Made if absent.
+        Folder, created if absent.
     label
-        What the map is called in figures.
+        Name of the map in figures.
     references
         From :func:`proda.maps.reference_maps.reference_maps`.
 
@@ -51,7 +51,8 @@ def draw_map(
     """
     target = figure_folder(folder)
     several = dataset.sizes["realization"] > 1
-    # The residual is a product of its own: a figure beside that of the model, never instead of it.
+    # The residual is a separate product: a figure in addition to that of the model, never instead
+    # of it.
     drawn = (*DRAWN, *(name + RESIDUAL for name in DRAWN))
     for name in drawn:
         if name in dataset:
@@ -84,7 +85,7 @@ def draw_latitudes(
     folder: str | os.PathLike[str],
     references: References | None = None,
 ) -> Iterator[Path]:
-    """Draw the stocks along latitude of several maps, references as dashed lines."""
+    """Draw the stocks of several maps along latitude, with references as dashed lines."""
     target = figure_folder(folder)
     first = next(iter(maps.values()))
     area = land_area(first)

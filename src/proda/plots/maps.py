@@ -19,7 +19,8 @@ from proda.plots.style import SEQUENTIAL, draw_land, style
 
 SPREAD, WIDTH = "magma_r", "viridis_r"
 MOST_CELLS = {"lat": 720, "lon": 1440}
-"""A finer grid is thinned to this before it is drawn: it is more than a page resolves."""
+"""Maximum number of cells that are drawn; finer grids are thinned, because a page cannot resolve
+them."""
 _UNITS = {
     "kg m-2": "kg m$^{-2}$",
     "kg m-3": "kg m$^{-3}$",
@@ -40,7 +41,7 @@ def map_figure(
 ) -> Figure:
     """Draw one variable of a map, below it the ensemble's spread, and its interval if it has one.
 
-    Land cells without an answer are grey and hatched with lines, cells outside the training range
+    Land cells without a result are grey and hatched with lines, cells outside the training range
     with dots. The coastline is the outline of the land on the map's own grid.
 
     Parameters
@@ -54,7 +55,7 @@ def map_figure(
         and as a further one, where the map holds it, the 90 % predictive interval of one profile:
         its upper end over its lower end.
     title
-        Of the figure; by default what the map shows: total and zones, or means of zones.
+        Title of the figure; by default the total and shares of zones, or means of zones.
     limits
         Ends of the colour scale, to compare maps; by default 2 and 98 % of the cells.
 
@@ -134,7 +135,7 @@ def _label(data: xr.DataArray) -> str:
 def _norm(values: np.ndarray, limits: tuple[float, float] | None) -> Normalize:
     """Logarithmic where values span more than a factor of 15, else linear.
 
-    At most a factor of 200 wide: a desert must not take the colours from all other land.
+    The range is at most a factor of 200, so that deserts do not dominate the colours.
     """
     if limits is not None:
         return (LogNorm if 0 < 15 * limits[0] < limits[1] else Normalize)(*limits)
@@ -153,13 +154,13 @@ def _norm(values: np.ndarray, limits: tuple[float, float] | None) -> Normalize:
 def _panel(
     axis: Axes, drawn: xr.Dataset, values: np.ndarray, norm: Normalize, colours: str, label: str
 ) -> list[Patch]:
-    """Draw one map and return what its hatching means."""
+    """Draw one map and return the legend of its hatching."""
     lat, lon = drawn["lat"].to_numpy(), drawn["lon"].to_numpy()
     reason = drawn["reason"].transpose("lat", "lon").to_numpy()
     land = np.isfinite(reason)
     without = land & (reason > 0)
     draw_land(axis, lat, lon, land, 1 / 5)
-    # A 0 has no place on a logarithmic scale: it takes the lowest colour, as the arrow says.
+    # 0 cannot be shown on a logarithmic scale and gets the lowest colour, as the arrow indicates.
     shown = np.maximum(values, norm.vmin or 0.0) if isinstance(norm, LogNorm) else values
     mesh = axis.pcolormesh(
         lon, lat, shown, cmap=colours, norm=norm, shading="nearest", rasterized=True

@@ -1,7 +1,7 @@
-"""Pools and flows of a model, drawn from what it declares.
+"""Pools and flows of a model, drawn from its declaration.
 
-Litter stands in a column on the left and soil in one on the right, both bent outwards, so that no
-arrow between two pools crosses a third. In a model without litter all pools stand around.
+Litter is in a column on the left and soil in one on the right, both bent outwards, so that no arrow
+between two pools crosses a third. Without litter, all pools are on a circle.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ STEP = 1.45
 NUDGE = 0.16
 SIZE = 7.5
 PLACES = np.array([0.34, 0.42, 0.26, 0.5, 0.58, 0.2, 0.66, 0.74, 0.14, 0.82])
-"""Where along an arrow its label may stand, from the donor; the first that is free is taken."""
+"""Possible positions of a label along its arrow, from the donor; the first free one is used."""
 
 
 @dataclass(frozen=True)
 class _Box:
-    """Where a pool stands."""
+    """The position of a pool."""
 
     x: float
     y: float
@@ -50,9 +50,9 @@ class _Box:
 def draw_model(model: SoilModel) -> Figure:
     """Draw pools as boxes, transfers as arrows, input of plants and losses to CO2.
 
-    Per cents are shares of what leaves the donor (and of the whole input), at the steady state of
-    the temperate example column with the model's defaults; the width of an arrow grows with the
-    carbon that takes it. A model that has no steady state there is drawn without.
+    Percentages are shares of the outflow of the donor (and of the total input), at the steady state
+    of the temperate example column with the model's defaults; the width of an arrow increases with
+    its carbon flow. A model without a steady state there is drawn without percentages.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def draw_model(model: SoilModel) -> Figure:
         Any model; only its declaration is used.
     """
     shares = flow_shares(model)
-    # What no carbon takes at the defaults is a pathway all the same.
+    # Pathways without carbon at the defaults are drawn too.
     share_of = {flow: shares.get(flow) for flow in flows(model)}
     boxes = _layout(model, tuple(share_of))
     reach_x = max(abs(box.x) for box in boxes.values()) + 0.5 * WIDE + STUB + 1.05
@@ -95,12 +95,12 @@ def draw_model(model: SoilModel) -> Figure:
 
 
 def _layout(model: SoilModel, found: tuple[Flow, ...]) -> dict[str, _Box]:
-    """Return where each pool stands, in the order with the fewest crossings of arrows."""
+    """Return the position of each pool, in the order with the fewest crossings of arrows."""
     litter = [name for name in model.pools if name not in model.soil_pools]
     soil = list(model.soil_pools)
     if not litter:
         litter, soil = soil[: len(soil) // 2], soil[len(soil) // 2 :]
-    # A microbe among seven pools of soil has no room in one column.
+    # One column has no space for a microbe among seven soil pools.
     while len(soil) > len(litter) + 2 or len(soil) > 5:
         litter.append(soil.pop(0))
     best, order = np.inf, None
@@ -119,7 +119,7 @@ def _columns(left: tuple[str, ...], right: tuple[str, ...]) -> dict[str, _Box]:
         n = len(names)
         for i, name in enumerate(names):
             height = (0.5 * (n - 1) - i) * STEP
-            # Bent like a bow: the ends stand farther in, and no third box lies between two.
+            # Bent outwards: the ends are farther inside, so that no third box is between two.
             inward = BEND * (2.0 * abs(height) / max(STEP * (n - 1), 1e-9)) ** 2 if n > 1 else 0.0
             boxes[name] = _Box(side * (SPREAD - inward), height, side)
     return boxes
@@ -279,7 +279,7 @@ def _label(
     paths: dict[Flow, np.ndarray],
     share_of: dict[Flow, Share | None],
 ) -> None:
-    """Put each share beside its arrow, where nothing else stands."""
+    """Place each share beside its arrow, where there is free space."""
     taken: list[tuple[float, ...]] = [
         (box.x - 0.5 * WIDE, box.x + 0.5 * WIDE, box.y - 0.5 * HIGH, box.y + 0.5 * HIGH)
         for box in boxes.values()
@@ -330,7 +330,7 @@ def _legend(axis: Axes, model: SoilModel, reach: float, top: float, shown: bool)
     if len(model.soil_pools) < len(model.pools):
         kinds.append(("litter and other", LITTER, "-"))
     if len(model.transported) < len(model.pools):
-        kinds.append(("does not mix with depth", "white", "--"))
+        kinds.append(("not mixed with depth", "white", "--"))
     x = -reach + 0.2
     for words, colour, line in kinds:
         axis.add_patch(
@@ -347,8 +347,8 @@ def _legend(axis: Axes, model: SoilModel, reach: float, top: float, shown: bool)
         axis.text(x + 0.4, top, words, va="center", fontsize=SIZE)
         x += 0.75 + 0.108 * len(words)
     words = (
-        "Per cents: of what leaves the pool (plants: of the input), at the defaults in a temperate "
-        "column. Wider arrows carry more carbon."
+        "Percentages: shares of the outflow of the pool (plants: of the input), at the defaults in "
+        "a temperate column. Wider arrows carry more carbon."
         if shown
         else "There is no steady state at the defaults, so shares are not shown."
     )

@@ -1,4 +1,4 @@
-"""Figures of soil profiles: where they are, how carbon falls with depth, how dense soil is."""
+"""Figures of soil profiles: locations, carbon with depth, bulk density."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from proda.observations.pedotransfer import Pedotransfer
 from proda.plots.style import COLOURS, SEQUENTIAL, draw_land, style
 
 MINIMUM_PROFILES = 20
-"""A depth with fewer profiles than this shows no quantiles."""
+"""Minimum number of profiles at a depth for drawing quantiles."""
 
 _DEPTHS = np.array([0.025, 0.075, 0.15, 0.25, 0.35, 0.5, 0.7, 0.9, 1.1, 1.35, 1.65, 2.0])
 
@@ -83,7 +83,7 @@ def carbon_with_depth(layers: pd.DataFrame, zones: pd.Series, by: str) -> Figure
     zones
         Zone by profile_id.
     by
-        What the zones are, for the figure's title.
+        Kind of the zones, for the figure's title.
 
     Raises
     ------
@@ -149,16 +149,16 @@ def _spread(layers: pd.DataFrame) -> np.ndarray:
 
 
 def _fall(medians: dict[str, dict[float, float]]) -> str:
-    """Say by how much carbon falls from the surface to 0.9 m."""
+    """State the decrease of carbon from the surface to 0.9 m."""
     top, deep = float(_DEPTHS[0]), 0.9
     falls = {n: m[top] / m[deep] for n, m in medians.items() if top in m and deep in m}
     if not falls:
         return "Organic carbon with depth"
     most, least = max(falls, key=lambda n: falls[n]), min(falls, key=lambda n: falls[n])
     if most == least:
-        return f"Carbon falls {falls[most]:.1f}-fold from 2.5 to 90 cm"
+        return f"Carbon decreases {falls[most]:.1f}-fold from 2.5 to 90 cm"
     return (
-        f"From 2.5 to 90 cm carbon falls {falls[least]:.1f}-fold ({least}) "
+        f"From 2.5 to 90 cm carbon decreases {falls[least]:.1f}-fold ({least}) "
         f"to {falls[most]:.1f}-fold ({most})"
     )
 
@@ -171,7 +171,7 @@ def pedotransfer_fit(soc: np.ndarray, density: np.ndarray, fits: Sequence[Fit]) 
     soc, density
         Carbon, g kg-1, and density of the fine earth, kg m-3, of layers that have both, (layer,).
     fits
-        The functions, as the build compared them.
+        The functions compared by the build.
     """
     with style():
         figure, ax = plt.subplots(figsize=(6.4, 4.4))

@@ -1,4 +1,4 @@
-"""Projections of several models: time series, maps of change, agreement today and tomorrow."""
+"""Figures of projections: time series, maps of change, agreement today and in the changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from proda.projection.projection_variables import CHANGE, STOCK
 WORDS = {
     BEFORE: "default parameters",
     AFTER: "from posteriors",
-    END_TO_END: "learnt end to end",
+    END_TO_END: "trained end to end",
 }
 _LINES = {BEFORE: "--", AFTER: "-.", END_TO_END: "-"}
 SHOWN_REGIONS = (GLOBE, "boreal", "tropics", "permafrost soil")
@@ -40,7 +40,7 @@ def projection_figures(result: Projections) -> Iterator[tuple[str, str, Figure]]
         "series",
         "Change of soil carbon in 0-100 cm since the start, by experiment (rows) and region: mean "
         "and 5-95 % range of the members; dashed with default parameters. Permafrost soil has an "
-        "active layer shallower than 3 m today.",
+        "active layer that is shallower than 3 m at present.",
         series_figure(result),
     )
     if any(OPEN_QUESTION in _names(d) for s in result.opened.values() for d in s.values()):
@@ -53,8 +53,8 @@ def projection_figures(result: Projections) -> Iterator[tuple[str, str, Figure]]
     if len(result.tables["agreement"]):
         yield (
             "agreement",
-            "Each mark is an experiment at its last year: how well the two models' maps of carbon "
-            "agree today, and how well their maps of change agree; bars are 95 % intervals with "
+            "Each mark is an experiment at its last year, with the correlation of the two models' "
+            "maps of carbon today and of their maps of change; bars are 95 % intervals with "
             "effective numbers of cells.",
             agreement_figure(result.tables["agreement"]),
         )
@@ -122,7 +122,7 @@ def _series(
 
 
 def _said(result: Projections) -> str:
-    """Say what each model loses under warming at its last year."""
+    """State the loss of each model under warming at its last year."""
     table = result.tables["totals"]
     rows = table[(table["experiment"] == OPEN_QUESTION) & (table["region"] == GLOBE)]
     rows = rows[rows["years"] == rows["years"].max()]
@@ -202,7 +202,7 @@ def agreement_figure(table: pd.DataFrame) -> Figure:
         axis.set_xlabel("r of today's carbon (0-100 cm, logarithms)")
         axis.set_ylabel("r of the change (0-100 cm)")
         axis.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5))
-        figure.suptitle(f"Models that agree today: do they agree tomorrow?\n{_agree(last)}")
+        figure.suptitle(f"Agreement of models today and in their projected changes\n{_agree(last)}")
     return figure
 
 

@@ -26,10 +26,10 @@ def density_scatter(
     Parameters
     ----------
     observed, predicted
-        (n,), of one unit. Pairs with a missing value are left out; those with one of 0 or less
-        have no logarithm, and the title says how many they are.
+        (n,), of one unit. Pairs with a missing value are left out; those with a value of 0 or less
+        have no logarithm, and are counted in the label of the axis.
     weights
-        Of R2, bias and colour, such as the area of land; None counts each pair once.
+        Weights for R2, bias and colour, such as the area of land; None: equal weights.
     observed_label, predicted_label, what, weight_label
         Labels of the axes, what is predicted (for the title), and what the colour counts.
 

@@ -1,4 +1,4 @@
-"""What all figures share: a colour-blind safe palette, sizes, and saving."""
+"""Common style of all figures: a colour-blind safe palette, sizes, and saving."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ _STYLE: dict[str, Any] = {
 
 
 def colours_of(names: Iterable[str]) -> dict[str, str]:
-    """Return a colour for each name, in their order; beyond nine names colours come again."""
+    """Return a colour for each name, in their order; beyond nine names colours repeat."""
     return dict(zip(names, cycle(COLOURS), strict=False))
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Apply the common style inside a `with` block; nothing leaks into the user's settings."""
+    """Apply the common style inside a `with` block without changing the user's settings."""
     with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
         yield
 
@@ -95,7 +95,7 @@ def draw_land(
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Save a figure, whole or not at all, and close it; the format follows the file's ending.
+    """Save a figure, completely or not at all, and close it; the format follows the file's ending.
 
     Raises
     ------
@@ -106,25 +106,25 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     if ending not in figure.canvas.get_supported_filetypes():
         raise FileError(f"{path}: cannot draw a .{ending} file; use .png, .pdf or .svg.")
     with whole_file(path) as temporary, warnings.catch_warnings():
-        # On a busy machine: a place that hides no data is worth a second.
+        # The search for a free position may take a second on a busy machine.
         warnings.filterwarnings("ignore", message='Creating legend with loc="best"')
         figure.savefig(temporary, format=ending)
     plt.close(figure)
 
 
 def figure_folder(folder: str | os.PathLike[str]) -> Path:
-    """Make a folder for figures where it is absent, and return it.
+    """Create a folder for figures if it is absent, and return it.
 
     Raises
     ------
     FileError
-        If it cannot be made.
+        If it cannot be created.
     """
     target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(f"{target}: the folder could not be made ({error}).") from error
+        raise FileError(f"{target}: the folder cannot be created ({error}).") from error
     return target
 
 
@@ -133,21 +133,21 @@ def save_all(
     folder: str | os.PathLike[str],
     endings: Sequence[str] = ("png",),
 ) -> Iterator[Path]:
-    """Draw figures one after the other into a folder, and yield each file once it is written.
+    """Draw figures one by one into a folder, and yield each file once it is written.
 
     Parameters
     ----------
     figures
         Name of the file, without ending -> function that draws it.
     folder
-        Made if absent.
+        Folder, created if absent.
     endings
         Formats.
 
     Raises
     ------
     FileError
-        If the folder cannot be made or a file not be written.
+        If the folder cannot be created or a file cannot be written.
     """
     target = figure_folder(folder)
     for name, draw in figures.items():

@@ -12,18 +12,18 @@ from proda.plots import end_to_end, learning
 
 CAPTIONS = {
     "training": "losses of every network during training, also at validation sites.",
-    "parameters": "parameters at sites left out, predicted against estimated.",
-    "carbon": "carbon of layers at sites left out, predicted against measured.",
-    "skill": "carbon of profiles left out, the network beside simpler methods; `assimilated` has "
-    "seen the profiles and is the ceiling.",
-    "learning_curve": "skill of parameters with fewer sites to learn from.",
+    "parameters": "parameters at held-out sites, predicted against estimated.",
+    "carbon": "carbon of layers at held-out sites, predicted against measured.",
+    "skill": "carbon of held-out profiles by the network and simpler methods; `assimilated` was "
+    "fitted to the profiles and is the ceiling.",
+    "learning_curve": "skill of parameters with fewer training sites.",
     "importance": "increase of the error when one covariate is shuffled.",
 }
 
 THROUGH_CAPTIONS = {
     "training": "losses of every network during training, also at validation sites.",
-    "skill": "carbon at places left out: the network beside methods without a soil model, and the "
-    "ceiling that the differences inside half-degree cells set at equal depth. R² below -1 is "
+    "skill": "carbon at held-out places by the network and by methods without a soil model, and "
+    "the ceiling given by the variation within half-degree cells at equal depth. R² below -1 is "
     "drawn at -1.",
 }
 
@@ -51,7 +51,7 @@ def training_figures(result: TrainingResult) -> dict[str, Callable[[], Figure]]:
 def through_figures(
     history: pd.DataFrame, skill: pd.DataFrame | None
 ) -> dict[str, Callable[[], Figure]]:
-    """Return the functions that draw the figures of a training end to end.
+    """Return the functions that draw the figures of an end-to-end training.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Truth against what was recovered, for synthetic worlds."""
+"""Recovered values against the truth, for synthetic worlds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def truth_figure(
     measured: str,
     route: str = "from posteriors",
 ) -> Figure:
-    """Draw what was recovered against the truth: carbon of every model, mechanisms of one.
+    """Draw recovered values against the truth: carbon of every model, mechanisms of one.
 
     Parameters
     ----------
@@ -37,9 +37,9 @@ def truth_figure(
         Model -> map, truth, and map of draws (docs/maps.md), whose 5-95 % range is drawn where it
         has one.
     measured
-        The model that the world is made of; only its mechanisms have a truth.
+        The model that generated the world; only its mechanisms have a truth.
     route
-        How the study learnt, for the title.
+        Route of the study, for the title.
     """
     panels = [(model, STOCK) for model in maps]
     panels += [(measured, name) for name in MECHANISMS if measured in maps]
@@ -70,7 +70,7 @@ def truth_figure(
                     each.set_minor_formatter(NullFormatter())
             axis.set_xlabel(f"truth ({score['unit']})")
             axis.set_ylabel("recovered")
-            holds = f"; range holds {score['coverage_90']:.0%}" if ranged else ""
+            holds = f"; range contains {score['coverage_90']:.0%}" if ranged else ""
             axis.set_title(
                 f"{model.upper()}: {LABELS[name]}\nr {score['r']:.2f}{holds}", fontsize="medium"
             )

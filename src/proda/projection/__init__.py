@@ -1,1 +1,1 @@
-"""Models forward in time from their steady states, under warming and changed carbon input."""
+"""Transient runs of models from their steady states, under warming and changed carbon input."""

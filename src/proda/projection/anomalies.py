@@ -20,11 +20,11 @@ from proda.projection.projection_settings import ProjectionSettings
 from proda.projection.steps import TimeSpan, time_steps
 
 WARMING = ("soil_temperature", "tsl", "tas")
-"""Names of an anomaly of temperature (K), of which the first counts; CMIP has tsl and tas."""
+"""Names of an anomaly of temperature (K); the first that exists is used. CMIP has tsl and tas."""
 INPUT = ("carbon_input", "npp")
-"""Names of the carbon input, as a multiple of today's."""
+"""Names of the carbon input as a multiple of the present input."""
 WATER = ("w_scalar",)
-"""Names of what is added to the water scalar."""
+"""Names of the change that is added to the water scalar."""
 LAST_YEARS = 10
 """Years whose mean anomaly gives the new steady state."""
 
@@ -36,13 +36,13 @@ class AnomalyFields(Experiment):
     Attributes
     ----------
     name, words
-        What it is called, in files and in figures.
+        Name in files and words in figures.
     lat, lon
         Axes, ascending, degrees; longitudes from -180 to 180.
     warming
         K, (year, month or 1, lat, lon).
     carbon_input
-        Multiple of today's, (year, lat, lon), or None.
+        Multiple of the present input, (year, lat, lon), or None.
     water
         Added to the water scalar, (year, month or 1, lat, lon), or None.
     """
@@ -62,11 +62,11 @@ class AnomalyFields(Experiment):
         Raises
         ------
         ForcingError
-            If the results are wanted for years after the last.
+            If results are requested for years after the last.
         """
         if settings.times[-1] > len(self.warming):
             raise ForcingError(
-                f"{self.name}: has {len(self.warming)} years; results are wanted for year "
+                f"{self.name}: has {len(self.warming)} years; results are requested for year "
                 f"{settings.times[-1]:g}. Give earlier times."
             )
         return time_steps(settings.times, 1.0, 1.0, 1.0, tuple(range(1, len(self.warming))))
@@ -77,7 +77,7 @@ class AnomalyFields(Experiment):
         latitude: Float[np.ndarray, " site"],
         longitude: Float[np.ndarray, " site"],
     ) -> Change:
-        """Return the anomalies of the year in whose middle the step lies."""
+        """Return the anomalies of the year that contains the middle of the step."""
         return self._change(slice(int(span.middle), int(span.middle) + 1), latitude, longitude)
 
     def end(
@@ -115,7 +115,7 @@ class AnomalyFields(Experiment):
     def _sample(
         self, values: np.ndarray, latitude: np.ndarray, longitude: np.ndarray
     ) -> np.ndarray:
-        """Interpolate between cells; beyond the first and last row the nearest row holds."""
+        """Interpolate between cells; beyond the first and last row, use the nearest row."""
         lon = np.concatenate([[self.lon[-1] - 360.0], self.lon, [self.lon[0] + 360.0]])
         round_ = np.concatenate([values[:, -1:], values, values[:, :1]], axis=1)
         y = np.interp(latitude, self.lat, np.arange(len(self.lat)))
@@ -134,7 +134,7 @@ def read_experiments(settings: ProjectionSettings) -> list[Experiment]:
     Raises
     ------
     ParameterError, ForcingError, FileError
-        Naming the experiment or the file, and what is wrong with it.
+        Naming the experiment or the file, and the error.
     """
     found: list[Experiment] = list(experiments_named(settings.experiments))
     found += [read_fields(path) for path in settings.anomalies]
@@ -196,7 +196,7 @@ def read_warming(table: Path, pattern: Path) -> AnomalyFields:
     Raises
     ------
     FileError, ForcingError
-        If a file cannot be read, or lacks what it needs.
+        If a file cannot be read, or lacks a column or variable.
     """
     try:
         rows = pd.read_csv(table)

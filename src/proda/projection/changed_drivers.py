@@ -1,8 +1,8 @@
 """The drivers of changed columns: temperature, active layer, water of thawing soil, carbon input.
 
-The rules are those by which forcing is estimated from climate
-(docs/theory.md#forcing-estimated-from-climate), applied to the difference from today, so that they
-also serve forcing of CLM's own, and a change of 0 gives today's forcing exactly.
+The rules are those for estimating forcing from climate
+(docs/theory.md#forcing-estimated-from-climate), applied to the difference from the present, so that
+they can also be used with forcing from CLM, and a change of 0 gives exactly the present forcing.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ def changed(
 ) -> Forcing:
     """Return the forcing of columns under a change.
 
-    - Temperature: the annual mean of the warming acts at all depths; what a month differs from it
-      is damped with depth like the annual wave.
-    - Active layer: today's, plus the difference of the depths that the temperatures of then and
-      today thaw to. Mixing and the place of the carbon input follow from it.
-    - Water scalar: a layer and month that thaws takes the mean over the column's layers and months
-      that are thawed today (in estimated forcing they have one value); elsewhere it stays, unless
-      the change says otherwise.
-    - Carbon input: today's times the change, pool by pool.
+    - Temperature: the annual mean of the warming is added at all depths; deviations of a month from
+    it are damped with depth like the annual wave.
+    - Active layer: the present one, plus the difference between the thaw depths of the changed and
+    the present temperatures. Mixing and the depth of the carbon input follow from it.
+    - Water scalar: a layer and month that thaws gets the mean over the column's layers and months
+    that are thawed at present (in estimated forcing they have one value); elsewhere it is
+    unchanged, except for the change of water in the experiment.
+    - Carbon input: the present input times the change, pool by pool.
 
     Parameters
     ----------
     forcing
-        Today's.
+        The present forcing.
     thawed_water
-        Water scalar of thawed soil, for columns that are frozen at all depths all year; without
-        it (None or NaN) their water scalar stays as it is.
+        Water scalar of thawed soil, for columns that are frozen at all depths all year; without it
+        (None or NaN) their water scalar is unchanged.
     """
     warming = _with_depth(change.warming, forcing.grid.node)
     temperature = forcing.soil_temperature + warming
@@ -85,8 +85,8 @@ def _of_thawed(
 ) -> Float[np.ndarray, "site layer month"]:
     """Return the water scalar with that of soil that thaws, or freezes, replaced.
 
-    Soil that is frozen then and is not today takes the least water scalar of the column's frozen
-    soil of today, or stays where there is none.
+    Soil that freezes gets the smallest water scalar of the column's present frozen soil; without
+    such soil it is unchanged.
     """
     today, then = forcing.soil_temperature > FREEZING_K, temperature > FREEZING_K
     count = today.sum(axis=(1, 2))

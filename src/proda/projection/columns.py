@@ -45,7 +45,7 @@ _MEANINGS = {
     ENTERED: ("kg m-2", "carbon input since the start"),
     MEAN_AGE: ("yr", "mean age of all carbon at steady state"),
 }
-"""Unit and meaning of what is kept."""
+"""Unit and meaning of the results."""
 
 
 def project(
@@ -58,14 +58,14 @@ def project(
     bounds: Bounds = "prior",
     **settings: Any,
 ) -> xr.Dataset:
-    """Run a model forward in time at many sites, from its steady state, under changed drivers.
+    """Run a model in time at many sites, from its steady state, under changed drivers.
 
     Parameters
     ----------
     model, parameters, forcing, bounds
         As for :func:`proda.steady_state`.
     experiments
-        Names of idealised experiments (docs/projections.md), or experiments of one's own.
+        Names of idealised experiments (docs/projections.md), or other experiments.
     initial
         State at the start, (site, pool, layer) in g m-3, instead of the steady state.
     settings
@@ -74,12 +74,12 @@ def project(
 
     Returns
     -------
-    Dataset on (experiment, site, time) with `pool_carbon` (and pool, layer), the stocks of maps
-    and `cLitter` (kg m-2), respiration and carbon input (kg m-2 yr-1), what was respired and
-    entered since the start (kg m-2), and the split of the change of all carbon
+    Dataset on (experiment, site, time) with `pool_carbon` (and pool, layer), the stocks of maps and
+    `cLitter` (kg m-2), respiration and carbon input (kg m-2 yr-1), cumulative respiration and input
+    since the start (kg m-2), and the split of the change of all carbon
     (:func:`proda.projection.split.split_change`). Variables that end in `_new_steady_state` are on
-    (experiment, site); `mean_age` is that of today. `reason` and `reason_new_steady_state` say why
-    a site has no answer; there the numbers are NaN.
+    (experiment, site); `mean_age` is that at the start. `reason` and `reason_new_steady_state` give
+    the reason where a site has no result; the numbers are NaN there.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def _dataset(
         data[name] = (
             ("experiment", "site"),
             np.stack(codes).astype(np.int8),
-            {"long_name": "why a site has no answer", **flags},
+            {"long_name": "reason why a site has no result", **flags},
         )
     return xr.Dataset(
         data,

@@ -1,4 +1,4 @@
-"""What changes in a projection: the idealised experiments, and the interface of all others."""
+"""The experiments of a projection: the idealised ones, and the interface of all others."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from proda.projection.projection_settings import IDEALISED, ProjectionSettings
 from proda.projection.steps import TimeSpan, time_steps
 
 RAMP = "_ramp"
-"""Ending of the name of an experiment whose change comes over :data:`RAMP_YEARS`."""
+"""Ending of the name of an experiment that changes linearly over :data:`RAMP_YEARS`."""
 RAMP_YEARS = 100.0
 
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """How drivers differ from today's at some places, for one part of a projection.
+    """The change of drivers from the present at some places, for one part of a projection.
 
     Attributes
     ----------
     warming
-        Of the soil, K, (site, month); 12 equal numbers warm the whole year alike.
+        Warming of the soil, K, (site, month); 12 equal numbers are uniform warming over the year.
     carbon_input
-        Carbon input to each litter pool as a multiple of today's, (site, litter).
+        Carbon input to each litter pool as a multiple of the present input, (site, litter).
     water
-        Added to the water scalar, (site, month); None leaves it as it is.
+        Added to the water scalar, (site, month); None: no change.
     """
 
     warming: Float[np.ndarray, "site month"]
@@ -43,7 +43,7 @@ class Experiment(abc.ABC):
 
     name: str
     words: str
-    """What is done, for captions and files."""
+    """Description, for captions and files."""
 
     @abc.abstractmethod
     def steps(self, settings: ProjectionSettings) -> list[TimeSpan]:
@@ -69,26 +69,26 @@ class Experiment(abc.ABC):
         """Whether the drivers of two time steps are equal, so that they are computed once."""
 
     def identity(self) -> str:
-        """Return what tells this experiment from others of the same name."""
+        """Return values that identify this experiment among others of the same name."""
         return repr(self)
 
 
 @dataclass(frozen=True)
 class Idealised(Experiment):
-    """Uniform warming and multiples of today's carbon input, at once or as a ramp.
+    """Uniform warming and multiples of the present carbon input, at once or as a ramp.
 
     Attributes
     ----------
     name, words
-        What it is called, in files and in figures.
+        Name in files and words in figures.
     warming
         K, at all depths and in all months.
     carbon_input
         Multiple of the carbon input to all litter pools.
     metabolic
-        Further multiple of that to metabolic litter.
+        Additional multiple of the input to metabolic litter.
     ramp
-        Years over which the change grows linearly; 0 is at once.
+        Years over which the change increases linearly; 0: at once.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Idealised(Experiment):
     ramp: float = 0.0
 
     def steps(self, settings: ProjectionSettings) -> list[TimeSpan]:
-        """Return steps that begin short after a sudden change, and end where a ramp ends."""
+        """Return steps that are short after a sudden change; one of them ends with the ramp."""
         sudden = self.ramp == 0.0
         first = settings.first_step if sudden else settings.longest_step
         breaks = () if sudden else (self.ramp,)
@@ -111,17 +111,17 @@ class Idealised(Experiment):
         latitude: Float[np.ndarray, " site"],
         longitude: Float[np.ndarray, " site"],
     ) -> Change:
-        """Return what the ramp has reached in the middle of the step."""
+        """Return the change in the middle of the step."""
         return self._change(self._share(span), len(latitude))
 
     def end(
         self, latitude: Float[np.ndarray, " site"], longitude: Float[np.ndarray, " site"]
     ) -> Change:
-        """Return the whole change."""
+        """Return the full change."""
         return self._change(1.0, len(latitude))
 
     def same(self, one: TimeSpan, other: TimeSpan) -> bool:
-        """Whether both steps see the same share of the change."""
+        """Whether both steps have the same share of the change."""
         return self._share(one) == self._share(other)
 
     def _share(self, span: TimeSpan) -> float:

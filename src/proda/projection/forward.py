@@ -1,4 +1,4 @@
-"""Members of an ensemble forward in time at some cells, block by block of columns."""
+"""Run members of an ensemble in time at some cells, in blocks of columns."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from proda.projection.steps import TimeSpan
 from proda.simulate import CPU_BLOCK, GPU_BLOCK, block_of
 
 LITTER_CARBON = "cLitter"
-"""Carbon of all pools that are no soil carbon, coarse woody debris included."""
+"""Carbon of all pools that are not soil carbon, including coarse woody debris."""
 CARBON = (*(stock.name for stock in STOCKS), LITTER_CARBON)
 RESPIRATION, CARBON_INPUT = "rh", "carbon_input"
 OTHER_LOSSES = "other_losses"
@@ -39,7 +39,7 @@ RESPIRED, ENTERED, LOST = "respired", "entered", "lost"
 SINCE_START = (RESPIRED, ENTERED, LOST)
 MEAN_AGE = "mean_age"
 RETRIES = 16
-"""Columns that are computed together a second time, with steps as short as they need."""
+"""Columns that are computed again together, with shorter steps."""
 
 
 @dataclass(eq=False)
@@ -58,13 +58,13 @@ class Projected:
     series
         Stocks at the end of each time step, the start first, (member, cell, step, stock).
     age
-        Mean age of all carbon at the steady state of today, years, (member, cell).
+        Mean age of all carbon at the present steady state, years, (member, cell).
     reason, steady_reason
-        Why a member has no answer: at all, and at the new steady state, (member, cell). Where a
-        code is not 0 the numbers mean nothing.
+        Reasons why a member has no result, and none at the new steady state, (member, cell). The
+        numbers are undefined where a code is not 0.
     pools
-        Carbon of each pool at the kept times, g m-3, (member, cell, time, pool, layer), where it
-        is wanted.
+        Carbon of each pool at the kept times, g m-3, (member, cell, time, pool, layer), if
+        requested.
     retried
         Steps times columns that were computed again with implicit Euler steps.
     """
@@ -81,7 +81,7 @@ class Projected:
 
 @eqx.filter_jit
 def _steady(model: SoilModel, values: dict, columns: Column) -> tuple[Array, Array, dict]:
-    """Return pools, reason and what is kept, of the steady state of each column."""
+    """Return pools, reason and results of the steady state of each column."""
 
     def one(values: dict, column: Column) -> tuple[Array, Array, dict]:
         state = model.steady_state(values, column)
@@ -101,7 +101,7 @@ def _measure(model: SoilModel, pools: Array, values: dict, columns: Column) -> d
 
 
 def _measured(model: SoilModel, pools: Array, values: dict, column: Column) -> dict[str, Array]:
-    """Return stocks, kg m-2, and the flows of this moment, kg m-2 yr-1."""
+    """Return stocks, kg m-2, and current flows, kg m-2 yr-1."""
     t = model.transfers(pools, values, column)
     thickness = column.grid.thickness
     respired = (model.respiration(pools, t) * thickness).sum() / 1000.0
@@ -128,7 +128,7 @@ def _stocks(model: SoilModel, pools: Array, column: Column) -> dict[str, Array]:
 def _step(
     model: SoilModel, pools: Array, values: dict, columns: Column, years: Array
 ) -> tuple[Array, ...]:
-    """Advance a block; stocks of the new state come along, for the time series."""
+    """Advance a block, and return the stocks of the new state for the time series."""
 
     def one(x: Array, v: dict, c: Column) -> tuple[Array, ...]:
         done = second_order_step(model, x, v, c, years)
@@ -160,7 +160,7 @@ def _halved_steps(
 
 @dataclass(eq=False)
 class _State:
-    """One member's columns of a block on the way through an experiment."""
+    """The state of one member's columns of a block in an experiment."""
 
     values: dict[str, Array]
     pools: Array
@@ -174,7 +174,7 @@ class _State:
     retried: int = 0
 
     def advance(self, model: SoilModel, columns: Column, years: float) -> None:
-        """Take one step; columns in which it went wrong take it again in shorter ones."""
+        """Take one step; columns in which it fails repeat it in shorter steps."""
         length = jnp.asarray(years)
         before = self.pools
         pools, *flows, fine, found = _step(model, before, self.values, columns, length)
@@ -198,7 +198,7 @@ class _State:
         self.series.append(stocks)
 
     def keep(self, model: SoilModel, columns: Column, keep_pools: bool) -> None:
-        """Keep what a moment is like."""
+        """Store the current state."""
         found = _measure(model, self.pools, self.values, columns)
         sums = {RESPIRED: self.respired, ENTERED: self.entered}
         if model.losses:
@@ -252,17 +252,17 @@ def project_members(
     model, members, forcing
         As for :func:`proda.maps.run_members.run_members`.
     experiments
-        What changes.
+        The experiments.
     settings
         Times and time steps.
     latitude, longitude
-        Of the columns, degrees; anomalies are taken there.
+        Coordinates of the columns, degrees, for anomalies.
     thawed_water
         See :func:`proda.projection.changed_drivers.changed`.
     initial
         State at the start, g m-3; None is each member's steady state.
     keep_pools
-        Whether to keep the pools of all layers, which are most of the bytes.
+        Whether to keep the pools of all layers, which need most of the memory.
 
     Raises
     ------
@@ -300,7 +300,7 @@ def project_members(
 
 
 class _Block:
-    """Columns that run together through all experiments, with their start."""
+    """Columns that are run together through all experiments, with their start."""
 
     def __init__(
         self,
@@ -328,7 +328,7 @@ class _Block:
             self.start.append((pools, np.array(reason)))
 
     def run(self, experiment: Experiment) -> Projected:
-        """Run one experiment for all members, side by side so that drivers are computed once."""
+        """Run one experiment for all members together, so that drivers are computed once."""
         model, nothing = self.model, np.zeros(len(self.forcing))
         states = [
             _State(values, pools, nothing, nothing, nothing, reason.copy())
@@ -379,7 +379,7 @@ def _kept(span: TimeSpan, times: Sequence[float]) -> bool:
 
 
 def _cut(part: Projected, keep: int) -> Projected:
-    """Leave out the columns that only fill up a block."""
+    """Remove the columns that only pad a block."""
     return Projected(
         {name: v[:, :keep] for name, v in part.kept.items()},
         {name: v[:, :keep] for name, v in part.steady.items()},

@@ -1,4 +1,4 @@
-"""Projections from files: forcing and where parameters come from in, a projection out."""
+"""Compute projections from files of forcing and parameters."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ PathLike = str | os.PathLike[str]
 
 
 def projection_settings(**given: Any) -> ProjectionSettings:
-    """Return settings; what is wrong with them is named.
+    """Return checked settings.
 
     Raises
     ------
     ParameterError
-        Naming the setting and what it must be.
+        Naming the setting and the allowed values.
     """
     try:
         return ProjectionSettings.model_validate(given)
@@ -42,7 +42,7 @@ def projection_settings(**given: Any) -> ProjectionSettings:
 
 
 def sample_of(forcing: PathLike, settings: ProjectionSettings) -> LandCells:
-    """Open forcing on a grid and return its land cells, or the sample that the settings ask for."""
+    """Open forcing on a grid and return its land cells, or the sample of them in the settings."""
     cells = land_cells(cf.open_grid(forcing))
     return cells if settings.every == 1 else every_nth(cells, settings.every)
 
@@ -72,7 +72,7 @@ def project_files(
     forcing, output
         As for :func:`proda.maps.map_from_files.map_network`.
     settings
-        What is projected and how.
+        Settings of the projection.
     network, covariates, draws
         Parameters of a network on covariates of the same grid.
     default, b
@@ -82,7 +82,7 @@ def project_files(
     constant
         Constant of a network that was trained end to end.
     model, variant
-        What the parameters must be for; None: whatever they are for.
+        Model and variant that the parameters must belong to; None: any.
     thawed, progress, executor
         As for :func:`proda.projection.run_projection.write_projection`.
 

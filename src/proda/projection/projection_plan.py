@@ -1,4 +1,4 @@
-"""What one chunk of a projection is computed from, and how."""
+"""The data and the computation of one chunk of a projection."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Thawed = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class ProjectionPlan:
-    """All that one chunk's numbers depend on; sent to workers as it is."""
+    """The data on which the numbers of one chunk depend; sent to workers."""
 
     model: SoilModel
     cells: LandCells
@@ -114,7 +114,7 @@ class ProjectionPlan:
 
 
 def _judged(reason: np.ndarray, variables: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the reasons, with members whose numbers the file could not hold told apart."""
+    """Return the reasons, with a separate one for members whose numbers the file cannot store."""
     large = np.zeros(reason.shape, dtype=bool)
     for values in variables.values():
         large |= (np.abs(values) >= LIMIT).reshape(*reason.shape, -1).any(axis=-1)
@@ -150,7 +150,7 @@ def _variables(projected: Projected) -> tuple[dict[str, np.ndarray], ...]:
 
 
 def region_of(forcing: Forcing, latitude: np.ndarray) -> np.ndarray:
-    """Return the place in :data:`REGIONS` of each column."""
+    """Return the position in :data:`REGIONS` of each column."""
     active = np.maximum(forcing.altmax, forcing.altmax_lastyear).max(axis=1)
     result = np.zeros(len(forcing), dtype=int)
     for i, (zone, frozen) in enumerate(REGIONS):
@@ -174,7 +174,7 @@ def _by_region(
 
 
 def identity(plan: ProjectionPlan) -> dict[str, Any]:
-    """Return what tells one projection from another besides what maps depend on."""
+    """Return values that identify a projection, in addition to those of maps."""
     chosen = plan.settings.model_dump(
         mode="json", exclude={"chunk", "default", "warming", "pattern", "anomalies", "experiments"}
     )

@@ -1,4 +1,4 @@
-"""What is projected, for how long, and in what steps."""
+"""Settings of a projection: experiments, times and time steps."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ IDEALISED = (
     "plus_4K_input_plus_20",
     "priming",
 )
-"""The idealised experiments that are run unless others are named; each also exists as a ramp."""
+"""The default idealised experiments; each also exists as a ramp."""
 CHUNK = 2048
-"""Land cells that are computed together: half of a map's, because every time step is kept."""
+"""Land cells that are computed together: half as many as for maps, because every time step is
+kept."""
 TIMES = (10.0, 50.0, 100.0)
 FIRST_STEP, GROWTH, LONGEST_STEP = 0.1, 1.5, 4.0
 """First step after a sudden change (years), growth from step to step, longest step (years).
@@ -29,7 +30,7 @@ Chosen by measured error, `docs/projections.md#steps-and-their-error`."""
 
 
 class ProjectionSettings(SettingsTable):
-    """What is projected and how."""
+    """Settings of a projection."""
 
     experiments: tuple[str, ...] = Field(
         IDEALISED,
@@ -49,7 +50,9 @@ class ProjectionSettings(SettingsTable):
         TIMES, description="Years after the start at which results are kept."
     )
     members: int | None = Field(
-        None, ge=1, description="Use at most this many members of an ensemble; without it all."
+        None,
+        ge=1,
+        description="Use at most this many members of an ensemble; without it all members.",
     )
     every: int = Field(
         1, ge=1, description="Use every n-th row and column of the grid, as a sample of the land."
@@ -60,7 +63,8 @@ class ProjectionSettings(SettingsTable):
     growth: float = Field(GROWTH, ge=1.0, description="Growth of the time step from step to step.")
     longest_step: float = Field(LONGEST_STEP, gt=0.0, description="Longest time step, years.")
     default: bool = Field(
-        True, description="Project the default parameters, too, to compare with the constrained."
+        True,
+        description="Project the default parameters too, for comparison with the constrained ones.",
     )
     chunk: int = Field(
         CHUNK, ge=1, description="Cells computed together; memory grows with their number."
@@ -76,5 +80,5 @@ class ProjectionSettings(SettingsTable):
     @model_validator(mode="after")
     def _together(self) -> ProjectionSettings:
         if (self.warming is None) != (self.pattern is None):
-            raise ValueError("warming and pattern belong together")
+            raise ValueError("give both warming and pattern, or neither")
         return self

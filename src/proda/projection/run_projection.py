@@ -1,4 +1,4 @@
-"""Project every land cell for every member: chunk by chunk, as maps are computed."""
+"""Project every land cell for every member, chunk by chunk like maps."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from proda.simulate import Progress
 
 @dataclass(frozen=True)
 class ProjectionResult:
-    """What a run did.
+    """The result of a run.
 
     `cells_by_reason` counts the cells of each experiment.
     """
@@ -60,25 +60,25 @@ def write_projection(
 ) -> ProjectionResult:
     """Project a model on land cells and write one CF netCDF file.
 
-    Chunks are kept beside `path` until it is whole: an interrupted run, called again with the same
-    arguments, continues where it was, and ends in the same numbers bit for bit.
+    Chunks are kept beside `path` until it is complete: an interrupted run that is called again with
+    the same arguments resumes, and its numbers are the same bit for bit.
 
     Parameters
     ----------
     model, source, bounds
         As for :func:`proda.maps.run_map.write_map`.
     cells
-        Land cells, or the sample of them that `settings.every` says.
+        Land cells, or the sample of them according to `settings.every`.
     experiments
-        What changes.
+        The experiments.
     thawed
         Water scalar of thawed soil by cell; see :func:`proda.projection.changed_drivers.changed`.
     given
-        What else tells this run from others; plain JSON.
+        Further values that identify this run; plain JSON.
     progress
         Called with (cells done, cells).
     executor
-        Where chunks are computed, and until when; by default in this process, to the end.
+        Where chunks are computed, and until when; by default in this process, without a time limit.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def write_projection(
     """
     names = [e.name for e in experiments]
     if not names or len(set(names)) < len(names):
-        raise MapError("Give one or more experiments, each with a name of its own.")
+        raise MapError("Give one or more experiments with different names.")
     if not model.conserves:
         raise ModelError(f"{model.name} (published) loses carbon and cannot be projected.")
     if not path.parent.is_dir():

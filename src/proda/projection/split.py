@@ -1,4 +1,4 @@
-"""The change of carbon split into what input, turnover, both together and imbalance did."""
+"""The change of carbon split into the effects of input, turnover, both together and imbalance."""
 
 from __future__ import annotations
 

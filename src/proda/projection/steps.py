@@ -1,4 +1,4 @@
-"""How a projection is divided into time steps."""
+"""The time steps of a projection."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class TimeSpan(NamedTuple):
 
     @property
     def years(self) -> float:
-        """Its length."""
+        """Length of the step."""
         return self.end - self.start
 
     @property
     def middle(self) -> float:
-        """The time at which its drivers are taken: the midpoint rule is of second order."""
+        """The time at which the drivers are evaluated: the midpoint rule is of second order."""
         return 0.5 * (self.start + self.end)
 
 
@@ -41,7 +41,7 @@ def time_steps(
     growth
         Each step is at most this many times as long as the one before.
     longest
-        No step is longer.
+        Maximum length of a step.
     breaks
         Further years at which a step must end, such as the end of a ramp.
     """

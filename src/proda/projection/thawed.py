@@ -25,12 +25,12 @@ _NAMES = (
 
 @dataclass(frozen=True, eq=False)
 class ThawedWater:
-    """What thawed soil of each land cell would have, by the rule of estimated forcing."""
+    """The water scalar of thawed soil in each land cell, by the rule of estimated forcing."""
 
     water: np.ndarray
 
     def __call__(self, cells: np.ndarray) -> np.ndarray:
-        """Return it at some cells."""
+        """Return the water scalar at some cells."""
         return self.water[cells]
 
 

@@ -34,11 +34,11 @@ from proda.projection.projection_variables import (
 
 DAYS = 365.0
 START = "2000-01-01"
-"""Date that stands for the start; what counts are the years since then."""
+"""Nominal date of the start; only the years since then have a meaning."""
 WITHOUT = (
-    "Not in this projection: plants (input changes only as the experiment says), nitrogen, fire, "
-    "land use, erosion, soil moisture beyond what thaws, and the warming's own pattern where it is "
-    "uniform."
+    "Not included in this projection: plants (input changes only as the experiment prescribes), "
+    "nitrogen, fire, land use, erosion, soil moisture beyond what thaws, and the warming's own "
+    "pattern where it is uniform."
 )
 
 
@@ -54,7 +54,7 @@ class _Field:
 
 
 def assemble(plan: ProjectionPlan, store: BlockStore, n_chunks: int, target: Path) -> None:
-    """Write the projection, whole or not at all; one variable is in memory at a time."""
+    """Write the projection, completely or not at all; one variable is in memory at a time."""
     n_members = int(store.identity["members"])
     grid = sampled_grid(plan.cells, plan.settings.every)
     names = [e.name for e in plan.experiments]
@@ -74,8 +74,8 @@ def assemble(plan: ProjectionPlan, store: BlockStore, n_chunks: int, target: Pat
 def sampled_grid(cells: LandCells, every: int) -> LandCells:
     """Return the cells on the coarse grid of every n-th row and column, each with its block's land.
 
-    A sampled cell stands for the n x n cells around it, so that sums over the sample are those over
-    all land but for the error of sampling.
+    A sampled cell represents the n x n cells around it, so that sums over the sample estimate those
+    over all land.
     """
     if every == 1:
         return cells
@@ -198,8 +198,8 @@ def _write_reasons(
                 "units": "1",
                 "standard_name": "status_flag",
                 **flags,
-                "long_name": f"why a land cell has no {words} (the most frequent reason of its "
-                "members); 0 where at least one member has one",
+                "long_name": f"reason why a land cell has no {words} (the most frequent reason of "
+                "its members); 0 where at least one member has one",
             }
         )
         _whole(variable, grid, store, n_chunks, names, name, np.int8(-1))
@@ -257,7 +257,7 @@ def _write_regions(
             variable[i] = word
     frozen = file.createVariable("permafrost", "i1", ("region",))
     frozen[:] = [int(f) for _, f in REGIONS]
-    frozen.long_name = "whether today's active layer is shallower than 3 m"
+    frozen.long_name = "whether the present active layer is shallower than 3 m"
     at = file.createVariable("series_years", "f8", ("experiment", "step"), fill_value=np.nan)
     at[:] = np.array([e + [np.nan] * (steps - len(e)) for e in ends])
     at.setncatts({"units": "1", "long_name": "years since the start at the end of each time step"})

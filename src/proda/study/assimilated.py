@@ -1,4 +1,4 @@
-"""An assimilation that was finished elsewhere (a GPU, a cluster) becomes part of a study."""
+"""Use an assimilation that was finished elsewhere (on a GPU or a cluster) in a study."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from proda.study.stage import Context
 
 
 def take_over(context: Context, *, model: str, source: Path) -> str:
-    """Copy a finished run of `proda assimilate` into the study, if it is of the study's own data.
+    """Copy a finished run of `proda assimilate` into the study, if it belongs to the study's data.
 
     Raises
     ------
     StudyError
-        If the run is not finished, of another model, or of other profiles or forcing.
+        If the run is not finished, or belongs to another model, other profiles or other forcing.
     """
     place = context.folder
     run = Run(source)
@@ -50,7 +50,7 @@ def take_over(context: Context, *, model: str, source: Path) -> str:
 
 
 def _place(run: Run, place: StudyFolder) -> None:
-    """Tie a copied run to the data of the study, if they are those that it was started with."""
+    """Set the data of a copied run to those of the study, if they are the same."""
     run.relocate(profiles=place.profiles)
     try:
         run.relocate(forcing=place.sites)  # compares checksums
@@ -62,7 +62,7 @@ def _place(run: Run, place: StudyFolder) -> None:
 
 
 def _same_forcing(run: Run, ours: Path) -> None:
-    """Compare values, where the run's forcing is another file (with soil properties, say)."""
+    """Compare values where the run's forcing is another file, for example with soil properties."""
     theirs = Path(run.places["forcing"])
     site = run.sites["site"].to_numpy()
     with open_dataset(theirs) as a, open_dataset(ours) as b:
@@ -79,7 +79,7 @@ def _same_forcing(run: Run, ours: Path) -> None:
 
 
 _IDENTITY = {"model", "variant", *ORIGIN}
-"""Settings that make an assimilation one of this study's models; the others are the run's own."""
+"""Settings that must agree with the study; the others are those of the run."""
 
 
 def _check(run: Run, expected: dict[str, object], model: str) -> None:

@@ -1,4 +1,4 @@
-"""What a study will take: time and disk of its stages, before they are done."""
+"""The expected time and disk space of the stages of a study."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from proda.study.record import Record
 from proda.study.settings import StudySettings
 
 MEASURED = "measured on two cores of a server without GPU (docs/real_study.md)"
-BEFORE = "by an earlier run of the same stages in this folder"
+BEFORE = "from an earlier run of the same stages in this folder"
 EVALUATIONS_PER_SECOND = {"clm5": 0.32e6, "compas": 0.30e6}
 """Model evaluations per second of one process on one core (benchmarks/results/assimilation.md)."""
 PROFILE_BYTES_PER_SECOND = 5e6
 CLIMATE_BYTES_PER_SECOND = 3e6
 TRAINING_SECONDS_PER_SITE = 0.05
 THROUGH_SECONDS_PER_SITE = 1e-4
-"""Of one network in one epoch, baselines included (benchmarks/results/end_to_end.md)."""
+"""Seconds of one network in one epoch, including baselines (benchmarks/results/end_to_end.md)."""
 MAP_COLUMNS_PER_SECOND = 70_000.0
 """Columns with components: land cells times members."""
 PROJECTIONS_PER_SECOND = 1_400.0
@@ -37,12 +37,12 @@ MAP_BYTES_PER_CELL = 1_600.0
 PROJECTED_BYTES = 500.0
 """Of one cell and experiment."""
 ALSO_AT_SEA = ("status", "cell_area", "land_fraction")
-"""Variables of a grid whose values do not say which cells are land."""
+"""Variables of a grid whose values do not show which cells are land."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Predicted seconds and bytes of a stage; NaN where nothing is known yet."""
+    """Predicted seconds and bytes of a stage; NaN where they cannot be predicted yet."""
 
     seconds: float
     disk: float
@@ -55,11 +55,11 @@ def predict(folder: StudyFolder, steps: list[PlannedStage], record: Record) -> d
     Parameters
     ----------
     folder
-        The study; sites and cells are counted where they are there already.
+        The study; sites and cells are counted where the files exist.
     steps
         From :func:`proda.study.plan.plan`.
     record
-        A stage that was done before is taken to take as long again.
+        Record of the study: a stage that was done before is expected to take as long again.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def _first(
 
 
 def _profiles(folder: StudyFolder) -> float:
-    """Return how many profiles are usable, NaN before they are built."""
+    """Return the number of usable profiles, NaN before they are built."""
     try:
         return float(read_summary(folder.profiles).total("profile", "kept"))
     except ProdaError:
@@ -157,7 +157,7 @@ def _sites(folder: StudyFolder, profiles: float) -> float:
 
 
 def _cells(folder: StudyFolder) -> float:
-    """Return how many cells have forcing, or covariates where there is no forcing yet."""
+    """Return the number of cells with forcing, or with covariates where there is no forcing yet."""
     path: Path = folder.forcing if folder.forcing.exists() else folder.settings.covariates.grid
     grid = files.open_dataset(path)
     for name, values in grid.data_vars.items():

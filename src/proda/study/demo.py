@@ -11,10 +11,11 @@ from proda.layout import RunFolder
 from proda.study.twin import make_twin_world, open_twin_world
 
 SETTINGS = """\
-# A study of a synthetic world: generated, nothing downloaded, the truth known everywhere.
+# A study of a synthetic world: it is generated without downloads, and the truth is known
+# everywhere.
 
 [study]
-name = "A made-up world"
+name = "A synthetic world"
 truth = "world"
 
 [[profiles.source]]
@@ -28,7 +29,7 @@ climate = "world/climate.nc"
 [covariates]
 grid = "world/covariates.nc"
 
-[attribution] # it takes longer than all maps of this small world
+[attribution] # takes longer than all maps of this small world
 compute = false
 
 [learning.end_to_end] # fewer networks, in smaller steps for few sites
@@ -38,7 +39,7 @@ batch_size = 16
 folds = 2
 fold_members = 2
 
-[assimilation] # shorter than by default: enough for a demonstration
+[assimilation] # shorter than the default: sufficient for a demonstration
 chains = 3
 draws = 100
 options = { warm_up = 2000, kept = 4000 }
@@ -49,12 +50,12 @@ curve = false
 
 
 def make_demo(folder: str | os.PathLike[str]) -> Path:
-    """Make the world and the settings of its study, where they are not there yet.
+    """Create the world and the settings of its study, unless they exist.
 
     Parameters
     ----------
     folder
-        Made if absent; gets `world/` and `study.toml`.
+        Created if absent; contains `world/` and `study.toml`.
 
     Returns
     -------
@@ -63,7 +64,7 @@ def make_demo(folder: str | os.PathLike[str]) -> Path:
     Raises
     ------
     FileError
-        If the folder holds something else, or cannot be written.
+        If the folder contains something else, or cannot be written.
     """
     target = Path(folder)
     settings = RunFolder(target).settings_file
@@ -71,7 +72,9 @@ def make_demo(folder: str | os.PathLike[str]) -> Path:
         open_twin_world(target / "world")
         return settings
     if target.is_dir() and any(p.name != "world" for p in target.iterdir()):
-        raise FileError(f"{target}: not empty, and no demonstration of proda; name a new folder.")
+        raise FileError(
+            f"{target}: not empty, and not a demonstration of proda; give a new folder."
+        )
     make_twin_world(target / "world")
     with whole_file(settings) as temporary:
         temporary.write_text(SETTINGS, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What is kept of a judged assimilation: a table, the posteriors to learn from, figures."""
+"""Results of a diagnosis: a table, the posteriors for training, figures."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 def write_table(found: Assessment, path: Path) -> None:
-    """Write one row per site, with its verdict and the limits it was judged by (CSV)."""
+    """Write one row per site, with its verdict and the limits (CSV)."""
     limits = {name: value for name, value in asdict(found.limits).items() if value is not None}
     write_csv(found.sites.assign(is_posterior=found.caveat or "yes", **limits), path)
 
 
 def write_kept(found: Assessment, path: Path) -> xr.Dataset:
-    """Write the posteriors of the sites that are kept, for the network.
+    """Write the posteriors of the kept sites, for training.
 
     Raises
     ------
     LearningError
-        If the network could not learn from them.
+        If a network cannot be trained on them.
     """
     kept = kept_posterior(found)
-    targets(kept, LearningSettings())  # refuses what the network could not learn from
+    targets(kept, LearningSettings())  # refuses posteriors on which no network can be trained
     write_dataset(kept, path)
     return kept
 
@@ -51,7 +51,7 @@ def figures_of(
     draws
         Posterior draws, from :func:`proda.inference.assimilation_run.open_posterior`.
     site
-        Whose chains are drawn; by default the one that mixes worst.
+        Site whose chains are drawn; by default the one with the poorest mixing.
     land_mask
         File with land_fraction or land_mask, drawn behind the map of sites.
     """

@@ -1,4 +1,4 @@
-"""The folder of a study that runs: its paths by its settings."""
+"""The folder of a study, with the paths that its settings determine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class StudyFolder(RunFolder):
     path
         The study's folder.
     settings
-        The study's settings. Forcing that they name is read where it is.
+        The study's settings. Existing forcing that they name is read in its place.
     """
 
     settings: StudySettings

@@ -1,7 +1,7 @@
-"""From the published method to ours, one correction after the other, each a study of its own.
+"""From the published method to ours, one correction after the other, each as a separate study.
 
-Each rung is a study in a folder of its own. It begins as a copy of the rung before, made of hard
-links, so that `proda run` finds what the correction does not change already done.
+Each rung is a study in its own folder. It starts as a copy of the previous rung by hard links, so
+that `proda run` does not repeat the stages that the correction does not change.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from proda.study.stage import Reporter
 
 FINDINGS, NUMBERS = "ladder_findings.csv", "ladder_numbers.csv"
 COPIED = ("study.json", "study.toml")
-"""Files that a study changes in place of their name alone: copies, no links."""
+"""Files that a study may change in place: copied, not linked."""
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """The results of all rungs that are done.
+    """The results of all finished rungs.
 
-    `findings`: one row per finding of the paper and one column per rung, its verdict; and what each
-    rung says. `numbers`: correlations, totals and Michaelis constants of every rung.
+    `findings`: one row per finding of the paper, with the verdict and the numbers of each rung.
+    `numbers`: correlations, totals and Michaelis constants of every rung.
     """
 
     findings: pd.DataFrame
@@ -46,7 +46,7 @@ class Ladder:
 def published_amounts(
     test: int | None = None, formal: int | None = None, training: Mapping[str, Any] | None = None
 ) -> dict[Key, Any]:
-    """Return changes of the published method's amounts of work, for less of it.
+    """Return changes of the published method's numbers of steps and epochs.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def published_amounts(
     Raises
     ------
     StudyError
-        If the steps leave no draws.
+        If the steps give no draws.
     """
     changes: dict[Key, Any] = {}
     if test is not None or formal is not None:
@@ -67,7 +67,7 @@ def published_amounts(
         fit = [n for n in range(4, 501) if kept % n == 0 and before % (kept // n) == 0]
         if not fit:
             raise StudyError(
-                f"{test} and {formal} steps of the published sampler leave no even number of "
+                f"{test} and {formal} steps of the published sampler do not give a whole number of "
                 "draws; choose multiples of 8."
             )
         changes[("assimilation", "options")] = {"test": test, "formal": formal}
@@ -94,27 +94,27 @@ def run_ladder(
     study
         Settings of the study by our method (TOML).
     folder
-        Gets one folder per rung and the tables.
+        Folder for one folder per rung and the tables.
     published
         Of :func:`published_amounts`.
     rungs
-        End after so many; a later call goes on.
+        Stop after this many rungs; a later call resumes.
     control, reporter
         As for :func:`proda.study.pipeline.run_study`.
     begin
-        Called with the number of the rung and each step that is to be done.
+        Called with the number of the rung and each step before it is run.
 
     Raises
     ------
     Stopped
-        If asked to stop; repeat the call to go on.
+        If the control requests it; repeat the call to resume.
     StudyError
         If the settings are wrong or name a method.
     """
     path, target = Path(study), Path(folder)
     values = read_toml(path, StudyError)
     if "method" in values.get("study", {}):
-        raise StudyError(f"{path}: remove method from [study]; every rung has its own.")
+        raise StudyError(f"{path}: remove method from [study]; every rung sets its own.")
     target.mkdir(parents=True, exist_ok=True)
     done: list[Path] = []
     for index in range(len(CORRECTIONS) if rungs is None else min(rungs, len(CORRECTIONS))):
@@ -139,10 +139,10 @@ def rung_folder(folder: Path, index: int) -> Path:
 
 
 def link_study(source: Path, target: Path) -> None:
-    """Copy the folder of a study by hard links; where the disk has none, by copies.
+    """Copy the folder of a study by hard links, or by copying where links are not possible.
 
-    Stages replace their files and never change them in place, so what one study does to a file
-    leaves the other's as it is.
+    Stages replace their files and never change them in place, so that one study does not change the
+    files of another.
     """
 
     def link(a: str, b: str) -> None:
@@ -184,7 +184,7 @@ def tables_of(folders: list[Path]) -> Ladder:
 
 
 def _robust(verdicts: list[str]) -> str:
-    """Say on which rungs a finding holds."""
+    """Return on which rungs a finding holds."""
     judged = [v for v in verdicts if v in ("agrees", "disagrees")]
     if not judged:
         return "never judged"

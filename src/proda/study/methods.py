@@ -1,4 +1,4 @@
-"""The study as published, and the corrections that lead from there to ours, one after the other."""
+"""The study as published, and the sequence of corrections that leads to our method."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from proda.errors import StudyError
+from proda.inference.filter_settings import MAX_GELMAN_RUBIN, MIN_NASH_SUTCLIFFE
 
 Method = Literal["ours", "published"]
 OURS: Method = "ours"
 PUBLISHED: Method = "published"
 LABEL = "method as published by Tao et al. (2023), for comparison"
-"""Stands on every figure and in every netCDF file of a study by the published method."""
+"""Text on every figure and in every netCDF file of a study by the published method."""
 OWN_COST = "published"
 """Likelihood of a study in which each model has the cost that was published for it."""
 
@@ -28,14 +29,14 @@ SETTINGS: dict[Key, Any] = {
     ("assimilation", "chains"): 3,
     ("assimilation", "draws"): 500,
     ("assimilation", "options"): {"test": 20_000, "formal": 50_000},
-    ("filter", "max_gelman_rubin"): 1.05,
-    ("filter", "min_nse"): 0.0,
+    ("filter", "max_gelman_rubin"): MAX_GELMAN_RUBIN,
+    ("filter", "min_nse"): MIN_NASH_SUTCLIFFE,
     ("training", "preset"): "study",
     ("training", "settings"): {},
     ("maps", "default"): "ad_hoc",
 }
-"""What the published method sets (P-sections 2.1 to 2.7). Its posterior is the mean of accepted
-proposals; the default of COMPAS is the mean of its accepted sites."""
+"""The settings of the published method (P-sections 2.1 to 2.7). Its posterior is the mean of
+accepted proposals; the default of COMPAS is the mean of its accepted sites."""
 AMOUNTS: tuple[Key, ...] = (
     ("assimilation", "draws"),
     ("assimilation", "chains"),
@@ -44,12 +45,12 @@ AMOUNTS: tuple[Key, ...] = (
     ("filter", "min_nse"),
     ("training", "settings"),
 )
-"""How much is done and kept, not how: these may be given otherwise."""
+"""Settings of the amount of work, not of the method: other values are allowed."""
 
 
 @dataclass(frozen=True)
 class Correction:
-    """A step from the published method to ours: what it no longer sets as published."""
+    """A step from the published method to ours, with the settings that it corrects."""
 
     name: str
     words: str
@@ -98,12 +99,12 @@ CORRECTIONS: tuple[Correction, ...] = (
 
 
 def with_method(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return settings with what their method sets, where they do not give it.
+    """Return settings with the values of their method, where they are not given.
 
     Raises
     ------
     StudyError
-        If the method is not known, or a setting that it fixes is given otherwise.
+        If the method is unknown, or a setting that it fixes has another value.
     """
     found = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
     study = found.get("study")
@@ -132,7 +133,7 @@ def rung(
     index
         Position in :data:`CORRECTIONS`.
     published
-        Changes to :data:`SETTINGS`, such as fewer steps; may set `training.settings`, too.
+        Changes to :data:`SETTINGS`, such as fewer steps; may include `training.settings`.
     """
     found = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
     fixed = {**SETTINGS, **(published or {})}
@@ -144,14 +145,14 @@ def rung(
     for key, value in correction.only_here.items():
         _set(found, key, value)
     study = dict(found.get("study", {}))
-    # The first rung is the published method by its name: its results carry the label.
+    # The first rung sets the published method by name, so that its results have the label.
     study["method"] = PUBLISHED if index == 0 else OURS
     study["name"] = f"{study.get('name', 'Study')}: rung {index}, {correction.words}"
     return {**found, "study": study}
 
 
 def _set(values: dict[str, Any], key: Key, value: Any, keep: bool = False) -> Any:
-    """Set a setting, or with `keep` only where it is not given, and return what it is then."""
+    """Set a setting, or with `keep` only where it is not given, and return its value."""
     table, name = key
     place: dict[str, Any] = values
     for part in table.split("."):

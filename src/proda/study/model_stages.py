@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from proda.blocks.executor import executor_of, processes
+from proda.blocks.executor import Executor, executor_of, processes
 from proda.files import whole_folder
 from proda.inference.assessment import assess
 from proda.inference.assimilation_run import Run, create, open_posterior
@@ -39,11 +39,11 @@ def assimilation(context: Context, *, model: str) -> str:
     if (folder / "run.json").is_file():
         run = Run(folder)
         if not run.complete:
-            # A study that was moved as a whole knows where its own files lie now.
+            # If the folder of the study was moved, its own files are at new paths.
             moved = {"profiles": place.profiles, "forcing": place.sites}
             run.relocate(**{n: p for n, p in moved.items() if not Path(run.places[n]).exists()})
     else:
-        # What was left by a try that ended before it had begun.
+        # Remains of an attempt that ended before the run was created.
         shutil.rmtree(folder, ignore_errors=True)
         run = create(
             folder,
@@ -66,7 +66,7 @@ def assimilation(context: Context, *, model: str) -> str:
 
 
 def select(context: Context, *, model: str) -> str:
-    """Judge the sites and keep those to learn from (`proda diagnose`)."""
+    """Assess the sites and keep those for training (`proda diagnose`)."""
     place = context.folder
     draws, summary = open_posterior(place.assimilation(model))
     found = assess(summary, place.settings.filter.build())
@@ -81,15 +81,28 @@ def select(context: Context, *, model: str) -> str:
 
 
 def _follow(context: Context) -> tuple[Callable[[Progress], None], Callable[[str], None]]:
-    """Return what a training tells its epochs to, and what it tells the parts it begins to."""
-    unit = "epochs"
+    """Return the callbacks of a training: for its epochs, and for each part that it begins.
+
+    Both raise `Stopped` when the time limit is near. Epochs of networks are saved before they are
+    reported, so that training resumes after them; the calibrated constant is fitted again.
+    """
+    unit, control, latest = "epochs", context.control, time.monotonic()
 
     def stage(what: str) -> None:
-        nonlocal unit
-        unit = what
+        nonlocal unit, latest
+        control.check()
+        unit, latest = what, time.monotonic()
         context.reporter.part(what)
 
-    return lambda p: context.reporter.progress(p.epoch, p.epochs, unit), stage
+    def epochs(progress: Progress) -> None:
+        nonlocal latest
+        before, latest = latest, time.monotonic()
+        control.longest = max(control.longest, latest - before)
+        context.reporter.progress(progress.epoch, progress.epochs, unit)
+        if progress.epoch < progress.epochs:
+            control.check()
+
+    return epochs, stage
 
 
 def training(context: Context, *, model: str) -> str:
@@ -154,7 +167,7 @@ def end_to_end(context: Context, *, model: str) -> str:
 
 
 def learns_default(place: StudyFolder, model: str) -> bool:
-    """Whether the default map of a model, which nobody has tuned, takes what profiles say."""
+    """Whether the default map of a model without a tuned default uses values from profiles."""
     kind = load_model(place.settings.study.reference(model), place.settings.study.variant)
     return not kind.tuned and place.settings.maps.default != "registry"
 
@@ -168,6 +181,7 @@ def default_map(context: Context, *, model: str) -> str:
     place = context.folder
     settings, output = place.settings, place.default_map(model)
     steps, chunk = context.reporter.steps("cells, default parameters"), settings.maps.chunk
+    executor = Executor(control=context.control)
     if not learns_default(place, model):
         made = map_default(
             place.forcing,
@@ -177,31 +191,43 @@ def default_map(context: Context, *, model: str) -> str:
             b=settings.maps.b,
             chunk=chunk,
             progress=steps,
+            executor=executor,
         )
         return f"{_answered(made)}, the model's own values"
     if settings.learning.through:
         made = map_constant(
-            place.forcing, output, network=place.end_to_end(model), chunk=chunk, progress=steps
+            place.forcing,
+            output,
+            network=place.end_to_end(model),
+            chunk=chunk,
+            progress=steps,
+            executor=executor,
         )
         return f"{_answered(made)}, the calibrated constant"
     made = map_mean(
-        place.forcing, output, kept=place.kept(model), model=model, chunk=chunk, progress=steps
+        place.forcing,
+        output,
+        kept=place.kept(model),
+        model=model,
+        chunk=chunk,
+        progress=steps,
+        executor=executor,
     )
     return f"{_answered(made)}, the mean of the accepted sites"
 
 
 def maps(context: Context, *, model: str) -> str:
-    """Map a model with networks that learnt from posteriors, and with joint draws (`proda map`)."""
+    """Map a model with networks trained on posteriors, and with joint draws (`proda map`)."""
     place = context.folder
     made = _map(context, model, place.network(model), place.map(model), "all networks", False)
-    # The draws' mean is no better an estimate (their carbon is skewed), but their range is what
-    # holds the truth; the networks agree more with each other than with it.
+    # The mean of the draws is not a better estimate (their carbon is skewed), but their range
+    # covers the truth; the networks agree more with each other than with the truth.
     _map(context, model, place.network(model), place.spread(model), "joint draws", True)
     return made
 
 
 def end_to_end_maps(context: Context, *, model: str) -> str:
-    """Map a model with networks that learnt end to end (`proda map`)."""
+    """Map a model with networks trained end to end (`proda map`)."""
     place = context.folder
     return _map(
         context,
@@ -226,6 +252,7 @@ def _map(context: Context, model: str, network: Path, output: Path, what: str, d
         variant=settings.study.variant,
         chunk=settings.maps.chunk,
         progress=context.reporter.steps(f"cells, {what}"),
+        executor=Executor(control=context.control),
     )
     return _answered(made.result)
 

@@ -1,4 +1,4 @@
-"""Run a study: stage after stage, each only where it has to be, whatever happens in between."""
+"""Run a study stage by stage, only the stages that are not up to date, and resume it."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def open_study(folder: str | os.PathLike[str]) -> StudySettings:
     Raises
     ------
     StudyError
-        If the folder holds no study.
+        If the folder contains no study.
     """
     path = RunFolder(Path(folder)).settings_file
     if not path.is_file():
         raise StudyError(
-            f"{path}: there is no such file, so no study to resume. If it stopped before it had "
-            f"begun, start it again: proda run STUDY.toml {folder}"
+            f"{path}: there is no such file, and therefore no study to resume. If the study "
+            f"stopped before this file was written, start it again: proda run STUDY.toml {folder}"
         )
     return read_study(path)
 
@@ -64,7 +64,7 @@ def plan_study(
     start: str | None = None,
     until: str | None = None,
 ) -> tuple[list[PlannedStage], Record]:
-    """Say which stages would be done and why; nothing is written.
+    """Return which stages would be run and why; nothing is written.
 
     Raises
     ------
@@ -94,31 +94,31 @@ def run_study(
     settings
         From :func:`proda.study.settings.read_study`, or :func:`open_study`.
     folder
-        Where everything is kept; made if absent.
+        Folder of the study; created if absent.
     only, start
-        Do only one stage; or one and all that depend on it. In any case, changed or not.
+        Run only one stage, or one and all that depend on it, even if they are up to date.
     until
-        End with this stage; a later run resumes it.
+        Last stage to run; a later run resumes.
     control
         When to stop.
     reporter
-        Called with the progress.
+        Receives the progress.
     begin
-        Called with each step that is to be done, before it is.
+        Called with each step before it is run.
 
     Returns
     -------
     Record
-        What study.json holds.
+        The content of study.json.
 
     Raises
     ------
     Stopped
-        If asked to stop; run it again to resume.
+        If the control requests it; run it again to resume.
     StudyError
-        If the folder holds something else, or another process works in it.
+        If the folder contains something else, or another process uses it.
     ProdaError
-        From a stage; what was done before is kept.
+        From a stage; the results of earlier stages are kept.
     """
     place = StudyFolder(Path(folder).resolve(), settings)
     _make(place.path)
@@ -143,30 +143,30 @@ def run_study(
                 raise Stopped
             if begin is not None:
                 begin(step)
-            # Profiles, forcing and covariates are the same by any method.
+            # Profiles, forcing and covariates do not depend on the method.
             with labelled("" if step.stage.name in OF_DATA else by_method):
                 _do(step, context, record)
         return record
 
 
 def _make(path: Path) -> None:
-    """Make the folder, but not where it would lie beside something else than a study."""
+    """Create the folder; refuse a folder that contains something other than a study."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         others = _others(path)
     except OSError as error:
-        raise FileError(f"{path}: cannot be made ({error}).") from error
+        raise FileError(f"{path}: cannot be created ({error}).") from error
     if others:
         raise StudyError(
-            f"{path}: holds {others[0]} but no study.json; name a new or empty folder."
+            f"{path}: contains {others[0]} but no study.json; give a new or empty folder."
         )
 
 
 def _others(path: Path) -> list[str]:
-    """Return what lies in a folder that holds no study.
+    """Return the files in a folder that contains no study.
 
-    What a stop in its first moment leaves does not count: settings as this program writes them,
-    and unfinished files.
+    Files of a study that was stopped right at its start are ignored: settings as written by this
+    program, and unfinished files.
     """
     place = RunFolder(path)
     if place.record_file.is_file():
@@ -180,7 +180,7 @@ _PART = re.compile(r"\.(study\.(toml|json)\..*|lock\.owner\..*)\.part")
 
 
 def _ours(path: Path) -> bool:
-    """Whether the settings are word for word what `run_study` writes, and not a user's own."""
+    """Whether the settings are exactly as `run_study` writes them, and not a user's own file."""
     try:
         return path.read_text("utf-8") == as_toml(read_study(path))
     except (ProdaError, OSError, ValueError):
@@ -188,7 +188,7 @@ def _ours(path: Path) -> bool:
 
 
 def _claim(path: Path) -> None:
-    """Remove unfinished files: only this process works here now, so nobody is writing them."""
+    """Remove unfinished files; the lock ensures that no other process is writing them."""
     for left in path.iterdir():
         if _PART.fullmatch(left.name):
             left.unlink(missing_ok=True)
@@ -214,7 +214,10 @@ def _do(step: PlannedStage, context: Context, record: Record) -> None:
         entry.note = stage.run(context)
     for path in stage.writes:
         if not path.exists():
-            raise StudyError(f"{stage.name}: {path} was not written; a fault of proda.")
+            raise StudyError(
+                f"{stage.name}: {path} was not written. This is an error in proda; please report "
+                "it."
+            )
         entry.outputs[path.name] = state_of(path)
     entry.status, entry.finished = "done", now()
     entry.disk_bytes = sum(size_on_disk(path) for path in stage.writes)
@@ -228,7 +231,7 @@ def _timed(entry: StageRecord, folder: Path, record: Record) -> Iterator[None]:
         with watching() as peak:
             yield
     finally:
-        # Also of a try that failed: its time counts when it is resumed.
+        # Also after a failed attempt, whose time counts when it is resumed.
         entry.seconds = earlier + time.monotonic() - begun
         entry.peak_memory_bytes = max(entry.peak_memory_bytes, peak.memory)
         write_record(folder, record)

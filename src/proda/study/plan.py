@@ -1,4 +1,4 @@
-"""What is to be done of a study, and why."""
+"""Which stages of a study must be run, and why."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from proda.study.watch import size_on_disk
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage, what it depends on now, and why it is to be done ("" if it is not)."""
+    """A stage, its present dependencies, and why it must be run ("" if it is up to date)."""
 
     stage: Stage
     depends_on: dict[str, str]
@@ -32,28 +32,28 @@ def plan(
     start: str | None = None,
     until: str | None = None,
 ) -> list[PlannedStage]:
-    """Decide which stages to do.
+    """Decide which stages to run.
 
-    A stage is done if it never was, if a setting, a file or a stage before it changed, or if its
-    files are no longer what it wrote.
+    A stage is run if it has never been finished, if a setting, a file or an earlier stage has
+    changed, or if its files have changed since they were written.
 
     Parameters
     ----------
     stages
-        In order.
+        Stages in order.
     record
-        What is done; checksums of files are added to it.
+        Record of the finished stages; checksums of files are added to it.
     only
-        Do this stage only, in any case.
+        Run this stage only, even if it is up to date.
     start
-        Do this stage and all that depend on it, in any case.
+        Run this stage and all that depend on it, even if they are up to date.
     until
-        End with this stage; stages after it, in their order, are no part of the plan.
+        Last stage; later stages are not part of the plan.
 
     Raises
     ------
     StudyError
-        If there is no such stage, a file that is read is absent, `until` comes before `start`, or
+        If a stage does not exist, a file that is read is absent, `until` comes before `start`, or
         `only` needs another stage that is not up to date.
     """
     if until is not None:
@@ -69,9 +69,9 @@ def plan(
         before = record.stages.get(stage.name)
         why, goes_on = _why(stage, before, depends_on)
         if stage.name in asked and not why:
-            why = "asked for"
+            why = "requested"
         elif not why and (later := [name for name in stage.needs if name in todo]):
-            why = f"{later[0]} is done again"
+            why = f"{later[0]} is run again"
         if why:
             todo[stage.name] = why
         steps.append(PlannedStage(stage, depends_on, why, goes_on))
@@ -91,7 +91,7 @@ def plan(
 
 
 def dependencies(stage: Stage, record: Record, fingerprints: dict[str, str]) -> dict[str, str]:
-    """Return all that a stage's result depends on, name -> value or checksum."""
+    """Return everything on which a stage's result depends, name -> value or checksum."""
     found = {"proda": version("proda")}
     for name, value in stage.settings.items():
         found[f"setting {name}"] = json.dumps(value, sort_keys=True)
@@ -111,7 +111,7 @@ def state_of(path: Path) -> tuple[int, int]:
 
 
 def checksum(path: Path, record: Record) -> str:
-    """Return the SHA-256 of a file or folder; from the record where it has not changed.
+    """Return the SHA-256 of a file or folder, from the record if it has not changed.
 
     Raises
     ------
@@ -119,7 +119,9 @@ def checksum(path: Path, record: Record) -> str:
         If it is absent.
     """
     if not path.exists():
-        raise StudyError(f"{path}: there is no such file; the study's settings name it.")
+        raise StudyError(
+            f"{path}: there is no such file. Correct the settings of the study, which name it."
+        )
     size, changed = state_of(path)
     known = record.checksums.get(str(path))
     if known is not None and known[:2] == (size, changed):
@@ -144,14 +146,14 @@ def _why(stage: Stage, before: StageRecord | None, depends_on: dict[str, str]) -
         )
     for path in stage.writes:
         if not path.exists():
-            return f"{path.name} is gone", False
+            return f"{path.name} is missing", False
         if before.outputs.get(str(path.name)) != state_of(path):
-            return f"{path.name} was changed since", False
+            return f"{path.name} has changed since it was written", False
     return "", False
 
 
 def _until(stages: list[Stage], until: str, start: str | None) -> list[Stage]:
-    """Return the stages up to the last that is called so."""
+    """Return the stages up to the last one with this name."""
     names = [stage.name for stage in stages]
     last = max(names.index(name) for name in _matching(stages, until))
     if start is not None and min(names.index(n) for n in _matching(stages, start)) > last:
@@ -166,7 +168,7 @@ def _matching(stages: list[Stage], asked: str | None) -> set[str]:
     if not found:
         kinds = list(dict.fromkeys(s.kind for s in stages))
         raise StudyError(
-            f"There is no stage {asked!r}; there are {', '.join(kinds)}; of one model only: "
+            f"Unknown stage {asked!r}; choose one of {', '.join(kinds)}, or for one model: "
             f"{next((s.name for s in stages if '/' in s.name), 'MODEL/STAGE')}."
         )
     return found

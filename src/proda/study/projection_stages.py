@@ -1,4 +1,4 @@
-"""The stages of projections: of each model, and of all beside each other (`proda project`)."""
+"""The stages of projections: for each model, and their comparison (`proda project`)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def project(context: Context, *, model: str) -> str:
 
 
 def _source(place: StudyFolder, model: str, state: str) -> dict[str, Any]:
-    """Return where the parameters of a state come from, as the maps of the study take them."""
+    """Return the source of the parameters of a state, as for the maps of the study."""
     settings = place.settings
     kind = settings.study.reference(model)
     if state == BEFORE:
@@ -78,7 +78,7 @@ def _source(place: StudyFolder, model: str, state: str) -> dict[str, Any]:
 
 
 def compare(context: Context) -> str:
-    """Set the projections of all models beside each other."""
+    """Compare the projections of all models."""
     place = context.folder
     states = projected_states(place)
     files = {

@@ -1,4 +1,4 @@
-"""study.json: what is done of a study, from what, by which versions, at what cost."""
+"""study.json: the finished stages of a study, their inputs, versions and cost."""
 
 from __future__ import annotations
 
@@ -42,33 +42,33 @@ Status = Literal["begun", "done"]
 
 
 class StageRecord(BaseModel):
-    """What is known of one stage."""
+    """The record of one stage."""
 
     model_config = ConfigDict(extra="forbid")
 
     status: Status
     depends_on: dict[str, str]
-    """All that it depends on: settings as JSON, SHA-256 of files and of the stages before it."""
+    """Its dependencies: settings as JSON, SHA-256 of files and of earlier stages."""
     begun: str
     finished: str | None = None
     seconds: float = 0.0
-    """Wall time, over all the runs that it took."""
+    """Wall time over all attempts."""
     peak_memory_bytes: int = 0
-    """Most memory at a time, of this process and its children."""
+    """Peak memory of this process and its children."""
     disk_bytes: int = 0
     outputs: dict[str, tuple[int, int]] = Field(default_factory=dict)
-    """Each output's size in bytes and time of change (ns), to see that it is still what it was."""
+    """Size in bytes and time of change (ns) of each output, to detect later changes."""
     note: str = ""
-    """What came out, in a few words."""
+    """Short description of the result."""
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of all that the stage depends on."""
+        """SHA-256 of all dependencies of the stage."""
         return hashlib.sha256(json.dumps(self.depends_on, sort_keys=True).encode()).hexdigest()
 
 
 class Record(BaseModel):
-    """What study.json holds."""
+    """The content of study.json."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -80,18 +80,18 @@ class Record(BaseModel):
     machine: dict[str, str | int | float] = Field(default_factory=dict)
     stages: dict[str, StageRecord] = Field(default_factory=dict)
     models: dict[str, dict[str, str]] = Field(default_factory=dict)
-    """Of models from outside the package: where their class is, and the SHA-256 of its file."""
+    """Models from outside the package: the place of their class, and the SHA-256 of its file."""
     checksums: dict[str, tuple[int, int, str]] = Field(default_factory=dict)
-    """Size, time of change and SHA-256 of the files read, so as not to read them again."""
+    """Size, time of change and SHA-256 of the input files, to avoid reading them again."""
 
 
 def read_record(folder: Path) -> Record:
-    """Read study.json; a new record where there is none.
+    """Read study.json, or return a new record if there is none.
 
     Raises
     ------
     StudyError
-        If the file is not what this version writes.
+        If the file was not written by this version.
     """
     path = RunFolder(folder).record_file
     if not path.is_file():
@@ -109,14 +109,14 @@ def read_record(folder: Path) -> Record:
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write study.json, whole or not at all."""
+    """Write study.json, completely or not at all."""
     with whole_file(RunFolder(folder).record_file) as temporary:
         text = json.dumps(record.model_dump(mode="json"), indent=1)
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def describe(record: Record, name: str, synthetic: bool, models: dict[str, dict[str, str]]) -> None:
-    """Enter what runs where, with the attributes of models from outside the package, by name."""
+    """Record name, versions and machine, and the attributes of models from outside the package."""
     record.models = models
     record.name, record.synthetic = name, synthetic
     record.proda_version = version("proda")

@@ -1,10 +1,7 @@
-"""`[learning]`: by which route profiles constrain the parameters, and training end to end."""
+"""`[learning]`: the route by which profiles constrain the parameters, and end-to-end training."""
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_type_hints
 
@@ -13,29 +10,21 @@ from pydantic import Field, create_model, field_validator
 from proda.errors import LearningError
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.models.registry import load_model
-from proda.settings_table import SettingsTable
+from proda.settings_table import SettingsTable, described
 from proda.validation_settings import EndToEndValidation
 
 Route = Literal["end-to-end", "posterior", "both"]
 POSTERIOR_TABLES = ("assimilation", "filter", "training")
-"""Settings that only the route from posteriors uses: any of them asks for an assimilation."""
-
-
-def _meanings(kind: type) -> dict[str, str]:
-    """Return what the docstring of settings says, by the first name of each of its entries."""
-    text = inspect.cleandoc(kind.__doc__ or "").partition("----------\n")[2]
-    entries = re.findall(r"^(\w+)(?:, \w+)*\n((?:    .*\n?)+)", text, re.MULTILINE)
-    return {name: " ".join(words.split()) for name, words in entries}
+"""Tables that only the route from posteriors uses; any of them requests an assimilation."""
 
 
 def _trainer() -> Any:
-    """Return the settings of end-to-end training as a table: all but the seed, the study's own."""
-    hints, meanings = get_type_hints(EndToEndSettings), _meanings(EndToEndSettings)
-    meanings["members"] = "Number of networks."
+    """Return the settings of end-to-end training as a table, without the seed of the study."""
+    hints, meanings = get_type_hints(EndToEndSettings), described(EndToEndSettings)
     fields: Any = {
-        field.name: (hints[field.name], Field(field.default, description=meanings.get(field.name)))
-        for field in dataclasses.fields(EndToEndSettings)
-        if field.name != "seed"
+        name: (hints[name], Field(default, description=meaning))
+        for name, (default, meaning) in meanings.items()
+        if name != "seed"
     }
     return create_model("Trainer", __base__=SettingsTable, **fields)
 
@@ -44,17 +33,17 @@ _Trainer: Any = _trainer()
 
 
 class EndToEnd(EndToEndValidation, _Trainer):
-    """`[learning.end_to_end]`: what `EndToEndSettings` has, and how places are left out."""
+    """`[learning.end_to_end]`: the settings of `EndToEndSettings`, and of the cross-validation."""
 
     @field_validator("folds")
     @classmethod
     def _none_or_some(cls, folds: int) -> int:
         if folds == 1:
-            raise ValueError("one fold leaves nothing to train on; give 0, or 2 or more")
+            raise ValueError("one fold leaves no training data; give 0, or 2 or more")
         return folds
 
     def build(self, seed: int, model: str, variant: str) -> EndToEndSettings:
-        """Return the settings of one model; of the global parameters those that it has.
+        """Return the settings of one model, with those global parameters that it has.
 
         Raises
         ------
@@ -75,7 +64,7 @@ class EndToEnd(EndToEndValidation, _Trainer):
         Raises
         ------
         LearningError
-            Naming a value that makes no sense, or a global parameter that no model has.
+            Naming a value that is not allowed, or a global parameter that no model has.
         """
         for model in models:
             self.build(0, model, variant)
@@ -93,25 +82,25 @@ class Learning(SettingsTable):
     route: Route = Field(
         "end-to-end",
         description="end-to-end: networks learn through the soil model from all profiles, without "
-        "assimilation; posterior: they learn from the posteriors of assimilated sites; or both. "
-        "Where it is not given: both if there is a table [assimilation], [filter] or [training], "
-        "else end-to-end.",
+        "assimilation; posterior: they learn from the posteriors of assimilated sites; or both. By "
+        "default, both if there is a table [assimilation], [filter] or [training], otherwise "
+        "end-to-end.",
     )
     end_to_end: EndToEnd = Field(default_factory=lambda: EndToEnd.model_validate({}))
 
     @property
     def through(self) -> bool:
-        """Whether networks learn end to end."""
+        """Whether networks are trained end to end."""
         return self.route != "posterior"
 
     @property
     def posterior(self) -> bool:
-        """Whether profiles are assimilated and networks learn from the posteriors."""
+        """Whether profiles are assimilated and networks are trained on the posteriors."""
         return self.route != "end-to-end"
 
 
 def with_route(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings of a study with the route that they ask for, where they do not name one."""
+    """Return settings of a study with the default route, where they do not name one."""
     found = dict(values)
     learning = found.get("learning", {})
     if isinstance(learning, Mapping) and "route" not in learning:

@@ -1,4 +1,4 @@
-"""The settings of a study: one TOML file, checked where it enters, every default visible."""
+"""The settings of a study: one TOML file, checked when it is read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from proda.forcing import SITE_PROPERTIES
 from proda.inference import assimilation_settings
 from proda.inference.assimilation_settings import AssimilationSettings, AssimilationWork
 from proda.inference.filter_settings import FilterSettings
-from proda.learning.learning_settings import LearningSettings, study
+from proda.learning.learning_settings import LearningSettings, PresetSettings, preset_of
 from proda.maps.map_settings import MapSettings
 from proda.models.outside import absolute, is_reference
 from proda.models.registry import MODELS, installed, model_class
@@ -29,10 +29,10 @@ from proda.projection.projection_settings import ProjectionSettings
 from proda.settings_table import SettingsTable, without
 from proda.study.methods import OWN_COST, Method, with_method
 from proda.study.route_settings import Learning, with_route
-from proda.validation_settings import FOLDS
+from proda.validation_settings import FOLDS, PosteriorValidation
 
 OF_THE_STUDY = ("model", "variant", "seed")
-"""Settings of an assimilation that the study has for all its stages."""
+"""Settings of an assimilation that the study sets for all its stages."""
 
 
 def _named_by(reference: str) -> str:
@@ -60,7 +60,7 @@ class GeneralSection(SettingsTable):
     method: Method = Field(
         "ours",
         description="ours; or published: models, costs, sampler, comparison at mid-depth, network "
-        "and default map as published, for comparison. It sets everything that is not given.",
+        "and default map as published, for comparison. It sets all settings that are not given.",
     )
     variant: str = Field("default", description="Variant of the models: default, or published.")
     seed: int = Field(0, ge=0, lt=2**32, description="Root of all random numbers.")
@@ -73,7 +73,7 @@ class GeneralSection(SettingsTable):
     @model_validator(mode="before")
     @classmethod
     def _named(cls, given: Any) -> Any:
-        """Name models that are named by their place, and keep the place among the sources."""
+        """Replace places of models by their names, and keep the places in sources."""
         models = given.get("models") if isinstance(given, dict) else None
         sources = given.get("sources", {}) if isinstance(given, dict) else None
         if not (isinstance(models, list | tuple) and isinstance(sources, dict)):
@@ -86,7 +86,7 @@ class GeneralSection(SettingsTable):
                 if found.get(name, model) != model:
                     raise ValueError(f"two models have the name {name}: {found[name]} and {model}")
                 if name in names:
-                    raise ValueError(f"a model is named twice: {name}")
+                    raise ValueError(f"the model {name} appears twice")
                 if name not in MODELS:
                     found[name] = model
             names.append(name)
@@ -95,19 +95,21 @@ class GeneralSection(SettingsTable):
     @model_validator(mode="after")
     def _known(self) -> GeneralSection:
         if len(set(self.models)) < len(self.models):
-            raise ValueError("a model is named twice")
+            raise ValueError("a model appears twice")
         if odd := [name for name in self.sources if name not in self.models]:
             raise ValueError(f"sources names {', '.join(odd)}, which is not among the models")
         known = [*MODELS, *installed(), *self.sources]
         if unknown := [name for name in self.models if name not in known]:
-            raise ValueError(f"no model {', '.join(unknown)}; there are {', '.join(known)}")
+            raise ValueError(
+                f"unknown model {', '.join(unknown)}; choose one of {', '.join(known)}"
+            )
         for name in self.models:
             if (found := _named_by(self.reference(name))) != name:
                 raise ValueError(f"the model {self.reference(name)} is called {found}, not {name}")
         return self
 
     def reference(self, model: str) -> str:
-        """Return what `load_model` takes for a model of the study."""
+        """Return the argument of `load_model` for a model of the study."""
         return self.sources.get(model, model)
 
 
@@ -118,10 +120,10 @@ class ForcingFiles(SettingsTable):
         None, description="Annual climate on lat, lon, from which forcing is estimated."
     )
     file: Path | None = Field(
-        None, description="Forcing on a grid that is there already (`proda forcing`); not climate."
+        None, description="Existing forcing on a grid (`proda forcing`), instead of climate."
     )
     names: dict[str, str] = Field(
-        default_factory=dict, description="ours = theirs, for variables that are called otherwise."
+        default_factory=dict, description="Names of variables: our name = name in the file."
     )
 
 
@@ -131,11 +133,11 @@ class ForcingSection(NearestSettings, ClimateSettings, ForcingFiles):
     @model_validator(mode="after")
     def _one(self) -> ForcingSection:
         if self.drainage is not None and self.climate is None:
-            raise ValueError("drainage goes with climate, from which forcing is estimated")
+            raise ValueError("drainage applies only with climate, from which forcing is estimated")
         if (self.climate is None) == (self.file is None):
             raise ValueError("give climate, or file, and not both")
         if self.climate is None and self.rules != type(self).model_fields["rules"].default:
-            raise ValueError("rules belong to climate, from which forcing is estimated")
+            raise ValueError("rules apply only with climate, from which forcing is estimated")
         return self
 
 
@@ -153,12 +155,13 @@ _OfModels: Any = without(AssimilationSettings, *OF_THE_STUDY)
 
 
 class AssimilationSection(AssimilationWork, _OfModels):
-    """`[assimilation]`: but for what the study says of all stages."""
+    """`[assimilation]`: all settings except those that the study sets for all stages."""
 
     runs: dict[str, Path] = Field(
         default_factory=dict,
         description="Model = folder of a finished run of `proda assimilate` with the profiles and "
-        "the forcing of this study, to take instead of assimilating; its settings are its own.",
+        "the forcing of this study, to use instead of a new assimilation; the run keeps its own "
+        "settings.",
     )
     likelihood: str = Field(
         "log-normal",
@@ -167,23 +170,20 @@ class AssimilationSection(AssimilationWork, _OfModels):
     )
 
 
-class TrainingSection(SettingsTable):
+_OfNetworks: Any = without(PosteriorValidation, "fold_members", "trees")
+
+
+class TrainingSection(_OfNetworks, PresetSettings):
     """`[training]`."""
 
-    preset: Literal["default", "study"] = Field(
-        "default", description="default, or study: network and training as published."
-    )
     settings: dict[str, Any] = Field(
         default_factory=dict, description="Changes to the preset; docs/learning.md lists them."
     )
     folds: int = Field(FOLDS, ge=2, description="Folds of the cross-validation.")
-    curve: bool = Field(True, description="Compute the skill against the number of sites.")
 
     def build(self, seed: int) -> LearningSettings:
         """Return the settings of network and training."""
-        changes = {"seed": seed, **self.settings}
-        ours = LearningSettings.from_dict(changes)  # refuses names that are not known
-        return study(**changes) if self.preset == "study" else ours
+        return preset_of(self.preset, {"seed": seed, **self.settings})
 
 
 class MapsSection(MapSettings):
@@ -211,15 +211,15 @@ class ProjectionSection(ProjectionSettings):
 class AttributionSection(SettingsTable):
     """`[attribution]`."""
 
-    compute: bool = Field(True, description="Say which component makes each map what it is.")
+    compute: bool = Field(True, description="Attribute each map to the components of the model.")
     sample: int = Field(
         SAMPLE, ge=10, description="Cells on which every member is run for the spread."
     )
     input_variation: float | None = Field(
         None,
         ge=0.0,
-        description="Sd over mean of the carbon input, by which the published method perturbs it; "
-        "without it that method leaves the input out.",
+        description="Ratio of standard deviation to mean of the carbon input, by which the "
+        "published method perturbs it; without it that method excludes the input.",
     )
     responses: tuple[str, ...] = Field(
         (),
@@ -231,7 +231,7 @@ class AttributionSection(SettingsTable):
 class StudySettings(SettingsTable):
     """All settings of `proda run`.
 
-    `assimilation`, `filter` and `training` are of the route from posteriors.
+    `assimilation`, `filter` and `training` belong to the route from posteriors.
     """
 
     study: GeneralSection
@@ -258,7 +258,7 @@ class StudySettings(SettingsTable):
         Raises
         ------
         AssimilationError
-            If a name is unknown, or steps and draws do not fit each other.
+            If a name is unknown, or the numbers of steps and draws are inconsistent.
         """
         shared = {name: getattr(self.study, name) for name in ("variant", "seed")}
         own = {name: getattr(self.assimilation, name) for name in _OfModels.model_fields}
@@ -273,7 +273,7 @@ class StudySettings(SettingsTable):
         return tuple(v.name for v in SITE_PROPERTIES if v.name in needed)
 
     def check(self) -> None:
-        """Build all that can be built of settings alone, so that faults show before any work.
+        """Check all settings, so that errors are reported before any work.
 
         Raises
         ------
@@ -288,8 +288,8 @@ class StudySettings(SettingsTable):
         self.learning.end_to_end.check(references, self.study.variant)
         if unknown := [name for name in self.assimilation.runs if name not in self.study.models]:
             raise StudyError(
-                f"assimilation.runs names {', '.join(unknown)}, which is not a model of the "
-                f"study; there are {', '.join(self.study.models)}."
+                f"assimilation.runs names {', '.join(unknown)}, which is not a model of the study; "
+                f"choose one of {', '.join(self.study.models)}."
             )
         if self.assimilation.cluster is not None:
             read_cluster(self.assimilation.cluster)
@@ -344,7 +344,7 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
 
 
 def _resolved(value: Any, base: Path) -> Any:
-    """Give a path, or the paths of a table, their full place."""
+    """Return a path, or the paths of a table, as absolute paths."""
     if isinstance(value, str):
         return (base / value).resolve()
     if isinstance(value, list):
@@ -353,7 +353,7 @@ def _resolved(value: Any, base: Path) -> Any:
 
 
 def _place_models(study: dict[str, Any], base: Path) -> None:
-    """Give the files of models their full path."""
+    """Replace the files of models by absolute paths."""
     if isinstance(models := study.get("models"), list | tuple):
         study["models"] = [absolute(m, base) if isinstance(m, str) else m for m in models]
     if isinstance(sources := study.get("sources"), dict):
@@ -368,7 +368,7 @@ def read_study(path: str | os.PathLike[str]) -> StudySettings:
     Raises
     ------
     StudyError
-        If it is absent, not TOML, or a setting is wrong.
+        If it is absent, not TOML, or a setting is invalid.
     """
     target = Path(path)
     values = read_toml(target, StudyError)

@@ -44,7 +44,7 @@ from proda.study.twin import TwinWorld, open_twin_world
 
 
 def profiles(context: Context) -> str:
-    """Read, judge and pool the measured profiles (`proda profiles build`)."""
+    """Read, check and pool the measured profiles (`proda profiles build`)."""
     folder = context.folder
     steps = context.reporter.progress
     summary = build(
@@ -93,7 +93,7 @@ def _check_properties(folder: StudyFolder, grid: xr.Dataset) -> None:
 
 
 def covariates(context: Context) -> str:
-    """Take the covariates of the sites."""
+    """Sample the covariates at the sites."""
     folder = context.folder
     chosen = folder.settings.covariates
     grid = covariate_driver.open_covariates(chosen.grid)
@@ -107,11 +107,11 @@ def covariates(context: Context) -> str:
 
 
 def attribution(context: Context) -> str:
-    """Say which component makes each map what it is (`proda attribute`)."""
+    """Attribute each map to the components of the model (`proda attribute`)."""
     place = context.folder
     settings, learning = place.settings, place.settings.learning
     wanted = {ROUTES[END_TO_END]: learning.through, ROUTES[AFTER]: learning.posterior}
-    # Maps of other models and routes may be left of earlier settings.
+    # Maps of other models and routes may remain from earlier settings.
     maps = [
         each if learning.through else replace(each, constant=None)
         for each in maps_of_run(place.path)
@@ -160,7 +160,7 @@ def comparison(context: Context) -> str:
 
 
 def _files_of_routes(place: StudyFolder) -> dict[str, ModelFiles]:
-    """Return the files of the study's routes: others may be left of earlier settings."""
+    """Return the files of the study's routes; others may remain from earlier settings."""
     learning, found = place.settings.learning, {}
     of_run = files_of_run(place.path)
     for model in place.settings.study.models:
@@ -184,8 +184,8 @@ def _remove_figures(place: StudyFolder, *starts: str) -> None:
 def _against_truth(context: Context) -> None:
     """Compare the maps of each route with the truth, where the world is synthetic.
 
-    Profiles were measured on the truth of one model. The parameters and components of other models
-    have no truth here; their carbon has: that of the world.
+    The profiles were generated from the truth of one model. There is no truth for the parameters
+    and components of other models, only for their carbon.
     """
     place = context.folder
     world = open_twin_world(place.settings.study.truth or "")
@@ -210,9 +210,10 @@ def _route_against_truth(place: StudyFolder, world: TwinWorld, state: str) -> pd
         tables.append(table.assign(model=model, route=route))
     range_of = "the networks" if state == END_TO_END else "joint draws"
     caption = (
-        f"Every land cell: what the study recovers {route}, with the 5-95 % range of {range_of} "
-        f"(grey), against the truth (line: equal). The world is {world.measured_model.upper()}'s; "
-        "every other model is wrong by construction, and only its carbon can be compared."
+        f"Values recovered by the study {route} in every land cell, with the 5-95 % range of "
+        f"{range_of} (grey), against the truth (line: equal). The profiles were generated with "
+        f"{world.measured_model.upper()}; every other model is wrong by construction, and only its "
+        "carbon can be compared."
     )
     figure = truth_figure(maps, world.measured_model, route)
     stem = "truth_end_to_end" if state == END_TO_END else "truth"

@@ -1,4 +1,4 @@
-"""A stage of a study: what it depends on, what it writes, what it does."""
+"""A stage of a study: its dependencies, its results and its function."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Reporter:
     """Callbacks by which a study reports its progress."""
 
     progress: Callable[[float, float, str], None] = lambda *_: None
-    """Called with what is done, how much there is, and in which unit."""
+    """Called with the amount done, the total, and the unit."""
     warn: Callable[[str], None] = lambda _: None
-    """Called with what the user should look at."""
+    """Called with warnings for the user."""
     part: Callable[[str], None] = lambda _: None
-    """Called with what a stage begins that is not counted."""
+    """Called with the name of a part of a stage whose progress is not counted."""
 
     def steps(self, unit: str) -> Callable[[float, float], None]:
         """Return a callback of two numbers that counts in a unit."""
@@ -29,12 +29,12 @@ class Reporter:
 
 @dataclass
 class Context:
-    """What a stage is given when it runs."""
+    """The arguments of a stage when it is run."""
 
     folder: StudyFolder
     reporter: Reporter
     control: Control
-    """When to stop; a stage that can stop raises `Stopped`."""
+    """When to stop; a stage that can be stopped raises `Stopped`."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,17 @@ class Stage:
     Parameters
     ----------
     name
-        Such as `profiles`, or `clm5/assimilation`.
+        Name, such as `profiles` or `clm5/assimilation`.
     needs
         Names of the stages whose files it reads.
     settings
-        The settings that its result depends on; plain JSON.
+        The settings on which its result depends; plain JSON.
     reads
-        Files and folders that come from outside of the study.
+        Files and folders from outside the study.
     writes
         Files and folders that are its result; removed before the stage runs again.
     run
-        Does it, and returns what came out in a few words.
+        Function that runs the stage and returns a short description of the result.
     """
 
     name: str
@@ -66,9 +66,9 @@ class Stage:
     resumable: bool = False
     """Whether an interrupted attempt is resumed."""
     partial: tuple[Path, ...] = field(default=())
-    """What an interrupted attempt may leave beside `writes`."""
+    """Files that an interrupted attempt may leave in addition to `writes`."""
     doing: str = ""
-    """What it does, where that is not what stages of its kind do."""
+    """Description for the progress, if it differs from that of other stages of its kind."""
 
     @property
     def kind(self) -> str:

@@ -1,4 +1,4 @@
-"""The stages of a study, in order, each bound to the settings it depends on."""
+"""The stages of a study, in order, each with the settings on which it depends."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from proda.study.stage import Stage
 def stages_of(folder: StudyFolder) -> list[Stage]:
     """Return all stages of a study.
 
-    Workers, clusters and chunks are not among the settings that a stage depends on: they change
-    how fast a result comes, not the result.
+    Workers, clusters and chunks are not among the settings that a stage depends on: they change the
+    speed, not the result.
     """
     settings = folder.settings
     chosen = settings.profiles
@@ -37,7 +37,7 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
     )
     driver = settings.forcing
     origin = driver.climate or driver.file
-    assert origin is not None  # the settings see to that
+    assert origin is not None  # the settings ensure this
     written = () if driver.file else (folder.forcing,)
     properties = settings.needed_properties()
     forcing = Stage(
@@ -64,10 +64,10 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
         partial=(left_out_of(folder.covariates),),
     )
     stages = [profiles, forcing, covariates]
-    # Stage by stage, not model by model: what is wrong with one model shows before the long work
-    # of the next.
+    # Stage by stage, not model by model, so that an error in one model appears before long work for
+    # the next.
     names, learning = settings.study.models, settings.learning
-    # End to end first: it takes minutes, an assimilation hours.
+    # End to end first, because it takes minutes and an assimilation takes hours.
     makers = [_end_to_end, _default_map, _end_to_end_maps] if learning.through else []
     if learning.posterior:
         makers += [_assimilation, _filter, _training, _maps]
@@ -86,7 +86,7 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
 
 
 def _model_file(folder: StudyFolder, model: str) -> tuple[Path, ...]:
-    """Return the file of a model from outside the package: what its results depend on."""
+    """Return the file of a model from outside the package, on which its results depend."""
     origin = origin_of(model_class(folder.settings.study.reference(model)))
     return (Path(origin.file),) if origin is not None and origin.file else ()
 
@@ -151,10 +151,10 @@ def _assimilation(folder: StudyFolder, model: str) -> Stage:
             (source, *_model_file(folder, model)),
             (folder.assimilation(model),),
             partial(take_over, model=model, source=source),
-            doing="taking over a finished assimilation",
+            doing="copying a finished assimilation",
         )
     about = settings.assimilation_of(model).model_dump(mode="json")
-    # The file itself is among what the stage reads.
+    # The file itself is one of the inputs of the stage.
     about = {name: value for name, value in about.items() if name not in ORIGIN}
     return Stage(
         f"{model}/assimilation",

@@ -1,4 +1,8 @@
-"""A study's settings as TOML: all of them, defaults too, each with what it means."""
+"""All settings of a study as TOML, including defaults, each with its meaning.
+
+This writer is simpler than tomlkit: files are always written anew and never edited in place, and a
+setting without value becomes a comment. `tomllib` reads them.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +22,15 @@ def as_toml(settings: BaseModel, comments: bool = True) -> str:
     Parameters
     ----------
     settings
-        Nested pydantic models; a path is written as it is, so absolute.
+        Nested pydantic models; paths are written unchanged and must be absolute.
     comments
-        Whether to say what each setting means. A setting that is not given and has no default is
-        shown as a comment.
+        Whether to add the meaning of each setting. A setting without value and default is written
+        as a comment.
 
     Returns
     -------
     str
-        TOML that reads back to the same settings.
+        TOML from which the same settings are read.
     """
     lines: list[str] = []
     for name in type(settings).model_fields:

@@ -1,4 +1,4 @@
-"""A synthetic world whose truth is known: the whole study can be tried on it, without any data."""
+"""A synthetic world with known truth, on which the whole study can be run without real data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLIMATE, COVARIATES, PROFILES, NOTE = "climate.nc", "covariates.nc", "profiles",
 
 @dataclass(frozen=True)
 class TwinWorld:
-    """Where the files of a synthetic world lie, and its settings."""
+    """The files of a synthetic world, and its settings."""
 
     folder: Path
     seed: int
@@ -44,17 +44,17 @@ class TwinWorld:
 
     @property
     def climate(self) -> Path:
-        """What `proda forcing from-climate` reads."""
+        """Input of `proda forcing from-climate`."""
         return self.folder / CLIMATE
 
     @property
     def covariates(self) -> Path:
-        """What `proda covariates build` and `proda map` read."""
+        """Input of `proda covariates build` and `proda map`."""
         return self.folder / COVARIATES
 
     @property
     def profiles(self) -> Path:
-        """What `proda profiles build --source tidy:FOLDER` reads."""
+        """Input of `proda profiles build --source tidy:FOLDER`."""
         return self.folder / PROFILES
 
     def truth(self, model: str) -> Path:
@@ -72,31 +72,32 @@ def make_twin_world(
     measured_model: str = "clm5",
     models: tuple[str, ...] = tuple(CENTRES),
 ) -> TwinWorld:
-    """Make a planet, its climate, its soils' true parameters, and profiles measured on it.
+    """Generate a planet, its climate, the true parameters of its soils, and measured profiles.
 
     Parameters
     ----------
     folder
-        Where to write; made if absent. `climate.nc`, `covariates.nc`, `profiles/` (the tables of
-        the reader `tidy`), `truth_<model>.nc` (maps, in the format of :mod:`proda.maps`) and, last,
-        `world.json`.
+        Folder to write; created if absent. `climate.nc`, `covariates.nc`, `profiles/` (the tables
+        of the reader `tidy`), `truth_<model>.nc` (maps, in the format of :mod:`proda.maps`) and,
+        last, `world.json`.
     seed
-        Of everything.
+        Seed of all random numbers.
     resolution
         Size of a cell, degrees; it must divide 180.
     n_sites
-        Profiles; 8 % more break a rule of `proda profiles build`.
+        Number of profiles; 8 % more violate a rule of `proda profiles build`.
     noise
         Standard deviation of a layer's error, natural logarithms.
     measured_model
-        Which model's truth the profiles measure; the other's misfit can then be seen.
+        Model whose truth the profiles are generated from; the misfit of the others can then be
+        studied.
     models
-        Models that have a truth; by default the study's two.
+        Models with true maps; by default the two of the study.
 
     Raises
     ------
     MapError
-        If a setting makes no sense, or a model has no steady state on this planet.
+        If a setting is invalid, or a model has no steady state on this planet.
     FileError
         If the folder cannot be written.
     """
@@ -105,7 +106,7 @@ def make_twin_world(
     try:
         (target / PROFILES).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(f"{target}: the folder could not be made ({error}).") from error
+        raise FileError(f"{target}: the folder cannot be created ({error}).") from error
     (target / NOTE).unlink(missing_ok=True)
     climate, covariates = twin_climate(seed, resolution)
     files.write_netcdf(climate, target / CLIMATE)
@@ -146,7 +147,8 @@ def open_twin_world(folder: str | os.PathLike[str]) -> TwinWorld:
         return TwinWorld(**{**note, "folder": target})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FileError(
-            f"{target / NOTE}: no finished twin world ({error}); make it with make_twin_world."
+            f"{target / NOTE}: not a finished synthetic world ({error}); create it with "
+            "make_twin_world."
         ) from error
 
 
@@ -173,7 +175,7 @@ def _write_truth(
         EnsembleParameters(lambda cells: values[None, cells]),
         path,
         bounds="prior",
-        settings={"parameters": "the truth of a made-up world", "values": float(values.sum())},
+        settings={"parameters": "the truth of a synthetic world", "values": float(values.sum())},
     )
     return result.cells_by_reason.get("feasible", 0) == n
 

@@ -27,7 +27,7 @@ BIOMES = (
 )
 ROCKS = ("sedimentary", "volcanic", "crystalline", "alluvial")
 SURVEYS = ("north_office", "south_office", "east_office")
-"""Classes of a covariate that nothing depends on."""
+"""Classes of an irrelevant covariate."""
 
 
 class SmoothFields:
@@ -45,20 +45,20 @@ class SmoothFields:
 
 
 def twin_climate(seed: int, resolution: float) -> tuple[xr.Dataset, xr.Dataset]:
-    """Make the climate that forcing is estimated from, and the covariates of the network.
+    """Generate the climate for estimating forcing, and the covariates of the network.
 
     Parameters
     ----------
     seed
-        Of the continents and all fields.
+        Seed of the continents and all fields.
     resolution
         Size of a cell, degrees; the same planet at any.
 
     Returns
     -------
     climate, covariates
-        As `proda forcing from-climate` and `proda covariates build` read them. Of the covariates,
-        `magnetic_anomaly` and `survey_office` have nothing to do with soil.
+        As `proda forcing from-climate` and `proda covariates build` read them. The covariates
+        `magnetic_anomaly` and `survey_office` are not related to soil.
     """
     lat = np.arange(-90.0 + resolution / 2, 90.0, resolution)[::-1]
     lon = np.arange(-180.0 + resolution / 2, 180.0, resolution)
@@ -137,7 +137,7 @@ def _on_land(
     }
     attrs = {
         "Conventions": "CF-1.11",
-        "title": f"SYNTHETIC: climate of a made-up planet, seed {seed}",
+        "title": f"SYNTHETIC: climate of a synthetic planet, seed {seed}",
         "comment": "Generated; not a place on Earth.",
     }
     there = {

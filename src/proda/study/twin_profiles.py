@@ -1,4 +1,4 @@
-"""Soil profiles measured on a synthetic planet: sites, layers, noise, some for rules to reject."""
+"""Synthetic soil profiles: sites, layers and noise, some of which rules reject."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from proda.inference.operator import observe, weights
 from proda.maps.cells import LandCells
 
 MOST_OFFSET = 0.3
-"""Degrees that a site may lie from the centre of its cell along either axis."""
+"""Maximum distance of a site from the centre of its cell along either axis, degrees."""
 REFUSED = 0.08
-"""Share of further profiles that break a rule: too shallow, or a treated plot."""
+"""Share of further profiles that violate a rule: too shallow, or a treated plot."""
 
 
 def draw_sites(cells: LandCells, n: int, seed: int) -> tuple[pd.DataFrame, Int[np.ndarray, " n"]]:
-    """Draw sites by land area, no cell twice while there are others.
+    """Draw sites by land area; a cell is used again only when all others are used.
 
     Returns
     -------
@@ -53,11 +53,11 @@ def measure(
     soc
         True carbon of the model's layers, g m-3.
     names
-        Of the sites.
+        Names of the sites.
     noise
         Standard deviation of a layer's error in natural logarithms.
     seed
-        Of depths and errors.
+        Seed of depths and errors.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def _layer(name: str, top: float, bottom: float, stock: float) -> dict[str, obje
 def tidy_tables(
     sites: pd.DataFrame, layers: pd.DataFrame, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the tables that `--source tidy:FOLDER` reads, with profiles that rules refuse."""
+    """Return the tables for `--source tidy:FOLDER`, with profiles that rules reject."""
     rng = np.random.default_rng([seed, 15])
     extra = rng.choice(len(sites), max(2, round(REFUSED * len(sites))), replace=False)
     profiles, measured = [_described(sites)], [layers]
@@ -121,7 +121,7 @@ def _described(sites: pd.DataFrame) -> pd.DataFrame:
         source="twin",
         location_error_deg=np.float32(0.01),
         year=np.int16(2000),
-        country="made up",
+        country="synthetic",
         licence="synthetic",
         treated=False,
         depth_bounds="as given",

@@ -12,7 +12,7 @@ from scipy.special import ndtr, ndtri
 from proda.models.model import SoilModel
 
 DRIVERS = ("air_temperature_mean", "precipitation_annual", "npp", "sand", "ph")
-"""Quantities on which parameters depend; `parent_material` is the class on which they do."""
+"""Quantities on which parameters depend, in addition to the class `parent_material`."""
 
 CENTRES: Mapping[str, Mapping[str, float]] = {
     "clm5": {
@@ -43,14 +43,14 @@ CENTRES: Mapping[str, Mapping[str, float]] = {
         "b": 0.5,
     },
 }
-"""Parameters that move soil carbon most, and the middle of their truth (share of the prior).
+"""Parameters to which soil carbon is most sensitive, and the mean of their truth (share of prior).
 
-Of a model that is not here, every parameter varies about the middle of its prior.
+For other models, every parameter varies about the middle of its prior.
 """
 
 MOVING, SILENT = 0.5, 1.0
-"""Spread of the truth over the land, in normal scores of the prior: of parameters that move carbon,
-and of the others, which may lie anywhere in the prior without much consequence."""
+"""Spread of the truth over the land, in normal scores of the prior: for sensitive parameters, and
+for the others, which have little effect anywhere in the prior."""
 
 
 def true_parameters(
@@ -61,11 +61,11 @@ def true_parameters(
     Parameters
     ----------
     model
-        Whose parameters.
+        The model.
     table
         Covariates of the cells, as :func:`proda.drivers.covariates.on_grid` returns them.
     seed
-        Of the functions.
+        Seed of the functions.
     spread
         Factor on the spread over the land; 0 puts every cell at the middle.
     """
@@ -85,6 +85,6 @@ def true_parameters(
         moves = row.name in centres
         middle = ndtri(centres[row.name]) if moves else 0.0
         share = ndtr(middle + spread * (MOVING if moves else SILENT) * smooth)
-        share = np.clip(share, 0.02, 0.98)  # by design: the truth is not at an end of the prior
+        share = np.clip(share, 0.02, 0.98)  # on purpose: the truth is not at an end of the prior
         columns.append(row.lower + share * (row.upper - row.lower))
     return np.stack(columns, axis=1)

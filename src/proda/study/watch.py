@@ -1,4 +1,4 @@
-"""How much memory a stage takes at most, and how much disk."""
+"""Peak memory and disk space of a stage."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 import psutil
 
 INTERVAL = 0.25
-"""Seconds between two looks; what comes and goes in between is not seen."""
+"""Seconds between two measurements; shorter peaks are not measured."""
 
 
 class Peak:
-    """The most memory seen so far, bytes."""
+    """The largest memory measured so far, bytes."""
 
     memory = 0
 
 
 @contextmanager
 def watching() -> Iterator[Peak]:
-    """Look at the memory of this process and its children until the block ends."""
+    """Measure the memory of this process and its children until the block ends."""
     peak, stop = Peak(), threading.Event()
 
     def look() -> None:

@@ -1,12 +1,12 @@
-"""Whether the chains have converged, and how many independent draws they are worth.
+"""Convergence of the chains, and their effective number of draws.
 
 The rank-normalised statistics are those of Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021,
 Bayesian Analysis 16, 667-718), with the details (offsets, truncation, lower limit of the
 autocorrelation time) of ArviZ, whose numbers they reproduce to rounding. ArviZ takes one series at
-a time; here one call serves a block of sites. BlackJAX's functions also take many series, but their
-effective sizes are others (chains of 200 draws: bulk by up to 1 %, tails by up to half where draws
-repeat, as those of every Metropolis sampler do), and for an odd number of draws they drop the last
-one, not the middle one; so they are not used.
+a time; here one call serves a block of sites. BlackJAX's functions also take many series, but they
+are not used because their effective sizes differ (chains of 200 draws: bulk by up to 1 %, tails by
+up to half where draws repeat, as in every Metropolis sampler), and for an odd number of draws they
+drop the last one instead of the middle one.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from proda.errors import DiagnosticsError
 from proda.inference.diagnostics.ties import runs, tied
 
 SERIES = 256
-"""Series (one parameter at one site) worked on at once: a few MB, so that they stay in cache."""
+"""Series (one parameter at one site) processed at a time: a few MB, so that they stay in cache."""
 MIN_DRAWS = 4
 """Draws per chain below which split statistics are undefined."""
 TAILS = (0.05, 0.95)
-"""Quantiles whose indicators `ess_tail` looks at."""
+"""Quantiles whose indicators `ess_tail` uses."""
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 """Takes varying, finite series (series, chain, draw) and returns one number per series."""
@@ -47,7 +47,7 @@ def gelman_rubin(draws: ArrayLike) -> np.ndarray:
     Returns
     -------
     Unitless, (..., parameter). NaN where a draw is not finite or all draws are equal, and for
-    fewer than 2 chains or 2 draws; infinite where every chain stands still at a value of its own.
+    fewer than 2 chains or 2 draws; infinite where every chain is constant at a different value.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def rank_rhat(draws: ArrayLike) -> np.ndarray:
     Returns
     -------
     Unitless, (..., parameter). NaN where a draw is not finite or all draws are equal, and for
-    fewer than 2 chains or 4 draws; infinite where every half chain stands still.
+    fewer than 2 chains or 4 draws; infinite where every half chain is constant.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def ess_bulk(draws: ArrayLike) -> np.ndarray:
 
     Returns
     -------
-    Number of independent draws that tell as much of the centre of the distribution,
+    Number of independent draws with the same information on the centre of the distribution,
     (..., parameter). NaN where a draw is not finite and for fewer than 4 draws per chain; also
     where all draws are equal (ArviZ then returns their number, but a parameter that never moved
     has not been sampled).
@@ -121,10 +121,9 @@ def ess_bulk(draws: ArrayLike) -> np.ndarray:
 def ess_tail(draws: ArrayLike) -> np.ndarray:
     """Return the effective number of draws in the tails (Vehtari et al. 2021).
 
-    The smaller one of the effective sizes of the indicators "at most the 5 % quantile" and "at
-    most the 95 % quantile". An indicator that is the same for all draws (more than 5 % of them lie
-    on the maximum) counts, as in ArviZ, with the number of draws, which leaves the other tail to
-    decide.
+    The smaller one of the effective sizes of the indicators "at most the 5 % quantile" and "at most
+    the 95 % quantile". An indicator that is the same for all draws (more than 5 % of them lie on
+    the maximum) has, as in ArviZ, the number of draws, so that the other tail decides.
 
     Parameters
     ----------
@@ -176,7 +175,7 @@ def _each_series(
 
 
 def _constant(series: np.ndarray) -> np.ndarray:
-    # By the extremes: a variance of equal numbers need not come out as exactly 0.
+    # By minimum and maximum: the variance of equal numbers may differ from 0 by rounding.
     return series.max(axis=(1, 2)) == series.min(axis=(1, 2))
 
 
@@ -235,7 +234,7 @@ def _effective_size(series: np.ndarray) -> np.ndarray:
     rho[:, 0] = 1.0
 
     # Sums of neighbours (lags 0+1, 2+3, ...) are positive in theory and end at the first that is
-    # not; ArviZ looks no farther than the last but one pair.
+    # not; ArviZ stops at the last pair but one.
     last_pair = max(0, (n - 1) // 2 - 1)
     even = rho[:, 0 : 2 * last_pair + 1 : 2]
     pairs = even + rho[:, 1 : 2 * last_pair + 2 : 2]

@@ -1,4 +1,4 @@
-"""Which sites' posteriors are good enough to learn from, and why the others are not."""
+"""Which sites' posteriors are used for training, and why the others are not."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from proda.inference.filter_settings import MAX_GELMAN_RUBIN, MIN_NASH_SUTCLIFFE
 
 
 class SiteVerdict(IntEnum):
-    """The first reason why a site is not kept, in the order in which they are looked at."""
+    """The first reason why a site is not kept, in the order of the checks."""
 
     KEPT = 0
     NO_POSTERIOR = 1
-    """The sampler gave up on the site; its own reason code says why."""
+    """The site has no posterior; the sampler's reason code gives the cause."""
     NOT_CONVERGED = 2
-    """Mean Gelman-Rubin statistic not below its limit, or undefined (a chain stands still)."""
+    """Mean Gelman-Rubin statistic not below its limit, or undefined (a constant chain)."""
     NOT_CONVERGED_IN_RANK = 3
     """Largest rank-normalised R-hat not below its limit, or undefined."""
     TOO_FEW_DRAWS = 4
@@ -30,13 +30,13 @@ class SiteVerdict(IntEnum):
 
     @property
     def words(self) -> str:
-        """The verdict as a reader sees it."""
+        """The verdict in words."""
         return self.name.lower().replace("_", " ")
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Limits that a site's posterior must keep; the defaults are the paper's (P-section 2.1).
+    """Limits for the posterior of a site; the defaults are the paper's (P-section 2.1).
 
     Parameters
     ----------
@@ -45,14 +45,14 @@ class Filter:
     min_nash_sutcliffe
         The Nash-Sutcliffe efficiency must be above.
     max_rank_rhat
-        The largest rank-normalised split R-hat over parameters must be below; None: not looked at.
+        The largest rank-normalised split R-hat over parameters must be below; None: no limit.
     min_ess
-        The smallest effective size over parameters must be at least this; None: not looked at.
+        The smallest effective size over parameters must be at least this; None: no limit.
 
     Raises
     ------
     DiagnosticsError
-        If a limit is NaN: nothing would pass it.
+        If a limit is NaN, which no site would pass.
     """
 
     max_gelman_rubin: float = MAX_GELMAN_RUBIN
@@ -74,20 +74,20 @@ class Filter:
         ess: ArrayLike | None = None,
         reason: ArrayLike | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Judge every site; NaN passes no limit.
+        """Apply the limits to every site; NaN passes no limit.
 
         Parameters
         ----------
         gelman_rubin
             Mean over parameters, one per site, any shape.
         nash_sutcliffe
-            One per site, same shape, and so the others.
+            One per site, same shape; likewise the others.
         rank_rhat
             Largest over parameters.
         ess
             Smallest over parameters (and over bulk and tail).
         reason
-            The sampler's reason code; 0 where it has a posterior. None: it has one everywhere.
+            The sampler's reason code; 0 where there is a posterior. None: there is one everywhere.
 
         Returns
         -------
@@ -96,7 +96,7 @@ class Filter:
         Raises
         ------
         DiagnosticsError
-            If shapes differ, or a statistic is missing that has a limit.
+            If shapes differ, or a statistic with a limit is missing.
         """
         shape = np.shape(gelman_rubin)
         failed = []

@@ -1,8 +1,8 @@
-"""How well a model describes the observations.
+"""The fit of a model to the observations.
 
-Everywhere `mask` says which entries of (..., observation) are observations and which only fill up
-the array; what stands at the others has no influence. A site with an observation or modelled value
-that is not finite gets NaN. Units are those of the observations, unless a result has none.
+In all functions, `mask` marks which entries of (..., observation) are observations; the others are
+padding and have no influence. A site with an observation or modelled value that is not finite gets
+NaN. Units are those of the observations, unless a result is unitless.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from proda.errors import DiagnosticsError
 def nash_sutcliffe(modelled: ArrayLike, observed: ArrayLike, mask: ArrayLike) -> np.ndarray:
     """Return the modelling efficiency of Nash and Sutcliffe per site (P-Eq 1).
 
-    1 - sum (observed - modelled)^2 / sum (observed - mean observed)^2: 1 is a perfect fit, 0 is as
-    good as the mean of the observations.
+    1 - sum (observed - modelled)^2 / sum (observed - mean observed)^2: 1 is a perfect fit, 0 is the
+    fit of the mean of the observations.
 
     Parameters
     ----------
@@ -37,7 +37,8 @@ def nash_sutcliffe(modelled: ArrayLike, observed: ArrayLike, mask: ArrayLike) ->
     n = used.sum(axis=-1)
     mean = _divide(o.sum(axis=-1), n)
     squares = np.where(used, (o - mean[..., None]) ** 2, 0.0).sum(axis=-1)
-    # By the extremes: the squares of equal numbers about their mean need not be exactly 0.
+    # By minimum and maximum: squared differences of equal numbers from their mean may differ from
+    # 0.
     lowest = np.min(o, axis=-1, where=used, initial=np.inf)
     highest = np.max(o, axis=-1, where=used, initial=-np.inf)
     varies = (n >= 2) & ~(highest <= lowest)
@@ -66,7 +67,7 @@ def rmse(modelled: ArrayLike, observed: ArrayLike, mask: ArrayLike) -> np.ndarra
 
 
 def bias(modelled: ArrayLike, observed: ArrayLike, mask: ArrayLike) -> np.ndarray:
-    """Return the mean of modelled minus observed per site: positive where there is too much.
+    """Return the mean of modelled minus observed per site: positive where the model has too much.
 
     Parameters
     ----------
@@ -105,7 +106,7 @@ def log_r2(modelled: ArrayLike, observed: ArrayLike, mask: ArrayLike) -> float:
     Raises
     ------
     DiagnosticsError
-        If the shapes do not match, or a value is not above 0 (leave its site out of the mask).
+        If the shapes do not match, or a value is not above 0 (set the mask to False there).
     """
     m, o, used = _checked(modelled, observed, mask)
     for name, values in (("modelled", m), ("observed", o)):
@@ -115,7 +116,7 @@ def log_r2(modelled: ArrayLike, observed: ArrayLike, mask: ArrayLike) -> float:
             first = tuple(int(i) for i in np.argwhere(unfit)[0])
             raise DiagnosticsError(
                 f"{int(unfit.sum())} {name} values have no logarithm, the first at index {first} "
-                f"({values[first]:g}); set mask to False where the model has no answer"
+                f"({values[first]:g}); set mask to False where the model has no value"
             )
     log_m, log_o = np.log(m[used]), np.log(o[used])
     everything = np.ones(log_o.shape, dtype=bool)
@@ -130,7 +131,7 @@ def by_site(
     ok: np.ndarray,
     found: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return NSE and RMSE of logarithms of each site, of layers that stand below each other.
+    """Return NSE and RMSE of logarithms of each site, from one row per layer.
 
     Parameters
     ----------
@@ -139,16 +140,16 @@ def by_site(
     own
         Position of each row's site.
     ok
-        Rows with a modelled answer; the others count as the worst.
+        Rows with a modelled value; the others count as the worst.
     found
-        Sites with an answer, (site,).
+        Sites with a modelled value, (site,).
 
     Returns
     -------
     nse
-        Of the sites that can have one; -inf of a site without an answer.
+        Of the sites that can have one; -inf at a site without modelled values.
     rmse_log
-        Of all sites; inf without an answer.
+        Of all sites; inf without modelled values.
     """
     n = len(found)
     count = np.bincount(own, minlength=n)
@@ -213,11 +214,11 @@ def interval_coverage(
 def _aligned(
     modelled: ArrayLike, observed: ArrayLike, mask: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Set padding to 0, and all of a site to NaN where it is not finite."""
+    """Set padding to 0, and all values of a site to NaN where one is not finite."""
     m, o, used = _checked(modelled, observed, mask)
     unsound = (used & ~(np.isfinite(m) & np.isfinite(o))).any(axis=-1, keepdims=True)
     fill = np.where(unsound, np.nan, 0.0)
-    # A site that is not sound is NaN at its observations and at its padding alike.
+    # Such a site is NaN at its observations and in its padding.
     return np.where(used & ~unsound, m, fill), np.where(used & ~unsound, o, fill), used
 
 
@@ -235,5 +236,5 @@ def _checked(
 
 
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Divide; NaN where the denominator is 0, that is, where there is nothing to tell."""
+    """Divide; NaN where the denominator is 0."""
     return numerator / np.where(denominator == 0, np.nan, denominator)

@@ -1,8 +1,8 @@
-"""Which model better predicts observations that it has not seen.
+"""Which model better predicts new observations.
 
-From the log-likelihood of each observation under each posterior draw. Everywhere `mask` says which
-entries of (..., observation) are observations; what stands at the others has no influence. All
-results are sums over the observations of a site, on the log scale (nats), higher is better.
+All measures use the log-likelihood of each observation under each posterior draw. In all functions,
+`mask` marks which entries of (..., observation) are observations; the others have no influence. All
+results are sums over the observations of a site, on the log scale (nats); higher is better.
 
 To compare two models take the difference of their `pointwise`, which pairs the observations: its
 standard error is far smaller than that of either sum.
@@ -21,14 +21,14 @@ from proda.errors import DiagnosticsError
 from proda.inference.diagnostics.pareto import smooth, tail_size
 
 BLOCK = 1 << 19
-"""Log-likelihoods worked on at once (4 MB)."""
+"""Log-likelihoods processed at a time (4 MB)."""
 MIN_SAMPLES = 25
-"""Fewer leave less than five weights in the tail, to which no Pareto distribution is fitted."""
+"""Fewer samples give less than five weights in the tail, too few for a Pareto distribution."""
 
 
 @dataclass(frozen=True)
 class Waic:
-    """Widely applicable information criterion; NaN where :func:`waic` says so."""
+    """Widely applicable information criterion; NaN as described in :func:`waic`."""
 
     elpd: np.ndarray
     """Expected log predictive density of new observations, (...)."""
@@ -42,16 +42,16 @@ class Waic:
 
 @dataclass(frozen=True)
 class Loo:
-    """Leave-one-out cross-validation; NaN where :func:`psis_loo` says so."""
+    """Leave-one-out cross-validation; NaN as described in :func:`psis_loo`."""
 
     elpd: np.ndarray
-    """Expected log predictive density of left out observations, (...)."""
+    """Expected log predictive density of held-out observations, (...)."""
     p_loo: np.ndarray
     """Effective number of parameters, (...)."""
     se: np.ndarray
     """Standard error of `elpd` over observations, (...); NaN for fewer than two."""
     pareto_k: np.ndarray
-    """Largest Pareto k over observations, (...): above 0.7 `elpd` is not to be trusted."""
+    """Largest Pareto k over observations, (...): above 0.7 `elpd` is unreliable."""
     pointwise: np.ndarray
     """Each observation's part of `elpd`, (..., observation); NaN at padding."""
 
@@ -61,7 +61,7 @@ def waic(log_likelihood: ArrayLike, mask: ArrayLike) -> Waic:
 
     elpd = sum over observations of log(mean likelihood) - variance(log-likelihood), the latter
     being p_waic (Gelman, Hwang and Vehtari 2014, Eq 11 and 13). se = sqrt(n variance(pointwise)),
-    the variance with divisor n, as ArviZ has it.
+    the variance with divisor n, as in ArviZ.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def psis_loo(
     -------
     Per site; NaN without observations, or where a log-likelihood is not finite. `pareto_k` is
     infinite, and the weights are not smoothed, where no tail can be fitted because its weights are
-    equal (a chain stood still) or too small for float64.
+    equal (a constant chain) or too small for float64.
 
     Raises
     ------
@@ -135,8 +135,8 @@ def psis_loo(
 
     density, elpd_i, k = (np.full(len(series), np.nan) for _ in range(3))
     for rows in _sound_parts(series):
-        # The weights are 1/likelihood, so that sorting sorts both: no need to know which draw is
-        # which.
+        # The weights are 1/likelihood, so that sorting orders both and there is no need to know
+        # which draw is which.
         ordered = -np.sort(series[rows], axis=1)[:, ::-1]
         smoothed, k[rows] = smooth(ordered - ordered[:, -1:], n_tail[rows])
         elpd_i[rows] = logsumexp(smoothed - ordered, axis=1) - logsumexp(smoothed, axis=1)

@@ -1,7 +1,8 @@
 """Pareto smoothing of importance weights (Vehtari, Simpson, Gelman, Yao and Gabry 2024, JMLR 25).
 
-Many sets of weights at once; the numbers are those of ArviZ, which takes one set at a time. That of
-BlackJAX takes one set and one relative efficiency per compilation, and smooths only where k > 1/3.
+Many sets of weights at once. The results equal those of ArviZ, which takes one set at a time.
+BlackJAX's function is not used because it takes one set and one relative efficiency per
+compilation, and smooths only where k > 1/3.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from scipy.special import logsumexp
 PRIOR_B = 3.0
 """Scale of the prior of Zhang and Stephens (2009)."""
 PRIOR_K, PRIOR_K_DRAWS = 0.5, 10
-"""Mean of the weak prior for the shape k, and the number of draws that it is worth."""
+"""Mean of the weak prior for the shape k, and its weight as a number of draws."""
 NEGLIGIBLE = 10 * np.finfo(float).eps
 
 
@@ -49,11 +50,11 @@ def smooth(log_weights: np.ndarray, n_tail: np.ndarray) -> tuple[np.ndarray, np.
     -------
     Smoothed log weights in the same order, not normalised, none above 0; and the Pareto shape k
     (series). Where no tail can be fitted, because most of its weights are equal or too small for
-    float64, the weights are as given and k is infinite.
+    float64, the weights are returned unchanged and k is infinite.
     """
     n = log_weights.shape[1]
     widest = int(n_tail.max())
-    # Tails are aligned at their largest weight; what is before a shorter one is no part of it.
+    # Tails are aligned at their largest weight; values before a shorter one do not belong to it.
     place = np.arange(n - widest, n) - (n - n_tail[:, None])
     inside = place >= 0
     tail = log_weights[:, n - widest :]
@@ -86,7 +87,7 @@ def generalised_pareto(excess: np.ndarray, n_tail: np.ndarray) -> tuple[np.ndarr
 
     Returns
     -------
-    Shape k (positive: heavy tail), drawn towards 0.5 by a weak prior, and scale, each (series).
+    Shape k (positive: heavy tail), pulled towards 0.5 by a weak prior, and scale, each (series).
     NaN where a quarter of the data are 0.
     """
     width = excess.shape[1]

@@ -1,4 +1,4 @@
-"""Where measured layers lie in what a posterior predicts for a measurement, error included."""
+"""Position of measured layers in the posterior predictive distribution, error included."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from scipy.stats import norm
 from proda.errors import DiagnosticsError
 
 _NODES = 100
-"""Points of equal probability that stand for the modelled value; rounds the result to 0.005 at
-worst (where the error is much smaller than the posterior spread)."""
+"""Points of equal probability that represent the modelled value; the rounding error of the result
+is at most 0.005 (where the error is much smaller than the posterior spread)."""
 
 
 def predictive_probability(
@@ -19,9 +19,9 @@ def predictive_probability(
 ) -> Float[np.ndarray, " row"]:
     """Return the predictive probability of a measurement below the measured one.
 
-    The measured value is log-normal about the modelled one. Of the modelled value only quantiles
-    are known; between them, and beyond, its logarithm is taken as linear in the standard normal
-    quantile: exact where the modelled value is log-normal itself.
+    The measured value is log-normal about the modelled one, of which only quantiles are known.
+    Between and beyond the quantiles, its logarithm is assumed to be linear in the standard normal
+    quantile, which is exact for a log-normal modelled value.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def predictive_probability(
 
     Returns
     -------
-    (row,). If all is right and the layers are new ones, it is uniform on 0-1.
+    (row,). For a correct model and new layers it is uniform on 0-1.
 
     Raises
     ------

@@ -30,5 +30,5 @@ def runs(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def tied(ordered: np.ndarray) -> np.ndarray:
-    """Return the numbers of the series in which a value occurs twice; few do, as a rule."""
+    """Return the numbers of the series in which a value occurs twice, usually few."""
     return np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))

@@ -1,1 +1,1 @@
-"""Samplers behind one small interface; see `sampler.py`."""
+"""Samplers with one interface, which `sampler.py` defines."""

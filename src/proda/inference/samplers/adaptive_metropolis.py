@@ -49,8 +49,9 @@ class AdaptiveMetropolis(Sampler):
     formal: int = eqx.field(static=True, default=50_000)
     """The first half of the formal run is discarded."""
     periodic: bool = eqx.field(static=True, default=False)
-    """Take the box as a torus: a proposal that leaves at one end enters at the other. It stays
-    symmetric, and the chain does not stick in the corners (nine times the effective draws)."""
+    """Treat the box as a torus: a proposal that leaves at one end enters at the other. It stays
+    symmetric, and the chain does not get stuck in the corners (nine times as many effective
+    draws)."""
 
     @property
     def n_warm_up(self) -> int:
@@ -121,5 +122,5 @@ class AdaptiveMetropolis(Sampler):
         )
 
     def draw(self, state: MetropolisState) -> tuple[Float[Array, " parameter"], Float[Array, ""]]:
-        """Return the present place."""
+        """Return the current position."""
         return state.u, state.log_likelihood

@@ -19,10 +19,10 @@ def update(
     visited: Float[Array, "step parameter"],
     n_segments: Int[Array, ""],
 ) -> tuple[Float[Array, " parameter"], Float[Array, "parameter parameter"]]:
-    """Return mean and covariance with one more segment in them.
+    """Return mean and covariance updated with one more segment.
 
-    Early segments, when the chain was still finding its way, fade: after t segments only about
-    1/t^2 of the first is left.
+    Early segments, before the chain has reached its stationary distribution, lose weight: after t
+    segments, the weight of the first is about 1/t^2.
     """
     weight = 1.0 / (FORGETTING * n_segments + PATIENCE)
     centre = visited.mean(axis=0)
@@ -36,7 +36,7 @@ def update(
 def factor(
     covariance: Float[Array, "parameter parameter"], prior_variance: float
 ) -> Float[Array, "parameter parameter"]:
-    """Return the lower Cholesky factor of the covariance, made safely positive definite."""
+    """Return the lower Cholesky factor of the covariance, regularised to be positive definite."""
     ridge = RIDGE * prior_variance * jnp.eye(len(covariance))
     return jax.lax.linalg.cholesky(covariance + ridge, symmetrize_input=False)
 
@@ -47,7 +47,7 @@ def tune(
     wanted: float,
     n_segments: Int[Array, ""],
 ) -> Float[Array, "..."]:
-    """Return the logarithm of the step size, moved towards the wanted acceptance.
+    """Return the logarithm of the step size, adjusted towards the target acceptance.
 
     Robbins and Monro (1951) with a gain that falls as 1/sqrt(segments).
     """

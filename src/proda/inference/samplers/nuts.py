@@ -1,8 +1,8 @@
 """The No-U-Turn sampler (Hoffman and Gelman 2014) of BlackJAX (Cabezas et al. 2024).
 
-Coordinates: z = Phi^-1(u), in which the uniform prior is the standard normal. Where the gradient
-is not finite (CLM5 at e-folding depths under 1 cm) the density is taken as 0, which ends
-the trajectory there: the chain stays exact on the rest of the box.
+Coordinates: z = Phi^-1(u), in which the uniform prior is the standard normal. Where the gradient is
+not finite (CLM5 at e-folding depths below 1 cm) the density is set to 0, which ends the trajectory
+there; the chain remains exact on the rest of the box.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class NUTS(Sampler):
         )
 
     def draw(self, state: NUTSState) -> tuple[Float[Array, " parameter"], Float[Array, ""]]:
-        """Return the present place."""
+        """Return the current position."""
         z = state.chain.position
         return ndtr(z), state.chain.logdensity + 0.5 * z @ z
 

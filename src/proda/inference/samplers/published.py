@@ -1,12 +1,12 @@
-"""The published code's sampler, faults included, for comparison only (P-section 2.6).
+"""The sampler of the published code, including its errors, for comparison only (P-section 2.6).
 
 Equation: docs/theory.md#samplers.
 
-Simulated annealing in the form of adaptive Metropolis: a proposal is accepted with probability
-exp(-(increase of cost) log(step + 2)), so that the chain settles ever closer to the optimum and its
-spread says nothing of the uncertainty. Proposals are redrawn until inside the prior range without
-correction, the covariance is scaled by 2.4/d and adapted to the end, and only accepted proposals
-count, each once, however long the chain stayed.
+It is simulated annealing in the form of adaptive Metropolis: a proposal is accepted with
+probability exp(-(increase of cost) log(step + 2)), so that the chain contracts towards the optimum
+and its spread does not measure the uncertainty. Proposals are redrawn until they lie inside the
+prior range, without correction; the covariance is scaled by 2.4/d and adapted to the end; and only
+accepted proposals count, each once, however long the chain stayed there.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class PublishedState(eqx.Module):
 
 
 class PublishedInfo(Info):
-    """Info that tells accepted proposals from repeats."""
+    """Info that distinguishes accepted proposals from repeats."""
 
     accepted: Bool[Array, "..."]
 
 
 class Published(Sampler):
-    """Annealed adaptive Metropolis as published; its draws are no posterior."""
+    """Annealed adaptive Metropolis as published; its draws are not a posterior."""
 
     name: ClassVar[str] = "published"
     exact: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""What a sampler is: pure functions on a State, for one chain at one site."""
+"""The interface of a sampler: pure functions on a State, for one chain at one site."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from jaxtyping import Array, Bool, Float, Key
 from proda.inference.target import Target
 
 MAX_TRIES = 500
-"""Draws from the prior until one is possible; where none of so many is, a site has no start."""
+"""Maximum number of draws from the prior until one has a steady state; otherwise a site has no
+start."""
 
 State = Any
-"""A pytree that holds exactly what continues a chain, and so exactly what a checkpoint holds."""
+"""A pytree with everything that is needed to continue a chain."""
 
 
 class Info(eqx.Module):
-    """What one step tells; `adapt` learns from it and the runner counts it."""
+    """Diagnostics of one step, for `adapt` and the runner."""
 
     acceptance: Float[Array, "..."]
     """Probability with which the proposal was accepted, of each replica where there are several."""
     visited: Float[Array, "..."]
-    """Where the chain is now, in the sampler's own coordinates; what `adapt` learns from."""
+    """Position of the chain in the sampler's own coordinates, for `adapt`."""
 
 
 class Sampler(eqx.Module):
     """A Markov chain on the unit box.
 
-    `step` is one transition. While the chain warms up, `adapt` is called after each segment of
-    steps; afterwards never, so that all draws that are kept come from one fixed kernel, whose
-    stationary distribution is the posterior. (Samplers that are not `exact` may go on adapting.)
+    `step` is one transition. During warm-up, `adapt` is called after each segment of steps.
+    Afterwards it is not called, so that all kept draws come from one fixed kernel, whose stationary
+    distribution is the posterior. (Samplers that are not `exact` may continue to adapt.)
     """
 
     name: ClassVar[str]
@@ -50,7 +51,7 @@ class Sampler(eqx.Module):
     @property
     @abc.abstractmethod
     def n_kept(self) -> int:
-        """Steps after that."""
+        """Steps after the warm-up."""
 
     @property
     def n_replicas(self) -> int:
@@ -67,11 +68,11 @@ class Sampler(eqx.Module):
 
     @abc.abstractmethod
     def adapt(self, state: State, info: Info) -> State:
-        """Return the state with what a segment of steps taught; Info has a leading step axis."""
+        """Return the state adapted to a segment of steps; Info has a leading step axis."""
 
     @abc.abstractmethod
     def draw(self, state: State) -> tuple[Float[Array, " parameter"], Float[Array, ""]]:
-        """Return the place in the unit box, and its log-likelihood."""
+        """Return the position in the unit box, and its log-likelihood."""
 
     def log_evidence(self, state: State) -> Float[Array, ""]:
         """Return the log of the mean likelihood over the prior, NaN where it is not estimated."""
@@ -86,7 +87,7 @@ def find_start(
     Returns
     -------
     u, log_likelihood
-        log_likelihood is -inf where none of MAX_TRIES draws was possible.
+        log_likelihood is -inf where none of MAX_TRIES draws has a steady state.
     """
 
     def draw(i: Any) -> tuple[Any, Any]:
@@ -102,6 +103,7 @@ def find_start(
         i, _, _ = carry
         return (i + 1, *draw(i))
 
-    # The first draw stands outside the loop, so that under vmap sites that have a start wait idle.
+    # The first draw is outside the loop, so that under vmap sites with a start do nothing in the
+    # loop.
     _, u, value = jax.lax.while_loop(again, body, (1, *draw(0)))
     return u, value

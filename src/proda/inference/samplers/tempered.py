@@ -1,15 +1,16 @@
 """Parallel tempering with preconditioned Crank-Nicolson proposals: the default sampler.
 
 Coordinates: z = Phi^-1(u), in which the uniform prior is the standard normal, so that the box has
-no walls and a dimension that the data say nothing about is a Gaussian.
+no boundaries and a dimension that the data do not constrain is a Gaussian.
 
-A chain is a ladder of replicas at inverse temperatures 0 = beta_1 < ... < beta_T = 1; replica k
-has the density prior x likelihood^beta_k. The hottest draws afresh from the prior at every step.
+A chain is a ladder of replicas at inverse temperatures 0 = beta_1 < ... < beta_T = 1; replica k has
+the density prior x likelihood^beta_k. The hottest replica draws from the prior at every step.
 Neighbours try to swap, even and odd pairs in turn (non-reversible: Okabe et al. 2001; Syed et al.
-2022), so what the prior finds travels to beta = 1: several modes, as COMPAS has, get their due.
+2022), so that draws from the prior reach beta = 1 and several modes, as in COMPAS, are sampled
+correctly.
 
 Each replica moves by a preconditioned Crank-Nicolson kernel (Cotter et al. 2013) in a form that is
-reversible with respect to a multivariate t fitted to its own history while it warms up:
+reversible with respect to a multivariate t fitted to its own history during warm-up:
 z' = m + sqrt(1 - s^2)(z - m) + s sqrt(g) L xi, g ~ InvGamma((d + nu)/2, (nu + |w|^2)/2),
 w = L^-1(z - m); accepted with the ratio of (target / t).
 """
@@ -31,7 +32,7 @@ from proda.inference.target import Target
 
 ACCEPTANCE = 0.234
 MAX_STEP = 0.999
-"""Largest s: at 1 a proposal forgets where it came from."""
+"""Largest s: at 1 a proposal does not depend on the current position."""
 
 
 class TemperedState(eqx.Module):
@@ -180,7 +181,7 @@ class Tempered(Sampler):
         return state, info
 
     def adapt(self, state: TemperedState, info: Info) -> TemperedState:
-        """Fit each replica's t to where it has been, tune its step, and space the temperatures."""
+        """Fit each replica's t to its history, tune its step, and adjust the temperatures."""
         assert isinstance(info, TemperedInfo)
         t = state.n_segments
         mean, covariance = jax.vmap(update, in_axes=(0, 0, 1, None))(
@@ -212,7 +213,7 @@ class Tempered(Sampler):
         return to_box(state.z[-1]), state.log_likelihood[-1]
 
     def log_evidence(self, state: TemperedState) -> Float[Array, ""]:
-        """Return the product of the mean ratios between neighbours, in logarithms.
+        """Return the logarithm of the product of the mean ratios between neighbours.
 
         Stepping stones (Xie et al. 2011). The prior is the uniform one on parameters that have a
         steady state.
@@ -226,14 +227,14 @@ def to_box(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def degrees_of_freedom(d: int) -> int:
-    """Return nu of the t, such that (d + nu)/2 is whole: a sum of exponentials is its gamma."""
+    """Return nu of the t; (d + nu)/2 is whole, so that its gamma is a sum of exponentials."""
     return 5 if d % 2 else 4
 
 
 def _propose(
     replica: tuple[Any, ...], xi: Float[Array, " parameter"], gamma: Float[Array, ""]
 ) -> tuple[Float[Array, " parameter"], Float[Array, ""]]:
-    """Propose for one replica; return the place and the log of t(old) / t(new)."""
+    """Propose for one replica; return the position and the log of t(old) / t(new)."""
     d = len(xi)
     nu = degrees_of_freedom(d)
     z, mean, factor, whitening, log_scale = replica
@@ -250,8 +251,8 @@ def _even_ladder(
 ) -> Float[Array, " replica"]:
     """Return temperatures between which swaps are rejected equally often (Syed et al. 2022).
 
-    The barrier grows by the share of rejected swaps from rung to rung; it is taken to be linear in
-    beta^(1/3) in between. Ends stay at 0 and 1.
+    The barrier increases by the share of rejected swaps from rung to rung; in between it is assumed
+    to be linear in beta^(1/3). The ends remain at 0 and 1.
     """
     rise = jnp.maximum(rejection, 0.01)
     barrier = jnp.concatenate([jnp.zeros(1), jnp.cumsum(rise)])

@@ -1,4 +1,4 @@
-"""The report of a study: one HTML file that needs nothing else to be read."""
+"""The report of a study: one self-contained HTML file."""
 
 from proda.study.report.write_report import write_report
 

@@ -1,4 +1,4 @@
-"""Finished assimilations, judged by the limits that the study's own filter used."""
+"""Finished assimilations, assessed by the limits of the study's own filter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from proda.study.report.results import StudyResults
 
 
 def limits_of(study: StudyResults, model: str) -> Filter:
-    """Return the limits that the filter noted; those of the paper before it has run."""
+    """Return the limits that the filter recorded; those of the paper before it has run."""
     path = study.kept(model)
     if not path.is_file():
         return Filter()
@@ -28,7 +28,7 @@ def limits_of(study: StudyResults, model: str) -> Filter:
 def draws_of(study: StudyResults, model: str) -> tuple[xr.Dataset, xr.Dataset] | None:
     """Return draws and summary of a model's assimilation.
 
-    None until it is finished, and where the study does not learn from posteriors.
+    None until it is finished, and if the study does not use posteriors.
     """
     summary = study.summary(model)
     if AFTER not in study.routes or not summary.is_file():

@@ -1,4 +1,4 @@
-"""The figures of an attribution: their captions, and where they stand."""
+"""The figures of an attribution: their captions and sections."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from proda.plots.figure_files import save_figure
 
 SECTION = "attribution"
 CAPTIONS = {
-    "components": "Shapley values of the six components: what each adds to the carbon of 0-100 cm, "
-    "to the variance of its logarithm over land and to the skill at profiles, beyond a map with "
-    "one calibrated set of parameters and one carbon input. Lines: 5-95 % of the networks. Last "
-    "panel, as published: the carbon that changes when one component is replaced everywhere.",
-    "map": "Shapley values of ln carbon of every cell: red, the component adds carbon there; blue, "
-    "it takes carbon away. The six add up to the map over the one with constants.",
-    "difference": "Why the models' maps differ: parts of the difference in carbon and of the "
-    "variance of the log ratio, with either model run with the other's parameters (left), and of "
-    "the components that the maps hold (right). Lines: 5-95 % of the networks.",
+    "components": "Shapley values of the six components: the contribution of each to the carbon "
+    "in 0-100 cm, to the variance of its logarithm over land and to the skill at profiles, "
+    "relative to a map with one calibrated set of parameters and one carbon input. Lines: 5-95 % "
+    "of the networks. Last panel, as published: the change of carbon when one component is "
+    "replaced everywhere.",
+    "map": "Shapley values of ln carbon in every cell: the component increases carbon (red) or "
+    "decreases it (blue). The six values add up to the log ratio of the map to the map with "
+    "constants.",
+    "difference": "Attribution of the difference between the models' maps: parts of the "
+    "difference in carbon and of the variance of the log ratio, when each model is run with the "
+    "other's parameters (left), and by the components of the maps (right). Lines: 5-95 % of the "
+    "networks.",
 }
 """By the first word of a figure's name."""
 

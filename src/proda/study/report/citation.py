@@ -1,4 +1,4 @@
-"""How to cite the software and the method (CITATION.cff holds the same for machines)."""
+"""How to cite the software and the method (CITATION.cff has the same in machine-readable form)."""
 
 from __future__ import annotations
 

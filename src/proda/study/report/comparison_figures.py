@@ -1,4 +1,4 @@
-"""The figures of a comparison as counterparts of the paper's: where each belongs and why."""
+"""The figures of a comparison: captions and sections, as counterparts of the paper's figures."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ PLACES: dict[str, tuple[str, str]] = {
     ),
     "carbon_end_to_end": (
         "figure-3",
-        "Organic carbon in 0-100 cm learnt end to end from all "
-        "profiles, by two models, and one against the other.",
+        "Organic carbon in 0-100 cm, trained end to end on all profiles, by two models, and one "
+        "against the other.",
     ),
     "components_end_to_end": (
         "figure-4",
-        "Components learnt end to end from all profiles, by two models, and one against the other.",
+        "Components trained end to end on all profiles, by two models, and one against the other.",
     ),
     "litter_to_soil_end_to_end": (
         "figure-s3",
-        "Share of litter carbon that reaches mineral soil, learnt end to end from all profiles.",
+        "Share of litter carbon that reaches mineral soil, trained end to end on all profiles.",
     ),
     "michaelis_end_to_end": (
         "figure-5",
-        "Michaelis constants over their substrates, learnt end to end from all profiles.",
+        "Michaelis constants over their substrates, trained end to end on all profiles.",
     ),
     "zonal": (
         "figure-3",
@@ -66,12 +66,15 @@ PLACES: dict[str, tuple[str, str]] = {
         "is the correlation of two models' maps over land; large marks are means of all "
         "pairs.",
     ),
-    "agreement_before": ("findings", "Correlation of every two models with default parameters."),
+    "agreement_before": (
+        "findings",
+        "Correlation of every pair of models with default parameters.",
+    ),
     "agreement_after": (
         "findings",
-        "Correlation of every two models whose parameters were learnt from posteriors at sites.",
+        "Correlation of every pair of models with networks trained on posteriors at sites.",
     ),
-    "agreement_end_to_end": ("findings", "Correlation of every two models learnt end to end."),
+    "agreement_end_to_end": ("findings", "Correlation of every pair of models trained end to end."),
     "microbes": (
         "totals",
         "Living microbes as a share of soil carbon in 0-15 cm, by model and route, and as "
@@ -79,11 +82,11 @@ PLACES: dict[str, tuple[str, str]] = {
     ),
     "evidence": (
         "preference",
-        "Which model the data prefer, by zone: how far each model's mean "
-        "log density is behind the best one's, with its standard error between blocks of "
-        "5 degrees, and the stacking weights. All models are judged by the same data.",
+        "Model preference by zone: the difference of each model's mean log density from the best "
+        "one, with its standard error between blocks of 5 degrees, and the stacking weights. All "
+        "models are compared on the same data.",
     ),
-    "preference": ("preference", "Sites by the structure that their profile prefers."),
+    "preference": ("preference", "Sites by the model that their profile prefers."),
 }
 """By the first words of a figure's name: key of the section, and caption."""
 
@@ -103,7 +106,7 @@ GRIDS: dict[str, tuple[str, str]] = {
         (
             "with default parameters",
             "constrained by the profiles",
-            "learnt end to end from all profiles",
+            "trained end to end on all profiles",
         ),
         places,
         strict=True,
@@ -113,9 +116,9 @@ GRIDS: dict[str, tuple[str, str]] = {
 
 
 def place_of(name: str) -> tuple[str, str]:
-    """Return section and caption of a figure of the comparison, by its name.
+    """Return section and caption of a figure of the comparison by its name.
 
-    A name that is not known gets the section `comparison`, which the report shows last.
+    An unknown name gets the section `comparison`, which the report shows last.
     """
     if name in GRIDS:
         return GRIDS[name]

@@ -1,4 +1,4 @@
-"""The tables of the comparison as the report shows them: words, rows and columns of each."""
+"""The tables of the comparison in the report: titles, notes, rows and columns."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from proda.study.report.results import StudyResults
 
 @dataclass(frozen=True)
 class TableSpec:
-    """How one table of the comparison is shown."""
+    """The presentation of one table of the comparison."""
 
     title: str
     note: str = ""
     stem: str = ""
     """Name of the file in `tables/`; by default that of the table, after `comparison_`."""
     only: tuple[tuple[str, str], ...] = ()
-    """Columns and values: the page shows the rows with the first of them that the table has."""
+    """Columns and values: the report shows the rows with the first one that the table has."""
     only_note: str = ""
     """Second part of the note, where `only` applies."""
     labels: Mapping[str, str] = field(default_factory=dict)
     shares: tuple[str, ...] = ()
-    """Columns to be shown in per cent."""
+    """Columns shown in per cent."""
     min_models: int = 0
     hide_empty: bool = False
     """Whether a table without rows is left out."""
@@ -40,31 +40,34 @@ def _first_metre(title: str) -> TableSpec:
 
 
 TABLES: Mapping[str, TableSpec] = {
-    "truth": TableSpec("Truth and what was recovered", stem="truth"),
+    "truth": TableSpec("Truth and recovered values", stem="truth"),
     "findings": TableSpec("Findings of the paper in this run", stem="findings"),
     "agreement": TableSpec(
         "Agreement of all models: mean correlation of the pairs over land",
         "Spread (sd, low, high) between pairs; the standard error leaves out one model at a time, "
-        "because pairs share models. Changes are from default parameters, over the same pairs.",
-        min_models=3,  # the one pair of two models stands in the table of correlations
+        "because pairs share models. Changes are relative to default parameters, over the same "
+        "pairs.",
+        min_models=3,  # the single pair of two models is in the table of correlations
     ),
     "correlations": TableSpec(
         "Correlation of the models' maps over land",
-        "The effective number of cells allows for neighbouring cells being alike; p-values from "
-        "the plain number of cells are far too small.",
+        "The effective number of cells accounts for spatial autocorrelation; p-values from the "
+        "number of cells are far too small.",
     ),
     "compensation": TableSpec(
-        "Do the models' differences in decomposition and in transfer offset each other?",
+        "Do the differences between the models in decomposition and transfer compensate each "
+        "other?",
         "Correlation over land of the log ratios of K and of CTE.",
     ),
     "michaelis": TableSpec("Michaelis constants over their substrates"),
-    "fit": TableSpec("Fit of the models at the sites, side by side"),
+    "fit": TableSpec("Fit of the models at the sites"),
     "parameters": TableSpec("Posteriors and defaults of the parameters"),
     "evidence": TableSpec(
         "Log densities of the same data by every model",
         "Shown: all sites; the file also has zones. Natural logarithms; total and mean per site. "
-        "difference: of the mean to the best model's; behind best of site: to the model that is "
-        "best at each site, on average; sampling error: of the total, by the chains' spread.",
+        "difference: of the mean from that of the best model; behind best of site: mean difference "
+        "from the best model of each site; sampling error: of the total, from the spread between "
+        "chains.",
         only=(("grouping", "all"),),
     ),
     "stacking": TableSpec(
@@ -74,22 +77,22 @@ TABLES: Mapping[str, TableSpec] = {
         hide_empty=True,
     ),
     "skill_left_out": TableSpec(
-        "Carbon at places left out, by every model and without one",
+        "Carbon at held-out places, by every model and by methods without a soil model",
         only=(("by", "all"),),
-        only_note="Shown: all layers left out; the file also has depths, zones, climates, warm and "
+        only_note="Shown: all held-out layers; the file also has depths, zones, climates, warm and "
         "cold soil. Natural logarithms. constant: one calibrated set of parameters; depth, "
-        "boosting and plain network have no soil model, the ceiling is what no map of half-degree "
-        "cells can exceed; they stand once for each route, under the model “none”.",
+        "boosting and plain network have no soil model; the ceiling is the highest possible skill "
+        "of a map of half-degree cells. They appear once for each route, under the model “none”.",
         hide_empty=True,
     ),
-    "preference": TableSpec("Which structure the data prefer, by pair and zone"),
-    "totals": _first_metre("Carbon of the globe and of zones, beside reference maps"),
+    "preference": TableSpec("Model preference of the data, by pair and zone"),
+    "totals": _first_metre("Carbon of the globe and of zones, compared with reference maps"),
     "references": _first_metre("Reference maps, cell by cell"),
     "regions": _first_metre("Regional differences between the models"),
     "models": TableSpec(
         "All models: carbon, its depths, components",
         "Carbon of the globe in Pg, with the members' standard deviation; shares of the whole "
-        "column; means of the components over land that holds carbon, with the units of the maps.",
+        "column; means of the components over land with soil carbon, with the units of the maps.",
         labels={
             "carbon_0_100": "carbon, 0-100 cm",
             "carbon": "carbon, whole column",
@@ -112,7 +115,7 @@ TABLES: Mapping[str, TableSpec] = {
 
 
 def compared(study: StudyResults, name: str) -> Table | None:
-    """Return a table of the comparison as the report shows it, None where there is none.
+    """Return a table of the comparison for the report, or None if it does not exist.
 
     Raises
     ------

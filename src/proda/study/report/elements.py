@@ -1,4 +1,4 @@
-"""What a section of the report is made of."""
+"""The elements of a section of the report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Notice:
-    """A paragraph that must not be missed: what is not there, or what to be careful about."""
+    """A highlighted paragraph: missing results, or a caution."""
 
     text: str
     kind: str = field(default="notice", init=False)
@@ -34,7 +34,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Verbatim:
-    """Text shown as it stands, such as settings."""
+    """Text shown unchanged, such as settings."""
 
     title: str
     text: str
@@ -51,18 +51,18 @@ class Items:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; its numbers also go to run/tables/STEM.csv as they are."""
+    """A table; its numbers are also written unchanged to run/tables/STEM.csv."""
 
     stem: str
     title: str
     frame: pd.DataFrame
     note: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Words for columns whose names are not good enough (tables.LABELS has the common ones)."""
+    """Labels of columns with unclear names (tables.LABELS has the common ones)."""
     only: tuple[str, str] | None = None
-    """Column and value of the rows that the page shows; the CSV has all."""
+    """Column and value of the rows shown in the report; the CSV has all rows."""
     verdicts: tuple[str, ...] = ()
-    """Columns whose cells are marked as agreeing, not agreeing, or not judged."""
+    """Columns whose cells are marked as agreeing, disagreeing, or not judged."""
     kind: str = field(default="table", init=False)
 
 
@@ -85,11 +85,11 @@ class Section:
     """A part of the report."""
 
     key: str
-    """Anchor, and what the sidecars of figures name."""
+    """Anchor, by which the description files of figures name the section."""
     title: str
     blocks: tuple[Block, ...]
 
 
 def not_run(stage: str, what: str) -> Notice:
-    """Say that a stage has left nothing, and what the report lacks for it."""
+    """Return the notice that a stage has not been run, and what the report lacks therefore."""
     return Notice(f"The stage “{stage}” has not been run, so there is no {what} here.")

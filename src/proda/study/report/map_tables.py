@@ -1,4 +1,4 @@
-"""What the report needs of the maps: carbon of the first metre, totals, land."""
+"""Data of the maps for the report: carbon of the first metre, totals, land."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _NEEDED = (
 
 
 def map_of(study: StudyResults, model: str, file: str) -> xr.Dataset | None:
-    """Return a model's map in memory, without layers and parameters; None until it is made.
+    """Return a model's map in memory, without layers and parameters; None until it exists.
 
     Raises
     ------
     FileError
         If it is damaged.
     MapError
-        If it is no map.
+        If it is not a map.
     """
     path = study.path / model / file
     return _read(path, path.stat().st_mtime_ns) if path.is_file() else None
@@ -47,7 +47,7 @@ def map_of(study: StudyResults, model: str, file: str) -> xr.Dataset | None:
 
 @lru_cache(maxsize=8)
 def _read(path: Path, _changed: int) -> xr.Dataset:
-    # Closed at once: files that are left to the garbage collector crash the netCDF library.
+    # Closed at once, because files closed by the garbage collector crash the netCDF library.
     with open_map(path) as opened:
         return files.load(opened[[n for n in _NEEDED if n in opened]], path)
 

@@ -1,4 +1,4 @@
-"""From sections to HTML."""
+"""Render sections as HTML."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def render(record: Record, sections: Sequence[Section]) -> str:
     Parameters
     ----------
     record
-        What study.json holds.
+        The content of study.json.
     sections
         In order.
     """
@@ -59,7 +59,7 @@ def render(record: Record, sections: Sequence[Section]) -> str:
 
 
 def _width(column: pd.Series) -> str:
-    """Return whether cells of text need room (`long`) or must not be broken (`short`)."""
+    """Return whether cells of text need width (`long`) or must not be broken (`short`)."""
     if is_number(column) or column.empty:
         return ""
     longest = int(column.astype(str).str.len().max())
@@ -98,7 +98,7 @@ def _table(table: Table, number: int) -> dict[str, Any]:
 
 
 def _picture(picture: Picture, number: int) -> dict[str, Any]:
-    # The size keeps the page from moving while images are decoded: the PNG's first chunk holds it.
+    # The size, from the first chunk of the PNG, keeps the layout stable while images are decoded.
     width, height = struct.unpack(">II", picture.png[16:24])
     return {
         "kind": "picture",

@@ -1,4 +1,4 @@
-"""What a study has produced, as the report reads it."""
+"""The results of a study for the report."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from proda.study.report.tables import read_csv
 
 _PLANNED = {"end-to-end": (END_TO_END,), "posterior": (AFTER,), "both": (END_TO_END, AFTER)}
 STATES = {"before": "default", AFTER: ROUTES[AFTER], END_TO_END: ROUTES[END_TO_END]}
-"""States of the comparison, as the report calls them."""
+"""Names of the states of the comparison in the report."""
 
 
 @dataclass(frozen=True)
 class StudyResults(RunFolder):
-    """Paths of a study, what `proda run` noted, and what the report draws."""
+    """Paths of a study, the record of `proda run`, and the figures drawn by the report."""
 
     record: Record
     settings: str
-    """study.toml as it stands; empty if there is none."""
+    """The text of study.toml; empty if there is none."""
     models: tuple[str, ...]
     routes: tuple[str, ...] = tuple(ROUTES)
-    """How profiles constrain the models: by the settings, else by what is there; states of the
-    comparison."""
+    """Routes by which profiles constrain the models (states of the comparison), from the settings
+    or the existing files."""
     drawn: list[str] = field(default_factory=list)
     """Stems of the figures drawn so far."""
     without_attribution: bool = False
-    """Whether the settings ask for no attribution."""
+    """Whether the settings switch off the attribution."""
     forcing_file: Path | None = None
-    """Forcing that the settings name, instead of one that the study estimates."""
+    """Forcing that the settings name, instead of forcing that the study estimates."""
 
     @property
     def forcing(self) -> Path:
@@ -50,9 +50,9 @@ class StudyResults(RunFolder):
         return self.forcing_file or super().forcing
 
     def table(self, path: Path, stem: str, title: str, note: str = "") -> Table | None:
-        """Return a CSV of a stage, None if that stage wrote none.
+        """Return a CSV of a stage, or None if the stage wrote none.
 
-        States of the comparison get the words of the report.
+        States of the comparison are replaced by their names in the report.
 
         Raises
         ------
@@ -72,7 +72,7 @@ class StudyResults(RunFolder):
         path = self.figures / f"{stem}.png"
         png = path.read_bytes()
         if not (png.startswith(b"\x89PNG") and b"IEND" in png[-16:]):
-            raise FileError(f"{path}: not a whole PNG; draw it again.")
+            raise FileError(f"{path}: incomplete PNG; draw it again.")
         return Picture(stem, described.title, described.caption, png)
 
     def pictures(self, section: str) -> Iterator[Picture]:
@@ -84,7 +84,7 @@ class StudyResults(RunFolder):
                 yield self.picture(stem)
 
     def _of_other_routes(self) -> Iterator[str]:
-        """Yield the figures of trainings by a route that the settings no longer ask for."""
+        """Yield the figures of trainings by a route that is no longer in the settings."""
         for model in self.models:
             if AFTER not in self.routes:
                 yield from (f"{model}_{name}" for name in CAPTIONS)
@@ -101,25 +101,25 @@ class StudyResults(RunFolder):
 def open_results(path: str | os.PathLike[str]) -> StudyResults:
     """Open the folder of a study.
 
-    Its settings are read loosely, so that a report can be written where the sources of the study
-    are no longer there.
+    Its settings are not checked, so that a report can be written when the sources of the study no
+    longer exist.
 
     Raises
     ------
     FileError
-        If it is none, or study.toml is damaged.
+        If it is not the folder of a study, or study.toml is damaged.
     StudyError
         If study.json is damaged.
     """
     place = RunFolder(Path(path))
     if not place.record_file.is_file():
-        raise FileError(f"{place.path}: no folder of a study (it holds no study.json).")
+        raise FileError(f"{place.path}: not the folder of a study (it contains no study.json).")
     record = read_record(place.path)
     text, given = _settings(place.settings_file)
     planned = [str(name) for name in given.get("study", {}).get("models", ())]
     routes: tuple[str, ...] = _PLANNED.get(given.get("learning", {}).get("route", ""), ())
     written = {END_TO_END: place.from_end_to_end, AFTER: place.from_posteriors}
-    # Planned models first, also those that have no folder yet: their sections say so.
+    # Planned models first, including those without a folder, which the sections report.
     made = [
         p.name
         for p in sorted(place.path.iterdir())
@@ -133,7 +133,7 @@ def open_results(path: str | os.PathLike[str]) -> StudyResults:
         )
     ]
     models = tuple(dict.fromkeys([*planned, *made]))
-    # What is left of a route that the settings no longer ask for is not shown.
+    # Results of a route that is no longer in the settings are not shown.
     routes = routes or tuple(
         route
         for route, paths in written.items()
@@ -153,7 +153,7 @@ def open_results(path: str | os.PathLike[str]) -> StudyResults:
 
 
 def _settings(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return the settings as text and as values; nothing where there are none."""
+    """Return the settings as text and as values; empty if there are none."""
     if not path.is_file():
         return "", {}
     with reading(path, "file of settings"):

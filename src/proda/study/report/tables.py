@@ -1,4 +1,4 @@
-"""Tables: strict reading, and numbers as a reader wants them."""
+"""Tables: strict reading, and formatting of numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pandas.api import types
 from proda.errors import FileError
 
 MOST_ROWS = 120
-"""A longer table is cut in the report; the CSV holds all of it."""
+"""Maximum number of rows of a table in the report; the CSV has all rows."""
 
 MISSING = "–"
 
@@ -43,7 +43,7 @@ _SUPERSCRIPT = str.maketrans("-1234", "⁻¹²³⁴")
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """Read a table that a stage wrote, and refuse one that is not whole.
+    """Read a table that a stage wrote; refuse an incomplete one.
 
     Raises
     ------
@@ -55,13 +55,13 @@ def read_csv(path: Path) -> pd.DataFrame:
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f"{path}: the table cannot be read ({error}).") from error
     if not text.endswith("\n"):
-        raise FileError(f"{path}: the table is cut short (no end of line); compute it again.")
+        raise FileError(f"{path}: the table is incomplete (no end of line); compute it again.")
     try:
         rows = list(csv.reader(StringIO(text), strict=True))
     except csv.Error as error:
-        raise FileError(f"{path}: no table of comma-separated values ({error}).") from error
+        raise FileError(f"{path}: not a table of comma-separated values ({error}).") from error
     header = rows[0] if rows else []
-    if not header:  # what pandas writes of a table without columns
+    if not header:  # pandas writes an empty line for a table without columns
         return pd.DataFrame()
     if len(set(header)) != len(header):
         raise FileError(f"{path}: two columns have the same name ({', '.join(header)}).")
@@ -76,7 +76,7 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 
 def label(name: str) -> str:
-    """Return the words of a column: units raised, no underscores."""
+    """Return the label of a column, with exponents of units and without underscores."""
     return units(LABELS.get(name, str(name).replace("_", " ")))
 
 
@@ -90,15 +90,15 @@ def _raised(found: re.Match[str]) -> str:
 
 
 def is_number(column: pd.Series) -> bool:
-    """Return whether a column is set to the right."""
+    """Return whether a column is right-aligned."""
     return types.is_numeric_dtype(column) and not types.is_bool_dtype(column)
 
 
 def cells(column: pd.Series, name: str) -> list[str]:
-    """Return the cells of one column as text, numbers with digits that suit the column.
+    """Return the cells of one column as text, with a suitable number of digits.
 
     Three significant digits of the largest number, at least two of every other; shares in per cent;
-    p-values below 0.001 as that.
+    p-values below 0.001 as "< 0.001".
     """
     if types.is_bool_dtype(column):
         return ["yes" if value else "no" for value in column]
@@ -134,7 +134,7 @@ def _number(value: float, decimals: int, plain: bool) -> str:
 
 
 def _two(value: float) -> str:
-    """Return two significant digits, without an exponent where that can be read."""
+    """Return two significant digits, without an exponent where that is legible."""
     if value != 0 and abs(value) < 1e-4:
         mantissa, exponent = f"{value:.1e}".split("e")
         digits = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

@@ -1,4 +1,4 @@
-"""Put the report together and write it."""
+"""Assemble and write the report."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ def write_report(
 ) -> Path:
     """Write report.html of a study, with its figures (figures/) and tables (tables/).
 
-    A stage that has not been run has a sentence that says so. What stages saved is read again, so
-    the report can be written again at any time. Tables and figures of an earlier report that no
-    longer belong to it are removed.
+    The report names each stage that has not been run. It can be written again at any time from the
+    files of the stages. Tables and figures of an earlier report that are no longer part of it are
+    removed.
 
     Parameters
     ----------
     run
-        The folder of a study, as `proda run` makes it (docs/report.md says what is read).
+        The folder of a study, as `proda run` writes it (docs/report.md lists the files that are
+        read).
     progress
-        Called with (sections done, sections in all).
+        Called with (sections done, sections in total).
 
     Returns
     -------
@@ -39,7 +40,7 @@ def write_report(
     Raises
     ------
     FileError, StudyError
-        If the folder is no study's, or naming the file that is damaged.
+        If the folder does not belong to a study, or naming the file that is damaged.
     """
     study = open_results(run)
     sections: list[Section] = []

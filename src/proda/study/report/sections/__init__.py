@@ -1,1 +1,1 @@
-"""The sections of the report, one file each: functions from the study's folder to blocks."""
+"""The sections of the report, one module each: functions from the study's folder to blocks."""

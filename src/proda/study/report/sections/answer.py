@@ -29,7 +29,7 @@ STATES = {
     END_TO_END: (CONSTRAINED[END_TO_END], "constrained by the profiles end to end"),
     AFTER: (CONSTRAINED[AFTER], "constrained by the profiles from posteriors"),
 }
-"""By state of the comparison: map, and words."""
+"""By state of the comparison: the map and its description."""
 
 CRITERIA = {
     "log_evidence": "log evidence",
@@ -73,7 +73,7 @@ _PREFERENCE = (
 
 
 def answer(study: StudyResults) -> list[Block]:
-    """Return the answer: convergence, totals, sites, findings, each from this run's files."""
+    """Return the answer (convergence, totals, sites, findings) from the files of this run."""
     sentences: list[str] = []
     blocks: list[Block] = []
     states = (BEFORE, *study.routes)
@@ -111,14 +111,14 @@ def answer(study: StudyResults) -> list[Block]:
         if not (study.path / model / file).is_file()
     ]
     if lacking:
-        blocks.append(Notice(f"Maps that have not been made: {', '.join(lacking)}."))
+        blocks.append(Notice(f"Maps that have not been computed: {', '.join(lacking)}."))
     if sentences:
         blocks.append(Items(tuple(sentences)))
     return blocks
 
 
 def _convergence(study: StudyResults) -> list[str]:
-    """Quote the paper's main finding as the comparison judged it."""
+    """Quote the paper's main finding with the verdict of the comparison."""
     frame = read_csv(study.comparison_table(FINDINGS))
     rows = _records(frame[frame["id"] == "r_rises"]) if "id" in frame else []
     sentences = []
@@ -137,7 +137,7 @@ def _convergence(study: StudyResults) -> list[str]:
 def _rows(
     study: StudyResults, name: str, columns: tuple[str, ...], blocks: list[Block]
 ) -> pd.DataFrame | None:
-    """Return a table of the comparison, None if it is not there or is not to be quoted."""
+    """Return a table of the comparison, or None if it does not exist or cannot be quoted."""
     path = study.comparison_table(name)
     frame = read_csv(path) if path.is_file() else pd.DataFrame()
     if frame.empty:
@@ -158,7 +158,7 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _agreement(study: StudyResults, blocks: list[Block]) -> list[str]:
-    """Say whether all of more than two models agree more on carbon than before."""
+    """State whether more than two models agree more on carbon than before."""
     table = _rows(study, "agreement", _AGREEMENT, blocks)
     if table is None:
         return []
@@ -170,8 +170,8 @@ def _agreement(study: StudyResults, blocks: list[Block]) -> list[str]:
         if np.isfinite(row["change"]):
             error = f" ± {row['change_error']:.2f}" if np.isfinite(row["change_error"]) else ""
             change = (
-                f"; {row['change']:+.2f}{error} against default parameters, and it rises for "
-                f"{row['share_rising']:.0%} of the pairs"
+                f"; the change from default parameters is {row['change']:+.2f}{error}, and r "
+                f"increases for {row['share_rising']:.0%} of the pairs"
             )
         sentences.append(
             _minus(
@@ -184,7 +184,7 @@ def _agreement(study: StudyResults, blocks: list[Block]) -> list[str]:
 
 
 def _evidence(study: StudyResults, blocks: list[Block]) -> list[str]:
-    """Say which of more than two models the data prefer, measure by measure."""
+    """State which of more than two models the data prefer, measure by measure."""
     table = _rows(study, "evidence", _EVIDENCE, blocks)
     if table is None:
         return []
@@ -201,8 +201,8 @@ def _evidence(study: StudyResults, blocks: list[Block]) -> list[str]:
             _minus(
                 f"By {measure} ({best['sites']:,} sites that all models share), "
                 f"{str(best['model']).upper()} is best on average and at "
-                f"{best['share_preferred']:.0%} of the sites; mean difference to it, "
-                f"with standard error: {behind}."
+                f"{best['share_preferred']:.0%} of the sites; mean difference from it, with "
+                f"standard error: {behind}."
             )
         )
     return sentences
@@ -211,9 +211,9 @@ def _evidence(study: StudyResults, blocks: list[Block]) -> list[str]:
 def _of_pairs(
     study: StudyResults, state: str, table: pd.DataFrame | None
 ) -> list[tuple[str, str, float, str]]:
-    """Return models, r and what is sentences of its interval, for the pairs that are quoted.
+    """Return models, r and the description of its interval, for the pairs that are quoted.
 
-    From the comparison; before it has run, from the maps.
+    They come from the comparison or, before it has run, from the maps.
     """
     if table is not None:
         rows = _records(table[(table["variable"] == STOCK) & (table["state"] == state)])
@@ -237,7 +237,7 @@ def _interval(row: Mapping[str, Any]) -> str:
 
 
 def _correlations(study: StudyResults, state: str, table: pd.DataFrame | None) -> list[str]:
-    """Say how the models' maps correlate in one state."""
+    """State the correlation of the models' maps in one state."""
     number = CORRELATIONS[STOCK, BEFORE if state == BEFORE else AFTER]
     sentences = []
     for first, second, r, interval in _of_pairs(study, state, table):
@@ -253,7 +253,7 @@ def _correlations(study: StudyResults, state: str, table: pd.DataFrame | None) -
 
 
 def _picture(study: StudyResults, correlations: pd.DataFrame | None) -> list[Block]:
-    """Return the maps of all models side by side, before and after profiles constrain them."""
+    """Return the maps of all models, before and after profiles constrain them."""
     maps, parts = {}, []
     for state in (BEFORE, *study.routes):
         file, words = STATES[state]
@@ -291,7 +291,7 @@ def _totals(study: StudyResults, state: str) -> list[str]:
             )
     if not sentences:
         return []
-    return [f"{words.capitalize()}, the first metre of soil holds: {'; '.join(sentences)}."]
+    return [f"{words.capitalize()}, the first metre of soil contains: {'; '.join(sentences)}."]
 
 
 def _preference(table: pd.DataFrame) -> list[str]:
@@ -299,7 +299,7 @@ def _preference(table: pd.DataFrame) -> list[str]:
     for row in _records(table[table["grouping"] == "all"]):
         if row["sites"] > 0:
             criterion = CRITERIA.get(row["criterion"], row["criterion"])
-            tie = "" if row["low"] > 0 or row["high"] < 0 else "; the interval holds 0"
+            tie = "" if row["low"] > 0 or row["high"] < 0 else "; the interval contains 0"
             sentences.append(
                 _minus(
                     f"By {criterion}, {str(row['second']).upper()} is "
@@ -316,12 +316,12 @@ def _sites(model: str, found: Assessment) -> str:
     caveat = f" {found.caveat}." if found.caveat else ""
     return (
         f"{model.upper()} was fitted to {n:,} profiles, of which {kept:,} ({kept / n:.0%}) "
-        f"pass the filter and are learnt from.{caveat}"
+        f"pass the filter and are used for training.{caveat}"
     )
 
 
 def _minus(text: str) -> str:
-    """Set the minus signs of numbers, not the hyphens."""
+    """Replace the minus signs of numbers, not the hyphens."""
     for before in (" ", "("):
         for digit in "0123456789":
             text = text.replace(f"{before}-{digit}", f"{before}−{digit}")

@@ -1,4 +1,4 @@
-"""What data assimilation did at the sites: what passes, where it fails, what is constrained."""
+"""Data assimilation at the sites: which sites pass, and which parameters are constrained."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from proda.study.report.results import StudyResults
 
 KEY = "assimilation"
 WEAK = 0.1
-"""Bits; a parameter that gains less in the median site is called unconstrained."""
+"""Bits; a parameter that gains less at the median site counts as unconstrained."""
 
 
 def assimilation(study: StudyResults) -> list[Block]:
@@ -27,14 +27,16 @@ def assimilation(study: StudyResults) -> list[Block]:
             blocks.append(not_run(f"assimilation of {model.upper()}", "diagnosis of it"))
             continue
         if not study.kept(model).is_file():
-            blocks.append(Notice("The filter has not been run; the limits here are the paper's."))
+            blocks.append(
+                Notice("The filter has not been run; the limits shown here are those of the paper.")
+            )
         blocks += _tables(model, found)
         if found.sampled.any():
             blocks += _figures(study, model, found)
         else:
             blocks.append(Notice("No site has a posterior, so nothing can be drawn."))
     beside = [t for name in ("fit", "parameters") if (t := compared(study, name)) is not None]
-    return [*blocks, Heading("The models side by side"), *beside] if beside else blocks
+    return [*blocks, Heading("Comparison of the models"), *beside] if beside else blocks
 
 
 def _tables(model: str, found: Assessment) -> list[Block]:
@@ -58,12 +60,12 @@ def _tables(model: str, found: Assessment) -> list[Block]:
         fit = layer_fit(found, found.sampled)
         blocks.append(
             Text(
-                f"Of {fit['layers']:,.0f} measured layers, the logarithms are explained with an "
-                f"efficiency of {fit['log_r2']:.2f}; the 90 % interval of the modelled mean holds "
-                f"{fit['posterior_90']:.0%} of them. In the median site {len(weak)} of "
+                f"For {fit['layers']:,.0f} measured layers, the efficiency of the logarithms is "
+                f"{fit['log_r2']:.2f}; the 90 % interval of the modelled mean contains "
+                f"{fit['posterior_90']:.0%} of them. At the median site, {len(weak)} of "
                 f"{len(ranking)} parameters gain less than {WEAK} bit from the profile: their "
-                f"posteriors are about as wide as the prior"
-                f"{' (' + ', '.join(weak) + ')' if weak else ''}."
+                "posteriors are about as wide as the "
+                f"prior{' (' + ', '.join(weak) + ')' if weak else ''}."
             )
         )
     name = model.upper()
@@ -73,13 +75,13 @@ def _tables(model: str, found: Assessment) -> list[Block]:
             f"{model}_sites_by_latitude",
             f"{name}: shares of sites that pass each limit, and medians, by latitude",
             bands,
-            "Each limit on its own; kept: all of them. Medians over sites with a posterior, of "
-            "their worst parameter. k > 0.7: PSIS-LOO is not to be trusted there.",
+            "Each limit separately; kept: all limits. Medians over sites with a posterior, of "
+            "their worst parameter. k > 0.7: share of sites where PSIS-LOO is unreliable.",
             {"sites": "sites", "acceptance": "acceptance"},
         ),
         Table(
             f"{model}_parameters_by_information",
-            f"{name}: what the profiles teach of each parameter, medians over sites",
+            f"{name}: information that profiles contain on each parameter, medians over sites",
             ranking,
         ),
     ]
@@ -91,7 +93,7 @@ def _figures(study: StudyResults, model: str, found: Assessment) -> list[Block]:
         study.draw(
             plots.site_verdicts(found, land_of(study)),
             f"{model}_verdicts_map",
-            f"{name}: what became of every assimilated site (the first limit missed).",
+            f"{name}: verdict on every assimilated site (the first limit that it fails).",
             KEY,
         ),
         study.draw(

@@ -1,4 +1,4 @@
-"""Which component makes the maps what they are, and different."""
+"""Which component determines the maps, and the differences between them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from proda.study.report.elements import Block, Heading, Table, Text
 from proda.study.report.results import StudyResults
 
 _EXPLAINED = (
-    "Each map is run again with some of its six components as they are and the others replaced: "
+    "Each map is computed again with some of its six components unchanged and the others replaced: "
     "parameters by one calibrated set, the carbon input by its mean over land. Shapley values "
-    "share out the difference between the map and the one with everything replaced: they are what "
-    "a component adds, averaged over all orders, and add up to the whole. Climate and soil stay "
-    "as they are in all runs. As published, one component is replaced at a time and the others "
-    "stay; such changes do not add up."
+    "divide the difference between the map and the map with all components replaced: each is the "
+    "contribution of a component, averaged over all orders, and they add up to the difference. "
+    "Climate and soil are unchanged in all runs. In the published method, one component is "
+    "replaced at a time and the others are kept; such changes do not add up."
 )
 _DIFFERENCES = (
-    "Two models are run with either's parameters of the components that both have (way: "
-    "parameters), and their maps are taken as the product of their components, each from either "
-    "model (way: components). There, arrangement is how carbon lies where it decomposes, by depth "
-    "and pool, through which transport and allocation act; depth is the share of the column's "
-    "carbon that is soil carbon of 0-100 cm."
+    "Both models are run with the parameters of either model for the components that they share "
+    "(way: parameters), and their maps are written as products of components, each from either "
+    "model (way: components). In the latter, arrangement is the distribution of carbon over depths "
+    "and pools with different decomposition rates, through which transport and allocation act; "
+    "depth is the share of the column's carbon that is soil carbon in 0-100 cm."
 )
 _RESPONSES = (
     "The change of carbon at the new steady state of an experiment, second model minus first. "
@@ -44,14 +44,14 @@ _LABELS = {
 
 
 def attribution(study: StudyResults) -> list[Block]:
-    """Return Shapley values of components and of differences; nothing before they are there."""
+    """Return Shapley values of components and of differences; nothing before they exist."""
     importance = study.table(
         study.attribution / "importance.csv",
         "attribution_importance",
-        "What each component does",
+        "Contribution of each component",
         "stock and moved: Pg in 0-100 cm; variance: of ln carbon over land; log R2 and NSE: at "
-        "measured profiles (places says whether the networks have seen them). Percentiles: of the "
-        "networks. moved: sum of the absolute values of all cells.",
+        "measured profiles (places states whether the networks were trained on them). Percentiles: "
+        "of the networks. moved: sum of the absolute values of all cells.",
     )
     if importance is None:
         return []
@@ -64,7 +64,7 @@ def attribution(study: StudyResults) -> list[Block]:
     differences = study.table(
         study.attribution / "differences.csv",
         "attribution_differences",
-        "Why the models' maps differ (second minus first)",
+        "Attribution of the difference between the models' maps (second minus first)",
         "pattern: share of the variance of the log ratio over land.",
     )
     if differences is not None and len(differences.frame):
@@ -93,5 +93,5 @@ def _by_zone(table: Table) -> Table:
     frame: pd.DataFrame = table.frame.pivot_table(
         index=["model", "route", "zone"], columns="component", values="value", sort=False
     )
-    note = "Shapley values of the stock of 0-100 cm, Pg."
+    note = "Shapley values of the stock in 0-100 cm, Pg."
     return replace(table, frame=frame.reset_index().rename_axis(columns=None), note=note)

@@ -14,7 +14,7 @@ from proda.study.report.map_tables import CONSTRAINED, DEFAULT, STOCK, map_of
 from proda.study.report.results import StudyResults
 
 WIDEST = 200.0
-"""Of the colour scale: a desert must not take the colours from all other land."""
+"""Maximum ratio of the ends of the colour scale, so that deserts do not dominate it."""
 
 _WORDS = {
     DEFAULT: "with default parameters",
@@ -53,8 +53,8 @@ def by_maps(study: StudyResults, file: str, key: str) -> list[Block]:
             study.draw(
                 figure,
                 f"{model}_soc_{stem}",
-                f"{model.upper()} {words}: organic carbon in 0-100 cm; all models of this figure "
-                f"have one colour scale.{spread}",
+                f"{model.upper()} {words}: organic carbon in 0-100 cm; all models in this figure "
+                f"have the same colour scale.{spread}",
                 key,
             )
         )

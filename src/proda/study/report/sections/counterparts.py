@@ -22,7 +22,7 @@ KEY = "counterparts"
 
 def _by_comparison(study: StudyResults) -> list[Block]:
     if study.comparison.is_dir():
-        return [Notice("The comparison has been run, but no figure was saved for this.")]
+        return [Notice("The comparison has been run, but it has no figure for this.")]
     return [not_run("comparison", "counterpart of this figure")]
 
 
@@ -51,7 +51,7 @@ def _marginals(study: StudyResults) -> list[Block]:
             blocks.append(not_run(f"assimilation of {model.upper()}", "posterior"))
             continue
         if not found.sampled.any():
-            continue  # the section on assimilation says so
+            continue  # reported in the section on assimilation
         rows = load_recorded(found.summary.attrs, f"the posterior of {model}").rows
         figure = marginals(found, opened[0], {row.name: row.default for row in rows})
         blocks.append(
@@ -59,8 +59,8 @@ def _marginals(study: StudyResults) -> list[Block]:
                 figure,
                 f"{model}_marginals",
                 f"{model.upper()}: posterior means of all kept sites (grey), posteriors of three "
-                "of them, the prior, and the default. The paper shows one site; several show how "
-                "much sites differ.",
+                "of them, the prior, and the default. The paper shows one site; several sites "
+                "show the differences between them.",
                 KEY,
             )
         )
@@ -81,18 +81,19 @@ FIGURES: Mapping[str, tuple[str, Callable[[StudyResults], list[Block]]]] = {
     "figure-3": ("Figure 3: soil carbon after data assimilation", _after),
     "figure-4": ("Figure 4: the six components after data assimilation", _by_comparison),
     "figure-5": ("Figure 5: Michaelis constants and their substrates (COMPAS)", _by_comparison),
-    "figure-s1": ("Figure S1: where the profiles are", _site_map),
+    "figure-s1": ("Figure S1: locations of the profiles", _site_map),
     "figure-s2": ("Figure S2: posterior distributions at sites", _marginals),
     "figure-s3": ("Figure S3: share of litter carbon that reaches mineral soil", _by_comparison),
 }
-"""Figures of the paper, in its order: title, and what draws one where no stage saved any."""
+"""Figures of the paper, in its order: title, and the function that draws it if no stage saved
+one."""
 
 
 def counterparts(study: StudyResults) -> list[Block]:
     """Return the counterpart of every figure of the paper.
 
-    What a stage saved under the key of a figure is shown; what the report can draw from the files
-    of earlier stages it draws where no stage did.
+    Figures that a stage saved under the key of a figure are shown; otherwise the report draws the
+    figure from the files of earlier stages, if possible.
     """
     blocks: list[Block] = []
     for key, (title, draw) in FIGURES.items():

@@ -1,4 +1,4 @@
-"""Which data came in, and why the rest did not: from profiles to training sites."""
+"""Which data were used, and why others were not: from profiles to training sites."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def data(study: StudyResults) -> list[Block]:
 
 def _profiles(build: Summary) -> list[Block]:
     read, kept = build.total("profile"), build.total("profile", KEPT)
-    note = "The first rule that holds is the reason. Columns: sources or collections."
+    note = "The reason is the first rule that applies. Columns: sources or collections."
     tables = []
     for level, words in (("profile", "Profiles"), ("layer", "Layers")):
         frame = build.table(level).rename_axis("reason").reset_index()
@@ -47,8 +47,9 @@ def _profiles(build: Summary) -> list[Block]:
     return [
         Text(
             f"Of {read:,} profiles read, {kept:,} are usable ({kept / read:.1%}), with "
-            f"{build.total('layer', KEPT):,} layers. Where bulk density was not measured it comes "
-            f"from the pedotransfer function “{build.pedotransfer}” (constants {constants})."
+            f"{build.total('layer', KEPT):,} layers. Where bulk density was not measured, it is "
+            f"estimated by the pedotransfer function “{build.pedotransfer}” (constants "
+            f"{constants})."
         ),
         *tables,
         *(Notice(note) for note in build.notes),
@@ -56,7 +57,7 @@ def _profiles(build: Summary) -> list[Block]:
 
 
 def _sites(study: StudyResults, build: Summary | None) -> list[Block]:
-    """Return how many profiles each stage lost, per model down to those learnt from."""
+    """Return how many profiles each stage excluded, per model, down to the training sites."""
     shared: list[tuple[str, int]] = []
     if build is not None:
         shared.append(("usable profiles", build.total("profile", KEPT)))
@@ -75,7 +76,7 @@ def _sites(study: StudyResults, build: Summary | None) -> list[Block]:
         columns[f"{model.upper()}, end to end"] = {
             **dict(shared[:1] if build is not None else ()),
             **{f"end to end: {why}": n for why, n in _reasons(folder / "left_out.csv").items()},
-            "learnt from end to end": _learnt(folder / TRAINING),
+            "used in end-to-end training": _learnt(folder / TRAINING),
         }
     for model in study.models if AFTER in study.routes else ():
         found = assessment_of(study, model)
@@ -89,7 +90,7 @@ def _sites(study: StudyResults, build: Summary | None) -> list[Block]:
             if rest < 0:
                 raise FileError(
                     f"{study.assimilation(model)}: has more sites than "
-                    f"{study.profiles} has usable profiles; it is of other profiles."
+                    f"{study.profiles} has usable profiles; it belongs to other profiles."
                 )
             own["not chosen by the study's settings"] = rest
         own["assimilated"] = len(found.sites)
@@ -103,25 +104,25 @@ def _sites(study: StudyResults, build: Summary | None) -> list[Block]:
         blocks.append(
             Table(
                 "sites_by_step",
-                "From usable profiles to the sites that are learnt from",
+                "From usable profiles to the training sites",
                 frame,
                 "A site can lack both forcing and covariates, so these counts overlap; "
-                "assimilation needs the forcing only, learning end to end both.",
+                "assimilation needs only forcing, end-to-end training both.",
             )
         )
     return blocks
 
 
 def _learnt(path: Path) -> int:
-    """Return how many sites networks learnt from, as their training noted it."""
+    """Return the number of training sites that the training recorded."""
     header = files.read_json(path)
     if not isinstance(header, dict) or not isinstance(header.get("sites"), int):
-        raise FileError(f"{path}: does not say how many sites were learnt from; train again.")
+        raise FileError(f"{path}: does not contain the number of training sites; train again.")
     return int(header["sites"])
 
 
 def _reasons(path: Path) -> dict[str, int]:
-    """Count the reasons in a list of sites left out; no list means that none was."""
+    """Count the reasons in a list of excluded sites; without a list there are none."""
     if not path.is_file():
         return {}
     table = read_csv(path)

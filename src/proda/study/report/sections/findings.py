@@ -1,4 +1,4 @@
-"""What the paper found, what this run finds, and whether they agree."""
+"""The findings of the paper, the results of this run, and whether they agree."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from proda.study.report.elements import Block, Notice, Table, Text, not_run
 from proda.study.report.results import StudyResults
 
 VERDICT = ("verdict", "agrees", "agreement")
-"""Names that the column with the judgement may have."""
+"""Possible names of the column with the verdict."""
 
 FINDINGS = "findings"
 """Table of the comparison."""
 
 LABELS = {
-    "paper": "what the paper says",
-    "run": "what this run says",
-    "section": "where in the paper",
-    "reason": "why not judged",
-    "rule": "how it is judged",
+    "paper": "paper",
+    "run": "this run",
+    "section": "section of the paper",
+    "reason": "reason for no verdict",
+    "rule": "rule",
     "holds": "does it hold?",
 }
 
 
 def findings(study: StudyResults) -> list[Block]:
-    """Return the findings table, with how many agree."""
+    """Return the table of findings, and how many agree."""
     blocks: list[Block] = []
     table = read_findings(study)
     if table is None:
         blocks.append(not_run("comparison", "table of findings"))
     else:
         blocks += [
-            Text("Each row is judged by the rule it names, from the numbers of this run."),
+            Text("Each finding is judged by the rule in its row, from the numbers of this run."),
             *([Text(lacking)] if (lacking := without_pair(study)) else []),
             *([Text(only_one_route(table))] if "holds" in table.frame else []),
             table,
@@ -44,29 +44,29 @@ def findings(study: StudyResults) -> list[Block]:
             blocks.insert(
                 0,
                 Notice(
-                    "The data are synthetic: agreement with the paper, or the lack "
-                    "of it, says nothing about real soils."
+                    "The data are synthetic: agreement or disagreement with the paper has no "
+                    "meaning for real soils."
                 ),
             )
     return blocks
 
 
 def without_pair(study: StudyResults) -> str:
-    """Say which of the paper's models the study lacks, and what follows; "" if it has both."""
+    """State which of the paper's models the study lacks; "" if it has both."""
     lacking = [name.upper() for name in PAIR if name not in study.models]
     if not lacking or not study.models:
         return ""
     return (
         f"The paper compares CLM5 and COMPAS. This study has no {' and no '.join(lacking)}: "
-        "findings on it, and on both together, cannot be judged. The other models are compared "
-        "by the tables of agreement, evidence and carbon."
+        "findings on it, and on both together, cannot be judged. The other models are compared in "
+        "the tables of agreement, evidence and carbon."
     )
 
 
 def read_findings(study: StudyResults) -> Table | None:
-    """Return the findings with their columns of verdicts, None before the comparison.
+    """Return the findings with their columns of verdicts, or None before the comparison.
 
-    Judged under two routes, each finding is one row, with the verdict under each.
+    With two routes, each finding is one row with two verdicts.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def read_findings(study: StudyResults) -> Table | None:
 
 
 def tone(verdict: object) -> str:
-    """Return how a verdict is marked: `yes`, `no` or `open` (not judged)."""
+    """Return the mark of a verdict: `yes`, `no` or `open` (not judged)."""
     word = str(verdict).strip().lower()
     if word in ("yes", "true", "holds") or word.startswith("agree"):
         return "yes"
@@ -100,7 +100,7 @@ def tone(verdict: object) -> str:
 
 
 def tally(table: Table) -> list[str]:
-    """Say how many of the findings of :func:`read_findings` agree, do not, cannot be judged.
+    """State how many findings of :func:`read_findings` agree, disagree, or cannot be judged.
 
     One sentence for each route, and one on those that hold under one route only.
     """
@@ -117,12 +117,12 @@ def tally(table: Table) -> list[str]:
 
 
 def only_one_route(table: Table) -> str:
-    """Say how many findings hold under both routes, and how many under one while the other fails.
+    """State how many findings hold under both routes, and how many under one only.
 
     Parameters
     ----------
     table
-        Of :func:`read_findings`, judged under two routes.
+        Result of :func:`read_findings` with two routes.
     """
     holds = table.frame["holds"]
     parts = [f"{(holds == f'only {route}').sum()} only {route}" for route in table.verdicts]

@@ -1,4 +1,4 @@
-"""Figures and tables that stages saved and that no other section shows."""
+"""Figures and tables of stages that no other section shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from proda.study.report.results import StudyResults
 
 
 def further(study: StudyResults, known: Collection[str]) -> Section | None:
-    """Return what is left over; None if nothing is.
+    """Return the remaining figures and tables, or None.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def further(study: StudyResults, known: Collection[str]) -> Section | None:
     if plain:
         blocks.append(
             Notice(
-                "Figures without a description, and so not shown (save them with "
+                "Figures without a description are not shown (save them with "
                 f"proda.plots.figure_files.save_figure): {', '.join(plain)}."
             )
         )

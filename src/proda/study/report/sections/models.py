@@ -1,4 +1,4 @@
-"""The models of the study: their pools and flows, where they come from."""
+"""The models of the study: their pools, flows and sources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEY = "models"
 
 
 def models(study: StudyResults) -> list[Block]:
-    """Return a diagram of every model, drawn from what it declares."""
+    """Return a diagram of every model, drawn from its declaration."""
     blocks: list[Block] = []
     for name in study.models:
         outside = study.record.models.get(name, {})

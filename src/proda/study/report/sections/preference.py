@@ -10,24 +10,23 @@ from proda.study.report.elements import Block, Heading, Notice, Text, not_run
 from proda.study.report.results import StudyResults
 
 _OF_PAIRS = (
-    "A profile with few layers often cannot tell two structures apart. A difference in expected "
-    "predictive density counts only where it is clearly larger than its standard error, and "
-    "PSIS-LOO is not to be trusted where Pareto k exceeds 0.7 (shares in the tables of the "
-    "assimilation)."
+    "A profile with few layers often cannot distinguish two structures. A difference in expected "
+    "predictive density is meaningful only where it is clearly larger than its standard error, and "
+    "PSIS-LOO is unreliable where Pareto k exceeds 0.7 (shares in the tables of the assimilation)."
 )
 _OF_ALL = (
-    "All models are judged by the same data: sites that each was assimilated at and that passed "
-    "the filter for each, and layers that the networks of each have left out of their training. "
-    "The log evidence charges a model for the width of its prior; the densities at places left out "
-    "do not, but they also depend on how well covariates predict its parameters. The standard "
-    "errors take blocks of 5 degrees as independent. A stacking weight is the share of a model in "
-    "the mixture of all models that predicts best: it is not the probability that the model is "
-    "right, and of two models that predict alike either may have the weight of both."
+    "All models are compared on the same data: sites at which each was assimilated and passed the "
+    "filter, and layers that were held out from the networks of each. The log evidence penalises a "
+    "model for the width of its prior; the densities at held-out places do not, but they also "
+    "depend on how well covariates predict its parameters. The standard errors assume that blocks "
+    "of 5 degrees are independent. A stacking weight is the share of a model in the mixture of all "
+    "models with the best predictions: it is not the probability that the model is right, and of "
+    "two models with the same predictions, either may have the weight of both."
 )
 
 
 def evidence(study: StudyResults) -> list[Block]:
-    """Return how well all models predict the same data; nothing of older comparisons."""
+    """Return how well all models predict the same data; nothing for older comparisons."""
     table = compared(study, "evidence")
     if table is None:
         return []

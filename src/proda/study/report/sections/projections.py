@@ -1,4 +1,4 @@
-"""Do models that agree today agree tomorrow? The projections of the study."""
+"""The projections of the study, and the agreement of models today and in their changes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ TITLES = {
     "agreement": "Agreement of the changes between models, by experiment",
     "totals": "Projected change of soil carbon (0-100 cm, Pg) by region",
     "split": "The change of all carbon split into input, turnover and imbalance (Pg)",
-    "constraints": "The response to warming beside published numbers",
+    "constraints": "The response to warming, compared with published numbers",
 }
 
 
 def projections(study: StudyResults) -> list[Block]:
-    """Return what models agree on today and tomorrow, and the tables of the projections."""
+    """Return the agreement of the models today and in their changes, and the tables."""
     blocks: list[Block] = [Text(sentence) for sentence in agreement_in_words(study)]
     blocks.append(Text(WITHOUT))
     for name in TABLES:
@@ -30,7 +30,7 @@ def projections(study: StudyResults) -> list[Block]:
 
 
 def agreement_in_words(study: StudyResults) -> list[str]:
-    """Say how well each pair agrees today and in its change with 4 K, for each state."""
+    """State how well each pair agrees today and in its change with 4 K, for each state."""
     path = study.projections_table("agreement")
     if not path.is_file():
         return []
@@ -39,7 +39,7 @@ def agreement_in_words(study: StudyResults) -> list[str]:
         return []
     rows = table[table["experiment"] == OPEN_QUESTION]
     rows = rows[pd.to_numeric(rows["years"], errors="coerce").notna()]
-    sentences = []
+    told = []
     for (first, second), pair in rows.groupby(["first", "second"], sort=False):
         parts = []
         for row in pair.groupby("state", sort=False).tail(1).to_dict("records"):
@@ -50,5 +50,5 @@ def agreement_in_words(study: StudyResults) -> list[str]:
                 "the land"
             )
         names = " and ".join(str(name).upper() for name in (first, second))
-        sentences.append(f"Do {names} agree tomorrow? {'; '.join(parts)}.".replace("= -", "= −"))
-    return sentences
+        told.append(f"Do {names} agree in their changes? {'; '.join(parts)}.".replace("= -", "= −"))
+    return told

@@ -1,4 +1,4 @@
-"""The two routes by which profiles constrain the models, side by side."""
+"""Comparison of the two routes by which profiles constrain the models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = tuple(STATES[state] for state in ("before", "end to end", "after"))
 
 
 def _frame(study: StudyResults, name: str, *columns: str) -> pd.DataFrame:
-    """Return a table of the comparison, empty if it is not there or lacks states or columns."""
+    """Return a table of the comparison, empty if it does not exist or lacks states or columns."""
     table = study.table(study.comparison_table(name), "", "")
     frame = pd.DataFrame() if table is None else table.frame
     return frame if {"state", *columns} <= set(frame) else pd.DataFrame()
@@ -45,7 +45,7 @@ def correlations(study: StudyResults) -> list[Block]:
             "routes_correlations",
             "Correlation of the models over land, by route",
             _wide(frame.assign(text=text), ["first", "second", "variable", "scale"], "text"),
-            "r and its 95 % interval, which allows for neighbouring cells being alike.",
+            "r and its 95 % interval, which accounts for spatial autocorrelation.",
         )
     ]
 
@@ -63,8 +63,8 @@ def same_model(study: StudyResults) -> list[Block]:
             "routes_same_model",
             "Correlation of each model's two maps over land, one from each route",
             _wide(frame.assign(text=text, state=frame["model"]), ["variable", "scale"], "text"),
-            "Both routes see the same profiles: a component whose pattern differs between them is "
-            "not determined by the profiles.",
+            "Both routes use the same profiles: the profiles do not determine a component whose "
+            "pattern differs between them.",
         )
     ]
 
@@ -81,7 +81,7 @@ def components(study: StudyResults) -> list[Block]:
     frame = _frame(study, "regions", "region", "model", "variable", "mean")
     if frame.empty:
         return []
-    # The difference of a pair is a row of its own there, "second - first".
+    # The table also has a row "second - first" for the difference of a pair.
     own = frame[(frame["region"] == GLOBE) & ~frame["model"].astype(str).str.contains(" - ")]
     own = own[own["variable"].isin([*COMPONENTS, "litter_to_soil", "residence_time"])]
     if own.empty:
@@ -97,7 +97,7 @@ def components(study: StudyResults) -> list[Block]:
             "routes_components",
             "Components of the models by route: means over land",
             _wide(own, ["variable", "model"], "mean"),
-            "Weighted by land that holds carbon; units as in the maps.",
+            "Weighted by land with soil carbon; units as in the maps.",
         )
     ]
 
@@ -117,7 +117,8 @@ def totals(study: StudyResults) -> list[Block]:
             "routes_totals",
             "Carbon in 0-100 cm of the globe by route, Pg",
             _wide(own.assign(text=text), ["source"], "text"),
-            "± standard deviation of the members. Numbers of the paper stand where they belong.",
+            "± standard deviation of the members. Numbers of the paper are in the columns of the "
+            "same state.",
         )
     ]
 

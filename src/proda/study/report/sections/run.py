@@ -1,4 +1,4 @@
-"""How the study was run: what it cost, on which machine, with which settings and versions."""
+"""Cost, machine, settings and versions of the study."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def cost(study: StudyResults) -> list[Block]:
     frame = pd.DataFrame(rows)
     seconds, disk = float(frame["time (s)"].sum()), float(frame["disk (MB)"].sum())
     memory = frame["peak memory (MB)"].max()
-    peak = "" if np.isnan(memory) else f", with {memory / 1e3:.2g} GB of memory at most"
+    peak = "" if np.isnan(memory) else f", with a peak of {memory / 1e3:.2g} GB of memory"
     unmeasured = int(frame["time (s)"].isna().sum())
     note = f" {unmeasured} stages have no measured time." if unmeasured else ""
     return [
         Text(
-            f"All stages together took {duration(seconds)}{peak}, and left "
-            f"{disk / 1e3:.2g} GB on disk.{note}"
+            f"All stages together took {duration(seconds)}{peak}, and use {disk / 1e3:.2g} GB of "
+            f"disk space.{note}"
         ),
         Table("cost", "Cost of every stage", frame),
     ]
@@ -54,7 +54,7 @@ def settings(study: StudyResults) -> list[Block]:
     if study.settings:
         blocks.append(Verbatim("study.toml as run, with every default", study.settings))
     else:
-        blocks.append(Notice("The folder holds no study.toml, so the settings are not known."))
+        blocks.append(Notice("The folder contains no study.toml, so the settings are unknown."))
     packages = {"proda": study.record.proda_version, **study.record.packages}
     frame = pd.DataFrame({"package": list(packages), "version": list(packages.values())})
     blocks.append(Table("versions", "Versions of the software that ran the study", frame))

@@ -1,4 +1,4 @@
-"""How well the networks predict sites that they have not seen."""
+"""Skill of the networks at held-out sites."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from proda.study.report.elements import Block, Heading, Notice, not_run
 from proda.study.report.results import StudyResults
 
 OF_POSTERIORS = (
-    ("skill_carbon", "predicted soil carbon at sites held out"),
-    ("skill_parameters", "predicted parameters at sites held out"),
+    ("skill_carbon", "predicted soil carbon at held-out sites"),
+    ("skill_parameters", "predicted parameters at held-out sites"),
 )
 
 NOTE = (
     "Shown: all layers; the file also has depths, zones, climates, warm and cold soil, sources. "
     "Natural logarithms. constant: one set of parameters calibrated on all profiles; depth, "
-    "boosting and plain network have no soil model; ceiling: what layers of one half-degree cell "
-    "leave open at equal depth; lost: sites without a steady state; interval90: share of layers "
-    "inside the 90 % interval."
+    "boosting and plain network have no soil model; ceiling: the highest possible skill given the "
+    "variation within half-degree cells at equal depth; lost: sites without a steady state; "
+    "interval90: share of layers inside the 90 % interval."
 )
 
 
@@ -41,9 +41,9 @@ def skill(study: StudyResults) -> list[Block]:
 
 
 def _end_to_end(study: StudyResults, model: str) -> Block:
-    """Return methods, baselines and ceiling at places left out of training end to end."""
+    """Return methods, baselines and ceiling at held-out places of end-to-end training."""
     folder, name = study.end_to_end(model), f"{model.upper()}, end to end"
-    words = "carbon at places left out, by every method"
+    words = "carbon at held-out places, by every method"
     table = study.table(
         folder / "skill_carbon.csv", f"{model}_end_to_end_skill_carbon", f"{name}: {words}"
     )

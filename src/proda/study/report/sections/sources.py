@@ -1,4 +1,4 @@
-"""Where the data come from, on what terms, and how to cite them and the software."""
+"""Sources and licences of the data, and how to cite them and the software."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from proda.study.report.elements import Block, Heading, Items, Notice, Table, Te
 from proda.study.report.results import StudyResults
 
 READERS = {"wosis2019": "wosis-2019-september", "wosis2023": "wosis-2023-december"}
-"""Readers whose data set `proda get` knows."""
+"""Readers of data sets in the catalogue of `proda get`."""
 
 WORLDCLIM = "worldclim-bio-10m"
 ATTRIBUTES = ("title", "source", "references", "comment", "sampling")
@@ -27,11 +27,13 @@ def sources(study: StudyResults) -> list[Block]:
     """Return sources, licences and citations, from the files' own columns and attributes."""
     blocks: list[Block] = [
         Heading("To cite"),
-        Text("Cite the software, the study whose method it implements, and the data below:"),
+        Text("Cite the software, the study whose method it implements, and the data listed below:"),
         Items(citations()),
     ]
     if study.record.synthetic:
-        blocks.append(Notice("The profiles of this study are synthetic: they are no data to cite."))
+        blocks.append(
+            Notice("The profiles of this study are synthetic, so there are no data to cite.")
+        )
     named: list[str] = []
     blocks += [*_profiles(study, named), *_forcing(study), *_covariates(study, named)]
     known = catalogue()
@@ -83,10 +85,10 @@ def _forcing(study: StudyResults) -> list[Block]:
                 {"attribute": list(attributes), "value": list(attributes.values())}
             )
             blocks.append(
-                Table(f"forcing_{path.stem}", f"What the forcing {words} says of itself", frame)
+                Table(f"forcing_{path.stem}", f"Attributes of the forcing {words}", frame)
             )
         else:
-            blocks.append(Notice(f"{path.name} does not say where it comes from."))
+            blocks.append(Notice(f"{path.name} does not state its source."))
     return blocks
 
 
@@ -97,7 +99,7 @@ def _covariates(study: StudyResults, named: list[str]) -> list[Block]:
         return [*blocks, not_run("covariates", "list of their licences")]
     described = _attributes(path).get("covariates", {})
     if not described:
-        return [*blocks, Notice("covariates.parquet does not say where its columns come from.")]
+        return [*blocks, Notice("covariates.parquet does not state the sources of its columns.")]
     rows = [(c.get("licence") or "not stated", name) for name, c in described.items()]
     frame = pd.DataFrame(rows, columns=["licence", "covariates"])
     groups = frame.groupby("licence", sort=False)["covariates"]

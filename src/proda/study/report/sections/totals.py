@@ -1,4 +1,4 @@
-"""How much carbon the maps hold, before reference maps stand beside them."""
+"""Total carbon of the maps, before they are compared with reference maps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAPS = (("default", DEFAULT), *((ROUTES[s], file) for s, file in CONSTRAINED.ite
 
 
 def totals(study: StudyResults) -> list[Block]:
-    """Return the totals that the comparison computed, else those of the maps that are there."""
+    """Return the totals of the comparison, otherwise those of the existing maps."""
     table = compared(study, "totals")
     return _of_maps(study) if table is None else [table]
 
@@ -39,11 +39,13 @@ def _of_maps(study: StudyResults) -> list[Block]:
         columns={
             "land": "land (10⁶ km²)",
             "mean": "carbon (Pg)",
-            "answered": "share of land answered",
+            "answered": "share of land with a result",
         }
     )
     return [
-        Notice("The comparison has not been run, so no reference maps stand beside these totals."),
+        Notice(
+            "The comparison has not been run, so these totals are not compared with reference maps."
+        ),
         Table(
             "totals_of_maps",
             "Carbon in 0-100 cm of the globe and of zones",

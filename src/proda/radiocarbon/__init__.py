@@ -1,0 +1,1 @@
+"""Radiocarbon of any model at steady state (docs/theory.md#radiocarbon)."""
