@@ -111,8 +111,12 @@ def test_python_of_short_pages_runs(page, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out
 
 
-def test_the_first_run_runs_as_it_is_written(tmp_path, monkeypatch, capsys):
-    """Every block of the page in order, then those of the pages that go on from it."""
+@pytest.mark.parametrize("steps", ["fewer", pytest.param("all", marks=pytest.mark.long)])
+def test_the_first_run_runs_as_it_is_written(tmp_path, monkeypatch, capsys, steps):
+    """Every block of the page in order, then those of the pages that go on from it.
+
+    With fewer steps of the sampler, which do not change what is written.
+    """
     monkeypatch.chdir(tmp_path)
     pages = ("first_run", "export", "own_model")
     text = "".join((DOCS / f"{page}.md").read_text() for page in pages)
@@ -129,6 +133,9 @@ def test_the_first_run_runs_as_it_is_written(tmp_path, monkeypatch, capsys):
             for line in block.splitlines():
                 words = shlex.split(line)[1:]
                 words += ["--workers", "1"] if words[0] == "assimilate" else []
+                if words[0] == "assimilate" and steps == "fewer":
+                    assert [w for w in words if w.endswith("=500")] == ["warm_up=500", "kept=500"]
+                    words = [word.replace("=500", "=300") for word in words]
                 result = CliRunner().invoke(app, words)
                 assert result.exit_code == 0, (line, result.output, result.exception)
                 ran.append(words[0])
