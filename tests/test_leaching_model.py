@@ -136,8 +136,8 @@ def test_a_model_that_does_not_say_how_it_mixes_or_where_litter_enters_is_refuse
     table, pools = contract.check_rows(wrong())
     assert "velocity is read by Percolation and has no row" in table.found
     for fault in (
-        "moss is no pool",
-        "moss is no kind of litter",
+        "moss is not a pool",
+        "moss is not a kind of litter",
         "the loss wood has the name of a pool",
         "the reason code 2 is not the model's",
     ):
