@@ -72,7 +72,7 @@ def test_dry_run_writes_nothing(run, data, tmp_path):
         (["--error-sd", "small"], "expected a number above 0, or 'estimate'"),
         (["--stop-after", "soon"], "expected a time such as"),
         (["--workers", "0"], "expected 1 or more"),
-        (["--model", "century"], "no model 'century'"),
+        (["--model", "century"], "Unknown model 'century'"),
         (["--sampler", "gibbs"], "choose one of tempered"),
     ],
 )
