@@ -211,7 +211,7 @@ def ages(
     for row in AGES:
         dims = ("site", *extra.get(row.name, ()))
         result[row.name] = _variable(dims, found[row.name], row.unit, row.long_name)
-    result["reason"] = _reason(state.reason)
+    result["reason"] = _reason(model, state.reason)
     return result
 
 
