@@ -19,7 +19,7 @@ from proda.layout import RunFolder
 
 DOCS = Path(__file__).parents[1] / "docs"
 NOTES = Path(__file__).parent / "results" / "real_study_notes.md"
-"""What was looked into by hand; put at the end."""
+"""Notes written by hand; added at the end."""
 FIGURES = {
     "comparison_carbon_before": "Soil carbon to 1 m with default parameters",
     "comparison_carbon_after": "Soil carbon to 1 m constrained by the profiles",
@@ -69,8 +69,8 @@ def from_posteriors(run: Path, models: list[str]) -> list[str]:
     """Skill of networks that learnt from posteriors."""
     text = [
         "Networks that learnt from posteriors, cross-validation in 5 folds of blocks of 5 "
-        "degrees; log: natural logarithms; site: medians over sites. `assimilated` has seen "
-        "the profiles.",
+        "degrees; log: natural logarithms; site: medians over sites. `assimilated` was fitted "
+        "to the profiles.",
         "",
     ]
     for model in models:

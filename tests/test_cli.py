@@ -81,7 +81,7 @@ def test_set_changes_a_default():
     [
         (["column"], "Give one forcing file"),
         (["column", "absent.nc"], "absent.nc: there is no such file"),
-        (["column", "--example", "--model", "century"], "There is no model 'century'"),
+        (["column", "--example", "--model", "century"], "Unknown model 'century'"),
         (["column", "--example", "--set", "q10"], "expected NAME=NUMBER"),
         (["column", "--example", "--set", "q11=2"], "has the parameters fs3s1"),
         (["column", "--example", "--set", "q10=-2"], "q10 = -2"),

@@ -10,6 +10,8 @@ from proda.errors import ProdaError
 from tests.assimilation_worlds import N_SITES, write_forcing, write_profiles
 
 QUICK = [
+    "--sampler",
+    "tempered",
     "--option",
     "warm_up=15",
     "--option",
@@ -72,8 +74,8 @@ def test_dry_run_writes_nothing(run, data, tmp_path):
         (["--error-sd", "small"], "expected a number above 0, or 'estimate'"),
         (["--stop-after", "soon"], "expected a time such as"),
         (["--workers", "0"], "expected 1 or more"),
-        (["--model", "century"], "no model 'century'"),
-        (["--sampler", "gibbs"], "choose one of tempered"),
+        (["--model", "century"], "Unknown model 'century'"),
+        (["--sampler", "gibbs"], "choose one of smc, tempered"),
     ],
 )
 def test_wrong_options_are_named(run, data, tmp_path, extra, message):

@@ -87,7 +87,7 @@ def test_a_changed_file_is_loaded_anew_and_products_of_the_other_are_refused(fil
             r"there is no class TwoPool; its models are TwoPools",
         ),
         ((TWO_POOL, "x = 1"), "TwoPool", r"there is no class TwoPool; it defines no model"),
-        (("(SoilModel)", ""), "TwoPool", r"TwoPool is no soil model"),
+        (("(SoilModel)", ""), "TwoPool", r"TwoPool is not a soil model"),
         (("US = ", "US === "), "TwoPool", r"two_pool.py, line 10: .*invalid syntax"),
         (
             ("NO_DEPTH = ", "NO_DEPTH = 1 / 0 + "),
@@ -104,7 +104,7 @@ def test_a_changed_file_is_loaded_anew_and_products_of_the_other_are_refused(fil
         (
             ('name = "two_pool"', 'name = "compas"'),
             "TwoPool",
-            r"its name 'compas' is that of a model of proda",
+            r"its name 'compas' is already that of a model of proda",
         ),
         (('name = "two_pool"', 'name = "../two"'), "TwoPool", r"has the name '../two'; a name"),
         (("", ""), "Two-Pool", r"names no model; expected"),
@@ -126,7 +126,7 @@ def test_no_such_file_module_or_model():
         proda.load_model("none.py:TwoPool")
     with pytest.raises(ModelError, match=r"no_such_package\.soil: there is no such module"):
         proda.load_model("no_such_package.soil:TwoPool")
-    with pytest.raises(ModelError, match=r"no model 'two_pool'; the models are clm5.*FILE|path/to"):
+    with pytest.raises(ModelError, match=r"Unknown model 'two_pool'; choose one of clm5.*path/to"):
         proda.load_model("two_pool")
     assert type(proda.load_model("proda.models.clm5:CLM5")) is registry.MODELS["clm5"]
 
@@ -205,7 +205,11 @@ def test_an_assimilation_goes_on_with_the_same_file_only(file, tmp_path, capsys,
     profiles = write_profiles(tmp_path / "profiles")
     forcing = write_forcing(tmp_path / "forcing.nc")
     settings = check(
-        model=f"{file}:TwoPool", options={"warm_up": 10, "kept": 10}, draws=10, chains=1
+        model=f"{file}:TwoPool",
+        sampler="tempered",
+        options={"warm_up": 10, "kept": 10},
+        draws=10,
+        chains=1,
     )
     assert (settings.model, settings.model_checksum) == ("two_pool", sha(file))
     run = create(tmp_path / "run", settings, profiles, forcing)

@@ -133,7 +133,7 @@ def test_defaults_of_clm5_depend_on_sand_and_need_a_root_profile(examples):
 
 
 def test_unknown_models_and_variants_are_named():
-    with pytest.raises(proda.ModelError, match="no model 'century'; the models are clm5, compas"):
+    with pytest.raises(proda.ModelError, match="Unknown model 'century'; choose one of clm5"):
         proda.load_model("century")
     with pytest.raises(proda.ModelError, match="clm5 has no variant 'old'"):
         proda.load_model("clm5", "old")

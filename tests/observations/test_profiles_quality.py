@@ -354,7 +354,7 @@ def test_coast_tolerance_crosses_the_date_line(tmp_path):
 
 
 def test_land_mask_faults(tmp_path):
-    with pytest.raises(ObservationError, match="holds no land_fraction or land_mask"):
+    with pytest.raises(ObservationError, match="contains no land_fraction or land_mask"):
         open_land_mask(write_mask(tmp_path / "a.nc", "sea"))
     path = write_mask(tmp_path / "b.nc", lat=np.arange(-60, 80, 1.0))
     with pytest.raises(ObservationError, match="not regular"):

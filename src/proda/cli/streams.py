@@ -1,4 +1,4 @@
-"""`proda streams`: measured data beside the carbon of profiles."""
+"""`proda streams`: measured data in addition to the carbon of profiles."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from proda.streams.stream import Stream
 
 streams = typer.Typer(
-    help="Measured data beside the carbon of profiles: radiocarbon, microbial biomass, respiration,"
-    " fractions.",
+    help="Measured data in addition to the carbon of profiles: radiocarbon, microbial biomass, "
+    "respiration, fractions.",
     no_args_is_help=True,
 )
 app.add_typer(streams, name="streams")
@@ -22,7 +22,7 @@ app.add_typer(streams, name="streams")
 
 @streams.command("list")
 def list_() -> None:
-    """List the kinds of data, what they are read from, and which models can answer them."""
+    """List the kinds of data, their sources, and the models without a counterpart."""
     from proda.cli.console import print_table
     from proda.models.registry import MODELS
     from proda.streams.registry import STREAMS
@@ -53,18 +53,19 @@ def build(
     holocene: Annotated[
         bool,
         typer.Option(
-            "--holocene", help="Radiocarbon: the measured atmosphere before 1850, not a constant."
+            "--holocene",
+            help="Radiocarbon: use the measured atmosphere before 1850 instead of a constant.",
         ),
     ] = False,
     lag: Annotated[
-        float, typer.Option(help="Radiocarbon: years that carbon stays in plants.")
+        float, typer.Option(help="Radiocarbon: residence time of carbon in plants, yr.")
     ] = 0.0,
     half_life: Annotated[float, typer.Option(help="Radiocarbon: half-life of 14C, yr.")] = 5730.0,
 ) -> None:
     """Read a source, apply the quality rules, match values to sites and write one table.
 
-    Values are given to the same profile where the source names it, else to the nearest site of the
-    same half-degree cell. Every row that is left out has one counted reason.
+    Values are assigned to the same profile if the source names it, else to the nearest site in the
+    same half-degree cell. Every rejected row is counted with one reason.
     """
     from proda.cli.console import console, print_table
     from proda.errors import ObservationError

@@ -1,4 +1,4 @@
-"""What a model sees of one column: drivers and all that depends on the site only."""
+"""The input of a model for one column: drivers and everything that depends only on the site."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class COMPASECA(COMPAS):
 
 
 class COMPASDensity(COMPAS):
-    """COMPAS whose microbes die the faster the more of them there are."""
+    """COMPAS with a death rate of microbes that increases with their density."""
 
     name: ClassVar[str] = "compas_density"
     title: ClassVar[str] = "COMPAS, density-dependent death, 8 pools x 20 layers"

@@ -19,7 +19,7 @@ from proda.models.model import SteadyState, Values
 
 
 class COMPASMixed(COMPAS):
-    """COMPAS in which all soil pools mix: bioturbation and frost move soil with what is in it."""
+    """COMPAS in which all soil pools mix: bioturbation and frost move soil with its contents."""
 
     name: ClassVar[str] = "compas_mixed"
     title: ClassVar[str] = "COMPAS with mixed soil pools, 8 pools x 20 layers"

@@ -1,4 +1,4 @@
-"""The abstract soil-carbon model: what a new model must say, and what it gets for that."""
+"""The abstract soil-carbon model: what a new model must define, and what is derived from it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Values = Mapping[str, Float[Array, ""] | Float[Array, " layer"]]
 """Parameter values of one column, by name, in the registry's units."""
 
 CONSERVATION = 1e-9
-"""Largest relative difference of respiration and input in what passes for a steady state."""
+"""Largest relative difference of respiration and input in an accepted steady state."""
 
 
 class Reason(IntEnum):
@@ -35,11 +35,11 @@ class Reason(IntEnum):
     """Supply outruns the maximum rate, or carbon enters where nothing decomposes (the rate is 0, or
     too small for float64)."""
     NOT_FINITE = 2
-    """A pool or rate exceeds what float64 can hold."""
+    """A pool or rate exceeds the range of float64."""
     MOSTLY_MICROBES = 3
     """Less than ten times the microbial biomass in all (rule of the published COMPAS only)."""
     NOT_CONVERGED = 4
-    """The general steady state was not found: there may be none."""
+    """The general steady state was not found; it may not exist."""
 
     @property
     def words(self) -> str:
@@ -108,7 +108,7 @@ class SoilModel(eqx.Module):
     """Pools whose carbon comes from plants and from each other alone and whose decay depends on no
     pool: the general steady state takes them from one linear solve. It may always be empty."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """Properties of the soil that the model cannot do without; see `forcing.SITE_PROPERTIES`."""
+    """Properties of the soil that the model requires; see `forcing.SITE_PROPERTIES`."""
     rows: ClassVar[tuple[Parameter, ...]]
     """The parameter registry."""
     shares: ClassVar[tuple[tuple[str, ...], ...]] = ()

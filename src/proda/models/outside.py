@@ -95,13 +95,13 @@ def load_class(reference: str, checksum: str = "", made: str = "this result") ->
     checksum
         SHA-256 that the file must have; empty: any.
     made
-        What was made with the file of this checksum, for the message.
+        The product of the file with this checksum, for the message.
 
     Raises
     ------
     ModelError
-        If there is no such file, module or class, it cannot be run, is no soil model, or the file
-        is another one than it was.
+        If there is no such file, module or class, it cannot be run, is not a soil model, or the
+        file has changed.
     """
     place, _, name = reference.rpartition(":")
     if not (place and name.isidentifier()):
@@ -135,7 +135,7 @@ def origin_of(model: SoilModel | type[SoilModel]) -> Origin | None:
 
 
 def provenance(model: SoilModel | type[SoilModel]) -> dict[str, str]:
-    """Return the attributes by which outputs say where their model came from; none for ours."""
+    """Return the attributes of outputs for the provenance of a model; empty for built-in ones."""
     origin = origin_of(model)
     return {} if origin is None else origin.attributes()
 
@@ -151,7 +151,7 @@ def _from_file(path: Path, name: str, checksum: str, made: str) -> type[SoilMode
         content = target.read_bytes()
     except FileNotFoundError as error:
         raise ModelError(
-            f"{target}: there is no such file{_here()}; it should hold the model {name}."
+            f"{target}: there is no such file{_here()}; it should contain the model {name}."
         ) from error
     except OSError as error:
         raise ModelError(f"{target}: cannot be read{_here()} ({error}).") from error
@@ -201,12 +201,12 @@ _worker = ""
 
 
 def _here() -> str:
-    """Return where a process that was sent a model runs, for its messages."""
+    """Return the host of a process that received a model, for its messages."""
     return f" on {_worker}" if _worker else ""
 
 
 def _run(path: Path, content: bytes, checksum: str) -> ModuleType:
-    """Run a file as a module of its own; it is not on Python's path, nor is its folder."""
+    """Run a file as a separate module; neither the file nor its folder is on Python's path."""
     module = ModuleType(f"proda_outside_{path.stem}_{checksum[:_SHOWN]}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # where dataclasses look for the names of annotations
@@ -219,7 +219,7 @@ def _run(path: Path, content: bytes, checksum: str) -> ModuleType:
 
 
 def _fault(place: str, error: BaseException) -> str:
-    """Say in which line a file fails, and how."""
+    """Describe the line at which a file fails, and the error."""
     line: int | None = None
     if isinstance(error, SyntaxError):
         line = error.lineno
@@ -245,7 +245,7 @@ def _class(module: ModuleType, name: str, place: str) -> type[SoilModel]:
         hint = f"its models are {', '.join(there)}" if there else "it defines no model"
         raise ModelError(f"{place}: there is no class {name}; {hint}.")
     if not (inspect.isclass(kind) and issubclass(kind, SoilModel)):
-        raise ModelError(f"{place}: {name} is no soil model; derive it from proda.SoilModel.")
+        raise ModelError(f"{place}: {name} is not a soil model; derive it from proda.SoilModel.")
     if inspect.isabstract(kind):
         missing = ", ".join(sorted(kind.__abstractmethods__))
         raise ModelError(f"{place}: {name} does not define {missing}; see docs/own_model.md.")
@@ -253,14 +253,14 @@ def _class(module: ModuleType, name: str, place: str) -> type[SoilModel]:
         raise ModelError(f"{place}: {name} does not declare {missing}; see docs/own_model.md.")
     if not (isinstance(kind.name, str) and _NAME.fullmatch(kind.name)):
         raise ModelError(
-            f"{place}: {name} has the name {kind.name!r}; a name, which folders get too, begins "
-            "with a letter and holds only letters, digits, _ and -."
+            f"{place}: {name} has the name {kind.name!r}; a name, which folders also have, begins "
+            "with a letter and contains only letters, digits, _ and -."
         )
     return kind
 
 
 def _reduce(model: SoilModel) -> tuple[Any, ...]:
-    """Send a model to another process as where it is, with what it must be."""
+    """Send a model to another process as its location and checksum."""
     origin = origin_of(model)
     assert origin is not None
     values = {f.name: getattr(model, f.name) for f in fields(model)}

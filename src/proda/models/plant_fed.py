@@ -1,10 +1,10 @@
-"""Soil models that take over from litter: what all of them share.
+"""Shared code of soil models that receive carbon from litter pools.
 
 Equations: docs/theory.md#litter-that-only-hands-on.
 
 Woody debris, metabolic, cellulose and lignin litter are those of CLM5 and COMPAS, with the same
-allocation and mixing; but litter only hands on: all that it loses enters soil pools, and what is
-respired is respired there.
+allocation and mixing; but litter only passes carbon on: all its losses enter soil pools, and
+respiration occurs there.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def model_name(name: str) -> str:
 
 
 def load_recorded(attributes: Mapping[Any, Any], made: str) -> SoilModel:
-    """Return the model that a product says it was made with.
+    """Return the model with which a product was computed.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def load_recorded(attributes: Mapping[Any, Any], made: str) -> SoilModel:
 
 
 def model_class(name: str, checksum: str = "", made: str = "this result") -> type[SoilModel]:
-    """Return the class of a model; a file of another content than `checksum` says is refused."""
+    """Return the class of a model; a file with another checksum is refused."""
     if name in MODELS:
         return MODELS[name]
     if is_reference(name):
@@ -113,8 +113,8 @@ def model_class(name: str, checksum: str = "", made: str = "this result") -> typ
     if not found:
         known = ", ".join([*MODELS, *installed()])
         raise ModelError(
-            f"There is no model {name!r}; the models are {known}. A model of your own is named by "
-            "its place: path/to/file.py:Class."
+            f"Unknown model {name!r}; choose one of {known}. A model of your own is named by "
+            "its location: path/to/file.py:Class."
         )
     if len(found) > 1:
         told = " and ".join(f"{_package(entry)} ({entry.value})" for entry in found)
@@ -135,13 +135,13 @@ def installed() -> dict[str, tuple[EntryPoint, ...]]:
     """Return the entry points of installed packages by name; more than one is a clash."""
     found: dict[str, dict[tuple[str, str], EntryPoint]] = {}
     for entry in entry_points(group=GROUP):
-        # A package that is on the path twice says the same twice.
+        # A package that is on the path twice has the same entries twice.
         found.setdefault(entry.name, {})[_package(entry), entry.value] = entry
     return {name: tuple(entries.values()) for name, entries in sorted(found.items())}
 
 
 def installed_models() -> tuple[dict[str, type[SoilModel]], list[str]]:
-    """Return the models of installed packages by name, and what is wrong with the others."""
+    """Return the models of installed packages by name, and the faults of the others."""
     found, faults = {}, []
     for name, entries in installed().items():
         if name in MODELS:
@@ -162,9 +162,10 @@ def _package(entry: EntryPoint) -> str:
 
 
 def _not_ours(kind: type[SoilModel], reference: str) -> type[SoilModel]:
-    """Refuse another model by the name of one of ours: outputs could not be told apart."""
+    """Refuse a model with the name of a built-in one: outputs could not be distinguished."""
     if MODELS.get(kind.name, kind) is not kind:
         raise ModelError(
-            f"{reference}: its name {kind.name!r} is that of a model of proda; choose another name."
+            f"{reference}: its name {kind.name!r} is already that of a model of proda; choose "
+            "another name."
         )
     return kind

@@ -1,7 +1,7 @@
-"""From sources to tables: all of them, or none.
+"""Build the tables from the sources: either all tables are written, or none.
 
 The tables are finished under temporary names before the first is renamed, and `summary.json`, which
-holds their checksums, is renamed last: should the machine stop in between, `summary.verify` sees
+holds their checksums, is renamed last: if the machine stops in between, `summary.verify` detects
 that the files are not from one build.
 """
 
@@ -48,7 +48,7 @@ def build(
         Folder for profiles.parquet, layers.parquet, rejected.parquet and summary.json, created
         if absent; None only counts.
     report
-        Called as the work goes on.
+        Called with the progress.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def build(
     Raises
     ------
     ProdaError
-        If a source cannot be read, or counts do not add up (a fault of this package).
+        If a source cannot be read, or counts do not add up (an error in this package).
     """
     report = report or (lambda *_: None)
     size = sum(source.size() for source in settings.source)

@@ -1,7 +1,7 @@
-"""Delimited text, streamed: only the needed columns, and errors that say where.
+"""Delimited text, streamed: only the needed columns are read, and errors name line and column.
 
-PyArrow parses at full speed. Only when something is wrong is the file read again line by line, to
-say which line and which column.
+PyArrow parses the file. Only after an error is the file read again, line by line, to find the line
+and the column.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _READ_ERRORS = (
     OverflowError,
 )
 _CODES = (-999.0, -999.9, -9999.0, -9999.9, -99999.0, -999999.0, -1e20, -1e30)
-"""Numbers that mean "no value" in a column of any quantity that is read here."""
+"""Numbers that mean "no value" in a column of any quantity."""
 _HEADER_LINES = 100
 Row = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Header:
-    """The names of a table's columns, and how many lines lie before its first row."""
+    """The names of a table's columns, and the number of lines before its first row."""
 
     names: list[str]
     n_lines: int
@@ -157,17 +157,17 @@ def read_delimited(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the wanted columns of a text table, a block at a time.
 
-    Blanks around texts and names are left out. Numbers that mean "no value" by custom (-999,
-    -9999, ...) are null, and said in a note.
+    Blanks around texts and names are left out. Numbers that conventionally mean "no value" (-999,
+    -9999, ...) become null, and a note reports them.
 
     Parameters
     ----------
     path
         Text, or text compressed with gzip.
     columns
-        Wanted columns and their types; the batches hold them in this order.
+        Wanted columns and their types; the batches have them in this order.
     dialect
-        How the table is written.
+        Format of the table.
     optional
         Wanted columns that may be absent from the file; they are then absent from the batches.
     on_bytes
@@ -175,7 +175,8 @@ def read_delimited(
     identifiers
         Wanted columns of text that every row must fill in.
     is_description
-        Tells rows of explanations under the header, which some templates have, by their values.
+        Recognises rows of explanations under the header, which some templates have, by their
+        values.
 
     Raises
     ------
@@ -279,7 +280,7 @@ def _check_header(
         best = max(counts, key=lambda d: counts[d])
         if counts[best]:
             hint = (
-                f"The line holds no {_name(dialect.delimiter)} but {counts[best]} times "
+                f"The line contains no {_name(dialect.delimiter)} but {counts[best]} times "
                 f"{_name(best)}: the delimiter seems to be {_name(best)}."
             )
     near = [

@@ -1,4 +1,4 @@
-"""Where zero is: depths count from the surface of the mineral soil, whatever the source does.
+"""Depths from the surface of the mineral soil, whatever the convention of the source.
 
 Since 1993 many surveys count depths from the top of the litter, so that the mineral soil begins
 below zero; before, they wrote organic horizons upwards (8 to 4, then 4 to 0 cm). Both are brought
@@ -17,7 +17,7 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Origin:
-    """Layers with depths from the mineral surface, and what was done to get there.
+    """Layers with depths from the mineral surface, and the corrections that were applied.
 
     `moved` holds the thickness of the litter (m) by identifier of the profiles that were moved,
     `upwards` is true for rows that were written upwards, `negative` for rows of profiles whose
@@ -56,7 +56,7 @@ def from_mineral_surface(layers: pd.DataFrame, tolerance: float) -> Origin:
 
 
 def _negative(ids: pd.Series, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """Find rows of profiles in which no row goes down as depths should and some go below zero."""
+    """Find rows of profiles without any row of increasing depths and with some below zero."""
     down = pd.Series(lower > upper).groupby(ids.to_numpy()).transform("any").to_numpy(bool)
     below = (lower < upper) & (lower < 0)
     below = pd.Series(below).groupby(ids.to_numpy()).transform("any").to_numpy(bool)
@@ -64,10 +64,10 @@ def _negative(ids: pd.Series, upper: np.ndarray, lower: np.ndarray) -> np.ndarra
 
 
 def _upwards(ids: pd.Series, litter: pd.Series, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """Find rows written upwards that lie on each other and, the lowest, on the mineral soil.
+    """Find rows written upwards that are contiguous, the lowest of them with the mineral soil.
 
-    A row with exchanged bounds by mistake leaves a hole in the mineral soil; these do not: another
-    layer begins at 0.
+    A row with bounds exchanged by mistake leaves a gap in the mineral soil; these rows do not:
+    another layer begins at 0.
     """
     found = np.zeros(len(ids), dtype=bool)
     inverted = (lower < upper) & (lower >= 0) & np.isfinite(upper)
@@ -95,8 +95,8 @@ def _upwards(ids: pd.Series, litter: pd.Series, upper: np.ndarray, lower: np.nda
 def _litter_above(layers: pd.DataFrame, tolerance: float) -> pd.Series:
     """Return the thickness of marked litter above the first mineral layer, by profile.
 
-    Only where it lies there with positive depths: litter that is given beside a mineral soil that
-    begins at 0 has a zero of its own, and litter between mineral layers moves nothing.
+    Only litter with positive depths counts: litter beside a mineral soil that begins at 0 has a
+    separate zero, and litter between mineral layers has no effect.
     """
     upper, lower = layers["upper_depth"], layers["lower_depth"]
     marked = layers["litter"].eq(True)

@@ -1,7 +1,7 @@
-"""One profile that reached us by two roads: found by place and content, kept once.
+"""Profiles that occur in several sources: found by place and content, kept once.
 
 Different profiles at one place stay: an experiment's plots share coordinates, and so do all
-profiles that are located only by county. Only what also agrees in its carbon is a duplicate.
+profiles that are located only by county. Only profiles that also agree in carbon are duplicates.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KEYS = (
 
 
 def keys(layers: pd.DataFrame, starts: np.ndarray) -> pd.DataFrame:
-    """Return what identifies the content of each profile.
+    """Return the columns that identify the content of each profile.
 
     Parameters
     ----------

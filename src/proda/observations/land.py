@@ -1,4 +1,4 @@
-"""Is a point on land? Asked of a mask that the user gives; none is shipped."""
+"""Test whether points are on land, by a mask that the user provides; none is included."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def open_land_mask(
     path
         The file; the grid must be regular and cover the globe.
     variable
-        Positive on land. By default `land_fraction`, else `land_mask`: the first says where land
-        is, the second often only where a model can run.
+        Positive on land. By default `land_fraction`, else `land_mask`: the first is the extent of
+        land, the second often only that of a model's cells.
     tolerance
         Points this far from land, degrees, still count: coastal cells, rounded coordinates.
 
@@ -70,8 +70,8 @@ def open_land_mask(
         name = variable or next((c for c in _CANDIDATES if c in dataset), None)
         if name is None or name not in dataset:
             raise ObservationError(
-                f"{path}: holds no {name or ' or '.join(_CANDIDATES)}; name the variable that is "
-                "positive on land (land_mask_variable)."
+                f"{path}: contains no {name or ' or '.join(_CANDIDATES)}; name the variable that "
+                "is positive on land (land_mask_variable)."
             )
         array = dataset[name]
         if set(array.dims) != {"lat", "lon"}:

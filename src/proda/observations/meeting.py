@@ -1,4 +1,4 @@
-"""Identifiers of two tables that never meet though they mean the same: named side by side."""
+"""Find identifiers of two tables that do not match although they mean the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def notes(profiles: Iterable[str], layers: Iterable[str]) -> list[str]:
     Parameters
     ----------
     profiles, layers
-        Identifiers (with the source's prefix) that only one of the two tables holds.
+        Identifiers (with the source's prefix) that occur in only one of the two tables.
     """
     by_form: dict[str, str] = {}
     for name in profiles:
@@ -38,7 +38,7 @@ def notes(profiles: Iterable[str], layers: Iterable[str]) -> list[str]:
 
 
 def _form(name: str) -> str:
-    """Return what stays of an identifier when other programs have rewritten it."""
+    """Return the part of an identifier that remains when other programs have rewritten it."""
     source, _, own = name.partition(":")
     own = re.sub(r"[\s\0]+", "", own).strip("\"'").casefold()
     own = re.sub(r"^(-?\d+)\.0*$", r"\1", own)

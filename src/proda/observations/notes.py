@@ -1,4 +1,4 @@
-"""What a reader noticed and went on with: said at the end of a build and kept in its summary."""
+"""Warnings of readers that do not stop a build: printed at its end and kept in its summary."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def collecting() -> Iterator[list[str]]:
 
 
 def note(text: str) -> None:
-    """Record what the user must know though it stops nothing; lost outside `collecting`."""
+    """Record a warning for the user that does not stop the build; lost outside `collecting`."""
     notes = _COLLECTED.get()
     if notes is not None and text not in notes:
         notes.append(text)

@@ -2,7 +2,7 @@
 
 BD in g cm-3, OM = 1.724 x organic carbon (P-section 2.1; docs/theory.md#observation). The paper
 states carbon in per cent, but its constants fit only with organic matter in g kg-1; `compare` shows
-it on any data.
+this for any data.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class Pedotransfer:
     Parameters
     ----------
     alpha, beta
-        g cm-3: density of pure organic matter (nearly), and what mineral soil has more.
+        g cm-3: density of pure organic matter (approximately), and the excess of mineral soil.
     gamma
         kg g-1.
     name
         Where they come from.
     errors
-        Standard errors of the three, allowing for layers of one profile being alike; empty where
-        not known.
+        Standard errors of the three, allowing for correlation of layers within a profile; empty if
+        unknown.
     """
 
     alpha: float
@@ -53,7 +53,7 @@ class Pedotransfer:
         return 1000.0 * (self.alpha + self.beta * np.exp(-self.gamma * OM_PER_SOC * soc))
 
     def per_cent_reading(self) -> Pedotransfer:
-        """Return the curve that the same constants give if they are meant for OM in per cent."""
+        """Return the curve of the same constants if they refer to OM in per cent."""
         return Pedotransfer(self.alpha, self.beta, self.gamma / 10.0, f"{self.name}, OM in %")
 
 
@@ -120,10 +120,10 @@ def fit(soc: np.ndarray, density: np.ndarray, profile: np.ndarray) -> Pedotransf
 
 
 def compare(curves: Sequence[Pedotransfer], soc: np.ndarray, density: np.ndarray) -> pd.DataFrame:
-    """Return how well each curve fits measured layers (g kg-1, kg m-3).
+    """Return measures of the fit of each curve to measured layers (g kg-1, kg m-3).
 
     Columns: the constants; r2 = 1 - SSE/SST, negative where the curve is worse than the mean; rmse
-    and bias, g cm-3; log_rms, the root mean square of ln(estimate/measured), which is what reaches
+    and bias, g cm-3; log_rms, the root mean square of ln(estimate/measured), which carries over to
     the stock; organic_ratio, the median of estimate/measured over the n_organic layers with more
     than 120 g kg-1 carbon (NaN where there are none); n.
     """

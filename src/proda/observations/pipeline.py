@@ -1,7 +1,7 @@
-"""The steps of a build, with all rows in memory, each row counted with its fate.
+"""The steps of a build, with all rows in memory and every row counted with its outcome.
 
-All rows, because the largest collection that exists, WoSIS, has under a million layers;
-`benchmarks/wosis.py` measures what more would take.
+All rows fit in memory because the largest collection, WoSIS, has fewer than a million layers;
+`benchmarks/wosis.py` measures the cost of larger ones.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from proda.observations.schema import (
 from proda.observations.summary import KEPT, Count, Fit, Summary
 
 Report = Callable[[str, int, int], None]
-"""Called with (what is being done, how much is done, how much there is)."""
+"""Called with (current step, amount done, total amount)."""
 _MAX_LONELY = 10_000
 """Identifiers without a counterpart that are remembered, to name some of them."""
 
@@ -132,7 +132,7 @@ class Work:
         return profiles[~out_profiles], layers[~out_layers]
 
     def _remember(self, verdict: ProfileVerdict) -> None:
-        """Count what is said in the notes at the end."""
+        """Count the cases that the notes at the end report."""
         self.moved |= {str(name): float(t) for name, t in verdict.origin.moved.items()}
         self.n_upwards += int(verdict.origin.upwards.sum())
         self.n_negative += int(verdict.origin.negative.sum())
@@ -142,7 +142,7 @@ class Work:
             ids.extend(found[: _MAX_LONELY - len(ids)].tolist())
 
     def _nothing_kept(self) -> str:
-        """Say why no profile is left."""
+        """Explain why no profile is left."""
         counts = pd.concat(self.counts) if self.counts else pd.DataFrame()
         said = ["No profile is kept, so nothing is written."]
         for level in ("profile", "layer"):

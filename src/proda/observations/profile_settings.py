@@ -1,4 +1,4 @@
-"""What is read and by which rules: a TOML file, checked where it enters."""
+"""Settings of a build: sources and rules, from a TOML file that is checked when it is read."""
 
 from __future__ import annotations
 

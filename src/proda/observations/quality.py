@@ -1,4 +1,4 @@
-"""Which layers and profiles are used, and the one reason why each other is not (`rules`)."""
+"""Select the layers and profiles to use, and record one reason for each rejection (`rules`)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from proda.observations.rules import LAYER_REASONS, PROFILE_REASONS, Rules
 class ProfileVerdict:
     """Profiles and layers with the columns `reason` (None: kept) and `detail`.
 
-    A layer that was not left out itself but whose profile is has the profile's reason, and `by` =
-    "profile".
+    A valid layer of a rejected profile has the profile's reason, and `by` = "profile".
     """
 
     profiles: pd.DataFrame
@@ -39,7 +38,7 @@ class _Reasons:
         return np.asarray(pd.isna(self.reason))
 
     def rule(self, name: str, holds: np.ndarray, detail: str = "", **values: np.ndarray) -> None:
-        """Give rows without a reason this one where it holds; `detail` is a format string."""
+        """Give rows without a reason this one where it applies; `detail` is a format string."""
         if name not in self._known:
             raise AssertionError(f"{name} is not a known reason")
         rows = np.flatnonzero(self.free & holds)
@@ -52,7 +51,7 @@ class _Reasons:
 def judge(
     profiles: pd.DataFrame, layers: pd.DataFrame, rules: Rules, land: LandMask | None
 ) -> ProfileVerdict:
-    """Apply all rules but that of duplicates, which needs all profiles of all sources.
+    """Apply all rules except that of duplicates, which needs all profiles of all sources.
 
     Parameters
     ----------
@@ -61,7 +60,7 @@ def judge(
     rules
         Limits.
     land
-        Land mask, or None: then no profile is left out for lying in the sea.
+        Land mask, or None: then no profile is rejected as in the sea.
     """
     profiles, conflict = _merge_rows(profiles)
     layers = layers.reset_index(drop=True)
@@ -84,7 +83,7 @@ def judge(
 
 
 def _merge_rows(profiles: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
-    """One row per profile (the first value that is there), and where coordinates disagree."""
+    """One row per profile (the first available value), and where coordinates disagree."""
     groups = profiles.groupby("profile_id", sort=True)
     if len(groups) == len(profiles):
         merged = profiles.sort_values("profile_id", ignore_index=True)
@@ -144,7 +143,7 @@ def _judge_layers(layers: pd.DataFrame, code: np.ndarray, rules: Rules) -> pd.Da
 
 
 def _judge_repeats(layers: pd.DataFrame, code: np.ndarray, why: _Reasons, rules: Rules) -> None:
-    """Find layers with equal bounds (to 1 mm); average what differs into the first of them."""
+    """Find layers with equal bounds (to 1 mm); average different values into the first of them."""
     rows = np.flatnonzero(why.free)
     values = ["soc", "stock_given", "bulk_density", "coarse"]
     bases = ["bulk_density_basis", "coarse_basis"]

@@ -1,7 +1,7 @@
 """The rules by name, in the order in which they are applied, and their limits.
 
-Layers are judged one by one first, then each profile by what is left of it; the first rule that
-holds is the reason (`quality` applies them).
+Layers are judged individually first, then each profile by its remaining layers; the first rule that
+applies is the reason (`quality` applies them).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SocBasis = Literal["organic carbon", "total carbon", "total minus inorganic carbon", "spectroscopy"]
-"""What a carbon number can be; the same as `schema.SOC_BASES`."""
+"""Kinds of carbon values; the same as `schema.SOC_BASES`."""
 
 LAYER_REASONS: dict[str, str] = {
     "no_profile_row": "no row of the profile table has this layer's profile",

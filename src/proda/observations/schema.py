@@ -20,7 +20,7 @@ from proda.files import reading
 
 SCHEMA_VERSION = "1"
 SOC_BASES = ("organic carbon", "total carbon", "total minus inorganic carbon", "spectroscopy")
-"""What a carbon number can be."""
+"""Kinds of carbon values."""
 
 _METRE = {"m": 1.0, "cm": 0.01, "mm": 0.001, "dm": 0.1}
 _CONTENT = {"g kg-1": 1.0, "g/kg": 1.0, "%": 10.0, "percent": 10.0, "mg kg-1": 0.001, "1": 1000.0}
@@ -226,7 +226,7 @@ def conform(table: pa.Table, columns: Sequence[Column]) -> pa.Table:
     Raises
     ------
     ObservationError
-        If a column is unknown (a reader that delivers something the registry does not hold).
+        If a column is unknown (a reader that returns a column outside the registry).
     """
     names = {c.name for c in columns}
     if unknown := [name for name in table.column_names if name not in names]:

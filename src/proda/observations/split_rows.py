@@ -1,4 +1,4 @@
-"""Layers whose properties a laboratory's table spreads over several rows with equal bounds."""
+"""Layers whose properties are on several rows with equal bounds in a laboratory's table."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def join(layers: pd.DataFrame, code: np.ndarray) -> tuple[pd.DataFrame, np.ndarr
     joined
         True for the rows without carbon that filled one, (row,).
     conflict
-        True for all rows of a layer whose rows give different densities or stones, (row,): which
-        is right cannot be known, so nothing is filled.
+        True for all rows of a layer whose rows give different densities or stones, (row,): the
+        right value is unknown, so nothing is filled.
     """
     upper, lower = (layers[f"{b}_depth"].to_numpy(float) for b in ("upper", "lower"))
     carbon = (layers["soc"].notna() | layers["stock_given"].notna()).to_numpy(bool)
@@ -63,7 +63,7 @@ def join(layers: pd.DataFrame, code: np.ndarray) -> tuple[pd.DataFrame, np.ndarr
 
 
 def _differ(values: pd.Series, gives: pd.Series, place: pd.Series) -> pd.Series:
-    """Tell layers in which a row without carbon gives another value than any other row."""
+    """Find layers in which a row without carbon gives a different value from any other row."""
     groups = values.groupby(place)
     spread = groups.transform("max") - groups.transform("min")
     different = spread > 1e-3 * groups.transform("max").abs()
@@ -78,7 +78,7 @@ def _fill(
     gives: pd.Series,
     takes: pd.Index,
 ) -> None:
-    """Fill one property, with what it refers to, where the rows without carbon agree on it."""
+    """Fill one property, with its basis, where the rows without carbon agree on it."""
     given = own[name].where(gives).groupby(place)
     value = given.transform("first").where(given.transform("nunique") == 1)
     empty = takes[own.loc[takes, name].isna() & value[takes].notna()]

@@ -1,8 +1,8 @@
 """Carbon stock of a soil layer from content, density and stones (docs/theory.md#observation).
 
 stock = content x density of the fine earth x (1 - volume share of coarse fragments), in g m-3.
-Sources differ in what their numbers are of: stones by volume or by mass, density of the fine
-earth or of the whole soil. Both are brought to fine earth and volume first.
+Sources differ in the basis of their values: stones by volume or by mass, density of the fine earth
+or of the whole soil. Both are first converted to fine earth and volume.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The counts of a build: what came in, what is kept, and why the rest is not."""
+"""The counts of a build: rows read, rows kept, and the reasons for rejections."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ KEPT = "kept"
 
 
 class Count(BaseModel):
-    """How many profiles or layers of a group have one fate.
+    """Number of profiles or layers of a group with one outcome.
 
-    `group` is the collection where the source pools several, else the source. `by` is "profile"
-    for layers that fell with their profile.
+    `group` is the collection where the source pools several, else the source. `by` is "profile" for
+    layers rejected with their profile.
     """
 
     level: str
@@ -57,7 +57,7 @@ class Fit(BaseModel):
 
 
 class Summary(BaseModel):
-    """What `summary.json` holds."""
+    """Contents of `summary.json`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -75,7 +75,7 @@ class Summary(BaseModel):
     """SHA-256 of each table that was written with it, by file name."""
 
     def check(self) -> None:
-        """Compare what was read with what has a fate.
+        """Compare the number of rows read with the number of outcomes.
 
         Raises
         ------
@@ -92,13 +92,13 @@ class Summary(BaseModel):
                     )
 
     def total(self, level: str, reason: str | None = None) -> int:
-        """Return how many profiles or layers there are, or how many have one fate."""
+        """Return the number of profiles or layers, in total or with one outcome."""
         return sum(c.n for c in self.counts if c.level == level and reason in (None, c.reason))
 
     def table(self, level: str) -> pd.DataFrame:
         """Return counts by reason (rows, in the order of the rules) and group (columns).
 
-        Layers that fell with their profile have the row "with profile: reason".
+        Layers rejected with their profile have the row "with profile: reason".
         """
         order = [*LAYER_REASONS] if level == "layer" else [*PROFILE_REASONS]
         rows = [

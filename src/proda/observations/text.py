@@ -1,4 +1,4 @@
-"""Text tables as bytes: how they are written, and reading them checked, mended and counted."""
+"""Text tables as bytes: their format, and reading them with checks, corrections and counts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from proda.observations.notes import note
 NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "#N/A")
 """Texts that mean "no value"."""
 NO_IDENTIFIER = tuple(text for text in NULLS if text != "NA")
-"""Texts that no row's identifier can be; NA is a name like any other."""
+"""Texts that cannot be identifiers; NA is a valid name."""
 TRUE = ("true", "t", "1")
 FALSE = ("false", "f", "0")
 
@@ -35,14 +35,14 @@ _KINDS = (
     (b"\xff\xfe", 'UTF-16 text (Excel\'s "Unicode Text"). Save it as CSV UTF-8'),
     (b"\xfe\xff", 'UTF-16 text (Excel\'s "Unicode Text"). Save it as CSV UTF-8'),
 )
-"""First bytes of what is no delimited text -> what it is and what to do."""
+"""First bytes of files that are not delimited text -> format and remedy."""
 _HTML = re.compile(rb"\s*<(!doctype|html|table|head|meta|\?xml)", re.IGNORECASE)
 _MARK = codecs.BOM_UTF8
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a text table is written.
+    """Format of a text table.
 
     Parameters
     ----------
@@ -68,12 +68,12 @@ class Dialect:
 
 
 class Checked(io.RawIOBase):
-    """Bytes on their way to the parser, made uniform and checked for what it does not look at.
+    """Bytes for the parser, made uniform and with the checks that the parser lacks.
 
     Lines end with a line feed, whatever the file has (CR LF, or CR alone as spreadsheets of old
-    write); rows that hold nothing but delimiters, which spreadsheets append, become empty lines.
-    The parser checks the encoding of the columns it returns only, takes a missing last line break
-    and zero bytes for granted, and would gather a line without end in memory.
+    write); rows that contain only delimiters, which spreadsheets append, become empty lines. The
+    parser checks the encoding only of the columns that it returns, accepts a missing last line
+    break and zero bytes, and would collect an endless line in memory.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class Checked(io.RawIOBase):
     dialect
         How it is written.
     skip
-        Lines at the beginning that are left out: the header.
+        Lines to skip at the beginning: the header.
     """
 
     def __init__(self, path: Path, raw: io.BufferedIOBase, dialect: Dialect, skip: int = 0) -> None:
@@ -111,7 +111,7 @@ class Checked(io.RawIOBase):
         return data
 
     def _take(self, data: bytes) -> None:
-        """Add whole lines to what is ready; hold back the unfinished one."""
+        """Add complete lines to the output; hold back the unfinished one."""
         self._decoder.decode(data, final=not data)
         if b"\0" in data:
             raise FileError("zero byte")
@@ -148,7 +148,7 @@ class Checked(io.RawIOBase):
         self.unfinished = last.split(self._dialect.delimiter)[-1][:40]
 
     def say(self) -> None:
-        """Record what was noticed, once all is read."""
+        """Record the warnings after reading."""
         if self.n_blank:
             note(f"{self._path}: {self.n_blank:,} rows without any value were skipped.")
         if self.unfinished is not None:

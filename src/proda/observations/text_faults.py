@@ -1,4 +1,4 @@
-"""Where the first fault of a text table is: line by line, only once the parser has failed."""
+"""Find the first fault of a text table line by line, after the parser has failed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ csv.field_size_limit(1 << 24)
 
 
 def decode(path: Path, line: bytes, number: int, dialect: Dialect, header: Sequence[str]) -> str:
-    """Decode a line, or say which line and column is of another encoding."""
+    """Decode a line, or name the line and column with another encoding."""
     try:
         return line.decode(dialect.encoding)
     except UnicodeError as error:
@@ -43,7 +43,7 @@ def diagnose(
     identifiers: Sequence[str],
     error: BaseException,
 ) -> NoReturn:
-    """Find the first fault line by line, and say where it is."""
+    """Find the first fault line by line, and report its place."""
     number = n_header
     try:
         with open_bytes(path, None) as raw:
@@ -133,7 +133,7 @@ def _check_row(
 
 
 def _hint(value: str, kind: str, dialect: Dialect) -> str:
-    """Say what the value seems to be, if anything is known."""
+    """Describe what the value seems to be, if recognised."""
     if kind == "a truth value":
         return f"; use one of {', '.join(TRUE + FALSE)}"
     if not value.isascii() and any(c.isdigit() for c in value):

@@ -158,14 +158,14 @@ def known_texts(
     given
         Texts of a column, (row,).
     allowed
-        Text as it may stand in the file -> what it means.
+        Text in the file -> its meaning.
     where
         File and column, for the error.
 
     Raises
     ------
     ObservationError
-        Naming the unknown texts, how many rows hold them, and the allowed ones.
+        Naming the unknown texts, the number of their rows, and the allowed ones.
     """
     codes = {_plain(text): meaning for text, meaning in allowed.items()}
     counts = {
@@ -250,7 +250,7 @@ def from_frame(frame: pd.DataFrame) -> dict[str, pa.ChunkedArray]:
 
 
 def first_valid(columns: list[pa.ChunkedArray]) -> tuple[pa.Array, np.ndarray]:
-    """Return the first value that is there, row by row, and which column it came from (or -1)."""
+    """Return the first available value of each row, and the column it came from (or -1)."""
     value = pc.coalesce(*columns)
     origin = np.full(len(columns[0]), -1)
     for i, column in reversed(list(enumerate(columns))):
