@@ -18,8 +18,10 @@ import proda
 from proda.column.column import Column, prepare
 from proda.errors import ObservationError
 from proda.learning.contract_columns import example_forcing
+from proda.models.ages import mean_age
 from proda.models.model import SoilModel
 from proda.models.registry import MODELS
+from proda.radiocarbon.ages import AGES, ages
 from proda.radiocarbon.atmosphere import ZONES, Atmosphere, read_atmosphere, zone_of
 from proda.radiocarbon.basis import RATES, Basis
 from proda.radiocarbon.response import respired, response, soil
@@ -57,7 +59,8 @@ def solved(model: SoilModel, values: dict, columns: Column) -> Any:
 
         given = (model, state.pools, values, column)
         transfers = model.transfers(state.pools, values, column)
-        return state, response(*given, BASIS, kept), response(*given, NO_DECAY), transfers
+        found = response(*given, BASIS, kept), response(*given, NO_DECAY)
+        return state, *found, transfers, {**ages(*given), "known": mean_age(*given)}
 
     return jax.vmap(one)(values, columns)
 
@@ -144,10 +147,12 @@ def stepped(
 def test_a_dense_matrix_and_yearly_steps_agree(
     answers: Callable[[str], Any], atmosphere: Atmosphere, name: str
 ) -> None:
-    model, forcing, steady, found, _, transfers = answers(name)
+    model, forcing, steady, found, _, transfers, _ = answers(name)
     assert (steady.reason == 0).all()
     weight = atmosphere.coefficients("NH", YEAR, BASIS)
     inside = [pool in model.soil_pools for pool in model.pools]
+    old = answers(name)[-1]
+    assert {row.name for row in AGES} | {"known"} == set(old)
     for i in range(0, len(forcing), 2):
         matrix, entering = dense(
             model, jax.tree.map(lambda leaf, i=i: leaf[i], transfers), forcing.grid.thickness
@@ -156,6 +161,9 @@ def test_a_dense_matrix_and_yearly_steps_agree(
         carbon = steady.pools[i] * forcing.grid.thickness
         there = carbon[inside].sum(axis=0) > 1e-9 * carbon.sum()
         ours = np.einsum("k,kpl->pl", weight, found[i])[:-1]
+        aged = np.linalg.lstsq(-matrix, carbon.reshape(-1), rcond=None)[0].reshape(shape)
+        by_layer = aged[inside].sum(axis=0)[there] / carbon[inside].sum(axis=0)[there]
+        np.testing.assert_allclose(old["mean_age_by_layer"][i][there], by_layer, rtol=1e-5)
         given = (matrix, entering, atmosphere, YEAR)
         # Implicit steps of a year carry input half a year late; two lengths together do not.
         coarse, fine = (stepped(*given, step) for step in (0.5, 0.25))
@@ -168,7 +176,7 @@ def test_a_dense_matrix_and_yearly_steps_agree(
 
 
 def conserves(name: str, answers: Callable[[str], Any]) -> None:
-    _, forcing, state, found, lasting, _ = answers(name)
+    _, forcing, state, found, lasting, _, old = answers(name)
     good = state.reason == 0
     assert good.any()
     stock = state.pools * forcing.grid.thickness
@@ -181,6 +189,14 @@ def conserves(name: str, answers: Callable[[str], Any]) -> None:
     lost = slow[:, -1].sum(axis=-1) + BASIS.decay * slow[:, :-2].sum(axis=(1, 2))
     entering = forcing.litter_input.sum(axis=1)
     np.testing.assert_allclose(lost[good], entering[good], rtol=1e-9)
+    # What leaves has been there for as long as the stock lasts.
+    residence = stock.sum(axis=(1, 2)) / entering
+    np.testing.assert_allclose(old["transit_time"][good], residence[good], rtol=1e-9)
+    if name == "clm5":  # that of projections loses digits where layers are millions of years old
+        np.testing.assert_allclose(old["mean_age"][good], old["known"][good], rtol=1e-5)
+    weight = stock.sum(axis=2)
+    by_pool = (old["mean_age_by_pool"] * weight).sum(axis=1) / weight.sum(axis=1)
+    np.testing.assert_allclose(by_pool[good], old["mean_age"][good], rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", CHEAP)

@@ -24,6 +24,8 @@ from proda.models.model import Reason, SoilModel
 from proda.models.outside import provenance
 from proda.models.transient import advance
 from proda.parameters import Bounds, as_arrays, check_same_sites
+from proda.radiocarbon.ages import AGES
+from proda.radiocarbon.ages import ages as _ages
 
 Parameters = Mapping[str, Any] | xr.Dataset
 Progress = Callable[[int, int], None]
@@ -183,6 +185,34 @@ def components(
     return result
 
 
+def ages(
+    model: SoilModel,
+    parameters: Parameters,
+    forcing: Forcing,
+    bounds: Bounds = "prior",
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """Return the ages of the carbon of every column at steady state.
+
+    Parameters are those of :func:`steady_state`.
+
+    Returns
+    -------
+    Dataset with `mean_age`, `mean_age_soil`, `mean_age_0_100` and `transit_time` (site),
+    `mean_age_by_pool` (site, pool) and `mean_age_by_layer` (site, layer; the soil pools), in years,
+    and `reason` (site). Carbon that is not there has the age 0.
+    """
+    values = _values(model, parameters, forcing, bounds)
+    result = _frame(model, forcing)
+    state, found = _in_blocks(_ages_block, model, values, forcing, progress)
+    extra = {"mean_age_by_pool": ("pool",), "mean_age_by_layer": ("layer",)}
+    for row in AGES:
+        dims = ("site", *extra.get(row.name, ()))
+        result[row.name] = _variable(dims, found[row.name], row.unit, row.long_name)
+    result["reason"] = _reason(state.reason)
+    return result
+
+
 def integrate(
     model: SoilModel,
     parameters: Parameters,
@@ -315,6 +345,15 @@ def _components_block(model: SoilModel, values: dict, columns: Column, _: Any) -
     def one(values: dict, column: Column) -> Any:
         state = model.steady_state(values, column)
         return state, _components(model, state.pools, values, column)
+
+    return jax.vmap(one)(values, columns)
+
+
+@eqx.filter_jit
+def _ages_block(model: SoilModel, values: dict, columns: Column, _: Any) -> Any:
+    def one(values: dict, column: Column) -> Any:
+        state = model.steady_state(values, column)
+        return state, _ages(model, state.pools, values, column)
 
     return jax.vmap(one)(values, columns)
 

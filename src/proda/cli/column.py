@@ -48,6 +48,13 @@ def column(
     components: Annotated[
         bool, typer.Option("--components", help="Add the system-level components.")
     ] = False,
+    ages: Annotated[
+        bool,
+        typer.Option(
+            "--ages",
+            help="Add the mean age of carbon (column, pools, layers) and its transit time.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(help="Write the result to this file (netCDF).")
     ] = None,
@@ -79,7 +86,14 @@ def column(
     if components:
         extra = proda.components(loaded, values, sites, bounds)
         result = result.assign(extra.drop_vars("reason").data_vars)
+    if ages:
+        from proda.simulate import ages as ages_of
+
+        found = ages_of(loaded, values, sites, bounds)
+        result = result.assign(found.drop_vars("reason").data_vars)
     _summary(result)
+    if ages:
+        _print_ages(result)
     if output is not None:
         write_netcdf(result, output)
         console.print(f"Written: {output}")
@@ -89,6 +103,19 @@ def column(
 
         save(columns({loaded.name: result}), plot)
         console.print(f"Drawn: {plot}")
+
+
+def _print_ages(result: xr.Dataset) -> None:
+    from proda.cli.console import formatted, print_table
+
+    names = ("mean_age_0_100", "mean_age_soil", "mean_age", "transit_time")
+    found = (result["reason"] == 0).to_numpy()
+    rows = [
+        (site, *(formatted(float(result[n][i]) if found[i] else math.nan, ".4g") for n in names))
+        for i, site in enumerate(result["site"].to_numpy()[:MAX_ROWS])
+    ]
+    titles = ["site", "soil, 0-1 m\nyr", "soil\nyr", "column\nyr", "transit time\nyr"]
+    print_table("Mean age of carbon at steady state", titles, rows, right=(1, 2, 3, 4))
 
 
 def _settings(model: SoilModel, pairs: list[str]) -> dict[str, float]:

@@ -1,0 +1,67 @@
+"""Ages of carbon at steady state, for any model: in all, by pool, by layer, and on leaving.
+
+The tracer is carbon times age. It grows by the carbon there is, per year, and moves with it; its
+steady state over the carbon is the mean age (docs/theory.md#radiocarbon).
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from proda.column.column import Column
+from proda.column.ratio import ratio
+from proda.models.components import ComponentVariable
+from proda.models.model import SoilModel, Values
+from proda.radiocarbon.flows import factored, flows
+
+AGES: tuple[ComponentVariable, ...] = (
+    ComponentVariable("mean_age", "yr", "mean age of all carbon of the column", ""),
+    ComponentVariable("mean_age_soil", "yr", "mean age of the carbon of the soil pools", ""),
+    ComponentVariable(
+        "mean_age_0_100", "yr", "mean age of the carbon of the soil pools in 0-100 cm", ""
+    ),
+    ComponentVariable("transit_time", "yr", "mean age of the carbon that leaves the column", ""),
+    ComponentVariable("mean_age_by_pool", "yr", "mean age of the carbon of each pool", ""),
+    ComponentVariable(
+        "mean_age_by_layer", "yr", "mean age of the carbon of the soil pools, by layer", ""
+    ),
+)
+"""What :func:`ages` returns; carbon that is not there has the age 0."""
+
+FIRST_METRE = 1.0
+
+
+def ages(
+    model: SoilModel, pools: Float[Array, "pool layer"], parameters: Values, column: Column
+) -> dict[str, Float[Array, "..."]]:
+    """Return the ages of the carbon of one column, by the names of :data:`AGES`, years.
+
+    Parameters
+    ----------
+    model
+        Any model.
+    pools
+        Its steady state, g m-3.
+    parameters, column
+        As for `model.steady_state`.
+
+    Returns
+    -------
+    Scalars, and `mean_age_by_pool` (pool) and `mean_age_by_layer` (layer).
+    """
+    found = flows(model, pools, parameters, column)
+    stock = pools * column.grid.thickness
+    aged = jnp.stack(factored(model, found, 0.0).solve(list(stock)))
+    inside = jnp.array([pool in model.soil_pools for pool in model.pools], float)
+    old, there = inside @ aged, inside @ stock
+    top = column.grid.thickness_within(0.0, FIRST_METRE) / column.grid.thickness
+    leaving = found.respired + found.leak
+    return {
+        "mean_age": ratio(aged.sum(), stock.sum()),
+        "mean_age_soil": ratio(old.sum(), there.sum()),
+        "mean_age_0_100": ratio(old @ top, there @ top),
+        "transit_time": ratio((leaving * aged).sum(), (leaving * stock).sum()),
+        "mean_age_by_pool": ratio(aged.sum(axis=1), stock.sum(axis=1)),
+        "mean_age_by_layer": ratio(old, there),
+    }
