@@ -1,6 +1,6 @@
 """Simulation-based calibration: are the posteriors right, and do their intervals cover the truth?
 
-    python -m benchmarks.calibration [SIMULATIONS] [FORCING]
+    python -m benchmarks.calibration [SIMULATIONS] [FORCING] [SAMPLER ...]
 
 Parameters are drawn from the prior (where there is a steady state), give a synthetic profile with
 log-normal errors, and are estimated from it. The rank of the truth among the draws must be uniform
@@ -23,21 +23,25 @@ import proda
 from benchmarks.report import machine, write_report
 from proda.files import open_dataset
 from proda.inference.assimilation_settings import SD_LOG, AssimilationSettings
-from proda.inference.batch import calls
+from proda.inference.batch import calls, sample_walkers
 from proda.inference.padded_sites import assemble
 from proda.inference.profiles import Profiles
 from proda.inference.samplers.sampler import find_start
-from proda.inference.sampling import advance, chain_keys, start
+from proda.inference.samplers.smc import SMC
+from proda.inference.sampling import SamplingProblem, advance, chain_keys, start
 from proda.inference.target import Posterior, Site
 
 UPPER = np.array([0.0, 0.1, 0.3, 0.6, 1.0, 1.5])
 LOWER = np.array([0.1, 0.3, 0.6, 1.0, 1.5, 2.0])
-DRAWS = {"tempered": 99, "published": 80}
+DRAWS = {"smc": 40, "tempered": 99, "published": 80}
+"""Per chain; `smc` has its default of three chains, the others one."""
+OPTIONS_OF_REPORT = ("smc", "published")
 BINS = 20
 WIDTH = 170
 """Simulations side by side."""
 
-OPTIONS = {
+OPTIONS: dict[str, dict[str, int | bool]] = {
+    "smc": {},
     "tempered": {"warm_up": 3960, "kept": 3960},
     "adaptive-metropolis": {"test": 9900, "formal": 59400, "periodic": True},
     # Shorter than the study's, as each step redraws up to 500 proposals; the annealing only
@@ -91,17 +95,12 @@ def places(
         chosen = rng.choice(len(forcing), WIDTH)
         sites = assemble(profiles, forcing.select(chosen), settings.operator)
         truth, sites = simulate(settings, sites, names)
-        keys = chain_keys(settings.seed, names, 1)
-        state = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), start(problem, sites, keys))
-        per_call, n_warm_up, n_kept = calls(problem)
-        draws = []
-        for call in range(n_warm_up + n_kept):
-            adapting = call < n_warm_up or problem.sampler.always_adapts
-            state, new = advance(problem, sites, keys, state, per_call, adapting)
-            if call >= n_warm_up:
-                draws.append(np.asarray(new.u)[:, :, 0])
-        u = np.concatenate(draws)
         keep = min(WIDTH, n - first)
+        if isinstance(problem.sampler, SMC):
+            u = walked(problem, settings, sites, names[:keep])
+            truth = truth[:keep]
+        else:
+            u = chained(problem, settings, sites, names)
         below, there = (u < truth).sum(axis=0), np.isfinite(u).sum(axis=0)
         found.append(((below + rng.random(below.shape)) / (there + 1))[:keep])
         # Weibull's quantiles: of n draws the usual ones hold (n - 1)/(n + 1) of what they should.
@@ -114,6 +113,36 @@ def places(
         )
         inside.append(held[:, :keep])
     return np.concatenate(found), np.concatenate(inside, axis=1)
+
+
+def walked(
+    problem: SamplingProblem, settings: AssimilationSettings, sites: Site, names: np.ndarray
+) -> np.ndarray:
+    """Return draws of all chains (draw, simulation, parameter), site by site as a run does."""
+    keys = chain_keys(settings.seed, names, settings.chains)
+    found = []
+    for i in range(len(names)):
+        site = jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], sites)
+        u = sample_walkers(problem, keys[i : i + 1], site, 1).u[0]
+        every = u.shape[1] // settings.draws
+        found.append(u[:, every - 1 :: every].reshape(-1, u.shape[-1]))
+    return np.stack(found, axis=1)
+
+
+def chained(
+    problem: SamplingProblem, settings: AssimilationSettings, sites: Site, names: np.ndarray
+) -> np.ndarray:
+    """Return draws of one chain at each site (draw, simulation, parameter)."""
+    keys = chain_keys(settings.seed, names, 1)
+    state = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), start(problem, sites, keys))
+    per_call, n_warm_up, n_kept = calls(problem)
+    draws = []
+    for call in range(n_warm_up + n_kept):
+        adapting = call < n_warm_up or problem.chain.always_adapts
+        state, new = advance(problem, sites, keys, state, per_call, adapting)
+        if call >= n_warm_up:
+            draws.append(np.asarray(new.u)[:, :, 0])
+    return np.concatenate(draws)
 
 
 def main() -> None:
@@ -130,12 +159,12 @@ def main() -> None:
     forcing = forcing.select(np.flatnonzero((forcing.altmax_lastyear > 0).all(axis=1)))
     rows = []
     for model in ("clm5", "compas"):
-        for sampler in ("tempered", "published"):
+        for sampler in sys.argv[3:] or OPTIONS_OF_REPORT:
             settings = AssimilationSettings(
                 model=model,
                 sampler=sampler,
                 options=OPTIONS[sampler],
-                chains=1,
+                chains=3 if sampler == "smc" else 1,
                 draws=DRAWS[sampler],
             )
             begun = time.perf_counter()

@@ -321,7 +321,7 @@ def assimilation(
     programs: dict[tuple, Any] = {}
     wanted = {}
     for name in models:
-        problem = AssimilationSettings(model=name).build()
+        problem = AssimilationSettings(model=name, sampler="tempered").build()
         some_widths = widths or [default_width(problem, CHAINS)]
         for width in some_widths:
             for kind in kinds:
@@ -334,7 +334,10 @@ def assimilation(
     for (name, width, kind), future in compile_together(programs).items():
         with report.part(what="assimilation", model=name, width=width, kind=kind):
             program, compile_ = future.result()
-            problem, call = AssimilationSettings(model=name).build(), wanted[name, width, kind]
+            problem, call = (
+                AssimilationSettings(model=name, sampler="tempered").build(),
+                wanted[name, width, kind],
+            )
             took, n = step_time(program, call, least)
             lanes = width * CHAINS * problem.sampler.n_replicas
             steps = problem.sampler.n_warm_up + problem.sampler.n_kept
@@ -357,7 +360,8 @@ def assimilation(
         with report.part(what="whole batch", model=name, width=full):
             some, sites = sites_of(full)
             begun = time.perf_counter()
-            run_batch(AssimilationSettings(model=name).build(), 0, CHAINS, some, sites)
+            settings = AssimilationSettings(model=name, sampler="tempered")
+            run_batch(settings.build(), 0, CHAINS, settings.draws, some, sites)
             took = time.perf_counter() - begun
             report.row(
                 what="whole batch", model=name, width=full, seconds=took, site_seconds=took / full

@@ -259,7 +259,7 @@ def main() -> None:
     work: list[Batch] = []
     for text in given.models:
         name, _, n = text.partition(":")
-        settings = AssimilationSettings(model=name, options=options)
+        settings = AssimilationSettings(model=name, sampler="tempered", options=options)
         work += batches(name, data, int(n) if n else None, given.width, settings)
     work.sort(key=lambda batch: batch.number)  # every model gets its first batch first
     until = begun + given.until

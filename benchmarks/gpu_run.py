@@ -123,7 +123,7 @@ def main() -> None:
     found = joined(given.found)
     run = create(
         given.folder,
-        AssimilationSettings(model=model),
+        AssimilationSettings(model=model, sampler="tempered"),
         given.profiles,
         given.forcing,
         sites=found["site"].tolist(),

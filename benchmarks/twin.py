@@ -33,7 +33,18 @@ from proda.weighted import correlation
 
 STOCKS = ("soc_0_30", "cSoilAbove1m", "soc_0_200", "cSoil")
 COMPONENTS = ("CTE", "K", "V", "XI", "B", "litter_to_soil", "residence_time")
-CHAINS = ("--chains", "2", "--draws", "200", "--option", "warm_up=1000", "--option", "kept=2000")
+CHAINS = (
+    "--chains",
+    "2",
+    "--draws",
+    "200",
+    "--sampler",
+    "tempered",
+    "--option",
+    "warm_up=1000",
+    "--option",
+    "kept=2000",
+)
 
 
 def proda(*words: str) -> None:

@@ -15,6 +15,15 @@ from proda.observations.profile_settings import from_mapping
 OPTIONS = {"warm_up": 15, "kept": 20, "replicas": 3}
 SETTINGS = assimilation.check(sampler="tempered", options=OPTIONS, draws=4, chains=2, seed=7)
 """Seven calls of the compiled program: three that warm up and four that keep a draw each."""
+WALKERS = assimilation.check(
+    options={"walkers": 8, "steps": 2, "rounds": 2, "ladders": 2},
+    draws=8,
+    chains=2,
+    seed=7,
+    min_ess=4.0,
+    max_rhat=1.5,
+)
+"""A few walkers by sequential Monte Carlo, of which some sites need one round and some two."""
 WIDTH = 4
 N_SITES = 6
 N_CALLS = 7

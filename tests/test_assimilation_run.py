@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -29,6 +30,7 @@ from tests.assimilation_worlds import (
     N_SITES,
     OPTIONS,
     SETTINGS,
+    WALKERS,
     WIDTH,
     draws_of,
     write_forcing,
@@ -147,6 +149,48 @@ def test_stopped_between_blocks_it_resumes(world, tmp_path):
     work(Run(run.folder), progress=lambda done, _: counted.append(done))
     assert counted == [4, 6]  # nothing is computed twice
     world.check(run)
+
+
+# --- sequential Monte Carlo ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def walked(world) -> Path:
+    folder = world.folder / "walked"
+    run = world.run(folder, settings=WALKERS, width=1, block_size=3)
+    work(run)
+    return folder
+
+
+def test_walkers_end_when_they_are_good(walked):
+    draws, summary = open_posterior(walked)
+    assert (summary["reason"] == 0).all()
+    assert bool(draws["posterior"].notnull().all())
+    assert np.isfinite(summary["log_evidence"]).all()
+    # at least the pool (4 x 2 moves of 8 walkers in 2 chains) and a round
+    assert (summary["evaluations"] >= (8 + 4) * 16).all()
+    assert len(np.unique(summary["evaluations"])) > 1
+    again = summary["evaluations"].to_numpy()[~summary["converged"].to_numpy()]
+    assert (again >= (8 + 4 + 8) * 16).all()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_walkers_are_the_same_in_other_blocks_and_after_an_interruption(
+    world, walked, tmp_path, workers
+):
+    run = world.run(tmp_path / "run", settings=WALKERS, width=1, block_size=1)
+    stop_after(run, 2)
+    work(Run(run.folder), Executor(workers=workers))
+    for found, expected in zip(draws_of(run.folder), draws_of(walked), strict=True):
+        xr.testing.assert_identical(found.drop_attrs(), expected.drop_attrs())
+
+
+def test_walkers_of_several_sites_side_by_side(world, walked, tmp_path):
+    """Rounds that a neighbour still needs leave no trace; only the compiler's rounding differs."""
+    run = world.run(tmp_path / "run", settings=WALKERS, width=N_SITES)
+    work(run)
+    both = [summary["evaluations"] for _, summary in (draws_of(run.folder), draws_of(walked))]
+    xr.testing.assert_identical(*both)
 
 
 # --- other processes ------------------------------------------------------------------------------

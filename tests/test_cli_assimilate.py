@@ -10,6 +10,8 @@ from proda.errors import ProdaError
 from tests.assimilation_worlds import N_SITES, write_forcing, write_profiles
 
 QUICK = [
+    "--sampler",
+    "tempered",
     "--option",
     "warm_up=15",
     "--option",
@@ -73,7 +75,7 @@ def test_dry_run_writes_nothing(run, data, tmp_path):
         (["--stop-after", "soon"], "expected a time such as"),
         (["--workers", "0"], "expected 1 or more"),
         (["--model", "century"], "Unknown model 'century'"),
-        (["--sampler", "gibbs"], "choose one of tempered"),
+        (["--sampler", "gibbs"], "choose one of smc, tempered"),
     ],
 )
 def test_wrong_options_are_named(run, data, tmp_path, extra, message):

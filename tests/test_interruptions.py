@@ -277,6 +277,14 @@ def test_old_programs_are_removed(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["new"]
 
 
+def test_the_least_recently_used_programs_make_room(tmp_path):
+    for name, days in (("a", 3), ("b", 2), ("c", 1)):
+        (tmp_path / name).write_bytes(b"x" * 100)
+        os.utime(tmp_path / name, (time.time() - 86400 * days,) * 2)
+    machine.remove_unused(tmp_path, max_bytes=250)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "c"]
+
+
 # --- what a long command says
 
 

@@ -205,7 +205,11 @@ def test_an_assimilation_goes_on_with_the_same_file_only(file, tmp_path, capsys,
     profiles = write_profiles(tmp_path / "profiles")
     forcing = write_forcing(tmp_path / "forcing.nc")
     settings = check(
-        model=f"{file}:TwoPool", options={"warm_up": 10, "kept": 10}, draws=10, chains=1
+        model=f"{file}:TwoPool",
+        sampler="tempered",
+        options={"warm_up": 10, "kept": 10},
+        draws=10,
+        chains=1,
     )
     assert (settings.model, settings.model_checksum) == ("two_pool", sha(file))
     run = create(tmp_path / "run", settings, profiles, forcing)

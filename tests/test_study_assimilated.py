@@ -34,6 +34,7 @@ route = "posterior"
 [assimilation]
 chains = 2
 draws = 4
+sampler = "tempered"
 options = { warm_up = 5, kept = 4, replicas = 2 }
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 UNUSED_DAYS = 30.0
 """Days after which a file of the cache is removed."""
+MAX_CACHE_BYTES = 2 * 1024**3
+"""Size of a folder of the cache above which the files that were used least recently are removed."""
 
 
 def cores() -> int:
@@ -62,13 +65,25 @@ def _user_cache() -> Path:
     return Path(place).expanduser()
 
 
-def remove_unused(folder: Path, days: float = UNUSED_DAYS) -> None:
-    """Remove files that nobody has read or written for so long, so that a cache does not grow."""
+def remove_unused(
+    folder: Path, days: float = UNUSED_DAYS, max_bytes: int = MAX_CACHE_BYTES
+) -> None:
+    """Remove files that nobody has read or written for so long, so that a cache does not grow.
+
+    If those that are left take more than `max_bytes`, the least recently used ones go too.
+    """
     before = time.time() - 86400.0 * days
+    used: list[tuple[float, int, Path]] = []
     for path in folder.iterdir():
         try:
             about = path.lstat()
-            if stat.S_ISREG(about.st_mode) and max(about.st_atime, about.st_mtime) < before:
-                path.unlink()
+            if stat.S_ISREG(about.st_mode):
+                used.append((max(about.st_atime, about.st_mtime), about.st_size, path))
         except OSError:  # another process removed it
             continue
+    total = 0
+    for last, size, path in sorted(used, reverse=True):
+        total += size
+        if last < before or total > max_bytes:
+            with contextlib.suppress(OSError):
+                path.unlink()

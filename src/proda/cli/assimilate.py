@@ -84,6 +84,9 @@ def assimilate(
     chains: int = option(AssimilationSettings, "chains"),
     draws: int = option(AssimilationSettings, "draws"),
     seed: int = option(AssimilationSettings, "seed"),
+    max_rhat: float = option(AssimilationSettings, "max_rhat"),
+    min_ess: float = option(AssimilationSettings, "min_ess"),
+    max_evidence_error: float = option(AssimilationSettings, "max_evidence_error"),
     sites: int | None = option(AssimilationWork, "sites"),
     block_size: Annotated[int | None, typer.Option(help="Sites per block.")] = None,
     workers: int | None = option(AssimilationWork, "workers"),
@@ -133,6 +136,9 @@ def assimilate(
             chains=chains,
             draws=draws,
             seed=seed,
+            max_rhat=max_rhat,
+            min_ess=min_ess,
+            max_evidence_error=max_evidence_error,
             streams=_streams(stream or []),
         )
         if dry_run:
@@ -187,6 +193,9 @@ def _refuse_other_settings(context: typer.Context, run: Run) -> None:
             "chains",
             "draws",
             "seed",
+            "max_rhat",
+            "min_ess",
+            "max_evidence_error",
         )
     } | {"sites": about.n_sites, "block_size": about.block_size, "dry_run": False}
     differ = [
@@ -312,6 +321,10 @@ def _summary(run: Run) -> None:
         (f"NSE > {limits.min_nash_sutcliffe:g}", f"{int(fitting.sum()):,}", _share(fitting)),
         ("both", f"{int((converged & fitting).sum()):,}", _share(converged & fitting)),
     ]
+    if "converged" in found:  # the sampler smc judges each site itself
+        good = found["converged"].to_numpy()
+        limit = f"R-hat < {run.settings.max_rhat:g}, ESS >= {run.settings.min_ess:g}"
+        rows.append((f"{limit} (worst parameter)", f"{int(good.sum()):,}", _share(good)))
     label = "" if run.problem.sampler.exact else " (NOT a posterior: published sampler)"
     print_table(
         f"{run.settings.model} ({run.settings.variant}) at its sites{label}",
@@ -324,6 +337,12 @@ def _summary(run: Run) -> None:
         console.print(
             f"Smallest effective sample size of a site: median {np.nanmedian(smallest):.0f} of "
             f"{found.sizes['chain'] * run.settings.draws} draws"
+        )
+    if "evaluations" in found:
+        each = found["evaluations"].to_numpy()
+        console.print(
+            f"Model evaluations of a site: median {np.median(each):,.0f}, mean {each.mean():,.0f}, "
+            f"largest {each.max():,}"
         )
     for stream in run.problem.streams:
         kind = stream.name

@@ -36,6 +36,7 @@ from proda.forcing import Forcing
 from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.padded_sites import padded_layers
 from proda.inference.profiles import Profiles, read_profiles
+from proda.inference.samplers.smc import SMC
 from proda.inference.sampling import SamplingProblem
 from proda.inference.site_summary import join
 from proda.inference.target import sampled_rows
@@ -50,6 +51,8 @@ FORMAT = 1
 CPU_LANES = 1024
 """Columns that one compiled program runs together (measured: benchmarks/assimilation.py)."""
 GPU_LANES = 32768
+SMALLEST_BLOCK = 56
+"""Sites of a block by default, where the compiled program has fewer: some ten seconds of work."""
 _SUMMARY_BYTES_PER_SITE = 4000
 _SOURCES = ("profiles", "forcing")
 
@@ -397,6 +400,8 @@ _MEANING: dict[str, tuple[str, str]] = {
         "1",
         "log of the mean likelihood over the part of the prior with a steady state",
     ),
+    "converged": ("1", "whether the draws passed the limits of the settings (max_rhat, min_ess)"),
+    "evaluations": ("1", "solutions of the model, all chains together"),
     "reason": ("1", "0 sampled, 1 no start, 2 no data, 3 a chain accepted no proposal"),
     "n_layers": ("1", "measured layers used"),
     "posterior_mean": ("", "mean, each parameter in its own unit"),
@@ -429,7 +434,9 @@ _MEANING: dict[str, tuple[str, str]] = {
 def default_width(problem: SamplingProblem, n_chains: int, platform: str | None = None) -> int:
     """Return how many sites one compiled program runs together on a kind of processor."""
     lanes = CPU_LANES if (platform or jax.default_backend()) == "cpu" else GPU_LANES
-    return max(1, lanes // (n_chains * problem.sampler.n_replicas))
+    sampler = problem.sampler
+    each = sampler.walkers if isinstance(sampler, SMC) else sampler.n_replicas
+    return max(1, lanes // (n_chains * each))
 
 
 def predicted_bytes(settings: AssimilationSettings, n_sites: int) -> int:
@@ -524,7 +531,7 @@ def create(
     size = np.sort(size)
     platform = platform or jax.default_backend()
     width = default_width(problem, settings.chains, platform) if width is None else width
-    block_size = width if block_size is None else block_size
+    block_size = max(width, SMALLEST_BLOCK) if block_size is None else block_size
     table = pd.DataFrame(
         {
             "site": found.site[index],

@@ -15,6 +15,7 @@ from proda.settings_table import SettingsTable
 if TYPE_CHECKING:
     from proda.inference.likelihood import Likelihood
     from proda.inference.samplers.sampler import Sampler
+    from proda.inference.samplers.smc import SMC
     from proda.inference.sampling import SamplingProblem
     from proda.models.model import SoilModel
     from proda.streams.table import StreamTable
@@ -24,6 +25,15 @@ Operator = Literal["layer_mean", "mid_depth"]
 
 SD_LOG = 0.25
 """Standard deviation of a measured layer's error, in natural logarithms, unless estimated."""
+
+
+MAX_RHAT = 1.02
+"""Largest rank-normalised R-hat of a parameter at which the sampler `smc` takes a site for done."""
+MIN_ESS = 200.0
+"""Smallest effective size (bulk and tail) of a parameter at which it does."""
+
+MAX_EVIDENCE_ERROR = 0.1
+"""Largest standard error of the log-evidence, between chains, at which it does."""
 
 
 class AssimilationSettings(SettingsTable):
@@ -46,7 +56,7 @@ class AssimilationSettings(SettingsTable):
         "layer_mean", description="Modelled value compared with a layer: layer_mean, or mid_depth."
     )
     sampler: str = Field(
-        "tempered", description="tempered, adaptive-metropolis, nuts, or published."
+        "smc", description="smc, tempered, adaptive-metropolis, nuts, or published."
     )
     options: dict[str, int | bool] = Field(
         default_factory=dict, description="Options of the sampler; without them its own defaults."
@@ -54,6 +64,21 @@ class AssimilationSettings(SettingsTable):
     chains: int = Field(3, ge=1, description="Chains per site.")
     draws: int = Field(400, ge=4, description="Draws kept per chain.")
     seed: int = Field(0, ge=0, lt=2**32, description="Root of all random numbers.")
+    max_rhat: float = Field(
+        MAX_RHAT,
+        gt=1.0,
+        description="The sampler smc ends a site below this R-hat of the worst parameter.",
+    )
+    min_ess: float = Field(
+        MIN_ESS,
+        ge=1.0,
+        description="And at this effective size (bulk and tail) of the worst parameter.",
+    )
+    max_evidence_error: float = Field(
+        MAX_EVIDENCE_ERROR,
+        gt=0.0,
+        description="And with at most this standard error of the log-evidence between chains.",
+    )
     streams: dict[str, Path] = Field(
         default_factory=dict,
         description="Data beside carbon: folder of `proda streams build` by name of the stream.",
@@ -128,7 +153,7 @@ class AssimilationSettings(SettingsTable):
         told = {name: t.stream.lacking(model) for name, t in self.stream_tables().items()}
         return {name: why for name, why in told.items() if why}
 
-    def build_sampler(self) -> Sampler:
+    def build_sampler(self) -> Sampler | SMC:
         """Return the sampler."""
         from proda.inference.samplers.registry import SAMPLERS
 
@@ -163,9 +188,32 @@ class AssimilationSettings(SettingsTable):
         AssimilationError
             If a name is unknown, or the numbers of steps and draws are inconsistent.
         """
-        from proda.inference.sampling import SamplingProblem
+        from proda.inference.samplers.smc import SMC
+        from proda.inference.sampling import Limits, SamplingProblem
 
         sampler = self.build_sampler()
+        if isinstance(sampler, SMC):
+            segment = sampler.draws_per_walker(self.draws)
+            if segment * sampler.walkers % self.draws:
+                raise AssimilationError(
+                    f"draws = {self.draws} does not divide the {segment * sampler.walkers} draws "
+                    f"of {sampler.walkers} walkers; choose a divisor, or other walkers."
+                )
+        else:
+            segment = self._steps_between(sampler)
+        model, likelihood = self.build_model(made), self.build_likelihood()
+        if self.streams and not likelihood.density:
+            raise AssimilationError(
+                f"streams: the cost {self.likelihood!r} is no probability density, so data beside "
+                "carbon cannot be weighed against it; use log-normal."
+            )
+        streams = [table.stream for table in self.stream_tables().values()]
+        answered = tuple(stream for stream in streams if not stream.lacking(model))
+        limits = Limits(self.max_rhat, self.min_ess, self.max_evidence_error)
+        return SamplingProblem(model, likelihood, sampler, segment, answered, limits)
+
+    def _steps_between(self, sampler: Sampler) -> int:
+        """Return the steps between two kept draws of a chain."""
         if sampler.n_kept % self.draws:
             raise AssimilationError(
                 f"draws = {self.draws} does not divide the {sampler.n_kept} kept steps; "
@@ -178,15 +226,7 @@ class AssimilationSettings(SettingsTable):
                 f"steps between two kept draws ({sampler.n_kept} / {self.draws}); change one of "
                 "them."
             )
-        model, likelihood = self.build_model(made), self.build_likelihood()
-        if self.streams and not likelihood.density:
-            raise AssimilationError(
-                f"streams: the cost {self.likelihood!r} is no probability density, so data beside "
-                "carbon cannot be weighed against it; use log-normal."
-            )
-        streams = [table.stream for table in self.stream_tables().values()]
-        answered = tuple(stream for stream in streams if not stream.lacking(model))
-        return SamplingProblem(model, likelihood, sampler, segment, answered)
+        return segment
 
 
 class AssimilationWork(SettingsTable):

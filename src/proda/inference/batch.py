@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from scipy.special import logsumexp
 
+from proda.inference.diagnostics import convergence
 from proda.inference.profiles import Profiles
-from proda.inference.sampling import SamplingProblem, advance, chain_keys, start
+from proda.inference.samplers.smc import SMC, Walkers
+from proda.inference.sampling import (
+    Limits,
+    SamplingProblem,
+    advance,
+    begin_walkers,
+    chain_keys,
+    fold,
+    go_on,
+    start,
+)
 from proda.inference.site_summary import summarise
 from proda.inference.target import Site
 from proda.streams.table import StreamTable
@@ -23,8 +36,8 @@ MOST_SEGMENTS = 10
 
 def calls(problem: SamplingProblem) -> tuple[int, int, int]:
     """Return segments per call, calls that warm up, and calls that keep draws."""
-    warm_up = problem.sampler.n_warm_up // problem.segment
-    kept = problem.sampler.n_kept // problem.segment
+    warm_up = problem.chain.n_warm_up // problem.segment
+    kept = problem.chain.n_kept // problem.segment
     common = math.gcd(warm_up, kept)
     per_call = max(n for n in range(1, MOST_SEGMENTS + 1) if common % n == 0)
     return per_call, warm_up // per_call, kept // per_call
@@ -34,6 +47,7 @@ def run_batch(
     problem: SamplingProblem,
     seed: int,
     n_chains: int,
+    n_draws: int,
     profiles: Profiles,
     sites: Site,
     tables: Sequence[StreamTable] = (),
@@ -44,8 +58,8 @@ def run_batch(
     ----------
     problem
         Model, likelihood, sampler.
-    seed, n_chains
-        Root of the random keys; chains per site.
+    seed, n_chains, n_draws
+        Root of the random keys; chains per site, and draws kept of each.
     profiles
         The sites' names and measurements.
     sites
@@ -56,13 +70,15 @@ def run_batch(
     n, width = len(profiles), sites.measured.mask.shape[0]
     names = np.concatenate([profiles.site, np.repeat(profiles.site[-1:], width - n)])
     keys = chain_keys(seed, names, n_chains)
+    if isinstance(problem.sampler, SMC):
+        return _run_walkers(problem, n_draws, keys, profiles, sites, tables)
     per_call, n_warm_up, n_kept = calls(problem)
     state = _strongly_typed(start(problem, sites, keys))
     draws = []
     for call in range(n_warm_up + n_kept):
         warming = call < n_warm_up
         state, new = advance(
-            problem, sites, keys, state, per_call, warming or problem.sampler.always_adapts
+            problem, sites, keys, state, per_call, warming or problem.chain.always_adapts
         )
         state = _strongly_typed(state)
         if not warming:
@@ -72,7 +88,7 @@ def run_batch(
         # Wait for each call, so that Ctrl-C takes effect between calls.
         jax.block_until_ready(state)  # type: ignore[no-untyped-call]
     u, log_likelihood, acceptance = (np.concatenate(parts) for parts in zip(*draws, strict=True))
-    evidence = np.asarray(jax.vmap(jax.vmap(problem.sampler.log_evidence))(state))
+    evidence = np.asarray(jax.vmap(jax.vmap(problem.chain.log_evidence))(state))
     return summarise(
         problem,
         profiles,
@@ -83,6 +99,119 @@ def run_batch(
         evidence[:n],
         tables,
     )
+
+
+def _run_walkers(
+    problem: SamplingProblem,
+    n_draws: int,
+    keys: Any,
+    profiles: Profiles,
+    sites: Site,
+    tables: Sequence[StreamTable],
+) -> xr.Dataset:
+    """Sample by sequential Monte Carlo: rounds until every site is good, or to the limit."""
+    found = sample_walkers(problem, keys, sites, len(profiles))
+    every = found.u.shape[2] // n_draws
+    summary = summarise(
+        problem,
+        profiles,
+        sites,
+        found.u[:, :, every - 1 :: every],
+        found.log_likelihood[:, :, every - 1 :: every],
+        found.acceptance,
+        found.log_evidence,
+        tables,
+    )
+    return summary.assign(
+        converged=("site", found.converged), evaluations=("site", found.evaluations)
+    )
+
+
+@dataclass(frozen=True)
+class Walked:
+    """What sequential Monte Carlo found at some sites; the leading axis is the site."""
+
+    u: np.ndarray
+    """(site, chain, draw, parameter), in the unit box."""
+    log_likelihood: np.ndarray
+    acceptance: np.ndarray
+    """(site, chain), in the last round."""
+    log_evidence: np.ndarray
+    converged: np.ndarray
+    """Whether the draws passed the limits."""
+    evaluations: np.ndarray
+    """Of the model, by all chains."""
+
+
+def sample_walkers(problem: SamplingProblem, keys: Any, sites: Site, n: int) -> Walked:
+    """Sample the first `n` of some sites, each for as many rounds as it needs.
+
+    Sites of one compiled program make their rounds together, but of each the first round that
+    passes is kept: the others have no part in it.
+    """
+    smc = problem.sampler
+    assert isinstance(smc, SMC)
+    state = begin_walkers(problem, sites, keys)
+    begun = np.asarray(state.log_likelihood).max(axis=(1, 2))[:n] > -np.inf
+    n_chains = keys.shape[1]
+    evidence, ladders = _steady_evidence(problem, keys, sites, state, begun)
+    kept: list[np.ndarray] = []
+    moves = np.zeros(n, int)
+    converged, going = np.zeros(n, bool), begun.copy()
+    for _ in range(smc.rounds):
+        state, made = go_on(problem, sites, keys, state)
+        new = [np.asarray(leaf)[:n] for leaf in (made.u, made.log_likelihood, made.acceptance)]
+        kept = kept or [leaf.copy() for leaf in new]
+        for old, leaf in zip(kept, new, strict=True):
+            old[going] = leaf[going]
+        moves[going] = np.asarray(state.n_moves)[:n][going]
+        if going.any():
+            converged[going] = good(new[0][going], problem.limits)
+        going = begun & ~converged
+        if not going.any():
+            break
+    u, log_likelihood, acceptance = kept
+    evaluations = (moves + ladders) * n_chains * smc.walkers
+    return Walked(u, log_likelihood, acceptance, evidence, converged, evaluations)
+
+
+def _steady_evidence(
+    problem: SamplingProblem, keys: Any, sites: Site, state: Walkers, begun: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Go from the prior again where the chains' evidences differ, and take the means.
+
+    Returns
+    -------
+    Log-evidence (site, chain), and the moves that each walker of a site made for it.
+    """
+    n, smc = len(begun), problem.sampler
+    assert isinstance(smc, SMC)
+    found = [np.asarray(state.log_evidence)[:n]]
+    evidence, moves = found[0].copy(), np.zeros(n, int)
+    going = begun.copy()
+    for again in range(1, smc.ladders):
+        error = evidence.std(axis=1, ddof=1) / np.sqrt(evidence.shape[1])
+        going = going & (error > problem.limits.evidence_error)
+        if evidence.shape[1] == 1 or not going.any():
+            break
+        other = begin_walkers(problem, sites, fold(keys, again))
+        found.append(np.asarray(other.log_evidence)[:n])
+        mean = logsumexp(found, axis=0) - np.log(len(found))
+        evidence[going] = mean[going]
+        moves[going] += np.asarray(other.n_moves)[:n][going]
+    return evidence, moves
+
+
+def good(u: np.ndarray, limits: Limits) -> np.ndarray:
+    """Return whether draws (site, chain, draw, parameter) pass: largest R-hat, smallest ESS.
+
+    One chain alone has no R-hat; its effective sizes decide. What is not defined does not pass.
+    """
+    smallest = np.minimum(convergence.ess_bulk(u).min(axis=1), convergence.ess_tail(u).min(axis=1))
+    enough = smallest >= limits.ess
+    if u.shape[1] == 1:
+        return enough
+    return np.asarray(enough & (convergence.rank_rhat(u).max(axis=1) < limits.rhat))
 
 
 def _strongly_typed(state: Any) -> Any:

@@ -32,9 +32,8 @@ def total_evaluations(run: Run) -> int:
 
 
 def evaluations_per_site(run: Run) -> int:
-    """Return how many times the model is solved for one site."""
-    sampler = run.problem.sampler
-    return run.settings.chains * sampler.n_replicas * (sampler.n_warm_up + sampler.n_kept)
+    """Return how many times the model is solved for one site, where they differ a typical one."""
+    return run.problem.sampler.evaluations(run.settings.chains)
 
 
 def check_platform(run: Run) -> None:
@@ -109,6 +108,7 @@ class AssimilationJob(Job):
                     run.problem,
                     run.settings.seed,
                     run.settings.chains,
+                    run.settings.draws,
                     profiles,
                     pad(prepared, width),
                     run.stream_tables,

@@ -6,8 +6,10 @@ Between calls, the caller has the complete state.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,11 +17,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from proda.inference.assimilation_settings import MAX_EVIDENCE_ERROR, MAX_RHAT, MIN_ESS
 from proda.inference.likelihood import Likelihood
 from proda.inference.samplers.sampler import Sampler, State
+from proda.inference.samplers.smc import SMC, Round, Walkers
 from proda.inference.target import Posterior, Site, Target
 from proda.models.model import SoilModel
 from proda.streams.stream import Stream
+
+
+class Limits(NamedTuple):
+    """When sequential Monte Carlo takes a site for done; of the worst parameter."""
+
+    rhat: float = MAX_RHAT
+    """Rank-normalised R-hat must be below."""
+    ess: float = MIN_ESS
+    """Effective size of bulk and tail must be at least this."""
+    evidence_error: float = MAX_EVIDENCE_ERROR
+    """Standard error of the mean log-evidence of the chains must be at most this."""
 
 
 class SamplingProblem(eqx.Module):
@@ -27,11 +42,19 @@ class SamplingProblem(eqx.Module):
 
     model: SoilModel
     likelihood: Likelihood
-    sampler: Sampler
+    sampler: Sampler | SMC
     segment: int = eqx.field(static=True)
-    """Steps between two kept draws, and between two adaptations."""
+    """Steps between two kept draws, and between two adaptations; of SMC, draws per walker."""
     streams: tuple[Stream, ...] = ()
     """Kinds of data beside carbon that the model can answer."""
+    limits: Limits = eqx.field(static=True, default=Limits())
+    """Of SMC: when a site is done."""
+
+    @property
+    def chain(self) -> Sampler:
+        """The sampler, where it is one chain."""
+        assert isinstance(self.sampler, Sampler)
+        return self.sampler
 
     def target(self, site: Site) -> Target:
         """Return the posterior of one site."""
@@ -68,12 +91,18 @@ def chain_keys(seed: int, sites: np.ndarray, n_chains: int) -> Key[Array, "site 
     )
 
 
+@jax.jit
+def fold(keys: Key[Array, "site chain"], data: int) -> Key[Array, "site chain"]:
+    """Return other keys, of each its own."""
+    return jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, 2**31 + data)))(keys)
+
+
 @eqx.filter_jit
 def start(problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"]) -> State:
     """Return the state of new chains, leading axes site and chain."""
 
     def one(site: Site, key: Any) -> State:
-        return problem.sampler.init(jax.random.fold_in(key, 0), problem.target(site))
+        return problem.chain.init(jax.random.fold_in(key, 0), problem.target(site))
 
     return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(sites, keys)
 
@@ -100,7 +129,7 @@ def advance(
     adapting
         Whether the sampler adapts after each segment.
     """
-    sampler = problem.sampler
+    sampler = problem.chain
 
     def step(state: State, site: Site, key: Any) -> tuple[State, Any]:
         return sampler.step(jax.random.fold_in(key, state.n_steps + 1), state, problem.target(site))
@@ -119,3 +148,31 @@ def advance(
         return state, Draws(u, value, acceptance.mean(axis=0))
 
     return jax.lax.scan(one_segment, state, length=n_segments)
+
+
+@eqx.filter_jit
+def begin_walkers(problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"]) -> Walkers:
+    """Bring walkers from the prior to the posterior, leading axis site."""
+    return _each_site(lambda s, site, key: s.begin(key, problem.target(site)), problem, sites, keys)
+
+
+@eqx.filter_jit
+def go_on(
+    problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"], state: Walkers
+) -> tuple[Walkers, Round]:
+    """Let the walkers make one more round, leading axis site."""
+
+    def one(smc: SMC, site: Site, key: Any, state: Walkers) -> tuple[Walkers, Round]:
+        return smc.go_on(key, state, problem.target(site), problem.segment)
+
+    return _each_site(one, problem, sites, keys, state)
+
+
+def _each_site(function: Callable[..., Any], problem: SamplingProblem, *by_site: Any) -> Any:
+    """Call a function for each site; one site alone is not batched, so that its forcing is not."""
+    assert isinstance(problem.sampler, SMC)
+    part = functools.partial(function, problem.sampler)
+    if len(jax.tree.leaves(by_site)[0]) > 1:
+        return jax.vmap(part)(*by_site)
+    alone = part(*jax.tree.map(lambda leaf: leaf[0], by_site))
+    return jax.tree.map(lambda leaf: leaf[None], alone)

@@ -20,7 +20,9 @@ from proda.streams.table import StreamTable
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _TOGETHER = 24
-"""Draws of a site that are predicted at a time."""
+"""Draws of a site that are predicted at a time, where there are many sites."""
+_TOGETHER_ALONE = 312
+"""The same of one site alone."""
 
 
 class SiteReason(IntEnum):
@@ -51,14 +53,19 @@ def predict(problem: SamplingProblem, sites: Site, u: Any) -> Prediction:
     problem, sites
         As sampled.
     u
-        (site, sample, parameter), with a multiple of 24 samples.
+        (site, sample, parameter), with a multiple of 24 samples, or of 312 of a single site.
     """
 
     def one(u: Any, site: Site) -> Prediction:
         return Posterior(problem.model, problem.likelihood, site, problem.streams).predict(u)
 
-    some = jax.vmap(jax.vmap(one, in_axes=(0, None)))
     n, samples, d = u.shape
+    if n == 1:  # its forcing is then not one of a batch, and is not copied for every draw
+        site = jax.tree.map(lambda leaf: leaf[0], sites)
+        parts = u.reshape(-1, _TOGETHER_ALONE, d)
+        out = jax.lax.map(lambda part: jax.vmap(one, in_axes=(0, None))(part, site), parts)
+        return jax.tree.map(lambda leaf: leaf.reshape(1, samples, *leaf.shape[2:]), out)
+    some = jax.vmap(jax.vmap(one, in_axes=(0, None)))
     parts = jnp.swapaxes(u.reshape(n, samples // _TOGETHER, _TOGETHER, d), 0, 1)
     out = jax.lax.map(lambda part: some(part, sites), parts)
     return jax.tree.map(
@@ -109,7 +116,8 @@ def summarise(
     samples = filled.reshape(n, n_chains * n_draws, d)
     mean_u = samples.mean(axis=1, keepdims=True)
     asked = np.concatenate([samples, mean_u], axis=1)
-    asked = np.pad(asked, ((0, padded - n), (0, -asked.shape[1] % _TOGETHER), (0, 0)), mode="edge")
+    together = _TOGETHER_ALONE if padded == 1 else _TOGETHER
+    asked = np.pad(asked, ((0, padded - n), (0, -asked.shape[1] % together), (0, 0)), mode="edge")
     told = predict(problem, sites, jnp.asarray(asked))
     n_samples = samples.shape[1]
     modelled = np.asarray(told.modelled)[:n, :n_samples]

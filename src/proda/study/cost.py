@@ -89,8 +89,7 @@ def _first(
         if model in settings.assimilation.runs:
             return Cost(read / PROFILE_BYTES_PER_SECOND, read)
         chosen = settings.assimilation_of(model)
-        sampler = chosen.build_sampler()
-        per_site = chosen.chains * sampler.n_replicas * (sampler.n_warm_up + sampler.n_kept)
+        per_site = chosen.build_sampler().evaluations(chosen.chains)
         rate = EVALUATIONS_PER_SECOND.get(model, min(EVALUATIONS_PER_SECOND.values()))
         workers = settings.assimilation.workers or processes()
         disk = math.nan if math.isnan(sites) else predicted_bytes(chosen, int(sites)) / 2

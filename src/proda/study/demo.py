@@ -42,6 +42,7 @@ fold_members = 2
 [assimilation] # shorter than the default: sufficient for a demonstration
 chains = 3
 draws = 100
+sampler = "tempered"
 options = { warm_up = 2000, kept = 4000 }
 
 [training]

@@ -6,8 +6,9 @@ from proda.inference.samplers.adaptive_metropolis import AdaptiveMetropolis
 from proda.inference.samplers.nuts import NUTS
 from proda.inference.samplers.published import Published
 from proda.inference.samplers.sampler import Sampler
+from proda.inference.samplers.smc import SMC
 from proda.inference.samplers.tempered import Tempered
 
-SAMPLERS: dict[str, type[Sampler]] = {
-    sampler.name: sampler for sampler in (Tempered, AdaptiveMetropolis, NUTS, Published)
+SAMPLERS: dict[str, type[Sampler] | type[SMC]] = {
+    sampler.name: sampler for sampler in (SMC, Tempered, AdaptiveMetropolis, NUTS, Published)
 }

@@ -58,6 +58,10 @@ class Sampler(eqx.Module):
         """Model evaluations per step."""
         return 1
 
+    def evaluations(self, n_chains: int) -> int:
+        """Return the model evaluations of a site."""
+        return n_chains * self.n_replicas * (self.n_warm_up + self.n_kept)
+
     @abc.abstractmethod
     def init(self, key: Key[Array, ""], target: Target) -> State:
         """Return the state of a new chain, started from the prior."""

@@ -1,0 +1,116 @@
+"""What samplers need at real sites: evaluations, effective sizes, convergence, evidence, seconds.
+
+    python -m benchmarks.samplers PROFILES SITES.nc [--sites 64] [--first 64] [--sampler smc ...]
+
+PROFILES is a folder of `proda profiles build`, SITES.nc the forcing at its sites. Sites are drawn
+at random with a fixed seed; `--first` leaves out the first ones, on which a sampler was tuned. All
+samplers run in this one process, which should have one thread
+(XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"); times are those of
+its processor, without compilation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+import proda
+from proda.files import open_dataset
+from proda.inference.assimilation_settings import AssimilationSettings
+from proda.inference.batch import pad, run_batch
+from proda.inference.padded_sites import assemble
+from proda.inference.profiles import read_profiles
+from proda.inference.samplers.smc import SMC
+
+SEED = 20261127
+TOGETHER = 56
+"""Sites side by side, of samplers that are single chains."""
+
+
+def measure(settings: AssimilationSettings, profiles: Any, sites: Any) -> dict[str, np.ndarray]:
+    """Return evaluations, smallest ESS, largest R-hat, evidence and seconds of each site."""
+    problem = settings.build()
+    width = 1 if isinstance(problem.sampler, SMC) else min(TOGETHER, len(profiles))
+    found: dict[str, list[np.ndarray]] = {}
+    for i, first in enumerate([0, *range(0, len(profiles), width)]):
+        index = np.arange(first, min(first + width, len(profiles)))
+        some = jax.tree.map(lambda leaf, index=index: leaf[index], sites)
+        begun = time.process_time()
+        summary = run_batch(
+            problem,
+            settings.seed,
+            settings.chains,
+            settings.draws,
+            profiles.select(index),
+            pad(some, width),
+        )
+        took = time.process_time() - begun
+        if i == 0:  # compiles
+            continue
+        n = len(index)
+        smallest = np.fmin(summary["ess_bulk"], summary["ess_tail"]).min("parameter")
+        each = problem.sampler.evaluations(settings.chains)
+        row = {
+            "evaluations": summary.get("evaluations", np.full(n, each)),
+            "ess": smallest,
+            "rhat": summary["rank_rhat"].max("parameter"),
+            "evidence": summary["log_evidence"],
+            "seconds": np.full(n, took / n),
+        }
+        for name, values in row.items():
+            found.setdefault(name, []).append(np.asarray(values))
+    return {name: np.concatenate(values) for name, values in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("profiles")
+    parser.add_argument("forcing")
+    parser.add_argument("--sites", type=int, default=64)
+    parser.add_argument("--first", type=int, default=64)
+    parser.add_argument("--models", nargs="+", default=["clm5", "compas"])
+    parser.add_argument("--sampler", nargs="+", default=["smc", "tempered"])
+    parser.add_argument("--out", help="npz file, by model and sampler")
+    asked = parser.parse_args()
+    profiles, dataset = read_profiles(asked.profiles), open_dataset(asked.forcing)
+    names = dataset["site"].to_numpy().astype(str)
+    place = pd.Series(np.arange(len(names)), index=names)
+    order = np.random.default_rng(SEED).permutation(
+        np.flatnonzero(np.isin(profiles.site, place.index))
+    )
+    some = profiles.select(order[asked.first : asked.first + asked.sites])
+    index = place[some.site].to_numpy()
+    forcing = proda.Forcing.from_dataset(dataset.isel(site=index).load())
+    sites = assemble(some, forcing, "layer_mean")
+    print(
+        "| model | sampler | evaluations, median (mean, 95 %) | smallest ESS, median (10 %) | "
+        "ESS >= 200 | R-hat < 1.02 | both | sd of evidence, median (90 %) | ESS per s, summed | "
+        "s per site, median (95 %) | us per evaluation |\n|" + "---|" * 11
+    )
+    for model in asked.models:
+        for sampler in asked.sampler:
+            got = measure(AssimilationSettings(model=model, sampler=sampler), some, sites)
+            ess, rhat, n, took = (got[k] for k in ("ess", "rhat", "evaluations", "seconds"))
+            sd = got["evidence"].std(axis=1, ddof=1)
+            print(
+                f"| {model} | {sampler} | {np.median(n):,.0f} ({n.mean():,.0f}, "
+                f"{np.percentile(n, 95):,.0f}) | {np.nanmedian(ess):.0f} "
+                f"({np.nanpercentile(ess, 10):.0f}) | {100 * (ess >= 200).mean():.0f} % | "
+                f"{100 * (rhat < 1.02).mean():.0f} % | "
+                f"{100 * ((ess >= 200) & (rhat < 1.02)).mean():.0f} % | "
+                f"{np.nanmedian(sd):.2f} ({np.nanpercentile(sd, 90):.2f}) | "
+                f"{np.nansum(ess) / took.sum():.0f} | {np.median(took):.3f} "
+                f"({np.percentile(took, 95):.3f}) | {1e6 * took.sum() / n.sum():.2f} |",
+                flush=True,
+            )
+            if asked.out:
+                np.savez(f"{asked.out}_{model}_{sampler}.npz", site=some.site, **got)
+
+
+if __name__ == "__main__":
+    main()
