@@ -31,7 +31,7 @@ from proda.inference.runner import work
 from proda.inference.sampling import SamplingProblem
 from proda.inference.site_summary import predict
 from proda.inference.target import Site
-from proda.radiocarbon.ages import ages
+from proda.radiocarbon.distribution_of_ages import ages
 from proda.streams.table import StreamTable, read
 
 SETTINGS = {

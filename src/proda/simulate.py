@@ -24,8 +24,8 @@ from proda.models.model import SoilModel
 from proda.models.outside import provenance
 from proda.models.transient import TimeStep, advance
 from proda.parameters import Bounds, as_arrays, check_same_sites
-from proda.radiocarbon.ages import AGES
-from proda.radiocarbon.ages import ages as _ages
+from proda.radiocarbon.distribution_of_ages import AGES
+from proda.radiocarbon.distribution_of_ages import ages as _ages
 
 Parameters = Mapping[str, Any] | xr.Dataset
 Progress = Callable[[int, int], None]
