@@ -29,9 +29,9 @@ from proda.inference.assimilation_run import default_width
 from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.batch import calls
 from proda.inference.diagnostics.convergence import ess_bulk
+from proda.inference.padded_sites import assemble
 from proda.inference.profiles import read_profiles
-from proda.inference.sampling import Problem, advance, chain_keys, start
-from proda.inference.sites import assemble
+from proda.inference.sampling import SamplingProblem, advance, chain_keys, start
 from proda.inference.target import Target
 
 CHAINS = 3
@@ -59,7 +59,7 @@ class Nothing(Target):
         return -0.5 * ((u - 0.5) ** 2).sum()
 
 
-class Empty(Problem):
+class Empty(SamplingProblem):
     def target(self, site: Any) -> Target:
         return Nothing(len(self.model.rows))
 
@@ -75,7 +75,7 @@ def seconds(function: Callable[[], Any]) -> float:
 
 
 def steps_per_second(
-    kind: type[Problem], settings: AssimilationSettings, sites: Any, names: Any
+    kind: type[SamplingProblem], settings: AssimilationSettings, sites: Any, names: Any
 ) -> float:
     """Return model evaluations per second of the kept phase."""
     full = settings.build()
@@ -154,7 +154,7 @@ def main() -> None:
             )
             if name in ("tempered", "adaptive-metropolis"):
                 sites, names = sites_of(default_width(settings.build(), CHAINS))
-                rate = steps_per_second(Problem, settings, sites, names)
+                rate = steps_per_second(SamplingProblem, settings, sites, names)
                 alone = steps_per_second(Empty, settings, sites, names)
                 speed.append(
                     f"| {model} | {name} | {rate / 1e6:.3f} | {1e6 / rate:.2f} | "

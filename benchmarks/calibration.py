@@ -24,11 +24,11 @@ from benchmarks.report import machine, write_report
 from proda.files import open_dataset
 from proda.inference.assimilation_settings import SD_LOG, AssimilationSettings
 from proda.inference.batch import calls, sample_walkers
+from proda.inference.padded_sites import assemble
 from proda.inference.profiles import Profiles
 from proda.inference.samplers.sampler import find_start
 from proda.inference.samplers.smc import SMC
-from proda.inference.sampling import Problem, advance, chain_keys, start
-from proda.inference.sites import assemble
+from proda.inference.sampling import SamplingProblem, advance, chain_keys, start
 from proda.inference.target import Posterior, Site
 
 UPPER = np.array([0.0, 0.1, 0.3, 0.6, 1.0, 1.5])
@@ -116,7 +116,7 @@ def places(
 
 
 def walked(
-    problem: Problem, settings: AssimilationSettings, sites: Site, names: np.ndarray
+    problem: SamplingProblem, settings: AssimilationSettings, sites: Site, names: np.ndarray
 ) -> np.ndarray:
     """Return draws of all chains (draw, simulation, parameter), site by site as a run does."""
     keys = chain_keys(settings.seed, names, settings.chains)
@@ -130,7 +130,7 @@ def walked(
 
 
 def chained(
-    problem: Problem, settings: AssimilationSettings, sites: Site, names: np.ndarray
+    problem: SamplingProblem, settings: AssimilationSettings, sites: Site, names: np.ndarray
 ) -> np.ndarray:
     """Return draws of one chain at each site (draw, simulation, parameter)."""
     keys = chain_keys(settings.seed, names, 1)

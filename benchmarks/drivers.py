@@ -20,10 +20,10 @@ import pandas as pd
 import xarray as xr
 
 from proda import files
-from proda.drivers import climate, clm, sampling
+from proda.drivers import climate, clm, nearest_cells
 from proda.drivers.climate_input import CLIMATE_VARIABLES, open_climate
+from proda.drivers.forcing_summary import litter_totals, status_counts
 from proda.drivers.soil_physics import freezing_potential, water_scalar
-from proda.drivers.summary import litter_totals, status_counts
 from proda.forcing import Forcing
 from proda.grid import CLM5_GRID
 
@@ -80,7 +80,7 @@ def run_sites(path: str, n: str = "70000") -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        dataset, nearest = sampling.forcing_at_sites(grid, sites)
+        dataset, nearest = nearest_cells.forcing_at_sites(grid, sites)
         files.write_dataset(dataset, f"{folder}/sites.zarr")
         report(f"{n} sites sampled and written", start)
         print(nearest.counts(), f"farthest {nearest.distance_km.max():.1f} km")

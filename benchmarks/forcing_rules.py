@@ -21,7 +21,7 @@ from proda.column.column import prepare
 from proda.default_b import MEAN_B
 from proda.drivers import climate as driver
 from proda.drivers.climate_input import join_drainage, open_climate
-from proda.drivers.rules import RULES, ClimateRules
+from proda.drivers.forcing_rules import RULES, ClimateRules
 from proda.forcing import FORCING_VARIABLES, Forcing
 from proda.models.registry import load_model
 

@@ -19,9 +19,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.report import machine, write_report
+from proda.layout import HELD_OUT_PARAMETERS
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.splits import blocks, spatial_folds
-from proda.learning.through_model import HELD_OUT, train_end_to_end
+from proda.learning.through_model import train_end_to_end
 
 LEAST = 0.01
 """kg m-3: less than this counts as this, as in the tables of skill."""
@@ -40,7 +41,7 @@ def inner_sites(covariates: Path, profiles: Path, n: int, seed: int) -> pd.DataF
 
 def squared_errors(network: Path) -> pd.DataFrame:
     """Return each site's mean squared error of ln carbon, and its place."""
-    rows = pd.read_parquet(network / HELD_OUT)
+    rows = pd.read_parquet(network / HELD_OUT_PARAMETERS)
     rows = rows[rows["used"]]
     modelled = np.maximum(rows["network"], LEAST)
     rows = rows.assign(error=(np.log(modelled) - np.log(rows["observed"])) ** 2)
@@ -76,7 +77,7 @@ def main() -> None:
     for text in given.forcing:
         name, _, path = text.partition("=")
         network = given.folder / name
-        if not (network / HELD_OUT).is_file():
+        if not (network / HELD_OUT_PARAMETERS).is_file():
             train_end_to_end(
                 sample,
                 network,

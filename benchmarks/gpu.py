@@ -45,9 +45,9 @@ from proda.column.column import prepare
 from proda.inference.assimilation_run import default_width
 from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.batch import run_batch
+from proda.inference.padded_sites import assemble
 from proda.inference.profiles import Profiles, read_profiles
-from proda.inference.sampling import Problem, advance, chain_keys, start
-from proda.inference.sites import assemble
+from proda.inference.sampling import SamplingProblem, advance, chain_keys, start
 from proda.learning.carbon_sites import read_carbon_sites
 from proda.learning.end_to_end import default_share, problem_of
 from proda.learning.end_to_end_inputs import end_to_end_inputs
@@ -57,9 +57,9 @@ from proda.learning.program import initial_state, run_until, runs_of
 from proda.learning.splits import NO_FOLD, TrainingPlan, plan
 from proda.machine import cores
 from proda.maps.cells import land_cells
-from proda.maps.compute import write_map
-from proda.maps.members import _block, run_members
-from proda.maps.sources import EnsembleParameters
+from proda.maps.parameter_sources import EnsembleParameters
+from proda.maps.run_map import write_map
+from proda.maps.run_members import _block, run_members
 from proda.models.model import SoilModel
 from proda.simulate import CPU_BLOCK
 
@@ -368,7 +368,7 @@ def assimilation(
             )
 
 
-def arguments(problem: Problem, sites: Any, width: int, kind: str) -> tuple:
+def arguments(problem: SamplingProblem, sites: Any, width: int, kind: str) -> tuple:
     """Return what `advance` is called with; the chains start at the centre of the priors.
 
     How long a step takes does not depend on where a chain is.

@@ -30,10 +30,10 @@ from proda.blocks.executor import ONE_THREAD
 from proda.forcing import Forcing
 from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.batch import _strongly_typed, calls, pad
+from proda.inference.padded_sites import PADDED, assemble, padded_layers
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.sampling import advance, chain_keys, start
-from proda.inference.sites import PADDED, assemble, padded_layers
-from proda.inference.summary import summarise
+from proda.inference.site_summary import summarise
 
 TOGETHER = 64
 """Sites that one process summarises at once."""

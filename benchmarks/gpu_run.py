@@ -23,7 +23,7 @@ from proda import files
 from proda.inference.assimilation_run import Run, create
 from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.profiles import Profiles
-from proda.inference.summary import QUANTILES
+from proda.inference.site_summary import QUANTILES
 from proda.inference.target import sampled_rows
 from proda.layout import SUMMARY
 

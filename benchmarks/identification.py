@@ -35,7 +35,7 @@ from proda.comparison.identification import (
     parameter_table,
     truth_correlations,
 )
-from proda.comparison.refits import refit_model
+from proda.comparison.refit_runs import refit_model
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.refits import KINDS, kinds_named
 from proda.learning.train import Progress

@@ -30,10 +30,10 @@ import xarray as xr
 
 import proda
 from proda import files
-from proda.maps.compare import compare
-from proda.maps.compute import write_map
-from proda.maps.cost import MeasuredRun, predict_cost
-from proda.maps.sources import Default, Predict
+from proda.maps.map_comparison import compare
+from proda.maps.map_cost import MeasuredRun, predict_cost
+from proda.maps.parameter_sources import Default, Predict
+from proda.maps.run_map import write_map
 from proda.maps.totals import land_area, open_map, totals
 
 MODELS = ("clm5", "compas")

@@ -25,13 +25,13 @@ from proda.forcing import Forcing
 from proda.inference.assimilation_run import Run, create, open_posterior
 from proda.inference.assimilation_settings import check
 from proda.inference.batch import pad
+from proda.inference.padded_sites import PADDED, assemble, with_streams
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.runner import work
-from proda.inference.sampling import Problem
-from proda.inference.sites import PADDED, assemble, with_streams
-from proda.inference.summary import predict
+from proda.inference.sampling import SamplingProblem
+from proda.inference.site_summary import predict
 from proda.inference.target import Site
-from proda.radiocarbon.ages import ages
+from proda.radiocarbon.distribution_of_ages import ages
 from proda.streams.table import StreamTable, read
 
 SETTINGS = {
@@ -56,7 +56,9 @@ def chosen(profiles: Profiles, table: StreamTable, forcing: Path, n: int) -> lis
     return [str(name) for name, k in zip(names, layers, strict=True) if k <= PADDED[0]]
 
 
-def told(problem: Problem, sites: Site, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def told(
+    problem: SamplingProblem, sites: Site, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return modelled carbon and Delta14C of draws (site, draw, parameter in physical units)."""
     rows = problem.target(sites).rows  # type: ignore[attr-defined]
     lower = np.array([row.lower for row in rows])
@@ -72,7 +74,7 @@ def told(problem: Problem, sites: Site, values: np.ndarray) -> tuple[np.ndarray,
     return np.asarray(found.modelled)[:n, :draws], delta[:n, :draws]
 
 
-def mean_ages(problem: Problem, forcing: Forcing, values: np.ndarray) -> np.ndarray:
+def mean_ages(problem: SamplingProblem, forcing: Forcing, values: np.ndarray) -> np.ndarray:
     """Return the mean age of the first metre of draws, (site, draw), yr."""
     model = problem.model
 

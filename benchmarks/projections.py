@@ -17,7 +17,7 @@ import numpy as np
 import proda
 from proda.column.column import prepare
 from proda.models.second_order import second_order_step
-from proda.projection.settings import FIRST_STEP, GROWTH, LONGEST_STEP
+from proda.projection.projection_settings import FIRST_STEP, GROWTH, LONGEST_STEP
 
 BLOCK = 512
 B = 0.95

@@ -17,7 +17,7 @@ from proda.column.column import Column, prepare
 from proda.learning.contract_columns import rough_forcing, rough_parameters, with_properties
 from proda.models.registry import load_model
 from proda.radiocarbon.basis import Basis
-from proda.radiocarbon.response import response, soil
+from proda.radiocarbon.tracer_response import response, soil
 
 COLUMNS, ROUNDS = 512, 15
 

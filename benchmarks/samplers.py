@@ -23,9 +23,9 @@ import proda
 from proda.files import open_dataset
 from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.batch import pad, run_batch
+from proda.inference.padded_sites import assemble
 from proda.inference.profiles import read_profiles
 from proda.inference.samplers.smc import SMC
-from proda.inference.sites import assemble
 
 SEED = 20261127
 TOGETHER = 56

@@ -25,11 +25,11 @@ import proda
 from proda import files
 from proda.column.column import Column, prepare
 from proda.comparison.choice_inputs import open_choice
-from proda.comparison.model_choice import evidence_table, site_scores, stacking_table
+from proda.comparison.choice_of_many import evidence_table, site_scores, stacking_table
 from proda.comparison.preference import preference_table, site_differences
 from proda.comparison.spatial import correlation_test, difference_of_correlations
 from proda.default_b import MEAN_B
-from proda.inference.summary import SiteReason
+from proda.inference.site_summary import SiteReason
 from proda.models.components import components
 from proda.models.model import SoilModel
 

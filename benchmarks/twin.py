@@ -23,9 +23,9 @@ from benchmarks.report import machine, write_report
 from proda.inference.assimilation_run import open_posterior
 from proda.learning.learn import learn
 from proda.learning.learning_settings import LearningSettings
+from proda.learning.network_folder import save_ensemble
 from proda.learning.residuals import joint_residuals, write_residuals
-from proda.learning.store import save_ensemble
-from proda.maps.from_files import map_network
+from proda.maps.map_from_files import map_network
 from proda.maps.totals import open_map, totals
 from proda.models.registry import load_model
 from proda.study.twin import make_twin_world, open_twin_world

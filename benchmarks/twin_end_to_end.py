@@ -29,7 +29,7 @@ from proda import files
 from proda.comparison.truth import Recovered, recovered_table
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.through_model import train_end_to_end
-from proda.maps.from_files import map_network
+from proda.maps.map_from_files import map_network
 from proda.maps.totals import open_map
 from proda.models.components import COMPONENTS
 from proda.plots.style import save

@@ -3,7 +3,9 @@
 import jax.numpy as jnp
 
 from proda.column.environment import climate_modifier, environment
+from proda.column.processes import RootProfile, SoilTurbation
 from proda.models.general import general_steady_state
+from proda.models.litter import all_litter_into
 from proda.models.model import SoilModel, Transfers
 from proda.parameters import parameter_rows
 
@@ -20,7 +22,9 @@ class TwoPool(SoilModel):
     pools = ("fast", "slow")
     soil_pools = ("fast", "slow")
     transported = ("fast", "slow")
-    variants = ("default",)
+    mixes = SoilTurbation()
+    allocates = RootProfile()
+    litter_enters = all_litter_into("fast")
     rows = parameter_rows(
         US,
         r"""
@@ -43,15 +47,13 @@ class TwoPool(SoilModel):
         """Return input, rates, pathways and mixing at a state."""
         p = parameters
         xi = environment(p["q10"], p["w_scaling"], NO_DEPTH, column).soil
-        shares = self.input_shares(p, column)
-        litter = column.litter_input.sum() * shares / column.grid.thickness
         rate = 1.0 / jnp.stack([p["tau_fast"], p["tau_slow"]])
         return Transfers(
-            input=jnp.stack([litter, jnp.zeros_like(litter)]),
+            input=self.litter_input(p, column),
             decay=jnp.broadcast_to(rate[:, None], pools.shape),
             modifier=jnp.broadcast_to(xi, pools.shape),
             fraction={("slow", "fast"): p["kept"]},
             transport=self.mixing(p, column),
             climate=climate_modifier(p["q10"], p["w_scaling"], NO_DEPTH, column),
-            input_shares=shares,
+            input_shares=self.input_shares(p, column),
         )

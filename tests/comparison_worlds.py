@@ -12,7 +12,7 @@ from proda import files
 from proda.comparison import ModelFiles
 from proda.drivers.grids import cell_area
 from proda.inference.assimilation_settings import AssimilationSettings
-from proda.maps.outputs import STOCKS
+from proda.maps.map_variables import STOCKS
 from proda.models.registry import load_model
 
 LAT, LON = np.arange(77.5, -60, -5.0), np.arange(-175.0, 180, 10.0)

@@ -92,11 +92,11 @@ def quick_figures() -> Iterator[None]:
 def small_blocks() -> Iterator[None]:
     """Fill no blocks of a thousand columns, where a test has a hundred and one process."""
     from proda.learning import inversion
-    from proda.maps import members
+    from proda.maps import run_members
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inversion, "BLOCK", 128)
-        patch.setattr(members, "CPU_BLOCK", 128)
+        patch.setattr(run_members, "CPU_BLOCK", 128)
         yield
 
 

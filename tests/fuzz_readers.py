@@ -27,12 +27,12 @@ import xarray as xr
 from proda import files
 from proda.blocks.cluster_settings import read_cluster
 from proda.blocks.store import BlockStore
-from proda.comparison.inputs import read_site_table
+from proda.comparison.model_files import read_site_table
 from proda.drivers.catalogue import catalogue
 from proda.drivers.climate_input import CLIMATE_VARIABLES, open_climate
 from proda.drivers.covariates import open_covariates
-from proda.drivers.litter import from_toml
-from proda.drivers.sites import read_sites
+from proda.drivers.litter_recipes import from_toml
+from proda.drivers.site_tables import read_sites
 from proda.errors import ProdaError
 from proda.forcing import Forcing
 from proda.learning import archive

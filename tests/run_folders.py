@@ -13,7 +13,7 @@ from scipy.stats import norm
 from proda import files
 from proda.inference.assimilation_run import Description
 from proda.inference.assimilation_settings import AssimilationSettings
-from proda.inference.summary import QUANTILES
+from proda.inference.site_summary import QUANTILES
 from proda.models.registry import load_model
 
 LATITUDE = np.array([70.0, 60.0, 50.0, 30.0, 0.0, -10.0, -30.0, -23.5, 10.0, -70.0])

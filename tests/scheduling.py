@@ -66,6 +66,7 @@ SECONDS = {
     "test_attribution.py": 12,
     "test_clm.py": 12,
     "test_learning_tuning.py": 12,
+    "test_leaching_model.py": 25,
     "test_new_model.py": 12,
     "test_parity.py": 10,
     "test_study_assimilated.py": 12,

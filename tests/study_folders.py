@@ -15,7 +15,7 @@ from proda.inference.assimilation_run import open_posterior
 from proda.inference.diagnostics.filter import Filter
 from proda.layout import RunFolder, left_out_of
 from proda.learning.from_posteriors import SKILL_CARBON
-from proda.maps.outputs import STOCKS
+from proda.maps.map_variables import STOCKS
 from proda.observations.build import build
 from proda.observations.profile_settings import from_mapping
 from proda.study.diagnosis import write_kept, write_table

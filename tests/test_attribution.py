@@ -15,23 +15,23 @@ import proda
 from proda import cli, files
 from proda.attribution import AttributedMap, attribute_maps
 from proda.attribution.coalitions import levelled, mean_input, run_coalitions
-from proda.attribution.components import (
+from proda.attribution.difference import OF_FACTORS, parts_of, product_of
+from proda.attribution.measures import CoalitionMaps
+from proda.attribution.players import (
     COMPONENTS,
     components_of,
     published_groups,
     shared_parameters,
 )
-from proda.attribution.difference import OF_FACTORS, parts_of, product_of
-from proda.attribution.measures import Maps
 from proda.attribution.response import attribute_response
 from proda.attribution.shapley import shapley_values
-from proda.attribution.single import Job, stock_of
+from proda.attribution.single import MapAttribution, stock_of
 from proda.comparison.attributed import read_importance, transport_matters_little
 from proda.comparison.evidence import Evidence, NotJudged
-from proda.comparison.rules import Verdict
+from proda.comparison.finding_rules import FindingVerdict
 from proda.learning.unseen_file import write_unseen
-from proda.maps.compute import write_map
-from proda.projection.drivers import changed
+from proda.maps.run_map import write_map
+from proda.projection.changed_drivers import changed
 from proda.projection.experiments import EXPERIMENTS
 from tests.map_grids import small_grid
 
@@ -145,12 +145,12 @@ def test_difference_of_maps_is_the_product_of_their_components():
     np.testing.assert_allclose(stock[0], first["cSoilAbove1m"])
     np.testing.assert_allclose(stock[-1], second["cSoilAbove1m"])
     area = rng.uniform(1.0, 2.0, 30)
-    found = parts_of(Maps(stock, area, np.ones(30, bool)))
+    found = parts_of(CoalitionMaps(stock, area, np.ones(30, bool)))
     change = (second["cSoilAbove1m"] - first["cSoilAbove1m"]) @ area * 1e-6
     np.testing.assert_allclose(found["stock"].sum(), change)
     np.testing.assert_allclose(found["pattern"].sum(), 1.0)
     assert abs(found["stock"][OF_FACTORS.index("I")]) < 1e-15
-    back = parts_of(Maps(product_of(second, first), area, np.ones(30, bool)))
+    back = parts_of(CoalitionMaps(product_of(second, first), area, np.ones(30, bool)))
     np.testing.assert_allclose(back["pattern"], found["pattern"])
     np.testing.assert_allclose(back["stock"], -found["stock"])
 
@@ -254,7 +254,7 @@ def test_responses_add_up(tmp_path):
         opened = SimpleNamespace(
             model=each, own=own, cells=cells, files=AttributedMap(each.name, tmp_path)
         )
-        jobs.append(Job(opened, forcing, np.ones(4)))
+        jobs.append(MapAttribution(opened, forcing, np.ones(4)))
     table = attribute_response(*jobs, EXPERIMENTS["plus_4K"])
     warmed = changed(forcing, EXPERIMENTS["plus_4K"].end(np.zeros(n), np.zeros(n)))
     stocks = [
@@ -319,7 +319,7 @@ def test_findings_about_components_are_judged(tmp_path):
     assert read_importance(tmp_path) == {}
     with pytest.raises(NotJudged, match="proda attribute"):
         transport_matters_little(Evidence({}))
-    for b, verdict in ((20.0, Verdict.AGREES), (120.0, Verdict.DISAGREES)):
+    for b, verdict in ((20.0, FindingVerdict.AGREES), (120.0, FindingVerdict.DISAGREES)):
         importance(10.0, b).to_csv(tmp_path / "importance.csv", index=False)
         tables = read_importance(tmp_path)
         tables = {k: t.assign(state="after") for k, t in tables.items()}

@@ -8,9 +8,9 @@ import xarray as xr
 from proda import cf, units
 from proda.drivers import climate, covariates, grids
 from proda.drivers.climate_input import open_climate
-from proda.drivers.summary import litter_totals
+from proda.drivers.forcing_summary import litter_totals
 from proda.errors import CovariateError, FileError, ForcingError, MapError
-from proda.maps.references import reference_maps
+from proda.maps.reference_maps import reference_maps
 from tests.clm_files import write_month
 
 LAT = np.arange(-75.0, 90.0, 30.0)

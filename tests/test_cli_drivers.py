@@ -224,7 +224,7 @@ def test_an_older_table_of_covariates_stays(run, folder):
 
 
 def test_a_column_that_is_there_twice_is_named(folder):
-    from proda.drivers.sites import read_sites
+    from proda.drivers.site_tables import read_sites
 
     (folder / "twice.csv").write_text("site,lat,lon,lat\na,1,2,3\n")
     with pytest.raises(SiteError, match=r"twice\.csv: the column lat appears 2 times"):

@@ -6,11 +6,11 @@ import pytest
 import xarray as xr
 
 from proda import files
-from proda.drivers import climate, sampling
+from proda.drivers import climate, nearest_cells
 from proda.drivers.climate_input import CLIMATE_VARIABLES, join_drainage, open_climate
-from proda.drivers.rules import RULES, rules_named
+from proda.drivers.forcing_rules import RULES, rules_named
+from proda.drivers.forcing_summary import litter_totals, status_counts, summarise
 from proda.drivers.soil_physics import freezing_potential, water_potential, water_scalar
-from proda.drivers.summary import litter_totals, status_counts, summarise
 from proda.errors import FileError, ForcingError
 from proda.forcing import Forcing
 
@@ -236,7 +236,7 @@ def test_written_sampled_and_checked(tmp_path, path):
     sites = pd.DataFrame(
         {"site": ["x", "y"], "latitude": [69.0, -30.0], "longitude": [359.0, 91.0]}
     )
-    dataset, nearest = sampling.forcing_at_sites(stored, sites, 400)
+    dataset, nearest = nearest_cells.forcing_at_sites(stored, sites, 400)
     files.write_dataset(dataset, tmp_path / "s.zarr")
     files.write_dataset(dataset, tmp_path / "s.nc")
     for name in ("s.zarr", "s.nc"):

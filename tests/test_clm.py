@@ -5,11 +5,11 @@ import pytest
 import xarray as xr
 
 from proda import files
-from proda.drivers import clm, grids, sampling
+from proda.drivers import clm, grids, nearest_cells
+from proda.drivers.forcing_summary import litter_totals, status_counts
 from proda.drivers.history import scan
-from proda.drivers.sites import as_sites
+from proda.drivers.site_tables import as_sites
 from proda.drivers.soil_physics import water_scalar
-from proda.drivers.summary import litter_totals, status_counts
 from proda.errors import FileError, ForcingError
 from proda.forcing import FORCING_VARIABLES, Forcing
 from tests import clm_files as made
@@ -112,7 +112,7 @@ def test_attributes_say_what_was_used(forcing):
 def test_sites_of_it_are_forcing(forcing):
     table = pd.DataFrame({"site": ["a", "b"], "lat": [44.0, 1.0], "lon": [-61.0, 119.0]})
     sites = as_sites(table)
-    dataset, _ = sampling.forcing_at_sites(forcing, sites, 7000)
+    dataset, _ = nearest_cells.forcing_at_sites(forcing, sites, 7000)
     checked = Forcing.from_dataset(dataset)
     assert list(checked.site) == ["a", "b"]  # (0 N, 120 E) is the sea: "b" takes a neighbour
     assert dataset["cell_latitude"].to_numpy()[0] == 45.0

@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 from proda import files
 from proda.cli import app
 from proda.comparison import ModelFiles, compare_models, files_of_run
-from proda.comparison.comparison import TABLES, covariates_of_run
+from proda.comparison.compare_models import TABLES, covariates_of_run
 from proda.comparison.correlations import correlation_table
 from proda.comparison.evidence import Evidence
 from proda.comparison.findings import FINDINGS, findings_table
-from proda.comparison.inputs import open_models
 from proda.comparison.michaelis import ratios_at_sites
+from proda.comparison.model_files import open_models
 from proda.comparison.preference import median_interval, not_comparable, site_differences
 from proda.comparison.regions import REGIONS, Region, region_table
 from proda.comparison.routes import side_by_side, where_it_holds
@@ -365,7 +365,7 @@ def test_figures_say_what_they_show(world):
     figure = makers["carbon_after_clm5_compas"]()
     row = result.tables["correlations"].set_index(["state", "variable"]).loc["after"]
     assert f"r = {row.loc['cSoilAbove1m', 'r']:.2f}" in figure.get_suptitle()
-    assert f"worth {row.loc['cSoilAbove1m', 'n_effective']:.0f} " in figure.get_suptitle()
+    assert f"to {row.loc['cSoilAbove1m', 'n_effective']:.0f} independent" in figure.get_suptitle()
     assert "CTE" in makers["components_after_clm5_compas"]().get_suptitle().split(" correlate")[0]
     share = (np.delete(EVIDENCE, 40) > 0).mean()
     title = makers["preference_clm5_compas"]().axes[0].get_title(loc="left")
@@ -451,7 +451,7 @@ def test_maps_learnt_end_to_end_need_no_assimilation(world, tmp_path):
 
 def test_models_without_a_common_route_are_refused(world):
     given = world[1]
-    with pytest.raises(ComparisonError, match="compas has no map that profiles constrain"):
+    with pytest.raises(ComparisonError, match="compas has no map with constrained parameters"):
         open_models({**given, "compas": ModelFiles(default=given["compas"].default)})
     apart = {
         "clm5": ModelFiles(given["clm5"].maps),

@@ -16,8 +16,8 @@ from proda.grid import CLM5_GRID
 from proda.inference import assimilation_settings as assimilation
 from proda.inference.assimilation_run import create
 from proda.inference.runner import work
-from proda.maps.compute import write_map
-from proda.maps.sources import Default
+from proda.maps.parameter_sources import Default
+from proda.maps.run_map import write_map
 from proda.models import compas_reverse
 from proda.models.transient import advance
 from tests.assimilation_worlds import OPTIONS, WIDTH, draws_of, write_forcing, write_profiles

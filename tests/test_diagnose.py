@@ -25,7 +25,7 @@ from proda.inference.assimilation_run import open_posterior
 from proda.inference.diagnostics.filter import Filter
 from proda.inference.diagnostics.predictive import predictive_probability
 from proda.inference.layer_fit import error_sd, layer_fit
-from proda.inference.summary import QUANTILES
+from proda.inference.site_summary import QUANTILES
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.targets import targets
 from proda.plots import assimilation, assimilation_marginals, assimilation_sites

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from proda.errors import DiagnosticsError
-from proda.inference.diagnostics.filter import Filter, Verdict
+from proda.inference.diagnostics.filter import Filter, SiteVerdict
 
 NUMBERS = st.sampled_from([np.nan, -np.inf, -1.0, 0.0, 0.5, 1.0, 1.04, 1.05, 2.0, 500.0, np.inf])
 
@@ -16,7 +16,7 @@ NUMBERS = st.sampled_from([np.nan, -np.inf, -1.0, 0.0, 0.5, 1.0, 1.04, 1.05, 2.0
 def test_limits_of_the_paper():
     kept, verdict = Filter().apply([1.0, 1.05, 1.01, 1.2, np.nan], [0.5, 0.5, 0.0, -1.0, 0.9])
     np.testing.assert_array_equal(kept, [True, False, False, False, False])
-    assert [Verdict(v).words for v in verdict] == [
+    assert [SiteVerdict(v).words for v in verdict] == [
         "kept",
         "not converged",
         "poor fit",
@@ -35,7 +35,7 @@ def test_first_reason():
         reason=[0, 2, 0, 0, 0, 0],
     )
     assert verdict.tolist() == [0, 1, 2, 3, 4, 5]
-    np.testing.assert_array_equal(kept, verdict == Verdict.KEPT)
+    np.testing.assert_array_equal(kept, verdict == SiteVerdict.KEPT)
 
 
 @settings(max_examples=60, deadline=None)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from proda import files
 from proda.cli import app
 from proda.drivers import download
-from proda.observations.summary import read_build
+from proda.observations.build_summary import read_build
 from tests import clm_files
 from tests.test_climate import made_climate
 

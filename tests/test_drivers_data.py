@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from proda.drivers import climate, covariates, sampling
+from proda.drivers import climate, covariates, nearest_cells
 from proda.drivers.climate_input import open_climate
-from proda.drivers.rules import RULES
-from proda.drivers.sites import read_sites
+from proda.drivers.forcing_rules import RULES
+from proda.drivers.forcing_summary import litter_totals, status_counts
+from proda.drivers.site_tables import read_sites
 from proda.drivers.soil_physics import freezing_potential, water_scalar
-from proda.drivers.summary import litter_totals, status_counts
 from proda.forcing import Forcing
 
 pytestmark = pytest.mark.data
@@ -87,7 +87,7 @@ def test_profiles_at_sites_are_forcing(coarse, real_data):
     table = (
         read_sites(real(real_data, "profiles/profiles.parquet")).iloc[::20].reset_index(drop=True)
     )
-    dataset, nearest = sampling.forcing_at_sites(forcing, table, 200)
+    dataset, nearest = nearest_cells.forcing_at_sites(forcing, table, 200)
     assert sum(nearest.counts().values()) == len(table)
     assert len(Forcing.from_dataset(dataset)) == len(nearest.sites) > 0.9 * len(table)
 

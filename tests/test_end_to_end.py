@@ -35,13 +35,13 @@ from proda.learning.end_to_end_inputs import end_to_end_inputs
 from proda.learning.end_to_end_loss import end_to_end_loss, initial_learners
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.evaluate import evaluate_network
+from proda.learning.forcing_covariates import forcing_summary
 from proda.learning.forcing_inputs import beside, forcing_inputs, response
-from proda.learning.forcing_summary import forcing_summary
 from proda.learning.learning_settings import LearningSettings
+from proda.learning.network_folder import load_ensemble
 from proda.learning.predict import predict_table
 from proda.learning.program import runs_of
 from proda.learning.splits import NO_FOLD, TrainingPlan, plan
-from proda.learning.store import load_ensemble
 from proda.learning.through_model import train_end_to_end
 from proda.learning.train import train
 from proda.learning.unseen import COLUMNS, Answer, ceiling, log_carbon, skill_table

@@ -22,11 +22,11 @@ from proda.learning.features import fit_features
 from proda.learning.forcing_inputs import beside, response
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.network import initial_network
+from proda.learning.network_folder import save_ensemble
 from proda.learning.predict import predict_table
-from proda.learning.store import save_ensemble
 from proda.learning.unseen_file import write_unseen
 from proda.maps.cells import land_cells
-from proda.maps.from_files import map_constant, map_network
+from proda.maps.map_from_files import map_constant, map_network
 from proda.maps.totals import open_map
 from proda.plots.maps import map_figure
 from proda.study.twin import make_twin_world

@@ -17,8 +17,8 @@ from proda.cli import app
 from proda.errors import FileError, LearningError
 from proda.learning.from_posteriors import train_network
 from proda.learning.learning_settings import LearningSettings, study
+from proda.learning.network_folder import load_ensemble
 from proda.learning.predict import predict_table
-from proda.learning.store import load_ensemble
 from tests.conftest import HERE
 from tests.test_docs import code
 from tests.training_worlds import make_world

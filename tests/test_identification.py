@@ -19,7 +19,7 @@ from proda.comparison.identification import (
     truth_correlations,
 )
 from proda.comparison.paper import CORRELATIONS
-from proda.comparison.refits import CONSTANT, DEFAULTS
+from proda.comparison.refit_runs import CONSTANT, DEFAULTS
 from proda.errors import ComparisonError
 from proda.plots.identification import identification_figure
 

@@ -11,12 +11,12 @@ import xarray as xr
 
 from proda.errors import FileError, LearningError
 from proda.learning.calibration import Calibration, calibrated_members, fit_calibration
-from proda.learning.diagnose import learning_curve, permutation_importance
 from proda.learning.join import join
 from proda.learning.learn import learn
 from proda.learning.learning_settings import LearningSettings
+from proda.learning.network_diagnosis import learning_curve, permutation_importance
+from proda.learning.network_folder import load_ensemble, save_ensemble
 from proda.learning.skill import skill
-from proda.learning.store import load_ensemble, save_ensemble
 from proda.learning.targets import targets
 from proda.learning.validation import cross_validate, folds_of
 from proda.parameters import Parameter

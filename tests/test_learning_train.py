@@ -11,7 +11,7 @@ from proda.errors import FileError, LearningError
 from proda.learning.join import join
 from proda.learning.learning_settings import LearningSettings, study
 from proda.learning.network import initial_network, study_loss, weighted_loss
-from proda.learning.parameters import train_parameters
+from proda.learning.posterior_loss import train_parameters
 from proda.learning.splits import blocks, plan, random_folds, spatial_folds
 from tests.learning_worlds import covariates, posterior
 

@@ -27,7 +27,7 @@ from proda.models.registry import MODELS
 from proda.plots.comparison import figures
 from proda.plots.style import COLOURS, colours_of
 from proda.study.report.comparison_figures import place_of
-from proda.study.report.write import write_report
+from proda.study.report.write_report import write_report
 from tests.comparison_worlds import STEPS, TROPICAL, made_map, made_summary
 from tests.study_folders import record, write_settings
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proda.errors import MapError
-from proda.maps.cost import MeasuredRun, array_bytes, predict_cost
+from proda.maps.map_cost import MeasuredRun, array_bytes, predict_cost
 
 
 def measured(start, cell, column, land, members, base=8e8):

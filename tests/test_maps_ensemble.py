@@ -7,9 +7,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proda.maps.ensemble import suffix, summarise
-from proda.maps.outputs import NO_PARAMETERS
-from proda.maps.plan import most_common
+from proda.maps.map_plan import most_common
+from proda.maps.map_variables import NO_PARAMETERS
+from proda.maps.member_statistics import suffix, summarise
 
 
 @settings(max_examples=40, deadline=None)

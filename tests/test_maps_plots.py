@@ -10,7 +10,7 @@ import xarray as xr
 import proda
 from proda.errors import MapError
 from proda.maps.cells import land_cells
-from proda.maps.compute import write_map
+from proda.maps.run_map import write_map
 from proda.maps.totals import by_latitude, ensemble_by_latitude, land_area, open_map, totals
 from proda.plots.latitude import latitude_figure
 from proda.plots.maps import map_figure

@@ -12,10 +12,10 @@ import proda
 from proda.blocks.executor import Executor
 from proda.errors import FileError, ForcingError, ParameterError
 from proda.maps.cells import land_cells
-from proda.maps.compute import write_map
-from proda.maps.outputs import NO_PARAMETERS, STOCKS, TOO_LARGE
-from proda.maps.plan import most_common
-from proda.maps.sources import Default, Everywhere, b_by_type
+from proda.maps.map_plan import most_common
+from proda.maps.map_variables import NO_PARAMETERS, STOCKS, TOO_LARGE
+from proda.maps.parameter_sources import Default, Everywhere, b_by_type
+from proda.maps.run_map import write_map
 from tests.map_grids import ensemble, small_grid
 
 MEMBERS = 5

@@ -21,12 +21,12 @@ from proda.drivers.covariates import at_sites, open_covariates
 from proda.errors import LearningError, MapError, ParameterError
 from proda.learning.learn import learn
 from proda.learning.learning_settings import LearningSettings, study
+from proda.learning.network_folder import load_ensemble, save_ensemble
 from proda.learning.residuals import write_residuals
-from proda.learning.store import load_ensemble, save_ensemble
 from proda.maps.cells import land_cells
-from proda.maps.from_files import map_default, map_mean, map_network
-from proda.maps.network import NetworkParameters, cell_covariates
-from proda.maps.references import against_references, beside, reference_maps
+from proda.maps.map_from_files import map_default, map_mean, map_network
+from proda.maps.network_parameters import NetworkParameters, cell_covariates
+from proda.maps.reference_maps import against_references, beside, reference_maps
 from proda.maps.totals import open_map, totals
 from proda.study.twin import make_twin_world, open_twin_world
 from tests.test_docs_commands import blocks, commands
@@ -381,8 +381,8 @@ def test_world_is_made_again_the_same_and_opened(made, tmp_path):
 def test_profiles_measure_the_truth_without_noise(tmp_path):
     """What `proda profiles build` reads back is the truth of the site's cell."""
     from proda.observations.build import build
+    from proda.observations.build_summary import read_build
     from proda.observations.profile_settings import from_mapping
-    from proda.observations.summary import read_build
 
     make_twin_world(tmp_path / "w", resolution=15.0, n_sites=20, noise=0.0, models=("clm5",))
     source = {"reader": "tidy", "name": "twin", "folder": str(tmp_path / "w" / "profiles")}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from proda.errors import FileError, MapError
 from proda.files import write_netcdf
 from proda.latitude import ZONES, in_zone
-from proda.maps.compare import compare, on_same_grid
+from proda.maps.map_comparison import compare, on_same_grid
 from proda.maps.totals import by_latitude, ensemble_by_latitude, land_area, open_map, totals
 from proda.weighted import correlation, quantile
 

@@ -16,16 +16,7 @@ from typer.testing import CliRunner
 from proda import files
 from proda.cli import app
 from proda.comparison.choice_inputs import open_choice
-from proda.comparison.comparison import choice_tables
-from proda.comparison.inputs import END_TO_END, OpenedModel
-from proda.comparison.left_out import (
-    cross_density,
-    left_out_choice,
-    left_out_measure,
-    skill_table,
-    student_scale,
-)
-from proda.comparison.model_choice import (
+from proda.comparison.choice_of_many import (
     LOG_EVIDENCE,
     PSIS_LOO,
     Choice,
@@ -35,6 +26,15 @@ from proda.comparison.model_choice import (
     site_scores,
     stacking_table,
 )
+from proda.comparison.compare_models import choice_tables
+from proda.comparison.left_out import (
+    cross_density,
+    left_out_choice,
+    left_out_measure,
+    skill_table,
+    student_scale,
+)
+from proda.comparison.model_files import END_TO_END, OpenedModel
 from proda.comparison.stacking import (
     groups_of_blocks,
     jackknife_error,

@@ -8,8 +8,10 @@ import pytest
 
 import proda
 from proda.column.environment import climate_modifier, environment
+from proda.column.processes import RootProfile, SoilTurbation
 from proda.column.tridiagonal import ChainRates, solve_chains
 from proda.errors import ParameterError
+from proda.models.litter import LITTER_POOLS
 from proda.models.model import SoilModel, SteadyState, Transfers
 from proda.parameters import parameter_rows
 
@@ -23,6 +25,9 @@ class OnePool(SoilModel):
     pools = ("CWD", "ML", "CL", "LL", "SOC")
     soil_pools = ("SOC",)
     transported = ("SOC",)
+    mixes = SoilTurbation()
+    allocates = RootProfile()
+    litter_enters = LITTER_POOLS
     rows = parameter_rows(
         "a test",
         r"""
@@ -34,7 +39,6 @@ class OnePool(SoilModel):
         b      | b      | 1       | 0.5 0.9999 | 0.9  | B  | (0, 1) | depth profile of the input
         """,
     )
-    variants = ("default",)
 
     def steady_state(self, parameters, column) -> SteadyState:
         p = parameters
@@ -53,7 +57,7 @@ class OnePool(SoilModel):
         shares = self.input_shares(p, column)
         rate = jnp.array([100.0, 100.0, 100.0, 100.0, 1.0 / p["tau"]])
         return Transfers(
-            input=self.litter_input(shares, column),
+            input=self.litter_input(p, column),
             decay=jnp.broadcast_to(rate[:, None], pools.shape),
             modifier=jnp.broadcast_to(xi, pools.shape),
             fraction={("SOC", litter): p["kept"] for litter in self.pools[:4]},

@@ -9,7 +9,7 @@ import pytest
 
 from proda.errors import StudyError
 from proda.files import open_dataset
-from proda.learning.store import load_ensemble
+from proda.learning.network_folder import load_ensemble
 from proda.models.outside import CHECKSUM, SOURCE
 from proda.study.demo import SETTINGS
 from proda.study.pipeline import open_study, plan_study, run_study

@@ -13,9 +13,9 @@ import proda
 from proda.errors import AssimilationError, ObservationError
 from proda.inference.assimilation_settings import check
 from proda.inference.likelihood import LogNormal
+from proda.inference.padded_sites import assemble, padded_layers, usable
 from proda.inference.profiles import Profiles, from_tables
 from proda.inference.sampling import chain_keys
-from proda.inference.sites import assemble, padded_layers, usable
 from proda.inference.target import Posterior
 from proda.models.model import Reason
 from tests.conftest import rough_forcing

@@ -12,7 +12,7 @@ import proda
 from proda.column.column import prepare
 from proda.errors import ModelError, ParameterError
 from proda.models.model import Reason
-from proda.projection.drivers import changed
+from proda.projection.changed_drivers import changed
 from proda.projection.experiments import EXPERIMENTS, Change, experiments_named
 from proda.projection.split import PARTS
 from proda.projection.steps import time_steps

@@ -10,19 +10,19 @@ import xarray as xr
 
 import proda
 from proda.comparison.evidence import Evidence
-from proda.comparison.inputs import BEFORE, END_TO_END
+from proda.comparison.finding_rules import FindingVerdict, projections_converge
+from proda.comparison.model_files import BEFORE, END_TO_END
 from proda.comparison.projections import compare_projections, open_projection
-from proda.comparison.rules import Verdict, projections_converge
 from proda.errors import FileError, ForcingError
 from proda.maps.cells import land_cells
-from proda.maps.sources import EnsembleParameters
+from proda.maps.parameter_sources import EnsembleParameters
 from proda.plots.projections import projection_figures
 from proda.projection.anomalies import read_experiments, read_fields, read_warming
-from proda.projection.compute import write_projection
 from proda.projection.experiments import experiments_named
-from proda.projection.outputs import CHANGE, STOCK
-from proda.projection.settings import ProjectionSettings
-from proda.projection.write import sampled_grid
+from proda.projection.projection_settings import ProjectionSettings
+from proda.projection.projection_variables import CHANGE, STOCK
+from proda.projection.run_projection import write_projection
+from proda.projection.write_projection import sampled_grid
 from tests.map_grids import ensemble, small_grid
 
 SETTINGS = ProjectionSettings(
@@ -127,7 +127,7 @@ def test_comparison_judges_and_draws(made):
         assert (folder / "tables" / f"{name}.csv").is_file()
     judged = table.assign(state=table["state"].replace({END_TO_END: "after"}))
     found = projections_converge("plus_4K")(Evidence({"projections": judged}))
-    assert found.verdict in set(Verdict)
+    assert found.verdict in set(FindingVerdict)
     assert "20 years" in found.says
     stems = [stem for stem, _, _ in projection_figures(result)]
     assert stems == ["series", "maps", "agreement"]
@@ -170,7 +170,7 @@ def test_anomalies_of_the_user(tmp_path):
 
 def test_a_sample_stands_for_all_land():
     cells = land_cells(small_grid(shape=(8, 12)))
-    from proda.maps.refits import every_nth
+    from proda.maps.refit_maps import every_nth
 
     some = every_nth(cells, 2)
     grid = sampled_grid(some, 2)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from proda import cli, files
 from proda.errors import StudyError
 from proda.label import label, labelled
-from proda.plots.files import save_figure
+from proda.plots.figure_files import save_figure
 from proda.study import ladder
 from proda.study.ladder import link_study, published_amounts, run_ladder, rung_folder, tables_of
 from proda.study.methods import CORRECTIONS, LABEL, SETTINGS, rung

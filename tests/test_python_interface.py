@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import xarray as xr
 
 import proda
 from proda import cf, files
-from proda.drivers.sites import read_sites
+from proda.drivers.site_tables import read_sites
 from tests.assimilation_worlds import _COLUMNS, _HEADER
 from tests.conftest import HERE
 from tests.map_grids import small_grid
@@ -66,7 +65,7 @@ def test_the_reference_shows_every_public_name_and_no_other():
 
 
 def test_the_page_runs_as_it_is_written(tmp_path):
-    """In a process of its own, whose programs are compiled quickly, not well."""
+    """In a process of its own."""
     script = tmp_path / "page.py"
     blocks = code(ROOT / "docs" / "python.md", "python")
     assert not any(
@@ -75,11 +74,9 @@ def test_the_page_runs_as_it_is_written(tmp_path):
     used = set(re.findall(r"\bproda\.(\w+)", "\n".join(blocks)))
     assert used <= set(proda.__all__)
     script.write_text("\n".join(blocks))
-    quick = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     done = subprocess.run(
         [sys.executable, str(script)],
         cwd=tmp_path,
-        env=quick,
         capture_output=True,
         text=True,
         check=False,

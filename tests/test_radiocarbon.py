@@ -21,10 +21,10 @@ from proda.learning.contract_columns import example_forcing
 from proda.models.ages import mean_age
 from proda.models.model import SoilModel
 from proda.models.registry import MODELS
-from proda.radiocarbon.ages import AGES, ages
 from proda.radiocarbon.atmosphere import ZONES, Atmosphere, read_atmosphere, zone_of
 from proda.radiocarbon.basis import RATES, Basis
-from proda.radiocarbon.response import respired, response, soil
+from proda.radiocarbon.distribution_of_ages import AGES, ages
+from proda.radiocarbon.tracer_response import respired, response, soil
 from tests.conftest import defaults
 
 BASIS = Basis()

@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 import proda
 from proda import files
 from proda.comparison.identification import parameter_table
-from proda.comparison.refits import CONSTANT, DEFAULTS, RANDOM, refit_model
+from proda.comparison.refit_runs import CONSTANT, DEFAULTS, RANDOM, refit_model
 from proda.drivers.climate import from_climate
 from proda.drivers.climate_input import open_climate
 from proda.drivers.covariates import at_sites, open_covariates, write_table
-from proda.drivers.sampling import forcing_at_sites
-from proda.drivers.sites import read_sites
+from proda.drivers.nearest_cells import forcing_at_sites
+from proda.drivers.site_tables import read_sites
 from proda.errors import LearningError, MapError
 from proda.learning import refits as module
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.network import Network
 from proda.learning.refits import KINDS, draw_blocks, kinds_named, train_refits
 from proda.maps.cells import land_cells
-from proda.maps.refits import every_nth, member_fields
-from proda.maps.sources import EnsembleParameters
+from proda.maps.parameter_sources import EnsembleParameters
+from proda.maps.refit_maps import every_nth, member_fields
 from proda.observations.build import build
 from proda.observations.profile_settings import from_mapping
 from proda.study.twin import make_twin_world

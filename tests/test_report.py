@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from proda import cli
 from proda.errors import FileError, StudyError
-from proda.plots.files import MOST_BYTES, save_figure, saved_figures
+from proda.plots.figure_files import MOST_BYTES, save_figure, saved_figures
 from proda.study.report import citation, write_report
 from proda.study.report.comparison_figures import place_of, save_comparison_figures
 from proda.study.report.contents import CONTENTS, FIGURES_OF

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proda.drivers import sampling
+from proda.drivers import nearest_cells
 from proda.drivers.grids import cell_area, to_180
-from proda.drivers.sites import read_sites
+from proda.drivers.site_tables import read_sites
 from proda.errors import FileError, ForcingError, SiteError
 from proda.places import EARTH_RADIUS_KM
 
@@ -35,7 +35,7 @@ def haversine(lat1, lon1, lat2, lon2):
 def test_the_nearest_by_brute_force(latitude, longitude, seed):
     usable = np.random.default_rng(seed).random((len(LAT), len(LON))) < 0.01
     usable[3, 4] = True
-    found = sampling.nearest_cells(LAT, LON, usable, sites((latitude, longitude)), 1e5)
+    found = nearest_cells.nearest_cells(LAT, LON, usable, sites((latitude, longitude)), 1e5)
     row, column = np.nonzero(usable)
     distance = haversine(latitude, longitude, LAT[row], LON[column])
     assert found.distance_km[0] == pytest.approx(distance.min(), abs=1e-3)
@@ -45,17 +45,19 @@ def test_the_nearest_by_brute_force(latitude, longitude, seed):
 def test_across_the_date_line_and_over_the_pole():
     usable = np.zeros((len(LAT), len(LON)), dtype=bool)
     usable[45, 0] = True  # 1 S, 179 W
-    found = sampling.nearest_cells(LAT, LON, usable, sites((-1, 179.9), (-1, -179), (-1, 181)), 300)
+    found = nearest_cells.nearest_cells(
+        LAT, LON, usable, sites((-1, 179.9), (-1, -179), (-1, 181)), 300
+    )
     np.testing.assert_allclose(found.distance_km, [122.3, 0, 0], atol=0.1)
     usable[0, 0] = True  # 89 N, 179 W
-    over = sampling.nearest_cells(LAT, LON, usable, sites((89, 1)), 300)
+    over = nearest_cells.nearest_cells(LAT, LON, usable, sites((89, 1)), 300)
     assert over.distance_km[0] == pytest.approx(2 * np.radians(1) * EARTH_RADIUS_KM, rel=1e-6)
 
 
 def test_longitudes_to_360_are_the_same_places():
     usable = np.ones((len(LAT), len(LON)), dtype=bool)
-    a = sampling.nearest_cells(LAT, LON, usable, sites((10.2, -50.3)), 300)
-    b = sampling.nearest_cells(LAT, LON % 360, usable, sites((10.2, 309.7)), 300)
+    a = nearest_cells.nearest_cells(LAT, LON, usable, sites((10.2, -50.3)), 300)
+    b = nearest_cells.nearest_cells(LAT, LON % 360, usable, sites((10.2, 309.7)), 300)
     assert LON[a.column[0]] == to_180(LON % 360)[b.column[0]]
     assert a.distance_km == pytest.approx(b.distance_km)
 
@@ -64,7 +66,7 @@ def test_every_site_is_taken_or_left_out_with_a_reason():
     usable = np.zeros((len(LAT), len(LON)), dtype=bool)
     usable[40, 90] = True  # 9 N, 1 E
     table = sites((9, 1), (9, 1.5), (30, 1), (np.nan, 1), (95, 1), (9, 400))
-    found = sampling.nearest_cells(LAT, LON, usable, table, 100)
+    found = nearest_cells.nearest_cells(LAT, LON, usable, table, 100)
     assert found.counts() == {
         "taken": 2,
         "impossible_coordinates": 2,
@@ -80,9 +82,9 @@ def test_every_site_is_taken_or_left_out_with_a_reason():
 def test_the_limit_must_be_positive_and_a_cell_usable():
     usable = np.ones((len(LAT), len(LON)), dtype=bool)
     with pytest.raises(ForcingError, match="limit is 0 km"):
-        sampling.nearest_cells(LAT, LON, usable, sites((1, 1)), 0)
+        nearest_cells.nearest_cells(LAT, LON, usable, sites((1, 1)), 0)
     with pytest.raises(ForcingError, match="No cell of the grid"):
-        sampling.nearest_cells(LAT, LON, ~usable, sites((1, 1)))
+        nearest_cells.nearest_cells(LAT, LON, ~usable, sites((1, 1)))
 
 
 def test_cell_areas_cover_the_sphere():

@@ -18,17 +18,17 @@ from proda.errors import AssimilationError, ObservationError
 from proda.forcing import Forcing
 from proda.inference import assimilation_settings as assimilation
 from proda.inference.assimilation_run import Run, create, open_posterior
+from proda.inference.padded_sites import assemble, with_streams
 from proda.inference.profiles import read_profiles
 from proda.inference.runner import work
-from proda.inference.sites import assemble, with_streams
 from proda.inference.target import Posterior
 from proda.learning.contract_columns import example_forcing
 from proda.models.registry import MODELS
 from proda.observations.readers.israd_radiocarbon import read_israd
-from proda.radiocarbon.response import response, soil
+from proda.radiocarbon.tracer_response import response, soil
+from proda.streams.bulk_radiocarbon import RadiocarbonStream
 from proda.streams.fractions import FractionsStream
 from proda.streams.microbial_biomass import MicrobialBiomassStream
-from proda.streams.radiocarbon import RadiocarbonStream
 from proda.streams.registry import STREAMS
 from proda.streams.respiration import SD_INPUT, RespirationStream
 from proda.streams.stream import KEPT, Rows, Stream

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from proda.comparison.inputs import OpenedModel, read_site_table
+from proda.comparison.model_files import OpenedModel, read_site_table
 from proda.comparison.site_fit import fit_table
 from proda.inference.assessment import assess
 from proda.inference.assimilation_run import open_posterior

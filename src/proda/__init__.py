@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from proda.api import train as train
     from proda.api import train_end_to_end as train_end_to_end
     from proda.attribution.attribute import Attribution as Attribution
-    from proda.attribution.inputs import AttributedMap as AttributedMap
-    from proda.attribution.inputs import SiteFiles as SiteFiles
+    from proda.attribution.attribution_inputs import AttributedMap as AttributedMap
+    from proda.attribution.attribution_inputs import SiteFiles as SiteFiles
     from proda.blocks.executor import Stopped as Stopped
     from proda.citations import Citations as Citations
     from proda.citations import cite as cite
-    from proda.comparison.comparison import Comparison as Comparison
-    from proda.comparison.inputs import ModelFiles as ModelFiles
+    from proda.comparison.compare_models import Comparison as Comparison
+    from proda.comparison.model_files import ModelFiles as ModelFiles
     from proda.errors import AssimilationError as AssimilationError
     from proda.errors import ComparisonError as ComparisonError
     from proda.errors import FileError as FileError
@@ -75,10 +75,10 @@ _HOME = {
     "Assimilation": "proda.api",
     "AssimilationError": "proda.errors",
     "AssimilationSettings": "proda.inference.assimilation_settings",
-    "AttributedMap": "proda.attribution.inputs",
+    "AttributedMap": "proda.attribution.attribution_inputs",
     "Attribution": "proda.attribution.attribute",
     "Citations": "proda.citations",
-    "Comparison": "proda.comparison.comparison",
+    "Comparison": "proda.comparison.compare_models",
     "ComparisonError": "proda.errors",
     "EndToEndResult": "proda.learning.through_model:ThroughResult",
     "EndToEndSettings": "proda.learning.end_to_end_settings",
@@ -91,7 +91,7 @@ _HOME = {
     "LearningSettings": "proda.learning.learning_settings",
     "MapError": "proda.errors",
     "ModelError": "proda.errors",
-    "ModelFiles": "proda.comparison.inputs",
+    "ModelFiles": "proda.comparison.model_files",
     "ObservationError": "proda.errors",
     "ParameterError": "proda.errors",
     "ProdaError": "proda.errors",
@@ -100,7 +100,7 @@ _HOME = {
     "Reason": "proda.models.model",
     "SampledCovariates": "proda.api",
     "SampledForcing": "proda.api",
-    "SiteFiles": "proda.attribution.inputs",
+    "SiteFiles": "proda.attribution.attribution_inputs",
     "SoilModel": "proda.models.model",
     "Stopped": "proda.blocks.executor",
     "SyntheticWorld": "proda.study.twin:TwinWorld",

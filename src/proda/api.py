@@ -23,7 +23,7 @@ import xarray as xr
 
 from proda import cf, files
 from proda.attribution.attribute import Attribution, attribute_maps
-from proda.attribution.inputs import (
+from proda.attribution.attribution_inputs import (
     AttributedMap,
     SiteFiles,
     covariates_grid_of_run,
@@ -33,20 +33,20 @@ from proda.attribution.inputs import (
 )
 from proda.attribution.single import SAMPLE
 from proda.blocks.executor import executor_of
-from proda.comparison.comparison import (
+from proda.comparison.compare_models import (
     Comparison,
     compare_models,
     covariates_of_run,
     files_of_run,
     projections_of_run,
 )
-from proda.comparison.inputs import ModelFiles
+from proda.comparison.model_files import ModelFiles
 from proda.drivers import climate as climate_rules
 from proda.drivers import covariates as grids
-from proda.drivers import sampling
+from proda.drivers import nearest_cells
 from proda.drivers.climate_input import open_climate
 from proda.drivers.forcing_settings import LIMIT_KM, W_FLOOR
-from proda.drivers.sites import as_sites, read_sites
+from proda.drivers.site_tables import as_sites, read_sites
 from proda.errors import (
     AssimilationError,
     ComparisonError,
@@ -70,12 +70,12 @@ from proda.learning.learning_settings import LearningSettings
 from proda.learning.predict import predict_table
 from proda.learning.through_model import ThroughResult
 from proda.learning.through_model import train_end_to_end as train_through
-from proda.maps import from_files as stage
+from proda.maps import map_from_files as stage
 from proda.maps.totals import open_map
 from proda.observations.build import build
+from proda.observations.build_summary import Summary, read_build
 from proda.observations.profile_settings import ProfileSettings, from_mapping, read_settings
 from proda.observations.schema import REJECTED_COLUMNS, read_table
-from proda.observations.summary import Summary, read_build
 from proda.parameters import Bounds
 from proda.validation_settings import END_TO_END, FOLDS, FROM_POSTERIORS, SPLIT, TREES, Split
 
@@ -284,11 +284,11 @@ def sample_forcing(
         If no site is near a usable cell, or the input cannot be read.
     """
     grid = forcing if isinstance(forcing, xr.Dataset) else cf.open_grid(forcing)
-    sampled, nearest = sampling.forcing_at_sites(grid, _sites(sites), limit_km)
+    sampled, nearest = nearest_cells.forcing_at_sites(grid, _sites(sites), limit_km)
     Forcing.from_dataset(sampled)  # judged before an older file is replaced
     if output is not None:
         files.write_dataset(sampled, output)
-        sampling.write_left_out(nearest, f"{os.fspath(output)}.left_out.csv")
+        nearest_cells.write_left_out(nearest, f"{os.fspath(output)}.left_out.csv")
     return SampledForcing(sampled, nearest.left_out)
 
 
@@ -332,7 +332,7 @@ def sample_covariates(
     if output is not None:
         grids.write_table(table, output)
         if nearest is not None:
-            sampling.write_left_out(nearest, f"{os.fspath(output)}.left_out.csv")
+            nearest_cells.write_left_out(nearest, f"{os.fspath(output)}.left_out.csv")
     left_out = pd.DataFrame(columns=["site", "reason"]) if nearest is None else nearest.left_out
     return SampledCovariates(table, left_out)
 

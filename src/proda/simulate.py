@@ -20,12 +20,12 @@ from proda.forcing import N_MONTHS, Forcing
 from proda.machine import cores
 from proda.models.components import COMPONENTS, MICROBES, ComponentVariable
 from proda.models.components import components as _components
-from proda.models.model import Reason, SoilModel
+from proda.models.model import SoilModel
 from proda.models.outside import provenance
-from proda.models.transient import advance
+from proda.models.transient import TimeStep, advance
 from proda.parameters import Bounds, as_arrays, check_same_sites
-from proda.radiocarbon.ages import AGES
-from proda.radiocarbon.ages import ages as _ages
+from proda.radiocarbon.distribution_of_ages import AGES
+from proda.radiocarbon.distribution_of_ages import ages as _ages
 
 Parameters = Mapping[str, Any] | xr.Dataset
 Progress = Callable[[int, int], None]
@@ -149,7 +149,9 @@ def steady_state(
     result["respiration"] = _variable(
         ("site",), out.respiration, "g m-2 yr-1", "heterotrophic respiration"
     )
-    result["reason"] = _reason(out.reason)
+    for name, flux in out.lost.items():
+        result[name] = _variable(("site",), flux, "g m-2 yr-1", f"carbon lost by {name}")
+    result["reason"] = _reason(model, out.reason)
     return result
 
 
@@ -181,7 +183,7 @@ def components(
             name, "1", f"Michaelis constant over {name.rpartition('_')[2]}", "P-Fig 5"
         )
         result[name] = _variable(("site",), value, row.unit, row.long_name, source=row.source)
-    result["reason"] = _reason(state.reason)
+    result["reason"] = _reason(model, state.reason)
     return result
 
 
@@ -209,7 +211,7 @@ def ages(
     for row in AGES:
         dims = ("site", *extra.get(row.name, ()))
         result[row.name] = _variable(dims, found[row.name], row.unit, row.long_name)
-    result["reason"] = _reason(state.reason)
+    result["reason"] = _reason(model, state.reason)
     return result
 
 
@@ -270,7 +272,7 @@ def integrate(
     start = _initial(model, forcing, initial)
     monthly = step == "month"
     run = _Run(n_saved=years // save_every, years_between=save_every, monthly=monthly)
-    pools, respired, entered, converged = _in_blocks(
+    pools, respired, entered, lost, converged = _in_blocks(
         run, model, values, forcing, progress, start, prepare_months if monthly else prepare
     )
     result = _frame(model, forcing).assign_coords(
@@ -293,6 +295,8 @@ def integrate(
     result["carbon_input"] = _variable(
         ("site", "time"), entered, "g m-2 yr-1", "plant carbon input"
     )
+    for name, flux in lost.items():
+        result[name] = _variable(("site", "time"), flux, "g m-2 yr-1", f"carbon lost by {name}")
     result["converged"] = (
         "site",
         converged,
@@ -313,26 +317,28 @@ class _Run(eqx.Module):
         def one(values: dict, column: Column, pools: Any) -> Any:
             def part(pools: Any, column: Column) -> Any:
                 done = advance(model, pools, values, column, 1.0 / N_MONTHS)
-                return done.pools, (done.respired, done.entered, done.converged)
+                return done.pools, (_flows(done), done.converged)
 
             def year(pools: Any, _: Any) -> Any:
                 if self.monthly:
-                    pools, (respired, entered, fine) = jax.lax.scan(part, pools, column)
-                    return pools, (respired.sum(), entered.sum(), fine.all())
+                    pools, (flows, fine) = jax.lax.scan(part, pools, column)
+                    return pools, (jax.tree.map(jnp.sum, flows), fine.all())
                 done = advance(model, pools, values, column, 1.0)
-                return done.pools, (done.respired, done.entered, done.converged)
+                return done.pools, (_flows(done), done.converged)
 
             def interval(pools: Any, _: Any) -> Any:
-                pools, (respired, entered, fine) = jax.lax.scan(
-                    year, pools, length=self.years_between
-                )
-                return pools, (pools, respired.mean(), entered.mean(), fine.all())
+                pools, (flows, fine) = jax.lax.scan(year, pools, length=self.years_between)
+                return pools, (pools, *jax.tree.map(jnp.mean, flows), fine.all())
 
-            _, (saved, respired, entered, fine) = jax.lax.scan(interval, pools, length=self.n_saved)
-            return saved, respired, entered, fine.all()
+            _, (saved, *flows, fine) = jax.lax.scan(interval, pools, length=self.n_saved)
+            return saved, *flows, fine.all()
 
         site = 1 if self.monthly else 0  # months come before sites
         return jax.vmap(one, in_axes=(0, site, 0))(values, columns, start)
+
+
+def _flows(done: TimeStep) -> tuple[Any, Any, dict]:
+    return done.respired, done.entered, done.lost
 
 
 @eqx.filter_jit
@@ -460,7 +466,7 @@ def _initial(
         raise ParameterError(f"The initial state has the shape {start.shape}; expected {shape}.")
     wrong = ~(np.isfinite(start) & (start >= 0.0))
     # The published scheme has carbon in bedrock; ours would never let it out again.
-    buried = (start > 0.0) & ~inside & (not model.published)
+    buried = (start > 0.0) & ~inside & model.conserves
     for fault, what in ((wrong, "expected 0 or more"), (buried, "but this layer is bedrock")):
         if fault.any():
             site, pool, layer = (int(i) for i in np.argwhere(fault)[0])
@@ -499,13 +505,13 @@ def _variable(
     return dims, np.asarray(values), {"units": unit, "long_name": long_name, **attrs}
 
 
-def _reason(values: np.ndarray) -> tuple[str, np.ndarray, dict[str, Any]]:
+def _reason(model: SoilModel, values: np.ndarray) -> tuple[str, np.ndarray, dict[str, Any]]:
     return (
         "site",
         np.asarray(values),
         {
             "long_name": "why there is no steady state; 0 where there is one",
-            "flag_values": np.array([int(r) for r in Reason], dtype=np.int8),
-            "flag_meanings": " ".join(r.name.lower() for r in Reason),
+            "flag_values": np.array(list(model.reasons()), dtype=np.int8),
+            "flag_meanings": " ".join(model.reasons().values()),
         },
     )

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from proda.cli import app, main
 from proda.errors import FileError, ObservationError
 from proda.observations.build import build
+from proda.observations.build_summary import read_build, read_summary, verify
 from proda.observations.profile_settings import from_mapping, read_settings
 from proda.observations.schema import (
     LAYER_COLUMNS,
@@ -16,7 +17,6 @@ from proda.observations.schema import (
     REJECTED_COLUMNS,
     read_table,
 )
-from proda.observations.summary import read_build, read_summary, verify
 
 FILES = {"profiles.parquet", "layers.parquet", "rejected.parquet", "summary.json"}
 LINES = [

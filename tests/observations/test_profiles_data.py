@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from proda.observations.build import build
+from proda.observations.build_summary import verify
 from proda.observations.profile_settings import from_mapping
 from proda.observations.readers import IsradSource
 from proda.observations.schema import LAYER_COLUMNS, PROFILE_COLUMNS, read_table
-from proda.observations.summary import verify
 
 pytestmark = pytest.mark.data
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from proda.observations.rules import LAYER_REASONS, PROFILE_REASONS, Rules
+from proda.observations.quality_rules import LAYER_REASONS, PROFILE_REASONS, Rules
 from proda.observations.schema import LAYER_COLUMNS, PROFILE_COLUMNS, REJECTED_COLUMNS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "profiles.md").read_text()

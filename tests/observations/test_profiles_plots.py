@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from proda.errors import ObservationError
 from proda.latitude import belts
 from proda.observations import pedotransfer, zones
-from proda.observations.summary import Fit
+from proda.observations.build_summary import Fit
 from proda.plots.profiles import carbon_with_depth, pedotransfer_fit, site_map
 
 

@@ -9,8 +9,8 @@ from proda.errors import ObservationError
 from proda.observations import duplicates
 from proda.observations.land import LandMask, open_land_mask
 from proda.observations.quality import judge
+from proda.observations.quality_rules import LAYER_REASONS, PROFILE_REASONS, Rules
 from proda.observations.readers.base import LAYER_FIELDS, PROFILE_FIELDS
-from proda.observations.rules import LAYER_REASONS, PROFILE_REASONS, Rules
 
 GOOD = [(0.0, 0.2, 20.0), (0.2, 0.4, 10.0), (0.4, 0.8, 5.0)]
 

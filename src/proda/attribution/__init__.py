@@ -5,7 +5,7 @@ they are and the others replaced; Shapley values attribute the differences to th
 """
 
 from proda.attribution.attribute import Attribution, attribute_maps
-from proda.attribution.inputs import AttributedMap, SiteFiles, maps_of_run, sites_of_run
+from proda.attribution.attribution_inputs import AttributedMap, SiteFiles, maps_of_run, sites_of_run
 
 __all__ = [
     "AttributedMap",

@@ -11,11 +11,11 @@ import pandas as pd
 import xarray as xr
 
 from proda import files
+from proda.attribution.attribution_inputs import AttributedMap, PathLike, SiteFiles, open_attributed
 from proda.attribution.difference import Difference, attribute_difference
-from proda.attribution.inputs import AttributedMap, PathLike, SiteFiles, open_attributed
-from proda.attribution.members import at_sites
+from proda.attribution.members_at_places import at_sites
 from proda.attribution.response import attribute_response
-from proda.attribution.single import SAMPLE, STEPS, Job, Single, attribute_one, job_of
+from proda.attribution.single import SAMPLE, STEPS, MapAttribution, Single, attribute_one, job_of
 from proda.errors import MapError
 from proda.layout import ATTRIBUTION_MAPS
 from proda.projection.experiments import experiments_named
@@ -87,7 +87,7 @@ def attribute_maps(
     """
     if not maps:
         raise MapError("No map to attribute.")
-    jobs: list[Job] = []
+    jobs: list[MapAttribution] = []
     routes = [m.route for m in maps]
     n_pairs = sum(a == b for a, b in combinations(routes, 2))
     experiments = experiments_named(responses)
@@ -127,7 +127,7 @@ def attribute_maps(
 
 
 def _joined(
-    jobs: list[Job],
+    jobs: list[MapAttribution],
     singles: list[Single],
     differences: list[Difference],
     responses: list[pd.DataFrame],

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from proda.attribution.components import INPUT
+from proda.attribution.players import INPUT
 from proda.column.column import Column, prepare
 from proda.forcing import Forcing
 from proda.machine import cores

@@ -18,13 +18,13 @@ import xarray as xr
 from jaxtyping import Float
 
 from proda.attribution.coalitions import run_coalitions
-from proda.attribution.components import SHARED, STRUCTURE, shared_parameters
-from proda.attribution.measures import STOCK, UNITS, Maps, maps_of, pattern_parts
-from proda.attribution.members import members_at_cells, thinned
+from proda.attribution.measures import STOCK, UNITS, CoalitionMaps, maps_of, pattern_parts
+from proda.attribution.members_at_places import members_at_cells, thinned
+from proda.attribution.players import SHARED, STRUCTURE, shared_parameters
 from proda.attribution.shapley import shapley_values
-from proda.attribution.single import Job, coalition_table, stock_of
+from proda.attribution.single import MapAttribution, coalition_table, stock_of
 from proda.forcing import Forcing
-from proda.maps.members import run_members
+from proda.maps.run_members import run_members
 
 PARAMETERS, FACTORS = "parameters", "components"
 OF_PARAMETERS = (*SHARED, STRUCTURE)
@@ -46,7 +46,7 @@ class Difference:
     """Shapley values of ln(second / first), (player, lat, lon) for each way."""
 
 
-def attribute_difference(first: Job, second: Job) -> Difference:
+def attribute_difference(first: MapAttribution, second: MapAttribution) -> Difference:
     """Attribute the difference of two maps, second minus first, to components."""
     names = (first.opened.files.name, second.opened.files.name)
     head = {"first": names[0], "second": names[1], "route": first.opened.files.route}
@@ -101,7 +101,7 @@ def attribute_difference(first: Job, second: Job) -> Difference:
     return Difference(pd.DataFrame(rows), table, xr.Dataset(grids, coords=coords))
 
 
-def parts_of(maps: Maps) -> dict[str, Float[np.ndarray, " player"]]:
+def parts_of(maps: CoalitionMaps) -> dict[str, Float[np.ndarray, " player"]]:
     """Return each player's part of the difference of carbon (Pg) and of its pattern.
 
     The parts of the pattern are the covariance over land of the player's Shapley values of ln
@@ -116,13 +116,13 @@ def parts_of(maps: Maps) -> dict[str, Float[np.ndarray, " player"]]:
 
 
 def swap_parameters(
-    first: Job,
-    second: Job,
+    first: MapAttribution,
+    second: MapAttribution,
     of_first: Mapping[str, np.ndarray],
     of_second: Mapping[str, np.ndarray],
     forcing: Forcing,
     area: np.ndarray,
-) -> Maps:
+) -> CoalitionMaps:
     """Run both models with the parameters of either model for the components that they share.
 
     The players of a coalition are taken from the second model; the last player is the structure.
@@ -175,7 +175,9 @@ def factors_of(maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 _NAMES = ("CTE", "K", "XI", "I", "residence_time", "cSoilAbove1m")
 
 
-def _of_files(first: Job, second: Job, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _of_files(
+    first: MapAttribution, second: MapAttribution, index: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the mixtures of the two map files at common cells, and where they are defined."""
     cells = first.opened.cells
     place = cells.row[index], cells.column[index]
@@ -191,7 +193,7 @@ def _of_files(first: Job, second: Job, index: np.ndarray) -> tuple[np.ndarray, n
     return np.where(fine, stock, 0.0), fine
 
 
-def common_cells(first: Job, second: Job) -> tuple[np.ndarray, np.ndarray]:
+def common_cells(first: MapAttribution, second: MapAttribution) -> tuple[np.ndarray, np.ndarray]:
     """Return the positions of the cells that both maps have, in each one's list."""
     a, b = (job.opened.cells for job in (first, second))
     numbers = [c.row * len(c.lon) + c.column for c in (a, b)]
@@ -200,7 +202,7 @@ def common_cells(first: Job, second: Job) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _spread(
-    first: Job, second: Job, pairs: tuple[np.ndarray, np.ndarray]
+    first: MapAttribution, second: MapAttribution, pairs: tuple[np.ndarray, np.ndarray]
 ) -> dict[tuple[str, str], np.ndarray]:
     """Return the parts by member, (member, player); member i of one with member i of the other."""
     jobs = (first, second)

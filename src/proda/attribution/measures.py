@@ -22,7 +22,7 @@ UNITS = {STOCK: "Pg", VARIANCE: "1", LOG_R2: "1", MOVED: "Pg", NSE: "1"}
 
 
 @dataclass(frozen=True, eq=False)
-class Maps:
+class CoalitionMaps:
     """The stock of every coalition at the cells where all of them have a steady state."""
 
     stock: Float[np.ndarray, "coalition cell"]
@@ -64,10 +64,10 @@ def maps_of(
     stock: Float[np.ndarray, "coalition cell"],
     fine: Bool[np.ndarray, "coalition cell"],
     area: Float[np.ndarray, " cell"],
-) -> Maps:
+) -> CoalitionMaps:
     """Keep the cells in which every coalition has a steady state with carbon."""
     common = fine.all(axis=0) & (stock > 0.0).all(axis=0) & (area > 0)
-    return Maps(stock[:, common], area[common], common)
+    return CoalitionMaps(stock[:, common], area[common], common)
 
 
 def log_variance(

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from proda.attribution.coalitions import run_coalitions
-from proda.attribution.components import SHARED, shared_parameters
 from proda.attribution.difference import (
     FACTORS,
     OF_FACTORS,
@@ -25,11 +24,12 @@ from proda.attribution.difference import (
     factors_of,
 )
 from proda.attribution.measures import PG, STOCK, UNITS, pattern_parts
+from proda.attribution.players import SHARED, shared_parameters
 from proda.attribution.shapley import shapley_values
-from proda.attribution.single import Job, stock_of
+from proda.attribution.single import MapAttribution, stock_of
 from proda.forcing import Forcing
-from proda.maps.members import run_members
-from proda.projection.drivers import changed
+from proda.maps.run_members import run_members
+from proda.projection.changed_drivers import changed
 from proda.projection.experiments import Idealised
 from proda.weighted import correlation
 
@@ -39,7 +39,9 @@ RESPONSE_STRUCTURE = "structure"
 """Player of what the models do not share; beside the parameters by their names, V and B."""
 
 
-def attribute_response(first: Job, second: Job, experiment: Idealised) -> pd.DataFrame:
+def attribute_response(
+    first: MapAttribution, second: MapAttribution, experiment: Idealised
+) -> pd.DataFrame:
     """Attribute the difference of two models' responses, second minus first.
 
     Parameters
@@ -85,7 +87,7 @@ def attribute_response(first: Job, second: Job, experiment: Idealised) -> pd.Dat
     return table.assign(**head)[[*head, *table.columns]]
 
 
-def response_players(first: Job, second: Job) -> dict[str, str]:
+def response_players(first: MapAttribution, second: MapAttribution) -> dict[str, str]:
     """Return the player of each parameter that both models have: of the modifier, each its own."""
     shared = shared_parameters(first.model, second.model)
     modifier = SHARED[0]
@@ -93,8 +95,8 @@ def response_players(first: Job, second: Job) -> dict[str, str]:
 
 
 def _by_parameters(
-    first: Job,
-    second: Job,
+    first: MapAttribution,
+    second: MapAttribution,
     own: list[dict[str, np.ndarray]],
     forcing: Forcing,
     then: Forcing,
@@ -131,8 +133,8 @@ def _by_parameters(
 
 
 def _by_components(
-    first: Job,
-    second: Job,
+    first: MapAttribution,
+    second: MapAttribution,
     own: list[dict[str, np.ndarray]],
     forcing: Forcing,
     then: Forcing,

@@ -11,15 +11,8 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 
+from proda.attribution.attribution_inputs import MEAN_OF_SITES, Opened, PathLike, mean_of_sites
 from proda.attribution.coalitions import levelled, mean_input, run_coalitions
-from proda.attribution.components import (
-    COMPONENTS,
-    INPUT,
-    PUBLISHED,
-    components_of,
-    published_groups,
-)
-from proda.attribution.inputs import MEAN_OF_SITES, Opened, PathLike, mean_of_sites
 from proda.attribution.measures import (
     DEPTH,
     LOG_R2,
@@ -28,11 +21,18 @@ from proda.attribution.measures import (
     PG,
     STOCK,
     UNITS,
-    Maps,
+    CoalitionMaps,
     maps_of,
     skill_of_coalitions,
 )
-from proda.attribution.members import AtSites, members_at_cells, thinned
+from proda.attribution.members_at_places import AtSites, members_at_cells, thinned
+from proda.attribution.players import (
+    COMPONENTS,
+    INPUT,
+    PUBLISHED,
+    components_of,
+    published_groups,
+)
 from proda.attribution.shapley import shapley_values
 from proda.forcing import Forcing
 from proda.grid import CLM5_GRID
@@ -59,7 +59,7 @@ class Single:
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class MapAttribution:
     """A map with the data for its attribution."""
 
     opened: Opened
@@ -80,11 +80,11 @@ class Job:
         return self.opened.model
 
 
-def job_of(opened: Opened, **more: Any) -> Job:
+def job_of(opened: Opened, **more: Any) -> MapAttribution:
     """Read the forcing of a map's cells."""
     forcing = opened.cells.forcing(np.arange(len(opened.cells)))
     litter = mean_input(np.asarray(forcing.litter_input), opened.cells.land_area)
-    return Job(opened, forcing, litter, **more)
+    return MapAttribution(opened, forcing, litter, **more)
 
 
 def stock_of(carbon: np.ndarray) -> np.ndarray:
@@ -98,8 +98,8 @@ def everywhere(values: Mapping[str, float], like: Mapping[str, np.ndarray]) -> d
 
 
 def coalition_maps(
-    job: Job, own: Mapping[str, np.ndarray], forcing: Forcing, area: np.ndarray
-) -> Maps:
+    job: MapAttribution, own: Mapping[str, np.ndarray], forcing: Forcing, area: np.ndarray
+) -> CoalitionMaps:
     """Run all coalitions of the six components at some cells."""
     litter = np.asarray(forcing.litter_input)
     stock, fine = run_coalitions(
@@ -115,7 +115,7 @@ def coalition_maps(
     return maps_of(stock, fine, area)
 
 
-def attribute_one(job: Job, step: Callable[[], None] = lambda: None) -> Single:
+def attribute_one(job: MapAttribution, step: Callable[[], None] = lambda: None) -> Single:
     """Attribute one map to the six components.
 
     `step` is called :func:`steps_of` times.
@@ -158,7 +158,9 @@ STEPS = 4
 """Return the number of steps that :func:`attribute_one` reports."""
 
 
-def _at_sites(at: AtSites, job: Job, own: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _at_sites(
+    at: AtSites, job: MapAttribution, own: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Return the skill of every coalition at the measured profiles."""
     forcing = at.layers.forcing
     carbon, fine = run_coalitions(
@@ -173,7 +175,7 @@ def _at_sites(at: AtSites, job: Job, own: Mapping[str, np.ndarray]) -> dict[str,
     return skill_of_coalitions(at.layers, carbon, fine)[0]
 
 
-def _spread(job: Job, area: float) -> dict[str, dict[int, tuple[float, float, float]]]:
+def _spread(job: MapAttribution, area: float) -> dict[str, dict[int, tuple[float, float, float]]]:
     """Return sd, and 5 and 95 % as deviations from the mean, over the members.
 
     By measure and component. Members run on a sample of the cells and profiles; carbon is scaled to
@@ -212,7 +214,7 @@ def _quantiles(
 
 
 def _row(
-    job: Job,
+    job: MapAttribution,
     method: str,
     component: str,
     measure: str,
@@ -257,7 +259,7 @@ def coalition_table(
     return pd.DataFrame({**{k: [v] * n for k, v in head.items()}, **inside, **worth})
 
 
-def _zones(head: Mapping[str, str], job: Job, maps: Maps) -> pd.DataFrame:
+def _zones(head: Mapping[str, str], job: MapAttribution, maps: CoalitionMaps) -> pd.DataFrame:
     """Return the Shapley values of the stock by zone of latitude, Pg."""
     lat = job.opened.cells.latitude[maps.common]
     parts = maps.parts() * maps.area * PG
@@ -276,7 +278,7 @@ def _zones(head: Mapping[str, str], job: Job, maps: Maps) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _gridded(job: Job, maps: Maps) -> xr.Dataset:
+def _gridded(job: MapAttribution, maps: CoalitionMaps) -> xr.Dataset:
     """Return the Shapley values of ln stock on the grid."""
     parts = np.full((len(maps.common), len(COMPONENTS)), np.nan)
     parts[maps.common] = maps.log_parts().T
@@ -294,7 +296,7 @@ def _gridded(job: Job, maps: Maps) -> xr.Dataset:
     )
 
 
-def _published(job: Job) -> list[dict[str, Any]]:
+def _published(job: MapAttribution) -> list[dict[str, Any]]:
     """Replace one component after the other everywhere, as Tao et al. (2023, Nature) do."""
     values, by = _published_constant(job)
     if values is None:
@@ -343,7 +345,7 @@ def _published(job: Job) -> list[dict[str, Any]]:
     return rows
 
 
-def _published_constant(job: Job) -> tuple[dict[str, float] | None, str]:
+def _published_constant(job: MapAttribution) -> tuple[dict[str, float] | None, str]:
     """Return the mean over sites of posterior means, or of the networks' predictions."""
     kept = job.opened.files.kept
     if kept is not None:

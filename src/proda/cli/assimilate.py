@@ -19,6 +19,47 @@ if TYPE_CHECKING:
     from proda.inference.assimilation_run import Run
 
 
+_Profiles = Annotated[Path | None, typer.Argument(help="Folder of `proda profiles build`.")]
+_Forcing = Annotated[
+    Path | None, typer.Argument(help="Forcing at sites, from `proda forcing at-sites`.")
+]
+_Resume = Annotated[
+    Path | None, typer.Option(help="Resume this run; its settings come from its folder.")
+]
+_Option = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", help="NAME=VALUE, an option of the sampler such as its steps; repeatable."
+    ),
+]
+_Stream = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stream",
+        help="NAME=FOLDER of `proda streams build`: data to fit beside carbon; repeatable.",
+    ),
+]
+_ProfilesMovedTo = Annotated[
+    Path | None,
+    typer.Option(help="With --resume: the new place of the run's profiles, if they were moved."),
+]
+_ForcingMovedTo = Annotated[
+    Path | None,
+    typer.Option(help="With --resume: the new place of the run's forcing, if it was moved."),
+]
+_AcceptVersions = Annotated[
+    bool,
+    typer.Option(
+        "--accept-versions",
+        help="With --resume: continue a run that was started by other versions of proda or JAX.",
+    ),
+]
+_DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print what would be computed, and the disk space needed."),
+]
+
+
 @app.command(
     epilog="Examples: `proda assimilate profiles/ sites.nc clm5/ --model clm5 --sites 200`"
     " · `proda assimilate --resume clm5/`"
@@ -28,35 +69,18 @@ if TYPE_CHECKING:
 )
 def assimilate(
     context: typer.Context,
-    profiles: Annotated[
-        Path | None, typer.Argument(help="Folder of `proda profiles build`.")
-    ] = None,
-    forcing: Annotated[
-        Path | None, typer.Argument(help="Forcing at sites, from `proda forcing at-sites`.")
-    ] = None,
+    profiles: _Profiles = None,
+    forcing: _Forcing = None,
     folder: Annotated[Path | None, typer.Argument(help="New folder for the run.")] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Resume this run; its settings come from its folder.")
-    ] = None,
+    resume: _Resume = None,
     model: str = option(AssimilationSettings, "model"),
     variant: str = option(AssimilationSettings, "variant"),
     sampler: str = option(AssimilationSettings, "sampler"),
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--option", help="NAME=VALUE, an option of the sampler such as its steps; repeatable."
-        ),
-    ] = None,
+    option: _Option = None,
     likelihood: str = option(AssimilationSettings, "likelihood"),
     error_sd: str = option(AssimilationSettings, "error_sd"),
     operator: str = option(AssimilationSettings, "operator"),
-    stream: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--stream",
-            help="NAME=FOLDER of `proda streams build`: data to fit beside carbon; repeatable.",
-        ),
-    ] = None,
+    stream: _Stream = None,
     chains: int = option(AssimilationSettings, "chains"),
     draws: int = option(AssimilationSettings, "draws"),
     seed: int = option(AssimilationSettings, "seed"),
@@ -68,28 +92,10 @@ def assimilate(
     workers: int | None = option(AssimilationWork, "workers"),
     cluster: Path | None = option(AssimilationWork, "cluster"),
     stop_after: StopAfter = None,
-    profiles_moved_to: Annotated[
-        Path | None,
-        typer.Option(
-            help="With --resume: the new place of the run's profiles, if they were moved."
-        ),
-    ] = None,
-    forcing_moved_to: Annotated[
-        Path | None,
-        typer.Option(help="With --resume: the new place of the run's forcing, if it was moved."),
-    ] = None,
-    accept_versions: Annotated[
-        bool,
-        typer.Option(
-            "--accept-versions",
-            help="With --resume: continue a run that was started by other versions of proda or "
-            "JAX.",
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Print what would be computed, and the disk space needed."),
-    ] = False,
+    profiles_moved_to: _ProfilesMovedTo = None,
+    forcing_moved_to: _ForcingMovedTo = None,
+    accept_versions: _AcceptVersions = False,
+    dry_run: _DryRun = False,
 ) -> None:
     """Estimate a model's parameters at every profile by Markov chain Monte Carlo.
 
@@ -292,7 +298,7 @@ def _summary(run: Run) -> None:
     from proda.cli.console import console, print_table
     from proda.inference.assimilation_run import open_posterior
     from proda.inference.diagnostics.filter import Filter
-    from proda.inference.summary import SiteReason
+    from proda.inference.site_summary import SiteReason
 
     _, found = open_posterior(run.folder)
     reason = found["reason"].to_numpy()

@@ -18,6 +18,50 @@ if TYPE_CHECKING:
     from proda.attribution import AttributedMap, Attribution
 
 
+_Maps = Annotated[
+    list[Path],
+    typer.Argument(metavar="MAPS...", help="Maps of networks, or the folder of a study."),
+]
+_Network = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=FOLDER: network of a model's map; by default that of the study."),
+]
+_Kept = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=FILE: posteriors of the accepted sites (`proda diagnose`)."),
+]
+_Forcing = Annotated[
+    Path | None, typer.Option(help="Forcing on the grid; by default that of the study.")
+]
+_Covariates = Annotated[
+    Path | None,
+    typer.Option(
+        help="Covariates on the grid, for the spread of the members; by default those of the study."
+    ),
+]
+_Sample = Annotated[
+    int, typer.Option(min=10, help="Cells on which every member is run for the spread.")
+]
+_InputVariation = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        help="Ratio of standard deviation to mean of the carbon input, for the published method.",
+    ),
+]
+_Response = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Experiment of `proda project`, such as plus_4K: say why two models respond "
+        "differently to it; repeat for several."
+    ),
+]
+_Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Folder to write; by default RUN/attribution."),
+]
+
+
 @app.command(
     epilog="Examples:\n\n`proda attribute run`\n\n"
     "`proda attribute run/clm5/end_to_end/maps.nc run/compas/end_to_end/maps.nc -o attribution "
@@ -27,50 +71,15 @@ if TYPE_CHECKING:
     "`proda attribute run --response plus_4K`"
 )
 def attribute(
-    maps: Annotated[
-        list[Path],
-        typer.Argument(metavar="MAPS...", help="Maps of networks, or the folder of a study."),
-    ],
-    network: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=FOLDER: network of a model's map; by default that of the study."),
-    ] = None,
-    kept: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=FILE: posteriors of the accepted sites (`proda diagnose`)."),
-    ] = None,
-    forcing: Annotated[
-        Path | None, typer.Option(help="Forcing on the grid; by default that of the study.")
-    ] = None,
-    covariates: Annotated[
-        Path | None,
-        typer.Option(
-            help="Covariates on the grid, for the spread of "
-            "the members; by default those of the study."
-        ),
-    ] = None,
-    sample: Annotated[
-        int, typer.Option(min=10, help="Cells on which every member is run for the spread.")
-    ] = 5_000,
-    input_variation: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            help="Ratio of standard deviation to mean of "
-            "the carbon input, for the published method.",
-        ),
-    ] = None,
-    response: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Experiment of `proda project`, such as plus_4K: say why two models respond "
-            "differently to it; repeat for several."
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder to write; by default RUN/attribution."),
-    ] = None,
+    maps: _Maps,
+    network: _Network = None,
+    kept: _Kept = None,
+    forcing: _Forcing = None,
+    covariates: _Covariates = None,
+    sample: _Sample = 5_000,
+    input_variation: _InputVariation = None,
+    response: _Response = None,
+    output: _Output = None,
     plots: Plots = None,
 ) -> None:
     """Attribute maps to the components of a model (transfer, decomposition, environment ...).
@@ -80,7 +89,7 @@ def attribute(
     components that cause the difference between their maps.
     """
     from proda.attribution import attribute_maps
-    from proda.attribution.inputs import (
+    from proda.attribution.attribution_inputs import (
         covariates_grid_of_run,
         forcing_of_run,
         run_of,
@@ -125,7 +134,7 @@ def _found(
     """Return the requested maps, with their networks."""
     from dataclasses import replace
 
-    from proda.attribution.inputs import AttributedMap, maps_of_run
+    from proda.attribution.attribution_inputs import AttributedMap, maps_of_run
     from proda.errors import MapError
     from proda.maps.totals import open_map
 

@@ -163,14 +163,18 @@ def _parameters(
 
 def _summary(result: xr.Dataset) -> None:
     from proda.cli.console import console, formatted, print_table
-    from proda.models.model import Reason
+    from proda.models.registry import load_recorded
     from proda.plots.columns import stock
 
     to_1m, whole = stock(result), stock(result, 0.0, 100.0)
     reasons, respired = result["reason"].to_numpy(), result["respiration"].to_numpy()
+    words = {
+        code: name.replace("_", " ")
+        for code, name in load_recorded(result.attrs, "this result").reasons().items()
+    }
     rows = []
     for i, site in enumerate(result["site"].to_numpy()[:MAX_ROWS]):
-        reason = Reason(int(reasons[i])).words
+        reason = words[int(reasons[i])]
         found = reasons[i] == 0
         rows.append(
             (
@@ -197,5 +201,5 @@ def _summary(result: xr.Dataset) -> None:
     )
     if len(reasons) > MAX_ROWS:
         console.print(f"... and {len(reasons) - MAX_ROWS} more sites.")
-    counts = [f"{int((reasons == r).sum())} {r.words}" for r in Reason]
+    counts = [f"{int((reasons == code).sum())} {word}" for code, word in words.items()]
     console.print(f"{len(reasons)} sites: " + ", ".join(c for c in counts if not c.startswith("0")))

@@ -21,6 +21,48 @@ if TYPE_CHECKING:
     from proda.comparison import Comparison, ModelFiles
 
 
+_Run = Annotated[
+    Path | None, typer.Argument(help="Folder of a study: MODEL/maps.nc, MODEL/default.nc ...")
+]
+_Model = Annotated[list[str] | None, typer.Option(help="NAME=FILE: map after data assimilation.")]
+_EndToEnd = Annotated[
+    list[str] | None,
+    typer.Option("--end-to-end", help="NAME=FILE: map of networks trained end to end."),
+]
+_Default = Annotated[list[str] | None, typer.Option(help="NAME=FILE: map with default parameters.")]
+_Summary = Annotated[
+    list[str] | None, typer.Option(help="NAME=FILE: summary.nc of `proda assimilate`.")
+]
+_Sites = Annotated[list[str] | None, typer.Option(help="NAME=FILE: table of `proda diagnose`.")]
+_Network = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="NAME=FOLDER: network trained on posteriors, for the skill at held-out places."
+    ),
+]
+_EndToEndNetwork = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=FOLDER: network trained end to end, for the skill at held-out places."),
+]
+_Forcing = Annotated[
+    Path | None, typer.Option(help="Forcing at the sites, for Michaelis constants there.")
+]
+_Covariates = Annotated[
+    Path | None, typer.Option(help="Covariates at the sites, for climate classes.")
+]
+_Reference = Annotated[
+    Path | None, typer.Option(help="Reference maps, variables soc_0_100_SOURCE ...")
+]
+_Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Folder to write; by default RUN/comparison."),
+]
+_EveryPair = Annotated[
+    bool,
+    typer.Option("--every-pair", help="Draw the figures of all pairs of more than two models."),
+]
+
+
 @app.command(
     epilog="Examples:\n\n"
     "`proda compare run`\n\n"
@@ -28,62 +70,27 @@ if TYPE_CHECKING:
     "--default compas=compas_default.nc -o comparison --plots figures`"
 )
 def compare(
-    run: Annotated[
-        Path | None, typer.Argument(help="Folder of a study: MODEL/maps.nc, MODEL/default.nc ...")
-    ] = None,
-    model: Annotated[
-        list[str] | None, typer.Option(help="NAME=FILE: map after data assimilation.")
-    ] = None,
-    end_to_end: Annotated[
-        list[str] | None,
-        typer.Option("--end-to-end", help="NAME=FILE: map of networks trained end to end."),
-    ] = None,
-    default: Annotated[
-        list[str] | None, typer.Option(help="NAME=FILE: map with default parameters.")
-    ] = None,
-    summary: Annotated[
-        list[str] | None, typer.Option(help="NAME=FILE: summary.nc of `proda assimilate`.")
-    ] = None,
-    sites: Annotated[
-        list[str] | None, typer.Option(help="NAME=FILE: table of `proda diagnose`.")
-    ] = None,
-    network: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="NAME=FOLDER: network trained on posteriors, for the skill at held-out places."
-        ),
-    ] = None,
-    end_to_end_network: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="NAME=FOLDER: network trained end to end, for the skill at held-out places."
-        ),
-    ] = None,
-    forcing: Annotated[
-        Path | None, typer.Option(help="Forcing at the sites, for Michaelis constants there.")
-    ] = None,
-    covariates: Annotated[
-        Path | None, typer.Option(help="Covariates at the sites, for climate classes.")
-    ] = None,
-    reference: Annotated[
-        Path | None, typer.Option(help="Reference maps, variables soc_0_100_SOURCE ...")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder to write; by default RUN/comparison."),
-    ] = None,
+    run: _Run = None,
+    model: _Model = None,
+    end_to_end: _EndToEnd = None,
+    default: _Default = None,
+    summary: _Summary = None,
+    sites: _Sites = None,
+    network: _Network = None,
+    end_to_end_network: _EndToEndNetwork = None,
+    forcing: _Forcing = None,
+    covariates: _Covariates = None,
+    reference: _Reference = None,
+    output: _Output = None,
     plots: Plots = None,
-    every_pair: Annotated[
-        bool,
-        typer.Option("--every-pair", help="Draw the figures of all pairs of more than two models."),
-    ] = False,
+    every_pair: _EveryPair = False,
 ) -> None:
     """Compare models with default and constrained parameters, and judge the paper's findings.
 
     Give the folder of a study, or the files of each model by name.
     """
     from proda.comparison import compare_models, files_of_run
-    from proda.comparison.comparison import covariates_of_run, projections_of_run
+    from proda.comparison.compare_models import covariates_of_run, projections_of_run
     from proda.errors import ComparisonError
 
     named = {

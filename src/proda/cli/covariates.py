@@ -44,9 +44,9 @@ def build(
     Categories keep their meanings. Missing values are not filled; their shares are printed.
     """
     from proda.cli.forcing import print_sites
-    from proda.drivers import covariates, sampling
+    from proda.drivers import covariates, nearest_cells
     from proda.drivers.grids import NOTES
-    from proda.drivers.sites import read_sites
+    from proda.drivers.site_tables import read_sites
     from proda.errors import CovariateError
 
     with console.status(f"Reading {grid}"):
@@ -72,7 +72,7 @@ def build(
     ]
     covariates.write_table(table, out)  # an older table is replaced only now
     if sites is not None:
-        sampling.write_left_out(nearest, left_out)
+        nearest_cells.write_left_out(nearest, left_out)
         print_sites(nearest, len(rows), left_out)
     print_table(title, ["covariate", "missing rows"], lacking, right=[1])
     print_table(

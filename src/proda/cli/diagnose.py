@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from proda.inference.assessment import Assessment
 
 
+_Output = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write the posteriors of the kept sites, for training networks (.nc, .zarr)."
+    ),
+]
+_Table = Annotated[
+    Path | None, typer.Option(help="Write one row per site, with its verdict (CSV).")
+]
+_Site = Annotated[
+    str | None,
+    typer.Option(help="Site whose chains are drawn; by default the one with the poorest mixing."),
+]
+
+
 @app.command(
     epilog="Examples:\n\n"
     "`proda diagnose run`\n\n"
@@ -28,22 +43,10 @@ def diagnose(
     min_nse: float = option(FilterSettings, "min_nse"),
     max_rhat: float | None = option(FilterSettings, "max_rhat"),
     min_ess: float | None = option(FilterSettings, "min_ess"),
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write the posteriors of the kept sites, for training networks (.nc, .zarr)."
-        ),
-    ] = None,
-    table: Annotated[
-        Path | None, typer.Option(help="Write one row per site, with its verdict (CSV).")
-    ] = None,
+    output: _Output = None,
+    table: _Table = None,
     plots: Plots = None,
-    site: Annotated[
-        str | None,
-        typer.Option(
-            help="Site whose chains are drawn; by default the one with the poorest mixing."
-        ),
-    ] = None,
+    site: _Site = None,
     land_mask: LandBehind = None,
 ) -> None:
     """Assess the sites of a finished run; write the posteriors of those that pass.

@@ -49,7 +49,7 @@ def evidence(
     """
     from proda import files
     from proda.comparison.choice_inputs import open_choice
-    from proda.comparison.comparison import choice_tables, covariates_of_run, read_climate
+    from proda.comparison.compare_models import choice_tables, covariates_of_run, read_climate
     from proda.errors import ComparisonError
 
     given: dict[str, str] = {}

@@ -19,8 +19,8 @@ from proda.layout import left_out_of
 if TYPE_CHECKING:
     import xarray as xr
 
-    from proda.drivers.sampling import Nearest
-    from proda.drivers.summary import ForcingSummary
+    from proda.drivers.forcing_summary import ForcingSummary
+    from proda.drivers.nearest_cells import Nearest
 
 forcing_app = typer.Typer(
     no_args_is_help=True, help="Create, sample and describe the forcing of soil columns."
@@ -59,7 +59,7 @@ def from_climate(
     """
     from proda.drivers import climate as driver
     from proda.drivers.climate_input import join_drainage, open_climate
-    from proda.drivers.rules import rules_named
+    from proda.drivers.forcing_rules import rules_named
     from proda.errors import ForcingError
 
     chosen = rules_named(rules)
@@ -148,19 +148,19 @@ def at_sites(
     Sites without one are listed with their reason in OUT.left_out.csv.
     """
     from proda import cf, files
-    from proda.drivers import sampling
-    from proda.drivers.sites import read_sites
-    from proda.drivers.summary import summarise
+    from proda.drivers import nearest_cells
+    from proda.drivers.forcing_summary import summarise
+    from proda.drivers.site_tables import read_sites
     from proda.forcing import Forcing
 
     table = read_sites(sites)
     with console.status(f"Sampling {len(table):,} sites"):
-        dataset, nearest = sampling.forcing_at_sites(cf.open_grid(forcing), table, limit_km)
+        dataset, nearest = nearest_cells.forcing_at_sites(cf.open_grid(forcing), table, limit_km)
         Forcing.from_dataset(dataset)  # checked before an older file is replaced
         found = summarise(dataset)
         files.write_dataset(dataset, out)
     left_out = left_out_of(out)
-    sampling.write_left_out(nearest, left_out)
+    nearest_cells.write_left_out(nearest, left_out)
     print_sites(nearest, len(table), left_out)
     _print_summary(out, found)
 
@@ -187,7 +187,7 @@ def add_properties(
     """Add clay, silt, pH, bulk density and coarse fragments, which some models need."""
     from proda import cf, files
     from proda.drivers import properties
-    from proda.drivers.summary import summarise
+    from proda.drivers.forcing_summary import summarise
 
     layers = None
     if profiles is not None:
@@ -207,7 +207,7 @@ def summary(
 ) -> None:
     """Print the source of the forcing, its ranges, cells by reason, and litter totals."""
     from proda import cf
-    from proda.drivers.summary import summarise
+    from proda.drivers.forcing_summary import summarise
 
     _print_summary(forcing, summarise(cf.open_grid(forcing)))
 
@@ -226,12 +226,12 @@ def plot(
 ) -> None:
     """Draw the forcing of one place by depth and month."""
     from proda import cf
-    from proda.drivers import sampling
+    from proda.drivers import nearest_cells
     from proda.plots import style
     from proda.plots.forcing import forcing_at_place
 
     dataset = cf.open_grid(forcing)
-    column = sampling.one_place(dataset, lat, lon, site)
+    column = nearest_cells.one_place(dataset, lat, lon, site)
     style.save(forcing_at_place(column), out)
     far = column.attrs["distance_km"]
     console.print(f"{column.attrs['place']}, {far:.1f} km from the requested place. Written: {out}")
@@ -250,7 +250,7 @@ def _write_judged(
 ) -> ForcingSummary:
     """Write a store, summarise it, and only then replace an older one."""
     from proda import cf, files
-    from proda.drivers.summary import summarise
+    from proda.drivers.forcing_summary import summarise
 
     with files.whole_folder(out) as temporary:
         files.write_zarr(dataset, temporary, step)

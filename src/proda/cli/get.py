@@ -10,6 +10,8 @@ import typer
 from proda.cli.app import app
 from proda.cli.console import console, errors, print_table
 
+_Catalogue = Annotated[list[Path] | None, typer.Option(help="An additional catalogue (TOML).")]
+
 
 @app.command(
     "get",
@@ -19,9 +21,7 @@ from proda.cli.console import console, errors, print_table
 def get(
     name: Annotated[str, typer.Argument(help="Name in the catalogue; without it, a list.")] = "",
     folder: Annotated[Path, typer.Option(help="Folder for the files; created if absent.")] = Path(),
-    catalogue: Annotated[
-        list[Path] | None, typer.Option(help="An additional catalogue (TOML).")
-    ] = None,
+    catalogue: _Catalogue = None,
     unpack: Annotated[bool, typer.Option("--unpack", help="Unpack zip archives too.")] = False,
 ) -> None:
     """Download a public data set and verify it; an interrupted download is resumed.

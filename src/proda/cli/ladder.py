@@ -15,28 +15,32 @@ from proda.cli.options import StopAfter
 from proda.cli.stopping import STOPPED, seconds
 
 if TYPE_CHECKING:
-    from proda.study.plan import Step
+    from proda.study.plan import PlannedStage
+
+
+_Rungs = Annotated[
+    int | None, typer.Option(min=1, help="Stop after this many rungs; a later call resumes.")
+]
+_TestSteps = Annotated[
+    int | None,
+    typer.Option(min=1, help="Steps of the test run of the published sampler; by default 20,000."),
+]
+_FormalSteps = Annotated[
+    int | None, typer.Option(min=8, help="Steps of its formal run; by default 50,000.")
+]
+_Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Epochs of the published network; by default 6,000.")
+]
 
 
 @app.command(epilog="Examples:\n\n`proda ladder study.toml ladder`")
 def ladder(
     study: Annotated[Path, typer.Argument(help="Settings of the study by our method (TOML).")],
     folder: Annotated[Path, typer.Argument(help="Folder of the rungs and the tables.")],
-    rungs: Annotated[
-        int | None, typer.Option(min=1, help="Stop after this many rungs; a later call resumes.")
-    ] = None,
-    test_steps: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Steps of the test run of the published sampler; by default 20,000."
-        ),
-    ] = None,
-    formal_steps: Annotated[
-        int | None, typer.Option(min=8, help="Steps of its formal run; by default 50,000.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of the published network; by default 6,000.")
-    ] = None,
+    rungs: _Rungs = None,
+    test_steps: _TestSteps = None,
+    formal_steps: _FormalSteps = None,
+    epochs: _Epochs = None,
     stop_after: StopAfter = None,
 ) -> None:
     """Run a study as published, and again with each correction added, up to our method.
@@ -56,7 +60,7 @@ def ladder(
     with progress("") as bar:
         stages, now, last = Stages(bar), [""], [-1]
 
-        def begin(index: int, step: Step) -> None:
+        def begin(index: int, step: PlannedStage) -> None:
             if index != last[0]:
                 console.print(f"Rung {index}: {CORRECTIONS[index].words}", soft_wrap=True)
                 last[0] = index

@@ -32,8 +32,8 @@ def print_reasons(counts: Mapping[str, int], members: Mapping[str, int], n: int)
 
 
 def print_totals(table: pd.DataFrame) -> None:
-    """Print what :func:`proda.maps.references.beside` returns, one table per stock."""
-    from proda.maps.references import WORDS
+    """Print what :func:`proda.maps.reference_maps.beside` returns, one table per stock."""
+    from proda.maps.reference_maps import WORDS
 
     columns = {name: table[name].to_dict() for name in ("mean", "sd", "q05", "q95", "answered")}
     zones = [str(zone) for zone in table.index.unique("zone")]

@@ -25,8 +25,8 @@ from proda.maps.map_settings import MapSettings
 if TYPE_CHECKING:
     import xarray as xr
 
-    from proda.maps.compute import MapResult
-    from proda.maps.network import CellCovariates
+    from proda.maps.network_parameters import CellCovariates
+    from proda.maps.run_map import MapResult
     from proda.simulate import Progress
 
 _Reference = Annotated[
@@ -41,6 +41,46 @@ _ReferenceVariable = Annotated[
 ]
 
 
+_Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Model by name, or FILE.py:Class; by default that of the network or of the kept sites."
+    ),
+]
+_Variant = Annotated[str | None, typer.Option(help="Variant of the model: default, or published.")]
+_Draws = Annotated[
+    bool,
+    typer.Option(
+        "--draws/--members",
+        help="Use calibrated draws, whose spread covers the error, or the networks as trained.",
+    ),
+]
+_Residual = Annotated[
+    bool,
+    typer.Option(
+        "--residual",
+        help="Also map carbon with the boosted residual added (`proda train --residual`), "
+        "which carries no mechanism.",
+    ),
+]
+_Missing = Annotated[
+    str,
+    typer.Option(help="Cells with a missing covariate: leave_out, or median (fill and count)."),
+]
+_Default = Annotated[
+    bool, typer.Option("--default", help="Use the model's default parameters everywhere.")
+]
+_PlantTypes = Annotated[
+    Path | None, typer.Option(help="With --default: grid of plant functional types.")
+]
+_PlantTypeVariable = Annotated[str | None, typer.Option(help="The variable of that grid.")]
+_Constant = Annotated[
+    Path | None,
+    typer.Option(help="Use the calibrated constant of a network trained with --model."),
+]
+_Bounds = Annotated[str, typer.Option(help="Limits of parameters: physical, or prior.")]
+
+
 @app.command(
     "map",
     epilog="Examples:\n\n"
@@ -51,56 +91,21 @@ _ReferenceVariable = Annotated[
 def map_(
     forcing: ForcingGrid,
     out: Annotated[Path, typer.Argument(help="Map to write (.nc).")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Model by name, or FILE.py:Class; by "
-            "default that of the network or of the kept sites."
-        ),
-    ] = None,
-    variant: Annotated[
-        str | None, typer.Option(help="Variant of the model: default, or published.")
-    ] = None,
+    model: _Model = None,
+    variant: _Variant = None,
     network: NetworkOption = None,
     covariates: CovariatesOption = None,
-    draws: Annotated[
-        bool,
-        typer.Option(
-            "--draws/--members",
-            help="Use calibrated draws, whose spread covers the error, or the networks as trained.",
-        ),
-    ] = True,
-    residual: Annotated[
-        bool,
-        typer.Option(
-            "--residual",
-            help="Also map carbon with the boosted residual added (`proda train --residual`), "
-            "which carries no mechanism.",
-        ),
-    ] = False,
-    missing: Annotated[
-        str,
-        typer.Option(help="Cells with a missing covariate: leave_out, or median (fill and count)."),
-    ] = "leave_out",
-    default: Annotated[
-        bool, typer.Option("--default", help="Use the model's default parameters everywhere.")
-    ] = False,
+    draws: _Draws = True,
+    residual: _Residual = False,
+    missing: _Missing = "leave_out",
+    default: _Default = False,
     b: float | None = option(MapSettings, "b", "--b"),
-    plant_types: Annotated[
-        Path | None, typer.Option(help="With --default: grid of plant functional types.")
-    ] = None,
-    plant_type_variable: Annotated[
-        str | None, typer.Option(help="The variable of that grid.")
-    ] = None,
+    plant_types: _PlantTypes = None,
+    plant_type_variable: _PlantTypeVariable = None,
     b_table: Annotated[Path | None, typer.Option(help="CSV with the columns type, b.")] = None,
     mean_of: MeanOf = None,
-    constant: Annotated[
-        Path | None,
-        typer.Option(help="Use the calibrated constant of a network trained with --model."),
-    ] = None,
-    bounds: Annotated[
-        str, typer.Option(help="Limits of parameters: physical, or prior.")
-    ] = "physical",
+    constant: _Constant = None,
+    bounds: _Bounds = "physical",
     chunk: int = option(MapSettings, "chunk"),
     workers: Workers = None,
     cluster: Cluster = None,
@@ -118,8 +123,8 @@ def map_(
     from proda.cli.console import console
     from proda.cli.map_tables import print_comparison, print_reasons, print_totals
     from proda.errors import MapError
-    from proda.maps import from_files
-    from proda.maps.references import against_references, beside
+    from proda.maps import map_from_files
+    from proda.maps.reference_maps import against_references, beside
     from proda.maps.totals import open_map
 
     sources = (network is not None, default, mean_of is not None, constant is not None)
@@ -156,7 +161,7 @@ def map_(
         if network is not None:
             if covariates is None:
                 raise MapError("--network needs --covariates GRID.nc, from which it predicts.")
-            made = from_files.map_network(
+            made = map_from_files.map_network(
                 forcing,
                 out,
                 network=network,
@@ -171,13 +176,13 @@ def map_(
             result, known = made.result, made.covariates
         elif constant is not None:
             _only(False, "--network, --default and --mean-of", model=model, variant=variant)
-            result = from_files.map_constant(forcing, out, network=constant, **common)
+            result = map_from_files.map_constant(forcing, out, network=constant, **common)
         elif mean_of is not None:
-            result = from_files.map_mean(forcing, out, kept=mean_of, model=model, **common)
+            result = map_from_files.map_mean(forcing, out, kept=mean_of, model=model, **common)
         else:
             if model is None:
                 raise MapError("--default needs --model; see `proda models`.")
-            result = from_files.map_default(
+            result = map_from_files.map_default(
                 forcing,
                 out,
                 model=model,
@@ -223,7 +228,7 @@ def totals(
     from proda.cli.console import console
     from proda.cli.map_tables import print_comparison, print_totals
     from proda.files import whole_file
-    from proda.maps.references import against_references, beside, between
+    from proda.maps.reference_maps import against_references, beside, between
     from proda.maps.totals import open_map
 
     names = _labels(maps)
@@ -284,7 +289,7 @@ def _references(
     from proda.cli.console import errors
     from proda.drivers.grids import NOTES
     from proda.errors import MapError
-    from proda.maps.references import reference_maps
+    from proda.maps.reference_maps import reference_maps
 
     if path is None:
         if variables:

@@ -16,30 +16,32 @@ if TYPE_CHECKING:
     from proda.models.model import SoilModel
 
 
+_Name = Annotated[str | None, typer.Argument(help="Model to show: a name, or FILE.py:Class.")]
+_Check = Annotated[
+    bool,
+    typer.Option(
+        "--check",
+        help="Check the requirements of every model: conservation, signs, gradient, "
+        "transient run, components, calibration. Exit status 1 if a check fails.",
+    ),
+]
+_Diagram = Annotated[
+    Path | None,
+    typer.Option(help="Draw pools and flows of the model to this file (.png, .pdf, .svg)."),
+]
+_Quick = Annotated[bool, typer.Option("--quick", help="With --check: skip the calibration.")]
+
+
 @app.command(
     epilog="Examples: `proda models` · `proda models clm5` · `proda models compas --csv` · "
     "`proda models my_model.py:MyModel --check`"
 )
 def models(
-    name: Annotated[
-        str | None, typer.Argument(help="Model to show: a name, or FILE.py:Class.")
-    ] = None,
+    name: _Name = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
-    check: Annotated[
-        bool,
-        typer.Option(
-            "--check",
-            help="Check the requirements of every model: conservation, signs, gradient, "
-            "transient run, components, calibration. Exit status 1 if a check fails.",
-        ),
-    ] = False,
-    diagram: Annotated[
-        Path | None,
-        typer.Option(help="Draw pools and flows of the model to this file (.png, .pdf, .svg)."),
-    ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="With --check: skip the calibration.")
-    ] = False,
+    check: _Check = False,
+    diagram: _Diagram = None,
+    quick: _Quick = False,
 ) -> None:
     """List the models, or the pools, flows and parameters of one; check or draw one."""
     from proda.cli.console import console, errors, print_table

@@ -17,9 +17,9 @@ from proda.observations.build_settings import BuildSettings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from proda.observations.pipeline import Report
+    from proda.observations.build_steps import Report
+    from proda.observations.build_summary import Summary
     from proda.observations.profile_settings import ProfileSettings
-    from proda.observations.summary import Summary
 
 profiles = typer.Typer(
     no_args_is_help=True,
@@ -115,7 +115,7 @@ def summary(
     land_mask: LandBehind = None,
 ) -> None:
     """Print the counts of a build, check them against its tables, and draw the figures."""
-    from proda.observations.summary import read_summary, verify
+    from proda.observations.build_summary import read_summary, verify
 
     found = read_summary(folder)
     verify(found, folder)
@@ -257,8 +257,8 @@ def _draw(
     mpl.use("Agg")
     from proda.latitude import belts
     from proda.observations import zones as climate
+    from proda.observations.build_summary import read_build
     from proda.observations.land import open_land_mask
-    from proda.observations.summary import read_build
     from proda.plots import profiles as draw
     from proda.plots.style import save_all
 

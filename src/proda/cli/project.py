@@ -17,7 +17,36 @@ from proda.cli.options import (
     Workers,
     option,
 )
-from proda.projection.settings import ProjectionSettings
+from proda.projection.projection_settings import ProjectionSettings
+
+_Draws = Annotated[
+    bool,
+    typer.Option("--draws/--members", help="Use calibrated draws, or networks as trained."),
+]
+_Default = Annotated[
+    str | None, typer.Option(help="Use the default parameters of this model everywhere.")
+]
+_B = Annotated[
+    float | None, typer.Option(help="With --default: depth profile of carbon input of CLM5.")
+]
+_Constant = Annotated[
+    Path | None,
+    typer.Option(help="Use the calibrated constant of a network trained with --model."),
+]
+_Experiment = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Idealised experiment; repeatable. By default "
+        "all eight sudden ones; `none` for anomalies only."
+    ),
+]
+_Anomalies = Annotated[
+    list[Path] | None, typer.Option(help="File of anomalies by year (and month); repeatable.")
+]
+_Time = Annotated[
+    list[float] | None,
+    typer.Option(help="Years after the start to keep; repeatable. By default 10, 50, 100."),
+]
 
 
 @app.command(
@@ -30,37 +59,16 @@ def project(
     out: Annotated[Path, typer.Argument(help="Projection to write (.nc).")],
     network: NetworkOption = None,
     covariates: CovariatesOption = None,
-    draws: Annotated[
-        bool,
-        typer.Option("--draws/--members", help="Use calibrated draws, or networks as trained."),
-    ] = True,
-    default: Annotated[
-        str | None, typer.Option(help="Use the default parameters of this model everywhere.")
-    ] = None,
-    b: Annotated[
-        float | None, typer.Option(help="With --default: depth profile of carbon input of CLM5.")
-    ] = None,
+    draws: _Draws = True,
+    default: _Default = None,
+    b: _B = None,
     mean_of: MeanOf = None,
-    constant: Annotated[
-        Path | None,
-        typer.Option(help="Use the calibrated constant of a network trained with --model."),
-    ] = None,
-    experiment: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Idealised experiment; repeatable. By default "
-            "all eight sudden ones; `none` for anomalies only."
-        ),
-    ] = None,
-    anomalies: Annotated[
-        list[Path] | None, typer.Option(help="File of anomalies by year (and month); repeatable.")
-    ] = None,
+    constant: _Constant = None,
+    experiment: _Experiment = None,
+    anomalies: _Anomalies = None,
     warming: Path | None = option(ProjectionSettings, "warming"),
     pattern: Path | None = option(ProjectionSettings, "pattern"),
-    time: Annotated[
-        list[float] | None,
-        typer.Option(help="Years after the start to keep; repeatable. By default 10, 50, 100."),
-    ] = None,
+    time: _Time = None,
     members_used: int | None = option(ProjectionSettings, "members", "--use-members"),
     every: int = option(ProjectionSettings, "every"),
     longest_step: float = option(ProjectionSettings, "longest_step"),
@@ -78,7 +86,7 @@ def project(
     from proda.cli.maps import progress_of_cells
     from proda.comparison.projections import open_projection, totals_table
     from proda.errors import MapError
-    from proda.projection.from_files import project_files, projection_settings
+    from proda.projection.projection_from_files import project_files, projection_settings
 
     given: dict[str, Any] = {"every": every, "longest_step": longest_step, "chunk": chunk}
     if experiment:

@@ -19,9 +19,35 @@ FIRST = "not done yet"
 """Reason for running a stage that has never been run (`proda.study.plan`)."""
 
 if TYPE_CHECKING:
-    from proda.study.plan import Step
+    from proda.study.plan import PlannedStage
     from proda.study.record import Record
     from proda.study.settings import StudySettings
+
+
+_Folder = Annotated[
+    Path | None, typer.Argument(help="Folder of the study: new, or that of an earlier run.")
+]
+_Resume = Annotated[
+    Path | None, typer.Option(help="Resume the study in this folder with its own settings.")
+]
+_Only = Annotated[
+    str | None, typer.Option(help="Run only this stage, e.g. report or clm5/training.")
+]
+_Start = Annotated[
+    str | None,
+    typer.Option("--from", help="Run this stage again, and all stages that depend on it."),
+]
+_Until = Annotated[
+    str | None,
+    typer.Option(help="Stop after this stage, e.g. training or clm5/training; resume later."),
+]
+_Show = Annotated[
+    bool, typer.Option("--show", help="Print all settings, including defaults, and exit.")
+]
+_DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print which stages would run, why, and at what cost."),
+]
 
 
 @app.command(
@@ -36,30 +62,13 @@ if TYPE_CHECKING:
 )
 def run(
     study: Annotated[Path | None, typer.Argument(help="Settings of the study (TOML).")] = None,
-    folder: Annotated[
-        Path | None, typer.Argument(help="Folder of the study: new, or that of an earlier run.")
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Resume the study in this folder with its own settings.")
-    ] = None,
-    only: Annotated[
-        str | None, typer.Option(help="Run only this stage, e.g. report or clm5/training.")
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option("--from", help="Run this stage again, and all stages that depend on it."),
-    ] = None,
-    until: Annotated[
-        str | None,
-        typer.Option(help="Stop after this stage, e.g. training or clm5/training; resume later."),
-    ] = None,
-    show: Annotated[
-        bool, typer.Option("--show", help="Print all settings, including defaults, and exit.")
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Print which stages would run, why, and at what cost."),
-    ] = False,
+    folder: _Folder = None,
+    resume: _Resume = None,
+    only: _Only = None,
+    start: _Start = None,
+    until: _Until = None,
+    show: _Show = False,
+    dry_run: _DryRun = False,
     stop_after: StopAfter = None,
 ) -> None:
     """Run a whole study: profiles, forcing, covariates, networks, maps, comparison, report.
@@ -153,7 +162,7 @@ def run_and_print(
     with progress("") as bar:
         stages, now = Stages(bar), [""]
 
-        def begin(step: Step) -> None:
+        def begin(step: PlannedStage) -> None:
             console.print(beginning(step), highlight=False, soft_wrap=True)
             now[0] = step.stage.name
             stages.begin(step.stage.name)
@@ -224,7 +233,7 @@ _DOING = {
 """What a stage does, by its kind."""
 
 
-def beginning(step: Step) -> str:
+def beginning(step: PlannedStage) -> str:
     """Return the description of a stage, with the reason if it is run again."""
     doing = step.stage.doing or _DOING.get(step.stage.kind, "started")
     why = "" if step.why == FIRST else f" ({step.why})"

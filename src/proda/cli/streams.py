@@ -69,7 +69,7 @@ def build(
     """
     from proda.cli.console import console, print_table
     from proda.errors import ObservationError
-    from proda.streams.radiocarbon import RadiocarbonStream
+    from proda.streams.bulk_radiocarbon import RadiocarbonStream
     from proda.streams.registry import STREAMS
     from proda.streams.table import NO_SITE
     from proda.streams.table import build as run

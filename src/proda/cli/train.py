@@ -33,6 +33,48 @@ THROUGH = "With --model"
 """Condition of the options of end-to-end training."""
 
 
+_Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="[KEPT] COVARIATES NETWORK",
+        help="Kept posteriors of `proda diagnose --output` (only without --model); covariates "
+        "of the sites (.parquet), from `proda covariates`; folder to write (an existing "
+        "network is replaced).",
+    ),
+]
+_Profiles = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of `proda profiles build`, to tune and evaluate the networks by carbon."
+    ),
+]
+_ForcingTrain = Annotated[
+    Path | None, typer.Option(help="Forcing at the sites; needed with --profiles.")
+]
+_Assimilation = Annotated[
+    Path | None,
+    typer.Option(help="Folder of `proda assimilate`, to add the fit of the sites' own posteriors."),
+]
+_ModelTrain = Annotated[
+    str | None,
+    typer.Option(
+        help="Train end to end through this soil model (a name, or FILE.py:Class) on all "
+        "profiles, without posteriors."
+    ),
+]
+_Residual = Annotated[
+    bool,
+    typer.Option(
+        "--residual",
+        help="With --model: also keep the networks' carbon with a share of what gradient "
+        "boosting expects beyond it; this product carries no mechanism.",
+    ),
+]
+_RandomFolds = Annotated[
+    bool, typer.Option("--random-folds", help="Use random folds instead of blocks of the map.")
+]
+
+
 @app.command(
     epilog="Examples:\n\n"
     "`proda train kept.nc sites.parquet network --profiles profiles --forcing sites.nc`\n\n"
@@ -40,37 +82,11 @@ THROUGH = "With --model"
     "`proda train sites.parquet network --profiles profiles --forcing sites.nc --model clm5`"
 )
 def train(
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="[KEPT] COVARIATES NETWORK",
-            help="Kept posteriors of `proda diagnose --output` (only without --model); covariates "
-            "of the sites (.parquet), from `proda covariates`; folder to write (an existing "
-            "network is replaced).",
-        ),
-    ],
-    profiles: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of `proda profiles build`, to tune and evaluate the networks by carbon."
-        ),
-    ] = None,
-    forcing: Annotated[
-        Path | None, typer.Option(help="Forcing at the sites; needed with --profiles.")
-    ] = None,
-    assimilation: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of `proda assimilate`, to add the fit of the sites' own posteriors."
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Train end to end through this soil model (a name, or FILE.py:Class) on all "
-            "profiles, without posteriors."
-        ),
-    ] = None,
+    inputs: _Inputs,
+    profiles: _Profiles = None,
+    forcing: _ForcingTrain = None,
+    assimilation: _Assimilation = None,
+    model: _ModelTrain = None,
     variant: str | None = optional("variant", AssimilationSettings, condition=THROUGH),
     split: str | None = optional("split", EndToEndValidation, condition=THROUGH),
     global_parameter: list[str] | None = optional(
@@ -79,14 +95,7 @@ def train(
     start: str | None = optional("start", EndToEndSettings, condition=THROUGH),
     start_weight: float | None = optional("start_weight", EndToEndSettings, condition=THROUGH),
     inverted_share: float | None = optional("inverted_share", EndToEndSettings, condition=THROUGH),
-    residual: Annotated[
-        bool,
-        typer.Option(
-            "--residual",
-            help="With --model: also keep the networks' carbon with a share of what gradient "
-            "boosting expects beyond it; this product carries no mechanism.",
-        ),
-    ] = False,
+    residual: _Residual = False,
     preset: Preset = option(PresetSettings, "preset"),
     members: int | None = optional("members", LearningSettings, EndToEndSettings),
     epochs: int | None = optional("epochs", LearningSettings, EndToEndSettings),
@@ -94,9 +103,7 @@ def train(
     seed: int = option(LearningSettings, "seed"),
     folds: int = option(PosteriorValidation, "folds"),
     fold_members: int | None = optional("fold_members", PosteriorValidation, EndToEndValidation),
-    random_folds: Annotated[
-        bool, typer.Option("--random-folds", help="Use random folds instead of blocks of the map.")
-    ] = False,
+    random_folds: _RandomFolds = False,
     trees: int = option(PosteriorValidation, "trees"),
     curve: bool = option(PosteriorValidation, "curve", "--curve/--no-curve"),
     fill: Fill = False,
@@ -454,6 +461,20 @@ def _draw(result: TrainingResult, folder: Path) -> Iterator[Path]:
     return save_all(training_figures(result), folder)
 
 
+_Covariates = Annotated[
+    Path, typer.Argument(help="Table (.parquet), or a grid on lat, lon (netCDF or Zarr).")
+]
+_Draws = Annotated[
+    bool,
+    typer.Option("--draws", help="Also write calibrated draws, whose spread covers the error."),
+]
+_Forcing = Annotated[
+    Path | None,
+    typer.Option(help="Forcing at the same places, for a network trained with --model."),
+]
+_Model = Annotated[str | None, typer.Option(help="Require that the network is for this model.")]
+
+
 @app.command(
     epilog="Examples:\n\n"
     "`proda predict network cells.parquet --output parameters.nc`\n\n"
@@ -461,22 +482,12 @@ def _draw(result: TrainingResult, folder: Path) -> Iterator[Path]:
 )
 def predict(
     network: Annotated[Path, typer.Argument(help="Folder of `proda train`.")],
-    covariates: Annotated[
-        Path, typer.Argument(help="Table (.parquet), or a grid on lat, lon (netCDF or Zarr).")
-    ],
+    covariates: _Covariates,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.nc, .zarr).")],
-    draws: Annotated[
-        bool,
-        typer.Option("--draws", help="Also write calibrated draws, whose spread covers the error."),
-    ] = False,
+    draws: _Draws = False,
     fill: Fill = False,
-    forcing: Annotated[
-        Path | None,
-        typer.Option(help="Forcing at the same places, for a network trained with --model."),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Require that the network is for this model.")
-    ] = None,
+    forcing: _Forcing = None,
+    model: _Model = None,
 ) -> None:
     """Predict parameters from covariates, and flag extrapolation."""
     from proda.learning.predict import predict_table

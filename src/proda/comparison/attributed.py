@@ -11,9 +11,9 @@ from proda import files
 from proda.attribution.measures import LOG_R2, MOVED, STOCK, VARIANCE
 from proda.attribution.single import ONE_AT_A_TIME, SHAPLEY
 from proda.comparison.evidence import Evidence, NotJudged
-from proda.comparison.inputs import ROUTES
+from proda.comparison.finding_rules import Judgement, Rule, decide
+from proda.comparison.model_files import ROUTES
 from proda.comparison.paper import PAIR
-from proda.comparison.rules import Judgement, Rule, decide
 from proda.errors import ComparisonError
 
 IMPORTANCE = "importance"
@@ -90,8 +90,8 @@ def determinants_shape_pattern(model: str) -> Rule:
         found = _values(e, model, SHAPLEY, VARIANCE)
         much = float(found[[*MUCH]].sum())
         rest = float(found.sum()) - much
-        told = ", ".join(f"{name} {value:+.2f}" for name, value in found.items())
-        return decide(f"{told}: {much:+.2f} against {rest:+.2f}", much > rest)
+        changes = ", ".join(f"{name} {value:+.2f}" for name, value in found.items())
+        return decide(f"{changes}: {much:+.2f} against {rest:+.2f}", much > rest)
 
     return judge
 

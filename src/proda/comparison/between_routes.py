@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from proda.comparison.correlations import compare_maps
-from proda.comparison.inputs import AFTER, COMPARED, END_TO_END, OpenedModel, common_land
+from proda.comparison.model_files import AFTER, COMPARED, END_TO_END, OpenedModel, common_land
 
 COLUMNS = ("model", "variable", "scale", "r", "low", "high", "n", "n_effective", "bias")
 """Columns, which an empty table has too."""

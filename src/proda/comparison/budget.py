@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import pandas as pd
 import xarray as xr
 
-from proda.comparison.inputs import STOCK, OpenedModel, grid_of
+from proda.comparison.model_files import STOCK, OpenedModel, grid_of
 from proda.comparison.paper import TOTALS
 from proda.latitude import GLOBE
-from proda.maps.compare import compare
-from proda.maps.outputs import STOCKS
+from proda.maps.map_comparison import compare
+from proda.maps.map_variables import STOCKS
 from proda.maps.totals import land_area, totals
 
 _PREFIXES = {"soc_0_30": "soc_0_30", "soc_0_100": STOCK, "soc_0_200": "soc_0_200"}
@@ -89,7 +89,7 @@ def reference_table(models: Mapping[str, OpenedModel], reference: xr.Dataset) ->
     Returns
     -------
     pandas.DataFrame
-        `source`, `stock`, `model`, `state`, then as :func:`proda.maps.compare.compare`.
+        `source`, `stock`, `model`, `state`, then as :func:`proda.maps.map_comparison.compare`.
     """
     parts = []
     names = [s.name for s in STOCKS]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from proda.comparison.inputs import (
+from proda.comparison.model_files import (
     AFTER,
     END_TO_END,
     OpenedModel,
@@ -19,7 +19,7 @@ from proda.errors import ComparisonError, FileError
 from proda.inference.assessment import assess
 from proda.inference.diagnostics.filter import Filter
 from proda.layout import SUMMARY, RunFolder
-from proda.learning.store import HEADER
+from proda.learning.network_folder import HEADER
 from proda.learning.unseen_file import UNSEEN
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from proda.comparison.agreement import agreement
-from proda.comparison.inputs import (
+from proda.comparison.model_files import (
     COMPARED,
     LOGARITHMIC,
     OpenedModel,

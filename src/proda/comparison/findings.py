@@ -17,15 +17,13 @@ from proda.comparison.attributed import (
     transport_matters_little,
 )
 from proda.comparison.evidence import Evidence, NotJudged
-from proda.comparison.paper import TOTALS
-from proda.comparison.projections import OPEN_QUESTION
-from proda.comparison.rules import (
+from proda.comparison.finding_rules import (
     CLM5,
     COMPAS,
     WORDS,
+    FindingVerdict,
     Judgement,
     Rule,
-    Verdict,
     both,
     compas_differs,
     compas_total_slightly_higher,
@@ -46,6 +44,8 @@ from proda.comparison.rules import (
     totals_within_references,
     zone_is_extreme,
 )
+from proda.comparison.paper import TOTALS
+from proda.comparison.projections import OPEN_QUESTION
 
 INSIDE = "the paper's r lies in the run's 95 % interval (Fisher's z with effective n)"
 BELOW_0 = "r < 0 with p < 0.05 by the modified t test"
@@ -117,7 +117,11 @@ def _default() -> list[Finding]:
                 region_mean(COMPAS, "before", region, above=20.0),
             )
         )
-    rows += [
+    return rows
+
+
+def _default_totals() -> list[Finding]:
+    return [
         Finding(
             "default_compas_tropics",
             "3, Fig 2",
@@ -155,7 +159,6 @@ def _default() -> list[Finding]:
             totals_within_references,
         ),
     ]
-    return rows
 
 
 def _total(model: str, state: str) -> Finding:
@@ -204,6 +207,11 @@ def _after() -> list[Finding]:
             )
             for region in regions
         ),
+    ]
+
+
+def _after_by_region() -> list[Finding]:
+    return [
         Finding(
             "after_tropics_rise",
             "3, Fig 3",
@@ -314,8 +322,11 @@ def _components() -> list[Finding]:
         )
         for name, words in (("B", "carbon input allocation"), ("V", "vertical transport"))
     ]
+    return rows
+
+
+def _further_components() -> list[Finding]:
     return [
-        *rows,
         Finding(
             "XI_magnitude",
             "3, Fig 4",
@@ -429,6 +440,11 @@ def _discussion() -> list[Finding]:
             "median differences of log evidence of two climates have 95 % intervals apart",
             at_sites.differs_by_climate,
         ),
+    ]
+
+
+def _discussion_of_parameters() -> list[Finding]:
+    return [
         Finding(
             "constrained_converge",
             "4.1, 4.3",
@@ -458,6 +474,11 @@ def _discussion() -> list[Finding]:
             )
             for m, n in ((CLM5, "1.41"), (COMPAS, "1.37"))
         ),
+    ]
+
+
+def _discussion_of_components() -> list[Finding]:
+    return [
         Finding(
             "transport_matters_little",
             "4.1, 4.3",
@@ -512,10 +533,15 @@ def _id(region: str) -> str:
 
 FINDINGS: tuple[Finding, ...] = (
     *_default(),
+    *_default_totals(),
     *_after(),
+    *_after_by_region(),
     *_components(),
+    *_further_components(),
     *_kinetics(),
     *_discussion(),
+    *_discussion_of_parameters(),
+    *_discussion_of_components(),
 )
 
 
@@ -533,7 +559,7 @@ def findings_table(evidence: Evidence, findings: tuple[Finding, ...] = FINDINGS)
         try:
             found = finding.judge(evidence)
         except NotJudged as why:
-            found = Judgement("", Verdict.UNDECIDED, str(why))
+            found = Judgement("", FindingVerdict.UNDECIDED, str(why))
         rows.append(
             {
                 "id": finding.name,

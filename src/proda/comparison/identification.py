@@ -15,11 +15,11 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 
-from proda.comparison.inputs import COMPONENTS, LOGARITHMIC, STOCK
+from proda.comparison.model_files import COMPONENTS, LOGARITHMIC, STOCK
 from proda.comparison.paper import CORRELATIONS, PAIR
 from proda.comparison.spatial import correlation_test
 from proda.errors import ComparisonError
-from proda.maps.refits import SHARE_PREFIX
+from proda.maps.refit_maps import SHARE_PREFIX
 from proda.weighted import correlation
 
 VARIABLES = (STOCK, *(name for name in COMPONENTS if name != "I"))
@@ -71,7 +71,7 @@ def pair_table(first: xr.Dataset, second: xr.Dataset | None = None) -> pd.DataFr
     Parameters
     ----------
     first, second
-        Refits of two models on the same cells (:func:`proda.comparison.refits.refit_model`);
+        Refits of two models on the same cells (:func:`proda.comparison.refit_runs.refit_model`);
         without `second`, of one model.
 
     Returns

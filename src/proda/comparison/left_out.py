@@ -18,8 +18,8 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from proda import files
-from proda.comparison.inputs import END_TO_END, ROUTES, OpenedModel
-from proda.comparison.model_choice import Choice, Scores, blocks_of
+from proda.comparison.choice_of_many import Choice, Scores, blocks_of
+from proda.comparison.model_files import END_TO_END, ROUTES, OpenedModel
 from proda.comparison.preference import climate_of
 from proda.comparison.stacking import groups_of_blocks
 from proda.errors import ComparisonError

@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from proda.comparison.inputs import BEFORE, COMPONENTS, STATES, STOCK, OpenedModel, holds_carbon
+from proda.comparison.model_files import (
+    BEFORE,
+    COMPONENTS,
+    STATES,
+    STOCK,
+    OpenedModel,
+    holds_carbon,
+)
 from proda.comparison.paper import MICROBES_MEASURED
 from proda.latitude import GLOBE
 from proda.maps.totals import land_area, totals

@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from proda import weighted
-from proda.comparison.inputs import AFTER, OpenedModel
+from proda.comparison.model_files import AFTER, OpenedModel
 from proda.comparison.paper import MICHAELIS_RATIO
 from proda.errors import ComparisonError
 from proda.forcing import Forcing

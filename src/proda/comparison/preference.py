@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from proda.comparison.inputs import OpenedModel, pairs
+from proda.comparison.model_files import OpenedModel, pairs
 from proda.inference.assessment import MAX_PARETO_K
 from proda.inference.assimilation_settings import AssimilationSettings
-from proda.inference.summary import SiteReason
+from proda.inference.site_summary import SiteReason
 from proda.latitude import BANDS, bands
 
 CRITERIA = ("log_evidence", "elpd_loo", "elpd_waic")

@@ -13,12 +13,12 @@ import xarray as xr
 
 from proda import files
 from proda.comparison.correlations import tested
-from proda.comparison.inputs import AFTER, BEFORE, END_TO_END
+from proda.comparison.model_files import AFTER, BEFORE, END_TO_END
 from proda.comparison.published_responses import constraints_table
 from proda.errors import ComparisonError
 from proda.latitude import GLOBE, ZONES
 from proda.maps.totals import PG
-from proda.projection.outputs import CHANGE, NEW, STOCK
+from proda.projection.projection_variables import CHANGE, NEW, STOCK
 from proda.projection.split import PARTS
 
 STATES = (BEFORE, AFTER, END_TO_END)
@@ -107,14 +107,14 @@ def agreement_table(opened: Mapping[str, Mapping[str, xr.Dataset]]) -> pd.DataFr
         for moment in moments([d for pair in both for d in pair]):
             land = _common_land([d for pair in both for d in pair], moment)
             for state, pair in zip(states, both, strict=True):
-                told = {
+                labels = {
                     "first": first,
                     "second": second,
                     "state": state,
                     "experiment": moment.experiment,
                     "years": moment.words,
                 }
-                rows.append(told | _compared(pair, moment, land))
+                rows.append(labels | _compared(pair, moment, land))
     return pd.DataFrame(rows)
 
 
@@ -244,8 +244,8 @@ def _split(dataset: xr.Dataset) -> list[dict[str, object]]:
         for j, at in enumerate(dataset["years"].to_numpy()):
             if at > 0.0:
                 parts = {name: total(here[name].isel(time=j)) for name in PARTS}
-                told = {"experiment": experiment, "years": float(at)}
-                rows.append(told | parts | {"change": sum(parts.values()), "carbon": start})
+                labels = {"experiment": experiment, "years": float(at)}
+                rows.append(labels | parts | {"change": sum(parts.values()), "carbon": start})
     return rows
 
 

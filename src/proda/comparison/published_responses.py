@@ -48,14 +48,14 @@ def constraints_table(totals: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame
 
     def add(about: tuple[str, str, str, str], row: pd.Series, value: float) -> None:
         quantity, published, unit, source = about
-        told = {
+        labels = {
             "quantity": quantity,
             "model": row["model"],
             "state": row["state"],
             "years": row["years"],
             "value": value,
         }
-        rows.append(told | {"unit": unit, "published": published, "source": source})
+        rows.append(labels | {"unit": unit, "published": published, "source": source})
 
     for _, row in _last(split, "plus_2K").iterrows():
         add(TURNOVER_TABLE, row, row["from_turnover"])

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from proda import weighted
-from proda.comparison.inputs import (
+from proda.comparison.model_files import (
     COMPARED,
     DEFINED_EVERYWHERE,
     OpenedModel,
@@ -20,7 +20,7 @@ from proda.comparison.inputs import (
     states_of,
 )
 from proda.latitude import GLOBE, ZONES, between
-from proda.maps.outputs import STOCKS
+from proda.maps.map_variables import STOCKS
 from proda.maps.totals import PG, by_latitude, ensemble_by_latitude, land_area
 
 

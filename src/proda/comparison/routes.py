@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 from proda.comparison.evidence import Evidence
+from proda.comparison.finding_rules import FindingVerdict
 from proda.comparison.findings import findings_table
-from proda.comparison.inputs import AFTER, ROUTES, OpenedModel, routes_of
-from proda.comparison.rules import Verdict
+from proda.comparison.model_files import AFTER, ROUTES, OpenedModel, routes_of
 
 OF_POSTERIORS = ("preference", "parameters", "fit")
 """Tables without states, which are computed from the posteriors at sites."""
@@ -101,8 +101,8 @@ def where_it_holds(verdicts: Mapping[str, str]) -> str:
     >>> where_it_holds({"end to end": "cannot be judged", "from posteriors": "agrees"})
     'from posteriors, not judged end to end'
     """
-    holds = [route for route, v in verdicts.items() if v == Verdict.AGREES]
-    fails = [route for route, v in verdicts.items() if v == Verdict.DISAGREES]
+    holds = [route for route, v in verdicts.items() if v == FindingVerdict.AGREES]
+    fails = [route for route, v in verdicts.items() if v == FindingVerdict.DISAGREES]
     open_ = [route for route in verdicts if route not in holds and route not in fails]
     if not fails and not holds:
         return "not judged"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from proda.comparison.inputs import OpenedModel
+from proda.comparison.model_files import OpenedModel
 from proda.comparison.preference import kept_sites
 from proda.errors import ModelError
 from proda.inference.diagnostics.fit import log_r2

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from proda.comparison.evidence import Evidence, NotJudged
+from proda.comparison.finding_rules import FindingVerdict, Judgement, Rule, decide
 from proda.comparison.paper import PAIR, PARAMETER_VALUES
-from proda.comparison.rules import Judgement, Rule, Verdict, decide
 
 WEAK = 0.10
 """A posterior that is narrower than the prior by less than this share counts as flat."""
@@ -146,7 +146,7 @@ def parameter_values(model: str) -> Rule:
         says = f"{n:,} ({len(rows)} parameters at {rows['sites'].iloc[0]:,} sites)"
         ratio = n / PARAMETER_VALUES[model]
         reason = f"the number follows from the choice of sites ({ratio:.1%} here)"
-        return Judgement(says, Verdict.UNDECIDED, reason)
+        return Judgement(says, FindingVerdict.UNDECIDED, reason)
 
     return judge
 
@@ -158,6 +158,6 @@ def compas_harder(e: Evidence) -> Judgement:
     noise = np.hypot(*(np.sqrt(x["converged"] * (1 - x["converged"]) / x["sites"]) for x in (a, b)))
     if abs(a["converged"] - b["converged"]) <= 1.96 * noise:
         return Judgement(
-            says, Verdict.UNDECIDED, "the difference between the shares may be due to chance"
+            says, FindingVerdict.UNDECIDED, "the difference between the shares may be due to chance"
         )
     return decide(says, bool(b["converged"] < a["converged"]))

@@ -11,7 +11,7 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from proda.errors import ComparisonError
-from proda.maps.outputs import PARAMETER_PREFIX, STOCKS
+from proda.maps.map_variables import PARAMETER_PREFIX, STOCKS
 from proda.maps.totals import land_area
 from proda.models.components import COMPONENTS
 from proda.weighted import correlation

@@ -21,8 +21,8 @@ from proda.drivers.climate_input import (
     OPTIONAL,
     check_ranges,
 )
+from proda.drivers.forcing_rules import RULES, ClimateRules
 from proda.drivers.forcing_settings import W_FLOOR
-from proda.drivers.rules import RULES, ClimateRules
 from proda.drivers.soil_physics import (
     DRAINAGE,
     FREEZING_K,
@@ -269,18 +269,7 @@ def from_climate(
         "title": "Soil forcing estimated from annual climate",
         "estimated": "yes",
         "source": source or str(climate.attrs.get("title", "climate data set of the user")),
-        "comment": (
-            "ESTIMATE, not model output: temperature is an annual wave damped with depth; the "
-            "water scalar comes from annual mean saturation (Clapp and Hornberger; Cosby 1984) "
-            "and freezing, and has no season apart from freezing; active layer from that "
-            "temperature. "
-            + "; ".join(
-                f"{n} " + ("from the climate file" if n in climate else f"= {_constant(n)}")
-                for n in OPTIONAL
-                if not (n == "o_scalar" and DRAINAGE_CLASS in small)
-            )
-            + f". Litter exceeds NPP, so that coarse woody debris is 0, in {excess:.1%} of cells."
-        ),
+        "comment": _comment(climate, small, excess),
         "rules": _rules_in_words(small, status, rules),
         "w_scalar_floor": w_floor,
         "missing_by_variable": json.dumps(missing),
@@ -291,6 +280,22 @@ def from_climate(
         "Riley et al. 2011; Soil Science Division Staff 2017",
     }
     return result
+
+
+def _comment(climate: xr.Dataset, small: xr.Dataset, excess: float) -> str:
+    """Say how the forcing was estimated; `excess`: share of cells where litter exceeds NPP."""
+    return (
+        "ESTIMATE, not model output: temperature is an annual wave damped with depth; the "
+        "water scalar comes from annual mean saturation (Clapp and Hornberger; Cosby 1984) "
+        "and freezing, and has no season apart from freezing; active layer from that "
+        "temperature. "
+        + "; ".join(
+            f"{n} " + ("from the climate file" if n in climate else f"= {_constant(n)}")
+            for n in OPTIONAL
+            if not (n == "o_scalar" and DRAINAGE_CLASS in small)
+        )
+        + f". Litter exceeds NPP, so that coarse woody debris is 0, in {excess:.1%} of cells."
+    )
 
 
 def _cell_area(climate: xr.Dataset, usable: np.ndarray) -> tuple[xr.DataArray | None, str]:

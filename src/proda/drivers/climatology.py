@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from proda.drivers import grids, litter
+from proda.drivers import grids, litter_recipes
 from proda.drivers.history import opened, plain
 from proda.drivers.soil_physics import water_scalar
 from proda.errors import ForcingError
@@ -42,7 +42,7 @@ class ClimatologyPlan:
     reads: tuple[tuple[Path, tuple[tuple[str, int, int], ...]], ...]
     """(file, ((CLM variable, position in time, month 0-11), ...))"""
     layered: frozenset[str]
-    recipe: litter.Recipe
+    recipe: litter_recipes.Recipe
     n_years: int
     w_floor: float
     columns: np.ndarray
@@ -79,7 +79,7 @@ def climatology_block(
     annual = {
         # Carbon of a year: each month's mean rate over the seconds of that month.
         name: np.tensordot(DAYS * 86400.0, means[name], axes=1)
-        for name in litter.variables(plan.recipe)
+        for name in litter_recipes.variables(plan.recipe)
     }
     gridded: dict[str, np.ndarray] = {
         "nbedrock": block["nbedrock"].to_numpy(),
@@ -124,7 +124,7 @@ def _monthly_means(
     Fluxes per volume are integrated over the layers to fluxes per area.
     """
     n = len(CLM5_GRID)
-    fluxes = set(litter.variables(plan.recipe))
+    fluxes = set(litter_recipes.variables(plan.recipe))
     sums: dict[str, np.ndarray] = {}
     for path, items in plan.reads:
         with opened(path) as dataset:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from proda.drivers import grids, litter, surface
+from proda.drivers import grids, litter_recipes, surface
 from proda.drivers.climatology import ClimatologyPlan, Reads, climatology_block
 from proda.drivers.history import History, scan
 from proda.errors import ForcingError
@@ -63,7 +63,7 @@ def from_clm(
     years
         First and last year (inclusive); by default all years in the files.
     litter_inputs, npp_shares
-        How litter inputs are calculated; see :func:`proda.drivers.litter.choose`.
+        How litter inputs are calculated; see :func:`proda.drivers.litter_recipes.choose`.
     w_floor
         Minimum of the water scalar if calculated from `SOILPSI`. The default is CLM's own, 0: a
         mean over months is 0 only in soil that never thaws or is never wet.
@@ -86,11 +86,11 @@ def from_clm(
     if not 0 <= w_floor < 1:
         raise ForcingError(f"The floor of the water scalar is {w_floor:g}; expected 0 to below 1.")
     history = scan(paths, _wanted(litter_inputs))
-    kind, recipe = litter.choose(litter_inputs, npp_shares, history.fields)
+    kind, recipe = litter_recipes.choose(litter_inputs, npp_shares, history.fields)
     names = dict(MONTHLY)
     if from_potential := "W_SCALAR" not in history.fields and "SOILPSI" in history.fields:
         names["w_scalar"] = "SOILPSI"
-    needed = [*names.values(), *litter.variables(recipe)]
+    needed = [*names.values(), *litter_recipes.variables(recipe)]
     for name in needed:
         _check_unit(history, name)
     for ours in ("soil_temperature", "w_scalar", "o_scalar", "n_scalar"):
@@ -103,19 +103,8 @@ def from_clm(
 
     others = [Path(surface_data)] if surface_data is not None else []
     constants, sources = surface.read_surface([*others, *history.paths], history.lat, history.lon)
-    longitude = grids.to_180(history.lon)
-    columns = np.argsort(longitude)
-    cells = xr.Dataset(
-        {
-            "nbedrock": (("lat", "lon"), constants["nbedrock"][:, columns]),
-            "sand": (("lat", "lon", "layer"), constants["sand"][:, columns]),
-            "row": ("lat", np.arange(len(history.lat))),
-        },
-        coords={
-            "lat": ("lat", history.lat, {"units": "degrees_north"}),
-            "lon": ("lon", longitude[columns], {"units": "degrees_east"}),
-        },
-    )
+    columns = np.argsort(grids.to_180(history.lon))
+    cells = _cells(history, constants, columns)
     n_layered = sum(history.field(name).layered for name in names.values())
     row_bytes = 8 * len(history.lon) * N_MONTHS * len(CLM5_GRID) * n_layered
     rows = int(np.clip(BLOCK_BYTES // row_bytes, 1, len(history.lat)))
@@ -139,7 +128,7 @@ def from_clm(
         "source": f"{len(history.paths)} history files, {history.paths[0].name} to "
         f"{history.paths[-1].name}",
         "climatology_years": f"{first}-{last} ({last - first + 1} years)",
-        "litter_input_from": f"{kind}: {litter.describe(recipe)}",
+        "litter_input_from": f"{kind}: {litter_recipes.describe(recipe)}",
         "w_scalar_from": f"SOILPSI, floor {w_floor:g}" if from_potential else "W_SCALAR",
         "nbedrock_from": sources["nbedrock"],
         "sand_from": sources["sand"],
@@ -148,12 +137,28 @@ def from_clm(
     return result.chunk(lon=min(180, len(history.lon)))
 
 
+def _cells(history: History, constants: dict[str, np.ndarray], columns: np.ndarray) -> xr.Dataset:
+    """Return what is constant in time on the grid, from west to east."""
+    longitude = grids.to_180(history.lon)
+    return xr.Dataset(
+        {
+            "nbedrock": (("lat", "lon"), constants["nbedrock"][:, columns]),
+            "sand": (("lat", "lon", "layer"), constants["sand"][:, columns]),
+            "row": ("lat", np.arange(len(history.lat))),
+        },
+        coords={
+            "lat": ("lat", history.lat, {"units": "degrees_north"}),
+            "lon": ("lon", longitude[columns], {"units": "degrees_east"}),
+        },
+    )
+
+
 def _wanted(litter_inputs: str) -> list[str]:
     """Names of all variables that can be used; a recipe of the user adds its own."""
-    recipes = list(litter.BUILT_IN.values())
-    if litter_inputs not in ("auto", "npp", *litter.BUILT_IN):
-        recipes.append(litter.from_toml(litter_inputs))
-    fluxes = {name for recipe in recipes for name in litter.variables(recipe)}
+    recipes = list(litter_recipes.BUILT_IN.values())
+    if litter_inputs not in ("auto", "npp", *litter_recipes.BUILT_IN):
+        recipes.append(litter_recipes.from_toml(litter_inputs))
+    fluxes = {name for recipe in recipes for name in litter_recipes.variables(recipe)}
     return [*MONTHLY.values(), "SOILPSI", "NPP", *sorted(fluxes)]
 
 
@@ -204,7 +209,7 @@ def _check_unit(history: History, name: str) -> None:
 def _plan(
     history: History,
     needed: Sequence[str],
-    recipe: litter.Recipe,
+    recipe: litter_recipes.Recipe,
     years: tuple[int, int],
     w_floor: float,
     columns: np.ndarray,

@@ -20,7 +20,7 @@ from jaxtyping import Int
 from proda import cf, files
 from proda.drivers.forcing_settings import LIMIT_KM
 from proda.drivers.grids import CELL_MEASURES, is_land, standard_grid, with_note
-from proda.drivers.sampling import Nearest, nearest_cells
+from proda.drivers.nearest_cells import Nearest, nearest_cells
 from proda.errors import CovariateError
 
 NOT_PREDICTORS = ("land_mask", "land_fraction", "cell_area")

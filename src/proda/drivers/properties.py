@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from proda.drivers.forcing_settings import LIMIT_KM
 from proda.drivers.grids import standard_grid
-from proda.drivers.sampling import nearest_cells
+from proda.drivers.nearest_cells import nearest_cells
 from proda.errors import ForcingError
 from proda.forcing import SITE_PROPERTIES, ForcingVariable, conversion
 from proda.grid import CLM5_GRID, Grid

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -16,7 +17,7 @@ import xarray as xr
 from proda.errors import AssimilationError
 from proda.files import whole_netcdf
 from proda.inference.assimilation_run import open_posterior
-from proda.inference.summary import SiteReason
+from proda.inference.site_summary import SiteReason
 from proda.models.outside import ORIGIN
 from proda.models.registry import load_recorded
 
@@ -28,6 +29,9 @@ _OF_LAYERS = {
     "row_site": "row_site",
     "row_modelled": "modelled_mean",
 }
+
+
+_ORDER = ("chain", "draw", "site")
 
 
 def to_datatree(
@@ -78,29 +82,12 @@ def to_datatree(
         "draw": np.arange(chosen.sizes["draw"]),
         "site": site,
     }
-    model = load_recorded(summary.attrs, "this posterior")
-    meanings = {row.name: row.meaning for row in model.rows}
-    order = ("chain", "draw", "site")
-    parameters = {
-        name: (
-            order,
-            chosen["posterior"].isel(parameter=i).transpose(*order).to_numpy(),
-            {
-                "units": str(summary["unit"].to_numpy()[i]),
-                "long_name": meanings.get(
-                    name, "standard deviation of a layer's error, in logarithms"
-                ),
-                "prior_lower": float(summary["lower"][i]),
-                "prior_upper": float(summary["upper"][i]),
-            },
-        )
-        for i, name in enumerate(summary["parameter"].to_numpy().astype(str))
-    }
+    parameters = _parameters(chosen["posterior"], summary)
     stats = {}
     if "log_likelihood" in chosen:
         stats["lp"] = (
-            order,
-            chosen["log_likelihood"].transpose(*order).to_numpy(),
+            _ORDER,
+            chosen["log_likelihood"].transpose(*_ORDER).to_numpy(),
             {
                 "units": "1",
                 "long_name": "log-likelihood of all layers of the site",
@@ -115,7 +102,43 @@ def to_datatree(
             {"units": "g m-3", "long_name": "measured carbon"},
         )
     }
-    constant = {
+    constant = _of_layers_and_sites(rows, summary)
+    groups = {
+        "posterior": xr.Dataset(parameters, axes),
+        "sample_stats": xr.Dataset(stats, axes),
+        "observed_data": xr.Dataset(observed, layer),
+        "constant_data": xr.Dataset(constant, layer | {"site": site}),
+    }
+    about = _about(summary)
+    tree = xr.DataTree.from_dict({n: g.assign_attrs(about) for n, g in groups.items()})
+    tree.attrs = about
+    return tree
+
+
+def _parameters(posterior: xr.DataArray, summary: xr.Dataset) -> dict[str, Any]:
+    """Return one variable for each parameter, in its own unit."""
+    model = load_recorded(summary.attrs, "this posterior")
+    meanings = {row.name: row.meaning for row in model.rows}
+    return {
+        name: (
+            _ORDER,
+            posterior.isel(parameter=i).transpose(*_ORDER).to_numpy(),
+            {
+                "units": str(summary["unit"].to_numpy()[i]),
+                "long_name": meanings.get(
+                    name, "standard deviation of a layer's error, in logarithms"
+                ),
+                "prior_lower": float(summary["lower"][i]),
+                "prior_upper": float(summary["upper"][i]),
+            },
+        )
+        for i, name in enumerate(summary["parameter"].to_numpy().astype(str))
+    }
+
+
+def _of_layers_and_sites(rows: xr.Dataset, summary: xr.Dataset) -> dict[str, Any]:
+    """Return depths and sites of the layers, and fit and PSIS-LOO of the sites."""
+    return {
         new: ("row", _text(rows[old].to_numpy()), rows[old].attrs)
         for old, new in _OF_LAYERS.items()
     } | {
@@ -123,22 +146,16 @@ def to_datatree(
         for name in _OF_SITES
         if name in summary
     }
-    groups = {
-        "posterior": xr.Dataset(parameters, axes),
-        "sample_stats": xr.Dataset(stats, axes),
-        "observed_data": xr.Dataset(observed, layer),
-        "constant_data": xr.Dataset(constant, layer | {"site": site}),
-    }
+
+
+def _about(summary: xr.Dataset) -> dict[str, str]:
     about = {
         "created_at": datetime.now(UTC).isoformat(),
         "inference_library": "proda",
         "inference_library_version": str(summary.attrs.get("proda_version", "")),
     }
     kept = ("model", "variant", *ORIGIN, "settings", "is_posterior", "title")
-    about |= {name: str(summary.attrs[name]) for name in kept if name in summary.attrs}
-    tree = xr.DataTree.from_dict({n: g.assign_attrs(about) for n, g in groups.items()})
-    tree.attrs = about
-    return tree
+    return about | {name: str(summary.attrs[name]) for name in kept if name in summary.attrs}
 
 
 def write_arviz(

@@ -9,8 +9,8 @@ import pandas as pd
 import xarray as xr
 
 from proda.errors import AssimilationError
-from proda.inference.diagnostics.filter import Filter, Verdict
-from proda.inference.summary import SiteReason
+from proda.inference.diagnostics.filter import Filter, SiteVerdict
+from proda.inference.site_summary import SiteReason
 from proda.latitude import BANDS, bands
 from proda.models.outside import ORIGIN
 
@@ -141,7 +141,7 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
         ess=table[["ess_bulk", "ess_tail"]].min(axis=1, skipna=False).to_numpy(),
         reason=summary["reason"].to_numpy(),
     )
-    table.insert(6, "verdict", [Verdict(int(v)).words for v in verdict])
+    table.insert(6, "verdict", [SiteVerdict(int(v)).words for v in verdict])
     table.insert(7, "kept", kept)
     return Assessment(summary, limits, table)
 
@@ -206,11 +206,11 @@ def counts(assessment: Assessment) -> dict[str, int]:
     Sites without posterior are counted by the sampler's own reason.
     """
     sites = assessment.sites
-    lost = Verdict.NO_POSTERIOR.words
+    lost = SiteVerdict.NO_POSTERIOR.words
     label = sites["verdict"].where(sites["verdict"] != lost, f"{lost}: " + sites["reason"])
     order = [
-        Verdict.KEPT.words,
-        *(v.words for v in Verdict if v > Verdict.NO_POSTERIOR),
+        SiteVerdict.KEPT.words,
+        *(v.words for v in SiteVerdict if v > SiteVerdict.NO_POSTERIOR),
         *(f"{lost}: {r.words}" for r in SiteReason if r != SiteReason.SAMPLED),
     ]
     found = label.value_counts()

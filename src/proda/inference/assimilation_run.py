@@ -34,16 +34,16 @@ from proda.checksums import file_digest, tree_digest
 from proda.errors import AssimilationError, FileError, ProdaError
 from proda.forcing import Forcing
 from proda.inference.assimilation_settings import AssimilationSettings
+from proda.inference.padded_sites import padded_layers
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.samplers.smc import SMC
-from proda.inference.sampling import Problem
-from proda.inference.sites import padded_layers
-from proda.inference.summary import join
+from proda.inference.sampling import SamplingProblem
+from proda.inference.site_summary import join
 from proda.inference.target import sampled_rows
 from proda.layout import SUMMARY
 from proda.locks import locked
 from proda.models.outside import provenance
-from proda.observations.summary import read_summary
+from proda.observations.build_summary import read_summary
 from proda.places import check_dataset_sites
 from proda.streams.table import StreamTable
 
@@ -124,7 +124,7 @@ class Run:
         return self.description.settings
 
     @cached_property
-    def problem(self) -> Problem:
+    def problem(self) -> SamplingProblem:
         """Model, likelihood and sampler."""
         return self.settings.build(f"the run {self.folder}")
 
@@ -431,7 +431,7 @@ _MEANING: dict[str, tuple[str, str]] = {
 }
 
 
-def default_width(problem: Problem, n_chains: int, platform: str | None = None) -> int:
+def default_width(problem: SamplingProblem, n_chains: int, platform: str | None = None) -> int:
     """Return how many sites one compiled program runs together on a kind of processor."""
     lanes = CPU_LANES if (platform or jax.default_backend()) == "cpu" else GPU_LANES
     sampler = problem.sampler

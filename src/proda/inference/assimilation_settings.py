@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from proda.inference.likelihood import Likelihood
     from proda.inference.samplers.sampler import Sampler
     from proda.inference.samplers.smc import SMC
-    from proda.inference.sampling import Problem
+    from proda.inference.sampling import SamplingProblem
     from proda.models.model import SoilModel
     from proda.streams.table import StreamTable
 
@@ -174,7 +174,7 @@ class AssimilationSettings(SettingsTable):
                 raise AssimilationError(f"options: {name} = {value} is too small.")
         return kind(**self.options)
 
-    def build(self, made: str = "the assimilation") -> Problem:
+    def build(self, made: str = "the assimilation") -> SamplingProblem:
         """Return the problem that the compiled program solves.
 
         Parameters
@@ -189,7 +189,7 @@ class AssimilationSettings(SettingsTable):
             If a name is unknown, or the numbers of steps and draws are inconsistent.
         """
         from proda.inference.samplers.smc import SMC
-        from proda.inference.sampling import Limits, Problem
+        from proda.inference.sampling import Limits, SamplingProblem
 
         sampler = self.build_sampler()
         if isinstance(sampler, SMC):
@@ -210,7 +210,7 @@ class AssimilationSettings(SettingsTable):
         streams = [table.stream for table in self.stream_tables().values()]
         answered = tuple(stream for stream in streams if not stream.lacking(model))
         limits = Limits(self.max_rhat, self.min_ess, self.max_evidence_error)
-        return Problem(model, likelihood, sampler, segment, answered, limits)
+        return SamplingProblem(model, likelihood, sampler, segment, answered, limits)
 
     def _steps_between(self, sampler: Sampler) -> int:
         """Return the steps between two kept draws of a chain."""

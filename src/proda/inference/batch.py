@@ -18,7 +18,7 @@ from proda.inference.profiles import Profiles
 from proda.inference.samplers.smc import SMC, Walkers
 from proda.inference.sampling import (
     Limits,
-    Problem,
+    SamplingProblem,
     advance,
     begin_walkers,
     chain_keys,
@@ -26,7 +26,7 @@ from proda.inference.sampling import (
     go_on,
     start,
 )
-from proda.inference.summary import summarise
+from proda.inference.site_summary import summarise
 from proda.inference.target import Site
 from proda.streams.table import StreamTable
 
@@ -34,7 +34,7 @@ MOST_SEGMENTS = 10
 """Segments per call of the compiled program."""
 
 
-def calls(problem: Problem) -> tuple[int, int, int]:
+def calls(problem: SamplingProblem) -> tuple[int, int, int]:
     """Return segments per call, calls that warm up, and calls that keep draws."""
     warm_up = problem.chain.n_warm_up // problem.segment
     kept = problem.chain.n_kept // problem.segment
@@ -44,7 +44,7 @@ def calls(problem: Problem) -> tuple[int, int, int]:
 
 
 def run_batch(
-    problem: Problem,
+    problem: SamplingProblem,
     seed: int,
     n_chains: int,
     n_draws: int,
@@ -102,7 +102,7 @@ def run_batch(
 
 
 def _run_walkers(
-    problem: Problem,
+    problem: SamplingProblem,
     n_draws: int,
     keys: Any,
     profiles: Profiles,
@@ -143,7 +143,7 @@ class Walked:
     """Of the model, by all chains."""
 
 
-def sample_walkers(problem: Problem, keys: Any, sites: Site, n: int) -> Walked:
+def sample_walkers(problem: SamplingProblem, keys: Any, sites: Site, n: int) -> Walked:
     """Sample the first `n` of some sites, each for as many rounds as it needs.
 
     Sites of one compiled program make their rounds together, but of each the first round that
@@ -176,7 +176,7 @@ def sample_walkers(problem: Problem, keys: Any, sites: Site, n: int) -> Walked:
 
 
 def _steady_evidence(
-    problem: Problem, keys: Any, sites: Site, state: Walkers, begun: np.ndarray
+    problem: SamplingProblem, keys: Any, sites: Site, state: Walkers, begun: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Go from the prior again where the chains' evidences differ, and take the means.
 

@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from proda.errors import ObservationError
-from proda.observations.summary import read_build
+from proda.observations.build_summary import read_build
 
 _LAYERS = ("profile_id", "upper_depth", "lower_depth", "soc_stock")
 

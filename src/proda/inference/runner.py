@@ -20,8 +20,8 @@ from proda.blocks.executor import Executor, Job
 from proda.errors import AssimilationError
 from proda.inference.assimilation_run import Run
 from proda.inference.batch import pad, run_batch
-from proda.inference.sites import assemble, with_streams
-from proda.inference.summary import join
+from proda.inference.padded_sites import assemble, with_streams
+from proda.inference.site_summary import join
 from proda.layout import SUMMARY
 from proda.locks import locked
 

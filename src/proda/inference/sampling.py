@@ -37,7 +37,7 @@ class Limits(NamedTuple):
     """Standard error of the mean log-evidence of the chains must be at most this."""
 
 
-class Problem(eqx.Module):
+class SamplingProblem(eqx.Module):
     """The problem solved at every site: model, likelihood and sampler."""
 
     model: SoilModel
@@ -98,7 +98,7 @@ def fold(keys: Key[Array, "site chain"], data: int) -> Key[Array, "site chain"]:
 
 
 @eqx.filter_jit
-def start(problem: Problem, sites: Site, keys: Key[Array, "site chain"]) -> State:
+def start(problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"]) -> State:
     """Return the state of new chains, leading axes site and chain."""
 
     def one(site: Site, key: Any) -> State:
@@ -109,7 +109,7 @@ def start(problem: Problem, sites: Site, keys: Key[Array, "site chain"]) -> Stat
 
 @eqx.filter_jit
 def advance(
-    problem: Problem,
+    problem: SamplingProblem,
     sites: Site,
     keys: Key[Array, "site chain"],
     state: State,
@@ -151,14 +151,14 @@ def advance(
 
 
 @eqx.filter_jit
-def begin_walkers(problem: Problem, sites: Site, keys: Key[Array, "site chain"]) -> Walkers:
+def begin_walkers(problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"]) -> Walkers:
     """Bring walkers from the prior to the posterior, leading axis site."""
     return _each_site(lambda s, site, key: s.begin(key, problem.target(site)), problem, sites, keys)
 
 
 @eqx.filter_jit
 def go_on(
-    problem: Problem, sites: Site, keys: Key[Array, "site chain"], state: Walkers
+    problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"], state: Walkers
 ) -> tuple[Walkers, Round]:
     """Let the walkers make one more round, leading axis site."""
 
@@ -168,7 +168,7 @@ def go_on(
     return _each_site(one, problem, sites, keys, state)
 
 
-def _each_site(function: Callable[..., Any], problem: Problem, *by_site: Any) -> Any:
+def _each_site(function: Callable[..., Any], problem: SamplingProblem, *by_site: Any) -> Any:
     """Call a function for each site; one site alone is not batched, so that its forcing is not."""
     assert isinstance(problem.sampler, SMC)
     part = functools.partial(function, problem.sampler)

@@ -33,7 +33,7 @@ MARGIN = 1e-6
 round to the ends."""
 
 
-class Problem(eqx.Module):
+class CarbonProblem(eqx.Module):
     """Data for comparing the soil model with the profiles of many sites."""
 
     model: SoilModel
@@ -52,7 +52,7 @@ class Problem(eqx.Module):
     """Weight of the squared distance to the start, for a site without a steady state."""
 
 
-class Judged(NamedTuple):
+class CarbonLoss(NamedTuple):
     """Loss of columns, its gradients, and which columns have a steady state."""
 
     loss: Float[Array, " column"]
@@ -89,7 +89,7 @@ def column_loss(
     logit: Float[Array, " parameter"],
     log_scale: Float[Array, " depth_class"],
     site: Site,
-    problem: Problem,
+    problem: CarbonProblem,
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
     """Mean over a site's layers of minus the log-density of ln carbon (without its constant)."""
     rows = problem.model.rows
@@ -121,8 +121,8 @@ def judge(
     log_scale: Float[Array, "column depth_class"],
     start: Float[Array, "column parameter"],
     rows: Int[Array, " column"],
-    problem: Problem,
-) -> Judged:
+    problem: CarbonProblem,
+) -> CarbonLoss:
     """Loss and gradients of many columns, weighted by site.
 
     A column without a steady state, or whose gradient is not finite, has the loss `lost` and is
@@ -143,4 +143,4 @@ def judge(
     length = jnp.linalg.norm(by_logit, axis=1, keepdims=True)
     by_logit = by_logit * jnp.minimum(1.0, problem.steepest / jnp.maximum(length, 1e-30))
     loss = jnp.where(good, loss, problem.lost) * weight
-    return Judged(loss, by_logit, by_scale * weight[:, None], good)
+    return CarbonLoss(loss, by_logit, by_scale * weight[:, None], good)

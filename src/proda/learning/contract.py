@@ -19,8 +19,9 @@ from jaxtyping import Array
 
 from proda import simulate
 from proda.column.column import Column, prepare
+from proda.column.processes import SurfaceInput
 from proda.errors import ForcingError
-from proda.forcing import SITE_PROPERTIES, Forcing
+from proda.forcing import LITTER, SITE_PROPERTIES, Forcing
 from proda.grid import CLM5_GRID
 from proda.learning.contract_calibration import calibrate
 from proda.learning.contract_columns import (
@@ -36,6 +37,8 @@ COLUMNS = 64
 SEED = 7
 B = 0.95
 """Depth profile of carbon input where the model has no default."""
+PUBLISHED_REASONS = (3,)
+"""Codes that models of the study have had from the first; others of a model are 20 to 99."""
 SOLVABLE = 0.3
 """Minimum share of extreme columns with a steady state; with fewer the check would be
 meaningless."""
@@ -92,11 +95,12 @@ def check_rows(model: SoilModel) -> list[Check]:
         wrong += [f"{row.name} has no {', '.join(lacks)}"] if lacks else []
         wrong += [] if row.lower < row.upper else [f"{row.name} has an empty prior range"]
         outside = row.default < row.physical_lower or row.default > row.physical_upper
-        wrong += (
-            [f"the default of {row.name} lies outside the physically meaningful range"]
-            if outside
-            else []
-        )
+        if outside:
+            wrong.append(f"the default of {row.name} lies outside the physically meaningful range")
+    for process in (model.mixes, getattr(model, "allocates", None)):
+        read = () if process is None else process.parameters
+        lacking = [name for name in read if name not in names]
+        wrong += [f"{name} is read by {type(process).__name__} and has no row" for name in lacking]
     pools = [
         name
         for kind in ("soil_pools", "transported", "fed_by_plants")
@@ -106,9 +110,25 @@ def check_rows(model: SoilModel) -> list[Check]:
     return [
         _listed("parameter table is complete", wrong, f"{len(names)} rows"),
         _listed(
-            "pools are declared", [f"{n} is not a pool" for n in pools], ", ".join(model.pools)
+            "pools are declared",
+            [*(f"{n} is not a pool" for n in pools), *_wrong_declarations(model)],
+            ", ".join(model.pools),
         ),
     ]
+
+
+def _wrong_declarations(model: SoilModel) -> list[str]:
+    """Return what is wrong with the declared litter, losses and reason codes."""
+    enters = getattr(model, "litter_enters", {})
+    wrong = [f"{pool} is not a pool" for pool, _ in enters if pool not in model.pools]
+    wrong += [f"{kind} is not a kind of litter" for _, kind in enters if kind not in LITTER]
+    wrong += [f"the loss {n} has the name of a pool" for n in model.losses if n in model.pools]
+    wrong += [
+        f"the reason code {code} is not the model's"
+        for code in model.own_reasons
+        if code in set(Reason) or not (code in PUBLISHED_REASONS or 20 <= code <= 99)
+    ]
+    return wrong
 
 
 def check_properties(model: SoilModel) -> list[Check]:
@@ -171,9 +191,10 @@ def _all_of_it(
         state = model.steady_state(p, column)
         t = model.transfers(state.pools, p, column)
         through = model.outflow(state.pools, t) + (t.transport.up + t.transport.down) * state.pools
-        co2 = (model.respiration(state.pools, t) * column.grid.thickness).sum()
+        lost = [model.respiration(state.pools, t), *model.lost(state.pools, t).values()]
+        losses = (jnp.stack(lost).sum(axis=0) * column.grid.thickness).sum()
         entered = (t.input * column.grid.thickness).sum()
-        return state, model.tendency(state.pools, p, column), through, co2, entered
+        return state, model.tendency(state.pools, p, column), through, losses, entered
 
     return jax.vmap(one)(values, columns)
 
@@ -181,19 +202,21 @@ def _all_of_it(
 def _steady(
     model: SoilModel, forcing: Forcing, values: dict[str, Array], where: str, needed: float
 ) -> list[Check]:
-    state, tendency, through, co2, entered = jax.tree.map(
+    state, tendency, through, losses, entered = jax.tree.map(
         np.asarray, _all_of_it(model, values, prepare(forcing))
     )
     exists = state.reason == Reason.FEASIBLE
     given = forcing.litter_input.sum(axis=1)
-    respired = _relative(state.respiration[exists], given[exists])
-    decayed = _relative(co2[exists], given[exists])
+    gone = sum(state.lost.values(), state.respiration)
+    conserved = _relative(gone[exists], given[exists])
+    decayed = _relative(losses[exists], given[exists])
     change = np.abs(tendency)[exists] / np.maximum(through[exists], 1e-190)
     below = np.arange(len(forcing.grid)) >= forcing.nbedrock[:, None]
     deep = np.abs(state.pools[np.broadcast_to(below[:, None, :], state.pools.shape)])
     empty = np.abs(state.pools[~exists])
     finite, least = np.isfinite(state.pools).all(), float(state.pools.min())
     share = float(exists.mean())
+    out, verb = ("losses", "lose") if model.losses else ("respiration", "respire")
     return [
         Check(
             f"steady states, {where}",
@@ -201,12 +224,12 @@ def _steady(
             f"{int(exists.sum())} of {len(exists)} columns",
             f"at least {needed:.0%}",
         ),
-        _within(f"carbon is conserved, {where}", respired, BALANCE, "respiration against input"),
+        _within(f"carbon is conserved, {where}", conserved, BALANCE, f"{out} against input"),
         _within(
-            f"transfers respire the input, {where}",
+            f"transfers {verb} the input, {where}",
             decayed,
             TENDENCY,
-            "respiration by the transfers against input",
+            f"{out} by the transfers against input",
         ),
         _within(
             f"nothing changes at the steady state, {where}",
@@ -310,12 +333,15 @@ def check_components(model: SoilModel) -> list[Check]:
     parts = simulate.components(model, values, forcing, bounds="physical")
     state = simulate.steady_state(model, values, forcing, bounds="physical")
     wrong = []
+    zero = {"V": not model.transported}
+    zero["B"] = isinstance(getattr(model, "allocates", None), SurfaceInput)
     for name in ("CTE", "K", "V", "XI", "B", "I", "litter_to_soil", "residence_time"):
         found = parts[name].to_numpy()
-        moves = name != "V" or bool(model.transported)
         # A pool without transfers has no transfer efficiency.
         least = found >= 0.0 if name == "CTE" else found > 0.0
-        if not (np.isfinite(found).all() and (least.all() if moves else (found == 0.0).all())):
+        if not (
+            np.isfinite(found).all() and ((found == 0.0).all() if zero.get(name) else least.all())
+        ):
             wrong.append(f"{name} is {float(found.min()):.3g} to {float(found.max()):.3g}")
     over = float(parts["litter_to_soil"].max()) - 1.0
     wrong += ["more carbon reaches the soil than enters"] if over > 1e-9 else []

@@ -18,11 +18,11 @@ from proda.errors import ModelError
 from proda.inference.assimilation_settings import SD_LOG
 from proda.inference.batch import calls
 from proda.inference.likelihood import LogNormal
+from proda.inference.padded_sites import assemble
 from proda.inference.profiles import Profiles
 from proda.inference.samplers.sampler import find_start
 from proda.inference.samplers.tempered import Tempered
-from proda.inference.sampling import Problem, advance, chain_keys, start
-from proda.inference.sites import assemble
+from proda.inference.sampling import SamplingProblem, advance, chain_keys, start
 from proda.inference.target import Posterior, Site
 from proda.learning.contract_columns import example_forcing
 from proda.models.model import SoilModel
@@ -38,7 +38,7 @@ the mean over parameters varies less."""
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Coverage:
     """How often intervals contained the truth."""
 
     profiles: int
@@ -47,7 +47,7 @@ class Calibration:
     """Level, share over all parameters and profiles, and the permitted deviation from the level."""
 
 
-def calibrate(model: SoilModel, seed: int = 0) -> Calibration:
+def calibrate(model: SoilModel, seed: int = 0) -> Coverage:
     """Generate profiles with the model, estimate its parameters from them, and count.
 
     Raises
@@ -55,7 +55,7 @@ def calibrate(model: SoilModel, seed: int = 0) -> Calibration:
     ModelError
         If the model has no steady state over most of its prior.
     """
-    problem = Problem(model, LogNormal(), Tempered(STEPS, STEPS, REPLICAS), STEPS // DRAWS)
+    problem = SamplingProblem(model, LogNormal(), Tempered(STEPS, STEPS, REPLICAS), STEPS // DRAWS)
     names, sites = _sites()
     truth, sites = _made(problem, sites, names)
     keys = chain_keys(seed, names, 1)
@@ -76,7 +76,7 @@ def calibrate(model: SoilModel, seed: int = 0) -> Calibration:
         held = float(((low < truth) & (truth < high)).mean())
         margin = STANDARD_ERRORS * float(np.sqrt(level * (1.0 - level) / PROFILES))
         coverage.append((level, held, margin))
-    return Calibration(PROFILES, truth.shape[1], tuple(coverage))
+    return Coverage(PROFILES, truth.shape[1], tuple(coverage))
 
 
 def _sites() -> tuple[np.ndarray, Site]:
@@ -99,7 +99,7 @@ def _sites() -> tuple[np.ndarray, Site]:
     return names, assemble(profiles, forcing.select(chosen), "layer_mean")
 
 
-def _made(problem: Problem, sites: Site, names: np.ndarray) -> tuple[np.ndarray, Site]:
+def _made(problem: SamplingProblem, sites: Site, names: np.ndarray) -> tuple[np.ndarray, Site]:
     """Return true places in the unit box, and the sites with profiles made from them."""
 
     def one(site: Site, key: Array) -> tuple[Array, Array, Array]:

@@ -20,7 +20,7 @@ from scipy.special import expit, logit
 from proda.checksums import digest
 from proda.default_b import b_where_needed
 from proda.errors import LearningError
-from proda.learning.carbon_loss import MARGIN, Problem, site_weights
+from proda.learning.carbon_loss import MARGIN, CarbonProblem, site_weights
 from proda.learning.end_to_end_loss import end_to_end_loss, initial_learners
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.layers import SiteLayers
@@ -40,14 +40,14 @@ NEAREST = 0.05
 """Defaults closer to an end of the prior range than this share, or outside, start here instead."""
 
 
-def problem_of(layers: SiteLayers, settings: EndToEndSettings) -> Problem:
+def problem_of(layers: SiteLayers, settings: EndToEndSettings) -> CarbonProblem:
     """Prepare sites for the soil model."""
     sites = layers.for_training()
     count = np.asarray(sites.measured.mask.sum(axis=1))
     if (count == 0).any():
         first = layers.profiles.site[int(np.argmin(count))]
         raise LearningError(f"{first}: all its measured layers lie in bedrock; leave it out.")
-    return Problem(
+    return CarbonProblem(
         layers.model,
         sites,
         jnp.asarray(site_weights(count)),
@@ -117,7 +117,7 @@ def constant_logits(
 
 
 def fit_constants(
-    problem: Problem,
+    problem: CarbonProblem,
     start: Float[np.ndarray, " parameter"],
     plan: TrainingPlan,
     settings: EndToEndSettings,
@@ -135,7 +135,7 @@ def fit_constants(
 
 def train_through(
     inputs: Float[np.ndarray, "site input"] | Float[np.ndarray, "fold site input"],
-    problem: Problem,
+    problem: CarbonProblem,
     starts: Float[np.ndarray, "run parameter"],
     plan: TrainingPlan,
     settings: EndToEndSettings,

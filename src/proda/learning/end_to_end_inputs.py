@@ -17,8 +17,8 @@ from proda.learning.carbon_sites import CarbonSites
 from proda.learning.end_to_end import named
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.features import Features, Missing, fit_features
+from proda.learning.forcing_covariates import forcing_summary
 from proda.learning.forcing_inputs import beside, response
-from proda.learning.forcing_summary import forcing_summary
 from proda.learning.join import missing_reasons
 from proda.learning.splits import NO_FOLD
 

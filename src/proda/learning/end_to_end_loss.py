@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from proda.learning.carbon_loss import DEPTH_CLASSES, SCALE, Problem, judge
+from proda.learning.carbon_loss import DEPTH_CLASSES, SCALE, CarbonProblem, judge
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.network import Network, initial_networks
 from proda.learning.program import BatchLoss, Learner, Loss, Recipe, Runs, led, mean
@@ -24,7 +24,7 @@ class EndToEndLoss(Loss):
     """Misfit of carbon at each site, plus a weak pull of the logits towards the start."""
 
     recipe: Recipe = eqx.field(static=True)
-    problem: Problem
+    problem: CarbonProblem
     inputs: Float[Array, "entry site input"]
     entry: Int[Array, " run"]
     """Which of the inputs a run uses."""
@@ -91,7 +91,7 @@ class EndToEndLoss(Loss):
 def end_to_end_loss(
     inputs: Float[np.ndarray, "entry site input"],
     entry: Int[np.ndarray, " run"],
-    problem: Problem,
+    problem: CarbonProblem,
     varies: Float[np.ndarray, " parameter"],
     settings: EndToEndSettings,
     offset: Float[np.ndarray, "entry site parameter"] | None = None,

@@ -75,8 +75,8 @@ class Ensemble:
         ModelError
             If the model does not exist, or its file has changed since they were trained.
         """
-        told = {"model": self.model, "variant": self.variant, **self.origin}
-        return load_recorded(told, f"the network {made}")
+        attributes = {"model": self.model, "variant": self.variant, **self.origin}
+        return load_recorded(attributes, f"the network {made}")
 
     def made_of_forcing(
         self,

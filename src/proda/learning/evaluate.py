@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from proda import files
-from proda.drivers.rules import rules_of
+from proda.drivers.forcing_rules import rules_of
 from proda.errors import LearningError
 from proda.layout import TRAINING
 from proda.learning import carbon_baselines
@@ -24,6 +24,7 @@ from proda.learning.conformal import Intervals
 from proda.learning.features import Encoded, Missing
 from proda.learning.forcing_inputs import beside, needs_forcing
 from proda.learning.join import missing_reasons
+from proda.learning.network_folder import load_for_model
 from proda.learning.places_left_out import (
     CONSTANT,
     DEFAULT,
@@ -34,7 +35,6 @@ from proda.learning.places_left_out import (
     baseline_answer,
     residual_answer,
 )
-from proda.learning.store import load_ensemble
 from proda.learning.through_model import BASELINE_FILE, FORCING_RULES
 from proda.learning.unseen import (
     COLUMNS,
@@ -88,9 +88,7 @@ def evaluate_network(
     FileError, LearningError
         Naming what is absent, damaged or does not fit.
     """
-    ensemble = load_ensemble(network)
-    model = ensemble.soil_model(str(network))
-    load_ensemble(network, rows=model.rows)  # refuses another set of parameters or prior ranges
+    ensemble, model = load_for_model(network)
     sites = read_carbon_sites(
         profiles,
         forcing,
@@ -114,21 +112,21 @@ def evaluate_network(
         raise LearningError(f"{covariates}: no site has all covariates; missing: {lacking}.")
     bad = np.flatnonzero(~encoded.usable)
     sites = sites.without(bad, missing_reasons(table.iloc[bad], ensemble.features.names))
-    told = read_unseen(network)
+    left_out = read_unseen(network)
     members = ensemble.lower + share * (ensemble.upper - ensemble.lower)
     answers = {NETWORK: answer_of_members(sites.layers, members)}
     if (residual := read_residual(network)) is not None:
         answers[RESIDUAL] = residual_answer(answers[NETWORK], sites, residual, encoded.inputs)
-    if told is not None:
-        values = np.array([told["constant"][name] for name in ensemble.parameters])
+    if left_out is not None:
+        values = np.array([left_out["constant"][name] for name in ensemble.parameters])
         one = np.tile(values, (len(sites), 1))
         answers[CONSTANT] = answer_of_carbon(held_out_carbon(sites.layers, one, CONSTANT))
         _, arrays = read_archive(Path(network) / BASELINE_FILE)
         for baseline in carbon_baselines.from_arrays(arrays):
             answers[baseline.name] = baseline_answer(baseline, sites, encoded.inputs)
     answers[DEFAULT] = answer_of_carbon(default_carbon(sites.layers))
-    if told is not None:
-        for name, values_of in told["intervals"].items():
+    if left_out is not None:
+        for name, values_of in left_out["intervals"].items():
             if name in answers:
                 answers[name] = with_interval(answers[name], Intervals.from_dict(values_of), sites)
     table = skill_table(sites, answers, groups(sites))
@@ -153,8 +151,8 @@ def _notes(
                 f"{SKILL} in its folder has the skill at held-out places."
             )
     for name, classes in encoded.unseen.items():
-        told = ", ".join(f"{value} (sites: {n:,})" for value, n in classes.items())
-        notes.append(f"{name} has classes that are absent from the training data: {told}.")
+        listed = ", ".join(f"{value} (sites: {n:,})" for value, n in classes.items())
+        notes.append(f"{name} has classes that are absent from the training data: {listed}.")
     about = network / TRAINING
     header = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
     before, now = header.get(FORCING_RULES), rules_of(forcing)

@@ -5,7 +5,7 @@ everywhere. A parameter that is learnt through the soil model must compensate fo
 forcing. For this, the effect of the forcing on carbon is sufficient; a network with more
 information about the forcing memorises regions (docs/theory.md#end-to-end).
 
-The summary (`forcing_summary.py`) is the alternative. Both are computed in the same way for
+The summary (`forcing_covariates.py`) is the alternative. Both are computed in the same way for
 training sites, other profiles and the cells of a map.
 """
 
@@ -19,7 +19,7 @@ import pandas as pd
 from proda import simulate
 from proda.errors import LearningError
 from proda.forcing import Forcing
-from proda.learning import forcing_summary
+from proda.learning import forcing_covariates
 from proda.models.model import Reason, SoilModel
 
 RESPONSE = "response_"
@@ -52,7 +52,7 @@ def response(forcing: Forcing, model: SoilModel, values: Mapping[str, float]) ->
     node = np.log(forcing.grid.node)
     return pd.DataFrame(
         {
-            depth_name(RESPONSE, depth): forcing_summary.at_depth(np.log(depth), logs, node)
+            depth_name(RESPONSE, depth): forcing_covariates.at_depth(np.log(depth), logs, node)
             for depth in DEPTHS
         }
     )
@@ -65,7 +65,7 @@ def depth_name(prefix: str, depth: float) -> str:
 
 def comes_from_forcing(name: str) -> bool:
     """Whether a predictor of this name is a response or a summary of the forcing."""
-    return name.startswith((RESPONSE, forcing_summary.PREFIX))
+    return name.startswith((RESPONSE, forcing_covariates.PREFIX))
 
 
 def needs_forcing(names: Iterable[str]) -> bool:
@@ -102,8 +102,8 @@ def forcing_inputs(
                 "the parameters of the response; train it again."
             )
         parts.append(response(forcing, model, reference))
-    if any(name.startswith(forcing_summary.PREFIX) for name in names):
-        parts.append(forcing_summary.forcing_summary(forcing))
+    if any(name.startswith(forcing_covariates.PREFIX) for name in names):
+        parts.append(forcing_covariates.forcing_summary(forcing))
     return pd.concat(parts, axis=1)
 
 
@@ -115,7 +115,7 @@ def beside(covariates: pd.DataFrame, inputs: pd.DataFrame) -> pd.DataFrame:
     LearningError
         If a column of such a name exists already, or the numbers of rows differ.
     """
-    prefixes = (RESPONSE, forcing_summary.PREFIX)
+    prefixes = (RESPONSE, forcing_covariates.PREFIX)
     if taken := [str(name) for name in covariates if str(name).startswith(prefixes)]:
         raise LearningError(
             f"The covariates hold {', '.join(taken)}; names that begin with "

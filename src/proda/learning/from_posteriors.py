@@ -33,14 +33,14 @@ from proda.learning.carbon import (
     groups_of,
     held_out_carbon,
 )
-from proda.learning.diagnose import learning_curve, permutation_importance
 from proda.learning.features import Missing
 from proda.learning.layers import SiteLayers, assimilation_settings, read_layers
 from proda.learning.learn import Learned, learn
 from proda.learning.learning_settings import LearningSettings
+from proda.learning.network_diagnosis import learning_curve, permutation_importance
+from proda.learning.network_folder import save_ensemble
 from proda.learning.residuals import joint_residuals, write_residuals
 from proda.learning.spread import JOINT, Spread, spread_of_carbon
-from proda.learning.store import save_ensemble
 from proda.learning.train import Progress
 from proda.learning.validation import NETWORK, CrossValidation
 from proda.places import check_dataset_sites

@@ -21,8 +21,8 @@ from proda.grid import Grid
 from proda.inference.assimilation_settings import AssimilationSettings, Operator, check
 from proda.inference.likelihood import Likelihood
 from proda.inference.operator import observe, weights
+from proda.inference.padded_sites import assemble, usable
 from proda.inference.profiles import Profiles, read_profiles
-from proda.inference.sites import assemble, usable
 from proda.inference.target import Site
 from proda.models.model import SoilModel
 from proda.models.outside import recorded
@@ -134,15 +134,15 @@ def assimilation_settings(posterior: xr.Dataset) -> AssimilationSettings:
     LearningError
         If they cannot be read.
     """
-    told = posterior.attrs.get("settings")
-    if told is None:
+    settings = posterior.attrs.get("settings")
+    if settings is None:
         return check(
             model=posterior.attrs["model"],
             variant=posterior.attrs["variant"],
             **recorded(posterior.attrs),
         )
     try:
-        return AssimilationSettings.model_validate_json(str(told))
+        return AssimilationSettings.model_validate_json(str(settings))
     except ValidationError as error:
         raise LearningError(
             f"The posterior summary's attribute settings cannot be read ({error.error_count()} "

@@ -20,7 +20,7 @@ from proda.learning.features import Missing
 from proda.learning.join import TrainingSites, join
 from proda.learning.layers import SiteLayers
 from proda.learning.learning_settings import LearningSettings
-from proda.learning.parameters import train_parameters
+from proda.learning.posterior_loss import train_parameters
 from proda.learning.splits import NO_FOLD, plan
 from proda.learning.targets import targets
 from proda.learning.train import Progress, Trained

@@ -19,7 +19,7 @@ from proda.errors import LearningError
 from proda.forcing import FORCING_VARIABLES, Forcing
 from proda.learning.features import Missing
 from proda.learning.forcing_inputs import needs_forcing
-from proda.learning.store import load_ensemble
+from proda.learning.network_folder import load_for_model
 
 Make = Callable[[pd.DataFrame, Forcing], pd.DataFrame]
 """Computes the inputs of networks from covariates and the forcing of the same places."""
@@ -74,9 +74,7 @@ def predict_table(
     FileError, LearningError, CovariateError
         Naming what is absent, damaged or inconsistent.
     """
-    ensemble = load_ensemble(network, model=model)
-    known = ensemble.soil_model(str(network))
-    load_ensemble(network, rows=known.rows)  # refuses another set of parameters or prior ranges
+    ensemble, known = load_for_model(network, model)
     table = _read(Path(covariates))
     if needs_forcing(ensemble.features.names):
         if forcing is None:

@@ -198,13 +198,13 @@ def _validate(learner: Learner, loss: Loss, runs: Runs) -> tuple[Array, Array]:
     """Loss and share of sites without a steady state, over each run's validation sites."""
     size = loss.recipe.validation_batch
     if size is None:
-        told = loss(learner, runs.validation, None, runs)
-        return told.shown, told.lost
+        judged = loss(learner, runs.validation, None, runs)
+        return judged.shown, judged.lost
     parts = _batches(runs.validation, size)
 
     def one(rows: Array) -> tuple[Array, Array, Array]:
-        told = loss(learner, rows, None, runs)
-        return told.shown, told.lost, jnp.sum(rows >= 0, axis=1)
+        judged = loss(learner, rows, None, runs)
+        return judged.shown, judged.lost, jnp.sum(rows >= 0, axis=1)
 
     shown, lost, count = jax.lax.map(one, parts)
     total = count.sum(axis=0)
@@ -242,8 +242,8 @@ def _pass(state: State, loss: Loss, runs: Runs) -> tuple[Learner, Any, Float[Arr
         drop = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, 1), i))(keys)
 
         def total(learner: Learner) -> tuple[Array, Array]:
-            told = loss(learner, rows, drop, runs)
-            return told.loss.sum(), told.shown
+            judged = loss(learner, rows, drop, runs)
+            return judged.loss.sum(), judged.shown
 
         gradient, shown = jax.grad(total, has_aux=True)(learner)
         update, new = jax.vmap(transform.update)(loss.confine(gradient), optimizer, learner)
@@ -265,9 +265,9 @@ def _pass(state: State, loss: Loss, runs: Runs) -> tuple[Learner, Any, Float[Arr
 def judge_start(state: State, loss: Loss, runs: Runs) -> State:
     """Evaluate the initial networks; later epochs are kept only if they have a smaller loss."""
     held, lost = _validate(state.learner, loss, runs)
-    told = jnp.stack([jnp.full_like(held, jnp.nan), held, lost], axis=1)
+    row = jnp.stack([jnp.full_like(held, jnp.nan), held, lost], axis=1)
     return state._replace(
-        epoch=state.epoch + 1, best_loss=held, history=state.history.at[0].set(told)
+        epoch=state.epoch + 1, best_loss=held, history=state.history.at[0].set(row)
     )
 
 
@@ -288,7 +288,7 @@ def run_until(state: State, loss: Loss, runs: Runs, stop: Int[Array, ""]) -> Sta
         stopped = state.stopped
         if loss.recipe.patience is not None:
             stopped = stopped | (state.epoch - best_epoch >= loss.recipe.patience)
-        told = jnp.where(active[:, None], jnp.stack([training, held, lost], axis=1), jnp.nan)
+        row = jnp.where(active[:, None], jnp.stack([training, held, lost], axis=1), jnp.nan)
         return State(
             state.epoch + 1,
             _choose(active, learner, state.learner),
@@ -297,7 +297,7 @@ def run_until(state: State, loss: Loss, runs: Runs, stop: Int[Array, ""]) -> Sta
             jnp.where(better, judged, state.best_loss),
             best_epoch,
             stopped,
-            state.history.at[state.epoch].set(told),
+            state.history.at[state.epoch].set(row),
         )
 
     return jax.lax.while_loop(lambda s: (s.epoch < stop) & ~jnp.all(s.stopped), body, state)

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from scipy.special import logit
 
 from proda.errors import LearningError
-from proda.learning.carbon_loss import Problem
+from proda.learning.carbon_loss import CarbonProblem
 from proda.learning.end_to_end import train_through
 from proda.learning.end_to_end_settings import EndToEndSettings, Start
 from proda.learning.network import Network
@@ -82,7 +82,7 @@ def kinds_named(names: Sequence[str]) -> tuple[RefitKind, ...]:
 
 def train_refits(
     inputs: Float[np.ndarray, "site input"],
-    problem: Problem,
+    problem: CarbonProblem,
     latitude: Float[np.ndarray, " site"],
     longitude: Float[np.ndarray, " site"],
     starts: dict[Start, Float[np.ndarray, "any parameter"]],
@@ -139,8 +139,8 @@ def train_refits(
     networks = jax.tree.map(
         lambda *leaves: jnp.concatenate(leaves)[order], *(found.networks for _, found in parts)
     )
-    told = [found.history[found.best_epoch, np.arange(len(rows))] for rows, found in parts]
-    history = np.concatenate(told)[order]
+    best_epochs = [found.history[found.best_epoch, np.arange(len(rows))] for rows, found in parts]
+    history = np.concatenate(best_epochs)[order]
     return Refits(networks, tuple(kind.name for kind in runs), begin, history[:, 1], history[:, 2])
 
 

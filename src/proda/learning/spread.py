@@ -128,11 +128,11 @@ def carbon_coverage(
     values = np.stack(logs)
     known = np.isfinite(values)
     use = layers.used
-    told = use & (known.sum(axis=0) > len(values) / 2)
+    usable = use & (known.sum(axis=0) > len(values) / 2)
     tail = (1.0 - LEVEL) / 2.0
-    ordered = np.where(known, values, np.nan)[:, told]
+    ordered = np.where(known, values, np.nan)[:, usable]
     lower, upper = np.nanquantile(ordered, [tail, 1.0 - tail], axis=0)
-    seen = np.log(layers.profiles.carbon[told] / 1000.0)
+    seen = np.log(layers.profiles.carbon[usable] / 1000.0)
     hit = int(((lower <= seen) & (seen <= upper)).sum())
     return Spread(LEVEL, hit / int(use.sum()), float(np.median(upper - lower)))
 

@@ -17,7 +17,7 @@ import pandas as pd
 from jaxtyping import Int
 
 from proda import files
-from proda.drivers.rules import rules_of
+from proda.drivers.forcing_rules import rules_of
 from proda.errors import LearningError
 from proda.layout import TRAINING, training_of
 from proda.learning import carbon_baselines
@@ -30,9 +30,9 @@ from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.ensemble import Ensemble
 from proda.learning.families import train_families
 from proda.learning.features import Missing
+from proda.learning.network_folder import save_ensemble
 from proda.learning.places_left_out import fit_to_sites, judge_places_left_out
 from proda.learning.splits import NO_FOLD, plan, random_folds, spatial_folds
-from proda.learning.store import save_ensemble
 from proda.learning.train import Progress
 from proda.learning.unseen_file import write_unseen
 from proda.models.outside import provenance

@@ -21,7 +21,7 @@ from proda.errors import LearningError
 from proda.learning.join import TrainingSites
 from proda.learning.layers import SiteLayers
 from proda.learning.learning_settings import LearningSettings
-from proda.learning.parameters import centres, fingerprint, parameter_loss
+from proda.learning.posterior_loss import centres, fingerprint, parameter_loss
 from proda.learning.program import Learner, Recipe, runs_of
 from proda.learning.train import CARBON, Progress, Trained, train
 from proda.learning.tuning_loss import TuningLoss

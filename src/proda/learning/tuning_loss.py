@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from proda.inference.likelihood import Likelihood
 from proda.inference.target import Posterior, Site
-from proda.learning.parameters import ParameterLoss
+from proda.learning.posterior_loss import ParameterLoss
 from proda.learning.program import BatchLoss, Learner, Loss, Recipe, Runs, led, mean
 from proda.models.model import Reason, SoilModel
 
@@ -34,7 +34,7 @@ STEEPEST = 30.0
 scaled down to it."""
 
 
-class Judged(NamedTuple):
+class TunedLoss(NamedTuple):
     """Loss of columns, its gradient in shares of the prior range, and which columns have one."""
 
     loss: Float[Array, " column"]
@@ -59,7 +59,7 @@ def column_loss(
 
 def judge(
     u: Float[Array, "column parameter"], sites: Site, model: SoilModel, likelihood: Likelihood
-) -> Judged:
+) -> TunedLoss:
     """Loss and gradient of many columns; those without one get the loss `LOST` and no gradient."""
 
     def one(u: Any, site: Site) -> Any:
@@ -71,7 +71,7 @@ def judge(
     gradient = jnp.where(good[:, None], gradient, 0.0)
     length = jnp.linalg.norm(gradient, axis=1, keepdims=True)
     gradient = gradient * jnp.minimum(1.0, STEEPEST / jnp.maximum(length, 1e-30))
-    return Judged(jnp.where(good, loss, LOST), gradient, good)
+    return TunedLoss(jnp.where(good, loss, LOST), gradient, good)
 
 
 class TuningLoss(Loss):

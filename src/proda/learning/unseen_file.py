@@ -16,8 +16,8 @@ def write_unseen(
     folder: Path, constant: dict[str, float], scale: list[float], intervals: dict[str, Any]
 ) -> None:
     """Write the constant (physical units), the error's scale by class of depth, the intervals."""
-    told = {"constant": constant, "scale": scale, "intervals": intervals}
-    (folder / UNSEEN).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    content = {"constant": constant, "scale": scale, "intervals": intervals}
+    (folder / UNSEEN).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def read_unseen(network: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -32,10 +32,10 @@ def read_unseen(network: str | os.PathLike[str]) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
         return {
-            "constant": {str(name): float(value) for name, value in told["constant"].items()},
-            "intervals": dict(told["intervals"]),
+            "constant": {str(name): float(value) for name, value in content["constant"].items()},
+            "intervals": dict(content["intervals"]),
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileError(f"{path}: damaged ({error}); copy it again or train again.") from error

@@ -22,7 +22,7 @@ from proda.learning.ensemble import predict_members
 from proda.learning.join import TrainingSites
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.network import Network
-from proda.learning.parameters import train_parameters
+from proda.learning.posterior_loss import train_parameters
 from proda.learning.skill import skill
 from proda.learning.splits import NO_FOLD, plan, random_folds, spatial_folds
 from proda.learning.train import Progress, Trained

@@ -9,7 +9,7 @@ import numpy as np
 
 from proda.grid import CLM5_GRID
 from proda.maps.cells import LandCells
-from proda.maps.outputs import (
+from proda.maps.map_variables import (
     LAYER_COMMENT,
     LIMIT,
     LOWER,

@@ -133,26 +133,7 @@ def _write(
         file.createDimension("bnds", 2)
         if years is not None:
             _time(file, *years)
-        for axis, unit, standard, letter in (
-            ("lat", "degrees_north", "latitude", "Y"),
-            ("lon", "degrees_east", "longitude", "X"),
-        ):
-            centres = source[axis].to_numpy().astype(float)
-            file.createDimension(axis, len(centres))
-            variable = file.createVariable(axis, "f8", (axis,))
-            variable[:] = centres
-            variable.setncatts(
-                {
-                    "units": unit,
-                    "standard_name": standard,
-                    "long_name": standard,
-                    "axis": letter,
-                    "bounds": f"{axis}_bnds",
-                }
-            )
-            bounds = edges(centres)
-            bounds = np.clip(bounds, -90.0, 90.0) if axis == "lat" else bounds
-            file.createVariable(f"{axis}_bnds", "f8", (axis, "bnds"))[:] = bounds
+        _axes(file, source)
         full = np.where(np.isfinite(values), values, FILL).astype(np.float32)
         times = ("time",) if years is not None else ()
         tile = (*(1 for _ in times), *full.shape)
@@ -185,6 +166,29 @@ def _write(
                 "frequency": "fx" if years is None else "yr",
             }
         )
+
+
+def _axes(file: netCDF4.Dataset, source: xr.Dataset) -> None:
+    for axis, unit, standard, letter in (
+        ("lat", "degrees_north", "latitude", "Y"),
+        ("lon", "degrees_east", "longitude", "X"),
+    ):
+        centres = source[axis].to_numpy().astype(float)
+        file.createDimension(axis, len(centres))
+        variable = file.createVariable(axis, "f8", (axis,))
+        variable[:] = centres
+        variable.setncatts(
+            {
+                "units": unit,
+                "standard_name": standard,
+                "long_name": standard,
+                "axis": letter,
+                "bounds": f"{axis}_bnds",
+            }
+        )
+        bounds = edges(centres)
+        bounds = np.clip(bounds, -90.0, 90.0) if axis == "lat" else bounds
+        file.createVariable(f"{axis}_bnds", "f8", (axis, "bnds"))[:] = bounds
 
 
 def _time(file: netCDF4.Dataset, first: int, last: int) -> None:

@@ -11,8 +11,8 @@ from proda.forcing import Forcing
 from proda.learning.boosted_residual import BoostedResidual
 from proda.learning.conformal import LEAST, STOCK_DEPTHS, Intervals, cold_soil
 from proda.learning.stock_intervals import mean_error
-from proda.maps.network import NetworkParameters
-from proda.maps.outputs import CARBON, LIMIT, LOWER, RESIDUAL, STOCKS, UPPER
+from proda.maps.map_variables import CARBON, LIMIT, LOWER, RESIDUAL, STOCKS, UPPER
+from proda.maps.network_parameters import NetworkParameters
 
 
 @dataclass(frozen=True, eq=False)

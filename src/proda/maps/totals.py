@@ -20,7 +20,7 @@ PG = 1e-6
 
 
 def open_map(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Open a map file written by :func:`proda.maps.compute.write_map`.
+    """Open a map file written by :func:`proda.maps.run_map.write_map`.
 
     Raises
     ------

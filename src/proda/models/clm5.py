@@ -13,13 +13,14 @@ from proda.column.environment import climate_modifier, environment
 from proda.column.tridiagonal import ChainRates
 from proda.forcing import LITTER
 from proda.models.litter import litter_steady_state
-from proda.models.model import SoilModel, SteadyState, Transfers, Values
+from proda.models.model import SteadyState, Transfers, Values
+from proda.models.published_variant import PublishedModel
 from proda.parameters import Parameter, parameter_rows
 
 _S = "P-Table S1"
 
 
-class CLM5(SoilModel):
+class CLM5(PublishedModel):
     """Soil carbon of the Community Land Model 5, microbes implicit in first-order rates."""
 
     name: ClassVar[str] = "clm5"
@@ -138,7 +139,7 @@ class CLM5(SoilModel):
         rate = 1.0 / jnp.stack([p[name] for name in turnover])
         soil, litter = env.soil, env.litter
         return Transfers(
-            input=self.litter_input(shares, column),
+            input=self.litter_input(p, column),
             decay=jnp.broadcast_to(rate[:, None], pools.shape),
             modifier=jnp.stack([soil, litter, litter, litter, soil, soil, soil]),
             fraction={

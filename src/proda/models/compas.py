@@ -5,6 +5,7 @@ P-section 2.3; docs/theory.md#compas.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -18,6 +19,8 @@ from proda.parameters import Parameter, parameter_rows
 
 MIN_SOIL_PER_MICROBE = 10.0
 """The published code rejects a column with less soil carbon than this many times its microbes."""
+MOSTLY_MICROBES = 3
+"""Its reason code."""
 
 _S = "P-Table S2"
 
@@ -29,6 +32,7 @@ class COMPAS(MicrobialModel):
     title: ClassVar[str] = "COMPAS: Michaelis-Menten kinetics, 8 pools x 20 layers"
     source: ClassVar[str] = "Allison et al. 2010; Tao et al. 2023; P-section 2.3"
     saturated_by: ClassVar[tuple[str, str]] = ("DOC", "mSOC")
+    own_reasons: ClassVar[Mapping[int, str]] = {MOSTLY_MICROBES: "mostly_microbes"}
     rows: ClassVar[tuple[Parameter, ...]] = parameter_rows(
         _S,
         r"""
@@ -87,4 +91,4 @@ class COMPAS(MicrobialModel):
             return None
         stock = (pools[4:] * column.grid.thickness).sum(axis=1)
         too_many = (stock.sum() < MIN_SOIL_PER_MICROBE * stock[1]) & ~empty.any()
-        return jnp.where(too_many, Reason.MOSTLY_MICROBES, Reason.FEASIBLE)
+        return jnp.where(too_many, MOSTLY_MICROBES, Reason.FEASIBLE)

@@ -22,11 +22,11 @@ class Flow:
     donor: str
     """A pool, or "plants"."""
     receiver: str
-    """A pool, or "CO2"."""
+    """A pool, "CO2", or one of the model's other losses."""
 
 
 def flows(model: SoilModel) -> tuple[Flow, ...]:
-    """Return all pathways: from plants, between pools, and to CO2 where a pool respires.
+    """Return all pathways: from plants, between pools, to CO2, and to other losses.
 
     They are read from the model's transfers in a synthetic column, with every pool filled alike.
     """
@@ -39,9 +39,10 @@ def flows(model: SoilModel) -> tuple[Flow, ...]:
         for name, rate in zip(model.pools, t.input, strict=True)
         if (rate > 0).any()
     ]
-    between = [Flow(donor, receiver) for receiver, donor in t.fraction]
+    paths = {**t.fraction, **t.lost}
+    between = [Flow(donor, receiver) for receiver, donor in paths]
     passed = {name: jnp.zeros(()) for name in model.pools}
-    for (_, donor), share in t.fraction.items():
+    for (_, donor), share in paths.items():
         passed[donor] = passed[donor] + jnp.mean(share)
     respiring = [Flow(name, "CO2") for name in model.pools if passed[name] < 1.0 - 1e-9]
     return (*fed, *between, *respiring)
@@ -82,7 +83,7 @@ def flow_shares(model: SoilModel) -> dict[Flow, Share]:
     total = dict(zip(model.pools, out.sum(axis=1), strict=True))
     carbon = {Flow("plants", n): float(v) for n, v in zip(model.pools, fed, strict=True)}
     left = dict(total)
-    for (receiver, donor), share in t.fraction.items():
+    for (receiver, donor), share in {**t.fraction, **t.lost}.items():
         along = float((np.asarray(share) * out[model.pools.index(donor)]).sum())
         carbon[Flow(donor, receiver)] = along
         left[donor] -= along

@@ -76,7 +76,7 @@ def general_steady_state(model: SoilModel, parameters: Values, column: Column) -
     """Return the steady state with its reason code; derivatives are those of the exact one.
 
     Found means: no pool of any layer gains or loses more than 1e-10 of the carbon that flows
-    through it, and the column respires its input. Else the reason is `NOT_CONVERGED`.
+    through it, and the column loses its input. Else the reason is `NOT_CONVERGED`.
     """
     root = find_pools(model, parameters, column)
     t = model.transfers(root.amounts, parameters, column)
@@ -84,9 +84,11 @@ def general_steady_state(model: SoilModel, parameters: Values, column: Column) -
     losses = model.outflow(root.amounts, t) + (t.transport.up + t.transport.down) * root.amounts
     balanced = (jnp.abs(change) <= 2.0 * RESIDUAL_TOLERANCE * losses).all()
     found = root.converged & balanced
-    co2 = model.respiration(root.amounts, t) * column.grid.thickness
+    thickness = column.grid.thickness
+    co2 = model.respiration(root.amounts, t) * thickness
+    lost = {name: flux * thickness for name, flux in model.lost(root.amounts, t).items()}
     extra = jnp.where(found, Reason.FEASIBLE, Reason.NOT_CONVERGED)
-    return model.finish(root.amounts, co2, True, column, extra)
+    return model.finish(root.amounts, co2, True, column, extra, lost)
 
 
 def _at_held_rates(

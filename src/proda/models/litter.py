@@ -1,4 +1,4 @@
-"""Litter of both models: coarse woody debris, metabolic, cellulose and lignin litter.
+"""Litter of CLM5: coarse woody debris, metabolic, cellulose and lignin litter.
 
 Woody debris stays where it falls; the other three mix vertically. Nothing flows back from the soil,
 so litter is solved first.
@@ -14,6 +14,15 @@ from proda.column.environment import Environment
 from proda.column.ratio import ratio
 from proda.column.transport import Transport
 from proda.column.tridiagonal import ChainRates, Scalar, solve_chains
+from proda.forcing import LITTER
+
+LITTER_POOLS = {(kind, kind): 1.0 for kind in LITTER}
+"""Every kind of litter enters a pool of its own: `SoilModel.litter_enters` of such models."""
+
+
+def all_litter_into(pool: str) -> dict[tuple[str, str], float]:
+    """Return `SoilModel.litter_enters` of a model whose litter all enters one pool."""
+    return {(pool, kind): 1.0 for kind in LITTER}
 
 
 class Litter(eqx.Module):

@@ -23,13 +23,14 @@ from proda.column.environment import (
 from proda.column.ratio import ratio
 from proda.forcing import LITTER
 from proda.models.litter import litter_steady_state
-from proda.models.model import SoilModel, SteadyState, Transfers, Values
+from proda.models.model import SteadyState, Transfers, Values
+from proda.models.published_variant import PublishedModel
 
 EFOLDING = 0.5
 """Depth over which decomposition falls to 1/e, m; fixed in COMPAS."""
 
 
-class MicrobialModel(SoilModel):
+class MicrobialModel(PublishedModel):
     """Litter feeds microbes, DOC and mineral SOC; the kinetics of the last two are the model's own.
 
     A catalyst C (enzyme, microbes) turns over a substrate S (mineral SOC, DOC) at
@@ -189,7 +190,7 @@ class MicrobialModel(SoilModel):
         )
         death = p["tau_enz_prod"] / (tau_mic + p["tau_enz_prod"])
         return Transfers(
-            input=self.litter_input(shares, column),
+            input=self.litter_input(p, column),
             decay=decay,
             modifier=jnp.stack([xi, env.litter, env.litter, env.litter, xi, xi, xi, xi]),
             fraction={

@@ -39,7 +39,7 @@ DESORPTION = 1.0
 """k_ld, g m-3 d-1."""
 
 
-class _Rates(NamedTuple):
+class _MillennialRates(NamedTuple):
     """What does not depend on the state, g m-3 and yr."""
 
     moist: Float[Array, " layer"]
@@ -115,7 +115,7 @@ class Millennial(PlantFedModel):
         found = super().climate(parameters, column)
         return found._replace(without_oxygen=(warm * water).mean(axis=0))
 
-    def _rates(self, p: Values, column: Column) -> _Rates:
+    def _rates(self, p: Values, column: Column) -> _MillennialRates:
         # sqrt(theta / phi) is what water and oxygen leave of the rate; so theta / phi follows.
         moist = water_modifier(p["w_scaling"], column.w_scalar) * column.o_scalar
         # The square root has no derivative at 0, where soil is as wet as it gets.
@@ -124,7 +124,7 @@ class Millennial(PlantFedModel):
         air = p["k_a"] + (1.0 - p["k_a"]) * aired
         celsius = 10.0 * column.temperature + 25.0
         fines = column.site_property("clay") + column.site_property("silt")
-        return _Rates(
+        return _MillennialRates(
             moist=moist.mean(axis=0),
             speed_pom=DAYS * p["v_pl"] * (_arrhenius(p["e_pl"], column) * moist).mean(axis=0),
             speed_low=DAYS * p["v_lb"] * (_arrhenius(p["e_lb"], column) * moist * air).mean(axis=0),

@@ -14,8 +14,8 @@ from jaxtyping import Array, Float
 from proda.column.column import Column
 from proda.column.environment import water_modifier
 from proda.column.newton import Balance, Improvement, find_root
+from proda.column.processes import InputAllocation, RootProfile
 from proda.column.ratio import ratio
-from proda.column.transport import Transport
 from proda.models.model import Reason, SoilModel, SteadyState, Transfers, Values
 from proda.models.plant_fed import COLUMN_ROWS, LITTER_ROWS, WATER_ROW
 from proda.parameters import Parameter, parameter_rows
@@ -59,7 +59,7 @@ ROUNDS = 10
 from the balance of two competitors, would send them to and fro."""
 
 
-class _Rates(NamedTuple):
+class _MIMICSRates(NamedTuple):
     """What does not depend on the state; g m-3, yr."""
 
     speed: dict[str, Float[Array, "donor layer"]]
@@ -91,9 +91,8 @@ class MIMICS(SoilModel):
     )
     soil_pools: ClassVar[tuple[str, ...]] = ("MICr", "MICK", "SOMp", "SOMc", "SOMa")
     microbial_pools: ClassVar[tuple[str, ...]] = ("MICr", "MICK")
-    transported: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ("clay",)
-    variants: ClassVar[tuple[str, ...]] = ("default",)
+    allocates: ClassVar[InputAllocation] = RootProfile()
     constants: ClassVar[Constants] = TESTBED
     rows: ClassVar[tuple[Parameter, ...]] = (
         *parameter_rows(
@@ -124,16 +123,11 @@ class MIMICS(SoilModel):
         *(row for row in COLUMN_ROWS if row.name == "b"),
     )
 
-    def mixing(self, parameters: Values, column: Column) -> Transport:
-        """Return no mixing."""
-        zero = jnp.zeros(len(column.grid))
-        return Transport(down=zero, up=zero, leak=zero)
-
     def steady_state(self, parameters: Values, column: Column) -> SteadyState:
         """Find the microbes of each layer by Newton's method; the rest is closed form."""
         p = dict(parameters)
         rates, xi = self._rates(p, column), self._uptake_modifier(p, column)
-        fresh = self._input(p, column)
+        fresh = self.litter_input(p, column)
         wood = fresh[0]
         structural = fresh[2] + (1.0 - p["fi_s"]) * wood
         at_once = {"SOMp": fresh[5], "SOMc": fresh[6] + p["fi_s"] * wood}
@@ -209,7 +203,7 @@ class MIMICS(SoilModel):
         temperature = jnp.exp(p["v_slope"] * 10.0 * column.temperature)
         water = water_modifier(p["w_scaling"], column.w_scalar)
         return Transfers(
-            input=self._input(p, column),
+            input=self.litter_input(p, column),
             decay=ratio(total, modifier),
             modifier=modifier,
             fraction={key: jnp.asarray(share) for key, share in part.items()},
@@ -218,8 +212,9 @@ class MIMICS(SoilModel):
             input_shares=self.input_shares(p, column),
         )
 
-    def _input(self, p: Values, column: Column) -> Float[Array, "pool layer"]:
-        """Return what plants bring to each pool, g m-3 yr-1."""
+    def litter_input(self, parameters: Values, column: Column) -> Float[Array, "pool layer"]:
+        """Return what plants bring to each pool, g m-3 yr-1; part is protected at once."""
+        p = parameters
         cwd, metabolic, cellulose, lignin = column.litter_input
         entering = self.input_shares(p, column) / column.grid.thickness
         zero = jnp.zeros_like(entering)
@@ -245,7 +240,7 @@ class MIMICS(SoilModel):
         warm = jnp.exp(p["v_slope"] * 10.0 * column.temperature)
         return (warm * self._wet(p, column)).mean(axis=0)
 
-    def _rates(self, p: Values, column: Column) -> _Rates:
+    def _rates(self, p: Values, column: Column) -> _MIMICSRates:
         clay, fixed = column.site_property("clay") / 100.0, self.constants
         xi, wet = self._uptake_modifier(p, column), self._wet(p, column).mean(axis=0)
         v = HOURS * fixed.speed * jnp.exp(p["v_slope"] * REFERENCE_C + p["v_int"]) * xi
@@ -261,7 +256,7 @@ class MIMICS(SoilModel):
         npp = jnp.clip(jnp.sqrt(carbon.sum() / 100.0), *fixed.turnover)
         quality = {"r": jnp.exp(0.3 * fmet), "k": jnp.exp(0.1 * fmet)}
         chemistry = jnp.exp(-3.0 * fmet) * jnp.ones_like(clay)
-        return _Rates(
+        return _MIMICSRates(
             speed={i: jnp.array(V_MODIFIER[i])[:, None] * v for i in "rk"},
             half={
                 i: jnp.stack(half) / (jnp.array(K_MODIFIER[i])[:, None] * by_donor) for i in "rk"
@@ -277,14 +272,14 @@ class MIMICS(SoilModel):
 
 
 def _uptake(
-    rates: _Rates, microbe: str, amount: Float[Array, " layer"]
+    rates: _MIMICSRates, microbe: str, amount: Float[Array, " layer"]
 ) -> Float[Array, "donor layer"]:
     """Return the rate at which a microbe empties each donor, yr-1."""
     return rates.speed[microbe] * amount / (rates.half[microbe] + amount)
 
 
 def _death(
-    p: Values, rates: _Rates, microbe: str, amount: Float[Array, " layer"]
+    p: Values, rates: _MIMICSRates, microbe: str, amount: Float[Array, " layer"]
 ) -> Float[Array, " layer"]:
     """Return what dies, g m-3 yr-1: rate x M^beta in mg cm-3; its derivative at 0 is finite."""
     some = jnp.where(amount > 0.0, amount, GRAMS)
@@ -297,7 +292,7 @@ def _efficiency(p: Values, microbe: str) -> Float[Array, " donor"]:
 
 
 def _oxidation(
-    rates: _Rates, r: Float[Array, " layer"], k: Float[Array, " layer"]
+    rates: _MIMICSRates, r: Float[Array, " layer"], k: Float[Array, " layer"]
 ) -> Float[Array, " layer"]:
     """Return the rate at which chemically protected carbon becomes available, yr-1."""
     return sum(

@@ -12,23 +12,24 @@ import jax.numpy as jnp
 import pandas as pd
 from jaxtyping import Array, Float, Int
 
-from proda.column.allocation import input_shares, input_shares_published
 from proda.column.column import Column, lacking
-from proda.column.transport import Transport, exchange, transport
-from proda.column.transport_published import transport_published
+from proda.column.processes import InputAllocation, NoMixing, VerticalMixing
+from proda.column.processes import Values as Values
+from proda.column.transport import Transport
 from proda.errors import ForcingError, ModelError
 from proda.forcing import LITTER, Forcing
+from proda.models.litter import LITTER_POOLS
 from proda.parameters import Parameter, table
 
-Values = Mapping[str, Float[Array, ""] | Float[Array, " layer"]]
-"""Parameter values of one column, by name, in the registry's units."""
-
 CONSERVATION = 1e-9
-"""Largest relative difference of respiration and input in an accepted steady state."""
+"""Largest relative difference of losses and input in an accepted steady state."""
 
 
 class Reason(IntEnum):
-    """Why a column has no answer; kept as a number per column."""
+    """Why a column has no answer with any model; kept as a number per column.
+
+    A model may have reasons of its own besides; see :attr:`SoilModel.own_reasons`.
+    """
 
     FEASIBLE = 0
     NO_STEADY_STATE = 1
@@ -36,8 +37,6 @@ class Reason(IntEnum):
     too small for float64)."""
     NOT_FINITE = 2
     """A pool or rate exceeds the range of float64."""
-    MOSTLY_MICROBES = 3
-    """Less than ten times the microbial biomass in all (rule of the published COMPAS only)."""
     NOT_CONVERGED = 4
     """The general steady state was not found; it may not exist."""
 
@@ -59,8 +58,11 @@ class SteadyState(eqx.Module):
     soil_carbon: Float[Array, " layer"]
     """Sum of the soil (not litter) pools, which soil profiles measure, g m-3."""
     respiration: Float[Array, ""]
-    """Carbon respired by the whole column, g m-2 yr-1."""
+    """Carbon that the whole column loses as CO2, g m-2 yr-1."""
     reason: Int[Array, ""]
+    lost: dict[str, Float[Array, ""]] = eqx.field(default_factory=dict)
+    """Carbon that the whole column loses otherwise, by the names in `SoilModel.losses`, g m-2 yr-1.
+    """
 
 
 class Transfers(eqx.Module):
@@ -83,6 +85,9 @@ class Transfers(eqx.Module):
     """Modifier by temperature, water and depth alone (P-Eq 13), unitless."""
     input_shares: Float[Array, " layer"]
     """Share of the carbon input that enters each layer."""
+    lost: dict[tuple[str, str], Float[Array, "..."]] = eqx.field(default_factory=dict)
+    """Share of what leaves a donor that leaves the column other than as CO2, by (loss, donor); the
+    losses are those in `SoilModel.losses`."""
     michaelis: dict[str, Float[Array, " layer"]] = eqx.field(default_factory=dict)
     """Michaelis constant (g m-3, with modifier) of each substrate pool, where there is one."""
 
@@ -91,7 +96,8 @@ class SoilModel(eqx.Module):
     """One soil-carbon model; its methods see ONE column and are pure (vmap them over sites).
 
     A model declares its pools and parameters, its steady state and its transfers. Everything else
-    follows: transient runs, conservation checks, components, sampling, mapping, plots.
+    follows: transient runs, conservation checks, components, sampling, mapping, plots. How carbon
+    mixes and where it enters are processes that the model names, and its litter enters by a matrix.
     """
 
     name: ClassVar[str]
@@ -102,8 +108,19 @@ class SoilModel(eqx.Module):
     """Pools that a measured soil profile contains."""
     microbial_pools: ClassVar[tuple[str, ...]] = ()
     """Soil pools that are living microbes, whose share of soil carbon can be measured."""
-    transported: ClassVar[tuple[str, ...]]
+    transported: ClassVar[tuple[str, ...]] = ()
     """Pools that mix vertically."""
+    mixes: ClassVar[VerticalMixing] = NoMixing()
+    """How they mix; a model without vertical transport need not state it."""
+    allocates: ClassVar[InputAllocation]
+    """Where the carbon of plants enters."""
+    litter_enters: ClassVar[Mapping[tuple[str, str], float]]
+    """Share of each kind of litter of the forcing (`CWD`, `ML`, `CL`, `LL`) that enters a pool, by
+    (pool, litter). The shares of each kind add up to 1."""
+    losses: ClassVar[tuple[str, ...]] = ()
+    """Ways other than CO2 by which carbon leaves the column, such as `leaching`."""
+    own_reasons: ClassVar[Mapping[int, str]] = {}
+    """Names of the model's own reason codes, which are 20 to 99 (3: the published COMPAS)."""
     fed_by_plants: ClassVar[tuple[str, ...]] = ()
     """Pools whose carbon comes from plants and from each other alone and whose decay depends on no
     pool: the general steady state takes them from one linear solve. It may always be empty."""
@@ -113,7 +130,7 @@ class SoilModel(eqx.Module):
     """The parameter registry."""
     shares: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Parameters that divide up one flow, and so must not add up to more than 1."""
-    variants: ClassVar[tuple[str, ...]] = ("default", "published")
+    variants: ClassVar[tuple[str, ...]] = ("default",)
     tuned: ClassVar[bool] = False
     """Whether the registry's defaults are a tuned global parameterisation; else a study's default
     map takes the mean of the accepted sites (P-section 2.5)."""
@@ -125,6 +142,19 @@ class SoilModel(eqx.Module):
             raise ModelError(
                 f"{self.name} has no variant {self.variant!r}; it has {', '.join(self.variants)}."
             )
+        if self.transported and self._inherits("mixing") and isinstance(self.mixes, NoMixing):
+            raise ModelError(
+                f"{self.name} declares pools that mix ({', '.join(self.transported)}) but not how. "
+                "Add `mixes = SoilTurbation()` (from proda.column.processes) to the class."
+            )
+        if self._inherits("input_shares") and not hasattr(self, "allocates"):
+            raise ModelError(
+                f"{self.name} does not declare where the carbon of plants enters. Add "
+                "`allocates = RootProfile()` (from proda.column.processes) to the class."
+            )
+
+    def _inherits(self, method: str) -> bool:
+        return getattr(type(self), method) is getattr(SoilModel, method)
 
     @abc.abstractmethod
     def steady_state(self, parameters: Values, column: Column) -> SteadyState:
@@ -155,9 +185,19 @@ class SoilModel(eqx.Module):
             raise ForcingError(lacking(missing, self.name))
 
     @property
-    def published(self) -> bool:
-        """Whether this is the published code's variant, with its known faults."""
-        return self.variant == "published"
+    def conserves(self) -> bool:
+        """Whether losses must equal input: not where a published scheme leaks below bedrock."""
+        return True
+
+    @property
+    def shows_rejected(self) -> bool:
+        """Whether to return the numbers of a column that has no steady state, for comparison."""
+        return False
+
+    @classmethod
+    def reasons(cls) -> dict[int, str]:
+        """Return the names of all reason codes that the model can give."""
+        return dict(sorted([*((int(r), r.name.lower()) for r in Reason), *cls.own_reasons.items()]))
 
     @property
     def parameters(self) -> pd.DataFrame:
@@ -165,27 +205,35 @@ class SoilModel(eqx.Module):
         return table(self.rows)
 
     def mixing(self, parameters: Values, column: Column) -> Transport:
-        """Return the rates of vertical mixing (docs/theory.md#vertical-transport)."""
-        g = exchange(
-            parameters["cryo"], parameters["diffus"], column.exchange_cryo, column.exchange_diffus
-        )
-        scheme = transport_published if self.published else transport
-        return scheme(g, column.nbedrock, column.grid)
+        """Return the rates of vertical mixing, yr-1."""
+        return self.mixes.rates(parameters, column)
 
     def input_shares(self, parameters: Values, column: Column) -> Float[Array, " layer"]:
-        """Return the share of the carbon input that enters each layer.
+        """Return the share of the carbon input that enters each layer."""
+        return self.allocates.shares(parameters, column)
 
-        Equation: docs/theory.md#allocation-of-the-input.
-        """
-        allocate = input_shares_published if self.published else input_shares
-        return allocate(parameters["b"], column)
+    def entering(
+        self, parameters: Values, column: Column
+    ) -> Mapping[tuple[str, str], Float[Array, "..."] | float]:
+        """Return `litter_enters`; a model whose shares are parameters overrides this."""
+        if not hasattr(self, "litter_enters"):
+            raise ModelError(
+                f"{self.name} does not declare which pools litter enters. Add `litter_enters` to "
+                "the class, such as `all_litter_into(POOL)` (from proda.models.litter)."
+            )
+        return self.litter_enters
 
-    def litter_input(
-        self, shares: Float[Array, " layer"], column: Column
-    ) -> Float[Array, "pool layer"]:
-        """Return B I of a model whose first pools are the litter that plants feed, g m-3 yr-1."""
+    def litter_input(self, parameters: Values, column: Column) -> Float[Array, "pool layer"]:
+        """Return B I: what plants bring to each pool, g m-3 yr-1."""
+        shares = self.input_shares(parameters, column)
         entering = column.litter_input[:, None] * shares / column.grid.thickness
-        return jnp.pad(entering, ((0, len(self.pools) - len(LITTER)), (0, 0)))
+        matrix = self.entering(parameters, column)
+        if matrix is LITTER_POOLS and self.pools[: len(LITTER)] == LITTER:  # nothing to add up
+            return jnp.pad(entering, ((0, len(self.pools) - len(LITTER)), (0, 0)))
+        into = {pool: jnp.zeros(len(column.grid)) for pool in self.pools}
+        for (pool, litter), share in matrix.items():
+            into[pool] = into[pool] + share * entering[LITTER.index(litter)]
+        return jnp.stack(list(into.values()))
 
     def outflow(
         self, pools: Float[Array, "pool layer"], transfers: Transfers
@@ -196,12 +244,25 @@ class SoilModel(eqx.Module):
     def respiration(
         self, pools: Float[Array, "pool layer"], transfers: Transfers
     ) -> Float[Array, " layer"]:
-        """Return the CO2 that leaves each layer: what the pathways do not pass on, g m-3 yr-1."""
+        """Return the CO2 that leaves each layer, g m-3 yr-1.
+
+        It is what decomposes and is neither passed on nor lost otherwise.
+        """
         out = self.outflow(pools, transfers)
         respired = out.sum(axis=0)
-        for (_, donor), share in transfers.fraction.items():
+        for (_, donor), share in (*transfers.fraction.items(), *transfers.lost.items()):
             respired = respired - share * out[self.pools.index(donor)]
         return respired
+
+    def lost(
+        self, pools: Float[Array, "pool layer"], transfers: Transfers
+    ) -> dict[str, Float[Array, " layer"]]:
+        """Return what leaves each layer other than as CO2, by the names in `losses`, g m-3 yr-1."""
+        out = self.outflow(pools, transfers)
+        found = {name: jnp.zeros_like(out[0]) for name in self.losses}
+        for (name, donor), share in transfers.lost.items():
+            found[name] = found[name] + share * out[self.pools.index(donor)]
+        return found
 
     def tendency(
         self, pools: Float[Array, "pool layer"], parameters: Values, column: Column
@@ -247,6 +308,7 @@ class SoilModel(eqx.Module):
         feasible: Any,
         column: Column,
         extra: Int[Array, ""] | None = None,
+        lost: Mapping[str, Float[Array, " layer"]] | None = None,
     ) -> SteadyState:
         """Judge a candidate steady state and give it its reason code.
 
@@ -262,25 +324,29 @@ class SoilModel(eqx.Module):
             The column.
         extra
             A further reason of the model, 0 if none.
+        lost
+            What leaves each layer other than as CO2, g m-2 yr-1, by the names in `losses`; a model
+            without such losses leaves it out.
         """
         carbon_input = column.litter_input.sum()
         respiration = respired.sum()
-        finite = jnp.isfinite(pools).all() & jnp.isfinite(respiration)
-        # The published scheme leaks below bedrock, so only ours can be held to conservation.
-        balanced = self.published | (
-            jnp.abs(respiration - carbon_input) <= CONSERVATION * carbon_input
+        other = {name: (lost or {})[name].sum() for name in self.losses}
+        losses = sum(other.values(), respiration)
+        finite = jnp.isfinite(pools).all() & jnp.isfinite(losses)
+        balanced = (not self.conserves) | (
+            jnp.abs(losses - carbon_input) <= CONSERVATION * carbon_input
         )
         reason = jnp.asarray(Reason.FEASIBLE if extra is None else extra)
         reason = jnp.where(feasible & balanced, reason, Reason.NO_STEADY_STATE)
         if extra is not None:  # a state that Newton's method did not reach balances nothing
             reason = jnp.where(extra == Reason.NOT_CONVERGED, extra, reason)
         reason = jnp.where(finite, reason, Reason.NOT_FINITE).astype(jnp.int8)
-        # The published code returns the numbers it rejects; parity tests compare them.
-        keep = (reason == Reason.FEASIBLE) | (self.published & finite)
+        keep = (reason == Reason.FEASIBLE) | (self.shows_rejected & finite)
         pools = jnp.where(keep, pools, 0.0)
         return SteadyState(
             pools=pools,
             soil_carbon=self.soil_carbon(pools),
             respiration=jnp.where(keep, respiration, 0.0),
             reason=reason,
+            lost={name: jnp.where(keep, flux, 0.0) for name, flux in other.items()},
         )

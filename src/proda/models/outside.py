@@ -38,7 +38,7 @@ _SHOWN = 12
 
 
 @dataclass(frozen=True)
-class Origin:
+class ModelOrigin:
     """Where a model from outside the package came from."""
 
     source: str
@@ -53,7 +53,7 @@ class Origin:
         return {SOURCE: self.source, CHECKSUM: self.checksum}
 
 
-_origins: dict[type[SoilModel], Origin] = {}
+_origins: dict[type[SoilModel], ModelOrigin] = {}
 _loaded: dict[tuple[str, str], type[SoilModel]] = {}
 """By source and checksum."""
 
@@ -118,7 +118,7 @@ def load_class(reference: str, checksum: str = "", made: str = "this result") ->
     return kind
 
 
-def origin_of(model: SoilModel | type[SoilModel]) -> Origin | None:
+def origin_of(model: SoilModel | type[SoilModel]) -> ModelOrigin | None:
     """Return where a model came from; None for those of this package."""
     kind = model if isinstance(model, type) else type(model)
     if kind.__module__.partition(".")[0] == "proda":
@@ -127,10 +127,10 @@ def origin_of(model: SoilModel | type[SoilModel]) -> Origin | None:
         module = sys.modules.get(kind.__module__)
         path = getattr(module, "__file__", None)
         if path is None or not Path(path).is_file():
-            _origins[kind] = Origin(f"{kind.__module__}:{kind.__qualname__}", "", "")
+            _origins[kind] = ModelOrigin(f"{kind.__module__}:{kind.__qualname__}", "", "")
         else:
             file = str(Path(path).resolve())
-            _origins[kind] = Origin(f"{file}:{kind.__qualname__}", file, file_digest(file))
+            _origins[kind] = ModelOrigin(f"{file}:{kind.__qualname__}", file, file_digest(file))
     return _origins[kind]
 
 
@@ -160,7 +160,7 @@ def _from_file(path: Path, name: str, checksum: str, made: str) -> type[SoilMode
     source = f"{target}:{name}"
     if (source, found) not in _loaded:
         kind = _class(_run(target, content, found), name, str(target))
-        _origins[kind] = Origin(source, str(target), found)
+        _origins[kind] = ModelOrigin(source, str(target), found)
         _loaded[source, found] = kind
     return _loaded[source, found]
 
@@ -183,7 +183,7 @@ def _from_module(place: str, name: str, checksum: str, made: str) -> type[SoilMo
     path = inspect.getsourcefile(kind) or getattr(module, "__file__", None) or ""
     if kind not in _origins:
         found = file_digest(path) if path and Path(path).is_file() else ""
-        _origins[kind] = Origin(f"{place}:{name}", path, found)
+        _origins[kind] = ModelOrigin(f"{place}:{name}", path, found)
     _check(path or place, checksum, _origins[kind].checksum, made)
     return kind
 

@@ -18,8 +18,9 @@ from jaxtyping import Array, Bool, Float
 
 from proda.column.column import Column
 from proda.column.environment import Environment, climate_modifier, environment
+from proda.column.processes import InputAllocation, RootProfile, SoilTurbation, VerticalMixing
 from proda.forcing import LITTER
-from proda.models.litter import litter_steady_state
+from proda.models.litter import LITTER_POOLS, litter_steady_state
 from proda.models.model import SoilModel, SteadyState, Transfers, Values
 from proda.parameters import Parameter, parameter_rows
 
@@ -91,7 +92,9 @@ class PlantFedModel(SoilModel):
     receives: ClassVar[Mapping[str, Mapping[str, float]]]
     """Litter pool -> soil pools it feeds, with their shares, which add up to 1."""
     fed_by_plants: ClassVar[tuple[str, ...]] = LITTER
-    variants: ClassVar[tuple[str, ...]] = ("default",)
+    mixes: ClassVar[VerticalMixing] = SoilTurbation()
+    allocates: ClassVar[InputAllocation] = RootProfile()
+    litter_enters: ClassVar[Mapping[tuple[str, str], float]] = LITTER_POOLS
 
     @abc.abstractmethod
     def soil(
@@ -171,7 +174,7 @@ class PlantFedModel(SoilModel):
             for receiver, share in receivers.items()
         }
         return Transfers(
-            input=self.litter_input(shares, column),
+            input=self.litter_input(p, column),
             decay=jnp.concatenate([rate[:, None] * ones, soil.decay]),
             modifier=jnp.concatenate(
                 [jnp.stack([env.soil, env.litter, env.litter, env.litter]), soil.modifier]

@@ -117,10 +117,10 @@ def model_class(name: str, checksum: str = "", made: str = "this result") -> typ
             "its location: path/to/file.py:Class."
         )
     if len(found) > 1:
-        told = " and ".join(f"{_package(entry)} ({entry.value})" for entry in found)
+        places = " and ".join(f"{_package(entry)} ({entry.value})" for entry in found)
         raise ModelError(
-            f"Several installed packages have a model {name!r}: {told}. Uninstall one, or name the "
-            "model by module:Class."
+            f"Several installed packages have a model {name!r}: {places}. Uninstall one, or "
+            "name the model by module:Class."
         )
     kind = _not_ours(load_class(found[0].value, checksum, made), found[0].value)
     if kind.name != name:

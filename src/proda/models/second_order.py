@@ -16,32 +16,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from proda.column.column import Column
 from proda.column.ratio import ratio
 from proda.models.model import SoilModel, Values
+from proda.models.transient import TimeStep
 
 CORRECTIONS = 2
 """How often the second stage is done."""
 BALANCE = 1e-10
 """Largest difference of carbon before and after a step, of the carbon there, that passes."""
-
-
-class TimeStep(eqx.Module):
-    """What one time step did."""
-
-    pools: Float[Array, "pool layer"]
-    """Carbon at the end of the step, g m-3."""
-    respired: Float[Array, ""]
-    """CO2 of the whole column over the step, g m-2."""
-    entered: Float[Array, ""]
-    """Carbon input over the step, g m-2."""
-    fine: Bool[Array, ""]
-    """Whether every pool is finite and not negative, and the carbon of the column balances."""
 
 
 class FlowRates(NamedTuple):
@@ -50,6 +37,8 @@ class FlowRates(NamedTuple):
     decay: Float[Array, "pool layer"]
     passed: dict[tuple[int, int], Float[Array, " layer"]]
     """From a donor to a receiver, by (receiver, donor)."""
+    lost: dict[tuple[str, int], Float[Array, " layer"]]
+    """From a donor out of the column, by (loss, donor)."""
     down: Float[Array, "pool layer"]
     up: Float[Array, "pool layer"]
 
@@ -94,21 +83,26 @@ def second_order_step(
         ((share * stock[donor]).sum() for (_, donor), share in mean.passed.items()),
         jnp.zeros(()),
     )
-    respired = years * ((mean.decay * stock).sum() - kept)
+    lost = dict.fromkeys(model.losses, jnp.zeros(()))
+    for (name, donor), rate in mean.lost.items():
+        lost[name] = lost[name] + years * (rate * stock[donor]).sum()
+    gone = years * ((mean.decay * stock).sum() - kept)
+    respired = gone - sum(lost.values()) if lost else gone
     entered = years * entering.sum()
-    balance = stock.sum() - start.sum() - entered + respired
+    balance = stock.sum() - start.sum() - entered + gone
     fine = (
         jnp.isfinite(stock).all()
         & (stock >= 0.0).all()
         & (jnp.abs(balance) <= BALANCE * (start.sum() + entered))
     )
-    return TimeStep(stock / thickness, respired, entered, fine)
+    return TimeStep(stock / thickness, respired, entered, lost, fine)
 
 
 def _paired(weight: Float[Array, "pool layer"], rates: FlowRates) -> FlowRates:
     """Return each rate together with the weight of the pool that it leaves."""
     passed = {pair: (weight[pair[1]], rate) for pair, rate in rates.passed.items()}
-    return FlowRates((weight, rates.decay), passed, (weight, rates.down), (weight, rates.up))  # type: ignore[arg-type]
+    lost = {pair: (weight[pair[1]], rate) for pair, rate in rates.lost.items()}
+    return FlowRates((weight, rates.decay), passed, lost, (weight, rates.down), (weight, rates.up))  # type: ignore[arg-type]
 
 
 def flow_rates(
@@ -121,8 +115,12 @@ def flow_rates(
     for (receiver, donor), share in t.fraction.items():
         i, j = model.pools.index(receiver), model.pools.index(donor)
         passed[i, j] = share * decay[j]
+    lost = {}
+    for (name, donor), share in t.lost.items():
+        j = model.pools.index(donor)
+        lost[name, j] = share * decay[j]
     moving = jnp.array([float(pool in model.transported) for pool in model.pools])[:, None]
-    rates = FlowRates(decay, passed, moving * t.transport.down, moving * t.transport.up)
+    rates = FlowRates(decay, passed, lost, moving * t.transport.down, moving * t.transport.up)
     return rates, t.input * column.grid.thickness
 
 

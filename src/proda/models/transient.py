@@ -21,7 +21,7 @@ LARGEST_CUT = 0.1
 """One Newton iteration takes no pool below this share of itself: pools stay positive on the way."""
 
 
-class Step(eqx.Module):
+class TimeStep(eqx.Module):
     """What one time step did."""
 
     pools: Float[Array, "pool layer"]
@@ -30,7 +30,10 @@ class Step(eqx.Module):
     """CO2 of the whole column over the step, g m-2."""
     entered: Float[Array, ""]
     """Carbon input over the step, g m-2."""
+    lost: dict[str, Float[Array, ""]]
+    """What left the column other than as CO2 over the step, g m-2, by `SoilModel.losses`."""
     converged: Bool[Array, ""]
+    """Whether the step is one: finite, without negative pools, and the carbon balances."""
 
 
 def implicit_step(
@@ -39,12 +42,12 @@ def implicit_step(
     parameters: Values,
     column: Column,
     years: Float[Array, ""] | float,
-) -> Step:
+) -> TimeStep:
     """Advance one column by one implicit (backward) Euler step.
 
     The nonlinear equations are solved by Newton's method. Pools couple inside a layer and layers
     inside a pool, so each iteration is one block tridiagonal solve. Respiration is taken from the
-    new state, so a step loses exactly the carbon that it respires (in the published variants: and
+    new state, so a step loses exactly the carbon that it says (in the published variants: and what
     leaks), to the tolerance of Newton.
 
     Parameters
@@ -89,13 +92,15 @@ def implicit_step(
     new, moved, _ = jax.lax.while_loop(going, iterate, start)
     final = model.transfers(new, parameters, column)
     respired = (model.respiration(new, final) * thickness).sum()
+    lost = {k: years * (v * thickness).sum() for k, v in model.lost(new, final).items()}
     leaked = (final.transport.leak * (moving[:, None] * new * thickness)).sum()
     entered = years * (final.input * thickness).sum()
     # What Newton left: converged means that the carbon of the column balances.
-    balance = ((new - pools) * thickness).sum() - entered + years * (respired + leaked)
+    out = sum(lost.values(), years * (respired + leaked))
+    balance = ((new - pools) * thickness).sum() - entered + out
     scale = (jnp.abs(pools) * thickness).sum() + entered
     fine = jnp.isfinite(new).all() & (jnp.abs(balance) <= 1e-10 * scale) & (moved < 1e-6)
-    return Step(pools=new, respired=years * respired, entered=entered, converged=fine)
+    return TimeStep(new, years * respired, entered, lost, fine)
 
 
 def advance(
@@ -104,7 +109,7 @@ def advance(
     parameters: Values,
     column: Column,
     years: Float[Array, ""] | float,
-) -> Step:
+) -> TimeStep:
     """Advance one column by `years`, in one implicit step or as many as Newton needs.
 
     A step that does not converge (COMPAS far from its steady state, say without microbes) is
@@ -119,10 +124,11 @@ def advance(
         length = jnp.minimum(length, left)
         step = implicit_step(model, done.pools, parameters, column, length)
         fine = step.converged
-        taken = Step(
+        taken = TimeStep(
             pools=step.pools,
             respired=done.respired + step.respired,
             entered=done.entered + step.entered,
+            lost={name: done.lost[name] + flux for name, flux in step.lost.items()},
             converged=done.converged,
         )
         kept = jax.tree.map(lambda new, old: jnp.where(fine, new, old), taken, done)
@@ -134,7 +140,7 @@ def advance(
         return (left > 0.0) & (length >= shortest)
 
     zero = jnp.zeros((), pools.dtype)
-    start = Step(pools=pools, respired=zero, entered=zero, converged=jnp.asarray(True))
+    start = TimeStep(pools, zero, zero, dict.fromkeys(model.losses, zero), jnp.asarray(True))
     done, left, _ = jax.lax.while_loop(going, attempt, (start, years, years))
     return eqx.tree_at(lambda step: step.converged, done, left <= 0.0)
 

@@ -14,19 +14,19 @@ from pathlib import Path
 from proda.checksums import file_digest
 from proda.errors import FileError
 from proda.files import whole_file
+from proda.observations.build_steps import Report, Work
+from proda.observations.build_summary import Summary
 from proda.observations.land import open_land_mask
-from proda.observations.pipeline import Report, Work
 from proda.observations.profile_settings import ProfileSettings
 from proda.observations.schema import (
     LAYER_COLUMNS,
     PROFILE_COLUMNS,
     REJECTED_COLUMNS,
-    Column,
+    TableColumn,
     parquet_writer,
 )
-from proda.observations.summary import Summary
 
-_COLUMNS: dict[str, tuple[Column, ...]] = {
+_COLUMNS: dict[str, tuple[TableColumn, ...]] = {
     "profiles": PROFILE_COLUMNS,
     "layers": LAYER_COLUMNS,
     "rejected": REJECTED_COLUMNS,

@@ -16,7 +16,7 @@ TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
-class Origin:
+class SurfaceDepths:
     """Layers with depths from the mineral surface, and the corrections that were applied.
 
     `moved` holds the thickness of the litter (m) by identifier of the profiles that were moved,
@@ -30,7 +30,7 @@ class Origin:
     negative: np.ndarray
 
 
-def from_mineral_surface(layers: pd.DataFrame, tolerance: float) -> Origin:
+def from_mineral_surface(layers: pd.DataFrame, tolerance: float) -> SurfaceDepths:
     """Return the layers with zero at the surface of the mineral soil.
 
     Parameters
@@ -52,7 +52,7 @@ def from_mineral_surface(layers: pd.DataFrame, tolerance: float) -> Origin:
     layers = layers.assign(
         upper_depth=np.round(upper - shift, 9), lower_depth=np.round(lower - shift, 9)
     )
-    return Origin(layers, thickness, upwards, negative)
+    return SurfaceDepths(layers, thickness, upwards, negative)
 
 
 def _negative(ids: pd.Series, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:

@@ -14,8 +14,8 @@ from proda.errors import ObservationError
 from proda.files import read_toml
 from proda.observations.build_settings import BuildSettings
 from proda.observations.pedotransfer import PAPER, Pedotransfer
+from proda.observations.quality_rules import Rules
 from proda.observations.readers import AnySource
-from proda.observations.rules import Rules
 
 _PATHS = ("folder", "file", "layers_file", "profiles_file")
 

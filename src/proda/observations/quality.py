@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from proda.observations import split_rows, stock
-from proda.observations.depths import Origin, from_mineral_surface
+from proda.observations.depths import SurfaceDepths, from_mineral_surface
 from proda.observations.land import LandMask
-from proda.observations.rules import LAYER_REASONS, PROFILE_REASONS, Rules
+from proda.observations.quality_rules import LAYER_REASONS, PROFILE_REASONS, Rules
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ProfileVerdict:
 
     profiles: pd.DataFrame
     layers: pd.DataFrame
-    origin: Origin
+    origin: SurfaceDepths
 
 
 class _Reasons:

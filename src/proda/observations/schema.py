@@ -32,7 +32,7 @@ _NUMBER = {"1": 1.0}
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """One column: name, Arrow type, unit, plausible range, meaning.
 
     `accepted` maps a unit found in a source to the factor that brings it to `unit`; `computed`
@@ -60,15 +60,17 @@ class Column:
 
 _S, _F, _B, _I = pa.string(), pa.float64(), pa.bool_(), pa.int32()
 
-PROFILE_COLUMNS: tuple[Column, ...] = (
-    Column("profile_id", _S, "", "identifier, unique over all sources", required=True),
-    Column("source", _S, "", "name of the source as given in the settings", required=True),
-    Column("collection", _S, "", "data set inside the source (a pooled table's own source)"),
-    Column("lat", _F, "degree", "latitude, WGS84, positive north", -90, 90, _DEGREE, required=True),
-    Column(
+PROFILE_COLUMNS: tuple[TableColumn, ...] = (
+    TableColumn("profile_id", _S, "", "identifier, unique over all sources", required=True),
+    TableColumn("source", _S, "", "name of the source as given in the settings", required=True),
+    TableColumn("collection", _S, "", "data set inside the source (a pooled table's own source)"),
+    TableColumn(
+        "lat", _F, "degree", "latitude, WGS84, positive north", -90, 90, _DEGREE, required=True
+    ),
+    TableColumn(
         "lon", _F, "degree", "longitude, WGS84, positive east", -180, 180, _DEGREE, required=True
     ),
-    Column(
+    TableColumn(
         "location_error",
         _F,
         "degree",
@@ -77,7 +79,7 @@ PROFILE_COLUMNS: tuple[Column, ...] = (
         180,
         _DEGREE,
     ),
-    Column(
+    TableColumn(
         "year",
         _I,
         "yr",
@@ -86,24 +88,24 @@ PROFILE_COLUMNS: tuple[Column, ...] = (
         2100,
         {"yr": 1.0},
     ),
-    Column("country", _S, "", "country as the source names it ('NA' is Namibia)"),
-    Column("licence", _S, "", "licence as found in the source"),
-    Column("treated", _B, "", "manipulated plot; null: the source does not say"),
-    Column("depth_bounds", _S, "", "'as given' or 'reconstructed' (from mid-depths)"),
-    Column("n_layers", _I, "1", "layers kept", computed=True),
-    Column("top_depth", _F, "m", "upper bound of the first kept layer", computed=True),
-    Column("max_depth", _F, "m", "lower bound of the deepest kept layer", computed=True),
-    Column(
+    TableColumn("country", _S, "", "country as the source names it ('NA' is Namibia)"),
+    TableColumn("licence", _S, "", "licence as found in the source"),
+    TableColumn("treated", _B, "", "manipulated plot; null: the source does not say"),
+    TableColumn("depth_bounds", _S, "", "'as given' or 'reconstructed' (from mid-depths)"),
+    TableColumn("n_layers", _I, "1", "layers kept", computed=True),
+    TableColumn("top_depth", _F, "m", "upper bound of the first kept layer", computed=True),
+    TableColumn("max_depth", _F, "m", "lower bound of the deepest kept layer", computed=True),
+    TableColumn(
         "gap",
         _F,
         "m",
         "thickness between the first and the last kept layer without a value",
         computed=True,
     ),
-    Column(
+    TableColumn(
         "n_estimated_density", _I, "1", "kept layers whose bulk density is estimated", computed=True
     ),
-    Column(
+    TableColumn(
         "soc_stock",
         _F,
         "g m-2",
@@ -112,10 +114,10 @@ PROFILE_COLUMNS: tuple[Column, ...] = (
     ),
 )
 
-LAYER_COLUMNS: tuple[Column, ...] = (
-    Column("profile_id", _S, "", "identifier of the profile", required=True),
-    Column("layer_id", _S, "", "the source's own name of the layer"),
-    Column(
+LAYER_COLUMNS: tuple[TableColumn, ...] = (
+    TableColumn("profile_id", _S, "", "identifier of the profile", required=True),
+    TableColumn("layer_id", _S, "", "the source's own name of the layer"),
+    TableColumn(
         "upper_depth",
         _F,
         "m",
@@ -125,16 +127,16 @@ LAYER_COLUMNS: tuple[Column, ...] = (
         _METRE,
         required=True,
     ),
-    Column("lower_depth", _F, "m", "lower bound, positive down", 0, 10, _METRE, required=True),
-    Column("soc", _F, "g kg-1", "organic carbon content of the fine earth", 0, 600, _CONTENT),
-    Column(
+    TableColumn("lower_depth", _F, "m", "lower bound, positive down", 0, 10, _METRE, required=True),
+    TableColumn("soc", _F, "g kg-1", "organic carbon content of the fine earth", 0, 600, _CONTENT),
+    TableColumn(
         "soc_basis",
         _S,
         "",
         "what the carbon number is: organic carbon, total carbon, total minus inorganic carbon, "
         "spectroscopy",
     ),
-    Column(
+    TableColumn(
         "stock_given",
         _F,
         "g m-3",
@@ -143,41 +145,41 @@ LAYER_COLUMNS: tuple[Column, ...] = (
         4e5,
         _STOCK,
     ),
-    Column("bulk_density", _F, "kg m-3", "measured bulk density", 10, 2650, _DENSITY),
-    Column(
+    TableColumn("bulk_density", _F, "kg m-3", "measured bulk density", 10, 2650, _DENSITY),
+    TableColumn(
         "bulk_density_basis",
         _S,
         "",
         "'fine earth' (null means this) or 'whole soil' (coarse fragments included)",
     ),
-    Column("coarse", _F, "%", "coarse fragments (over 2 mm)", 0, 100, _PER_CENT),
-    Column("coarse_basis", _S, "", "'volume' (null means this) or 'mass'"),
-    Column("litter", _B, "", "true: the source calls it litter or an organic surface layer"),
-    Column("ph", _F, "1", "pH in water", 1.5, 12, _NUMBER),
-    Column(
+    TableColumn("coarse", _F, "%", "coarse fragments (over 2 mm)", 0, 100, _PER_CENT),
+    TableColumn("coarse_basis", _S, "", "'volume' (null means this) or 'mass'"),
+    TableColumn("litter", _B, "", "true: the source calls it litter or an organic surface layer"),
+    TableColumn("ph", _F, "1", "pH in water", 1.5, 12, _NUMBER),
+    TableColumn(
         "year", _I, "yr", "year of sampling, where the source dates layers", 1800, 2100, {"yr": 1.0}
     ),
-    Column("clay", _F, "%", "clay, mass share of the fine earth", 0, 100, _PER_CENT),
-    Column("silt", _F, "%", "silt, mass share of the fine earth", 0, 100, _PER_CENT),
-    Column("sand", _F, "%", "sand, mass share of the fine earth", 0, 100, _PER_CENT),
-    Column(
+    TableColumn("clay", _F, "%", "clay, mass share of the fine earth", 0, 100, _PER_CENT),
+    TableColumn("silt", _F, "%", "silt, mass share of the fine earth", 0, 100, _PER_CENT),
+    TableColumn("sand", _F, "%", "sand, mass share of the fine earth", 0, 100, _PER_CENT),
+    TableColumn(
         "fine_earth_density", _F, "kg m-3", "bulk density of the fine earth, as used", computed=True
     ),
-    Column(
+    TableColumn(
         "density_origin",
         _S,
         "",
         "'measured', 'pedotransfer', or 'stock given' (no density needed)",
         computed=True,
     ),
-    Column(
+    TableColumn(
         "coarse_volume",
         _F,
         "%",
         "coarse fragments by volume, as used (0 where not given)",
         computed=True,
     ),
-    Column(
+    TableColumn(
         "soc_stock",
         _F,
         "g m-3",
@@ -186,23 +188,23 @@ LAYER_COLUMNS: tuple[Column, ...] = (
     ),
 )
 
-REJECTED_COLUMNS: tuple[Column, ...] = (
-    Column("level", _S, "", "'profile' or 'layer'", computed=True),
-    Column("source", _S, "", "name of the source as given in the settings", computed=True),
-    Column("collection", _S, "", "data set inside the source", computed=True),
-    Column("profile_id", _S, "", "identifier of the profile", computed=True),
-    Column("layer_id", _S, "", "the source's own name of the layer", computed=True),
-    Column("reason", _S, "", "the first rule that left it out", computed=True),
-    Column(
+REJECTED_COLUMNS: tuple[TableColumn, ...] = (
+    TableColumn("level", _S, "", "'profile' or 'layer'", computed=True),
+    TableColumn("source", _S, "", "name of the source as given in the settings", computed=True),
+    TableColumn("collection", _S, "", "data set inside the source", computed=True),
+    TableColumn("profile_id", _S, "", "identifier of the profile", computed=True),
+    TableColumn("layer_id", _S, "", "the source's own name of the layer", computed=True),
+    TableColumn("reason", _S, "", "the first rule that left it out", computed=True),
+    TableColumn(
         "by",
         _S,
         "",
         "'profile' where a layer fell with its profile, else the row's own level",
         computed=True,
     ),
-    Column("detail", _S, "", "what the rule saw", computed=True),
-    Column("lat", _F, "degree", "latitude as given", computed=True),
-    Column("lon", _F, "degree", "longitude as given", computed=True),
+    TableColumn("detail", _S, "", "what the rule saw", computed=True),
+    TableColumn("lat", _F, "degree", "latitude as given", computed=True),
+    TableColumn("lon", _F, "degree", "longitude as given", computed=True),
     *(
         next(c for c in LAYER_COLUMNS if c.name == name)
         for name in ("upper_depth", "lower_depth", "soc", "stock_given", "bulk_density", "coarse")
@@ -210,17 +212,17 @@ REJECTED_COLUMNS: tuple[Column, ...] = (
 )
 
 
-def read_columns(columns: Sequence[Column]) -> dict[str, Column]:
+def read_columns(columns: Sequence[TableColumn]) -> dict[str, TableColumn]:
     """Return the columns that a reader may deliver, by name."""
     return {c.name: c for c in columns if not c.computed}
 
 
-def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
+def arrow_schema(columns: Sequence[TableColumn]) -> pa.Schema:
     """Return the Arrow schema of a table, with units in its fields."""
     return pa.schema([c.arrow() for c in columns], metadata={"proda_schema": SCHEMA_VERSION})
 
 
-def conform(table: pa.Table, columns: Sequence[Column]) -> pa.Table:
+def conform(table: pa.Table, columns: Sequence[TableColumn]) -> pa.Table:
     """Return the table with exactly these columns, typed; absent ones are null.
 
     Raises
@@ -240,7 +242,7 @@ def conform(table: pa.Table, columns: Sequence[Column]) -> pa.Table:
     return pa.table(arrays, schema=arrow_schema(columns))
 
 
-def factor(column: Column, unit: str) -> float:
+def factor(column: TableColumn, unit: str) -> float:
     """Return the factor from a source's unit to the column's.
 
     Raises
@@ -254,12 +256,16 @@ def factor(column: Column, unit: str) -> float:
     return column.accepted[unit]
 
 
-def parquet_writer(path: str | os.PathLike[str], columns: Sequence[Column]) -> pq.ParquetWriter:
+def parquet_writer(
+    path: str | os.PathLike[str], columns: Sequence[TableColumn]
+) -> pq.ParquetWriter:
     """Open a Parquet table for writing piece by piece, units in its metadata."""
     return pq.ParquetWriter(path, arrow_schema(columns), compression="zstd")
 
 
-def write_frame(writer: pq.ParquetWriter, frame: pd.DataFrame, columns: Sequence[Column]) -> None:
+def write_frame(
+    writer: pq.ParquetWriter, frame: pd.DataFrame, columns: Sequence[TableColumn]
+) -> None:
     """Append a data frame; columns that it lacks are null, columns beyond the schema stay out."""
     if len(frame) == 0:
         return
@@ -269,7 +275,7 @@ def write_frame(writer: pq.ParquetWriter, frame: pd.DataFrame, columns: Sequence
 
 
 def read_table(
-    path: str | os.PathLike[str], columns: Sequence[Column], names: Sequence[str] | None = None
+    path: str | os.PathLike[str], columns: Sequence[TableColumn], names: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """Read a table that `proda profiles build` wrote, or some of its columns.
 

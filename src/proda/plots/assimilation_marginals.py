@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -65,37 +65,15 @@ def marginals(
         for axis in axes.flat[len(names) :]:
             axis.axis("off")
         for i, (axis, name) in enumerate(zip(axes.flat, names, strict=False)):
-            x, width = lower[i] + (upper[i] - lower[i]) * _GRID, upper[i] - lower[i]
-            axis.axhline(1.0, color="#000000", lw=0.9, ls="--")
-            curves = [_density((values[i].ravel() - lower[i]) / width) for values in posterior]
-            for curve, colour in zip(curves, COLOURS, strict=False):
-                axis.plot(x, curve, color=colour, lw=1.3)
-            top = max(2.5, *(1.05 * curve.max() for curve in curves))
-            count, edges = np.histogram(means[:, i], bins=30, range=(0.0, 1.0))
-            axis.stairs(
-                0.95 * top * count / count.max(),
-                lower[i] + width * edges,
-                fill=True,
-                color="#C8C8C8",
-                zorder=0,
+            ends = float(lower[i]), float(upper[i])
+            _draw_parameter(
+                axis, ends, [x[i] for x in posterior], means[:, i], defaults.get(name, np.nan)
             )
-            _mark_default(axis, defaults.get(name, np.nan), lower[i], upper[i])
             unit = "" if units[i] == "1" else f" ({units[i]})"
-            axis.set(xlim=(lower[i], upper[i]), ylim=(0, top), yticks=[])
             axis.set_title(f"{name}{unit}", fontsize="small")
-            axis.tick_params(labelsize="x-small")
-            axis.locator_params(axis="x", nbins=4)
         fits = assessment.sites["nash_sutcliffe"].to_numpy()[some]
         who = "kept sites" if assessment.kept.any() else "sites (none is kept)"
-        handles = [
-            Patch(color="#C8C8C8", label=f"posterior means of {len(means):,} {who}, height scaled"),
-            *(
-                Line2D([], [], color=c, label=f"posterior at one site, NSE {f:.2f}")
-                for c, f in zip(COLOURS, fits, strict=False)
-            ),
-            Line2D([], [], color="#000000", lw=0.9, ls="--", label="prior"),
-            Line2D([], [], color="#CC79A7", lw=1.5, label="default (arrow: outside the prior)"),
-        ]
+        handles = _key(f"{len(means):,} {who}", fits)
         figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize="small")
         spread = means.std(axis=0)
         most, least = int(np.argmax(spread)), int(np.argmin(spread))
@@ -111,6 +89,48 @@ def marginals(
             fontsize="medium",
         )
     return figure
+
+
+def _draw_parameter(
+    axis: Axes,
+    ends: tuple[float, float],
+    posterior: Sequence[np.ndarray],
+    means: np.ndarray,
+    default: float,
+) -> None:
+    """Draw one parameter: prior, posteriors of some sites, and the means of all (0 to 1)."""
+    lower, upper = ends
+    x, width = lower + (upper - lower) * _GRID, upper - lower
+    axis.axhline(1.0, color="#000000", lw=0.9, ls="--")
+    curves = [_density((values.ravel() - lower) / width) for values in posterior]
+    for curve, colour in zip(curves, COLOURS, strict=False):
+        axis.plot(x, curve, color=colour, lw=1.3)
+    top = max(2.5, *(1.05 * curve.max() for curve in curves))
+    count, edges = np.histogram(means, bins=30, range=(0.0, 1.0))
+    axis.stairs(
+        0.95 * top * count / count.max(),
+        lower + width * edges,
+        fill=True,
+        color="#C8C8C8",
+        zorder=0,
+    )
+    _mark_default(axis, default, lower, upper)
+    axis.set(xlim=(lower, upper), ylim=(0, top), yticks=[])
+    axis.tick_params(labelsize="x-small")
+    axis.locator_params(axis="x", nbins=4)
+
+
+def _key(who: str, fits: np.ndarray) -> list[Patch | Line2D]:
+    """Return what the legend shows."""
+    return [
+        Patch(color="#C8C8C8", label=f"posterior means of {who}, height scaled"),
+        *(
+            Line2D([], [], color=c, label=f"posterior at one site, NSE {f:.2f}")
+            for c, f in zip(COLOURS, fits, strict=False)
+        ),
+        Line2D([], [], color="#000000", lw=0.9, ls="--", label="prior"),
+        Line2D([], [], color="#CC79A7", lw=1.5, label="default (arrow: outside the prior)"),
+    ]
 
 
 def _mark_default(axis: Axes, value: float, lower: float, upper: float) -> None:

@@ -10,18 +10,18 @@ from matplotlib.patches import Patch
 
 from proda.errors import AssimilationError
 from proda.inference.assessment import Assessment, parameter_ranking, passing
-from proda.inference.diagnostics.filter import Verdict
+from proda.inference.diagnostics.filter import SiteVerdict
 from proda.inference.layer_fit import layer_fit
 from proda.plots.scatter import density_scatter
 from proda.plots.style import COLOURS, draw_land, style
 
 _LOOKS = {
-    Verdict.KEPT: ("#0072B2", "o"),
-    Verdict.POOR_FIT: ("#E69F00", "^"),
-    Verdict.NOT_CONVERGED: ("#D55E00", "s"),
-    Verdict.NOT_CONVERGED_IN_RANK: ("#CC79A7", "D"),
-    Verdict.TOO_FEW_DRAWS: ("#009E73", "v"),
-    Verdict.NO_POSTERIOR: ("#000000", "x"),
+    SiteVerdict.KEPT: ("#0072B2", "o"),
+    SiteVerdict.POOR_FIT: ("#E69F00", "^"),
+    SiteVerdict.NOT_CONVERGED: ("#D55E00", "s"),
+    SiteVerdict.NOT_CONVERGED_IN_RANK: ("#CC79A7", "D"),
+    SiteVerdict.TOO_FEW_DRAWS: ("#009E73", "v"),
+    SiteVerdict.NO_POSTERIOR: ("#000000", "x"),
 }
 
 

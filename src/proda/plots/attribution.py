@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from proda.attribution.attribute import Attribution
-from proda.attribution.components import COMPONENTS
 from proda.attribution.difference import PATTERN
 from proda.attribution.measures import LOG_R2, STOCK, VARIANCE
+from proda.attribution.players import COMPONENTS
 from proda.attribution.single import ONE_AT_A_TIME, SHAPLEY
 from proda.plots.maps import MOST_CELLS
 from proda.plots.style import DIVERGING, colours_of, draw_land, style

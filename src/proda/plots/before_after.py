@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from proda.comparison.inputs import STOCK
+from proda.comparison.model_files import STOCK
 from proda.plots.comparison_many import _bar, _shape
 from proda.plots.comparison_maps import _label, _map
 from proda.plots.maps import _norm

@@ -11,8 +11,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from proda.comparison.comparison import Comparison
-from proda.comparison.inputs import (
+from proda.comparison.compare_models import Comparison
+from proda.comparison.model_files import (
     AFTER,
     COMPONENTS,
     ROUTES,

@@ -13,8 +13,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from proda.comparison.inputs import COMPONENTS, STOCK
 from proda.comparison.many import MEASURED, matrix
+from proda.comparison.model_files import COMPONENTS, STOCK
 from proda.plots.comparison_maps import STATES, _label, _map, _short
 from proda.plots.maps import _norm
 from proda.plots.style import DIVERGING, style

@@ -15,7 +15,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from proda.comparison.correlations import cells
-from proda.comparison.inputs import LOGARITHMIC, holds_carbon
+from proda.comparison.model_files import LOGARITHMIC, holds_carbon
 from proda.maps.totals import land_area
 from proda.plots.maps import _UNITS, MOST_CELLS, _norm
 from proda.plots.style import LINES, SEQUENTIAL, colours_of, draw_land, style

@@ -22,7 +22,7 @@ def evidence_figure(evidence: pd.DataFrame, stacking: pd.DataFrame) -> Figure:
     Parameters
     ----------
     evidence, stacking
-        Of :mod:`proda.comparison.model_choice`. Zones are those of Köppen where they are known,
+        Of :mod:`proda.comparison.choice_of_many`. Zones are those of Köppen where they are known,
         else of latitude; layers left out are also shown by depth.
 
     Raises

@@ -23,7 +23,8 @@ def forcing_at_place(column: xr.Dataset) -> Figure:
     Parameters
     ----------
     column
-        Forcing without place dimensions, as :func:`proda.drivers.sampling.one_place` returns it.
+        Forcing without place dimensions, as
+        :func:`proda.drivers.nearest_cells.one_place` returns it.
 
     Returns
     -------

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from proda.comparison.identification import BETWEEN, VARIABLES
-from proda.comparison.inputs import STOCK
+from proda.comparison.model_files import STOCK
 from proda.comparison.paper import CORRELATIONS, PAIR
-from proda.comparison.refits import CONSTANT, DEFAULTS
+from proda.comparison.refit_runs import CONSTANT, DEFAULTS
 from proda.plots.style import COLOURS, style
 
 LABELS = {

@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from proda.errors import MapError
-from proda.maps.compare import on_same_grid
-from proda.maps.outputs import LOWER, RESIDUAL, STOCKS
+from proda.maps.map_comparison import on_same_grid
+from proda.maps.map_variables import LOWER, RESIDUAL, STOCKS
 from proda.maps.totals import by_latitude, land_area
 from proda.plots.latitude import latitude_figure
 from proda.plots.maps import map_figure
@@ -42,7 +42,7 @@ def draw_map(
     label
         Name of the map in figures.
     references
-        From :func:`proda.maps.references.reference_maps`.
+        From :func:`proda.maps.reference_maps.reference_maps`.
 
     Yields
     ------

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from proda.errors import MapError
 from proda.latitude import GLOBE, in_zone
-from proda.maps.outputs import LOWER, RESIDUAL, STOCKS, UPPER
+from proda.maps.map_variables import LOWER, RESIDUAL, STOCKS, UPPER
 from proda.maps.totals import land_area, totals
 from proda.plots.style import SEQUENTIAL, draw_land, style
 

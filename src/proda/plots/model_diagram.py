@@ -73,7 +73,7 @@ def draw_model(model: SoilModel) -> Figure:
         axis.set_axis_off()
         for name, box in boxes.items():
             _draw_box(axis, model, name, box, share_of.get(Flow(name, name)))
-            _draw_stubs(axis, name, box, share_of)
+            _draw_stubs(axis, model, name, box, share_of)
         between = [
             f
             for f in share_of
@@ -183,14 +183,17 @@ def _draw_box(axis: Axes, model: SoilModel, name: str, box: _Box, kept: Share | 
         )
 
 
-def _draw_stubs(axis: Axes, name: str, box: _Box, share_of: dict[Flow, Share | None]) -> None:
-    """Draw plant input and respiration on the outer side of a box."""
+def _draw_stubs(
+    axis: Axes, model: SoilModel, name: str, box: _Box, share_of: dict[Flow, Share | None]
+) -> None:
+    """Draw what plants give and what is respired or lost otherwise, on the outer side of a box."""
     edge = box.x + box.side * 0.5 * WIDE
     end = edge + box.side * STUB
     stubs = [(Flow("plants", name), INPUT, "plants"), (Flow(name, "CO2"), LOSS, "CO$_2$")]
+    stubs += [(Flow(name, loss), LOSS, loss) for loss in model.losses]
     there = [stub for stub in stubs if stub[0] in share_of]
     for i, (flow, colour, word) in enumerate(there):
-        y = box.y + (0.17 - 0.34 * i if len(there) > 1 else 0.0)
+        y = box.y + (0.17 - 0.34 * i / (len(there) - 1) if len(there) > 1 else 0.0)
         share = share_of[flow]
         start, stop = (end, edge) if flow.donor == "plants" else (edge, end)
         axis.add_patch(_arrow(colour, share, posA=(start, y), posB=(stop, y)))

@@ -13,8 +13,8 @@ from matplotlib.ticker import LogLocator
 
 from proda.errors import ObservationError
 from proda.latitude import TROPIC
+from proda.observations.build_summary import Fit
 from proda.observations.pedotransfer import Pedotransfer
-from proda.observations.summary import Fit
 from proda.plots.style import COLOURS, SEQUENTIAL, draw_land, style
 
 MINIMUM_PROFILES = 20

@@ -11,11 +11,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from proda.comparison.inputs import AFTER, BEFORE, END_TO_END
+from proda.comparison.model_files import AFTER, BEFORE, END_TO_END
 from proda.comparison.projections import OPEN_QUESTION, Moment, Projections, regions
 from proda.latitude import GLOBE
 from proda.plots.style import DIVERGING, colours_of, draw_land, style
-from proda.projection.outputs import CHANGE, STOCK
+from proda.projection.projection_variables import CHANGE, STOCK
 
 WORDS = {
     BEFORE: "default parameters",

@@ -16,7 +16,7 @@ from proda.drivers.grids import standard_grid
 from proda.errors import FileError, ForcingError
 from proda.forcing import LITTER, N_MONTHS
 from proda.projection.experiments import Change, Experiment, experiments_named
-from proda.projection.settings import ProjectionSettings
+from proda.projection.projection_settings import ProjectionSettings
 from proda.projection.steps import TimeSpan, time_steps
 
 WARMING = ("soil_temperature", "tsl", "tas")
@@ -30,7 +30,7 @@ LAST_YEARS = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Fields(Experiment):
+class AnomalyFields(Experiment):
     """Anomalies on a grid, year by year.
 
     Attributes
@@ -143,7 +143,7 @@ def read_experiments(settings: ProjectionSettings) -> list[Experiment]:
     return found
 
 
-def read_fields(path: Path) -> Fields:
+def read_fields(path: Path) -> AnomalyFields:
     """Read anomalies on (year, lat, lon), (year, month, lat, lon), or monthly (time, lat, lon).
 
     Raises
@@ -170,7 +170,7 @@ def read_fields(path: Path) -> Fields:
     years = len(next(iter(arrays.values())))
     nothing = np.zeros((years, 1, len(lat), len(lon)))
     share = arrays.get("carbon_input")
-    return Fields(
+    return AnomalyFields(
         path.stem,
         str(dataset.attrs.get("title", f"anomalies of {path.name}")),
         lat,
@@ -182,7 +182,7 @@ def read_fields(path: Path) -> Fields:
     )
 
 
-def read_warming(table: Path, pattern: Path) -> Fields:
+def read_warming(table: Path, pattern: Path) -> AnomalyFields:
     """Read global warming by year and multiply it by a pattern of local warming.
 
     Parameters
@@ -214,7 +214,7 @@ def read_warming(table: Path, pattern: Path) -> Fields:
         raise ForcingError(f"{pattern}: has no variable warming_pattern.")
     lat, lon, order = _axes(grid)
     local = _values(grid[name].expand_dims("year"), pattern, name, order)[0]
-    return Fields(
+    return AnomalyFields(
         f"{table.stem}_x_{pattern.stem}",
         f"global warming of {table.name} times the pattern of {pattern.name}",
         lat,

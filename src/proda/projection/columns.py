@@ -12,22 +12,25 @@ from pydantic import ValidationError
 from proda import faults
 from proda.errors import ParameterError
 from proda.forcing import Forcing
-from proda.maps.outputs import STOCKS
+from proda.maps.map_variables import STOCKS
 from proda.models.model import Reason, SoilModel
 from proda.models.outside import provenance
 from proda.parameters import Bounds, as_arrays
 from proda.projection.experiments import Experiment, experiments_named
-from proda.projection.run import (
+from proda.projection.forward import (
     CARBON_INPUT,
     ENTERED,
     LITTER_CARBON,
+    LOST,
     MEAN_AGE,
+    OTHER_LOSSES,
     RESPIRATION,
     RESPIRED,
     Projected,
+    losses_of,
     project_members,
 )
-from proda.projection.settings import IDEALISED, ProjectionSettings
+from proda.projection.projection_settings import IDEALISED, ProjectionSettings
 from proda.projection.split import split_change
 from proda.simulate import Parameters
 
@@ -36,7 +39,9 @@ _MEANINGS = {
     LITTER_CARBON: ("kg m-2", "carbon in litter and coarse woody debris"),
     RESPIRATION: ("kg m-2 yr-1", "heterotrophic respiration"),
     CARBON_INPUT: ("kg m-2 yr-1", "plant carbon input"),
+    OTHER_LOSSES: ("kg m-2 yr-1", "carbon lost other than as CO2"),
     RESPIRED: ("kg m-2", "carbon respired since the start"),
+    LOST: ("kg m-2", "carbon lost other than as CO2 since the start"),
     ENTERED: ("kg m-2", "carbon input since the start"),
     MEAN_AGE: ("yr", "mean age of all carbon at steady state"),
 }
@@ -65,7 +70,7 @@ def project(
         State at the start, (site, pool, layer) in g m-3, instead of the steady state.
     settings
         `times`, `first_step`, `growth`, `longest_step` of
-        :class:`proda.projection.settings.ProjectionSettings`.
+        :class:`proda.projection.projection_settings.ProjectionSettings`.
 
     Returns
     -------
@@ -142,54 +147,10 @@ def _dataset(
     there = [
         fine & (p.steady_reason[0] == Reason.FEASIBLE) for fine, p in zip(here, found, strict=True)
     ]
-    data: dict[str, Any] = {}
-
-    def put(
-        name: str,
-        dims: tuple[str, ...],
-        arrays: list[np.ndarray],
-        fine: list[np.ndarray],
-        unit: str,
-        words: str,
-    ) -> None:
-        kept = [
-            np.where(f.reshape(-1, *[1] * (a.ndim - 1)), a, np.nan)
-            for f, a in zip(fine, arrays, strict=True)
-        ]
-        data[name] = (
-            ("experiment", "site", *dims),
-            np.stack(kept),
-            {"units": unit, "long_name": words},
-        )
-
-    for name in found[0].kept:
-        put(name, ("time",), [p.kept[name][0] for p in found], here, *_MEANINGS[name])
-    for name in found[0].steady:
-        unit, words = _MEANINGS[name]
-        put(
-            f"{name}_new_steady_state",
-            (),
-            [p.steady[name][0] for p in found],
-            there,
-            unit,
-            f"{words}, new steady state",
-        )
-    parts = [change_parts(p) for p in found]
-    for name in parts[0]:
-        put(
-            name,
-            ("time",),
-            [p[name][0] for p in parts],
-            here,
-            "kg m-2",
-            f"change of all carbon {name.replace('_', ' ')}",
-        )
-    pools = [p.pools[0] for p in found if p.pools is not None]
-    put("pool_carbon", ("time", "pool", "layer"), pools, here, "g m-3", "carbon of each pool")
-    put("mean_age", (), [p.age[0] for p in found], here, *_MEANINGS[MEAN_AGE])
+    data = _variables(found, here, there)
     flags = {
-        "flag_values": [int(r) for r in Reason],
-        "flag_meanings": " ".join(r.name.lower() for r in Reason),
+        "flag_values": list(model.reasons()),
+        "flag_meanings": " ".join(model.reasons().values()),
     }
     for name, codes in (
         ("reason", [p.reason[0] for p in found]),
@@ -220,9 +181,46 @@ def _dataset(
     )
 
 
+def _variables(
+    found: Sequence[Projected], here: list[np.ndarray], there: list[np.ndarray]
+) -> dict[str, Any]:
+    """Return all variables; `here` and `there` say where the run and the new steady state exist."""
+    data: dict[str, Any] = {}
+
+    def put(
+        name: str,
+        dims: tuple[str, ...],
+        arrays: list[np.ndarray],
+        fine: list[np.ndarray],
+        unit: str,
+        words: str,
+    ) -> None:
+        kept = [
+            np.where(f.reshape(-1, *[1] * (a.ndim - 1)), a, np.nan)
+            for f, a in zip(fine, arrays, strict=True)
+        ]
+        attributes = {"units": unit, "long_name": words}
+        data[name] = (("experiment", "site", *dims), np.stack(kept), attributes)
+
+    for name in found[0].kept:
+        put(name, ("time",), [p.kept[name][0] for p in found], here, *_MEANINGS[name])
+    for name in found[0].steady:
+        unit, words = _MEANINGS[name]
+        ends = [p.steady[name][0] for p in found]
+        put(f"{name}_new_steady_state", (), ends, there, unit, f"{words}, new steady state")
+    parts = [change_parts(p) for p in found]
+    for name in parts[0]:
+        words = f"change of all carbon {name.replace('_', ' ')}"
+        put(name, ("time",), [p[name][0] for p in parts], here, "kg m-2", words)
+    pools = [p.pools[0] for p in found if p.pools is not None]
+    put("pool_carbon", ("time", "pool", "layer"), pools, here, "g m-3", "carbon of each pool")
+    put("mean_age", (), [p.age[0] for p in found], here, *_MEANINGS[MEAN_AGE])
+    return data
+
+
 def change_parts(found: Projected) -> dict[str, np.ndarray]:
     """Return the split of the change of all carbon at the kept times, (member, cell, time)."""
     kept = found.kept
     carbon = kept["cSoil"] + kept[LITTER_CARBON]
     start = (carbon[..., :1], kept[CARBON_INPUT][..., :1])
-    return split_change(carbon, kept[RESPIRATION], kept[CARBON_INPUT], start)
+    return split_change(carbon, losses_of(kept), kept[CARBON_INPUT], start)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from proda.errors import ParameterError
 from proda.forcing import LITTER, N_MONTHS
-from proda.projection.settings import IDEALISED, ProjectionSettings
+from proda.projection.projection_settings import IDEALISED, ProjectionSettings
 from proda.projection.steps import TimeSpan, time_steps
 
 RAMP = "_ramp"

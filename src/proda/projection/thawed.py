@@ -10,10 +10,10 @@ import xarray as xr
 
 from proda import cf
 from proda.drivers.climate_input import open_climate
-from proda.drivers.rules import ClimateRules
+from proda.drivers.forcing_rules import ClimateRules
 from proda.drivers.soil_physics import water_potential, water_scalar
 from proda.maps.cells import LandCells
-from proda.maps.compare import positions
+from proda.maps.map_comparison import positions
 
 _NAMES = (
     "liquid_saturation",

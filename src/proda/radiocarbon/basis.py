@@ -27,7 +27,7 @@ RATES = np.geomspace(1e-5, 1e3, 300)
 
 @dataclass(frozen=True)
 class Basis:
-    """Terms of a history: see :mod:`proda.radiocarbon.response`."""
+    """Terms of a history: see :mod:`proda.radiocarbon.tracer_response`."""
 
     half_life: float = 5730.0
     """Of 14C, yr; 5700 is the newer value."""

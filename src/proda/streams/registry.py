@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from proda.streams.bulk_radiocarbon import RadiocarbonStream
 from proda.streams.fractions import FractionsStream
 from proda.streams.microbial_biomass import MicrobialBiomassStream
-from proda.streams.radiocarbon import RadiocarbonStream
 from proda.streams.respiration import RespirationStream
 from proda.streams.stream import Stream
 

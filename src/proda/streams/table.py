@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from proda import files
 from proda.checksums import file_digest
 from proda.errors import FileError, ObservationError
-from proda.observations.summary import read_build
+from proda.observations.build_summary import read_build
 from proda.streams.registry import STREAMS
 from proda.streams.stream import KEPT, Rows, Stream
 

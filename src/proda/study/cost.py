@@ -13,9 +13,9 @@ from proda.errors import ProdaError
 from proda.inference.assimilation_run import predicted_bytes
 from proda.learning.residuals import MEMBERS as JOINT_DRAWS
 from proda.machine import cores
-from proda.observations.summary import read_summary
+from proda.observations.build_summary import read_summary
 from proda.study.folder import StudyFolder
-from proda.study.plan import Step, state_of
+from proda.study.plan import PlannedStage, state_of
 from proda.study.record import Record
 from proda.study.settings import StudySettings
 
@@ -49,7 +49,7 @@ class Cost:
     basis: str = MEASURED
 
 
-def predict(folder: StudyFolder, steps: list[Step], record: Record) -> dict[str, Cost]:
+def predict(folder: StudyFolder, steps: list[PlannedStage], record: Record) -> dict[str, Cost]:
     """Predict the cost of each stage.
 
     Parameters
@@ -80,7 +80,7 @@ def predict(folder: StudyFolder, steps: list[Step], record: Record) -> dict[str,
 
 
 def _first(
-    settings: StudySettings, step: Step, profiles: float, sites: float, cells: float
+    settings: StudySettings, step: PlannedStage, profiles: float, sites: float, cells: float
 ) -> Cost:
     read = float(sum(state_of(path)[0] for path in step.stage.reads))
     model = step.stage.name.partition("/")[0]

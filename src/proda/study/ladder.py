@@ -22,7 +22,7 @@ from proda.layout import RunFolder
 from proda.locks import FILES
 from proda.study.methods import CORRECTIONS, Key, rung
 from proda.study.pipeline import run_study
-from proda.study.plan import Step
+from proda.study.plan import PlannedStage
 from proda.study.settings import parse
 from proda.study.stage import Reporter
 
@@ -85,7 +85,7 @@ def run_ladder(
     rungs: int | None = None,
     control: Control | None = None,
     reporter: Reporter | None = None,
-    begin: Callable[[int, Step], None] | None = None,
+    begin: Callable[[int, PlannedStage], None] | None = None,
 ) -> Ladder:
     """Run the study on every rung, and put the findings of all rungs side by side.
 
@@ -123,11 +123,11 @@ def run_ladder(
         if done and not RunFolder(place).record_file.is_file():
             link_study(done[-1], place)
 
-        def told(step: Step, index: int = index) -> None:
+        def report_step(step: PlannedStage, index: int = index) -> None:
             if begin is not None:
                 begin(index, step)
 
-        run_study(settings, place, control=control, reporter=reporter, begin=told)
+        run_study(settings, place, control=control, reporter=reporter, begin=report_step)
         done.append(place)
         _write(tables_of(done), target)
     return tables_of(done)

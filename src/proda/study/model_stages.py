@@ -15,10 +15,10 @@ from proda.inference.runner import evaluations_per_site, total_evaluations, work
 from proda.learning.from_posteriors import train_network
 from proda.learning.through_model import train_end_to_end
 from proda.learning.train import Progress
-from proda.maps.compute import MapResult
-from proda.maps.from_files import map_constant, map_default, map_mean, map_network
+from proda.maps.map_from_files import map_constant, map_default, map_mean, map_network
+from proda.maps.run_map import MapResult
 from proda.models.registry import load_model
-from proda.plots.files import save_figure
+from proda.plots.figure_files import save_figure
 from proda.plots.style import save_all
 from proda.plots.training import (
     CAPTIONS,

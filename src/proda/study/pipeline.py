@@ -20,7 +20,7 @@ from proda.models.outside import provenance
 from proda.models.registry import model_class
 from proda.study.folder import StudyFolder
 from proda.study.methods import LABEL, PUBLISHED
-from proda.study.plan import Step, plan, state_of
+from proda.study.plan import PlannedStage, plan, state_of
 from proda.study.record import (
     Record,
     StageRecord,
@@ -63,7 +63,7 @@ def plan_study(
     only: str | None = None,
     start: str | None = None,
     until: str | None = None,
-) -> tuple[list[Step], Record]:
+) -> tuple[list[PlannedStage], Record]:
     """Return which stages would be run and why; nothing is written.
 
     Raises
@@ -85,7 +85,7 @@ def run_study(
     until: str | None = None,
     control: Control | None = None,
     reporter: Reporter | None = None,
-    begin: Callable[[Step], None] | None = None,
+    begin: Callable[[PlannedStage], None] | None = None,
 ) -> Record:
     """Run a study, or resume it.
 
@@ -194,7 +194,7 @@ def _claim(path: Path) -> None:
             left.unlink(missing_ok=True)
 
 
-def _do(step: Step, context: Context, record: Record) -> None:
+def _do(step: PlannedStage, context: Context, record: Record) -> None:
     stage, place = step.stage, context.folder
     before = record.stages.get(stage.name)
     if not step.goes_on:

@@ -15,7 +15,7 @@ from proda.study.watch import size_on_disk
 
 
 @dataclass(frozen=True)
-class Step:
+class PlannedStage:
     """A stage, its present dependencies, and why it must be run ("" if it is up to date)."""
 
     stage: Stage
@@ -31,7 +31,7 @@ def plan(
     only: str | None = None,
     start: str | None = None,
     until: str | None = None,
-) -> list[Step]:
+) -> list[PlannedStage]:
     """Decide which stages to run.
 
     A stage is run if it has never been finished, if a setting, a file or an earlier stage has
@@ -59,7 +59,7 @@ def plan(
     if until is not None:
         stages = _until(stages, until, start)
     asked = _matching(stages, only if only is not None else start)
-    steps: list[Step] = []
+    steps: list[PlannedStage] = []
     fingerprints: dict[str, str] = {}
     todo: dict[str, str] = {}
     for stage in stages:
@@ -74,7 +74,7 @@ def plan(
             why = f"{later[0]} is run again"
         if why:
             todo[stage.name] = why
-        steps.append(Step(stage, depends_on, why, goes_on))
+        steps.append(PlannedStage(stage, depends_on, why, goes_on))
     if only is None:
         return steps
     for step in steps:
@@ -85,7 +85,7 @@ def plan(
                 f"({todo[stale[0]]}). Run without --only."
             )
     return [
-        step if step.stage.name in asked else Step(step.stage, step.depends_on, "")
+        step if step.stage.name in asked else PlannedStage(step.stage, step.depends_on, "")
         for step in steps
     ]
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from proda.blocks.executor import Executor
-from proda.comparison.inputs import AFTER, BEFORE, END_TO_END
+from proda.comparison.model_files import AFTER, BEFORE, END_TO_END
 from proda.comparison.projections import compare_projections
-from proda.drivers.rules import rules_named
-from proda.plots.files import save_figure
+from proda.drivers.forcing_rules import rules_named
+from proda.plots.figure_files import save_figure
 from proda.plots.projections import projection_figures
-from proda.projection.from_files import project_files, sample_of
+from proda.projection.projection_from_files import project_files, sample_of
 from proda.projection.thawed import thawed_water
 from proda.study.folder import StudyFolder
 from proda.study.model_stages import learns_default
@@ -41,7 +41,7 @@ def project(context: Context, *, model: str) -> str:
         cells = sample_of(place.forcing, settings.projection)
         rules = rules_named(driver.rules)
         thawed = thawed_water(driver.climate, dict(driver.names), cells, driver.w_floor, rules)
-    told = []
+    sentences = []
     for state in projected_states(place):
         made = project_files(
             place.forcing,
@@ -53,8 +53,8 @@ def project(context: Context, *, model: str) -> str:
             executor=Executor(control=context.control),
         )
         first = next(iter(made.cells_by_reason.values()))
-        told.append(f"{state}: {first.get('feasible', 0):,} of {sum(first.values()):,} cells")
-    return "; ".join(told)
+        sentences.append(f"{state}: {first.get('feasible', 0):,} of {sum(first.values()):,} cells")
+    return "; ".join(sentences)
 
 
 def _source(place: StudyFolder, model: str, state: str) -> dict[str, Any]:

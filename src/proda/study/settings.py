@@ -25,7 +25,7 @@ from proda.models.outside import absolute, is_reference
 from proda.models.registry import MODELS, installed, model_class
 from proda.observations.profile_settings import ProfileSettings, from_mapping
 from proda.projection.experiments import experiments_named
-from proda.projection.settings import ProjectionSettings
+from proda.projection.projection_settings import ProjectionSettings
 from proda.settings_table import SettingsTable, without
 from proda.study.methods import OWN_COST, Method, with_method
 from proda.study.route_settings import Learning, with_route
@@ -43,7 +43,7 @@ def _named_by(reference: str) -> str:
         raise ValueError(str(error).rstrip(".")) from error
 
 
-class General(SettingsTable):
+class GeneralSection(SettingsTable):
     """`[study]`."""
 
     name: str = Field(min_length=1, description="Title of the report.")
@@ -93,7 +93,7 @@ class General(SettingsTable):
         return {**given, "models": names, "sources": found}
 
     @model_validator(mode="after")
-    def _known(self) -> General:
+    def _known(self) -> GeneralSection:
         if len(set(self.models)) < len(self.models):
             raise ValueError("a model appears twice")
         if odd := [name for name in self.sources if name not in self.models]:
@@ -127,11 +127,11 @@ class ForcingFiles(SettingsTable):
     )
 
 
-class Forcing(NearestSettings, ClimateSettings, ForcingFiles):
+class ForcingSection(NearestSettings, ClimateSettings, ForcingFiles):
     """`[forcing]`."""
 
     @model_validator(mode="after")
-    def _one(self) -> Forcing:
+    def _one(self) -> ForcingSection:
         if self.drainage is not None and self.climate is None:
             raise ValueError("drainage applies only with climate, from which forcing is estimated")
         if (self.climate is None) == (self.file is None):
@@ -147,14 +147,14 @@ class CovariateFiles(SettingsTable):
     grid: Path = Field(description="Covariates on lat, lon (netCDF or Zarr).")
 
 
-class Covariates(NearestSettings, CovariateFiles):
+class CovariatesSection(NearestSettings, CovariateFiles):
     """`[covariates]`."""
 
 
 _OfModels: Any = without(AssimilationSettings, *OF_THE_STUDY)
 
 
-class Assimilation(AssimilationWork, _OfModels):
+class AssimilationSection(AssimilationWork, _OfModels):
     """`[assimilation]`: all settings except those that the study sets for all stages."""
 
     runs: dict[str, Path] = Field(
@@ -173,7 +173,7 @@ class Assimilation(AssimilationWork, _OfModels):
 _OfNetworks: Any = without(PosteriorValidation, "fold_members", "trees")
 
 
-class Training(_OfNetworks, PresetSettings):
+class TrainingSection(_OfNetworks, PresetSettings):
     """`[training]`."""
 
     settings: dict[str, Any] = Field(
@@ -186,7 +186,7 @@ class Training(_OfNetworks, PresetSettings):
         return preset_of(self.preset, {"seed": seed, **self.settings})
 
 
-class Maps(MapSettings):
+class MapsSection(MapSettings):
     """`[maps]`."""
 
     default: Literal["ad_hoc", "registry"] = Field(
@@ -200,7 +200,7 @@ class Maps(MapSettings):
     )
 
 
-class Projection(ProjectionSettings):
+class ProjectionSection(ProjectionSettings):
     """`[projection]`."""
 
     run: bool = Field(
@@ -208,7 +208,7 @@ class Projection(ProjectionSettings):
     )
 
 
-class AttributionSettings(SettingsTable):
+class AttributionSection(SettingsTable):
     """`[attribution]`."""
 
     compute: bool = Field(True, description="Attribute each map to the components of the model.")
@@ -234,18 +234,22 @@ class StudySettings(SettingsTable):
     `assimilation`, `filter` and `training` belong to the route from posteriors.
     """
 
-    study: General
+    study: GeneralSection
     profiles: ProfileSettings
-    forcing: Forcing
-    covariates: Covariates
+    forcing: ForcingSection
+    covariates: CovariatesSection
     learning: Learning = Field(default_factory=lambda: Learning.model_validate({}))
-    assimilation: Assimilation = Field(default_factory=lambda: Assimilation.model_validate({}))
+    assimilation: AssimilationSection = Field(
+        default_factory=lambda: AssimilationSection.model_validate({})
+    )
     filter: FilterSettings = Field(default_factory=lambda: FilterSettings.model_validate({}))
-    training: Training = Field(default_factory=lambda: Training.model_validate({}))
-    maps: Maps = Field(default_factory=lambda: Maps.model_validate({}))
-    projection: Projection = Field(default_factory=lambda: Projection.model_validate({}))
-    attribution: AttributionSettings = Field(
-        default_factory=lambda: AttributionSettings.model_validate({})
+    training: TrainingSection = Field(default_factory=lambda: TrainingSection.model_validate({}))
+    maps: MapsSection = Field(default_factory=lambda: MapsSection.model_validate({}))
+    projection: ProjectionSection = Field(
+        default_factory=lambda: ProjectionSection.model_validate({})
+    )
+    attribution: AttributionSection = Field(
+        default_factory=lambda: AttributionSection.model_validate({})
     )
 
     def assimilation_of(self, model: str) -> AssimilationSettings:
@@ -314,12 +318,12 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
         if isinstance(found.get("profiles"), dict):
             found["profiles"] = from_mapping(found["profiles"], f"{where}: profiles", base)
         for section, kind in (
-            ("study", General),
-            ("forcing", Forcing),
-            ("covariates", Covariates),
-            ("assimilation", Assimilation),
-            ("maps", Maps),
-            ("projection", Projection),
+            ("study", GeneralSection),
+            ("forcing", ForcingSection),
+            ("covariates", CovariatesSection),
+            ("assimilation", AssimilationSection),
+            ("maps", MapsSection),
+            ("projection", ProjectionSection),
         ):
             if not isinstance(found.get(section), dict):
                 continue

@@ -11,34 +11,34 @@ import xarray as xr
 
 from proda import cf, files
 from proda.attribution import attribute_maps, maps_of_run, sites_of_run
-from proda.comparison.comparison import (
+from proda.comparison.compare_models import (
     compare_models,
     covariates_of_run,
     files_of_run,
     projections_of_run,
 )
-from proda.comparison.inputs import AFTER, END_TO_END, ROUTES, ModelFiles
+from proda.comparison.model_files import AFTER, END_TO_END, ROUTES, ModelFiles
 from proda.comparison.truth import truth_table
 from proda.drivers import climate as climate_driver
 from proda.drivers import covariates as covariate_driver
-from proda.drivers import sampling
+from proda.drivers import nearest_cells
 from proda.drivers.climate_input import join_drainage, open_climate
+from proda.drivers.forcing_rules import rules_named
 from proda.drivers.properties import add_properties
-from proda.drivers.rules import rules_named
-from proda.drivers.sites import read_sites
+from proda.drivers.site_tables import read_sites
 from proda.errors import StudyError
 from proda.layout import left_out_of
-from proda.maps.outputs import STOCKS
+from proda.maps.map_variables import STOCKS
 from proda.maps.totals import open_map
 from proda.observations.build import build
 from proda.plots.attribution import figures as attribution_figures
 from proda.plots.comparison import figures
-from proda.plots.files import save_figure, saved_figures
+from proda.plots.figure_files import save_figure, saved_figures
 from proda.plots.truth import truth_figure
 from proda.study.folder import StudyFolder
 from proda.study.report.attribution_figures import save_attribution_figures
 from proda.study.report.comparison_figures import save_comparison_figures
-from proda.study.report.write import write_report
+from proda.study.report.write_report import write_report
 from proda.study.stage import Context
 from proda.study.twin import TwinWorld, open_twin_world
 
@@ -75,9 +75,9 @@ def forcing(context: Context) -> str:
     table = read_sites(folder.profile_table)
     grid = files.open_dataset(folder.forcing)
     _check_properties(folder, grid)
-    dataset, nearest = sampling.forcing_at_sites(grid, table, chosen.limit_km)
+    dataset, nearest = nearest_cells.forcing_at_sites(grid, table, chosen.limit_km)
     files.write_dataset(dataset, folder.sites)
-    sampling.write_left_out(nearest, left_out_of(folder.sites))
+    nearest_cells.write_left_out(nearest, left_out_of(folder.sites))
     return f"{dataset.sizes['site']:,} of {len(table):,} sites"
 
 
@@ -100,7 +100,7 @@ def covariates(context: Context) -> str:
     rows = read_sites(folder.profile_table)
     table, nearest = covariate_driver.at_sites(grid, rows, chosen.limit_km)
     covariate_driver.write_table(table, folder.covariates)
-    sampling.write_left_out(nearest, left_out_of(folder.covariates))
+    nearest_cells.write_left_out(nearest, left_out_of(folder.covariates))
     shares = covariate_driver.missing_shares(table, grid)
     lacking = int(np.count_nonzero(np.asarray(shares) > 0.0))
     return f"{len(table):,} sites x {len(shares)} covariates, {lacking} with gaps"

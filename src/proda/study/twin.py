@@ -16,8 +16,8 @@ from proda.drivers.climate_input import open_climate
 from proda.drivers.covariates import open_covariates
 from proda.errors import FileError, MapError
 from proda.maps.cells import LandCells, land_cells
-from proda.maps.compute import write_map
-from proda.maps.sources import EnsembleParameters
+from proda.maps.parameter_sources import EnsembleParameters
+from proda.maps.run_map import write_map
 from proda.models.model import SoilModel
 from proda.models.registry import load_model
 from proda.study.twin_climate import twin_climate

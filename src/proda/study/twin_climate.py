@@ -30,7 +30,7 @@ SURVEYS = ("north_office", "south_office", "east_office")
 """Classes of an irrelevant covariate."""
 
 
-class Fields:
+class SmoothFields:
     """Smooth random fields on the sphere: sums of plane waves, about standard normal."""
 
     def __init__(self, seed: int, points: Float[np.ndarray, "*n 3"]) -> None:
@@ -63,7 +63,7 @@ def twin_climate(seed: int, resolution: float) -> tuple[xr.Dataset, xr.Dataset]:
     lat = np.arange(-90.0 + resolution / 2, 90.0, resolution)[::-1]
     lon = np.arange(-180.0 + resolution / 2, 180.0, resolution)
     phi, lam = np.meshgrid(lat, lon, indexing="ij")
-    field = Fields(seed, unit_vectors(phi, lam))
+    field = SmoothFields(seed, unit_vectors(phi, lam))
     land_fraction = _land(field, phi)
     sine = np.sin(np.radians(phi)) ** 2
     elevation = 1000.0 * np.exp(0.8 * field(4.0) - 1.1)
@@ -116,6 +116,21 @@ def twin_climate(seed: int, resolution: float) -> tuple[xr.Dataset, xr.Dataset]:
         "parent_material": _classes(rock, ROCKS, "parent material"),
         "survey_office": _classes(office, SURVEYS, "office that keeps the map (irrelevant)"),
     }
+    return (
+        _on_land(climate, cells, land, lat, lon, seed),
+        _on_land(predictors, cells, land, lat, lon, seed),
+    )
+
+
+def _on_land(
+    data: dict[str, Any],
+    cells: dict[str, Any],
+    land: np.ndarray,
+    lat: np.ndarray,
+    lon: np.ndarray,
+    seed: int,
+) -> xr.Dataset:
+    """Return variables, missing at sea, with what describes the cells."""
     coords = {
         "lat": ("lat", lat, {"units": "degrees_north"}),
         "lon": ("lon", lon, {"units": "degrees_east"}),
@@ -125,17 +140,14 @@ def twin_climate(seed: int, resolution: float) -> tuple[xr.Dataset, xr.Dataset]:
         "title": f"SYNTHETIC: climate of a synthetic planet, seed {seed}",
         "comment": "Generated; not a place on Earth.",
     }
-    result = []
-    for data in (climate, predictors):
-        there = {
-            name: (dims, np.where(land, values, np.nan).astype(np.float32), given)
-            for name, (dims, values, given) in data.items()
-        }
-        result.append(xr.Dataset({**cells, **there}, coords, attrs))
-    return result[0], result[1]
+    there = {
+        name: (dims, np.where(land, values, np.nan).astype(np.float32), given)
+        for name, (dims, values, given) in data.items()
+    }
+    return xr.Dataset({**cells, **there}, coords, attrs)
 
 
-def _land(field: Fields, phi: Float[np.ndarray, "lat lon"]) -> Float[np.ndarray, "lat lon"]:
+def _land(field: SmoothFields, phi: Float[np.ndarray, "lat lon"]) -> Float[np.ndarray, "lat lon"]:
     """Share of land: continents where a field is high, so that they take up LAND_SHARE."""
     height = field(2.2) + 0.4 * field(6.0)
     height = np.where((phi < NORTH) & (phi > SOUTH), height, -np.inf)

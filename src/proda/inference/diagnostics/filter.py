@@ -13,7 +13,7 @@ from proda.errors import DiagnosticsError
 from proda.inference.filter_settings import MAX_GELMAN_RUBIN, MIN_NASH_SUTCLIFFE
 
 
-class Verdict(IntEnum):
+class SiteVerdict(IntEnum):
     """The first reason why a site is not kept, in the order of the checks."""
 
     KEPT = 0
@@ -101,23 +101,23 @@ class Filter:
         shape = np.shape(gelman_rubin)
         failed = []
         if reason is not None:
-            failed.append((Verdict.NO_POSTERIOR, _same(reason, shape, "reason") != 0))
+            failed.append((SiteVerdict.NO_POSTERIOR, _same(reason, shape, "reason") != 0))
         # "not below" instead of "above": NaN fails
         values = _same(gelman_rubin, shape, "gelman_rubin")
-        failed.append((Verdict.NOT_CONVERGED, ~(values < self.max_gelman_rubin)))
+        failed.append((SiteVerdict.NOT_CONVERGED, ~(values < self.max_gelman_rubin)))
         if self.max_rank_rhat is not None:
             values = _same(rank_rhat, shape, "rank_rhat")
-            failed.append((Verdict.NOT_CONVERGED_IN_RANK, ~(values < self.max_rank_rhat)))
+            failed.append((SiteVerdict.NOT_CONVERGED_IN_RANK, ~(values < self.max_rank_rhat)))
         if self.min_ess is not None:
             values = _same(ess, shape, "ess")
-            failed.append((Verdict.TOO_FEW_DRAWS, ~(values >= self.min_ess)))
+            failed.append((SiteVerdict.TOO_FEW_DRAWS, ~(values >= self.min_ess)))
         fit = _same(nash_sutcliffe, shape, "nash_sutcliffe")
-        failed.append((Verdict.POOR_FIT, ~(fit > self.min_nash_sutcliffe)))
+        failed.append((SiteVerdict.POOR_FIT, ~(fit > self.min_nash_sutcliffe)))
 
-        verdict = np.full(shape, Verdict.KEPT, dtype=np.int8)
+        verdict = np.full(shape, SiteVerdict.KEPT, dtype=np.int8)
         for name, failure in reversed(failed):
             verdict = np.where(failure, np.int8(name), verdict)
-        return verdict == Verdict.KEPT, verdict
+        return verdict == SiteVerdict.KEPT, verdict
 
 
 def _same(values: ArrayLike | None, shape: tuple[int, ...], name: str) -> np.ndarray:

@@ -79,7 +79,7 @@ class NUTS(Sampler):
     def step(self, key: Key[Array, ""], state: NUTSState, target: Target) -> tuple[NUTSState, Info]:
         """Follow one trajectory; tune the step size while warming up."""
         kernel = blackjax.nuts.build_kernel()
-        chain, told = kernel(
+        chain, transition = kernel(
             key,
             state.chain,
             log_density(target),
@@ -89,7 +89,7 @@ class NUTS(Sampler):
         )
         _, learn, final = dual_averaging_adaptation(ACCEPTANCE)
         warming = state.n_steps < self.warm_up
-        learnt = learn(state.averaging, told.acceptance_rate)
+        learnt = learn(state.averaging, transition.acceptance_rate)
         averaging = jax.tree.map(lambda a, b: jnp.where(warming, a, b), learnt, state.averaging)
         last = state.n_steps + 1 >= self.warm_up
         step_size = jnp.where(last, final(averaging), jnp.exp(averaging.log_step_size))
@@ -98,7 +98,7 @@ class NUTS(Sampler):
             state,
             (chain, averaging, state.n_steps + 1, step_size),
         )
-        return state, Info(told.acceptance_rate, chain.position)
+        return state, Info(transition.acceptance_rate, chain.position)
 
     def adapt(self, state: NUTSState, info: Info) -> NUTSState:
         """Learn the mass matrix."""

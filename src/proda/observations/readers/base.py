@@ -21,7 +21,7 @@ from proda.observations.notes import note
 from proda.observations.schema import (
     LAYER_COLUMNS,
     PROFILE_COLUMNS,
-    Column,
+    TableColumn,
     conform,
     read_columns,
 )
@@ -52,7 +52,7 @@ _RANGES = {
 """Columns that no rule judges."""
 VALUE_FIELDS = (
     *(c for c in LAYER_FIELDS if c.name in _OF_VALUES),
-    Column("rank", pa.int64(), "1", "the lowest wins"),
+    TableColumn("rank", pa.int64(), "1", "the lowest wins"),
 )
 
 

@@ -23,7 +23,7 @@ from proda.observations.readers.base import (
     layers,
     scaled,
 )
-from proda.observations.schema import SOC_BASES, Column, factor
+from proda.observations.schema import SOC_BASES, TableColumn, factor
 from proda.observations.text import FALSE, TRUE, Dialect
 
 _WHOLE_TABLE = ("bulk_density_basis", "coarse_basis")
@@ -129,7 +129,7 @@ class CsvSource(Source):
         if wrong := [v for v in mapped.values.values() if v not in allowed]:
             raise ValueError(f"columns.{name}: values: {wrong[0]!r} is not one of {allowed}")
 
-    def _factor(self, column: Column) -> float:
+    def _factor(self, column: TableColumn) -> float:
         unit = self.columns[column.name].unit
         if not unit:
             return 1.0
@@ -166,7 +166,7 @@ class CsvSource(Source):
         return mapped.column
 
     def _batches(
-        self, path: Path, fields: dict[str, Column], on_bytes: OnBytes | None
+        self, path: Path, fields: dict[str, TableColumn], on_bytes: OnBytes | None
     ) -> Iterator[pa.Table]:
         wanted: dict[str, pa.DataType] = {}
         for name in self.columns:
@@ -192,7 +192,7 @@ class CsvSource(Source):
             ) from error
 
     def _tidy(
-        self, batch: pa.Table, fields: dict[str, Column], path: Path
+        self, batch: pa.Table, fields: dict[str, TableColumn], path: Path
     ) -> dict[str, pa.ChunkedArray]:
         found: dict[str, pa.ChunkedArray] = {}
         for name, mapped in self.columns.items():

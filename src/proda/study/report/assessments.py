@@ -8,7 +8,7 @@ from pathlib import Path
 import xarray as xr
 
 from proda import files
-from proda.comparison.inputs import AFTER
+from proda.comparison.model_files import AFTER
 from proda.inference.assessment import Assessment, assess
 from proda.inference.assimilation_run import open_posterior
 from proda.inference.diagnostics.filter import Filter

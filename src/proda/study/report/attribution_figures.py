@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from matplotlib.figure import Figure
 
-from proda.plots.files import save_figure
+from proda.plots.figure_files import save_figure
 
 SECTION = "attribution"
 CAPTIONS = {

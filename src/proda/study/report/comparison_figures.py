@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from matplotlib.figure import Figure
 
 from proda.comparison.paper import MICROBES_SAMPLES
-from proda.plots.files import save_figure
+from proda.plots.figure_files import save_figure
 
 PLACES: dict[str, tuple[str, str]] = {
     "carbon_before": (

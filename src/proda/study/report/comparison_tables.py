@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from proda.comparison.inputs import STOCK
+from proda.comparison.model_files import STOCK
 from proda.comparison.paper import MICROBES_SAMPLES
-from proda.study.report.blocks import Table
+from proda.study.report.elements import Table
 from proda.study.report.results import StudyResults
 
 

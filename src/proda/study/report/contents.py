@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from proda.study.report.blocks import Block, Notice, Section, Text, not_run
 from proda.study.report.comparison_tables import compared
+from proda.study.report.elements import Block, Notice, Section, Text, not_run
 from proda.study.report.results import StudyResults
 from proda.study.report.sections import routes
 from proda.study.report.sections.answer import answer

@@ -12,7 +12,7 @@ import jinja2
 import pandas as pd
 
 from proda.study.record import Record
-from proda.study.report.blocks import Picture, Section, Table
+from proda.study.report.elements import Picture, Section, Table
 from proda.study.report.sections.findings import tone
 from proda.study.report.tables import MOST_ROWS, cells, is_number, label, units
 

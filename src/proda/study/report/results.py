@@ -10,15 +10,15 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from proda.comparison.inputs import AFTER, END_TO_END, ROUTES
+from proda.comparison.model_files import AFTER, END_TO_END, ROUTES
 from proda.errors import FileError
 from proda.files import parse_toml, reading
 from proda.label import LABEL_COLUMN
 from proda.layout import RunFolder
-from proda.plots.files import save_figure, saved_figures
+from proda.plots.figure_files import save_figure, saved_figures
 from proda.plots.training import CAPTIONS, THROUGH_CAPTIONS
 from proda.study.record import Record, read_record
-from proda.study.report.blocks import Picture, Table
+from proda.study.report.elements import Picture, Table
 from proda.study.report.tables import read_csv
 
 _PLANNED = {"end-to-end": (END_TO_END,), "posterior": (AFTER,), "both": (END_TO_END, AFTER)}

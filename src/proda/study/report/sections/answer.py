@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from proda.comparison.inputs import AFTER, BEFORE, END_TO_END
+from proda.comparison.model_files import AFTER, BEFORE, END_TO_END
 from proda.comparison.paper import CORRELATIONS, PAIR
 from proda.inference.assessment import Assessment
 from proda.latitude import GLOBE
-from proda.maps.compare import compare
+from proda.maps.map_comparison import compare
 from proda.maps.totals import land_area, totals
 from proda.plots.before_after import before_and_after
 from proda.study.report.assessments import assessment_of
-from proda.study.report.blocks import Block, Items, Notice, Text, not_run
-from proda.study.report.maps import CONSTRAINED, DEFAULT, STOCK, map_of
+from proda.study.report.elements import Block, Items, Notice, Text, not_run
+from proda.study.report.map_tables import CONSTRAINED, DEFAULT, STOCK, map_of
 from proda.study.report.results import StudyResults
 from proda.study.report.sections.findings import FINDINGS, read_findings, tally, without_pair
 from proda.study.report.sections.projections import agreement_in_words

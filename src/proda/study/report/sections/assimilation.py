@@ -7,9 +7,9 @@ from proda.inference.layer_fit import layer_fit
 from proda.plots import assimilation as site_plots
 from proda.plots import assimilation_sites as plots
 from proda.study.report.assessments import assessment_of
-from proda.study.report.blocks import Block, Heading, Notice, Table, Text, not_run
 from proda.study.report.comparison_tables import compared
-from proda.study.report.maps import land_of
+from proda.study.report.elements import Block, Heading, Notice, Table, Text, not_run
+from proda.study.report.map_tables import land_of
 from proda.study.report.results import StudyResults
 
 KEY = "assimilation"

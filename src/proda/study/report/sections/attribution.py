@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from proda.study.report.blocks import Block, Heading, Table, Text
+from proda.study.report.elements import Block, Heading, Table, Text
 from proda.study.report.results import StudyResults
 
 _EXPLAINED = (

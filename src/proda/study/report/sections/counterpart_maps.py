@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from proda.comparison.inputs import ROUTES
+from proda.comparison.model_files import ROUTES
 from proda.maps.totals import by_latitude, land_area
 from proda.plots.latitude import latitude_figure
 from proda.plots.maps import map_figure
-from proda.study.report.blocks import Block, not_run
-from proda.study.report.maps import CONSTRAINED, DEFAULT, STOCK, map_of
+from proda.study.report.elements import Block, not_run
+from proda.study.report.map_tables import CONSTRAINED, DEFAULT, STOCK, map_of
 from proda.study.report.results import StudyResults
 
 WIDEST = 200.0

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from proda.models.registry import load_recorded
-from proda.observations.summary import read_build
+from proda.observations.build_summary import read_build
 from proda.plots.assimilation_marginals import marginals
 from proda.plots.profiles import site_map
 from proda.study.report.assessments import assessment_of, draws_of
-from proda.study.report.blocks import Block, Heading, Notice, not_run
 from proda.study.report.comparison_tables import compared
-from proda.study.report.maps import CONSTRAINED, DEFAULT, land_of
+from proda.study.report.elements import Block, Heading, Notice, not_run
+from proda.study.report.map_tables import CONSTRAINED, DEFAULT, land_of
 from proda.study.report.results import StudyResults
 from proda.study.report.sections.counterpart_maps import by_maps
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from proda import files
-from proda.comparison.inputs import AFTER, END_TO_END
+from proda.comparison.model_files import AFTER, END_TO_END
 from proda.errors import FileError
 from proda.inference.assessment import counts
 from proda.layout import TRAINING, left_out_of
-from proda.observations.summary import KEPT, Summary, read_build
+from proda.observations.build_summary import KEPT, Summary, read_build
 from proda.study.report.assessments import assessment_of
-from proda.study.report.blocks import Block, Notice, Table, Text, not_run
+from proda.study.report.elements import Block, Notice, Table, Text, not_run
 from proda.study.report.results import StudyResults
 from proda.study.report.tables import read_csv
 

@@ -7,8 +7,8 @@ import pandas as pd
 from proda.comparison.paper import PAIR
 from proda.comparison.routes import side_by_side
 from proda.errors import FileError
-from proda.study.report.blocks import Block, Notice, Table, Text, not_run
 from proda.study.report.comparison_tables import compared
+from proda.study.report.elements import Block, Notice, Table, Text, not_run
 from proda.study.report.results import StudyResults
 
 VERDICT = ("verdict", "agrees", "agreement")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from proda.plots.files import saved_figures
-from proda.study.report.blocks import Block, Notice, Section
+from proda.plots.figure_files import saved_figures
 from proda.study.report.comparison_tables import TABLES
+from proda.study.report.elements import Block, Notice, Section
 from proda.study.report.results import StudyResults
 
 
@@ -36,7 +36,7 @@ def further(study: StudyResults, known: Collection[str]) -> Section | None:
         blocks.append(
             Notice(
                 "Figures without a description are not shown (save them with "
-                f"proda.plots.files.save_figure): {', '.join(plain)}."
+                f"proda.plots.figure_files.save_figure): {', '.join(plain)}."
             )
         )
     return Section("further", "Further tables and figures", tuple(blocks)) if blocks else None

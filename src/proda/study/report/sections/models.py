@@ -6,7 +6,7 @@ from proda.errors import ModelError
 from proda.models.outside import CHECKSUM, SOURCE
 from proda.models.registry import load_recorded
 from proda.plots.model_diagram import draw_model
-from proda.study.report.blocks import Block, Heading, Notice, Text
+from proda.study.report.elements import Block, Heading, Notice, Text
 from proda.study.report.results import StudyResults
 
 KEY = "models"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from proda.comparison.inputs import AFTER
-from proda.study.report.blocks import Block, Heading, Notice, Text, not_run
+from proda.comparison.model_files import AFTER
 from proda.study.report.comparison_tables import compared
+from proda.study.report.elements import Block, Heading, Notice, Text, not_run
 from proda.study.report.results import StudyResults
 
 _OF_PAIRS = (

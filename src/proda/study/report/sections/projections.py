@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from proda.comparison.projections import OPEN_QUESTION, TABLES
-from proda.projection.write import WITHOUT
-from proda.study.report.blocks import Block, Text
+from proda.projection.write_projection import WITHOUT
+from proda.study.report.elements import Block, Text
 from proda.study.report.results import STATES, StudyResults
 from proda.study.report.tables import read_csv
 

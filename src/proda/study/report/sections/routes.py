@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from proda.comparison.inputs import COMPONENTS, STOCK
+from proda.comparison.model_files import COMPONENTS, STOCK
 from proda.latitude import GLOBE
-from proda.study.report.blocks import Block, Table, Text
+from proda.study.report.elements import Block, Table, Text
 from proda.study.report.results import STATES, StudyResults
 from proda.study.report.sections.findings import only_one_route, read_findings
 from proda.study.report.tables import MISSING

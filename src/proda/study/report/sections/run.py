@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from proda.models.outside import CHECKSUM, SOURCE
-from proda.study.report.blocks import Block, Notice, Table, Text, Verbatim, not_run
+from proda.study.report.elements import Block, Notice, Table, Text, Verbatim, not_run
 from proda.study.report.results import StudyResults
 
 

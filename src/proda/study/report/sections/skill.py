@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from proda.comparison.inputs import AFTER, END_TO_END
+from proda.comparison.model_files import AFTER, END_TO_END
 from proda.layout import TRAINING
-from proda.study.report.blocks import Block, Heading, Notice, not_run
+from proda.study.report.elements import Block, Heading, Notice, not_run
 from proda.study.report.results import StudyResults
 
 OF_POSTERIORS = (

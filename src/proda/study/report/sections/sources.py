@@ -11,9 +11,9 @@ import pyarrow as pa
 from proda import files
 from proda.drivers.catalogue import catalogue
 from proda.errors import FileError
-from proda.observations.summary import read_build
-from proda.study.report.blocks import Block, Heading, Items, Notice, Table, Text, not_run
+from proda.observations.build_summary import read_build
 from proda.study.report.citation import citations
+from proda.study.report.elements import Block, Heading, Items, Notice, Table, Text, not_run
 from proda.study.report.results import StudyResults
 
 READERS = {"wosis2019": "wosis-2019-september", "wosis2023": "wosis-2023-december"}

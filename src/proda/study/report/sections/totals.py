@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from proda.comparison.inputs import ROUTES
+from proda.comparison.model_files import ROUTES
 from proda.maps.totals import totals as totals_of
-from proda.study.report.blocks import Block, Notice, Table, not_run
 from proda.study.report.comparison_tables import compared
-from proda.study.report.maps import CONSTRAINED, DEFAULT, STOCK, map_of
+from proda.study.report.elements import Block, Notice, Table, not_run
+from proda.study.report.map_tables import CONSTRAINED, DEFAULT, STOCK, map_of
 from proda.study.report.results import StudyResults
 
 MAPS = (("default", DEFAULT), *((ROUTES[s], file) for s, file in CONSTRAINED.items()))
