@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 _POLL = 0.2
 """Seconds between two checks of the workers."""
+_LOOKS = 2
+"""Checks in a row that find no cancelled block being computed, before that is believed."""
 
 Done = Callable[[int], None]
 """Called in the calling process with the number of each block that is done."""
@@ -353,15 +355,28 @@ def _on_cluster(
 
 
 def _take_back(client: distributed.Client, pending: dict[distributed.Future, int]) -> None:
-    """Cancel the blocks that no worker has started; keep only the others in `pending`."""
-    computed: set[str] = set()
-    if client.status == "running":
-        with suppress(OSError):
-            computed = {str(key) for keys in client.call_stack().values() for key in keys}
+    """Cancel the blocks that no worker has started; keep only the others in `pending`.
+
+    A worker may start one of them before it hears of that. It is then waited for, so that no block
+    is written after this process has left the folder.
+    """
+    computed = _computed(client)
     waiting = [task for task in pending if task.key not in computed and not task.done()]
     for task in waiting:
         del pending[task]
     client.cancel(waiting)
+    cancelled, quiet = {str(task.key) for task in waiting}, 0
+    while quiet < _LOOKS and client.status == "running":
+        time.sleep(_POLL)
+        quiet = 0 if _computed(client) & cancelled else quiet + 1
+
+
+def _computed(client: distributed.Client) -> set[str]:
+    """Return the keys of the blocks that workers compute now."""
+    if client.status == "running":
+        with suppress(OSError):
+            return {str(key) for keys in client.call_stack().values() for key in keys}
+    return set()
 
 
 def _seconds(job: Job, task: distributed.Future, number: int) -> float:
