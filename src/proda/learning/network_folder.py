@@ -159,8 +159,8 @@ def load_for_model(
 ) -> tuple[Ensemble, SoilModel]:
     """Read an ensemble with its soil model, and refuse it if the model's parameters have changed.
 
-    Parameters and errors are those of :func:`load_ensemble`, and ModelError if there is no such
-    model, or its file is another one than when the networks were trained.
+    Parameters and errors are those of :func:`load_ensemble`, and ModelError if the model does not
+    exist, or its file has changed since the networks were trained.
     """
     ensemble = load_ensemble(path, model, variant)
     kind = ensemble.soil_model(str(path))

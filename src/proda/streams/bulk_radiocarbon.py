@@ -47,7 +47,8 @@ class RadiocarbonStream(Stream):
         "litter": "above the mineral soil (negative depth), or the source calls it organic",
         "no_thickness": "lower bound not below the upper bound",
         "year_missing": "no year of sampling",
-        "before_bomb": "sampled before 1955: the air of that time says nothing of the last decades",
+        "before_bomb": "sampled before 1955: contains no bomb carbon, and so no signal of recent "
+        "decades",
         "after_record": "sampled after the record of the atmosphere ends",
         "years_bp": "looks like an age in years BP, not like Delta14C",
         "fraction_modern": "a whole profile between 0 and 2: fraction modern given as Delta14C",

@@ -1,4 +1,4 @@
-"""What a kind of measured data says of itself: a new one is one file and one line in `registry`."""
+"""Abstract class of a kind of measured data: a new one is one file and one line in `registry`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Sequential Monte Carlo from the prior to the posterior, without waste: the default sampler.
 
 Equations: docs/theory.md#sequential-monte-carlo. Coordinates: z = Phi^-1(u), in which the uniform
-prior is the standard normal, so that the box has no walls and a dimension that the data say nothing
-about is a Gaussian.
+prior is the standard normal, so that there are no bounds and a dimension that the data do not
+constrain is a Gaussian.
 
 A chain is an island of particles. It starts from many draws of the prior and goes through the
 densities prior x likelihood^beta, 0 = beta_0 < beta_1 < ... = 1. Particles are weighted by
