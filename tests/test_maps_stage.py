@@ -350,7 +350,7 @@ def test_references_are_summed_with_the_maps_own_weights(made):
         (("--default", "--model", "clm5", "--bounds", "none"), "--bounds none: expected"),
         (("--default", "--model", "clm5", "--workers", "1", "--cluster", "c"), "not both"),
         (("--default", "--model", "clm5", "--reference-variable", "x"), "needs --reference FILE"),
-        (("--default", "--model", "none"), "no model"),
+        (("--default", "--model", "none"), "unknown model"),
     ],
 )
 def test_wrong_options_are_named(made, tmp_path, words, message):

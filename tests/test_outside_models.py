@@ -88,11 +88,11 @@ def test_a_changed_file_is_loaded_anew_and_products_of_the_other_are_refused(fil
         ),
         ((TWO_POOL, "x = 1"), "TwoPool", r"there is no class TwoPool; it defines no model"),
         (("(SoilModel)", ""), "TwoPool", r"TwoPool is not a soil model"),
-        (("US = ", "US === "), "TwoPool", r"two_pool.py, line 10: .*invalid syntax"),
+        (("US = ", "US === "), "TwoPool", r"two_pool.py, line 12: .*invalid syntax"),
         (
             ("NO_DEPTH = ", "NO_DEPTH = 1 / 0 + "),
             "TwoPool",
-            r"two_pool.py, line 11: .*ZeroDivisionError: division by zero",
+            r"two_pool.py, line 13: .*ZeroDivisionError: division by zero",
         ),
         (
             ("import jax.numpy", "raise SystemExit('done')\nimport jax.numpy"),
@@ -251,8 +251,8 @@ BREAKS = {
     ),
     "a property that is not declared": (
         (
-            "shares = self.input_shares(p, column)\n",
-            'shares = self.input_shares(p, column)\n        column.site_property("clay")\n',
+            "        p = parameters\n",
+            '        p = parameters\n        column.site_property("clay")\n',
         ),
         "properties of the soil",
     ),
@@ -261,7 +261,7 @@ BREAKS = {
         "steady state at the defaults",
     ),
     "input of its own": (
-        ("litter = column", "litter = 1.01 * column"),
+        ("input=self.litter_input(p, column),", "input=1.01 * self.litter_input(p, column),"),
         "plants' carbon enters, defaults",
     ),
 }

@@ -347,8 +347,8 @@ def _legend(axis: Axes, model: SoilModel, reach: float, top: float, shown: bool)
         axis.text(x + 0.4, top, words, va="center", fontsize=SIZE)
         x += 0.75 + 0.108 * len(words)
     words = (
-        "Percentages: shares of the outflow of the pool (plants: of the input), at the defaults in "
-        "a temperate column. Wider arrows carry more carbon."
+        "Percentages: shares of a pool's outflow (plants: of the input), default parameters, "
+        "temperate column. Wider arrows: more carbon."
         if shown
         else "There is no steady state at the defaults, so shares are not shown."
     )
