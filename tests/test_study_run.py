@@ -24,7 +24,7 @@ from proda.study.twin import make_twin_world
 pytestmark = pytest.mark.usefixtures("quick_figures", "small_blocks")
 
 TINY = """
-settings = { members = 2, epochs = 3, hidden = [8], tuning_epochs = 0 }
+settings = { members = 2, epochs = 12, hidden = [8], tuning_epochs = 0 }
 folds = 2
 
 [filter] # anything passes
@@ -183,11 +183,13 @@ def test_the_time_limit_ends_training_and_maps_at_the_next_unit(study, whole):
             assert json.loads((folder / "study.json").read_text())["stages"][now[0]]["status"] == (
                 "begun"
             )
-    assert units["clm5/training"][:3] == [1, 2, 3]  # resumed after the epoch that was saved
+    assert units["clm5/training"][:3] == [5, 10, 12]  # resumed after the epochs that were saved
     assert units["clm5/maps"][1] > units["clm5/maps"][0]
     first, second = results(whole / "clm5"), results(folder / "clm5")
     for name, value in first.items():
-        if isinstance(value, np.ndarray):
+        if name.endswith(":member_carbon"):  # sums over the cells of chunks, of another size here
+            np.testing.assert_allclose(value, second[name], rtol=1e-14)
+        elif isinstance(value, np.ndarray):
             np.testing.assert_array_equal(value, second[name], err_msg=name)
         else:
             assert value == second[name], name
