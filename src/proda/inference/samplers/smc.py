@@ -1,4 +1,4 @@
-"""Sequential Monte Carlo from the prior to the posterior, without waste: the default sampler.
+"""Sequential Monte Carlo from the prior to the posterior, without waste.
 
 Equations: docs/theory.md#sequential-monte-carlo. Coordinates: z = Phi^-1(u), in which the uniform
 prior is the standard normal, so that there are no bounds and a dimension that the data do not
@@ -8,7 +8,8 @@ A chain is an island of particles. It starts from many draws of the prior and go
 densities prior x likelihood^beta, 0 = beta_0 < beta_1 < ... = 1. Particles are weighted by
 likelihood^(beta' - beta), walkers are resampled from them, and each walker makes a few moves that
 leave the new density invariant; all places on the way are the next particles (Dau and Chopin 2022).
-The product of the mean weights is the evidence. At beta = 1 the walkers go on in rounds, each twice
+The product of the mean weights is the evidence; it is too small where walkers mix slowly
+(docs/assimilation.md). At beta = 1 the walkers go on in rounds, each twice
 as long as the one before, of which only the last is kept: so a site that is easy ends early.
 
 A move redraws some of the coordinates from a Gaussian, fitted to the particles, given the other
