@@ -16,6 +16,7 @@ OPTIONS = {"warm_up": 15, "kept": 20, "replicas": 3}
 SETTINGS = assimilation.check(sampler="tempered", options=OPTIONS, draws=4, chains=2, seed=7)
 """Seven calls of the compiled program: three that warm up and four that keep a draw each."""
 WALKERS = assimilation.check(
+    sampler="smc",
     options={"walkers": 8, "steps": 2, "rounds": 2, "ladders": 2},
     draws=8,
     chains=2,
