@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,19 +67,25 @@ def files() -> list[Path]:
     return sorted(p for p in found if p.relative_to(ROOT).as_posix() not in ALLOWED)
 
 
+@functools.cache
+def everything() -> list[tuple[Path, int, str]]:
+    """Return all prose, read once for all words."""
+    return [(path, line, text) for path in files() for line, text in prose(path)]
+
+
 @pytest.mark.parametrize("word", NOT_BUT)
 def test_words_of_the_style_sheet(word):
     pattern = re.compile(word)
     found = [
         f"{path.relative_to(ROOT)}:{line}: {text[max(match.start() - 30, 0) : match.end() + 30]}"
-        for path in files()
-        for line, text in prose(path)
+        for path, line, text in everything()
         if (match := pattern.search(text))
     ]
     assert not found, f"write {NOT_BUT[word]!r} instead (CONTRIBUTING.md):\n" + "\n".join(found)
 
 
 def test_the_check_finds_what_it_looks_for():
+    assert len(everything()) > 10_000
     samples = {
         "Stopped in good time. Go on with:": 2,
         "a network that has seen all sites": 1,
