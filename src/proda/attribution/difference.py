@@ -8,14 +8,14 @@ the two maps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from proda.attribution.coalitions import run_coalitions
 from proda.attribution.measures import STOCK, UNITS, CoalitionMaps, maps_of, pattern_parts
@@ -128,14 +128,33 @@ def swap_parameters(
     The players of a coalition are taken from the second model; the last player is the structure.
     """
     shared = shared_parameters(first.model, second.model)
+    return maps_of(
+        *swapped_stocks(first, second, of_first, of_second, SHARED, shared, forcing), area
+    )
+
+
+def swapped_stocks(
+    first: MapAttribution,
+    second: MapAttribution,
+    of_first: Mapping[str, np.ndarray],
+    of_second: Mapping[str, np.ndarray],
+    players: Sequence[str],
+    of: Mapping[str, str],
+    forcing: Forcing,
+) -> tuple[Float[np.ndarray, "coalition cell"], Bool[np.ndarray, "coalition cell"]]:
+    """Return the stocks of both models with either's parameters (kg m-2), and where there are any.
+
+    `of` has the player of each parameter that both models have. The structure is the last player:
+    its bit is the highest.
+    """
     stocks, fine = [], []
     for model, own in ((first.model, of_first), (second.model, of_second)):
-        replaced = {**own, **{name: of_first[name] for name in shared}}
-        inside = {**own, **{name: of_second[name] for name in shared}}
-        found = run_coalitions(model, SHARED, shared, replaced, inside, forcing, None, stock_of)
+        replaced = {**own, **{name: of_first[name] for name in of}}
+        inside = {**own, **{name: of_second[name] for name in of}}
+        found = run_coalitions(model, players, of, replaced, inside, forcing, None, stock_of)
         stocks.append(found[0])
         fine.append(found[1])
-    return maps_of(np.concatenate(stocks), np.concatenate(fine), area)
+    return np.concatenate(stocks), np.concatenate(fine)
 
 
 def product_of(

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from proda.attribution.coalitions import run_coalitions
 from proda.attribution.difference import (
     FACTORS,
     OF_FACTORS,
@@ -22,11 +21,12 @@ from proda.attribution.difference import (
     PATTERN,
     common_cells,
     factors_of,
+    swapped_stocks,
 )
 from proda.attribution.measures import PG, STOCK, UNITS, pattern_parts
 from proda.attribution.players import SHARED, shared_parameters
 from proda.attribution.shapley import shapley_values
-from proda.attribution.single import MapAttribution, stock_of
+from proda.attribution.single import MapAttribution
 from proda.forcing import Forcing
 from proda.maps.run_members import run_members
 from proda.projection.changed_drivers import changed
@@ -104,19 +104,13 @@ def _by_parameters(
 ) -> pd.DataFrame:
     of = response_players(first, second)
     players = tuple(dict.fromkeys(of.values()))
-    changes, fine = [], []
-    for model, values in ((first.model, own[0]), (second.model, own[1])):
-        replaced, inside = ({**values, **{name: o[name] for name in of}} for o in own)
-        runs = [
-            run_coalitions(model, players, of, replaced, inside, drivers, None, stock_of)
-            for drivers in (forcing, then)
-        ]
-        changes.append(runs[1][0] - runs[0][0])
-        fine.append(runs[0][1] & runs[1][1])
-    change, answered = np.concatenate(changes), np.concatenate(fine)
-    common = answered.all(axis=0) & (area > 0)
-    change, area = change[:, common], area[common]
-    half = len(change) // 2  # the structure is the last player: its bit is the highest
+    (today, fine), (new, fine_then) = (
+        swapped_stocks(first, second, own[0], own[1], players, of, drivers)
+        for drivers in (forcing, then)
+    )
+    common = (fine & fine_then).all(axis=0) & (area > 0)
+    change, area = (new - today)[:, common], area[common]
+    half = len(change) // 2  # the structure is the last player
     beside = {
         "first_change": float(change[0] @ area) * PG,
         "second_change": float(change[-1] @ area) * PG,

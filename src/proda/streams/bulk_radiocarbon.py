@@ -20,7 +20,16 @@ from proda.parameters import Parameter
 from proda.radiocarbon.atmosphere import Atmosphere, read_atmosphere, zone_of
 from proda.radiocarbon.basis import SLOW_TERMS, Basis
 from proda.radiocarbon.tracer_response import response, soil
-from proda.streams.stream import Rows, Stream, StreamData, need, read_table, student_t
+from proda.streams.stream import (
+    Rows,
+    Stream,
+    StreamData,
+    need,
+    own_flags,
+    own_places,
+    read_table,
+    student_t,
+)
 
 DEGREES = 4.0
 """Of Student's t: replicates at a site and depth differ by 42 permil (median), pooled by 100."""
@@ -106,22 +115,11 @@ class RadiocarbonStream(Stream):
         years = table["year"].astype(float)
         modern = table.get("fraction_modern", pd.Series(np.nan, index=table.index)).astype(float)
         delta = table.get("delta_14c", pd.Series(np.nan, index=table.index)).astype(float)
-        return pd.DataFrame(
-            {
-                "source_id": table["profile_id"].astype(str),
-                "lat": table["lat"].astype(float),
-                "lon": table["lon"].astype(float),
-                "upper": table["upper_depth"].astype(float),
-                "lower": table["lower_depth"].astype(float),
-                "year": years,
-                "value": delta.fillna(delta_of(modern, years)),
-                "delta": delta,
-                "modern": modern,
-                **{
-                    name: table[name].eq(True) if name in table else False
-                    for name in ("treated", "peatland", "permafrost", "cultivated", "organic")
-                },
-            }
+        return own_places(table).assign(
+            value=delta.fillna(delta_of(modern, years)),
+            delta=delta,
+            modern=modern,
+            **own_flags(table, ("treated", "peatland", "permafrost", "cultivated", "organic")),
         )
 
     def judge(self, rows: Rows) -> None:

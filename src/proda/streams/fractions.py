@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import jax.numpy as jnp
-import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
 
@@ -15,7 +14,16 @@ from proda.column.ratio import ratio
 from proda.models.microbial import MicrobialModel
 from proda.models.model import SoilModel, SteadyState, Values
 from proda.parameters import Parameter
-from proda.streams.stream import Rows, Stream, StreamData, need, normal, read_table, safe_log
+from proda.streams.stream import (
+    Rows,
+    Stream,
+    StreamData,
+    need,
+    normal,
+    own_places,
+    read_table,
+    safe_log,
+)
 
 SD = 0.8
 """Standard deviation of the logit of a share: methods and cut-offs differ."""
@@ -99,26 +107,12 @@ class FractionsStream(Stream):
                 }
             )
         need(table, TIDY, source, "a table of fractions")
-        return pd.DataFrame(
-            {
-                "source_id": table.get("profile_id", pd.Series("", index=table.index)).astype(str),
-                "lat": table["lat"].astype(float),
-                "lon": table["lon"].astype(float),
-                "upper": table["upper_depth"].astype(float),
-                "lower": table["lower_depth"].astype(float),
-                "year": table["year"].astype(float),
-                "value": table["maoc_share"].astype(float),
-                "recovery": 1.0,
-            }
-        )
+        return own_places(table).assign(value=table["maoc_share"].astype(float), recovery=1.0)
 
     def judge(self, rows: Rows) -> None:
         """Apply the rules in the order of `reasons`."""
         t, rule = rows.table, rows.rule
-        rule("no_value", ~np.isfinite(t.value))
-        rule("coordinates_missing", t.lat.isna() | t.lon.isna())
-        rule("depth_missing", ~(np.isfinite(t.upper) & np.isfinite(t.lower)))
-        rule("no_thickness", t.lower <= t.upper)
+        rows.usual_rules(layered=True)
         rule("recovery", (t.recovery < 0.8) | (t.recovery > 1.2))
         rule("impossible", (t.value <= 0.0) | (t.value >= 1.0))
 

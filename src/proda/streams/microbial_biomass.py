@@ -14,7 +14,18 @@ from proda.column.column import Column
 from proda.column.ratio import ratio
 from proda.models.model import SoilModel, SteadyState, Values
 from proda.parameters import Parameter
-from proda.streams.stream import Rows, Stream, StreamData, need, normal, read_table, safe_log, words
+from proda.streams.stream import (
+    Rows,
+    Stream,
+    StreamData,
+    need,
+    normal,
+    own_flags,
+    own_places,
+    read_table,
+    safe_log,
+    words,
+)
 
 MAX_SHARE = 0.2
 """Shares above it are errors of the compilation (up to 103 %)."""
@@ -88,27 +99,16 @@ class MicrobialBiomassStream(Stream):
                 }
             )
         need(table, TIDY, source, "a table of microbial biomass")
-        return pd.DataFrame(
-            {
-                "source_id": table.get("profile_id", pd.Series("", index=table.index)).astype(str),
-                "lat": table["lat"].astype(float),
-                "lon": table["lon"].astype(float),
-                "upper": table["upper_depth"].astype(float),
-                "lower": table["lower_depth"].astype(float),
-                "year": table["year"].astype(float),
-                "value": table["mbc_over_soc"].astype(float),
-                "carbon": np.nan,
-                "cultivated": table["cultivated"].eq(True) if "cultivated" in table else False,
-            }
+        return own_places(table).assign(
+            value=table["mbc_over_soc"].astype(float),
+            carbon=np.nan,
+            **own_flags(table, ("cultivated",)),
         )
 
     def judge(self, rows: Rows) -> None:
         """Apply the rules in the order of `reasons`."""
         t, rule = rows.table, rows.rule
-        rule("no_value", ~np.isfinite(t.value))
-        rule("coordinates_missing", t.lat.isna() | t.lon.isna())
-        rule("depth_missing", ~(np.isfinite(t.upper) & np.isfinite(t.lower)))
-        rule("no_thickness", t.lower <= t.upper)
+        rows.usual_rules(layered=True)
         rule("cultivated", t.cultivated)
         rule("carbon_impossible", t.carbon > 580.0)
         rule("organic", t.carbon > 200.0)

@@ -14,13 +14,25 @@ from jaxtyping import Array, Float
 from proda.column.column import Column
 from proda.models.model import SoilModel, SteadyState, Values
 from proda.parameters import Parameter
-from proda.streams.stream import Rows, Stream, StreamData, need, normal, read_table, safe_log, words
+from proda.streams.stream import (
+    Rows,
+    Stream,
+    StreamData,
+    need,
+    normal,
+    own_flags,
+    own_places,
+    read_table,
+    safe_log,
+    words,
+)
 
 SD_INPUT = 0.3
 """Standard deviation of ln of the input factor before any respiration was measured."""
 SD = 0.3
 """Standard deviation of ln of a measured annual respiration."""
 TIDY = ("lat", "lon", "year", "rh_annual")
+FLAGS = ("treated", "flagged", "duplicate", "cultivated", "wetland")
 
 
 class RespirationStream(Stream):
@@ -94,26 +106,15 @@ class RespirationStream(Stream):
                 }
             )
         need(table, TIDY, source, "a table of respiration")
-        flags = ("treated", "flagged", "duplicate", "cultivated", "wetland")
-        return pd.DataFrame(
-            {
-                "source_id": table.get("profile_id", pd.Series("", index=table.index)).astype(str),
-                "lat": table["lat"].astype(float),
-                "lon": table["lon"].astype(float),
-                "upper": np.nan,
-                "lower": np.nan,
-                "year": table["year"].astype(float),
-                "value": table["rh_annual"].astype(float),
-                **{n: table[n].eq(True) if n in table else False for n in flags},
-            }
+        return own_places(table, layered=False).assign(
+            value=table["rh_annual"].astype(float), **own_flags(table, FLAGS)
         )
 
     def judge(self, rows: Rows) -> None:
         """Apply the rules in the order of `reasons`."""
         t, rule = rows.table, rows.rule
-        rule("no_value", ~np.isfinite(t.value))
-        rule("coordinates_missing", t.lat.isna() | t.lon.isna())
-        for name in ("treated", "flagged", "duplicate", "cultivated", "wetland"):
+        rows.usual_rules(layered=False)
+        for name in FLAGS:
             rule(name, t[name])
         rule("impossible", (t.value < 10.0) | (t.value > 3000.0))
 

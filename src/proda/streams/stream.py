@@ -57,6 +57,15 @@ class Rows:
         fits = pd.Series(np.asarray(holds), index=self.table.index).fillna(False).astype(bool)
         self.reason[(self.reason == KEPT) & fits] = name
 
+    def usual_rules(self, layered: bool) -> None:
+        """Apply the rules of most streams: a value, coordinates and, of layers, bounds."""
+        t = self.table
+        self.rule("no_value", ~np.isfinite(t.value))
+        self.rule("coordinates_missing", t.lat.isna() | t.lon.isna())
+        if layered:
+            self.rule("depth_missing", ~(np.isfinite(t.upper) & np.isfinite(t.lower)))
+            self.rule("no_thickness", t.lower <= t.upper)
+
     @property
     def kept(self) -> pd.DataFrame:
         """Rows without a reason."""
@@ -184,6 +193,34 @@ def read_table(path: Path) -> pd.DataFrame:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         return pd.read_csv(path, encoding="latin-1", low_memory=False)
+
+
+def own_places(table: pd.DataFrame, layered: bool = True) -> pd.DataFrame:
+    """Return where and when the rows of a table of one's own were measured: `CORE` but the value.
+
+    Parameters
+    ----------
+    table
+        With lat, lon, year and, where `layered`, upper_depth and lower_depth (m); profile_id may
+        be absent.
+    """
+    depths = ("upper_depth", "lower_depth")
+    upper, lower = (table[n].astype(float) if layered else np.nan for n in depths)
+    return pd.DataFrame(
+        {
+            "source_id": table.get("profile_id", pd.Series("", index=table.index)).astype(str),
+            "lat": table["lat"].astype(float),
+            "lon": table["lon"].astype(float),
+            "upper": upper,
+            "lower": lower,
+            "year": table["year"].astype(float),
+        }
+    )
+
+
+def own_flags(table: pd.DataFrame, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the flags of a table of one's own; a column that is absent is False."""
+    return {name: table[name].eq(True) if name in table else False for name in names}
 
 
 def words(column: pd.Series) -> pd.Series:
