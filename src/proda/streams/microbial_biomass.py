@@ -80,7 +80,7 @@ class MicrobialBiomassStream(Stream):
         table = read_table(source)
         if "Soil_microbial_biomass_carbon" in table:
             names = ("Soil_organic_carbon", "Latitude", "Longitude", "Upper_depth", "Lower_depth")
-            need(table, names, source, "the table of Xu et al. 2013")
+            need(table, (*names, "Biome"), source, "the table of Xu et al. 2013")
             n = {name: pd.to_numeric(table[name], errors="coerce") for name in names}
             carbon = n["Soil_organic_carbon"] * 0.012011  # mmol to g
             biomass = pd.to_numeric(table["Soil_microbial_biomass_carbon"], errors="coerce")
