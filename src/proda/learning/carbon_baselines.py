@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from proda.errors import LearningError
+from proda.learning.fit_memory import fitted_once
 from proda.machine import let_threads_sleep
 
 DEPTH, BOOSTING, PLAIN = "depth", "boosting", "plain_network"
@@ -91,7 +92,7 @@ def fit_baseline(
     if name == BOOSTING:
         return Baseline(name, fit_trees(table, goal, weight, seed))
     if name == PLAIN:
-        return Baseline(name, _fit_plain(table, goal, weight, hidden, seed))
+        return Baseline(name, fitted_once(_fit_plain, table, goal, weight, hidden, seed))
     raise LearningError(f"Unknown baseline: {name}; choose from {', '.join(BASELINES)}.")
 
 
@@ -143,7 +144,7 @@ def fit_trees(
     seed: int,
     **settings: Any,
 ) -> dict[str, np.ndarray]:
-    """Fit gradient boosting and return its trees as arrays.
+    """Fit gradient boosting and return its trees as arrays; the same fit is made once.
 
     `settings` replace the default settings of scikit-learn's HistGradientBoostingRegressor used
     here.
@@ -153,9 +154,6 @@ def fit_trees(
     LearningError
         If this version of scikit-learn stores its trees in another way.
     """
-    let_threads_sleep()
-    from sklearn.ensemble import HistGradientBoostingRegressor  # slow to import
-
     chosen = {
         "max_iter": TREES,
         "learning_rate": TREE_RATE,
@@ -163,6 +161,15 @@ def fit_trees(
         "l2_regularization": 1.0,
     } | settings
     chosen["min_samples_leaf"] = min(chosen["min_samples_leaf"], max(1, len(goal) // 20))
+    return fitted_once(_fit_trees, table, goal, weight, seed, chosen)
+
+
+def _fit_trees(
+    table: np.ndarray, goal: np.ndarray, weight: np.ndarray, seed: int, chosen: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    let_threads_sleep()
+    from sklearn.ensemble import HistGradientBoostingRegressor  # slow to import
+
     model = HistGradientBoostingRegressor(early_stopping=False, random_state=seed, **chosen)
     model.fit(table, goal, sample_weight=weight)
     nodes = [tree[0].nodes for tree in model._predictors]
