@@ -10,6 +10,7 @@ import pytest
 import proda
 from proda.learning import contract
 from proda.learning.contract_columns import with_properties
+from proda.models.compas import COMPAS
 from proda.models.registry import MODELS
 
 __all__ = ["with_properties"]
@@ -57,6 +58,19 @@ def test_gradients_equal_finite_differences(on_its_own):
 
 def test_a_transient_run_ends_in_the_steady_state(on_its_own):
     assert not failing(contract.check_transient(on_its_own))
+
+
+def test_declaring_first_order_is_checked():
+    declared = {n for n in MODELS if proda.load_model(n).first_order}
+    assert declared == {"clm5", "rothc", "rothc_q10"}
+    for name in declared - {"rothc_q10"}:
+        assert not failing(contract.check_first_order(proda.load_model(name)))
+
+    class Wrong(COMPAS):
+        first_order = True
+
+    assert failing(contract.check_first_order(Wrong()))
+    assert not contract.check_first_order(COMPAS())
 
 
 def test_components_multiply_to_carbon_and_respiration(on_its_own):

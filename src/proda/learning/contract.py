@@ -31,6 +31,7 @@ from proda.learning.contract_columns import (
     with_properties,
 )
 from proda.models.model import Reason, SoilModel, SteadyState
+from proda.models.second_order import flow_rates
 from proda.models.transient import advance
 
 COLUMNS = 64
@@ -73,6 +74,7 @@ def run_checks(model: SoilModel, calibration: bool = True) -> Iterator[Check]:
         ("steady state at the defaults", check_defaults),
         ("steady state over the prior", check_prior),
         ("gradient", check_gradient),
+        ("first order", check_first_order),
         ("transient run", check_transient),
         ("components", check_components),
     ]
@@ -324,6 +326,19 @@ def check_transient(model: SoilModel) -> list[Check]:
             "pools against the steady state",
         ),
     ]
+
+
+def check_first_order(model: SoilModel) -> list[Check]:
+    """Check that a model that declares first order has the same rates with twice the carbon."""
+    if not model.first_order:
+        return []
+    forcing = example_forcing()
+    p, columns = _arrays(_defaults(model, forcing)), prepare(forcing)
+    rates = jax.jit(jax.vmap(lambda x, p, c: flow_rates(model, x, p, c)))
+    shape = (len(forcing), len(model.pools), len(forcing.grid))
+    once, twice = (jax.tree.leaves(rates(jnp.full(shape, x), p, columns)) for x in (1e3, 2e3))
+    same = all(bool((a == b).all()) for a, b in zip(once, twice, strict=True))
+    return [Check("rates depend on no pool", same, "yes" if same else "no", "yes")]
 
 
 def check_components(model: SoilModel) -> list[Check]:

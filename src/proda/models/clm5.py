@@ -25,6 +25,7 @@ class CLM5(PublishedModel):
 
     name: ClassVar[str] = "clm5"
     tuned: ClassVar[bool] = True
+    first_order: ClassVar[bool] = True
     title: ClassVar[str] = "CLM5: first-order decay, 7 pools x 20 layers"
     source: ClassVar[str] = "Lawrence et al. 2019; P-section 2.2"
     pools: ClassVar[tuple[str, ...]] = ("CWD", "ML", "CL", "LL", "aSOC", "sSOC", "pSOC")

@@ -108,6 +108,9 @@ class SoilModel(eqx.Module):
     """Pools that a measured soil profile contains."""
     microbial_pools: ClassVar[tuple[str, ...]] = ()
     """Soil pools that are living microbes, whose share of soil carbon can be measured."""
+    first_order: ClassVar[bool] = False
+    """Whether rates and shares depend on no pool, so that the model is linear in its carbon. It
+    need not be declared; transient runs of a model that declares it are cheaper."""
     transported: ClassVar[tuple[str, ...]] = ()
     """Pools that mix vertically."""
     mixes: ClassVar[VerticalMixing] = NoMixing()

@@ -59,6 +59,7 @@ class RothC(PlantFedModel):
     """
 
     name: ClassVar[str] = "rothc"
+    first_order: ClassVar[bool] = True
     title: ClassVar[str] = "RothC-26.3 in layers: first-order decay, 8 pools x 20 layers"
     source: ClassVar[str] = "Coleman and Jenkinson 2014; Burke et al. 2017"
     pools: ClassVar[tuple[str, ...]] = ("CWD", "ML", "CL", "LL", "DPM", "RPM", "BIO", "HUM")

@@ -8,7 +8,8 @@ holds the rates of the start (for a linear model it is an implicit Euler step); 
 the mean of the flows at both ends. Both are linear systems with an M-matrix, also for models whose
 rates depend on their pools, so that no iteration can fail to converge. A steady state stays. The
 second stage is done twice, from its own result: microbes that follow warmer soil within a step are
-then three to four times closer to where they belong, at half again the cost.
+then three to four times closer to where they belong, at half again the cost. Once is enough for
+models of first order, whose rates hold for the whole step.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from proda.models.model import SoilModel, Values
 from proda.models.transient import TimeStep
 
 CORRECTIONS = 2
-"""How often the second stage is done."""
+"""How often the second stage is done where rates depend on the carbon."""
 BALANCE = 1e-10
 """Largest difference of carbon before and after a step, of the carbon there, that passes."""
 
@@ -70,15 +71,19 @@ def second_order_step(
     known = start + years * entering
 
     def corrected(_: int, state: tuple[Array, FlowRates]) -> tuple[Array, FlowRates]:
-        stock = state[0]
-        again, _entering = flow_rates(model, stock / thickness, parameters, column)
+        stock, again = state[0], rates
+        if not model.first_order:
+            again, _entering = flow_rates(model, stock / thickness, parameters, column)
         # Where nothing is left there is nothing to weight: such a pool was empty before, too.
         weight = ratio(start, stock)
         mean = jax.tree.map(lambda a, b: 0.5 * (a * b[0] + b[1]), rates, _paired(weight, again))
         return solve_stocks(model, mean, known, years), mean
 
     predicted = solve_stocks(model, rates, known, years)
-    stock, mean = jax.lax.fori_loop(0, CORRECTIONS, corrected, (predicted, rates))
+    if model.first_order:
+        stock, mean = corrected(0, (predicted, rates))
+    else:
+        stock, mean = jax.lax.fori_loop(0, CORRECTIONS, corrected, (predicted, rates))
     kept = sum(
         ((share * stock[donor]).sum() for (_, donor), share in mean.passed.items()),
         jnp.zeros(()),
