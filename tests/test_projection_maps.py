@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import dataclass
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -9,6 +12,8 @@ import pytest
 import xarray as xr
 
 import proda
+from proda.blocks.cluster_settings import check_cluster, client_from
+from proda.blocks.executor import Executor
 from proda.comparison.evidence import Evidence
 from proda.comparison.finding_rules import FindingVerdict, projections_converge
 from proda.comparison.model_files import BEFORE, END_TO_END
@@ -111,6 +116,47 @@ def test_an_interrupted_projection_continues_and_ends_in_the_same_numbers(made, 
         write_projection(
             model, cells, EnsembleParameters(predict), experiments, SETTINGS, folder / "no" / "x.nc"
         )
+
+
+@dataclass(frozen=True)
+class Given:
+    """Predicted parameters that can be sent to a worker."""
+
+    values: np.ndarray
+
+    def __call__(self, positions):
+        return self.values[:, positions]
+
+
+@contextmanager
+def executor_on(kind):
+    if kind == "processes":
+        yield Executor(workers=2)
+        return
+    with client_from(check_cluster({"local": {"workers": 2}})) as client:
+        client.wait_for_workers(2, 120)
+        yield Executor(client=client)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["processes", "dask"])
+def test_workers_compute_the_same_numbers(made, tmp_path, kind):
+    cells, found, _, _ = made
+    model = proda.load_model("compas")
+    values, _ = ensemble(model, len(cells), 3)
+    path = tmp_path / "workers.nc"
+    with executor_on(kind) as executor:
+        write_projection(
+            model,
+            cells,
+            EnsembleParameters(Given(values)),
+            read_experiments(SETTINGS),
+            SETTINGS,
+            path,
+            executor=executor,
+        )
+    with xr.open_dataset(path) as one, xr.open_dataset(found["compas"][END_TO_END]) as other:
+        xr.testing.assert_equal(one.load(), other.load())
 
 
 def test_comparison_judges_and_draws(made):
