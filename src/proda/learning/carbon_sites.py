@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from proda import files
+from proda.checksums import digest
 from proda.errors import ForcingError, LearningError
-from proda.forcing import Forcing
+from proda.forcing import FORCING_VARIABLES, Forcing
 from proda.inference.assimilation_settings import check
 from proda.inference.profiles import Profiles, read_profiles
 from proda.learning.layers import SiteLayers
@@ -48,6 +49,23 @@ class CarbonSites:
         return CarbonSites(
             rest.table, rest.layers, pd.concat([self.left_out, out], ignore_index=True)
         )
+
+    def checksums(self) -> dict[str, str]:
+        """Return the SHA-256 of the values of profiles, forcing and covariates.
+
+        They depend on the values alone, not on the files that hold them.
+        """
+        p, forcing = self.layers.profiles, self.layers.forcing
+        drivers = [getattr(forcing, variable.name) for variable in FORCING_VARIABLES]
+        columns = [self.table[name].to_numpy() for name in sorted(self.table)]
+        return {
+            "profiles": digest(p.site.astype(str), p.upper, p.lower, p.carbon),
+            "forcing": digest(*drivers),
+            "covariates": digest(
+                np.array(sorted(self.table)),
+                *(c.astype(float if c.dtype.kind in "biuf" else str) for c in columns),
+            ),
+        }
 
 
 def read_carbon_sites(

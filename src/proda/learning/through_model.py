@@ -40,6 +40,8 @@ from proda.validation_settings import END_TO_END, FOLDS, SPLIT, Split
 
 BASELINE_FILE = "baselines.npz"
 LEFT_OUT = "left_out.csv"
+CHECKSUMS = "data"
+"""Entry of `TRAINING` with :meth:`proda.learning.carbon_sites.CarbonSites.checksums`."""
 FORCING_RULES = "forcing_rules"
 """Entry of `TRAINING` with the rules by which the forcing was estimated."""
 
@@ -130,6 +132,7 @@ def train_end_to_end(
     target = Path(network)
     table = files.read_parquet(covariates, needed=("site",))
     sites = read_carbon_sites(profiles, forcing, table, model, variant)
+    checksums = sites.checksums()
     sites, filled = with_covariates(sites, settings, missing)
     fold = _folds(sites, folds, split, settings) if folds else None
     p = sites.layers.profiles
@@ -178,6 +181,7 @@ def train_end_to_end(
             "profiles": str(profiles),
             "forcing": str(forcing),
         },
+        CHECKSUMS: checksums,
         FORCING_RULES: rules_of(forcing),
         "settings": settings.as_dict(),
         "cross_validation": {"folds": folds, "members": fold_members, "split": split},

@@ -117,6 +117,12 @@ def _first(
             PROJECTED_BYTES * sample * experiments,
         )
 
+    def trained() -> Cost:
+        if model in through.networks:
+            return Cost(10.0, read)
+        seconds = 30.0 + THROUGH_SECONDS_PER_SITE * updates * profiles
+        return Cost(seconds, 300.0 * profiles)
+
     kinds: dict[str, Callable[[], Cost]] = {
         "profiles": lambda: Cost(2.0 + read / PROFILE_BYTES_PER_SECOND, 0.3 * read),
         "forcing": lambda: Cost(2.0 + read / CLIMATE_BYTES_PER_SECOND, 5.0 * read),
@@ -124,9 +130,7 @@ def _first(
         "assimilation": assimilation,
         "filter": lambda: Cost(30.0, 400.0 * sites),
         "training": lambda: Cost(20.0 + TRAINING_SECONDS_PER_SITE * sites, 5e6 * members / 10),
-        "end-to-end": lambda: Cost(
-            30.0 + THROUGH_SECONDS_PER_SITE * updates * profiles, 300.0 * profiles
-        ),
+        "end-to-end": trained,
         "default-map": lambda: mapped(1),
         "end-to-end-maps": lambda: mapped(through.members),
         "maps": lambda: mapped(members + JOINT_DRAWS),

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
+
 from proda.blocks.executor import Executor, executor_of, processes
 from proda.files import whole_folder
 from proda.inference.assessment import assess
@@ -155,7 +157,15 @@ def end_to_end(context: Context, *, model: str) -> str:
         progress=progress,
         on_stage=stage,
     )
-    for name, make in through_figures(result.ensemble.history, result.skill).items():
+    draw_end_to_end(place, model, result.ensemble.history, result.skill)
+    return f"{result.ensemble.members} networks on {result.ensemble.n_sites:,} sites"
+
+
+def draw_end_to_end(
+    place: StudyFolder, model: str, history: pd.DataFrame, skill: pd.DataFrame | None
+) -> None:
+    """Save the figures of an end-to-end training."""
+    for name, make in through_figures(history, skill).items():
         save_figure(
             make(),
             place.figures,
@@ -163,7 +173,6 @@ def end_to_end(context: Context, *, model: str) -> str:
             f"{model.upper()}, end to end: {THROUGH_CAPTIONS[name]}",
             "skill",
         )
-    return f"{result.ensemble.members} networks on {result.ensemble.n_sites:,} sites"
 
 
 def learns_default(place: StudyFolder, model: str) -> bool:

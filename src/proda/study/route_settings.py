@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from pydantic import Field, create_model, field_validator
@@ -34,6 +35,12 @@ _Trainer: Any = _trainer()
 
 class EndToEnd(EndToEndValidation, _Trainer):
     """`[learning.end_to_end]`: the settings of `EndToEndSettings`, and of the cross-validation."""
+
+    networks: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Model = folder of networks of `proda train --model` with the data of this "
+        "study, to use instead of a new training; they keep their own settings.",
+    )
 
     @field_validator("folds")
     @classmethod

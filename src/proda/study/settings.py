@@ -286,11 +286,15 @@ class StudySettings(SettingsTable):
         self.training.build(self.study.seed)
         references = tuple(self.study.reference(model) for model in self.study.models)
         self.learning.end_to_end.check(references, self.study.variant)
-        if unknown := [name for name in self.assimilation.runs if name not in self.study.models]:
-            raise StudyError(
-                f"assimilation.runs names {', '.join(unknown)}, which is not a model of the study; "
-                f"choose one of {', '.join(self.study.models)}."
-            )
+        for setting, named in (
+            ("assimilation.runs", self.assimilation.runs),
+            ("learning.end_to_end.networks", self.learning.end_to_end.networks),
+        ):
+            if unknown := [name for name in named if name not in self.study.models]:
+                raise StudyError(
+                    f"{setting} names {', '.join(unknown)}, which is not a model of the study; "
+                    f"choose one of {', '.join(self.study.models)}."
+                )
         if self.assimilation.cluster is not None:
             read_cluster(self.assimilation.cluster)
         experiments_named(self.projection.experiments)
@@ -330,6 +334,8 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
             for name, field in kind.model_fields.items():
                 if "Path" in str(field.annotation) and name in found[section]:
                     found[section][name] = _resolved(found[section][name], base)
+        if isinstance(found.get("learning"), dict):
+            _place_networks(found["learning"], base)
         if isinstance(found.get("study"), dict):
             _place_models(found["study"], base)
         settings = StudySettings.model_validate(found)
@@ -341,6 +347,13 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
     except ProdaError as error:
         raise StudyError(str(error) if where in str(error) else f"{where}: {error}") from error
     return settings
+
+
+def _place_networks(learning: dict[str, Any], base: Path) -> None:
+    """Make the paths of trained networks absolute."""
+    given = learning.get("end_to_end")
+    if isinstance(given, Mapping) and "networks" in given:
+        learning["end_to_end"] = {**given, "networks": _resolved(given["networks"], base)}
 
 
 def _resolved(value: Any, base: Path) -> Any:

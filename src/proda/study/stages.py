@@ -14,6 +14,7 @@ from proda.study.assimilated import take_over
 from proda.study.folder import StudyFolder
 from proda.study.projection_stages import projected_states
 from proda.study.stage import Stage
+from proda.study.trained import take_over_networks
 
 
 def stages_of(folder: StudyFolder) -> list[Stage]:
@@ -94,6 +95,16 @@ def _model_file(folder: StudyFolder, model: str) -> tuple[Path, ...]:
 def _end_to_end(folder: StudyFolder, model: str) -> Stage:
     settings, target = folder.settings, folder.end_to_end(model)
     chosen, variant = settings.learning.end_to_end, settings.study.variant
+    if (source := chosen.networks.get(model)) is not None:
+        return Stage(
+            f"{model}/end-to-end",
+            ("profiles", "forcing", "covariates"),
+            {"variant": variant},
+            (source, *_model_file(folder, model)),
+            (target,),
+            partial(take_over_networks, model=model, source=source),
+            doing="copying trained networks",
+        )
     about = chosen.build(settings.study.seed, settings.study.reference(model), variant).as_dict()
     about |= chosen.model_dump(mode="json", include={"folds", "fold_members", "split"})
     return Stage(

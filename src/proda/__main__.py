@@ -1,0 +1,5 @@
+"""`python -m proda`: the command line."""
+
+from proda.cli import main
+
+main()
