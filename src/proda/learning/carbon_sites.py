@@ -57,12 +57,13 @@ class CarbonSites:
         """
         p, forcing = self.layers.profiles, self.layers.forcing
         drivers = [getattr(forcing, variable.name) for variable in FORCING_VARIABLES]
-        columns = [self.table[name].to_numpy() for name in sorted(self.table)]
+        names = sorted(map(str, self.table))
+        columns = [self.table[name].to_numpy() for name in names]
         return {
             "profiles": digest(p.site.astype(str), p.upper, p.lower, p.carbon),
             "forcing": digest(*drivers),
             "covariates": digest(
-                np.array(sorted(self.table)),
+                np.array(names),
                 *(c.astype(float if c.dtype.kind in "biuf" else str) for c in columns),
             ),
         }
