@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -336,6 +338,50 @@ def test_a_run_fits_streams_and_says_which_it_cannot(
     build(RespirationStream(), tmp_path / "other.csv", world[0], built["respiration"])
     with pytest.raises(AssimilationError, match="rebuilt"):
         _ = Run(run.folder).stream_tables
+
+
+def test_what_is_held_out_is_predicted_but_not_fitted(
+    world: tuple[Path, Path], built: dict[str, str], tmp_path: Path
+) -> None:
+    """In both directions; the density is that of the other data, the summary has all."""
+    profiles = read_profiles(world[0])
+    forcing = Forcing.from_dataset(proda.example_columns())
+    streams = {name: built[name] for name in ("radiocarbon", "respiration")}
+    opened = [read(folder) for folder in streams.values()]
+    sites = with_streams(assemble(profiles, forcing, "layer_mean"), profiles.site, forcing, opened)
+
+    def total(*held_out: str) -> np.ndarray:
+        problem = assimilation.check(model="compas", streams=streams, held_out=held_out).build()
+        n = len(problem.target(sites).rows)
+        u = jnp.full((len(profiles), n), 0.5)
+        of = eqx.filter_jit(jax.vmap(lambda u, site: problem.target(site).log_likelihood(u)))
+        return np.asarray(of(u, sites))
+
+    every, carbon = total(), total("radiocarbon", "respiration")
+    np.testing.assert_allclose(every[2:], carbon[2:], rtol=1e-12)  # sites of carbon alone
+    assert (every[:2] != carbon[:2]).all()
+    alone, rest = total("carbon"), total("carbon", "respiration")
+    prior = stats.lognorm(SD_INPUT).logpdf(1.65)  # of the input factor, which remains
+    np.testing.assert_allclose(alone[2:], prior, rtol=1e-12)
+    np.testing.assert_allclose(alone - prior + carbon, every, rtol=1e-12)
+    assert rest[0] != alone[0]
+    np.testing.assert_allclose(rest[1:], alone[1:], rtol=1e-12)
+    with pytest.raises(AssimilationError, match="no data"):
+        assimilation.check(held_out=["carbon"])
+    with pytest.raises(AssimilationError, match="not among the data"):
+        assimilation.check(held_out=["respiration"])
+
+    options: dict[str, Any] = {"warm_up": 5, "kept": 5, "replicas": 2}
+    settings = assimilation.check(
+        options=options, draws=5, chains=1, streams=streams, held_out=["carbon"]
+    )
+    run = create(tmp_path / "run", settings, *world, block_size=3)
+    work(run)
+    _, found = open_posterior(run.folder)
+    assert found.attrs["held_out"] == "carbon"
+    assert np.isfinite(found["row_modelled"]).sum() == found["row_used"].sum() > 0
+    assert np.isfinite(found["row_radiocarbon_modelled"]).all()
+    assert "elpd_loo" not in found
 
 
 def test_settings_of_streams_are_checked(built: dict[str, str]) -> None:

@@ -39,6 +39,13 @@ _Stream = Annotated[
         help="NAME=FOLDER of `proda streams build`: data to fit beside carbon; repeatable.",
     ),
 ]
+_HoldOut = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--hold-out",
+        help="Data to predict but not to fit: carbon, or the NAME of a stream; repeatable.",
+    ),
+]
 _ProfilesMovedTo = Annotated[
     Path | None,
     typer.Option(help="With --resume: the new place of the run's profiles, if they were moved."),
@@ -81,6 +88,7 @@ def assimilate(
     error_sd: str = option(AssimilationSettings, "error_sd"),
     operator: str = option(AssimilationSettings, "operator"),
     stream: _Stream = None,
+    hold_out: _HoldOut = None,
     chains: int = option(AssimilationSettings, "chains"),
     draws: int = option(AssimilationSettings, "draws"),
     seed: int = option(AssimilationSettings, "seed"),
@@ -140,6 +148,7 @@ def assimilate(
             min_ess=min_ess,
             max_evidence_error=max_evidence_error,
             streams=_streams(stream or []),
+            held_out=hold_out or [],
         )
         if dry_run:
             _dry_run(settings, profiles, forcing, sites)
@@ -205,6 +214,8 @@ def _refuse_other_settings(context: typer.Context, run: Run) -> None:
     ]
     if _given(context, "stream") and _streams(asked["stream"]) != settings.streams:
         differ.append((f"--stream {' '.join(asked['stream'])}", settings.streams or "none"))
+    if _given(context, "hold_out") and sorted(asked["hold_out"]) != sorted(settings.held_out):
+        differ.append((f"--hold-out {' '.join(asked['hold_out'])}", settings.held_out or "none"))
     if _given(context, "error_sd") and _error_sd(asked["error_sd"]) != settings.error_sd:
         differ.append((f"--error-sd {asked['error_sd']}", settings.error_sd))
     sampler = run.problem.sampler

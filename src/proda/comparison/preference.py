@@ -49,7 +49,7 @@ def not_comparable(first: OpenedModel, second: OpenedModel) -> str:
     a, b = values
     if not (a.build_likelihood().density and b.build_likelihood().density):
         return f"the likelihoods {a.likelihood} and {b.likelihood} are not both densities"
-    for name in ("likelihood", "error_sd", "operator"):
+    for name in ("likelihood", "error_sd", "operator", "held_out"):
         if getattr(a, name) != getattr(b, name):
             return (
                 f"{first.name} was assimilated with {name} {getattr(a, name)}, {second.name} "

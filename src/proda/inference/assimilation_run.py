@@ -384,6 +384,8 @@ class Run:
             dataset.attrs["streams_not_answered"] = "; ".join(
                 f"{name}: {why}" for name, why in self.settings.unanswered().items()
             )
+        if self.problem.held_out:
+            dataset.attrs["held_out"] = ", ".join(self.problem.held_out)
         if others := self.other_versions:
             dataset.attrs["also_run_with"] = json.dumps(others)
         for name, (unit, meaning) in _MEANING.items():

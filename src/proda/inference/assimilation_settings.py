@@ -83,6 +83,10 @@ class AssimilationSettings(SettingsTable):
         default_factory=dict,
         description="Data beside carbon: folder of `proda streams build` by name of the stream.",
     )
+    held_out: list[str] = Field(
+        default_factory=list,
+        description="Data that are predicted but not fitted: names of streams, or carbon.",
+    )
 
     @model_serializer(mode="wrap")
     def _without_origin(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -90,7 +94,7 @@ class AssimilationSettings(SettingsTable):
         from proda.models.outside import CHECKSUM, SOURCE
 
         values = serialize(self)
-        empty = {SOURCE: "", CHECKSUM: "", "streams": {}}
+        empty = {SOURCE: "", CHECKSUM: "", "streams": {}, "held_out": []}
         return {k: v for k, v in values.items() if k not in empty or v != empty[k]}
 
     def build_model(self, made: str = "the assimilation") -> SoilModel:
@@ -209,8 +213,25 @@ class AssimilationSettings(SettingsTable):
             )
         streams = [table.stream for table in self.stream_tables().values()]
         answered = tuple(stream for stream in streams if not stream.lacking(model))
+        self._check_held_out([stream.name for stream in answered])
         limits = Limits(self.max_rhat, self.min_ess, self.max_evidence_error)
-        return SamplingProblem(model, likelihood, sampler, segment, answered, limits)
+        held_out = tuple(sorted(set(self.held_out)))
+        return SamplingProblem(model, likelihood, sampler, segment, answered, limits, held_out)
+
+    def _check_held_out(self, answered: list[str]) -> None:
+        """Refuse to hold out what the run does not have, or all that it has."""
+        from proda.streams.stream import CARBON
+
+        there = [CARBON, *self.streams]
+        if unknown := [name for name in self.held_out if name not in there]:
+            raise AssimilationError(
+                f"held_out: {unknown[0]!r} is not among the data of this run: {', '.join(there)}."
+            )
+        if set(self.held_out) >= {CARBON, *answered}:
+            raise AssimilationError(
+                f"held_out: {', '.join(self.held_out)} leaves no data that {self.model} could be "
+                "fitted to."
+            )
 
     def _steps_between(self, sampler: Sampler) -> int:
         """Return the steps between two kept draws of a chain."""

@@ -21,7 +21,7 @@ from proda.inference.assimilation_settings import MAX_EVIDENCE_ERROR, MAX_RHAT, 
 from proda.inference.likelihood import Likelihood
 from proda.inference.samplers.sampler import Sampler, State
 from proda.inference.samplers.smc import SMC, Round, Walkers
-from proda.inference.target import Posterior, Site, Target
+from proda.inference.target import Posterior, Site
 from proda.models.model import SoilModel
 from proda.streams.stream import Stream
 
@@ -49,6 +49,8 @@ class SamplingProblem(eqx.Module):
     """Kinds of data beside carbon that the model can answer."""
     limits: Limits = eqx.field(static=True, default=Limits())
     """Of SMC: when a site is done."""
+    held_out: tuple[str, ...] = eqx.field(static=True, default=())
+    """Names of streams, or `carbon`, that are predicted but not fitted."""
 
     @property
     def chain(self) -> Sampler:
@@ -56,9 +58,9 @@ class SamplingProblem(eqx.Module):
         assert isinstance(self.sampler, Sampler)
         return self.sampler
 
-    def target(self, site: Site) -> Target:
+    def target(self, site: Site) -> Posterior:
         """Return the posterior of one site."""
-        return Posterior(self.model, self.likelihood, site, self.streams)
+        return Posterior(self.model, self.likelihood, site, self.streams, self.held_out)
 
 
 class Draws(eqx.Module):

@@ -15,7 +15,8 @@ import xarray as xr
 from proda.inference.diagnostics import convergence, fit, information, model_choice
 from proda.inference.profiles import Profiles
 from proda.inference.sampling import SamplingProblem
-from proda.inference.target import Posterior, Prediction, Site, sampled_rows
+from proda.inference.target import Prediction, Site, sampled_rows
+from proda.streams.stream import CARBON
 from proda.streams.table import StreamTable
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -57,7 +58,7 @@ def predict(problem: SamplingProblem, sites: Site, u: Any) -> Prediction:
     """
 
     def one(u: Any, site: Site) -> Prediction:
-        return Posterior(problem.model, problem.likelihood, site, problem.streams).predict(u)
+        return problem.target(site).predict(u)
 
     n, samples, d = u.shape
     if n == 1:  # its forcing is then not one of a batch, and is not copied for every draw
@@ -176,7 +177,8 @@ def summarise(
         "rmse": per_site(fit.rmse(middle, observed, mask)),
         "mean_log_likelihood": per_site(np.where(sampled, pointwise.sum(axis=2), 0.0).mean(axis=1)),
     }
-    if problem.likelihood.density and n_samples >= model_choice.MIN_SAMPLES:
+    fitted = problem.likelihood.density and CARBON not in problem.held_out
+    if fitted and n_samples >= model_choice.MIN_SAMPLES:
         points = np.where(sampled[..., None], pointwise, 0.0)
         with np.errstate(invalid="ignore"):
             efficiency = np.clip(bulk.mean(axis=1) / n_samples, 1.0 / n_samples, 1.0)

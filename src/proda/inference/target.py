@@ -20,7 +20,7 @@ from proda.inference.likelihood import Likelihood, Measured
 from proda.inference.operator import observe
 from proda.models.model import Reason, SoilModel
 from proda.parameters import Parameter
-from proda.streams.stream import Stream, StreamData
+from proda.streams.stream import CARBON, Stream, StreamData
 
 
 class Target(eqx.Module):
@@ -79,6 +79,8 @@ class Posterior(Target):
     likelihood: Likelihood
     site: Site
     streams: tuple[Stream, ...] = ()
+    held_out: tuple[str, ...] = eqx.field(static=True, default=())
+    """Names of streams, or `carbon`, that are predicted but not fitted."""
 
     @property
     def rows(self) -> tuple[Parameter, ...]:
@@ -124,9 +126,10 @@ class Posterior(Target):
     def log_likelihood(self, u: Float[Array, " parameter"]) -> Float[Array, ""]:
         """Return the log-likelihood, -inf where there is no steady state."""
         prediction = self.predict(u)
-        total = prediction.pointwise.sum()
+        total = jnp.zeros(()) if CARBON in self.held_out else prediction.pointwise.sum()
         for stream in self.streams:
-            total = total + prediction.streams[stream.name][1].sum()
+            if stream.name not in self.held_out:
+                total = total + prediction.streams[stream.name][1].sum()
             total = total + stream.log_prior(self.values(u))
         possible = (prediction.reason == Reason.FEASIBLE) & jnp.isfinite(total)
         return jnp.where(possible, total, -jnp.inf)
@@ -139,7 +142,8 @@ class Posterior(Target):
         """
 
         def plain(u: Any, site: Site) -> Any:
-            return Posterior(self.model, self.likelihood, site, self.streams).log_likelihood(u)
+            alone = Posterior(self.model, self.likelihood, site, self.streams, self.held_out)
+            return alone.log_likelihood(u)
 
         @jax.custom_batching.custom_vmap
         def many(u: Any, site: Site) -> Any:

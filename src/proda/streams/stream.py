@@ -21,6 +21,8 @@ from proda.models.model import SoilModel, SteadyState, Values
 from proda.parameters import Parameter
 
 KEPT = "kept"
+CARBON = "carbon"
+"""Name of the carbon of the profiles among the data of a run."""
 CORE = ("source_id", "lat", "lon", "upper", "lower", "year", "value")
 """Columns of the rows that a reader returns: identifier of the profile (or empty), degrees, m, m,
 decimal year, value in the stream's unit. A stream may have more, for its rules."""
