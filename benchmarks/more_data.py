@@ -1,10 +1,13 @@
-"""What radiocarbon adds at real sites: carbon alone against carbon with 14C.
+"""What radiocarbon adds at real sites: carbon alone, both, and 14C alone.
 
-    python -m benchmarks.more_data PROFILES SITES.nc TABLE OUT --sites 60 clm5 compas
+    python -m benchmarks.more_data run PROFILES SITES.nc TABLE OUT clm5 compas --sites 60
+    python -m benchmarks.more_data judge OUT clm5 compas
 
-TABLE is what `proda streams build radiocarbon` wrote. Sites are a random choice (seed 0) of the
-profiles with two or more 14C values of the same profile, of which those with at most 8 layers of
-carbon are taken: one compiled program then serves all. Runs that are there are not done again.
+TABLE is what `proda streams build radiocarbon` wrote. Each run predicts all data, those that it
+does not fit too (`held_out`), so that each kind of data is left out once. Sites are a random choice
+(seed 0) of the profiles with two or more 14C values of the same profile, of which those with at
+most 8 layers of carbon are taken: one compiled program then serves all. Runs that are there are not
+done again. `benchmarks.gpu_streams` does the same at all sites on a GPU, and writes the same files.
 """
 
 from __future__ import annotations
@@ -12,36 +15,46 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from proda import files
 from proda.column.column import prepare
 from proda.forcing import Forcing
 from proda.inference.assimilation_run import Run, create, open_posterior
-from proda.inference.assimilation_settings import check
-from proda.inference.batch import pad
-from proda.inference.padded_sites import PADDED, assemble, with_streams
+from proda.inference.assimilation_settings import AssimilationSettings, check
+from proda.inference.padded_sites import PADDED
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.runner import work
 from proda.inference.sampling import SamplingProblem
-from proda.inference.site_summary import predict
-from proda.inference.target import Site
 from proda.radiocarbon.distribution_of_ages import ages
+from proda.streams.bulk_radiocarbon import DEGREES
 from proda.streams.table import StreamTable, read
 
-SETTINGS = {
-    "draws": 100,
-    "chains": 2,
-    "options": {"warm_up": 1500, "kept": 3000, "replicas": 5},
-}
-TOGETHER = 24
-OF_AGE = 50
+KINDS: dict[str, list[str]] = {"carbon": ["radiocarbon"], "both": [], "radiocarbon": ["carbon"]}
+"""Runs, by what they fit, and what they hold out."""
+OF_AGE = 60
 """Draws of each site whose mean age is computed."""
+BANDS = (0.1, 0.3, 0.6, 1.0, 2.0)
+"""Limits of the depths (m) at which the rival without a model has its means."""
+ERROR_OF_CARBON_ALONE = 60.0
+"""Scale (permil) of the error of 14C in the predictive interval where none was estimated."""
+NODES = 400
+
+
+def settings_of(
+    model: str, kind: str, table: Path, steps: tuple[int, int], **more: Any
+) -> AssimilationSettings:
+    """Return the settings of a run, with its warm-up and kept steps."""
+    options = {"warm_up": steps[0], "kept": steps[1]}
+    streams = {"radiocarbon": table}
+    return check(model=model, streams=streams, held_out=KINDS[kind], options=options, **more)
 
 
 def chosen(profiles: Profiles, table: StreamTable, forcing: Path, n: int) -> list[str]:
@@ -56,26 +69,8 @@ def chosen(profiles: Profiles, table: StreamTable, forcing: Path, n: int) -> lis
     return [str(name) for name, k in zip(names, layers, strict=True) if k <= PADDED[0]]
 
 
-def told(
-    problem: SamplingProblem, sites: Site, values: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return modelled carbon and Delta14C of draws (site, draw, parameter in physical units)."""
-    rows = problem.target(sites).rows  # type: ignore[attr-defined]
-    lower = np.array([row.lower for row in rows])
-    width = np.array([row.upper for row in rows]) - lower
-    if values.shape[2] < len(rows):  # carbon alone has no error of 14C
-        values = np.concatenate([values, np.full((*values.shape[:2], 1), 60.0)], axis=2)
-    u = np.clip((values - lower) / width, 1e-9, 1.0 - 1e-9)
-    n, draws, _ = u.shape
-    more = sites.measured.mask.shape[0] - n
-    u = np.pad(u, ((0, more), (0, TOGETHER - draws % TOGETHER), (0, 0)), mode="edge")
-    found = predict(problem, sites, jnp.asarray(u))
-    delta = np.asarray(found.streams["radiocarbon"][0])
-    return np.asarray(found.modelled)[:n, :draws], delta[:n, :draws]
-
-
 def mean_ages(problem: SamplingProblem, forcing: Forcing, values: np.ndarray) -> np.ndarray:
-    """Return the mean age of the first metre of draws, (site, draw), yr."""
+    """Return the mean age of the first metre of draws (site, draw, parameter), yr: (site, draw)."""
     model = problem.model
 
     @eqx.filter_jit
@@ -86,104 +81,182 @@ def mean_ages(problem: SamplingProblem, forcing: Forcing, values: np.ndarray) ->
 
         return jax.vmap(lambda p, c: jax.vmap(lambda q: one(q, c))(p))(values, columns)
 
-    some = values[:, :: values.shape[1] // OF_AGE]
-    named = {row.name: jnp.asarray(some[:, :, k]) for k, row in enumerate(model.rows)}
+    named = {row.name: jnp.asarray(values[:, :, k]) for k, row in enumerate(model.rows)}
     return np.asarray(of(named, prepare(forcing)))
 
 
-def judged(delta: np.ndarray, observed: np.ndarray, scale: np.ndarray) -> str:
-    """Return how values are met: RMSE, NSE, correlation and coverage."""
-    mean = delta.mean(axis=1)
+def run(given: argparse.Namespace) -> None:
+    """Assimilate every kind of data, and write what `judge` reads."""
+    table = read(given.table)
+    names = chosen(read_profiles(given.profiles), table, given.forcing, given.sites)
+    for model in given.models:
+        for kind in given.kinds:
+            folder = given.out / f"{model}_{kind}"
+            settings = settings_of(
+                model, kind, given.table, given.steps, chains=2, draws=given.draws
+            )
+            if not (folder / "run.json").is_file():
+                where = (folder, settings, given.profiles, given.forcing)
+                create(*where, sites=names, width=len(names))
+            begun, opened = time.process_time(), Run(folder)
+            work(opened)
+            print(f"{model} {kind}: {time.process_time() - begun:.0f} s of processor time")
+            draws, summary = open_posterior(folder)
+            drawn = draws["posterior"].to_numpy().astype(float)
+            some = drawn[:, :, :: max(1, drawn.shape[1] * drawn.shape[2] // OF_AGE)]
+            forcing = opened.forcing_of(np.arange(len(names)))
+            flat = some.reshape(len(names), -1, some.shape[3])
+            old = mean_ages(opened.problem, forcing, flat).reshape(some.shape[:3])
+            summary["mean_age"] = (("site", "chain", "some"), old)
+            files.write_netcdf(summary, given.out / f"{model}_{kind}.nc")
+
+
+def between(quantile: np.ndarray, levels: np.ndarray, noise: np.ndarray) -> list[np.ndarray]:
+    """Return the 5 and 95 % quantiles (row) of values of known quantiles (level, row) plus noise.
+
+    Between and beyond the quantiles a value is linear in the standard normal quantile.
+    """
+    from scipy.stats import norm
+
+    z, at = norm.ppf(levels), norm.ppf((np.arange(NODES) + 0.5) / NODES)
+    left = np.clip(np.searchsorted(z, at) - 1, 0, len(z) - 2)
+    share = ((at - z[left]) / (z[left + 1] - z[left]))[:, None]
+    values = quantile[left] + share * (quantile[left + 1] - quantile[left])
+    return list(np.quantile(values + noise, [0.05, 0.95], axis=0))
+
+
+def of_radiocarbon(summary: xr.Dataset, here: np.ndarray, fitted: bool) -> str:
+    """Return how the values of 14C at some sites are met."""
+    row = "row_radiocarbon"
+    site = summary[f"{row}_site"].to_numpy().astype(str)
+    use = summary[f"{row}_used"].to_numpy().astype(bool) & np.isin(site, here)
+    mean, observed = (summary[f"{row}_{n}"].to_numpy()[use] for n in ("modelled", "observed"))
+    quantile = summary[f"{row}_quantile"].transpose("quantile", row).to_numpy()[:, use]
+    scale = np.full(use.sum(), ERROR_OF_CARBON_ALONE)
+    if fitted:
+        own = summary["posterior_mean"].sel(parameter="radiocarbon_error").to_pandas()
+        scale = own[site[use]].to_numpy()
     error = mean - observed
     nse = 1.0 - (error**2).sum() / ((observed - observed.mean()) ** 2).sum()
-    low, high = np.quantile(delta, [0.05, 0.95], axis=1)
-    noise = np.random.default_rng(0).standard_t(4, size=delta.shape)
-    wide = np.quantile(delta + scale[:, None] * noise, [0.05, 0.95], axis=1)
-    inside = [((a <= observed) & (observed <= b)).mean() for a, b in ((low, high), wide)]
+    rng = np.random.default_rng(0)
+    noise = scale * rng.standard_t(DEGREES, size=(NODES, use.sum()))
+    wide = between(quantile, summary["quantile"].to_numpy(), noise)
+    ends = ((quantile[0], quantile[-1]), wide)
+    inside = [((a <= observed) & (observed <= b)).mean() for a, b in ends]
     return (
-        f"RMSE {np.sqrt((error**2).mean()):.0f} permil, bias {error.mean():+.0f}, NSE {nse:.2f}, "
-        f"r {np.corrcoef(mean, observed)[0, 1]:.2f}, in 90 % of the mean {inside[0]:.2f}, "
-        f"predictive {inside[1]:.2f}"
+        f"14C: {use.sum()} values, RMSE {np.sqrt((error**2).mean()):.0f} permil, bias "
+        f"{error.mean():+.0f}, NSE {nse:.2f}, r {np.corrcoef(mean, observed)[0, 1]:.2f}, in 90 % "
+        f"of the mean {inside[0]:.2f}, predictive {inside[1]:.2f}"
     )
+
+
+def of_carbon(summary: xr.Dataset, here: np.ndarray) -> str:
+    """Return how the carbon of some sites is met."""
+    site = summary["row_site"].to_numpy().astype(str)
+    use = summary["row_used"].to_numpy().astype(bool) & np.isin(site, here)
+    observed = np.log(summary["row_observed"].to_numpy()[use])
+    quantile = summary["row_quantile"].transpose("quantile", "row").to_numpy()[:, use]
+    log = np.log(np.maximum(quantile, 1e-3))
+    middle = log[len(log) // 2]
+    inside = ((log[0] <= observed) & (observed <= log[-1])).mean()
+    noise = 0.25 * np.random.default_rng(0).standard_normal((NODES, use.sum()))
+    wide = between(log, summary["quantile"].to_numpy(), noise)
+    within = ((wide[0] <= observed) & (observed <= wide[1])).mean()
+    return (
+        f"carbon: rms of ln {np.sqrt(((middle - observed) ** 2).mean()):.2f}, bias "
+        f"{(middle - observed).mean():+.2f}, r {np.corrcoef(middle, observed)[0, 1]:.2f}, in 90 % "
+        f"of the median {inside:.2f}, predictive {within:.2f}"
+    )
+
+
+def by_depth(summary: xr.Dataset, here: np.ndarray) -> str:
+    """Return the misfit of the rival: the mean of the same values at each depth."""
+    row = "row_radiocarbon"
+    site = summary[f"{row}_site"].to_numpy().astype(str)
+    use = summary[f"{row}_used"].to_numpy().astype(bool) & np.isin(site, here)
+    upper, lower, o = (
+        summary[f"{row}_{n}"].to_numpy()[use] for n in ("upper", "lower", "observed")
+    )
+    band = np.digitize(0.5 * (upper + lower), BANDS)
+    mean = np.array([o[band == b].mean() for b in band])
+    return f"mean per depth: RMSE {np.sqrt(((o - mean) ** 2).mean()):.0f} permil"
+
+
+def widths(summary: xr.Dataset, here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return median and width of the 90 % interval of the mean age of the first metre, by site."""
+    old = summary["mean_age"].sel(site=here).to_numpy().reshape(len(here), -1)
+    return np.median(old, axis=1), np.diff(np.quantile(old, [0.05, 0.95], axis=1), axis=0)[0]
+
+
+def judge_model(folder: Path, model: str) -> None:
+    """Print what the runs of one model say, at the sites that all of them have sampled."""
+    found: dict[str, xr.Dataset] = {}
+    for kind in KINDS:
+        path = folder / f"{model}_{kind}.nc"
+        if path.is_file():
+            with files.open_netcdf(path) as opened:
+                found[kind] = opened.load()
+    if not found:
+        print(f"{model}: no run in {folder}")
+        return
+    fine = [s["site"].to_numpy().astype(str)[(s["reason"] == 0).to_numpy()] for s in found.values()]
+    here = np.array(sorted(set.intersection(*map(set, fine))))
+    first = next(iter(found.values()))
+    print(f"{model}: {len(here)} of {first.sizes['site']} sites; {by_depth(first, here)}")
+    for kind, summary in found.items():
+        rhat = summary["rank_rhat"].sel(site=here).max("parameter")
+        bulk = summary["ess_bulk"].sel(site=here).min("parameter")
+        middle, width = widths(summary, here)
+        print(
+            f" {kind}: median over sites of the largest R-hat {float(rhat.median()):.2f}, of the "
+            f"smallest effective size {float(bulk.median()):.0f}"
+        )
+        print("  ", of_radiocarbon(summary, here, kind != "carbon"))
+        print("  ", of_carbon(summary, here))
+        print(
+            f"   mean age of 0-100 cm: median over sites {np.median(middle):.0f} yr (5-95 % "
+            f"{np.quantile(middle, 0.05):.0f}-{np.quantile(middle, 0.95):.0f}), width of the 90 % "
+            f"interval {np.median(width):.0f} yr"
+        )
+    if {"carbon", "both"} <= set(found):
+        narrowed(found["carbon"], found["both"], here)
+
+
+def narrowed(carbon: xr.Dataset, both: xr.Dataset, here: np.ndarray) -> None:
+    """Print what is narrower with both kinds of data than with carbon alone."""
+    (old, wide), (new, narrow) = widths(carbon, here), widths(both, here)
+    print(f" mean age, both over carbon: {np.median(new / old):.2f}")
+    print(f" width of the mean age, both over carbon: {np.median(narrow / wide):.2f}")
+    for row in both["parameter"].to_numpy().astype(str):
+        if row == "radiocarbon_error":
+            continue
+        sd = [s["posterior_sd"].sel(parameter=row, site=here).to_numpy() for s in (both, carbon)]
+        at = both["posterior_mean"].sel(parameter=row, site=here)
+        u = ((at - both["lower"].sel(parameter=row)) / (at["upper"] - at["lower"])).to_numpy()
+        print(
+            f"  {row:14s} sd x {np.median(sd[0] / sd[1]):.2f}; in the lowest fifth of its prior "
+            f"at {(u < 0.2).mean():.0%} of sites, in the highest at {(u > 0.8).mean():.0%}"
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    verbs = parser.add_subparsers(required=True)
+    made = verbs.add_parser("run")
     for name in ("profiles", "forcing", "table", "out"):
-        parser.add_argument(name, type=Path)
-    parser.add_argument("models", nargs="+")
-    parser.add_argument("--sites", type=int, default=60)
-    parser.add_argument("--only", choices=["carbon", "both"], help="this run alone")
+        made.add_argument(name, type=Path)
+    made.add_argument("models", nargs="+")
+    made.add_argument("--sites", type=int, default=60)
+    made.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
+    made.add_argument("--steps", type=int, nargs=2, default=(1500, 3000), help="warm-up, kept")
+    made.add_argument("--draws", type=int, default=100)
+    made.set_defaults(do=run)
+    told = verbs.add_parser("judge")
+    told.add_argument("out", type=Path)
+    told.add_argument("models", nargs="+")
+    told.set_defaults(do=lambda given: [judge_model(given.out, m) for m in given.models])
     given = parser.parse_args()
-    every, table = read_profiles(given.profiles), read(given.table)
-    names = chosen(every, table, given.forcing, given.sites)
-    profiles = every.select(pd.Index(every.site).get_indexer(names))
-    with files.open_dataset(given.forcing) as opened:
-        place = pd.Index(opened["site"].to_numpy().astype(str)).get_indexer(names)
-        forcing = Forcing.from_dataset(opened.isel(site=place).load())
-    plain = assemble(profiles, forcing, "layer_mean")
-    sites = pad(with_streams(plain, profiles.site, forcing, [table]), given.sites)
-    data = sites.streams["radiocarbon"]
-    mask = np.asarray(data.mask)[: len(names)]
-    observed = np.asarray(data.observed)[: len(names)][mask]
-    rows = table.rows.set_index("site").loc[names]
-    depth = np.concatenate([0.5 * (rows.loc[[n], "upper"] + rows.loc[[n], "lower"]) for n in names])
-    used = np.concatenate([mask[i, : len(rows.loc[[n]])] for i, n in enumerate(names)])
-    band = np.digitize(depth[used], [0.1, 0.3, 0.6, 1.0, 2.0])
-    mean = np.array([observed[band == b].mean() for b in band])
-    print(f"{len(names)} sites, {len(observed)} values of 14C")
-    print(f"mean per depth: RMSE {np.sqrt(((observed - mean) ** 2).mean()):.0f} permil")
-    for model in given.models:
-        both = check(model=model, streams={"radiocarbon": given.table}, **SETTINGS)
-        problem = both.build()
-        drawn, age = {}, {}
-        kinds = [given.only] if given.only else ["carbon", "both"]
-        for kind in kinds:
-            folder = given.out / f"{model}_{kind}"
-            settings = both if kind == "both" else check(model=model, **SETTINGS)
-            if not (folder / "run.json").is_file():
-                where = (folder, settings, given.profiles, given.forcing)
-                create(*where, sites=names, width=given.sites)
-            begun = time.process_time()
-            work(Run(folder))
-            print(f"{model} {kind}: {time.process_time() - begun:.0f} s of processor time")
-            draws, summary = open_posterior(folder)
-            found = draws["posterior"].sel(site=names).to_numpy().astype(float)
-            drawn[kind] = found.reshape(len(names), -1, found.shape[3])
-            carbon, delta = told(problem, sites, drawn[kind])
-            scale = (
-                drawn[kind][:, :, -1].mean(axis=1) if kind == "both" else np.full(len(names), 60)
-            )
-            of_value = np.repeat(scale, mask.sum(axis=1))
-            print("  14C:", judged(np.moveaxis(delta, 1, 2)[mask], observed, of_value))
-            there = np.asarray(sites.measured.mask)[: len(names)]
-            measured = np.asarray(sites.measured.carbon)[: len(names)]
-            off = (np.log(carbon).mean(axis=1) - np.log(measured))[there]
-            rhat = float(summary["rank_rhat"].max("parameter").median())
-            print(f"  carbon: rms of ln {np.sqrt((off**2).mean()):.2f}; median R-hat {rhat:.2f}")
-            age[kind] = mean_ages(problem, forcing, drawn[kind])
-            middle = np.median(age[kind], axis=1)
-            width = np.diff(np.quantile(age[kind], [0.05, 0.95], axis=1), axis=0)[0]
-            print(
-                f"  mean age of 0-100 cm: median over sites {np.median(middle):.0f} yr (5-95 % "
-                f"{np.quantile(middle, 0.05):.0f}-{np.quantile(middle, 0.95):.0f}), width of the "
-                f"90 % interval {np.median(width):.0f} yr"
-            )
-        if len(kinds) < 2:
-            continue
-        ratio = [np.diff(np.quantile(a, [0.05, 0.95], axis=1), axis=0)[0] for a in age.values()]
-        print(f"  width of the mean age, both over carbon: {np.median(ratio[1] / ratio[0]):.2f}")
-        older = np.median(age["both"], axis=1) / np.median(age["carbon"], axis=1)
-        print(f"  mean age, both over carbon: {np.median(older):.2f}")
-        for k, row in enumerate(problem.model.rows):
-            narrow = np.median(
-                drawn["both"][:, :, k].std(axis=1) / drawn["carbon"][:, :, k].std(axis=1)
-            )
-            u = (drawn["both"][:, :, k].mean(axis=1) - row.lower) / (row.upper - row.lower)
-            print(
-                f"  {row.name:14s} sd x {narrow:.2f}; in the lowest fifth of its prior at "
-                f"{(u < 0.2).mean():.0%} of sites, in the highest at {(u > 0.8).mean():.0%}"
-            )
+    given.do(given)
 
 
 if __name__ == "__main__":
