@@ -171,7 +171,8 @@ def sample(given: argparse.Namespace) -> None:
                 tasks[-1].wait()
     failed = sum(task.wait() != 0 for task in tasks)
     size = sum(path.stat().st_size for path in given.out.iterdir())
-    print(f"{failed} of {len(tasks)} failed; {size / 1e6:.1f} MB; {time.time() - given.began:.0f} s")
+    took = time.time() - given.began
+    print(f"{failed} of {len(tasks)} failed; {size / 1e6:.1f} MB; {took:.0f} s")
 
 
 def main() -> None:

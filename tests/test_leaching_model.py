@@ -13,10 +13,10 @@ from proda.attribution.coalitions import run_coalitions
 from proda.column.column import prepare
 from proda.errors import ModelError
 from proda.learning import contract
-from proda.models.ages import mean_age
 from proda.models.describe import Flow, flow_shares, flows
 from proda.models.model import Reason
 from proda.plots.model_diagram import draw_model
+from proda.radiocarbon.distribution_of_ages import ages
 from tests.leaching_model import Leaching, Percolation
 
 MODEL = Leaching()
@@ -68,7 +68,8 @@ def test_the_age_of_carbon_counts_what_is_leached_as_gone(steady, examples):
 
     def both(p, column):
         pools = MODEL.steady_state(p, column).pools
-        return mean_age(MODEL, pools, p, column), pools, MODEL.transfers(pools, p, column)
+        old = ages(MODEL, pools, p, column)["mean_age"]
+        return old, pools, MODEL.transfers(pools, p, column)
 
     age, pools, t = jax.jit(jax.vmap(both))(alone, prepare(examples))
     rate = np.asarray(t.modifier * t.decay)[:, :, 0]

@@ -16,6 +16,7 @@ from proda.maps.map_plan import most_common
 from proda.maps.map_variables import NO_PARAMETERS, STOCKS, TOO_LARGE
 from proda.maps.parameter_sources import Default, Everywhere, b_by_type
 from proda.maps.run_map import write_map
+from proda.simulate import ages
 from tests.map_grids import ensemble, small_grid
 
 MEMBERS = 5
@@ -88,6 +89,32 @@ def test_mean_and_spread_are_those_of_the_members_run_one_by_one(made):
             else:
                 tiny = {**close, "atol": 1e-12 * np.abs(one).max()}
                 np.testing.assert_allclose(found["_sd"], one.std(axis=0, ddof=1), **tiny)
+
+
+def test_a_map_holds_ages_if_they_are_asked_for(made, tmp_path):
+    model, cells, values, predict, _, plain, states, _ = made
+    write_map(model, small_grid(), predict, tmp_path / "ages.nc", chunk=7, ages=True)
+    with xr.open_dataset(tmp_path / "ages.nc") as opened:
+        found = opened.load()
+    assert not [name for name in plain if "mean_age" in name]
+    xr.testing.assert_identical(plain["soc"], found["soc"])
+    forcing = cells.forcing(np.arange(len(cells)))
+    named = [{row.name: v[:, j] for j, row in enumerate(model.rows)} for v in values]
+    old = [ages(model, v, forcing, bounds="physical") for v in named]
+    every = np.all([s["reason"].to_numpy() == 0 for s in states], axis=0)
+    every &= ~too_large(made).any(axis=0)
+    assert every.any()
+    whole = ("mean_age", "mean_age_soil", "mean_age_0_30", "mean_age_0_100", "transit_time")
+    wanted = {name: np.stack([o[name] for o in old]) for name in whole}
+    wanted |= {
+        f"mean_age_{pool}": np.stack([o["mean_age_by_pool"].sel(pool=pool) for o in old])
+        for pool in model.pools
+    }
+    for name, value in wanted.items():
+        assert found[name].attrs["units"] == "yr"
+        np.testing.assert_allclose(
+            at_cells(found, cells, name)[every], value.mean(axis=0)[every], rtol=3e-6, err_msg=name
+        )
 
 
 def test_reasons_are_counted_and_add_up(made):

@@ -689,6 +689,7 @@ def map_carbon(
     missing: Missing = "leave_out",
     b: float | None = None,
     bounds: Bounds = "physical",
+    ages: bool = False,
     progress: Report | None = None,
 ) -> xr.Dataset:
     """Run a model on every land cell and write a map (`proda map`).
@@ -719,6 +720,8 @@ def map_carbon(
         None: the mean over all vegetation.
     bounds
         Limits of parameters: "physical" or "prior".
+    ages
+        Whether the map holds the mean ages of carbon, of depths and pools, as well.
     progress
         Called with the number of cells done and in total.
 
@@ -734,7 +737,7 @@ def map_carbon(
     given = (network is not None, default, mean_of is not None, constant is not None)
     if sum(given) != 1:
         raise MapError("Give exactly one of network, default, mean_of and constant.")
-    common: dict[str, Any] = {"bounds": bounds}
+    common: dict[str, Any] = {"bounds": bounds, "ages": ages}
     if progress is not None:
         common["progress"] = lambda done, total: progress(done, total, "cells")
     with _inputs(output) as held:

@@ -200,9 +200,9 @@ def ages(
 
     Returns
     -------
-    Dataset with `mean_age`, `mean_age_soil`, `mean_age_0_100` and `transit_time` (site),
-    `mean_age_by_pool` (site, pool) and `mean_age_by_layer` (site, layer; the soil pools), in years,
-    and `reason` (site). Carbon that is not there has the age 0.
+    Dataset with `mean_age`, `mean_age_soil`, `mean_age_0_30`, `mean_age_0_100` and `transit_time`
+    (site), `mean_age_by_pool` (site, pool) and `mean_age_by_layer` (site, layer; the soil pools),
+    in years, and `reason` (site). Carbon that is not there has the age 0.
     """
     values = _values(model, parameters, forcing, bounds)
     result = _frame(model, forcing)

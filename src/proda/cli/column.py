@@ -108,14 +108,21 @@ def column(
 def _print_ages(result: xr.Dataset) -> None:
     from proda.cli.console import formatted, print_table
 
-    names = ("mean_age_0_100", "mean_age_soil", "mean_age", "transit_time")
+    names = ("mean_age_0_30", "mean_age_0_100", "mean_age_soil", "mean_age", "transit_time")
     found = (result["reason"] == 0).to_numpy()
     rows = [
         (site, *(formatted(float(result[n][i]) if found[i] else math.nan, ".4g") for n in names))
         for i, site in enumerate(result["site"].to_numpy()[:MAX_ROWS])
     ]
-    titles = ["site", "soil, 0-1 m\nyr", "soil\nyr", "column\nyr", "transit time\nyr"]
-    print_table("Mean age of carbon at steady state", titles, rows, right=(1, 2, 3, 4))
+    titles = [
+        "site",
+        "soil, 0-30 cm\nyr",
+        "soil, 0-1 m\nyr",
+        "soil\nyr",
+        "column\nyr",
+        "transit time\nyr",
+    ]
+    print_table("Mean age of carbon at steady state", titles, rows, right=(1, 2, 3, 4, 5))
 
 
 def _settings(model: SoilModel, pairs: list[str]) -> dict[str, float]:

@@ -107,6 +107,7 @@ def map_(
     constant: _Constant = None,
     bounds: _Bounds = "physical",
     chunk: int = option(MapSettings, "chunk"),
+    ages: bool = option(MapSettings, "ages", "--ages"),
     workers: Workers = None,
     cluster: Cluster = None,
     plots: Plots = None,
@@ -151,7 +152,7 @@ def map_(
     _choice("bounds", bounds, ("physical", "prior"))
     _choice("missing", missing, ("leave_out", "median"))
     others = _references(reference, reference_variable)
-    common: dict[str, Any] = {"bounds": bounds, "chunk": chunk}
+    common: dict[str, Any] = {"bounds": bounds, "chunk": chunk, "ages": ages}
     known: CellCovariates | None = None
     result: MapResult
     if workers is not None and cluster is not None:

@@ -63,6 +63,7 @@ def map_network(
     missing: Missing = "leave_out",
     bounds: Bounds = "physical",
     chunk: int = CHUNK,
+    ages: bool = False,
     progress: Progress | None = None,
     executor: Executor | None = None,
 ) -> NetworkMap:
@@ -91,7 +92,7 @@ def map_network(
     missing
         Cells that lack a covariate: "leave_out" counts them as `no_parameters`, "median" fills in
         the median of the training sites, and counts.
-    bounds, chunk, progress, executor
+    bounds, chunk, ages, progress, executor
         As in :func:`proda.maps.run_map.write_map`.
 
     Raises
@@ -129,6 +130,7 @@ def map_network(
         extras=extras,
         bounds=bounds,
         chunk=chunk,
+        ages=ages,
         settings=found.description | description,
         progress=progress,
         executor=executor,
@@ -212,6 +214,7 @@ def map_default(
     b_table: PathLike | None = None,
     bounds: Bounds = "physical",
     chunk: int = CHUNK,
+    ages: bool = False,
     progress: Progress | None = None,
     executor: Executor | None = None,
 ) -> MapResult:
@@ -219,7 +222,7 @@ def map_default(
 
     Parameters
     ----------
-    forcing, output, bounds, chunk, progress, executor
+    forcing, output, bounds, chunk, ages, progress, executor
         As in :func:`map_network`. Some defaults lie outside the prior: `bounds` is "physical".
     b
         Depth profile of carbon input everywhere, where the registry has no default for b (CLM5).
@@ -254,6 +257,7 @@ def map_default(
         output,
         bounds=bounds,
         chunk=chunk,
+        ages=ages,
         settings=given,
         progress=progress,
         executor=executor,
@@ -268,6 +272,7 @@ def map_mean(
     model: str | None = None,
     bounds: Bounds = "physical",
     chunk: int = CHUNK,
+    ages: bool = False,
     progress: Progress | None = None,
     executor: Executor | None = None,
 ) -> MapResult:
@@ -279,7 +284,7 @@ def map_mean(
         What `proda diagnose --output` wrote; it names the model.
     model
         What it must be for; None: whatever it is for.
-    forcing, output, bounds, chunk, progress, executor
+    forcing, output, bounds, chunk, ages, progress, executor
         As in :func:`map_network`.
 
     Raises
@@ -295,6 +300,7 @@ def map_mean(
         output,
         bounds=bounds,
         chunk=chunk,
+        ages=ages,
         settings=description,
         progress=progress,
         executor=executor,
@@ -336,6 +342,7 @@ def map_constant(
     network: PathLike,
     bounds: Bounds = "physical",
     chunk: int = CHUNK,
+    ages: bool = False,
     progress: Progress | None = None,
     executor: Executor | None = None,
 ) -> MapResult:
@@ -345,7 +352,7 @@ def map_constant(
     ----------
     network
         Folder of a network trained end to end, which holds the constant and names the model.
-    forcing, output, bounds, chunk, progress, executor
+    forcing, output, bounds, chunk, ages, progress, executor
         As in :func:`map_network`.
 
     Raises
@@ -361,6 +368,7 @@ def map_constant(
         output,
         bounds=bounds,
         chunk=chunk,
+        ages=ages,
         settings=description,
         progress=progress,
         executor=executor,

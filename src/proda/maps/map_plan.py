@@ -42,12 +42,13 @@ class MapPlan:
     bounds: Bounds
     quantiles: tuple[float, ...]
     extras: Extras | None = None
+    ages: bool = False
 
     def compute(self, cells: np.ndarray) -> dict[str, np.ndarray]:
         """Return the arrays of one chunk, (cell, ...) in float32, and its totals by latitude."""
         forcing = self.cells.forcing(cells)
         members, known = self.source.at(self.model, cells, forcing, self.bounds)
-        out = run_members(self.model, members, forcing)
+        out = run_members(self.model, members, forcing, self.ages)
         reason = np.where(known, out.pop("reason"), NO_PARAMETERS)
         large = np.zeros(reason.shape, dtype=bool)
         for values in out.values():

@@ -22,3 +22,6 @@ class MapSettings(SettingsTable):
     chunk: int = Field(
         CHUNK, ge=1, description="Cells computed together; memory grows with their number."
     )
+    ages: bool = Field(
+        False, description="Add the mean ages of carbon, by depth and by pool, to maps."
+    )

@@ -8,6 +8,7 @@ from proda.learning.boosted_residual import NO_MECHANISM
 from proda.learning.conformal import LEAST
 from proda.models.components import COMPONENTS, MICROBES
 from proda.models.model import SoilModel
+from proda.radiocarbon.distribution_of_ages import AGES
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,23 @@ def state_variables(names: list[str]) -> list[MapVariable]:
             pool = name.rpartition("_")[2]
             rows.append(MapVariable(name, "1", f"Michaelis constant over {pool}", source="P-Fig 5"))
     return rows
+
+
+BY_POOL = "mean_age_by_pool"
+OF_COLUMNS = tuple(row for row in AGES if not row.name.startswith("mean_age_by_"))
+"""Ages that are one number for each column."""
+
+
+def of_pool(pool: str) -> str:
+    """Return the variable of the mean age of a pool."""
+    return f"mean_age_{pool}"
+
+
+def age_variables(model: SoilModel) -> list[MapVariable]:
+    """Describe the ages of the carbon of a model at steady state."""
+    rows = [MapVariable(row.name, row.unit, row.long_name) for row in OF_COLUMNS]
+    pools = [MapVariable(of_pool(p), "yr", f"mean age of the carbon of {p}") for p in model.pools]
+    return rows + pools
 
 
 def residual_variables() -> list[MapVariable]:

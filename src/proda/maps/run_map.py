@@ -57,6 +57,7 @@ def write_map(
     bounds: Bounds = "physical",
     quantiles: tuple[float, ...] = QUANTILES,
     chunk: int = CHUNK,
+    ages: bool = False,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     executor: Executor | None = None,
@@ -93,6 +94,8 @@ def write_map(
         Of the ensemble, beside mean and standard deviation.
     chunk
         Cells per chunk. Memory grows with chunk times members.
+    ages
+        Whether the map holds the mean ages of carbon, of depths and pools, as well.
     settings
         What else tells this run from others, for the file and for resuming: for a network its
         checksum. Plain JSON.
@@ -123,14 +126,16 @@ def write_map(
     source = (
         parameters if isinstance(parameters, ParameterSource) else EnsembleParameters(parameters)
     )
-    plan = MapPlan(model, cells, source, bounds, tuple(quantiles), extras)
+    plan = MapPlan(model, cells, source, bounds, tuple(quantiles), extras, ages)
     parts = cells.chunks(chunk)
     target = Path(path)
     if not target.parent.is_dir():  # said now, not after hours of work
         raise FileError(f"{target}: the folder {target.parent} does not exist; create it first.")
     store = BlockStore(
         chunks_of(target),
-        run_settings(plan, parts, chunk, outside_training) | {"given": _plain(settings or {})},
+        run_settings(plan, parts, chunk, outside_training)
+        | {"given": _plain(settings or {})}
+        | ({"ages": True} if ages else {}),
     )
     reused, faults = run_chunks(plan, parts, store, executor, progress)
     summary = assemble(model, cells, store, len(parts), target, outside_training)

@@ -12,10 +12,11 @@ import numpy as np
 from proda.column.column import Column, prepare
 from proda.forcing import Forcing
 from proda.machine import cores
-from proda.maps.map_variables import CARBON, STOCKS
+from proda.maps.map_variables import BY_POOL, CARBON, OF_COLUMNS, STOCKS, of_pool
 from proda.maps.parameter_sources import Member
 from proda.models.components import components
 from proda.models.model import SoilModel
+from proda.radiocarbon.distribution_of_ages import ages
 from proda.simulate import CPU_BLOCK, block_of
 
 DEVICE_BLOCK = 4096
@@ -23,7 +24,9 @@ DEVICE_BLOCK = 4096
 
 
 @eqx.filter_jit
-def _block(model: SoilModel, values: dict, columns: Column) -> dict[str, jax.Array]:
+def _block(
+    model: SoilModel, values: dict, columns: Column, with_ages: bool
+) -> dict[str, jax.Array]:
     """All map variables of one block of cells; pools stay inside, they are most of the bytes."""
 
     def one(values: dict, column: Column) -> dict[str, jax.Array]:
@@ -35,12 +38,18 @@ def _block(model: SoilModel, values: dict, columns: Column) -> dict[str, jax.Arr
             bottom = float(grid.interface[-1]) if stock.lower is None else stock.lower
             stocks[stock.name] = (carbon * grid.thickness_within(0.0, bottom)).sum()
         found = components(model, state.pools, values, column)
+        if with_ages:
+            old = ages(model, state.pools, values, column)
+            found |= {row.name: old[row.name] for row in OF_COLUMNS}
+            found |= {of_pool(p): old[BY_POOL][i] for i, p in enumerate(model.pools)}
         return {"reason": state.reason, CARBON.name: carbon, **stocks, **found}
 
     return jax.vmap(one)(values, columns)
 
 
-def run_members(model: SoilModel, members: list[Member], forcing: Forcing) -> dict[str, np.ndarray]:
+def run_members(
+    model: SoilModel, members: list[Member], forcing: Forcing, with_ages: bool = False
+) -> dict[str, np.ndarray]:
     """Run a model for every member at every cell.
 
     Blocks of cells have one size (the last repeats its last cell), so one compiled program serves
@@ -51,7 +60,8 @@ def run_members(model: SoilModel, members: list[Member], forcing: Forcing) -> di
     -------
     dict
         `reason` (member, cell), `soc` (member, cell, layer) in kg m-3, stocks in kg m-2 and
-        components (member, cell). Where `reason` is not 0 the numbers mean nothing.
+        components (member, cell), and with `with_ages` the ages of carbon, yr. Where `reason` is
+        not 0 the numbers mean nothing.
     """
     n = len(forcing)
     on_cpu = jax.default_backend() == "cpu"
@@ -64,7 +74,7 @@ def run_members(model: SoilModel, members: list[Member], forcing: Forcing) -> di
         parts = []
         for member in members:
             values = {name: jnp.asarray(v[index]) for name, v in member.items()}
-            out = _block(model, values, columns)
+            out = _block(model, values, columns, with_ages)
             parts.append({name: np.asarray(v)[:keep] for name, v in out.items()})
         return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 

@@ -23,6 +23,7 @@ from proda.maps.map_variables import (
     STOCKS,
     UPPER,
     MapVariable,
+    age_variables,
     parameter_variables,
     reasons_of,
     residual_variables,
@@ -95,6 +96,7 @@ def _fields(model: SoilModel, store: BlockStore) -> list[Field]:
     components += [n for n in found if not any(n != m and n.startswith(m + "_") for m in found)]
     layered = {row.name for row in model.rows if len(shapes[PARAMETER_PREFIX + row.name]) == 2}
     rows = state_variables(components) + residual_variables() + parameter_variables(model, layered)
+    rows += [row for row in age_variables(model) if row.name in shapes]
     fields = []
     for row in rows:
         endings = [n.removeprefix(row.name) for n in shapes if n.startswith(row.name)]

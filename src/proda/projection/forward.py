@@ -19,7 +19,6 @@ from proda.forcing import Forcing
 from proda.machine import cores
 from proda.maps.map_variables import STOCKS
 from proda.maps.parameter_sources import Member
-from proda.models.ages import mean_age
 from proda.models.model import Reason, SoilModel
 from proda.models.second_order import second_order_step
 from proda.models.transient import advance
@@ -27,6 +26,7 @@ from proda.projection.changed_drivers import changed
 from proda.projection.experiments import Change, Experiment
 from proda.projection.projection_settings import ProjectionSettings
 from proda.projection.steps import TimeSpan
+from proda.radiocarbon.distribution_of_ages import ages
 from proda.simulate import CPU_BLOCK, GPU_BLOCK, block_of
 
 LITTER_CARBON = "cLitter"
@@ -89,7 +89,7 @@ def _steady(model: SoilModel, values: dict, columns: Column) -> tuple[Array, Arr
         return (
             state.pools,
             state.reason,
-            found | {MEAN_AGE: mean_age(model, state.pools, values, column)},
+            found | {MEAN_AGE: ages(model, state.pools, values, column)[MEAN_AGE]},
         )
 
     return jax.vmap(one)(values, columns)

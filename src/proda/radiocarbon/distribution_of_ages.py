@@ -19,6 +19,9 @@ AGES: tuple[ComponentVariable, ...] = (
     ComponentVariable("mean_age", "yr", "mean age of all carbon of the column", ""),
     ComponentVariable("mean_age_soil", "yr", "mean age of the carbon of the soil pools", ""),
     ComponentVariable(
+        "mean_age_0_30", "yr", "mean age of the carbon of the soil pools in 0-30 cm", ""
+    ),
+    ComponentVariable(
         "mean_age_0_100", "yr", "mean age of the carbon of the soil pools in 0-100 cm", ""
     ),
     ComponentVariable("transit_time", "yr", "mean age of the carbon that leaves the column", ""),
@@ -29,7 +32,8 @@ AGES: tuple[ComponentVariable, ...] = (
 )
 """What :func:`ages` returns; carbon that is not there has the age 0."""
 
-FIRST_METRE = 1.0
+DEPTHS = {"mean_age_0_30": 0.3, "mean_age_0_100": 1.0}
+"""Lower limits of the layers of which the age is given together, m."""
 
 
 def ages(
@@ -55,12 +59,14 @@ def ages(
     aged = jnp.stack(factored(model, found, 0.0).solve(list(stock)))
     inside = jnp.array([pool in model.soil_pools for pool in model.pools], float)
     old, there = inside @ aged, inside @ stock
-    top = column.grid.thickness_within(0.0, FIRST_METRE) / column.grid.thickness
     leaving = found.respired + found.leak
-    return {
+    above = {}
+    for name, lower in DEPTHS.items():
+        share = column.grid.thickness_within(0.0, lower) / column.grid.thickness
+        above[name] = ratio(old @ share, there @ share)
+    return above | {
         "mean_age": ratio(aged.sum(), stock.sum()),
         "mean_age_soil": ratio(old.sum(), there.sum()),
-        "mean_age_0_100": ratio(old @ top, there @ top),
         "transit_time": ratio((leaving * aged).sum(), (leaving * stock).sum()),
         "mean_age_by_pool": ratio(aged.sum(axis=1), stock.sum(axis=1)),
         "mean_age_by_layer": ratio(old, there),

@@ -199,6 +199,7 @@ def default_map(context: Context, *, model: str) -> str:
             variant=settings.study.variant,
             b=settings.maps.b,
             chunk=chunk,
+            ages=settings.maps.ages,
             progress=steps,
             executor=executor,
         )
@@ -209,6 +210,7 @@ def default_map(context: Context, *, model: str) -> str:
             output,
             network=place.end_to_end(model),
             chunk=chunk,
+            ages=settings.maps.ages,
             progress=steps,
             executor=executor,
         )
@@ -219,6 +221,7 @@ def default_map(context: Context, *, model: str) -> str:
         kept=place.kept(model),
         model=model,
         chunk=chunk,
+        ages=settings.maps.ages,
         progress=steps,
         executor=executor,
     )
@@ -260,6 +263,7 @@ def _map(context: Context, model: str, network: Path, output: Path, what: str, d
         model=model,
         variant=settings.study.variant,
         chunk=settings.maps.chunk,
+        ages=settings.maps.ages,
         progress=context.reporter.steps(f"cells, {what}"),
         executor=Executor(control=context.control),
     )

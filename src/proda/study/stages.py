@@ -124,6 +124,7 @@ def _default_map(folder: StudyFolder, model: str) -> Stage:
     kind = load_model(settings.study.reference(model), settings.study.variant)
     about: dict[str, Any] = {"variant": settings.study.variant}
     about |= {"b": settings.maps.b} if kind.tuned else {"default": settings.maps.default}
+    about |= _ages(folder)
     of = f"{model}/end-to-end" if settings.learning.through else f"{model}/filter"
     learnt = model_stages.learns_default(folder, model)
     return Stage(
@@ -138,12 +139,17 @@ def _default_map(folder: StudyFolder, model: str) -> Stage:
     )
 
 
+def _ages(folder: StudyFolder) -> dict[str, Any]:
+    """Return the setting of maps with ages; nothing without, so that older maps stay valid."""
+    return {"ages": True} if folder.settings.maps.ages else {}
+
+
 def _end_to_end_maps(folder: StudyFolder, model: str) -> Stage:
     settings, written = folder.settings, folder.end_to_end_map(model)
     return Stage(
         f"{model}/end-to-end-maps",
         ("forcing", f"{model}/end-to-end"),
-        {"variant": settings.study.variant},
+        {"variant": settings.study.variant} | _ages(folder),
         (settings.covariates.grid, *_model_file(folder, model)),
         (written,),
         partial(model_stages.end_to_end_maps, model=model),
@@ -211,7 +217,7 @@ def _maps(folder: StudyFolder, model: str) -> Stage:
     return Stage(
         f"{model}/maps",
         ("forcing", f"{model}/training"),
-        {"variant": settings.study.variant},
+        {"variant": settings.study.variant} | _ages(folder),
         (settings.covariates.grid, *_model_file(folder, model)),
         written,
         partial(model_stages.maps, model=model),
