@@ -442,7 +442,7 @@ def first_epoch(sites: Any, problem: Any, batch: int, visits: int, members: int)
     varies = np.ones(starts.shape[1], bool)
     loss = end_to_end_loss(inputs, np.zeros(members, int), problem, varies, settings)
     runs = runs_of(design, starts, settings.seed)
-    learners = initial_learners(runs, inputs.shape[-1], settings)
+    learners = initial_learners(runs, inputs.shape[-1], settings, problem.own_start)
     return initial_state(learners, loss.recipe), loss, runs, jnp.asarray(1, jnp.int32)
 
 

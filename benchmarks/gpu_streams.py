@@ -9,7 +9,9 @@ radiocarbon, and their table. Sites with more than 32 layers of carbon or values
 out, so that one program serves all. `sample` starts a process for every model and kind of run; all
 share the GPU, which a few hundred sites alone do not fill. When the time is over, a run that has
 warmed up keeps the draws that it has. Each writes OUT/MODEL_KIND.nc: the summary of `proda
-assimilate`, `KEPT` draws of each chain, and their mean age in 0-100 cm.
+assimilate`, and `KEPT` draws of each chain. The kind `twin` is a simulation-based calibration with
+both kinds of data at the same sites and depths: parameters drawn from the prior make the data, and
+OUT/MODEL_twin.json says how often intervals hold them.
 """
 
 from __future__ import annotations
@@ -27,20 +29,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from scipy.stats import chisquare
 
-from benchmarks.more_data import KINDS, mean_ages, settings_of
+from benchmarks.more_data import KINDS, settings_of
 from proda import files
-from proda.forcing import Forcing
 from proda.inference.assimilation_run import create
 from proda.inference.batch import _strongly_typed, calls
 from proda.inference.padded_sites import PADDED, assemble, with_streams
 from proda.inference.profiles import read_profiles
+from proda.inference.samplers.sampler import find_start
 from proda.inference.sampling import advance, chain_keys, start
 from proda.inference.site_summary import summarise
+from proda.streams.bulk_radiocarbon import DEGREES
 from proda.streams.table import read
 
 KEPT = 20
@@ -49,6 +54,8 @@ LEAST = 100
 """Draws of each chain without which a run that ran out of time is worth nothing."""
 MOST = PADDED[1]
 """Layers of carbon, and values of 14C, of a site."""
+TWIN = "twin"
+BINS = 20
 PROFILES, SITES, TABLE = "profiles", "sites.nc", "radiocarbon"
 
 
@@ -110,6 +117,50 @@ def sampled(problem: Any, sites: Any, keys: Any, until: float) -> tuple[list[np.
     return found, told | {"draws": u.shape[0], "device": str(jax.devices()[0])}
 
 
+def simulated(problem: Any, sites: Any, keys: Any) -> tuple[np.ndarray, Any]:
+    """Return parameters drawn from the prior (unit box), and sites with data made of them."""
+
+    def one(site: Any, key: Any) -> Any:
+        of_truth, of_carbon, of_delta = jax.random.split(key, 3)
+        target = problem.target(site)
+        u, _ = find_start(of_truth, target)
+        told = target.predict(u)
+        delta = told.streams[TABLE][0]
+        error = problem.likelihood.sd * jax.random.normal(of_carbon, told.modelled.shape)
+        scale = target.values(u)["radiocarbon_error"]
+        noise = scale * jax.random.t(of_delta, DEGREES, delta.shape)
+        carbon = jnp.where(site.measured.mask, told.modelled * jnp.exp(error), 1.0)
+        return u, carbon, jnp.where(site.streams[TABLE].mask, delta + noise, 0.0)
+
+    truth, carbon, delta = jax.jit(jax.vmap(one))(sites, keys)
+    sites = eqx.tree_at(
+        lambda s: (s.measured.carbon, s.streams[TABLE].observed), sites, (carbon, delta)
+    )
+    return np.asarray(truth), sites
+
+
+def calibrated(truth: np.ndarray, u: np.ndarray, problem: Any, sites: Any) -> dict[str, Any]:
+    """Return how often intervals hold the truth, and whether its ranks are uniform."""
+    n, d = truth.shape
+    flat = u.reshape(n, -1, d)
+    quantile = np.quantile(flat, [0.05, 0.25, 0.75, 0.95], axis=1, method="weibull")
+    rank = (flat < truth[:, None]).mean(axis=1)
+    bins = np.clip((rank * BINS).astype(int), 0, BINS - 1)
+    p = [chisquare(np.bincount(bins[:, j], minlength=BINS)).pvalue for j in range(d)]
+    names = [row.name for row in problem.target(sites).rows]
+    held = {
+        level: ((quantile[a] < truth) & (truth < quantile[b])).mean(axis=0)
+        for level, a, b in (("50", 1, 2), ("90", 0, 3))
+    }
+    return {
+        **{f"coverage_{level}": float(h.mean()) for level, h in held.items()},
+        **{f"least_{level}": (names[int(h.argmin())], float(h.min())) for level, h in held.items()},
+        "least_p": (names[int(np.argmin(p))], float(min(p))),
+        "p_below_0.05": int((np.array(p) < 0.05).sum()),
+        "parameters": d,
+    }
+
+
 def sample_one(given: argparse.Namespace, model: str, kind: str) -> None:
     """Sample all sites of a pack for one model and kind of run."""
     begun = time.time()
@@ -117,7 +168,7 @@ def sample_one(given: argparse.Namespace, model: str, kind: str) -> None:
     with files.open_dataset(given.pack / SITES) as opened:
         forced = opened.load()
     names = forced["site"].to_numpy().astype(str)[: given.sites]
-    settings = settings_of(model, kind, given.pack / TABLE, given.steps)
+    settings = settings_of(model, "both" if kind == TWIN else kind, given.pack / TABLE, given.steps)
     with tempfile.TemporaryDirectory() as folder:
         where = (Path(folder) / "run", settings, given.pack / PROFILES, given.pack / SITES)
         run = create(*where, sites=names.tolist())
@@ -127,25 +178,34 @@ def sample_one(given: argparse.Namespace, model: str, kind: str) -> None:
         plain = assemble(profiles, forcing, settings.operator)
         sites = with_streams(plain, profiles.site, forcing, tables)
         keys = chain_keys(settings.seed, profiles.site, settings.chains)
+        if kind == TWIN:
+            truth, sites = simulated(problem, sites, chain_keys(12345, profiles.site, 1)[:, 0])
         found, told = sampled(problem, sites, keys, given.began + given.until)
+        if kind == TWIN:
+            finish(given, told | calibrated(truth, found[0], problem, sites), model, kind, begun)
+            return
         summary = summarise(problem, profiles, sites, *found, tables)
         told["summarised"] = time.time() - begun
-        files.write_netcdf(
-            thinned(run._described(summary), problem, forcing), given.out / f"{model}_{kind}.nc"
-        )
-    told |= {"model": model, "kind": kind, "sites": len(names), "all": time.time() - begun}
+        files.write_netcdf(thinned(run._described(summary)), given.out / f"{model}_{kind}.nc")
+    finish(given, told, model, kind, begun)
+
+
+def finish(given: argparse.Namespace, told: dict, model: str, kind: str, begun: float) -> None:
+    """Write and print what a run took."""
+    told |= {
+        "model": model,
+        "kind": kind,
+        "all": time.time() - begun,
+        "sites": given.sites or "all",
+    }
     (given.out / f"{model}_{kind}.json").write_text(json.dumps(told) + "\n")
     print(json.dumps(told), flush=True)
 
 
-def thinned(summary: xr.Dataset, problem: Any, forcing: Forcing) -> xr.Dataset:
-    """Return a summary in single precision with some draws, and the mean age of these."""
+def thinned(summary: xr.Dataset) -> xr.Dataset:
+    """Return a summary in single precision with some draws."""
     every = summary.sizes["draw"] // KEPT
     some = summary.isel(draw=slice(every - 1, every * KEPT, every))
-    drawn = some["posterior"].to_numpy().astype(float)
-    n, chains, draws, d = drawn.shape
-    old = mean_ages(problem, forcing, drawn.reshape(n, chains * draws, d))
-    some = some.assign(mean_age=(("site", "chain", "draw"), old.reshape(n, chains, draws)))
     single = {
         name: value.astype(np.float32)
         for name, value in some.data_vars.items()
@@ -186,7 +246,8 @@ def main() -> None:
     done.add_argument("pack", type=Path)
     done.add_argument("out", type=Path)
     done.add_argument("models", nargs="+")
-    done.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
+    kinds = (*KINDS, TWIN)
+    done.add_argument("--kinds", nargs="+", default=list(kinds), choices=kinds)
     done.add_argument("--steps", type=int, nargs=2, default=(2000, 4000), help="warm-up, kept")
     done.add_argument("--until", type=float, default=1e9, help="s after the start: no more steps")
     done.add_argument("--sites", type=int, default=None, help="the first sites alone")

@@ -17,30 +17,22 @@ import time
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from proda import files
-from proda.column.column import prepare
-from proda.forcing import Forcing
 from proda.inference.assimilation_run import Run, create, open_posterior
 from proda.inference.assimilation_settings import AssimilationSettings, check
 from proda.inference.padded_sites import PADDED
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.runner import work
-from proda.inference.sampling import SamplingProblem
-from proda.radiocarbon.distribution_of_ages import ages
+from proda.inference.stream_fit import AGE, narrowing
 from proda.streams.bulk_radiocarbon import DEGREES
 from proda.streams.table import StreamTable, read
 
 KINDS: dict[str, list[str]] = {"carbon": ["radiocarbon"], "both": [], "radiocarbon": ["carbon"]}
 """Runs, by what they fit, and what they hold out."""
-OF_AGE = 60
-"""Draws of each site whose mean age is computed."""
 BANDS = (0.1, 0.3, 0.6, 1.0, 2.0)
 """Limits of the depths (m) at which the rival without a model has its means."""
 ERROR_OF_CARBON_ALONE = 60.0
@@ -69,22 +61,6 @@ def chosen(profiles: Profiles, table: StreamTable, forcing: Path, n: int) -> lis
     return [str(name) for name, k in zip(names, layers, strict=True) if k <= PADDED[0]]
 
 
-def mean_ages(problem: SamplingProblem, forcing: Forcing, values: np.ndarray) -> np.ndarray:
-    """Return the mean age of the first metre of draws (site, draw, parameter), yr: (site, draw)."""
-    model = problem.model
-
-    @eqx.filter_jit
-    def of(values: dict, columns: object) -> jax.Array:
-        def one(p: dict, column: object) -> jax.Array:
-            state = model.steady_state(p, column)  # type: ignore[arg-type]
-            return ages(model, state.pools, p, column)["mean_age_0_100"]  # type: ignore[arg-type]
-
-        return jax.vmap(lambda p, c: jax.vmap(lambda q: one(q, c))(p))(values, columns)
-
-    named = {row.name: jnp.asarray(values[:, :, k]) for k, row in enumerate(model.rows)}
-    return np.asarray(of(named, prepare(forcing)))
-
-
 def run(given: argparse.Namespace) -> None:
     """Assimilate every kind of data, and write what `judge` reads."""
     table = read(given.table)
@@ -101,13 +77,7 @@ def run(given: argparse.Namespace) -> None:
             begun, opened = time.process_time(), Run(folder)
             work(opened)
             print(f"{model} {kind}: {time.process_time() - begun:.0f} s of processor time")
-            draws, summary = open_posterior(folder)
-            drawn = draws["posterior"].to_numpy().astype(float)
-            some = drawn[:, :, :: max(1, drawn.shape[1] * drawn.shape[2] // OF_AGE)]
-            forcing = opened.forcing_of(np.arange(len(names)))
-            flat = some.reshape(len(names), -1, some.shape[3])
-            old = mean_ages(opened.problem, forcing, flat).reshape(some.shape[:3])
-            summary["mean_age"] = (("site", "chain", "some"), old)
+            _, summary = open_posterior(folder)
             files.write_netcdf(summary, given.out / f"{model}_{kind}.nc")
 
 
@@ -184,8 +154,11 @@ def by_depth(summary: xr.Dataset, here: np.ndarray) -> str:
 
 def widths(summary: xr.Dataset, here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return median and width of the 90 % interval of the mean age of the first metre, by site."""
-    old = summary["mean_age"].sel(site=here).to_numpy().reshape(len(here), -1)
-    return np.median(old, axis=1), np.diff(np.quantile(old, [0.05, 0.95], axis=1), axis=0)[0]
+    low, middle, high = (
+        summary[AGE].sel(site=here).sel(quantile=q, method="nearest").to_numpy()
+        for q in (0.05, 0.5, 0.95)
+    )
+    return middle, high - low
 
 
 def judge_model(folder: Path, model: str) -> None:
@@ -224,19 +197,18 @@ def judge_model(folder: Path, model: str) -> None:
 
 def narrowed(carbon: xr.Dataset, both: xr.Dataset, here: np.ndarray) -> None:
     """Print what is narrower with both kinds of data than with carbon alone."""
-    (old, wide), (new, narrow) = widths(carbon, here), widths(both, here)
+    (old, _), (new, _) = widths(carbon, here), widths(both, here)
     print(f" mean age, both over carbon: {np.median(new / old):.2f}")
-    print(f" width of the mean age, both over carbon: {np.median(narrow / wide):.2f}")
-    for row in both["parameter"].to_numpy().astype(str):
-        if row == "radiocarbon_error":
-            continue
-        sd = [s["posterior_sd"].sel(parameter=row, site=here).to_numpy() for s in (both, carbon)]
-        at = both["posterior_mean"].sel(parameter=row, site=here)
-        u = ((at - both["lower"].sel(parameter=row)) / (at["upper"] - at["lower"])).to_numpy()
-        print(
-            f"  {row:14s} sd x {np.median(sd[0] / sd[1]):.2f}; in the lowest fifth of its prior "
-            f"at {(u < 0.2).mean():.0%} of sites, in the highest at {(u > 0.8).mean():.0%}"
-        )
+    for row in narrowing(both, carbon).to_dict("records"):
+        text = f"  {row['quantity']:20s} width x {row['width']:.2f}"
+        if row["quantity"] in both["parameter"]:
+            at = both["posterior_mean"].sel(parameter=row["quantity"], site=here)
+            u = ((at - at["lower"]) / (at["upper"] - at["lower"])).to_numpy()
+            text += (
+                f"; in the lowest fifth of its prior at {(u < 0.2).mean():.0%} of sites, in the "
+            )
+            text += f"highest at {(u > 0.8).mean():.0%}"
+        print(text)
 
 
 def main() -> None:

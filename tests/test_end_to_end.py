@@ -556,7 +556,7 @@ def test_site_that_loses_its_steady_state_in_training_finds_it_again(world):
     inputs[3] = 1.0  # only this site is moved away from the start
     loss = end_to_end_loss(inputs[None], np.zeros(1, int), problem, np.ones(len(names)), settings)
     runs = runs_of(design, starts, settings.seed)
-    learner = initial_learners(runs, 1, settings)
+    learner = initial_learners(runs, 1, settings, problem.own_start)
     last = jnp.zeros((1, 1, len(names)), jnp.float32).at[0, 0, decay].set(-12.0)
     network = replace(learner.network, weights=(jnp.ones((1, 1, 1), jnp.float32), last))
     trained = train(

@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,14 +20,20 @@ from proda import cli
 from proda.errors import AssimilationError, ObservationError
 from proda.forcing import Forcing
 from proda.inference import assimilation_settings as assimilation
+from proda.inference.assessment import assess
 from proda.inference.assimilation_run import Run, create, open_posterior
+from proda.inference.diagnostics.filter import Filter
+from proda.inference.operator import observe
 from proda.inference.padded_sites import assemble, with_streams
 from proda.inference.profiles import read_profiles
 from proda.inference.runner import work
+from proda.inference.stream_fit import data_of, narrowing, stream_fit
 from proda.inference.target import Posterior
 from proda.learning.contract_columns import example_forcing
+from proda.models.model import Reason
 from proda.models.registry import MODELS
 from proda.observations.readers.israd_radiocarbon import read_israd
+from proda.plots.streams import stream_scatter
 from proda.radiocarbon.tracer_response import response, soil
 from proda.streams.bulk_radiocarbon import RadiocarbonStream
 from proda.streams.fractions import FractionsStream
@@ -35,6 +42,7 @@ from proda.streams.registry import STREAMS
 from proda.streams.respiration import SD_INPUT, RespirationStream
 from proda.streams.stream import KEPT, Rows, Stream
 from proda.streams.table import NO_SITE, build, read
+from proda.study.report.sections.assimilation import _of_streams
 from tests.assimilation_worlds import names, write_forcing, write_profiles
 
 
@@ -382,12 +390,64 @@ def test_what_is_held_out_is_predicted_but_not_fitted(
     assert np.isfinite(found["row_modelled"]).sum() == found["row_used"].sum() > 0
     assert np.isfinite(found["row_radiocarbon_modelled"]).all()
     assert "elpd_loo" not in found
+    row = stream_fit(found).set_index("stream").loc["radiocarbon"]
+    modelled, observed = (
+        found[f"row_radiocarbon_{n}"].to_numpy() for n in ("modelled", "observed")
+    )
+    assert row["fitted"]
+    assert row["values"] == 3
+    assert row["sites"] == 2
+    assert row["rmse"] == pytest.approx(np.sqrt(((modelled - observed) ** 2).mean()))
+    assert data_of(found) == "radiocarbon and respiration"
+    assert stream_fit(found).set_index("stream").loc["respiration", "scale"] == "log"
+    old = found["mean_age_0_100_quantile"]
+    assert (old.diff("quantile") >= 0.0).all()
+    figure = stream_scatter(found)
+    assert [axis.get_xlabel() for axis in figure.axes] == [
+        "measured Δ$^{14}$C (‰)",
+        "measured heterotrophic respiration (g m$^{-2}$ yr$^{-1}$)",
+    ]
+    plt.close(figure)
+    blocks = _of_streams("clm5", assess(found, Filter()))
+    assert [block.kind for block in blocks] == ["table"]
+    told = CliRunner().invoke(
+        cli.app, ["diagnose", str(run.folder), "--against", str(run.folder)], env={"COLUMNS": "160"}
+    )
+    assert told.exit_code == 0, told.output
+    assert "radiocarbon and respiration, over radiocarbon and respiration" in told.output
+    assert (narrowing(found, found)["width"] == 1.0).all()
+    assert narrowing(found, found)["quantity"].iloc[-1] == "mean age of 0-100 cm"
+    with pytest.raises(AssimilationError, match="two runs of one model"):
+        narrowing(found, found.assign_attrs(model="compas"))
+
+
+def test_without_streams_the_program_is_that_of_carbon_alone(world: tuple[Path, Path]) -> None:
+    """The same operations, one by one, so that the same draws come out, bit for bit."""
+    profiles = read_profiles(world[0])
+    forcing = Forcing.from_dataset(proda.example_columns())
+    sites = assemble(profiles, forcing, "layer_mean")
+    site = jax.tree.map(lambda leaf: leaf[0], sites)
+    problem = assimilation.check(model="compas").build()
+    target = problem.target(site)
+
+    def carbon_alone(u: Any) -> Any:
+        values = target.values(u)
+        state = problem.model.steady_state(values, site.column)
+        where = (site.value_weight, site.slope_weight, site.column.nbedrock, site.column.grid)
+        modelled = observe(state.soil_carbon, *where)
+        total = problem.likelihood.pointwise(modelled, site.measured, values).sum()
+        possible = (state.reason == Reason.FEASIBLE) & jnp.isfinite(total)
+        return jnp.where(possible, total, -jnp.inf)
+
+    u = jnp.full(len(problem.model.rows), 0.5)
+    plain, ours = jax.make_jaxpr(carbon_alone)(u), jax.make_jaxpr(target.log_likelihood)(u)
+    assert str(plain) == str(ours)
 
 
 def test_settings_of_streams_are_checked(built: dict[str, str]) -> None:
-    with pytest.raises(AssimilationError, match="unknown stream"):
+    with pytest.raises(ObservationError, match="unknown stream"):
         assimilation.check(streams={"nitrogen": "x"})
-    with pytest.raises(AssimilationError, match="a table of radiocarbon"):
+    with pytest.raises(ObservationError, match="a table of radiocarbon"):
         assimilation.check(streams={"fractions": built["radiocarbon"]})
     with pytest.raises(AssimilationError, match="no probability density"):
         assimilation.check(

@@ -530,6 +530,7 @@ def train_end_to_end(
     split: Split = SPLIT,
     residual: bool = False,
     missing: Missing = "leave_out",
+    streams: Mapping[str, PathLike] | None = None,
     progress: Report | None = None,
 ) -> ThroughResult:
     """Train networks through a soil model on measured carbon (`proda train --model`).
@@ -552,6 +553,8 @@ def train_end_to_end(
         Also boost what the networks leave of ln carbon at places left out.
     missing
         Sites that lack a covariate: "leave_out", or "median" to fill them in.
+    streams
+        Data beside carbon to learn from: folder of `proda streams build` by name of the stream.
     progress
         Called after every epoch.
 
@@ -577,6 +580,7 @@ def train_end_to_end(
             fold_members=fold_members,
             split=split,
             residual=residual,
+            streams=streams,
             missing=missing,
             progress=_epochs(progress),
         )

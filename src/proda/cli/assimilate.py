@@ -11,7 +11,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.numbers import number, whole_number
-from proda.cli.options import StopAfter, option
+from proda.cli.options import StopAfter, folders_of, option
 from proda.cli.stopping import STOPPED, seconds
 from proda.inference.assimilation_settings import AssimilationSettings, AssimilationWork, check
 
@@ -147,7 +147,7 @@ def assimilate(
             max_rhat=max_rhat,
             min_ess=min_ess,
             max_evidence_error=max_evidence_error,
-            streams=_streams(stream or []),
+            streams=folders_of(stream or []),
             held_out=hold_out or [],
         )
         if dry_run:
@@ -212,7 +212,7 @@ def _refuse_other_settings(context: typer.Context, run: Run) -> None:
         for name, value in held.items()
         if _given(context, name) and asked[name] != value
     ]
-    if _given(context, "stream") and _streams(asked["stream"]) != settings.streams:
+    if _given(context, "stream") and folders_of(asked["stream"]) != settings.streams:
         differ.append((f"--stream {' '.join(asked['stream'])}", settings.streams or "none"))
     if _given(context, "hold_out") and sorted(asked["hold_out"]) != sorted(settings.held_out):
         differ.append((f"--hold-out {' '.join(asked['hold_out'])}", settings.held_out or "none"))
@@ -387,19 +387,6 @@ def _options(pairs: list[str]) -> dict[str, int | bool]:
                 f"--option {pair}: expected NAME=INTEGER, NAME=true or NAME=false."
             ) from error
     return values
-
-
-def _streams(pairs: list[str]) -> dict[str, Path]:
-    """Return the folder of each stream's table, by name."""
-    from proda.errors import AssimilationError
-
-    found: dict[str, Path] = {}
-    for pair in pairs:
-        name, _, folder = pair.partition("=")
-        if not (name and folder) or name in found:
-            raise AssimilationError(f"--stream {pair}: expected NAME=FOLDER, each name once.")
-        found[name] = Path(folder).absolute()
-    return found
 
 
 def _error_sd(text: str) -> float | str:

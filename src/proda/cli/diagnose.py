@@ -13,6 +13,8 @@ from proda.cli.options import LandBehind, Plots, option
 from proda.inference.filter_settings import FilterSettings
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from proda.inference.assessment import Assessment
 
 
@@ -28,6 +30,15 @@ _Table = Annotated[
 _Site = Annotated[
     str | None,
     typer.Option(help="Site whose chains are drawn; by default the one with the poorest mixing."),
+]
+
+
+_Against = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of another run of the same model, such as of carbon alone: print how much "
+        "narrower the posteriors of this run are."
+    ),
 ]
 
 
@@ -48,6 +59,7 @@ def diagnose(
     plots: Plots = None,
     site: _Site = None,
     land_mask: LandBehind = None,
+    against: _Against = None,
 ) -> None:
     """Assess the sites of a finished run; write the posteriors of those that pass.
 
@@ -67,6 +79,11 @@ def diagnose(
     )
     found = assess(summary, limits.build())
     _print(found)
+    _print_streams({str(folder): summary})
+    if against is not None:
+        other = open_posterior(against)[1]
+        _print_streams({str(against): other})
+        _print_narrowing(summary, other)
     if table is not None:
         write_table(found, table)
         console.print(f"Written: {table}, {len(found.sites):,} sites", soft_wrap=True)
@@ -81,6 +98,53 @@ def diagnose(
         figures = figures_of(found, draws, site=site, land_mask=land_mask)
         for path in save_all(figures, plots):
             console.print(f"Drawn: {path}", soft_wrap=True)
+
+
+def _print_streams(runs: dict[str, xr.Dataset]) -> None:
+    """Print how the data beside carbon are met, if there are any."""
+    from proda.inference.stream_fit import data_of, stream_fit
+
+    for name, summary in runs.items():
+        fit = stream_fit(summary)
+        if fit.empty:
+            continue
+        print_table(
+            f"{name}, fitted to {data_of(summary)}: data beside carbon",
+            ["stream", "", "values", "sites", "RMSE", "bias", "NSE", "r", "in 90 %"],
+            [
+                [
+                    row["stream"] + ("" if row["scale"] == "identity" else f" ({row['scale']})"),
+                    "fitted" if row["fitted"] else "held out",
+                    f"{row['values']:,}",
+                    f"{row['sites']:,}",
+                    formatted(row["rmse"], ".3g"),
+                    formatted(row["bias"], "+.3g"),
+                    formatted(row["nse"], ".2f"),
+                    formatted(row["r"], ".2f"),
+                    formatted(row["inside90"], ".0%"),
+                ]
+                for row in fit.to_dict("records")
+            ],
+            right=range(2, 9),
+        )
+
+
+def _print_narrowing(summary: xr.Dataset, other: xr.Dataset) -> None:
+    """Print how much narrower the posteriors of one run are than those of another."""
+    from proda.inference.stream_fit import data_of, narrowing
+
+    table = narrowing(summary, other)
+    print_table(
+        f"Width of posteriors: {data_of(summary)}, over {data_of(other)}; medians over "
+        f"{table['sites'].iloc[0]:,} sites",
+        ["", "unit", "width", "median", "median of the other"],
+        [
+            [r.quantity, r.unit, *(formatted(v, f) for v, f in values)]
+            for r in table.itertuples()
+            for values in [((r.width, ".2f"), (r.median, ".4g"), (r.other_median, ".4g"))]
+        ],
+        right=(2, 3, 4),
+    )
 
 
 def _print(found: Assessment) -> None:

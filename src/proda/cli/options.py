@@ -83,3 +83,22 @@ def optional(name: str, *tables: type, condition: str = "", more: str = "") -> A
     else:
         text = f"[{defaults[0]}; with --model {defaults[1]}]"
     return typer.Option(None, help=" ".join(part for part in (meaning, more, text) if part))
+
+
+def folders_of(pairs: list[str]) -> dict[str, Path]:
+    """Return the folder of each stream's table, by name, from NAME=FOLDER.
+
+    Raises
+    ------
+    ObservationError
+        If a pair has another form, or a name appears twice.
+    """
+    from proda.errors import ObservationError
+
+    found: dict[str, Path] = {}
+    for pair in pairs:
+        name, _, folder = pair.partition("=")
+        if not (name and folder) or name in found:
+            raise ObservationError(f"--stream {pair}: expected NAME=FOLDER, each name once.")
+        found[name] = Path(folder).absolute()
+    return found

@@ -10,7 +10,7 @@ import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, errors, formatted, print_table, progress
-from proda.cli.options import Fill, Plots, option, optional
+from proda.cli.options import Fill, Plots, folders_of, option, optional
 from proda.errors import LearningError
 from proda.inference.assimilation_settings import AssimilationSettings
 from proda.learning.end_to_end_settings import EndToEndSettings
@@ -70,6 +70,14 @@ _Residual = Annotated[
         "boosting expects beyond it; this product carries no mechanism.",
     ),
 ]
+_Stream = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stream",
+        help="With --model: NAME=FOLDER of `proda streams build`, data to learn from beside "
+        "carbon; repeatable.",
+    ),
+]
 _RandomFolds = Annotated[
     bool, typer.Option("--random-folds", help="Use random folds instead of blocks of the map.")
 ]
@@ -96,6 +104,7 @@ def train(
     start_weight: float | None = optional("start_weight", EndToEndSettings, condition=THROUGH),
     inverted_share: float | None = optional("inverted_share", EndToEndSettings, condition=THROUGH),
     residual: _Residual = False,
+    stream: _Stream = None,
     preset: Preset = option(PresetSettings, "preset"),
     members: int | None = optional("members", LearningSettings, EndToEndSettings),
     epochs: int | None = optional("epochs", LearningSettings, EndToEndSettings),
@@ -157,13 +166,15 @@ def train(
             split or SPLIT,
             fill,
             residual,
+            folders_of(stream or []),
         )
         return
     only_through = (start_weight, inverted_share)
-    if variant or split or global_parameter or start or residual or only_through != (None, None):
+    given_through = (variant, split, global_parameter, start, residual, stream)
+    if any(given_through) or only_through != (None, None):
         raise LearningError(
-            "--variant, --split, --global-parameter, --start, --start-weight, --inverted-share and "
-            "--residual need --model."
+            "--variant, --split, --global-parameter, --start, --start-weight, --inverted-share, "
+            "--residual and --stream need --model."
         )
     kept, covariates, network = _paths(inputs, 3, "KEPT COVARIATES NETWORK, or --model")
     from proda.learning.from_posteriors import train_network
@@ -219,6 +230,7 @@ def _end_to_end(
     split: str,
     fill: bool,
     residual: bool,
+    streams: dict[str, Path],
 ) -> None:
     from proda.learning.through_model import train_end_to_end
 
@@ -239,18 +251,43 @@ def _end_to_end(
             split=split,  # type: ignore[arg-type]
             residual=residual,
             missing="median" if fill else "leave_out",
+            streams=streams,
             progress=show.losses,
             on_stage=show.stage,
         )
+    for name, why in result.not_learnt.items():
+        console.print(f"Nothing is learnt from {name}: {why}.", style="bold", soft_wrap=True)
     for reason, count in result.left_out["reason"].value_counts().head(5).items():
         console.print(f"Left out: {count:,} sites, {reason}", highlight=False, soft_wrap=True)
     if result.skill is not None:
         print_methods("Carbon of held-out sites", result.skill[result.skill["by"] == "all"])
+    if result.streams is not None:
+        _print_streams(result.streams)
     console.print(
         f"Written: {result.folder}, {result.ensemble.members} networks for {model}, "
         f"{result.ensemble.n_sites:,} sites, {result.seconds:.0f} s",
         highlight=False,
         soft_wrap=True,
+    )
+
+
+def _print_streams(table: pd.DataFrame) -> None:
+    """Print how each method meets the data beside carbon."""
+    print_table(
+        "Data beside carbon at held-out sites",
+        ["stream", "method", "values", "sites", "RMSE", "bias", "NSE", "r"],
+        [
+            [
+                r.stream if r.scale == "identity" else f"{r.stream} ({r.scale})",
+                r.method,
+                f"{r.n:,}",
+                f"{r.sites:,}",
+                *(formatted(v, f) for v, f in ((r.rmse, ".3g"), (r.bias, "+.3g"))),
+                *(formatted(v, ".2f") for v in (r.nse, r.r)),
+            ]
+            for r in table.itertuples()
+        ],
+        right=range(2, 8),
     )
 
 

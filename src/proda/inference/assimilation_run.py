@@ -424,6 +424,10 @@ _MEANING: dict[str, tuple[str, str]] = {
     "pareto_k": ("1", "largest Pareto k; above 0.7 elpd_loo is unreliable"),
     "elpd_waic": ("1", "expected log predictive density (WAIC)"),
     "p_waic": ("1", "effective number of parameters (WAIC)"),
+    "mean_age_0_100_quantile": (
+        "yr",
+        "posterior quantiles of the mean age of the carbon of the soil pools in 0-100 cm",
+    ),
     "row_upper": ("m", "upper bound of a measured layer"),
     "row_lower": ("m", "lower bound of a measured layer"),
     "row_used": ("1", "whether the layer was fitted (its middle lies in the model's soil)"),

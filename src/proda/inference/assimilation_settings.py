@@ -131,25 +131,12 @@ class AssimilationSettings(SettingsTable):
 
         Raises
         ------
-        AssimilationError
-            If a table is of another stream than its name says.
-        FileError
-            If one is absent or damaged.
+        ObservationError, FileError
+            As :func:`proda.streams.table.read_all`.
         """
-        from proda.streams.registry import STREAMS
-        from proda.streams.table import read
+        from proda.streams.table import read_all
 
-        if unknown := [name for name in self.streams if name not in STREAMS]:
-            raise AssimilationError(
-                f"streams: unknown stream {unknown[0]!r}; choose one of {', '.join(STREAMS)}."
-            )
-        tables = {name: read(folder) for name, folder in self.streams.items()}
-        for name, table in tables.items():
-            if table.made.stream != name:
-                raise AssimilationError(
-                    f"{self.streams[name]}: a table of {table.made.stream}, not of {name}."
-                )
-        return {name: tables[name] for name in STREAMS if name in tables}
+        return read_all(self.streams)
 
     def unanswered(self) -> dict[str, str]:
         """Return why the model cannot answer some of the streams, by name."""

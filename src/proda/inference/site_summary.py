@@ -46,8 +46,10 @@ class SiteReason(IntEnum):
 
 
 @eqx.filter_jit
-def predict(problem: SamplingProblem, sites: Site, u: Any) -> Prediction:
+def predict(problem: SamplingProblem, sites: Site, u: Any) -> tuple[Prediction, Any]:
     """Return the modelled value and the likelihood of the measured layers for every draw.
+
+    With streams also the mean age of the carbon in 0-100 cm, years; otherwise None.
 
     Parameters
     ----------
@@ -57,8 +59,9 @@ def predict(problem: SamplingProblem, sites: Site, u: Any) -> Prediction:
         (site, sample, parameter), with a multiple of 24 samples, or of 312 of a single site.
     """
 
-    def one(u: Any, site: Site) -> Prediction:
-        return problem.target(site).predict(u)
+    def one(u: Any, site: Site) -> tuple[Prediction, Any]:
+        target = problem.target(site)
+        return target.predict(u), target.mean_age(u) if problem.streams else None
 
     n, samples, d = u.shape
     if n == 1:  # its forcing is then not one of a batch, and is not copied for every draw
@@ -119,7 +122,7 @@ def summarise(
     asked = np.concatenate([samples, mean_u], axis=1)
     together = _TOGETHER_ALONE if padded == 1 else _TOGETHER
     asked = np.pad(asked, ((0, padded - n), (0, -asked.shape[1] % together), (0, 0)), mode="edge")
-    told = predict(problem, sites, jnp.asarray(asked))
+    told, age = predict(problem, sites, jnp.asarray(asked))
     n_samples = samples.shape[1]
     modelled = np.asarray(told.modelled)[:n, :n_samples]
     at_mean = np.asarray(told.modelled)[:n, n_samples]
@@ -204,6 +207,9 @@ def summarise(
             np.asarray(data_of.mask)[:n] & sampled,
             np.where(sampled[..., None], own, np.nan),
         )
+    if age is not None:
+        old = np.quantile(np.asarray(age)[:n, :n_samples], QUANTILES, axis=1).T
+        data["mean_age_0_100_quantile"] = (("site", "quantile"), np.where(sampled, old, np.nan))
     return xr.Dataset(
         data,
         coords={

@@ -20,6 +20,7 @@ from proda.inference.likelihood import Likelihood, Measured
 from proda.inference.operator import observe
 from proda.models.model import Reason, SoilModel
 from proda.parameters import Parameter
+from proda.radiocarbon.distribution_of_ages import ages
 from proda.streams.stream import CARBON, Stream, StreamData
 
 
@@ -101,12 +102,17 @@ class Posterior(Target):
         value = lower + u @ jnp.diag(upper - lower)
         return {row.name: value[i] for i, row in enumerate(self.rows)}
 
-    def predict(self, u: Float[Array, " parameter"]) -> Prediction:
-        """Return the prediction for the measured layers."""
-        values = self.values(u)
+    def column(self, values: dict[str, Float[Array, ""]]) -> Column:
+        """Return the column with what the streams say is uncertain of it."""
         column = self.site.column
         for stream in self.streams:
             column = stream.acts_on(column, values)
+        return column
+
+    def predict(self, u: Float[Array, " parameter"]) -> Prediction:
+        """Return the prediction for the measured layers."""
+        values = self.values(u)
+        column = self.column(values)
         state = self.model.steady_state(values, column)
         modelled = observe(
             state.soil_carbon,
@@ -122,6 +128,13 @@ class Posterior(Target):
             told = stream.predict(self.model, state, values, column, data)
             found[stream.name] = (told, stream.pointwise(told, data, values))
         return Prediction(modelled, pointwise, state.reason, found)
+
+    def mean_age(self, u: Float[Array, " parameter"]) -> Float[Array, ""]:
+        """Return the mean age of the carbon of the soil pools in 0-100 cm, years."""
+        values = self.values(u)
+        column = self.column(values)
+        state = self.model.steady_state(values, column)
+        return ages(self.model, state.pools, values, column)["mean_age_0_100"]
 
     def log_likelihood(self, u: Float[Array, " parameter"]) -> Float[Array, ""]:
         """Return the log-likelihood, -inf where there is no steady state."""

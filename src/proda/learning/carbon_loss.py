@@ -2,7 +2,8 @@
 
 Student's t with 10 degrees of freedom in ln carbon: heavy tails, because some profiles cannot be
 predicted from half-degree covariates. Its scale is estimated for each class of depth. The weight of
-a profile is the square root of its number of layers.
+a profile is the square root of its number of layers. Sites may have other data as well
+(`stream_loss.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from proda.inference.operator import observe
 from proda.inference.target import Site
+from proda.learning.logits import physical_values
+from proda.learning.stream_loss import StreamProblem, add_streams, stream_rows, stream_start
 from proda.models.model import Reason, SoilModel
 
 DEPTH_CLASSES = (0.0, 0.3, 1.0)
@@ -27,10 +30,6 @@ DEGREES = 10.0
 
 SCALE = 0.6
 """Scale of the error of ln carbon before training has estimated it."""
-
-MARGIN = 1e-6
-"""Minimum distance of parameters from the ends of the prior range, as a share of it: float32 would
-round to the ends."""
 
 
 class CarbonProblem(eqx.Module):
@@ -50,6 +49,21 @@ class CarbonProblem(eqx.Module):
     """Loss of a site without a steady state."""
     back: float = eqx.field(static=True)
     """Weight of the squared distance to the start, for a site without a steady state."""
+    beside: StreamProblem | None = None
+    """What is measured beside carbon."""
+
+    @property
+    def own_start(self) -> Float[np.ndarray, " own"]:
+        """Return the start of what is learnt beside the networks: the parameters of all errors.
+
+        Logarithms of the scale of carbon's error by class of depth, then logits of the parameters
+        of the streams.
+        """
+        scale = np.full(len(DEPTH_CLASSES), np.log(SCALE))
+        if self.beside is None:
+            return scale
+        rows = stream_rows(self.beside.streams, self.model)
+        return np.concatenate([scale, stream_start(rows)])
 
 
 class CarbonLoss(NamedTuple):
@@ -57,7 +71,8 @@ class CarbonLoss(NamedTuple):
 
     loss: Float[Array, " column"]
     by_logit: Float[Array, "column parameter"]
-    by_scale: Float[Array, "column depth_class"]
+    by_own: Float[Array, "column own"]
+    """By what is learnt beside the networks."""
     good: Bool[Array, " column"]
 
 
@@ -92,12 +107,7 @@ def column_loss(
     problem: CarbonProblem,
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
     """Mean over a site's layers of minus the log-density of ln carbon (without its constant)."""
-    rows = problem.model.rows
-    lower = np.array([row.lower for row in rows])
-    width = np.array([row.upper - row.lower for row in rows])
-    u = MARGIN + (1.0 - 2.0 * MARGIN) * jax.nn.sigmoid(logit)
-    value = lower + u @ jnp.diag(width)  # a product of matrices is not recomputed (target.py)
-    values = {row.name: value[i] for i, row in enumerate(rows)}
+    values = physical_values(logit, problem.model.rows)
     state = problem.model.steady_state(values, site.column)
     modelled = observe(
         state.soil_carbon,
@@ -118,7 +128,7 @@ def column_loss(
 
 def judge(
     logits: Float[Array, "column parameter"],
-    log_scale: Float[Array, "column depth_class"],
+    own: Float[Array, "column own"],
     start: Float[Array, "column parameter"],
     rows: Int[Array, " column"],
     problem: CarbonProblem,
@@ -127,20 +137,37 @@ def judge(
 
     A column without a steady state, or whose gradient is not finite, has the loss `lost` and is
     pulled to the start, if there is one.
+
+    Parameters
+    ----------
+    logits, start
+        Of the parameters, as shares of the prior range: of each column, and at its start.
+    own
+        As :attr:`CarbonProblem.own_start`.
+    rows
+        Site of each column.
     """
+    classes = len(DEPTH_CLASSES)
     sites = jax.tree.map(lambda leaf: leaf[rows], problem.sites)
     one = jax.value_and_grad(column_loss, argnums=(0, 1), has_aux=True)
     (loss, feasible), (by_logit, by_scale) = jax.vmap(one, in_axes=(0, 0, 0, None))(
-        logits, log_scale, sites, problem
+        logits, own[:, :classes], sites, problem
     )
     good = feasible & jnp.isfinite(loss)
     good &= jnp.isfinite(by_logit).all(axis=1) & jnp.isfinite(by_scale).all(axis=1)
-    away = logits - start
-    by_logit = jnp.where(good[:, None], by_logit, 2.0 * problem.back * away)
-    by_scale = jnp.where(good[:, None], by_scale, 0.0)
     weight = problem.weight[rows]
-    by_logit = by_logit * weight[:, None]
+    loss, by_logit, by_own = loss * weight, by_logit * weight[:, None], by_scale * weight[:, None]
+    if (beside := problem.beside) is not None:
+        of_streams = own[:, classes:]
+        carbon = (loss, by_logit, jnp.zeros_like(of_streams), good)
+        place = beside.place[rows]
+        loss, by_logit, more, good = add_streams(
+            carbon, (logits, of_streams), place, beside, problem.model
+        )
+        by_own = jnp.concatenate([by_own, more], axis=1)
+    away = 2.0 * problem.back * (logits - start) * weight[:, None]
+    by_logit = jnp.where(good[:, None], by_logit, away)
+    by_own = jnp.where(good[:, None], by_own, 0.0)
     length = jnp.linalg.norm(by_logit, axis=1, keepdims=True)
     by_logit = by_logit * jnp.minimum(1.0, problem.steepest / jnp.maximum(length, 1e-30))
-    loss = jnp.where(good, loss, problem.lost) * weight
-    return CarbonLoss(loss, by_logit, by_scale * weight[:, None], good)
+    return CarbonLoss(jnp.where(good, loss, problem.lost * weight), by_logit, by_own, good)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,15 +21,24 @@ from scipy.special import expit, logit
 from proda.checksums import digest
 from proda.default_b import b_where_needed
 from proda.errors import LearningError
-from proda.learning.carbon_loss import MARGIN, CarbonProblem, site_weights
+from proda.learning.carbon_loss import DEPTH_CLASSES, CarbonProblem, site_weights
 from proda.learning.end_to_end_loss import end_to_end_loss, initial_learners
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.layers import SiteLayers
+from proda.learning.logits import MARGIN
 from proda.learning.program import keys_of, runs_of
 from proda.learning.splits import TrainingPlan
+from proda.learning.stream_loss import (
+    check_some,
+    named_parameters,
+    stream_problem,
+    stream_rows,
+)
 from proda.learning.train import CONSTANT, END_TO_END, Progress, Trained, train
 from proda.models.model import SoilModel
 from proda.models.outside import provenance
+from proda.streams.stream import Stream
+from proda.streams.table import StreamTable
 
 RANDOM = (0.1, 0.9)
 """Random starts lie between these shares of the prior range, uniformly."""
@@ -40,13 +50,25 @@ NEAREST = 0.05
 """Defaults closer to an end of the prior range than this share, or outside, start here instead."""
 
 
-def problem_of(layers: SiteLayers, settings: EndToEndSettings) -> CarbonProblem:
-    """Prepare sites for the soil model."""
+def problem_of(
+    layers: SiteLayers, settings: EndToEndSettings, tables: tuple[StreamTable, ...] = ()
+) -> CarbonProblem:
+    """Prepare sites for the soil model.
+
+    Parameters
+    ----------
+    layers, settings
+        The sites, and the settings of the training.
+    tables
+        Data beside carbon from which networks of this model can learn.
+    """
     sites = layers.for_training()
     count = np.asarray(sites.measured.mask.sum(axis=1))
     if (count == 0).any():
         first = layers.profiles.site[int(np.argmin(count))]
         raise LearningError(f"{first}: all its measured layers lie in bedrock; leave it out.")
+    beside = stream_problem(layers, tables, float(np.sqrt(count).mean())) if tables else None
+    check_some(beside, tables)
     return CarbonProblem(
         layers.model,
         sites,
@@ -55,6 +77,7 @@ def problem_of(layers: SiteLayers, settings: EndToEndSettings) -> CarbonProblem:
         settings.steepest,
         settings.lost,
         settings.back,
+        beside,
     )
 
 
@@ -176,7 +199,7 @@ def train_through(
     entry = np.searchsorted(np.unique(plan.fold), plan.fold) if len(each) > 1 else 0 * plan.fold
     loss = end_to_end_loss(each, entry, problem, varies, settings, offset)
     runs = runs_of(plan, starts, settings.seed)
-    data = {
+    data: dict[str, Any] = {
         "model": problem.model.name,
         "variant": problem.model.variant,
         **provenance(problem.model),
@@ -185,7 +208,10 @@ def train_through(
         "start": digest(starts),
         **({} if offset is None else {"inversion": digest(offset)}),
     }
-    learners = initial_learners(runs, inputs.shape[-1], settings)
+    if (beside := problem.beside) is not None:
+        data["streams"] = digest(*map(np.asarray, jax.tree.leaves((beside.sites, beside.place))))
+        data["settings of streams"] = {s.name: s.settings for s in beside.streams}
+    learners = initial_learners(runs, inputs.shape[-1], settings, problem.own_start)
     return train(
         loss, learners, runs, plan, settings, data, stage, checkpoint, on_progress=on_progress
     )
@@ -202,7 +228,18 @@ def batch_size(plan: TrainingPlan, settings: EndToEndSettings) -> int:
 
 def error_scale(trained: Trained) -> Float[np.ndarray, "run depth_class"]:
     """Return the scale of Student's t for the error of ln carbon, by class of depth."""
-    return np.exp(trained.extra.astype(float))
+    return np.exp(trained.extra[:, : len(DEPTH_CLASSES)].astype(float))
+
+
+def stream_parameters(
+    trained: Trained, streams: tuple[Stream, ...], model: SoilModel
+) -> dict[str, float]:
+    """Return the parameters of the streams that were learnt, in physical units.
+
+    The mean over the runs of their shares of the range.
+    """
+    own = trained.extra[:, len(DEPTH_CLASSES) :].astype(float)
+    return named_parameters(stream_rows(streams, model), own)
 
 
 def named(share: Float[np.ndarray, " parameter"], model: SoilModel) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """The loss of end-to-end training: networks learn through the soil model alone.
 
 The batches of all runs form one long axis of columns for the soil model, in float64. Beside its
-network, a run learns the logarithm of the scale of the error, one for each class of depth.
+network, a run learns the parameters of the errors: the logarithm of the scale of carbon's error,
+one for each class of depth, and those of other data.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from proda.learning.carbon_loss import DEPTH_CLASSES, SCALE, CarbonProblem, judge
+from proda.learning.carbon_loss import CarbonProblem, judge
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.network import Network, initial_networks
 from proda.learning.program import BatchLoss, Learner, Loss, Recipe, Runs, led, mean
@@ -43,7 +44,7 @@ class EndToEndLoss(Loss):
         runs: Runs,
     ) -> BatchLoss:
         """Evaluate a batch of each run; the history shows the misfit without the pull."""
-        axis, log_scale = None if keys is None else 0, learners.extra
+        axis, own = None if keys is None else 0, learners.extra
         logits = jax.vmap(self._logits, in_axes=(0, 0, 0, axis))(
             learners.network, self.entry, rows, keys
         )
@@ -57,15 +58,15 @@ class EndToEndLoss(Loss):
         found = jax.lax.stop_gradient(
             judge(
                 jax.lax.stop_gradient(logits.reshape(-1, d).astype(jnp.float64)),
-                jax.lax.stop_gradient(jnp.repeat(log_scale, size, axis=0).astype(jnp.float64)),
+                jax.lax.stop_gradient(jnp.repeat(own, size, axis=0).astype(jnp.float64)),
                 start.reshape(-1, d).astype(jnp.float64),
                 flat,
                 self.problem,
             )
         )
         by_logit = found.by_logit.reshape(n, size, d).astype(jnp.float32)
-        by_scale = found.by_scale.reshape(n, size, -1).astype(jnp.float32)
-        lead = (by_logit * logits).sum(axis=2) + (by_scale * log_scale[:, None]).sum(axis=2)
+        by_own = found.by_own.reshape(n, size, -1).astype(jnp.float32)
+        lead = (by_logit * logits).sum(axis=2) + (by_own * own[:, None]).sum(axis=2)
         loss = found.loss.reshape(n, size).astype(jnp.float32)
         carbon = mean(led(loss, lead), rows)
         pull = mean(((logits - start) ** 2).sum(axis=2), rows)
@@ -118,8 +119,13 @@ def end_to_end_loss(
     )
 
 
-def initial_learners(runs: Runs, n_inputs: int, settings: EndToEndSettings) -> Learner:
-    """Return networks that predict the start everywhere, and the initial scales."""
+def initial_learners(
+    runs: Runs, n_inputs: int, settings: EndToEndSettings, own: Float[np.ndarray, " own"]
+) -> Learner:
+    """Return networks that predict the start everywhere, and the start of the errors' parameters.
+
+    These are the same for all networks: :attr:`proda.learning.carbon_loss.CarbonProblem.own_start`.
+    """
     networks = initial_networks(runs.key, n_inputs, jax.nn.sigmoid(runs.start), settings)
     n = runs.start.shape[0]
-    return Learner(networks, jnp.full((n, len(DEPTH_CLASSES)), np.log(SCALE), jnp.float32))
+    return Learner(networks, jnp.tile(jnp.asarray(own, jnp.float32), (n, 1)))

@@ -20,6 +20,7 @@ from proda.learning.end_to_end import (
     fit_constants,
     problem_of,
     starts_of,
+    stream_parameters,
     train_through,
 )
 from proda.learning.end_to_end_inputs import EndToEndInputs, end_to_end_inputs
@@ -29,7 +30,9 @@ from proda.learning.features import Missing
 from proda.learning.inverted_inputs import InvertedInputs, inverted_inputs
 from proda.learning.splits import NO_FOLD, TrainingPlan
 from proda.learning.train import Progress, Trained
+from proda.models.model import SoilModel
 from proda.models.outside import provenance
+from proda.streams.table import StreamTable
 
 Inputs = tuple[Float[np.ndarray, "site input"], Float[np.ndarray, "site parameter"] | None]
 """Inputs of every site, and values added to the logits there (None: nothing)."""
@@ -64,6 +67,8 @@ class TrainedFamilies:
     inputs: EndToEndInputs
     inverted: InvertedInputs | None
     constants: dict[int, Float[np.ndarray, " parameter"]]
+    tables: tuple[StreamTable, ...] = ()
+    """Data beside carbon from which the networks have learnt."""
 
     @property
     def n_inputs(self) -> int:
@@ -79,6 +84,17 @@ class TrainedFamilies:
     def _wholes(self) -> list[Trained]:
         trained = [one.trained for one in self.families]
         return [one.select(np.flatnonzero(one.plan.fold == NO_FOLD)) for one in trained]
+
+    def stream_parameters(self, fold: int, model: SoilModel) -> dict[str, float]:
+        """Return the parameters of the streams of networks trained without this fold."""
+        streams = tuple(table.stream for table in self.tables)
+        parts = [
+            one.trained.select(np.flatnonzero(one.trained.plan.fold == fold))
+            for one in self.families
+        ]
+        found = [(len(p.plan.fold), stream_parameters(p, streams, model)) for p in parts]
+        total = sum(n for n, _ in found)
+        return {name: sum(n * one[name] for n, one in found) / total for name in found[0][1]}
 
     def error_scale(self) -> Float[np.ndarray, " depth_class"]:
         """Return the scale of the error of ln carbon: geometric mean over the members."""
@@ -117,6 +133,7 @@ def train_families(
     missing: Missing,
     tell: Callable[[str], None],
     progress: Callable[[Progress], None] | None,
+    tables: tuple[StreamTable, ...] = (),
 ) -> TrainedFamilies:
     """Fit the constants, then train the networks of both kinds.
 
@@ -130,10 +147,12 @@ def train_families(
         inversion.
     checkpoint
         Folder for the checkpoints.
+    tables
+        Data beside carbon from which networks of this model can learn.
     """
     correcting = correcting_runs(design, settings)
     tell("preparing")
-    problem = problem_of(sites.layers, settings)
+    problem = problem_of(sites.layers, settings, tables)
     tell("calibrated constant")
     default = default_share(sites.layers)
     firsts = np.array([int(np.flatnonzero(design.fold == f)[0]) for f in np.unique(design.fold)])
@@ -153,7 +172,7 @@ def train_families(
     )
     first = Family(trained, lambda fold: (inputs.of(fold), None))
     if fold is None or group is None or not correcting.any():
-        return TrainedFamilies((first,), inputs, None, constants)
+        return TrainedFamilies((first,), inputs, None, constants, tables)
     tell("inversion of boosted carbon")
     inverted = inverted_inputs(sites, inputs, constants, fold, group, settings)
     tell("training on the inversion")
@@ -169,7 +188,7 @@ def train_families(
         offset=inverted.offset,
     )
     second = Family(corrected, inverted.of)
-    return TrainedFamilies((first, second), inputs, inverted, constants)
+    return TrainedFamilies((first, second), inputs, inverted, constants, tables)
 
 
 def correcting_runs(plan: TrainingPlan, settings: EndToEndSettings) -> Bool[np.ndarray, " run"]:

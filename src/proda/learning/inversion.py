@@ -16,8 +16,8 @@ from jaxtyping import Array, Float
 
 from proda.column.column import Column, prepare
 from proda.forcing import Forcing
-from proda.learning.carbon_loss import MARGIN
 from proda.learning.forcing_inputs import DEPTHS, LEAST
+from proda.learning.logits import MARGIN
 from proda.models.model import Reason, SoilModel
 
 STEPS = 3

@@ -26,6 +26,7 @@ from proda.learning.conformal import Intervals
 from proda.learning.end_to_end import physical
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.families import TrainedFamilies
+from proda.learning.stream_skill import held_out_streams, stream_skill
 from proda.learning.unseen import (
     Answer,
     answer_of_carbon,
@@ -39,6 +40,7 @@ NETWORK, CONSTANT, DEFAULT = "network", "constant", "default"
 RESIDUAL = "network_and_residual"
 """The network's carbon with a share of its difference from boosting."""
 SKILL, HELD_OUT = "skill_carbon.csv", "held_out.parquet"
+STREAM_SKILL, HELD_OUT_STREAMS = "skill_streams.csv", "held_out_streams.parquet"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class PlacesLeftOut:
     intervals: dict[str, Intervals]
     stocks: dict[str, Any]
     residual: BoostedResidual | None
+    streams: pd.DataFrame | None = None
+    """Every value beside carbon (:func:`held_out_streams`); None: nothing was learnt from any."""
 
     def write(self, folder: Path) -> None:
         """Write the tables, and the residual if there is one, into the folder of a network."""
@@ -64,6 +68,9 @@ class PlacesLeftOut:
         self.skill.to_csv(folder / SKILL, index=False)
         self.rows.to_parquet(folder / HELD_OUT, index=False)
         self.parameters.to_parquet(folder / HELD_OUT_PARAMETERS, index=False)
+        if self.streams is not None:
+            self.streams.to_parquet(folder / HELD_OUT_STREAMS, index=False)
+            stream_skill(self.streams).to_csv(folder / STREAM_SKILL, index=False)
 
 
 def judge_places_left_out(
@@ -106,6 +113,27 @@ def judge_places_left_out(
         intervals,
         stocks,
         kept,
+        _streams(sites, trained, members, fold),
+    )
+
+
+def _streams(
+    sites: CarbonSites,
+    trained: TrainedFamilies,
+    members: Mapping[int, np.ndarray],
+    fold: np.ndarray,
+) -> pd.DataFrame | None:
+    """Predict the data beside carbon at held-out places, if networks have learnt from any."""
+    if not trained.tables:
+        return None
+    model = sites.layers.model
+    return held_out_streams(
+        sites.layers,
+        trained.tables,
+        fold,
+        members,
+        {f: physical(trained.constants[f], model) for f in members},
+        {f: trained.stream_parameters(f, model) for f in members},
     )
 
 

@@ -6,11 +6,11 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -28,14 +28,17 @@ from proda.learning.end_to_end import named
 from proda.learning.end_to_end_inputs import with_covariates
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.ensemble import Ensemble
-from proda.learning.families import train_families
+from proda.learning.families import TrainedFamilies, train_families
 from proda.learning.features import Missing
 from proda.learning.network_folder import save_ensemble
 from proda.learning.places_left_out import fit_to_sites, judge_places_left_out
 from proda.learning.splits import NO_FOLD, plan, random_folds, spatial_folds
+from proda.learning.stream_loss import trainable
+from proda.learning.stream_skill import stream_skill
 from proda.learning.train import Progress
 from proda.learning.unseen_file import write_unseen
 from proda.models.outside import provenance
+from proda.streams.table import StreamTable
 from proda.validation_settings import END_TO_END, FOLDS, SPLIT, Split
 
 BASELINE_FILE = "baselines.npz"
@@ -58,6 +61,10 @@ class ThroughResult:
     """Skill at held-out sites (`skill_table`); None without folds."""
     left_out: pd.DataFrame
     seconds: float
+    streams: pd.DataFrame | None = None
+    """How data beside carbon are met at held-out sites (`stream_skill`); None: there are none."""
+    not_learnt: dict[str, str] = field(default_factory=dict)
+    """Streams from which networks of this model cannot learn, and why."""
 
 
 def train_end_to_end(
@@ -75,6 +82,7 @@ def train_end_to_end(
     baselines: tuple[str, ...] = BASELINES,
     residual: bool = False,
     missing: Missing = "leave_out",
+    streams: Mapping[str, str | os.PathLike[str]] | None = None,
     progress: Callable[[Progress], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> ThroughResult:
@@ -105,10 +113,13 @@ def train_end_to_end(
         difference from boosting. It needs folds, to which the share is fitted.
     missing
         Sites that lack a covariate: "leave_out" lists them, "median" fills them in.
+    streams
+        Data beside carbon to learn from: folder of `proda streams build` by name. A stream from
+        which networks of this model cannot learn is named in the result.
 
     Raises
     ------
-    FileError, LearningError
+    FileError, LearningError, ObservationError
         Naming what is absent, damaged or inconsistent.
     """
     begun = time.monotonic()
@@ -134,6 +145,7 @@ def train_end_to_end(
     sites = read_carbon_sites(profiles, forcing, table, model, variant)
     checksums = sites.checksums()
     sites, filled = with_covariates(sites, settings, missing)
+    tables, not_learnt = trainable(sites.layers.model, streams or {})
     fold = _folds(sites, folds, split, settings) if folds else None
     p = sites.layers.profiles
     design = plan(p.latitude, p.longitude, settings.network(), fold, fold_members if folds else 0)
@@ -152,6 +164,7 @@ def train_end_to_end(
         missing,
         tell,
         progress,
+        tables,
     )
     ensemble = trained.ensemble(sites, settings)
     values = named(trained.constants[NO_FOLD], sites.layers.model)
@@ -168,6 +181,8 @@ def train_end_to_end(
         None if judged is None else judged.skill,
         sites.left_out,
         time.monotonic() - begun,
+        None if judged is None or judged.streams is None else stream_skill(judged.streams),
+        not_learnt,
     )
     header = {
         "route": "end-to-end",
@@ -191,6 +206,7 @@ def train_end_to_end(
         "left_out_by_reason": sites.left_out["reason"].value_counts().to_dict(),
         "filled": filled,
         "constant_covariates": list(ensemble.features.constant),
+        **_about_streams(trained, sites, tables, not_learnt),
         "seconds": round(result.seconds, 1),
     }
 
@@ -209,6 +225,22 @@ def train_end_to_end(
     save_ensemble(ensemble, target, beside)
     shutil.rmtree(checkpoint, ignore_errors=True)
     return result
+
+
+def _about_streams(
+    trained: TrainedFamilies,
+    sites: CarbonSites,
+    tables: tuple[StreamTable, ...],
+    not_learnt: dict[str, str],
+) -> dict[str, Any]:
+    """Describe the data beside carbon in the header; nothing where none were given."""
+    if not tables and not not_learnt:
+        return {}
+    about: dict[str, Any] = {"streams_not_learnt": not_learnt}
+    if tables:
+        about["streams"] = {table.stream.name: table.made.table for table in tables}
+        about["stream_parameters"] = trained.stream_parameters(NO_FOLD, sites.layers.model)
+    return about
 
 
 def _folds(

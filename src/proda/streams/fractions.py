@@ -16,6 +16,7 @@ from proda.models.model import SoilModel, SteadyState, Values
 from proda.parameters import Parameter
 from proda.streams.stream import (
     Rows,
+    Scale,
     Stream,
     StreamData,
     need,
@@ -38,6 +39,7 @@ class FractionsStream(Stream):
     title: ClassVar[str] = "mineral-associated carbon"
     unit: ClassVar[str] = "1"
     harmless: ClassVar[float] = 0.5
+    scale: ClassVar[Scale] = "logit"
     sources: ClassVar[tuple[str, ...]] = (
         "the table of Georgiou et al. 2022 (MOC_synthesis.csv)",
         "a table with lat, lon, upper_depth, lower_depth (m), year and maoc_share (1)",

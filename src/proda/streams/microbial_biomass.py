@@ -16,6 +16,7 @@ from proda.models.model import SoilModel, SteadyState, Values
 from proda.parameters import Parameter
 from proda.streams.stream import (
     Rows,
+    Scale,
     Stream,
     StreamData,
     need,
@@ -39,6 +40,7 @@ class MicrobialBiomassStream(Stream):
     title: ClassVar[str] = "microbial biomass"
     unit: ClassVar[str] = "1"
     harmless: ClassVar[float] = 0.01
+    scale: ClassVar[Scale] = "log"
     sources: ClassVar[tuple[str, ...]] = (
         "the table of Xu et al. 2013 (columns of ORNL DAAC 1264)",
         "a table with lat, lon, upper_depth, lower_depth (m), year and mbc_over_soc (1)",

@@ -16,6 +16,7 @@ from proda.models.model import SoilModel, SteadyState, Values
 from proda.parameters import Parameter
 from proda.streams.stream import (
     Rows,
+    Scale,
     Stream,
     StreamData,
     need,
@@ -43,6 +44,10 @@ class RespirationStream(Stream):
     unit: ClassVar[str] = "g m-2 yr-1"
     layered: ClassVar[bool] = False
     harmless: ClassVar[float] = 100.0
+    scale: ClassVar[Scale] = "log"
+    of_forcing: ClassVar[str] = (
+        "at steady state it is the carbon input, which is forcing; networks do not learn it"
+    )
     sources: ClassVar[tuple[str, ...]] = (
         "SRDB's table of data",
         "a table with lat, lon, year and rh_annual (g m-2 yr-1)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -26,6 +26,25 @@ CARBON = "carbon"
 CORE = ("source_id", "lat", "lon", "upper", "lower", "year", "value")
 """Columns of the rows that a reader returns: identifier of the profile (or empty), degrees, m, m,
 decimal year, value in the stream's unit. A stream may have more, for its rules."""
+
+
+Scale = Literal["identity", "log", "logit"]
+
+
+def on_scale(values: np.ndarray, scale: Scale) -> np.ndarray:
+    """Return values on the scale of a stream; NaN where there is none."""
+    found = np.asarray(values, float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if scale != "identity":
+            found = np.log(found) - (np.log1p(-found) if scale == "logit" else 0.0)
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def from_scale(values: np.ndarray, scale: Scale) -> np.ndarray:
+    """Return values in the unit of a stream from those on its scale."""
+    if scale == "identity":
+        return values
+    return np.asarray(np.exp(values) if scale == "log" else 1.0 / (1.0 + np.exp(-values)))
 
 
 class StreamData(eqx.Module):
@@ -86,6 +105,10 @@ class Stream(eqx.Module):
     """Names of the rules in their order, with their meaning."""
     sources: ClassVar[tuple[str, ...]]
     """Formats that `read` understands, in words."""
+    of_forcing: ClassVar[str] = ""
+    """Why networks cannot learn from it, where it describes the forcing, not parameters."""
+    scale: ClassVar[Scale] = "identity"
+    """Scale on which errors are judged."""
 
     # -- building the table ---------------------------------------------------------------------
     @abc.abstractmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -189,6 +190,27 @@ def read(folder: str | os.PathLike[str]) -> StreamTable:
     return StreamTable(
         STREAMS[made.stream](**made.settings), made, files.read_parquet(place / TABLE)
     )
+
+
+def read_all(folders: Mapping[str, str | os.PathLike[str]]) -> dict[str, StreamTable]:
+    """Open the tables of several streams, by name, in the order of the registry.
+
+    Raises
+    ------
+    ObservationError
+        If a name is unknown, or a table is of another stream than its name says.
+    FileError
+        If one is absent or damaged.
+    """
+    if unknown := [name for name in folders if name not in STREAMS]:
+        raise ObservationError(
+            f"streams: unknown stream {unknown[0]!r}; choose one of {', '.join(STREAMS)}."
+        )
+    tables = {name: read(folders[name]) for name in STREAMS if name in folders}
+    for name, table in tables.items():
+        if table.made.stream != name:
+            raise ObservationError(f"{folders[name]}: a table of {table.made.stream}, not {name}.")
+    return tables
 
 
 def described(made: Made) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from proda.files import write_csv, write_dataset
 from proda.inference.assessment import Assessment, kept_posterior
+from proda.inference.stream_fit import stream_fit
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.targets import targets
 from proda.models.registry import load_recorded
@@ -59,10 +60,12 @@ def figures_of(
 
     mpl.use("Agg")
     from proda.plots import assimilation, assimilation_marginals, assimilation_sites
+    from proda.plots.streams import stream_scatter
 
     land = open_land_mask(land_mask, tolerance=0.0).grid() if land_mask is not None else None
     rows = load_recorded(found.summary.attrs, "this posterior").rows
     defaults = {row.name: row.default for row in rows}
+    of_streams = {"streams": lambda: stream_scatter(found.summary)}
     return {
         "verdicts_map": lambda: assimilation_sites.site_verdicts(found, land),
         "convergence_and_fit": lambda: assimilation_sites.convergence_and_fit(found),
@@ -71,4 +74,5 @@ def figures_of(
         "profiles": lambda: assimilation.profiles(found, assimilation.spread_of_fit(found, 12)),
         "marginals": lambda: assimilation_marginals.marginals(found, draws, defaults),
         "traces": lambda: assimilation.traces(found, draws, site or assimilation.worst_site(found)),
+        **(of_streams if len(stream_fit(found.summary)) else {}),
     }

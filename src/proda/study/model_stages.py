@@ -154,9 +154,12 @@ def end_to_end(context: Context, *, model: str) -> str:
         folds=chosen.folds,
         fold_members=chosen.fold_members,
         split=chosen.split,
+        streams=settings.study.streams,
         progress=progress,
         on_stage=stage,
     )
+    for name, why in result.not_learnt.items():
+        context.reporter.warn(f"{model}: nothing is learnt from {name}: {why}")
     draw_end_to_end(place, model, result.ensemble.history, result.skill)
     return f"{result.ensemble.members} networks on {result.ensemble.n_sites:,} sites"
 

@@ -31,7 +31,7 @@ from proda.study.methods import OWN_COST, Method, with_method
 from proda.study.route_settings import Learning, with_route
 from proda.validation_settings import FOLDS, PosteriorValidation
 
-OF_THE_STUDY = ("model", "variant", "seed")
+OF_THE_STUDY = ("model", "variant", "seed", "streams")
 """Settings of an assimilation that the study sets for all its stages."""
 
 
@@ -64,6 +64,11 @@ class GeneralSection(SettingsTable):
     )
     variant: str = Field("default", description="Variant of the models: default, or published.")
     seed: int = Field(0, ge=0, lt=2**32, description="Root of all random numbers.")
+    streams: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Data beside carbon, for both routes: name of the stream = folder of `proda "
+        "streams build` at the profiles of this study.",
+    )
     truth: Path | None = Field(
         None,
         description="Folder of a synthetic world, whose truth_MODEL.nc the report compares with: "
@@ -260,7 +265,7 @@ class StudySettings(SettingsTable):
         AssimilationError
             If a name is unknown, or the numbers of steps and draws are inconsistent.
         """
-        shared = {name: getattr(self.study, name) for name in ("variant", "seed")}
+        shared = {name: getattr(self.study, name) for name in ("variant", "seed", "streams")}
         own = {name: getattr(self.assimilation, name) for name in _OfModels.model_fields}
         if own["likelihood"] == OWN_COST:
             own["likelihood"] = f"{OWN_COST}-{model}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from proda.inference.assessment import Assessment, by_band, counts, parameter_ranking
 from proda.inference.layer_fit import layer_fit
+from proda.inference.stream_fit import data_of, stream_fit
 from proda.plots import assimilation as site_plots
 from proda.plots import assimilation_sites as plots
+from proda.plots.streams import stream_scatter
 from proda.study.report.assessments import assessment_of
 from proda.study.report.comparison_tables import compared
 from proda.study.report.elements import Block, Heading, Notice, Table, Text, not_run
@@ -71,6 +73,7 @@ def _tables(model: str, found: Assessment) -> list[Block]:
     name = model.upper()
     return [
         *blocks,
+        *_of_streams(model, found),
         Table(
             f"{model}_sites_by_latitude",
             f"{name}: shares of sites that pass each limit, and medians, by latitude",
@@ -85,6 +88,23 @@ def _tables(model: str, found: Assessment) -> list[Block]:
             ranking,
         ),
     ]
+
+
+def _of_streams(model: str, found: Assessment) -> list[Block]:
+    """Return how data beside carbon are met, if the run has any, and which it cannot answer."""
+    summary, fit = found.summary, stream_fit(found.summary)
+    lacking = str(summary.attrs.get("streams_not_answered", ""))
+    blocks: list[Block] = [Notice(f"Not fitted: {lacking}.")] if lacking else []
+    if fit.empty:
+        return blocks
+    table = Table(
+        f"{model}_streams",
+        f"{model.upper()}, fitted to {data_of(summary)}: data beside carbon at the sites",
+        fit,
+        "Of the posterior mean, on the scale of the error. inside90: share of values in the 90 % "
+        "interval of the modelled value, without the error of the measurement.",
+    )
+    return [*blocks, table]
 
 
 def _figures(study: StudyResults, model: str, found: Assessment) -> list[Block]:
@@ -116,6 +136,15 @@ def _figures(study: StudyResults, model: str, found: Assessment) -> list[Block]:
             KEY,
         ),
     ]
+    if len(stream_fit(found.summary)):
+        blocks.append(
+            study.draw(
+                stream_scatter(found.summary),
+                f"{model}_streams",
+                f"{name}: data beside carbon, modelled against measured.",
+                KEY,
+            )
+        )
     some = site_plots.spread_of_fit(found, 12)
     if len(some):
         blocks.append(

@@ -23,6 +23,13 @@ NOTE = (
 )
 
 
+NOTE_OF_STREAMS = (
+    "Errors on the given scale, in the unit of the stream. mean_by_depth: the mean of the values "
+    "of other folds in the same band of depth, without a soil model; lost: values at sites without "
+    "a steady state."
+)
+
+
 def skill(study: StudyResults) -> list[Block]:
     """Return the cross-validation of every model's networks, by route."""
     blocks: list[Block] = []
@@ -30,6 +37,13 @@ def skill(study: StudyResults) -> list[Block]:
         blocks.append(Heading(model.upper()))
         if END_TO_END in study.routes:
             blocks.append(_end_to_end(study, model))
+            table = study.table(
+                study.end_to_end(model) / "skill_streams.csv",
+                f"{model}_end_to_end_skill_streams",
+                f"{model.upper()}, end to end: data beside carbon at held-out places",
+            )
+            if table is not None:
+                blocks.append(replace(table, note=NOTE_OF_STREAMS))
         for name, words in OF_POSTERIORS if AFTER in study.routes else ():
             table = study.table(
                 study.network(model) / f"{name}.csv",
