@@ -2,12 +2,16 @@
 
     python -m benchmarks.more_data run PROFILES SITES.nc TABLE OUT clm5 compas --sites 60
     python -m benchmarks.more_data judge OUT clm5 compas
+    python -m benchmarks.more_data train PROFILES SITES.nc COVARIATES.parquet TABLE OUT clm5 compas
 
 TABLE is what `proda streams build radiocarbon` wrote. Each run predicts all data, those that it
 does not fit too (`held_out`), so that each kind of data is left out once. Sites are a random choice
 (seed 0) of the profiles with two or more 14C values of the same profile, of which those with at
 most 8 layers of carbon are taken: one compiled program then serves all. Runs that are there are not
 done again. `benchmarks.gpu_streams` does the same at all sites on a GPU, and writes the same files.
+
+`train` trains networks end to end on carbon alone and on both, at all sites with 14C and a random
+choice (seed 0) of others, and compares how they meet 14C and carbon at held-out blocks of the map.
 """
 
 from __future__ import annotations
@@ -28,6 +32,12 @@ from proda.inference.padded_sites import PADDED
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.runner import work
 from proda.inference.stream_fit import AGE, narrowing
+from proda.layout import HELD_OUT_PARAMETERS
+from proda.learning.carbon_sites import read_carbon_sites
+from proda.learning.end_to_end_settings import EndToEndSettings
+from proda.learning.stream_skill import held_out_streams, stream_skill
+from proda.learning.through_model import train_end_to_end
+from proda.learning.unseen_file import read_unseen
 from proda.streams.bulk_radiocarbon import DEGREES
 from proda.streams.table import StreamTable, read
 
@@ -211,6 +221,64 @@ def narrowed(carbon: xr.Dataset, both: xr.Dataset, here: np.ndarray) -> None:
         print(text)
 
 
+def train(given: argparse.Namespace) -> None:
+    """Train end to end on carbon alone and on both, and print the skill at held-out places."""
+    table = read(given.table)
+    covariates = files.read_parquet(given.covariates, needed=("site",))
+    names = covariates["site"].astype(str)
+    own = names.isin(table.rows["site"].astype(str)).to_numpy()
+    rng = np.random.default_rng(0)
+    others = rng.choice(np.flatnonzero(~own), min(given.others, (~own).sum()), replace=False)
+    chosen = np.sort(np.concatenate([np.flatnonzero(own), others]))
+    given.out.mkdir(parents=True, exist_ok=True)
+    some = given.out / "sites.parquet"
+    covariates.iloc[chosen].to_parquet(some, index=False)
+    settings = EndToEndSettings(members=given.members, inverted_share=0.0, epochs=given.epochs)
+    for model in given.models:
+        for kind, streams in (("carbon", {}), ("both", {"radiocarbon": given.table})):
+            folder, begun = given.out / f"{model}_{kind}", time.process_time()
+            result = train_end_to_end(
+                some,
+                folder,
+                profiles=given.profiles,
+                forcing=given.forcing,
+                model=model,
+                settings=settings,
+                folds=given.folds,
+                fold_members=given.members,
+                baselines=("depth",),
+                streams=streams,
+            )
+            print(f"{model} {kind}: {result.ensemble.n_sites} sites, ", end="")
+            print(f"{time.process_time() - begun:.0f} s of processor time")
+            columns = ["method", "log_r2", "rmse_log", "bias_log"]
+            print(result.skill[result.skill["by"] == "all"][columns].round(3).to_string())
+            skill = result.streams
+            if skill is None:
+                skill = stream_skill(of_carbon_alone(given, folder, model, some, table))
+            print(skill.round(3).to_string(), flush=True)
+
+
+def of_carbon_alone(
+    given: argparse.Namespace, folder: Path, model: str, some: Path, table: StreamTable
+) -> pd.DataFrame:
+    """Return 14C by networks that have not learnt from it: with their mean parameters."""
+    covariates = files.read_parquet(some, needed=("site",))
+    layers = read_carbon_sites(given.profiles, given.forcing, covariates, model).layers
+    held = pd.read_parquet(folder / HELD_OUT_PARAMETERS).set_index("site")
+    layers = layers.select(np.flatnonzero(np.isin(layers.profiles.site, held.index)))
+    held = held.loc[layers.profiles.site]
+    rows = [row.name for row in layers.model.rows]
+    fold, values = held["fold"].to_numpy(), held[rows].to_numpy()
+    unseen = read_unseen(folder)
+    assert unseen is not None
+    constant = np.array([unseen["constant"][name] for name in rows])
+    by_fold = {f: values[fold == f][None] for f in np.unique(fold).tolist()}
+    return held_out_streams(
+        layers, (table,), fold, by_fold, dict.fromkeys(by_fold, constant), {f: {} for f in by_fold}
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     verbs = parser.add_subparsers(required=True)
@@ -227,6 +295,15 @@ def main() -> None:
     told.add_argument("out", type=Path)
     told.add_argument("models", nargs="+")
     told.set_defaults(do=lambda given: [judge_model(given.out, m) for m in given.models])
+    learnt = verbs.add_parser("train")
+    for name in ("profiles", "forcing", "covariates", "table", "out"):
+        learnt.add_argument(name, type=Path)
+    learnt.add_argument("models", nargs="+")
+    learnt.add_argument("--others", type=int, default=1500, help="sites without 14C")
+    learnt.add_argument("--members", type=int, default=2)
+    learnt.add_argument("--folds", type=int, default=5)
+    learnt.add_argument("--epochs", type=int, default=24)
+    learnt.set_defaults(do=train)
     given = parser.parse_args()
     given.do(given)
 

@@ -453,7 +453,7 @@ def test_train_command_without_posteriors(world, tmp_path):
     with pytest.raises(LearningError, match="KEPT COVARIATES NETWORK"):
         CliRunner().invoke(app, words[:3], catch_exceptions=False)
     for option in (["--start", "random"], ["--start-weight", "0"]):
-        with pytest.raises(LearningError, match="--residual need --model"):
+        with pytest.raises(LearningError, match="--stream need --model"):
             CliRunner().invoke(app, [*words[:3], *option], catch_exceptions=False)
 
 
