@@ -107,11 +107,11 @@ def compare(
             "Give either the folder of a study, or --model (--end-to-end) NAME=FILE for at least "
             "two models."
         )
+    if run is not None and any(named.values()):
+        raise ComparisonError(
+            "--default, --summary, --sites and networks need --model or --end-to-end."
+        )
     if run is not None:
-        if any(named.values()):
-            raise ComparisonError(
-                "--default, --summary, --sites and networks need --model or --end-to-end."
-            )
         files = files_of_run(run)
         covariates = covariates or covariates_of_run(run)
         output = output or RunFolder(run).comparison

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from proda.cli.app import app
 from proda.cli.console import console, errors, print_table
+
+if TYPE_CHECKING:
+    from proda.drivers.catalogue import RemoteFile
 
 _Catalogue = Annotated[list[Path] | None, typer.Option(help="An additional catalogue (TOML).")]
 
@@ -28,16 +31,6 @@ def get(
 
     The licence and the citation are printed first: the terms are those of the data provider.
     """
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
     from proda.drivers import download
     from proda.drivers.catalogue import catalogue as read
     from proda.errors import DownloadError
@@ -63,31 +56,8 @@ def get(
     print_table(name, ["", ""], [row for row in terms if row[1]])
     folder.mkdir(parents=True, exist_ok=True)
     done = []
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
     for remote in source.files:
-        with Progress(*columns, console=errors, transient=True) as bar:
-            task = bar.add_task(remote.name, total=remote.size)
-
-            stated: list[int | None] = []
-            """The length stated by the server, once it is known."""
-
-            def step(
-                n: int,
-                total: int | None,
-                bar: Progress = bar,
-                task: TaskID = task,
-                stated: list[int | None] = stated,
-            ) -> None:
-                stated[:] = [total]
-                bar.update(task, completed=n, total=total)
-
-            path = download.get_file(remote, folder, step)
+        path, stated = _download(remote, folder)
         size = "as in the table" if remote.size else _unlisted_size(stated)
         checksum = "SHA-256 as in the table" if remote.sha256 else "not in the table, not checked"
         done.append((path, f"{path.stat().st_size:,}", size, checksum))
@@ -103,6 +73,42 @@ def get(
                 done.append((member, f"{member.stat().st_size:,}", "from the archive", "CRC-32"))
     print_table("Files", ["file", "bytes", "size", "checksum"], done, right=[1])
     console.print(f"{len(done)} files in {folder}")
+
+
+def _download(remote: RemoteFile, folder: Path) -> tuple[Path, list[int | None]]:
+    """Download a file with a progress bar.
+
+    Returns
+    -------
+    The file, and the length stated by the server: empty if nothing was downloaded.
+    """
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    from proda.drivers import download
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    stated: list[int | None] = []
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task(remote.name, total=remote.size)
+
+        def step(n: int, total: int | None) -> None:
+            stated[:] = [total]
+            bar.update(task, completed=n, total=total)
+
+        return download.get_file(remote, folder, step), stated
 
 
 def _unlisted_size(stated: list[int | None]) -> str:

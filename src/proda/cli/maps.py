@@ -121,12 +121,8 @@ def map_(
     (--constant). Repeat the command to resume an interrupted run.
     """
     from proda.blocks.executor import executor_of
-    from proda.cli.console import console
-    from proda.cli.map_tables import print_comparison, print_reasons, print_totals
     from proda.errors import MapError
     from proda.maps import map_from_files
-    from proda.maps.reference_maps import against_references, beside
-    from proda.maps.totals import open_map
 
     sources = (network is not None, default, mean_of is not None, constant is not None)
     if sum(sources) != 1:
@@ -194,25 +190,7 @@ def map_(
                 b_table=b_table,
                 **common,
             )
-    if result.chunks_reused:
-        console.print(f"{result.chunks_reused} of {result.chunks} chunks were already computed.")
-    for why in result.chunks_redone:
-        console.print(f"Computed again: {why}", style="yellow")
-    print_reasons(result.cells_by_reason, result.members_by_reason, result.n_members)
-    if known is not None:
-        _print_covariates(known)
-    with open_map(out) as opened:
-        dataset = opened.load()
-    maps = {out.stem: dataset}
-    print_totals(beside(maps, others))
-    if others:
-        print_comparison(against_references(maps, others))
-    console.print(f"Written: {out}", soft_wrap=True)
-    if plots is not None:
-        from proda.plots.map_set import draw_map
-
-        for path in draw_map(dataset, plots, out.stem, others):
-            console.print(f"Drawn: {path}", soft_wrap=True)
+    _print_map(out, result, known, others, plots)
 
 
 @app.command(
@@ -250,6 +228,40 @@ def totals(
 
         for path in draw_latitudes(datasets, plots, others):
             console.print(f"Drawn: {path}", soft_wrap=True)
+
+
+def _print_map(
+    path: Path,
+    result: MapResult,
+    known: CellCovariates | None,
+    others: dict[tuple[str, str], xr.DataArray],
+    plots: Path | None,
+) -> None:
+    """Print what was computed and the totals of a map beside references, and draw it."""
+    from proda.cli.console import console
+    from proda.cli.map_tables import print_comparison, print_reasons, print_totals
+    from proda.maps.reference_maps import against_references, beside
+    from proda.maps.totals import open_map
+
+    if result.chunks_reused:
+        console.print(f"{result.chunks_reused} of {result.chunks} chunks were already computed.")
+    for why in result.chunks_redone:
+        console.print(f"Computed again: {why}", style="yellow")
+    print_reasons(result.cells_by_reason, result.members_by_reason, result.n_members)
+    if known is not None:
+        _print_covariates(known)
+    with open_map(path) as opened:
+        dataset = opened.load()
+    maps = {path.stem: dataset}
+    print_totals(beside(maps, others))
+    if others:
+        print_comparison(against_references(maps, others))
+    console.print(f"Written: {path}", soft_wrap=True)
+    if plots is not None:
+        from proda.plots.map_set import draw_map
+
+        for figure in draw_map(dataset, plots, path.stem, others):
+            console.print(f"Drawn: {figure}", soft_wrap=True)
 
 
 def _labels(paths: list[Path]) -> list[str]:

@@ -44,10 +44,7 @@ def models(
     quick: _Quick = False,
 ) -> None:
     """List the models, or the pools, flows and parameters of one; check or draw one."""
-    from proda.cli.console import console, errors, print_table
-    from proda.models.describe import flows
-    from proda.models.outside import provenance
-    from proda.models.registry import MODELS, installed_models, load_model
+    from proda.models.registry import load_model
 
     if diagram is not None:
         if name is None or check or quick or csv:
@@ -64,30 +61,47 @@ def models(
         _check(load_model(name), calibration=not quick)
         return
     if name is None:
-        added, faults = installed_models()
-        print_table(
-            "Models",
-            ["name", "model", "pools", "parameters", "variants"],
-            [
-                (m.name, m.title, len(m.pools), len(m.rows), ", ".join(m.variants))
-                for m in [*MODELS.values(), *added.values()]
-            ],
-            right=(2, 3),
-        )
-        for fault in faults:
-            errors.print(fault, soft_wrap=True)
+        _print_list()
         return
     model = load_model(name)
+    if csv:
+        typer.echo(model.parameters.to_csv(index=False), nl=False)
+        return
+    _print_model(model)
+
+
+def _print_list() -> None:
+    """Print the models of the package and those that are installed."""
+    from proda.cli.console import errors, print_table
+    from proda.models.registry import MODELS, installed_models
+
+    added, faults = installed_models()
+    print_table(
+        "Models",
+        ["name", "model", "pools", "parameters", "variants"],
+        [
+            (m.name, m.title, len(m.pools), len(m.rows), ", ".join(m.variants))
+            for m in [*MODELS.values(), *added.values()]
+        ],
+        right=(2, 3),
+    )
+    for fault in faults:
+        errors.print(fault, soft_wrap=True)
+
+
+def _print_model(model: SoilModel) -> None:
+    """Print the pools, flows and parameters of a model."""
+    from proda.cli.console import console, print_table
+    from proda.models.describe import flows
+    from proda.models.outside import provenance
+
     table = model.parameters
     shown = ["name", "unit", "lower", "upper", "default", "component", "meaning"]
-    if csv:
-        typer.echo(table.to_csv(index=False), nl=False)
-        return
-    found = flows(model)
+    links = flows(model)
     print_table(
         model.title,
         ["pool", "kind", "mixes", "receives from", "gives to"],
-        [_pool_row(model, pool, found) for pool in model.pools],
+        [_pool_row(model, pool, links) for pool in model.pools],
     )
     equations = "" if provenance(model) else " Equations: docs/theory.md."
     console.print(f"Source: {model.source}.{equations}")

@@ -82,9 +82,8 @@ def project(
     Repeat the command to resume an interrupted run.
     """
     from proda.blocks.executor import executor_of
-    from proda.cli.console import console, print_table
+    from proda.cli.console import console
     from proda.cli.maps import progress_of_cells
-    from proda.comparison.projections import open_projection, totals_table
     from proda.errors import MapError
     from proda.projection.projection_from_files import project_files, projection_settings
 
@@ -111,23 +110,31 @@ def project(
             progress=step,
             executor=executor,
         )
-    with open_projection(out) as opened:
+    _print_changes(out, settings.times[-1], made.cells_by_reason)
+    console.print(f"Written: {out}", soft_wrap=True)
+
+
+def _print_changes(path: Path, years: float, cells: dict[str, dict[str, int]]) -> None:
+    """Print the change of carbon in each experiment, and its cells by reason."""
+    from proda.cli.console import print_table
+    from proda.comparison.projections import open_projection, totals_table
+
+    with open_projection(path) as opened:
         table = totals_table({"": {"": opened.load()}})
-    globe = table[(table["region"] == "globe") & (table["years"] == settings.times[-1])]
+    globe = table[(table["region"] == "globe") & (table["years"] == years)]
     rows = [
         (
             row["experiment"],
             f"{row['carbon']:,.0f}",
             f"{row['change']:+,.1f}",
             f"{row['per_cent']:+.1f} %",
-            " ".join(f"{n}: {k:,}" for n, k in made.cells_by_reason[row["experiment"]].items()),
+            " ".join(f"{n}: {k:,}" for n, k in cells[row["experiment"]].items()),
         )
         for row in globe.to_dict("records")
     ]
     print_table(
-        f"Soil carbon in 0-100 cm, Pg, after {settings.times[-1]:g} years",
+        f"Soil carbon in 0-100 cm, Pg, after {years:g} years",
         ["experiment", "today", "change", "", "cells"],
         rows,
         right=(1, 2, 3),
     )
-    console.print(f"Written: {out}", soft_wrap=True)

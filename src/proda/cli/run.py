@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -159,11 +159,13 @@ def run_and_print(
 
     control = Control(deadline=time.time() + limit) if limit is not None else Control()
     begun = time.monotonic()
+    resume = f"Resume with: proda run --resume {folder}"
+    plain: dict[str, Any] = {"highlight": False, "soft_wrap": True}
     with progress("") as bar:
         stages, now = Stages(bar), [""]
 
         def begin(step: PlannedStage) -> None:
-            console.print(beginning(step), highlight=False, soft_wrap=True)
+            console.print(beginning(step), **plain)
             now[0] = step.stage.name
             stages.begin(step.stage.name)
 
@@ -189,28 +191,16 @@ def run_and_print(
             )
         except Stopped:
             bar.stop()
-            console.print(
-                f"Stopped before the time limit. Resume with: proda run --resume {folder}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            console.print(f"Stopped before the time limit. {resume}", **plain)
             sys.exit(STOPPED)
         except BaseException:
             bar.stop()
             if RunFolder(folder).record_file.is_file():
-                errors.print(
-                    f"Finished work is kept. Resume with: proda run --resume {folder}",
-                    highlight=False,
-                    soft_wrap=True,
-                )
+                errors.print(f"Finished work is kept. {resume}", **plain)
             raise
     _summary(record, folder, time.monotonic() - begun)
     if until is not None:
-        console.print(
-            f"Stopped after {until}, as requested. Resume with: proda run --resume {folder}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        console.print(f"Stopped after {until}, as requested. {resume}", **plain)
 
 
 _DOING = {

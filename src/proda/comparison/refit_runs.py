@@ -136,23 +136,12 @@ def refit_model(
     cells = every_nth(land_cells(cf.open_grid(grid_forcing)), every)
     networks = _ensemble(refits, sites, inputs, settings)
     known = cell_covariates(open_covariates(grid_covariates), cells, networks)
-    sources = [
-        NetworkParameters(networks, known, draws=False),
-        Default(),
-        _everywhere(constant, kind),
-        _everywhere(random, kind),
-    ]
-    untrained = [DEFAULTS, CONSTANT, *[RANDOM] * each]
-    none = np.full(len(untrained), np.nan)
-    found = member_fields(kind, sources, cells, COMPARED).assign_coords(
-        kind=("refit", [*refits.kind, *untrained]),
-        trained=("refit", np.arange(len(refits.kind) + len(untrained)) < len(refits.kind)),
-        validation_loss=("refit", np.concatenate([refits.loss, none])),
-        lost=("refit", np.concatenate([refits.lost, none])),
-    )
+    trained = NetworkParameters(networks, known, draws=False)
+    sources = [trained, Default(), _everywhere(constant, kind), _everywhere(random, kind)]
+    fields = _label(member_fields(kind, sources, cells, COMPARED), refits, each)
     if checkpoints is not None:
         remove_checkpoints(checkpoints, kind.name)
-    return found.assign_attrs(
+    return fields.assign_attrs(
         settings=str(settings.as_dict()), sites=len(sites), left_out=left_out, every=every
     )
 
@@ -172,18 +161,30 @@ def random_starts(sites: CarbonSites, n: int, seed: int) -> Float[np.ndarray, "s
     rng = np.random.default_rng([seed, 22])
     some = np.sort(rng.permutation(len(sites))[:SITES])
     layers = sites.layers.select(some)
-    found: list[np.ndarray] = []
+    starts: list[np.ndarray] = []
     for _ in range(TRIED):
         share = rng.uniform(*RANGE, len(layers.model.rows))
         values = np.tile(physical(share, layers.model), (len(layers), 1))
         fine = held_out_carbon(layers, values, "random starts").found
         if (~fine).mean() <= MOST_LOST:
-            found.append(share)
-        if len(found) == n:
-            return np.stack(found)
+            starts.append(share)
+        if len(starts) == n:
+            return np.stack(starts)
     raise ComparisonError(
-        f"{layers.model.name}: of {TRIED} random sets of parameters {len(found)} have a steady "
+        f"{layers.model.name}: of {TRIED} random sets of parameters {len(starts)} have a steady "
         f"state at {1 - MOST_LOST:.0%} of the sites; {n} are needed. Use fewer refits."
+    )
+
+
+def _label(fields: xr.Dataset, refits: Refits, each: int) -> xr.Dataset:
+    """Add the kind of each refit, the trained ones first, and what their training gave."""
+    untrained = [DEFAULTS, CONSTANT, *[RANDOM] * each]
+    none = np.full(len(untrained), np.nan)
+    return fields.assign_coords(
+        kind=("refit", [*refits.kind, *untrained]),
+        trained=("refit", np.arange(len(refits.kind) + len(untrained)) < len(refits.kind)),
+        validation_loss=("refit", np.concatenate([refits.loss, none])),
+        lost=("refit", np.concatenate([refits.lost, none])),
     )
 
 

@@ -16,6 +16,25 @@ from proda.models.outside import ORIGIN
 
 MAX_PARETO_K = 0.7
 """Above this value, PSIS-LOO is unreliable (Vehtari et al. 2017)."""
+NEEDED = (
+    "reason",
+    "gelman_rubin",
+    "rank_rhat",
+    "ess_bulk",
+    "ess_tail",
+    "acceptance",
+    "nash_sutcliffe",
+    "rmse",
+    "information_gain",
+    "spread_reduction",
+    "posterior_mean",
+    "posterior_sd",
+    "row_site",
+    "row_quantile",
+    "lower",
+    "upper",
+)
+"""Variables that an assessment reads from a summary."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +60,8 @@ class Assessment:
     @property
     def caveat(self) -> str:
         """First words of every title where the draws are not a posterior; otherwise empty."""
-        told = str(self.summary.attrs["is_posterior"])
-        return "" if told == "yes" else "NO POSTERIOR" + told.removeprefix("NO")
+        statement = str(self.summary.attrs["is_posterior"])
+        return "" if statement == "yes" else "NO POSTERIOR" + statement.removeprefix("NO")
 
     @property
     def row_site(self) -> np.ndarray:
@@ -73,37 +92,7 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
     AssimilationError
         If a variable is missing in the summary.
     """
-    needed = (
-        "reason",
-        "gelman_rubin",
-        "rank_rhat",
-        "ess_bulk",
-        "ess_tail",
-        "acceptance",
-        "nash_sutcliffe",
-        "rmse",
-        "information_gain",
-        "spread_reduction",
-        "posterior_mean",
-        "posterior_sd",
-        "row_site",
-        "row_quantile",
-        "lower",
-        "upper",
-    )
-    if lacking := [n for n in needed if n not in summary.variables]:
-        raise AssimilationError(
-            f"The summary of the run lacks {', '.join(lacking)}; it may have been written by "
-            "another version."
-        )
-    names = pd.Index(summary["site"].to_numpy().astype(str))
-    lost = ~pd.Index(summary["row_site"].to_numpy().astype(str)).isin(names)
-    if names.has_duplicates or lost.any():
-        first = [*names[names.duplicated()], *summary["row_site"].to_numpy()[lost]][0]
-        raise AssimilationError(
-            f"{first}: the summary of the run contains this site twice, or only its layers. "
-            "Start a new run."
-        )
+    _check_summary(summary)
     sampled = (summary["reason"] == SiteReason.SAMPLED).to_numpy()
 
     # An undefined statistic of one parameter makes that of the site undefined, so that it fails.
@@ -116,7 +105,7 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
 
     table = pd.DataFrame(
         {
-            "site": names,
+            "site": pd.Index(summary["site"].to_numpy().astype(str)),
             "latitude": summary["latitude"].to_numpy(),
             "longitude": summary["longitude"].to_numpy(),
             "band": bands(summary["latitude"].to_numpy()),
@@ -144,6 +133,23 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
     table.insert(6, "verdict", [SiteVerdict(int(v)).words for v in verdict])
     table.insert(7, "kept", kept)
     return Assessment(summary, limits, table)
+
+
+def _check_summary(summary: xr.Dataset) -> None:
+    """Refuse a summary without the variables of an assessment, or with duplicated sites."""
+    if lacking := [n for n in NEEDED if n not in summary.variables]:
+        raise AssimilationError(
+            f"The summary of the run lacks {', '.join(lacking)}; it may have been written by "
+            "another version."
+        )
+    names = pd.Index(summary["site"].to_numpy().astype(str))
+    lost = ~pd.Index(summary["row_site"].to_numpy().astype(str)).isin(names)
+    if names.has_duplicates or lost.any():
+        first = [*names[names.duplicated()], *summary["row_site"].to_numpy()[lost]][0]
+        raise AssimilationError(
+            f"{first}: the summary of the run contains this site twice, or only its layers. "
+            "Start a new run."
+        )
 
 
 def passing(assessment: Assessment) -> pd.DataFrame:
@@ -192,10 +198,10 @@ def by_band(assessment: Assessment) -> tuple[pd.DataFrame, pd.DataFrame]:
     for name, inside in groups.items():
         shares[name] = {"sites": int(inside.sum()), **flags[inside].mean()}
         here = numbers[inside[assessment.sampled]]
-        told = here["pareto_k"].dropna()
+        pareto_k = here["pareto_k"].dropna()
         medians[name] = {
             **here[["ess", "rank_rhat", "nash_sutcliffe", "acceptance"]].median(),
-            "pareto_k": (told > MAX_PARETO_K).mean() if len(told) else np.nan,
+            "pareto_k": (pareto_k > MAX_PARETO_K).mean() if len(pareto_k) else np.nan,
         }
     return pd.DataFrame(shares).T, pd.DataFrame(medians).T
 
@@ -213,8 +219,8 @@ def counts(assessment: Assessment) -> dict[str, int]:
         *(v.words for v in SiteVerdict if v > SiteVerdict.NO_POSTERIOR),
         *(f"{lost}: {r.words}" for r in SiteReason if r != SiteReason.SAMPLED),
     ]
-    found = label.value_counts()
-    return {name: int(found[name]) for name in order if name in found}
+    sites_by_label = label.value_counts()
+    return {name: int(sites_by_label[name]) for name in order if name in sites_by_label}
 
 
 def parameter_ranking(assessment: Assessment) -> pd.DataFrame:

@@ -495,34 +495,13 @@ def create(
     """
     target = Path(folder)
     _refuse_a_run(target)
-    if n_sites is not None and n_sites < 1:
-        raise AssimilationError(f"n_sites = {n_sites}: expected 1 or more.")
-    if any(size is not None and size < 1 for size in (block_size, width)):
-        raise AssimilationError(f"block size {block_size}, width {width}: expected 1 or more.")
+    _check_sizes(n_sites, block_size, width)
     problem = settings.build()
-    found = read_profiles(profiles)
-    index = np.arange(len(found))
-    with files.open_dataset(forcing) as opened:
-        if "site" not in opened.coords:
-            raise AssimilationError(
-                f"{forcing}: has no coordinate site by which profiles could be matched."
-            )
-        names = opened["site"].to_numpy().astype(str)
-    position = pd.Series(np.arange(len(names)), index=names)
-    if position.index.has_duplicates:
-        twice = position.index[position.index.duplicated()][0]
-        raise AssimilationError(f"{forcing}: site {twice} appears more than once.")
-    if sites is not None:
-        chosen = pd.Index(found.site).get_indexer(pd.Index(sites))
-        if (chosen < 0).any():
-            lost = [s for s, i in zip(sites, chosen, strict=True) if i < 0]
-            raise AssimilationError(
-                f"{len(lost)} of the requested sites are not among the profiles of {profiles}: "
-                f"{', '.join(lost[:5])}{', ...' if len(lost) > 5 else ''}."
-            )
-        index = np.unique(chosen)
-    has_forcing = np.isin(found.site[index], position.index)
-    left_out = found.site[index[~has_forcing]]
+    measured = read_profiles(profiles)
+    position = _forcing_positions(forcing)
+    index = np.arange(len(measured)) if sites is None else _requested(measured, sites, profiles)
+    has_forcing = np.isin(measured.site[index], position.index)
+    left_out = measured.site[index[~has_forcing]]
     index = index[has_forcing]
     if len(index) == 0:
         raise AssimilationError(
@@ -530,25 +509,12 @@ def create(
             "it at the sites with `proda forcing at-sites`."
         )
     if n_sites is not None and n_sites < len(index):
-        spread = found.select(index).spread(n_sites, settings.seed).site
-        index = index[np.isin(found.site[index], spread)]
-    size = np.array([padded_layers(int(n)) for n in found.n_layers[index]])
-    index = index[np.argsort(size, kind="stable")]
-    size = np.sort(size)
+        spread = measured.select(index).spread(n_sites, settings.seed).site
+        index = index[np.isin(measured.site[index], spread)]
     platform = platform or jax.default_backend()
     width = default_width(problem, settings.chains, platform) if width is None else width
     block_size = max(width, SMALLEST_BLOCK) if block_size is None else block_size
-    table = pd.DataFrame(
-        {
-            "site": found.site[index],
-            "profile_index": index,
-            "forcing_index": position.loc[found.site[index]].to_numpy(),
-            "latitude": found.latitude[index],
-            "longitude": found.longitude[index],
-            "n_layers": found.n_layers[index],
-            "block": list(_block_numbers(size, block_size)),
-        }
-    )
+    table = _site_table(measured, index, position, block_size)
     _check_space(target, predicted_bytes(settings, len(index)))
     try:
         (target / "blocks").mkdir(parents=True, exist_ok=True)
@@ -574,6 +540,61 @@ def create(
         _refuse_a_run(target)  # a run that was started in the meantime
         _begin(target, table, left_out, about)
     return Run(target)
+
+
+def _check_sizes(n_sites: int | None, block_size: int | None, width: int | None) -> None:
+    if n_sites is not None and n_sites < 1:
+        raise AssimilationError(f"n_sites = {n_sites}: expected 1 or more.")
+    if any(size is not None and size < 1 for size in (block_size, width)):
+        raise AssimilationError(f"block size {block_size}, width {width}: expected 1 or more.")
+
+
+def _forcing_positions(forcing: str | os.PathLike[str]) -> pd.Series:
+    """Return the position of each site in a forcing, by name."""
+    with files.open_dataset(forcing) as opened:
+        if "site" not in opened.coords:
+            raise AssimilationError(
+                f"{forcing}: has no coordinate site by which profiles could be matched."
+            )
+        names = opened["site"].to_numpy().astype(str)
+    position = pd.Series(np.arange(len(names)), index=names)
+    if position.index.has_duplicates:
+        twice = position.index[position.index.duplicated()][0]
+        raise AssimilationError(f"{forcing}: site {twice} appears more than once.")
+    return position
+
+
+def _requested(
+    measured: Profiles, sites: list[str], profiles: str | os.PathLike[str]
+) -> np.ndarray:
+    """Return the positions of sites among the profiles, in ascending order."""
+    chosen = pd.Index(measured.site).get_indexer(pd.Index(sites))
+    if (chosen < 0).any():
+        lost = [s for s, i in zip(sites, chosen, strict=True) if i < 0]
+        raise AssimilationError(
+            f"{len(lost)} of the requested sites are not among the profiles of {profiles}: "
+            f"{', '.join(lost[:5])}{', ...' if len(lost) > 5 else ''}."
+        )
+    return np.unique(chosen)
+
+
+def _site_table(
+    measured: Profiles, index: np.ndarray, position: pd.Series, block_size: int
+) -> pd.DataFrame:
+    """Return the sites of a run in the order of its blocks: by padded number of layers."""
+    size = np.array([padded_layers(int(n)) for n in measured.n_layers[index]])
+    index = index[np.argsort(size, kind="stable")]
+    return pd.DataFrame(
+        {
+            "site": measured.site[index],
+            "profile_index": index,
+            "forcing_index": position.loc[measured.site[index]].to_numpy(),
+            "latitude": measured.latitude[index],
+            "longitude": measured.longitude[index],
+            "n_layers": measured.n_layers[index],
+            "block": list(_block_numbers(np.sort(size), block_size)),
+        }
+    )
 
 
 def _refuse_a_run(target: Path) -> None:

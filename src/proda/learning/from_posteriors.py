@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -150,21 +150,12 @@ def train_network(
         raise LearningError("The fit of the assimilation also needs profiles and forcing.")
     tell("reading")
     posterior, table = _read(kept), files.read_parquet(covariates, needed=("site",))
-    notes = []
 
     def read(sites: np.ndarray) -> SiteLayers:
         assert profiles is not None
         assert forcing is not None
         return read_layers(sites, profiles, forcing, assimilation_settings(posterior))
 
-    if profiles is None:
-        notes.append(
-            "no profiles and forcing: neither tuned through the soil model nor evaluated by carbon"
-        )
-    if str(posterior.attrs.get("is_posterior", "yes")) != "yes":
-        notes.append(
-            f"the draws behind the targets are not a posterior: {posterior.attrs['is_posterior']}"
-        )
     checkpoint = training_of(target)
     tell("training")
     learned = learn(
@@ -183,71 +174,103 @@ def train_network(
         keep_checkpoint=True,
         on_progress=progress,
     )
-    skills, carbon, shuffled, growth, held_out, residuals = None, None, None, None, None, None
-    spread: dict[str, Spread] = {}
-    if (validation := learned.validation) is not None:
-        tell("skill of parameters")
-        skills = validation.skill()
-        held_out = validation.as_dataset()
-        if learned.layers is not None:
-            tell("skill of carbon")
-            modelled = modelled_by_method(validation, learned.layers, assimilation, default_b)
-            groups = groups_of(learned.layers, learned.sites.table)
-            carbon = carbon_skill(learned.layers, modelled, groups)
-            held_out = held_out.merge(_rows(learned.layers, modelled, groups))
-            if assimilation is not None:
-                tell("joint draws")
-                residuals = joint_residuals(
-                    learned.sites.targets,
-                    validation.predicted[NETWORK],
-                    open_posterior(assimilation)[0]["posterior"],
-                    seed=settings.seed,
-                )
-            if learned.ensemble.calibration is not None:
-                tell("spread of carbon")
-                values = None if residuals is None else residuals["residual"].to_numpy()
-                spread = spread_of_carbon(
-                    validation, learned.layers, learned.ensemble.calibration, values, settings.seed
-                )
-                if residuals is not None:
-                    factor = spread[JOINT].factor
-                    residuals["residual"] = residuals["residual"] * factor
-                    residuals.attrs["factor"] = factor
-        if importance:
-            tell("importance of covariates")
-            shuffled = permutation_importance(validation, repeats=importance)
-        if curve:
-            tell("learning curve")
-            growth = _curve(learned, settings)
-    result = TrainingResult(
-        target,
-        learned,
-        skills,
-        carbon,
-        shuffled,
-        growth,
-        held_out,
-        spread,
-        residuals,
-        tuple(notes),
-        time.monotonic() - begun,
-    )
+    evaluation = _Evaluation()
+    if learned.validation is not None:
+        evaluation = _evaluate(
+            learned, learned.validation, settings, assimilation, default_b, curve, importance, tell
+        )
+    notes = _notes(posterior, carbon=profiles is not None)
+    seconds = time.monotonic() - begun
+    result = TrainingResult(target, learned, **vars(evaluation), notes=notes, seconds=seconds)
     tell("writing")
-    header = _header(
-        result,
-        settings,
-        kept,
-        covariates,
-        profiles,
-        forcing,
-        assimilation,
-        folds,
-        fold_members,
-        spatial,
-    )
+    inputs = {
+        "kept": kept,
+        "covariates": covariates,
+        "profiles": profiles,
+        "forcing": forcing,
+        "assimilation": assimilation,
+    }
+    validated = {"folds": folds, "members": fold_members, "blocks": spatial}
+    header = _header(result, settings, inputs, validated)
     save_ensemble(learned.ensemble, target, lambda folder: _write(result, header, folder))
     shutil.rmtree(checkpoint, ignore_errors=True)
     return result
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """Results of a cross-validation, with the names that they have in `TrainingResult`."""
+
+    skill_parameters: pd.DataFrame | None = None
+    skill_carbon: pd.DataFrame | None = None
+    importance: pd.DataFrame | None = None
+    curve: pd.DataFrame | None = None
+    held_out: xr.Dataset | None = None
+    spread: dict[str, Spread] = field(default_factory=dict)
+    residuals: xr.Dataset | None = None
+
+
+def _evaluate(
+    learned: Learned,
+    validation: CrossValidation,
+    settings: LearningSettings,
+    assimilation: str | os.PathLike[str] | None,
+    default_b: float | None,
+    curve: bool,
+    importance: int,
+    tell: Callable[[str], None],
+) -> _Evaluation:
+    """Evaluate the cross-validation by parameters and, with profiles, by carbon."""
+    tell("skill of parameters")
+    skills = validation.skill()
+    held_out = validation.as_dataset()
+    carbon, shuffled, growth, residuals = None, None, None, None
+    spread: dict[str, Spread] = {}
+    if learned.layers is not None:
+        tell("skill of carbon")
+        modelled = modelled_by_method(validation, learned.layers, assimilation, default_b)
+        groups = groups_of(learned.layers, learned.sites.table)
+        carbon = carbon_skill(learned.layers, modelled, groups)
+        held_out = held_out.merge(_rows(learned.layers, modelled, groups))
+        if assimilation is not None:
+            tell("joint draws")
+            residuals = joint_residuals(
+                learned.sites.targets,
+                validation.predicted[NETWORK],
+                open_posterior(assimilation)[0]["posterior"],
+                seed=settings.seed,
+            )
+        if learned.ensemble.calibration is not None:
+            tell("spread of carbon")
+            values = None if residuals is None else residuals["residual"].to_numpy()
+            spread = spread_of_carbon(
+                validation, learned.layers, learned.ensemble.calibration, values, settings.seed
+            )
+            if residuals is not None:
+                factor = spread[JOINT].factor
+                residuals["residual"] = residuals["residual"] * factor
+                residuals.attrs["factor"] = factor
+    if importance:
+        tell("importance of covariates")
+        shuffled = permutation_importance(validation, repeats=importance)
+    if curve:
+        tell("learning curve")
+        growth = _curve(learned, settings)
+    return _Evaluation(skills, carbon, shuffled, growth, held_out, spread, residuals)
+
+
+def _notes(posterior: xr.Dataset, carbon: bool) -> tuple[str, ...]:
+    """Return what limits the evidence of a training; `carbon` is whether it had profiles."""
+    notes = []
+    if not carbon:
+        notes.append(
+            "no profiles and forcing: neither tuned through the soil model nor evaluated by carbon"
+        )
+    if str(posterior.attrs.get("is_posterior", "yes")) != "yes":
+        notes.append(
+            f"the draws behind the targets are not a posterior: {posterior.attrs['is_posterior']}"
+        )
+    return tuple(notes)
 
 
 def modelled_by_method(
@@ -324,32 +347,19 @@ def _read(kept: str | os.PathLike[str]) -> xr.Dataset:
 def _header(
     result: TrainingResult,
     settings: LearningSettings,
-    kept: Any,
-    covariates: Any,
-    profiles: Any,
-    forcing: Any,
-    assimilation: Any,
-    folds: int,
-    fold_members: int,
-    spatial: bool,
+    inputs: dict[str, Any],
+    validated: dict[str, Any],
 ) -> dict[str, Any]:
     learned = result.learned
-    given = {
-        "kept": kept,
-        "covariates": covariates,
-        "profiles": profiles,
-        "forcing": forcing,
-        "assimilation": assimilation,
-    }
     header: dict[str, Any] = {
         "model": learned.ensemble.model,
         "variant": learned.ensemble.variant,
         **learned.ensemble.origin,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
-        "inputs": {name: None if path is None else str(path) for name, path in given.items()},
+        "inputs": {name: None if path is None else str(path) for name, path in inputs.items()},
         "settings": settings.as_dict(),
-        "cross_validation": {"folds": folds, "members": fold_members, "blocks": spatial},
+        "cross_validation": validated,
         "sites": learned.ensemble.n_sites,
         "left_out": len(learned.sites.left_out),
         "left_out_by_reason": learned.sites.left_out["reason"].value_counts().to_dict(),

@@ -22,7 +22,7 @@ from proda.learning.layers import SiteLayers
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.posterior_loss import train_parameters
 from proda.learning.splits import NO_FOLD, plan
-from proda.learning.targets import targets
+from proda.learning.targets import Targets, targets
 from proda.learning.train import Progress, Trained
 from proda.learning.tune import tune
 from proda.learning.validation import NETWORK, UNTUNED, CrossValidation, assess, folds_of
@@ -100,10 +100,10 @@ def learn(
     trained = train_parameters(
         sites.inputs, goal, design, settings, checkpoint=checkpoint, on_progress=on_progress
     )
-    found = None if layers is None else layers(goal.sites)
+    measured = None if layers is None else layers(goal.sites)
     tuned, before = None, trained
-    if found is not None and settings.tuning_epochs > 0:
-        tuned = tune(sites, found, trained, settings, checkpoint, on_progress)
+    if measured is not None and settings.tuning_epochs > 0:
+        tuned = tune(sites, measured, trained, settings, checkpoint, on_progress)
         trained = replace(trained, networks=tuned.networks)
     validation, calibration = None, None
     if fold is not None:
@@ -111,11 +111,8 @@ def learn(
         if tuned is not None:
             untuned = assess(sites, fold, before, settings).predicted[NETWORK]
             validation = replace(validation, predicted=validation.predicted | {UNTUNED: untuned})
-        # The reference is the estimate from the profiles, not the mean that the prior has pulled to
-        # its middle.
-        said = targets(posterior, replace(settings, target="likelihood", loss="weighted"))
-        said = said.select(pd.Index(said.sites).get_indexer(pd.Index(goal.sites)))
-        calibration = fit_calibration(said, validation.predicted[NETWORK], validation.spread)
+        reference = _estimates_from_profiles(posterior, settings, goal.sites)
+        calibration = fit_calibration(reference, validation.predicted[NETWORK], validation.spread)
     runs = np.flatnonzero(design.fold == NO_FOLD)
     stages = [before] if tuned is None else [before, tuned]
     history = pd.concat([one.select(runs).table() for one in stages], ignore_index=True)
@@ -136,4 +133,15 @@ def learn(
     )
     if checkpoint is not None and not keep_checkpoint:
         shutil.rmtree(checkpoint, ignore_errors=True)
-    return Learned(ensemble, validation, sites, tuned, found)
+    return Learned(ensemble, validation, sites, tuned, measured)
+
+
+def _estimates_from_profiles(
+    posterior: xr.Dataset, settings: LearningSettings, sites: np.ndarray
+) -> Targets:
+    """Return the reference of the calibration.
+
+    The prior pulls the posterior means to the middle of its range, but not these estimates.
+    """
+    estimates = targets(posterior, replace(settings, target="likelihood", loss="weighted"))
+    return estimates.select(pd.Index(estimates.sites).get_indexer(pd.Index(sites)))

@@ -257,51 +257,15 @@ def zonal_figure(
             1, len(states), figsize=(4.4 * len(states), 4.2), sharey=True, squeeze=False
         )
         for axis, state in zip(axes[0], states, strict=True):
-            finding = []
             here = table[table["state"] == state]
-            for k, (name, curve) in enumerate(here.groupby("model")):
-                curve, colour = curve.sort_values("lat"), colours[str(name)]
-                low, high = curve["q05"].to_numpy(), curve["q95"].to_numpy()
-                if not many:  # the cells of many models would overlap
-                    axis.fill_betweenx(curve["lat"], low, high, color=colour, alpha=0.15, lw=0)
-                ranged = "members_q05" in curve and curve["members_q05"].notna().any()
-                if ranged and not many:
-                    axis.fill_betweenx(
-                        curve["lat"],
-                        curve["members_q05"],
-                        curve["members_q95"],
-                        color=colour,
-                        alpha=0.35,
-                        lw=0,
-                    )
-                axis.plot(
-                    curve["mean"],
-                    curve["lat"],
-                    color=colour,
-                    lw=1.8,
-                    ls=LINES[k % len(LINES)] if many else "-",
-                    label=str(name).upper(),
-                )
-                top = curve.iloc[int(np.nanargmax(curve["mean"]))]
-                side = "N" if top["lat"] >= 0 else "S"
-                if many:
-                    continue
-                finding.append(f"{str(name).upper()} highest at {abs(top['lat']):.0f}°{side}")
-            axis.set(xlabel=label, xscale="log")
-            axis.xaxis.set_major_formatter("{x:g}")
-            least, largest = ("mean", "mean") if many else ("q05", "q95")
-            positive = here[least][here[least] > 0]
-            most = float(here[largest].max()) * (1.15 if many else 1.0)
-            fewest = max(float(positive.min()) if len(positive) else 0.0, most / 2000)
-            axis.set_xlim(fewest, most)
-            # An axis of less than a decade has few default tick labels.
-            axis.xaxis.set_minor_formatter("{x:g}" if most < 10.0 * fewest else "")
-            axis.tick_params(axis="x", which="minor", labelsize="x-small")
+            finding = _draw_latitudes(axis, here, colours, many)
+            axis.set_xlabel(label)
             extra = (correlations or {}).get(state)
             tail = f"\nr of cells (log) {extra:.2f}" if extra is not None else ""
             words = f"{STATES[state][0].upper()}{STATES[state][1:]}"
-            said = "; ".join(finding) if not many else _spread_of_models(here)
-            axis.set_title(f"{words}:\n{said}{tail}", fontsize="small")
+            if many:
+                finding = _spread_of_models(here)
+            axis.set_title(f"{words}:\n{finding}{tail}", fontsize="small")
         axes[0, 0].set_ylabel("latitude (°N)")
         legend = "line: mean over land" + (
             "" if many else "; light: 5-95 % of the cells; dark: 5-95 % of the members' means"
@@ -319,6 +283,50 @@ def zonal_figure(
             axes[0, 0].legend(fontsize="small")
             figure.supxlabel(legend, fontsize="small")
     return figure
+
+
+def _draw_latitudes(axis: Axes, here: pd.DataFrame, colours: Mapping[str, str], many: bool) -> str:
+    """Draw the means of models along latitude; return where each is highest, unless many."""
+    finding = []
+    for k, (name, curve) in enumerate(here.groupby("model")):
+        curve, colour = curve.sort_values("lat"), colours[str(name)]
+        low, high = curve["q05"].to_numpy(), curve["q95"].to_numpy()
+        if not many:  # the cells of many models would overlap
+            axis.fill_betweenx(curve["lat"], low, high, color=colour, alpha=0.15, lw=0)
+        ranged = "members_q05" in curve and curve["members_q05"].notna().any()
+        if ranged and not many:
+            axis.fill_betweenx(
+                curve["lat"],
+                curve["members_q05"],
+                curve["members_q95"],
+                color=colour,
+                alpha=0.35,
+                lw=0,
+            )
+        axis.plot(
+            curve["mean"],
+            curve["lat"],
+            color=colour,
+            lw=1.8,
+            ls=LINES[k % len(LINES)] if many else "-",
+            label=str(name).upper(),
+        )
+        top = curve.iloc[int(np.nanargmax(curve["mean"]))]
+        side = "N" if top["lat"] >= 0 else "S"
+        if many:
+            continue
+        finding.append(f"{str(name).upper()} highest at {abs(top['lat']):.0f}°{side}")
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter("{x:g}")
+    least, largest = ("mean", "mean") if many else ("q05", "q95")
+    positive = here[least][here[least] > 0]
+    most = float(here[largest].max()) * (1.15 if many else 1.0)
+    fewest = max(float(positive.min()) if len(positive) else 0.0, most / 2000)
+    axis.set_xlim(fewest, most)
+    # An axis of less than a decade has few default tick labels.
+    axis.xaxis.set_minor_formatter("{x:g}" if most < 10.0 * fewest else "")
+    axis.tick_params(axis="x", which="minor", labelsize="x-small")
+    return "; ".join(finding)
 
 
 def _spread_of_models(here: pd.DataFrame) -> str:

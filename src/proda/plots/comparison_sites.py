@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 
@@ -101,7 +102,6 @@ def preference_figure(
         Latitudes, longitudes and a mask (lat, lon) drawn behind.
     """
     first, second = (str(sites.attrs[n]).upper() for n in ("first", "second"))
-    value = sites["log_evidence"].to_numpy()
     table = preference[preference["criterion"] == "log_evidence"]
     grouping = "koppen" if (table["grouping"] == "koppen").any() else "latitude"
     zones = table[(table["grouping"] == grouping) & (table["sites"] > 0)]
@@ -111,66 +111,73 @@ def preference_figure(
         )
         if land is not None:
             draw_land(axis, *land)
-        order = np.argsort(np.abs(value))
-        drawn = axis.scatter(
-            sites["longitude"].to_numpy()[order],
-            sites["latitude"].to_numpy()[order],
-            c=value[order],
-            s=float(np.clip(8000.0 / max(len(value), 1), 5.0, 18.0)),
-            cmap=DIVERGING,
-            norm=SymLogNorm(1.0, vmin=-30, vmax=30),
-            edgecolors="0.3",
-            linewidths=0.2,
-            rasterized=True,
-        )
-        bar = figure.colorbar(
-            drawn,
-            ax=axis,
-            shrink=0.8,
-            pad=0.01,
-            extend="both",
-            ticks=[-30, -10, -5, -3, -1, 0, 1, 3, 5, 10, 30],
-        )
-        bar.ax.yaxis.set_major_formatter("{x:g}")
-        bar.ax.minorticks_off()
-        bar.set_label(
-            f"log evidence, {second} - {first}\n(red: {second} preferred)", fontsize="small"
-        )
-        axis.set(
-            xlabel="longitude (°E)",
-            ylabel="latitude (°N)",
-            aspect="equal",
-            xlim=(-180, 180),
-            ylim=(-60, 85),
-        )
-        axis.set_xticks(range(-180, 181, 60))
+        _draw_differences(axis, sites, f"{second} - {first}\n(red: {second} preferred)")
         whole = table[table["grouping"] == "all"].iloc[0]
         axis.set_title(
             f"{second} preferred at {whole['prefer_second']:.0%} of {whole['sites']:,} sites "
             f"(by 3: {whole['share_second_by_3']:.0%}), {first} by 3 at "
             f"{whole['share_first_by_3']:.0%}"
         )
-        y = np.arange(len(zones))
-        middle = zones["median"].to_numpy()
-        ends = np.abs(zones[["low", "high"]].to_numpy().T - middle)
-        side.errorbar(middle, y, xerr=np.nan_to_num(ends), fmt="o", color="black", ms=4, capsize=2)
-        side.axvline(0, color=COLOURS[1], lw=1)
-        side.set(
-            yticks=y,
-            ylim=(len(y) - 0.5, -0.5),
-            yticklabels=[
-                f"{z} ({n:,.0f})" for z, n in zip(zones["zone"], zones["sites"], strict=True)
-            ],
-        )
-        side.set_xlabel(
-            f"median log evidence, {second} - {first}\n95 % interval, assuming independent sites",
-            fontsize="small",
-        )
-        many = zones[zones["sites"] >= min(20, zones["sites"].max())]
-        best = many.loc[many["median"].abs().idxmax()]
-        side.set_title(
-            f"{'Köppen class' if grouping == 'koppen' else 'Latitude'} (sites): largest in "
-            f"{best['zone']}, {best['median']:+.1f}",
-            fontsize="small",
-        )
+        _draw_zones(side, zones, grouping, f"{second} - {first}")
     return figure
+
+
+def _draw_differences(axis: Axes, sites: xr.Dataset, label: str) -> None:
+    """Draw the difference of log evidence at each site, the largest above the others."""
+    value = sites["log_evidence"].to_numpy()
+    order = np.argsort(np.abs(value))
+    drawn = axis.scatter(
+        sites["longitude"].to_numpy()[order],
+        sites["latitude"].to_numpy()[order],
+        c=value[order],
+        s=float(np.clip(8000.0 / max(len(value), 1), 5.0, 18.0)),
+        cmap=DIVERGING,
+        norm=SymLogNorm(1.0, vmin=-30, vmax=30),
+        edgecolors="0.3",
+        linewidths=0.2,
+        rasterized=True,
+    )
+    bar = axis.figure.colorbar(
+        drawn,
+        ax=axis,
+        shrink=0.8,
+        pad=0.01,
+        extend="both",
+        ticks=[-30, -10, -5, -3, -1, 0, 1, 3, 5, 10, 30],
+    )
+    bar.ax.yaxis.set_major_formatter("{x:g}")
+    bar.ax.minorticks_off()
+    bar.set_label(f"log evidence, {label}", fontsize="small")
+    axis.set(
+        xlabel="longitude (°E)",
+        ylabel="latitude (°N)",
+        aspect="equal",
+        xlim=(-180, 180),
+        ylim=(-60, 85),
+    )
+    axis.set_xticks(range(-180, 181, 60))
+
+
+def _draw_zones(axis: Axes, zones: pd.DataFrame, grouping: str, label: str) -> None:
+    """Draw the median of each zone with its interval."""
+    y = np.arange(len(zones))
+    middle = zones["median"].to_numpy()
+    ends = np.abs(zones[["low", "high"]].to_numpy().T - middle)
+    axis.errorbar(middle, y, xerr=np.nan_to_num(ends), fmt="o", color="black", ms=4, capsize=2)
+    axis.axvline(0, color=COLOURS[1], lw=1)
+    axis.set(
+        yticks=y,
+        ylim=(len(y) - 0.5, -0.5),
+        yticklabels=[f"{z} ({n:,.0f})" for z, n in zip(zones["zone"], zones["sites"], strict=True)],
+    )
+    axis.set_xlabel(
+        f"median log evidence, {label}\n95 % interval, assuming independent sites",
+        fontsize="small",
+    )
+    many = zones[zones["sites"] >= min(20, zones["sites"].max())]
+    best = many.loc[many["median"].abs().idxmax()]
+    axis.set_title(
+        f"{'Köppen class' if grouping == 'koppen' else 'Latitude'} (sites): largest in "
+        f"{best['zone']}, {best['median']:+.1f}",
+        fontsize="small",
+    )

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from proda.errors import LearningError
@@ -157,7 +158,6 @@ def carbon(held_out: xr.Dataset) -> Figure:
     columns = min(4, len(methods))
     height = -(-len(methods) // columns)
     low, high = np.quantile(observed, [0.002, 0.998]) * [0.5, 2.0]
-    extent = (np.log10(low), np.log10(high)) * 2
     scores = {}
     with style():
         figure, axes = plt.subplots(
@@ -172,30 +172,8 @@ def carbon(held_out: xr.Dataset) -> Figure:
             axis.axis("off")
         for axis, method in zip(axes.flat, methods, strict=False):
             modelled = held_out["row_modelled"].sel(carbon_method=method).to_numpy()[used]
-            known = np.isfinite(modelled) & (modelled > 0)
-            x, y = observed[known], modelled[known]
-            beyond = int(((y < low) | (y > high)).sum())
-            axis.hexbin(
-                x,
-                np.clip(y, low, high),
-                xscale="log",
-                yscale="log",
-                gridsize=40,
-                extent=extent,
-                mincnt=1,
-                bins="log",
-                cmap=SEQUENTIAL,
-                linewidths=0.1,
-            )
-            axis.plot([low, high], [low, high], color="black", lw=0.8)
-            off = np.median(np.abs(np.log(y / x)))
-            scores[method] = float(np.exp(off))
-            note = f"; {beyond:,} beyond" if beyond else ""
-            axis.set_title(
-                f"{LABELS.get(method, method)}\nhalf within a factor {np.exp(off):.2f}{note}",
-                fontsize="x-small",
-            )
-            axis.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+            label = LABELS.get(method, method)
+            scores[method] = _draw_layers(axis, observed, modelled, (low, high), label)
         figure.supxlabel("measured carbon (kg m$^{-3}$)", fontsize="small")
         figure.supylabel("modelled carbon (kg m$^{-3}$)", fontsize="small")
         within = [
@@ -211,6 +189,38 @@ def carbon(held_out: xr.Dataset) -> Figure:
             fontsize="medium",
         )
     return figure
+
+
+def _draw_layers(
+    axis: Axes,
+    observed: np.ndarray,
+    modelled: np.ndarray,
+    limits: tuple[float, float],
+    label: str,
+) -> float:
+    """Draw modelled against measured layers; return the factor within which half of them lie."""
+    low, high = limits
+    known = np.isfinite(modelled) & (modelled > 0)
+    x, y = observed[known], modelled[known]
+    beyond = int(((y < low) | (y > high)).sum())
+    axis.hexbin(
+        x,
+        np.clip(y, low, high),
+        xscale="log",
+        yscale="log",
+        gridsize=40,
+        extent=(np.log10(low), np.log10(high)) * 2,
+        mincnt=1,
+        bins="log",
+        cmap=SEQUENTIAL,
+        linewidths=0.1,
+    )
+    axis.plot([low, high], [low, high], color="black", lw=0.8)
+    factor = float(np.exp(np.median(np.abs(np.log(y / x)))))
+    note = f"; {beyond:,} beyond" if beyond else ""
+    axis.set_title(f"{label}\nhalf within a factor {factor:.2f}{note}", fontsize="x-small")
+    axis.set(xlim=limits, ylim=limits, aspect="equal")
+    return factor
 
 
 def skill(table: pd.DataFrame) -> Figure:

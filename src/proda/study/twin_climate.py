@@ -74,11 +74,7 @@ def twin_climate(seed: int, resolution: float) -> tuple[xr.Dataset, xr.Dataset]:
     wet = rain / (rain + np.maximum(300.0, 30.0 * (air + 10.0)))
     frozen = 0.8 * expit(-(air + 2.0) / 3.0)
     saturation = 0.2 + 0.6 * wet
-    npp = (
-        1300.0
-        * np.minimum(1.0 / (1.0 + np.exp(1.315 - 0.119 * air)), 1.0 - np.exp(-0.000664 * rain))
-        + 30.0
-    )
+    npp = _production(air, rain)
     sand = 0.1 + 0.75 * expit(0.9 * field(5.0))
     clay = (1.0 - sand) * (0.25 + 0.45 * expit(field(5.0)))
     ph = 7.8 - 2.6 * wet + 0.4 * field(5.0)
@@ -156,6 +152,12 @@ def _land(field: SmoothFields, phi: Float[np.ndarray, "lat lon"]) -> Float[np.nd
     reached = np.cumsum(weight[order]) / weight.sum()
     shore = height.ravel()[order][np.searchsorted(reached, LAND_SHARE)]
     return np.clip(0.5 + (height - shore) / 0.4, 0.0, 1.0)
+
+
+def _production(air: np.ndarray, rain: np.ndarray) -> np.ndarray:
+    """Net primary production, g m-2 yr-1: the smaller of two responses, to warmth and to rain."""
+    warmth = 1.0 / (1.0 + np.exp(1.315 - 0.119 * air))
+    return 1300.0 * np.minimum(warmth, 1.0 - np.exp(-0.000664 * rain)) + 30.0
 
 
 def _biome(air: np.ndarray, wet: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtri
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from proda.inference.samplers.moments import factor, tune, update
 from proda.inference.samplers.sampler import Info, Sampler, find_start
@@ -152,15 +152,6 @@ class Tempered(Sampler):
         log_swap = jnp.where(jnp.isfinite(difference), gap * difference, -jnp.inf)
         tried = pair % 2 == state.n_steps % 2
         swapped = tried & (swap[:-1] < log_swap)
-        up = jnp.append(swapped, False)
-        down = jnp.append(False, swapped)
-
-        def exchange(x: Any) -> Any:
-            shape = (n,) + (1,) * (x.ndim - 1)
-            from_above = jnp.concatenate([x[1:], x[-1:]])
-            from_below = jnp.concatenate([x[:1], x[:-1]])
-            x = jnp.where(up.reshape(shape), from_above, x)
-            return jnp.where(down.reshape(shape), from_below, x)
 
         info = TemperedInfo(
             acceptance=jnp.minimum(1.0, jnp.exp(log_ratio)),
@@ -171,8 +162,8 @@ class Tempered(Sampler):
             lambda s: (s.z, s.log_likelihood, s.n_steps, s.log_ratio, s.n_ratios),
             state,
             (
-                exchange(z),
-                exchange(value),
+                _exchange(z, swapped),
+                _exchange(value, swapped),
                 state.n_steps + 1,
                 jnp.logaddexp(state.log_ratio, gap * value[:-1]),
                 state.n_ratios + 1,
@@ -244,6 +235,17 @@ def _propose(
     w_new = jnp.sqrt(1.0 - s * s) * w + s * jnp.sqrt(0.5 * (nu + here) / gamma) * xi
     log_t_ratio = 0.5 * (d + nu) * (jnp.log1p(w_new @ w_new / nu) - jnp.log1p(here / nu))
     return mean + factor @ w_new, log_t_ratio
+
+
+def _exchange(x: Float[Array, "rung ..."], swapped: Bool[Array, " pair"]) -> Any:
+    """Exchange the values of neighbouring replicas where they are swapped."""
+    shape = (len(x),) + (1,) * (x.ndim - 1)
+    up = jnp.append(swapped, False)
+    down = jnp.append(False, swapped)
+    from_above = jnp.concatenate([x[1:], x[-1:]])
+    from_below = jnp.concatenate([x[:1], x[:-1]])
+    x = jnp.where(up.reshape(shape), from_above, x)
+    return jnp.where(down.reshape(shape), from_below, x)
 
 
 def _even_ladder(
