@@ -95,7 +95,7 @@ def main() -> None:
         }
         whole = row["all"]
         errors = squared_errors(network)
-        told = (
+        results = (
             "reference"
             if reference is None
             else "{:+.4f} +- {:.4f}".format(*difference(reference, errors))
@@ -104,7 +104,7 @@ def main() -> None:
         lines.append(
             f"| {name} | {whole.log_r2:.3f} / {whole.rmse_log:.3f} / {whole.site_rmse_log:.3f} | "
             f"{row['soil above 281.6 K'].log_r2:.3f} | {row['soil below 281.6 K'].log_r2:.3f} | "
-            f"{row['> 100 cm'].rmse_log:.3f} | {told} |"
+            f"{row['> 100 cm'].rmse_log:.3f} | {results} |"
         )
         print(lines[-1], flush=True)
     write_report(

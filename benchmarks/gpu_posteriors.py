@@ -160,7 +160,7 @@ def sample(batch: Batch, ready: tuple, until: float) -> tuple[dict[str, np.ndarr
     evidence = np.asarray(jax.vmap(jax.vmap(problem.sampler.log_evidence))(state))
     steps = (n_warm + n_kept) * per_call * problem.segment
     evaluations = len(batch.index) * batch.settings.chains * problem.sampler.n_replicas * steps
-    told = {
+    measured = {
         "model": batch.model,
         "batch": batch.number,
         "sites": len(batch.index),
@@ -179,7 +179,7 @@ def sample(batch: Batch, ready: tuple, until: float) -> tuple[dict[str, np.ndarr
         "log_likelihood": np.moveaxis(value, 0, 2),
         "acceptance": acceptance.mean(axis=0),
         "log_evidence": evidence,
-    }, told
+    }, measured
 
 
 # Summaries, in other processes
@@ -291,8 +291,8 @@ def main() -> None:
                 if time.time() > until:
                     break
                 continue
-            draws, told = found
-            tell(log, told | {"waited": time.time() - waited, "at": time.time() - begun})
+            draws, measured = found
+            tell(log, measured | {"waited": time.time() - waited, "at": time.time() - begun})
             stem = f"{given.out}/{batch.model}.{batch.number}"
             for name, array in draws.items():
                 np.save(f"{stem}.{name}.npy", array)

@@ -46,10 +46,10 @@ COLUMNS = (
 
 def show(name: str, table: pd.DataFrame) -> None:
     for row in table[table["by"] == "all"].itertuples():
-        told = " | ".join(
+        text = " | ".join(
             f"{getattr(row, c):d}" if c == "lost" else f"{getattr(row, c):.2f}" for c in COLUMNS
         )
-        print(f"| {name}{row.method} | {told} |", flush=True)
+        print(f"| {name}{row.method} | {text} |", flush=True)
 
 
 def main(kept: str, covariates: str, profiles: str, forcing: str, run: str, *chosen: str) -> None:

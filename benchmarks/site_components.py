@@ -52,18 +52,18 @@ def components(model: str, values: xr.DataArray, forcing: Forcing) -> pd.DataFra
 
 
 def correlations(a: pd.DataFrame, b: pd.DataFrame, places: xr.Dataset) -> dict[str, str]:
-    said = {}
+    results = {}
     for name in SHOWN:
         use = (np.isfinite(a[name]) & np.isfinite(b[name])).to_numpy()
         x, y = a[name].to_numpy()[use], b[name].to_numpy()[use]
         if np.ptp(x) == 0 or np.ptp(y) == 0:
-            said[name] = "-"
+            results[name] = "-"
             continue
         test = correlation_test(
             x, y, places["latitude"].to_numpy()[use], places["longitude"].to_numpy()[use]
         )
-        said[name] = f"{test.r:.2f} ({test.low:.2f} to {test.high:.2f})"
-    return said
+        results[name] = f"{test.r:.2f} ({test.low:.2f} to {test.high:.2f})"
+    return results
 
 
 def main() -> None:

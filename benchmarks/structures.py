@@ -150,14 +150,14 @@ def main() -> None:
         ("sampled", {key: replace(model, sites=None) for key, model in models.items()}),
     ):
         choice = site_scores(chosen, climate)
-        told = evidence_table(choice)
-        told.to_csv(given.out / f"evidence_{name}.csv", index=False)
+        evidence = evidence_table(choice)
+        evidence.to_csv(given.out / f"evidence_{name}.csv", index=False)
         stacking_table(choice).to_csv(given.out / f"stacking_{name}.csv", index=False)
-        print(name, told[told["grouping"] == "all"].round(3).to_string(), flush=True)
+        print(name, evidence[evidence["grouping"] == "all"].round(3).to_string(), flush=True)
     every = {key: replace(model, sites=None) for key, model in models.items()}
     apart = {pair: site_differences(*(every[n] for n in pair)) for pair in combinations(every, 2)}
-    told = preference_table(every, apart, climate)
-    told.to_csv(given.out / "preference.csv", index=False)
+    preference = preference_table(every, apart, climate)
+    preference.to_csv(given.out / "preference.csv", index=False)
     with files.open_dataset(given.forcing) as opened:
         forcing = opened.load()
     forcing = forcing.assign_coords(site=forcing["site"].to_numpy().astype(str))
@@ -178,12 +178,12 @@ def main() -> None:
         {key: forcing[key].to_numpy() for key in ("latitude", "longitude")},
         index=pd.Index(forcing["site"].to_numpy().astype(str)),
     )
-    told = pairs(table, place)
-    told.to_csv(given.out / "pairs.csv", index=False)
-    print(told.groupby(["variable", "state"])["r"].describe().round(2).to_string())
-    told = microbes(table)
-    told.to_csv(given.out / "microbes.csv")
-    print(told.round(2).to_string())
+    similar = pairs(table, place)
+    similar.to_csv(given.out / "pairs.csv", index=False)
+    print(similar.groupby(["variable", "state"])["r"].describe().round(2).to_string())
+    stocks = microbes(table)
+    stocks.to_csv(given.out / "microbes.csv")
+    print(stocks.round(2).to_string())
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def main() -> None:
     site = (places["lat"].to_numpy(), places["lon"].to_numpy())
     table = recovered_table(maps, truth, world.measured_model, site)
     table.to_csv(given.folder / "truth.csv", index=False)
-    drawn = {m.model: (m.found, truth, m.found) for m in maps if m.route == ROUTE}
+    drawn = {m.model: (m.estimate, truth, m.estimate) for m in maps if m.route == ROUTE}
     save(truth_figure(drawn, world.measured_model, ROUTE), given.folder / "truth.png")
     carbon = table["variable"].isin(
         ["soc_0_30", "cSoilAbove1m", "soc_0_200", "cSoil", *(row.name for row in COMPONENTS)]

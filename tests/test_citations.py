@@ -102,10 +102,10 @@ def test_a_study_cites_its_data_and_says_what_states_no_source(tmp_path):
         "tao2020",
     } <= keys
     assert "batjes2024" not in keys
-    said = " ".join(found.missing)
-    assert "soil profiles mine: the reader csv states no source." in said
-    assert "forcing: sites.nc cites Nobody 1999" in said
-    assert all(name in said for name in UNKNOWN)
+    missing = " ".join(found.missing)
+    assert "soil profiles mine: the reader csv states no source." in missing
+    assert "forcing: sites.nc cites Nobody 1999" in missing
+    assert all(name in missing for name in UNKNOWN)
     shown = CliRunner().invoke(app, ["cite", str(folder)])
     assert shown.exit_code == 0
     assert "RothC: a model for the turnover" in shown.stdout

@@ -229,15 +229,15 @@ def test_the_scheduler_of_jobs_is_not_open_to_all(monkeypatch, tmp_path, encrypt
     monkeypatch.setenv("PRODA_CACHE_DIR", str(tmp_path))
     given = JOBS | {"encryption": encryption, "interface": "lo"}
     cluster_settings._job_cluster(check_cluster({"jobqueue": given}).jobqueue)
-    told = _Recorder.told[0]
-    assert told["interface"] == "lo"
-    assert told["scheduler_options"] == {"dashboard_address": "127.0.0.1:0"}
-    assert ("security" in told) == encryption
-    assert "encryption" not in told
+    passed = _Recorder.calls[0]
+    assert passed["interface"] == "lo"
+    assert passed["scheduler_options"] == {"dashboard_address": "127.0.0.1:0"}
+    assert ("security" in passed) == encryption
+    assert "encryption" not in passed
     if encryption:
-        assert told["security"].require_encryption
+        assert passed["security"].require_encryption
         folder = tmp_path / "proda" / "credentials"
-        assert told["shared_temp_directory"] == str(folder)
+        assert passed["shared_temp_directory"] == str(folder)
         assert folder.stat().st_mode & 0o077 == 0
 
 
@@ -251,16 +251,16 @@ def test_jobqueue_is_not_installed(monkeypatch):
 class _Recorder:
     """Takes the place of a batch system, which a test has none of."""
 
-    told: ClassVar[list] = []
+    calls: ClassVar[list] = []
 
     def __init__(self, **given):
-        self.told[:] = [given]
+        self.calls[:] = [given]
 
     def scale(self, jobs):
-        self.told.append(("scale", jobs))
+        self.calls.append(("scale", jobs))
 
     def adapt(self, minimum_jobs, maximum_jobs):
-        self.told.append(("adapt", minimum_jobs, maximum_jobs))
+        self.calls.append(("adapt", minimum_jobs, maximum_jobs))
 
 
 @pytest.mark.parametrize(
@@ -278,10 +278,10 @@ def test_numbers_of_jobs(monkeypatch, bounds, expected):
     monkeypatch.setattr(dask_jobqueue, "SLURMCluster", _Recorder)
     settings = check_cluster({"jobqueue": {"system": "slurm", "queue": "long"} | bounds}).jobqueue
     cluster_settings._job_cluster(settings)
-    given, told = _Recorder.told
+    given, passed = _Recorder.calls
     assert given["queue"] == "long"
     assert not {"jobs", "minimum_jobs", "maximum_jobs", "system"} & set(given)
-    assert told == expected
+    assert passed == expected
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of dask_jobqueue

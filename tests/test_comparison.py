@@ -392,16 +392,16 @@ def test_findings_are_judged_under_each_route(world, routed):
     pd.testing.assert_series_equal(
         verdict["from posteriors"], verdicts(world[2]).sort_index(), check_names=False
     )
-    told = side_by_side(found).set_index("id")
-    assert told.loc["after_boreal_compas", "end to end"] == "disagrees"
-    assert told.loc["after_boreal_compas", "holds"] == "only from posteriors"
-    assert told.loc["after_boreal_clm5", "holds"] == "yes"
+    table = side_by_side(found).set_index("id")
+    assert table.loc["after_boreal_compas", "end to end"] == "disagrees"
+    assert table.loc["after_boreal_compas", "holds"] == "only from posteriors"
+    assert table.loc["after_boreal_clm5", "holds"] == "yes"
     # What is said of posteriors at sites is not judged end to end.
-    assert told.loc["equally_effective", "holds"] == "from posteriors, not judged end to end"
-    assert "needs the posteriors" in told.loc["equally_effective", "this run, end to end"]
-    assert told.loc["future", "holds"] == "not judged"
+    assert table.loc["equally_effective", "holds"] == "from posteriors, not judged end to end"
+    assert "needs the posteriors" in table.loc["equally_effective", "this run, end to end"]
+    assert table.loc["future", "holds"] == "not judged"
     # Maps that are those of before cannot make the models converge.
-    assert "+0.00" in told.loc["r_rises", "this run, end to end"]
+    assert "+0.00" in table.loc["r_rises", "this run, end to end"]
 
 
 def test_every_table_has_the_state_of_both_routes(routed):

@@ -209,13 +209,13 @@ def test_sites_named_twice_are_refused():
 
 def test_command_prints_and_writes(tmp_path):
     folder = made_run(tmp_path / "run")
-    said = run(folder, "--output", tmp_path / "kept.nc", "--table", tmp_path / "sites.csv")
-    assert "4 of 10 sites are kept" in said
-    assert re.search(r"all +10 +80.0% +60.0% +50.0% +40.0%", said)
-    assert re.search(r"no posterior: constant chain +1 +10.0%", said)
-    assert re.search(r"kept +12 +0.800 +\d+\.\d\d +33.3% +66.7% +66.7% +100.0%", said)
-    assert re.search(r"efolding +m +1.200 +50.0%", said)
-    assert "NO POSTERIOR" not in said
+    output = run(folder, "--output", tmp_path / "kept.nc", "--table", tmp_path / "sites.csv")
+    assert "4 of 10 sites are kept" in output
+    assert re.search(r"all +10 +80.0% +60.0% +50.0% +40.0%", output)
+    assert re.search(r"no posterior: constant chain +1 +10.0%", output)
+    assert re.search(r"kept +12 +0.800 +\d+\.\d\d +33.3% +66.7% +66.7% +100.0%", output)
+    assert re.search(r"efolding +m +1.200 +50.0%", output)
+    assert "NO POSTERIOR" not in output
     table = pd.read_csv(tmp_path / "sites.csv")
     assert list(table["verdict"]) == run_folders.VERDICT
     assert list(table["site"][table["kept"]]) == ["s0", "s3", "s4", "s8"]
@@ -229,7 +229,7 @@ def test_command_prints_and_writes(tmp_path):
 
 def test_options_reach_the_filter(tmp_path):
     folder = made_run(tmp_path / "run")
-    said = run(
+    output = run(
         folder,
         "--max-gelman-rubin",
         1.3,
@@ -243,7 +243,7 @@ def test_options_reach_the_filter(tmp_path):
         tmp_path / "t.csv",
     )
     table = pd.read_csv(tmp_path / "t.csv")
-    assert "4 of 10 sites are kept" in said
+    assert "4 of 10 sites are kept" in output
     assert list(table["site"][table["kept"]]) == ["s0", "s1", "s3", "s4"]
     assert table["verdict"][2] == "not converged in rank"
     assert table["verdict"][8] == "too few draws"
@@ -279,7 +279,7 @@ def test_figures_are_drawn(tmp_path):
     lat, lon = np.arange(-85.0, 90, 10), np.arange(-175.0, 180, 10)
     land = xr.DataArray(np.ones((18, 36)), {"lat": lat, "lon": lon}, ("lat", "lon"))
     files.write_netcdf(land.to_dataset(name="land_fraction"), tmp_path / "land.nc")
-    said = run(
+    output = run(
         folder, "--plots", tmp_path / "figures", "--site", "s3", "--land-mask", tmp_path / "land.nc"
     )
     drawn = sorted(path.name for path in (tmp_path / "figures").iterdir())
@@ -296,7 +296,7 @@ def test_figures_are_drawn(tmp_path):
         )
     )
     for name in drawn:
-        assert f"figures/{name}" in said
+        assert f"figures/{name}" in output
         assert imread(tmp_path / "figures" / name)[..., :3].std() > 0.02, name
 
 
@@ -321,20 +321,21 @@ def texts(figure):
 
 def test_titles_say_what_was_found(tmp_path):
     found, drawn = figures(made_run(tmp_path / "run"))
-    said = {name: texts(figure) for name, figure in drawn.items()}
-    assert not any("NO POSTERIOR" in text for text in said.values())
-    assert "4 of 10 sites are kept (40%)" in said["map"]
-    assert "poor fit (2)" in said["map"]
+    titles = {name: texts(figure) for name, figure in drawn.items()}
+    assert not any("NO POSTERIOR" in text for text in titles.values())
+    assert "4 of 10 sites are kept (40%)" in titles["map"]
+    assert "poor fit (2)" in titles["map"]
     assert any(isinstance(c, QuadMesh) for c in drawn["map"].axes[0].collections)
     assert (
-        "60% of 10 sites converged (GR < 1.05), 50% fit (NSE > 0), 40% pass" in said["convergence"]
+        "60% of 10 sites converged (GR < 1.05), 50% fit (NSE > 0), 40% pass"
+        in titles["convergence"]
     )
-    assert "largest for efolding (1.20 bit) and smallest for tau4s3 (0.05)" in said["information"]
-    assert "22 pairs" in said["layers"]
-    assert "contains 68% of all measured layers" in said["profiles"]  # 15 of 22
-    assert said["profiles"].count("NSE") == 7  # of the sites with a defined efficiency
-    assert "posterior means of 4 kept sites" in said["marginals"]
-    assert "s7" in said["traces"]  # an undefined R-hat is the worst
+    assert "largest for efolding (1.20 bit) and smallest for tau4s3 (0.05)" in titles["information"]
+    assert "22 pairs" in titles["layers"]
+    assert "contains 68% of all measured layers" in titles["profiles"]  # 15 of 22
+    assert titles["profiles"].count("NSE") == 7  # of the sites with a defined efficiency
+    assert "posterior means of 4 kept sites" in titles["marginals"]
+    assert "s7" in titles["traces"]  # an undefined R-hat is the worst
     np.testing.assert_array_equal(assimilation.spread_of_fit(found, 3), [1, 4, 8])
 
 
@@ -343,8 +344,8 @@ def test_what_is_no_posterior_says_so_in_every_title(tmp_path):
     _, drawn = figures(folder)
     for name, figure in drawn.items():
         assert "NO POSTERIOR: annealed draws" in texts(figure), name
-    said = run(folder, "--output", tmp_path / "kept.nc", "--table", tmp_path / "sites.csv")
-    assert said.count("NO POSTERIOR: annealed draws") == 5  # one per table
+    output = run(folder, "--output", tmp_path / "kept.nc", "--table", tmp_path / "sites.csv")
+    assert output.count("NO POSTERIOR: annealed draws") == 5  # one per table
     assert set(pd.read_csv(tmp_path / "sites.csv")["is_posterior"]) == {
         "NO POSTERIOR: annealed draws"
     }

@@ -373,8 +373,8 @@ def test_evaluate_says_what_is_unlike_the_training(world, trained, tmp_path):
     forcing = tmp_path / "other_rules.nc"
     xr.load_dataset(world.path("sites.nc")).assign_attrs(rules="rules: mine").to_netcdf(forcing)
     odd = evaluate_network(network, data(world)[0], forcing, tmp_path / "strange.parquet")
-    told = "koppen_class has classes that are absent from the training data: lava (sites: 2)."
-    assert told in odd.notes
+    message = "koppen_class has classes that are absent from the training data: lava (sites: 2)."
+    assert message in odd.notes
     assert "with other rules" in odd.notes[-1]
     assert "rules: mine; training: rules: standard" in odd.notes[-1]
 
@@ -439,8 +439,8 @@ def test_train_command_without_posteriors(world, tmp_path):
     result = CliRunner().invoke(app, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "1 networks for clm5" in result.stdout
-    told = json.loads((tmp_path / "net" / "train.json").read_text())["settings"]
-    assert (told["start"], told["start_weight"], told["epochs"]) == ("random", 0.0, 1)
+    settings = json.loads((tmp_path / "net" / "train.json").read_text())["settings"]
+    assert (settings["start"], settings["start_weight"], settings["epochs"]) == ("random", 0.0, 1)
     assert not (tmp_path / "net" / "residual.npz").exists()
     with pytest.raises(LearningError, match="A residual needs folds"):
         CliRunner().invoke(app, [*words, "--residual"], catch_exceptions=False)
@@ -465,7 +465,7 @@ def test_interrupted_training_resumes_bit_for_bit(small, tmp_path):
     whole = train_through(inputs, problem, starts, design, settings)
     file = tmp_path / "training"
 
-    def stop(told):
+    def stop(progress):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

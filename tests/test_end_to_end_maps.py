@@ -92,8 +92,8 @@ def made(tmp_path_factory):
     residual = BoostedResidual(0.4, trees, n)
 
     def further(to):
-        told = {"network": INTERVALS.as_dict(), "network_and_residual": INTERVALS.as_dict()}
-        write_unseen(to, CONSTANT, [0.6], told)
+        intervals = {"network": INTERVALS.as_dict(), "network_and_residual": INTERVALS.as_dict()}
+        write_unseen(to, CONSTANT, [0.6], intervals)
         write_residual(to, residual)
 
     save_ensemble(ensemble, folder / "network", further)

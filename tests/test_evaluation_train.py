@@ -42,15 +42,15 @@ def trained(world):
         for line in block.splitlines()
     ]
     short = [f"--{k.replace('_', '-')}={v}" for k, v in {**OPTIONS, **FOLDS}.items()]
-    said = []
+    stages = []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(world.folder)
         for words in map(shlex.split, lines):
             more = [*short, "--no-curve"] if words[1] == "train" else []
             result = CliRunner().invoke(app, [*words[1:], *more], catch_exceptions=False)
             assert result.exit_code == 0, result.output
-            said.append(result.stdout)
-    return said
+            stages.append(result.stdout)
+    return stages
 
 
 def again(world, name, settings=SETTINGS, **changes):
@@ -76,10 +76,10 @@ def test_folder_is_whole_and_says_how_it_was_made(world, trained):
         "left_out.csv",
         "train.json",
     }
-    told = json.loads((folder / "train.json").read_text())
-    assert told["tuned"] is True
-    assert told["settings"] == SETTINGS.as_dict()
-    assert told["sites"] == len(world.covariates)
+    header = json.loads((folder / "train.json").read_text())
+    assert header["tuned"] is True
+    assert header["settings"] == SETTINGS.as_dict()
+    assert header["sites"] == len(world.covariates)
     assert not list(world.folder.glob(".network*"))
     history = load_ensemble(folder).history
     assert set(history["stage"]) == {"parameters", "carbon"}

@@ -48,8 +48,8 @@ def test_it_meets_the_closed_form_over_the_prior_and_rough_forcing(model):
     np.testing.assert_allclose(
         np.asarray(general.respiration)[found], forcing.litter_input.sum(axis=1)[found], rtol=1e-10
     )
-    said = np.asarray(general.reason)[~exists]
-    assert np.isin(said, (Reason.NOT_CONVERGED, Reason.NOT_FINITE)).all()
+    reasons = np.asarray(general.reason)[~exists]
+    assert np.isin(reasons, (Reason.NOT_CONVERGED, Reason.NOT_FINITE)).all()
     assert (np.asarray(general.pools)[~found] == 0).all()
 
 

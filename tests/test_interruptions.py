@@ -143,10 +143,10 @@ def test_the_second_of_two_processes_is_told_who_is_first(run):
         assert first.stdout.readline() == "held\n"
         with pytest.raises(
             AssimilationError, match=rf"process {first.pid} on .*, since 20"
-        ) as told:
+        ) as error:
             with at_work(run):
                 pass
-        assert str(run.folder) in str(told.value)
+        assert str(run.folder) in str(error.value)
         first.kill()
     with at_work(run):  # the lock of a dead process is none
         shutil.rmtree(run.folder / "blocks")
@@ -289,13 +289,13 @@ def test_the_least_recently_used_programs_make_room(tmp_path):
 
 
 def test_progress_without_a_terminal(monkeypatch):
-    told = io.StringIO()
-    monkeypatch.setattr(console, "errors", Console(file=told, markup=False, width=200))
+    output = io.StringIO()
+    monkeypatch.setattr(console, "errors", Console(file=output, markup=False, width=200))
     monkeypatch.setattr(console, "REPORT_EVERY", 0.05)
     with console.progress("cells") as bar:
         bar.add_task("Mapping", total=200, completed=50)
         time.sleep(0.3)
-    first = told.getvalue().splitlines()[0]
+    first = output.getvalue().splitlines()[0]
     assert "Mapping: 50 of 200 cells (25%), 0:00:00 so far" in first
 
 

@@ -114,9 +114,9 @@ def test_tables_of_another_form_are_refused(table, change, message):
 
 
 def test_yes_and_no_are_classes_and_names_of_places_are_refused(table):
-    told = table.assign(irrigated=np.arange(80) % 3 == 0)
-    features = fit_features(told)
-    encoded = features.encode(told)
+    table_of_classes = table.assign(irrigated=np.arange(80) % 3 == 0)
+    features = fit_features(table_of_classes)
+    encoded = features.encode(table_of_classes)
     group = features.input_groups()["irrigated"]
     np.testing.assert_array_equal(encoded.inputs[:2, group], [[0, 1, 0], [1, 0, 0]])
     assert not encoded.unseen

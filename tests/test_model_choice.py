@@ -185,10 +185,10 @@ def test_models_that_cannot_be_compared_say_why():
     )
     models["third"] = OpenedModel("third", {})
     table = evidence_table(site_scores(models, None))
-    told = table[table["measure"] == LOG_EVIDENCE].set_index("model")
-    assert "error_sd 0.25, rothc with 0.5" in told.loc["rothc", "reason"]
-    assert "no summary of the assimilation of third" in told.loc["third", "reason"]
-    assert set(told[told["sites"] > 0].index) == {"clm5", "mimics"}
+    reasons = table[table["measure"] == LOG_EVIDENCE].set_index("model")
+    assert "error_sd 0.25, rothc with 0.5" in reasons.loc["rothc", "reason"]
+    assert "no summary of the assimilation of third" in reasons.loc["third", "reason"]
+    assert set(reasons[reasons["sites"] > 0].index) == {"clm5", "mimics"}
     apart = {n: np.arange(60) % 3 == k for k, n in enumerate(THREE)}
     none = evidence_table(site_scores(opened(kept=apart), None))
     assert (none["sites"] == 0).all()
@@ -331,10 +331,10 @@ def test_networks_of_other_profiles_are_refused(networks, tmp_path):
     found = left_out_choice(with_networks({"corpse": plain, "mimics": networks["mimics"]}), None)
     assert list(found.scores[0].groups) == ["depth"]  # nobody says where these sites lie
     (plain / "held_out.parquet").unlink()
-    told = left_out_choice(with_networks({"clm5": networks["clm5"], "corpse": plain}), None)
-    assert told.scores == ()
+    choice = left_out_choice(with_networks({"clm5": networks["clm5"], "corpse": plain}), None)
+    assert choice.scores == ()
     assert (
-        "corpse was trained without folds" in told.reasons[left_out_measure(END_TO_END), "corpse"]
+        "corpse was trained without folds" in choice.reasons[left_out_measure(END_TO_END), "corpse"]
     )
 
 

@@ -66,16 +66,16 @@ def test_a_relative_path_is_made_absolute(file, monkeypatch):
 
 def test_a_changed_file_is_loaded_anew_and_products_of_the_other_are_refused(file):
     before = proda.load_model(f"{file}:TwoPool")
-    told = {"model": "two_pool", "variant": "default", **provenance(before)}
+    attributes = {"model": "two_pool", "variant": "default", **provenance(before)}
     file.write_text(TWO_POOL.replace("150.0", "160.0"))
     after = proda.load_model(f"{file}:TwoPool")
     assert after.parameters.loc["tau_slow", "default"] == 160.0
     assert before.parameters.loc["tau_slow", "default"] == 150.0
     with pytest.raises(ModelError, match=rf"{file}: this file .* than when the map was made"):
-        load_recorded(told, "the map")
+        load_recorded(attributes, "the map")
     file.unlink()
     with pytest.raises(ModelError, match=rf"{file}: there is no such file"):
-        load_recorded(told, "the map")
+        load_recorded(attributes, "the map")
 
 
 @pytest.mark.parametrize(

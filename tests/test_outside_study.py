@@ -58,9 +58,9 @@ def test_a_study_with_a_model_from_a_file_runs_through(tmp_path, route):
     folder = tmp_path / "study"
     run_study(settings, folder)
 
-    told = {SOURCE: f"{model}:TwoPool", CHECKSUM: sha(model)}
+    origin = {SOURCE: f"{model}:TwoPool", CHECKSUM: sha(model)}
     record = json.loads((folder / "study.json").read_text())
-    assert record["models"] == {"two_pool": told}
+    assert record["models"] == {"two_pool": origin}
     assert all(stage["status"] == "done" for stage in record["stages"].values())
     posterior = (
         ["assimilation/summary.nc", "assimilation/posterior.zarr", "diagnosis/kept.nc", "maps.nc"]
@@ -69,11 +69,11 @@ def test_a_study_with_a_model_from_a_file_runs_through(tmp_path, route):
     )
     for name in ("default.nc", "end_to_end/maps.nc", *posterior):
         with open_dataset(folder / "two_pool" / name) as opened:
-            assert {k: opened.attrs[k] for k in told} == told, name
+            assert {k: opened.attrs[k] for k in origin} == origin, name
             assert opened.attrs["model"] == "two_pool"
     networks = ["end_to_end/network", *(["network"] if route == "both" else [])]
     for network in networks:
-        assert load_ensemble(folder / "two_pool" / network).origin == told
+        assert load_ensemble(folder / "two_pool" / network).origin == origin
         assert json.loads((folder / "two_pool" / network / "train.json").read_text())[
             CHECKSUM
         ] == sha(model)

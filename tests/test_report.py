@@ -499,14 +499,14 @@ def test_in_a_browser(study, tmp_path):
         )
     )
     (tmp_path / "spoilt.html").write_text(spoilt)
-    told = " ".join(tool.faults(tool.examine(tmp_path / "spoilt.html")))
+    faults = " ".join(tool.faults(tool.examine(tmp_path / "spoilt.html")))
     for words in (
         "console error",
         "request: http://127.0.0.1:9",
         "do not load",
         "390 px: laid out",
     ):
-        assert words in told
+        assert words in faults
 
 
 def test_figures_of_a_comparison_find_their_place(tmp_path):

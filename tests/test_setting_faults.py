@@ -35,7 +35,7 @@ SOURCE = {"reader": "tidy", "name": "a", "folder": "x"}
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"source": []}, "source: needs at least 1, has 0"),
         ({}, "source is missing"),
@@ -53,8 +53,8 @@ SOURCE = {"reader": "tidy", "name": "a", "folder": "x"}
         ({"source": [{**SOURCE, "name": "a b"}]}, "may contain only letters"),
     ],
 )
-def test_profiles(settings, said):
-    assert said in words(ObservationError, lambda: from_mapping(settings, "test"))
+def test_profiles(settings, message):
+    assert message in words(ObservationError, lambda: from_mapping(settings, "test"))
 
 
 def test_other_settings(tmp_path):

@@ -96,17 +96,17 @@ def test_an_unfinished_run_is_refused(made, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("entry", "value", "said"),
+    ("entry", "value", "message"),
     [
         ("profile_tables", {"x": "0"}, "profiles were rebuilt"),
         ("forcing_files", "0", "forcing has changed"),
     ],
 )
-def test_a_run_of_other_data_is_refused(made, tmp_path, entry, value, said):
+def test_a_run_of_other_data_is_refused(made, tmp_path, entry, value, message):
     other = shutil.copytree(made / "gpu_clm5", tmp_path / "other")
     text = json.loads((other / "run.json").read_text()) | {entry: value}
     (other / "run.json").write_text(json.dumps(text))
-    with pytest.raises(StudyError, match=f"other: .*{said}.*proda assimilate .*/profiles"):
+    with pytest.raises(StudyError, match=f"other: .*{message}.*proda assimilate .*/profiles"):
         run_until_assimilation(made, clm5=other)
     assert not (made / "study" / "clm5" / "assimilation").exists()
 

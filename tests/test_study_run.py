@@ -238,9 +238,9 @@ def test_the_other_route_is_added_to_a_study(both):
     assert begun == [*(n for n in THROUGH if n != "clm5/default-map"), "comparison", "report"]
     record = json.loads((folder / "study.json").read_text())
     assert record["stages"]["compas/default-map"]["note"].endswith("the calibrated constant")
-    told = read_unseen(folder / "compas" / "end_to_end" / "network")["constant"]
+    constant = read_unseen(folder / "compas" / "end_to_end" / "network")["constant"]
     with open_map(folder / "compas" / "default.nc") as opened:
-        for name, value in told.items():
+        for name, value in constant.items():
             shown = opened[f"param_{name}"].to_numpy()
             np.testing.assert_allclose(shown[np.isfinite(shown)], value, rtol=1e-5)
     steps, _ = plan_study(open_study(folder), folder)

@@ -439,10 +439,10 @@ def diagnose(
         summary = run.summary
     else:
         summary = run if isinstance(run, xr.Dataset) else open_posterior(run)[1]
-    found = assess(summary, limits or Filter())
+    assessment = assess(summary, limits or Filter())
     if output is not None:
-        files.write_dataset(kept_posterior(found), output)
-    return found
+        files.write_dataset(kept_posterior(assessment), output)
+    return assessment
 
 
 def train(
@@ -664,7 +664,7 @@ def predict(
         If the input does not fit or cannot be read.
     """
     with _inputs(output) as held:
-        found = predict_table(
+        predicted = predict_table(
             _folder(network),
             _covariates(covariates, held),
             output,
@@ -673,8 +673,8 @@ def predict(
             forcing=None if forcing is None else _forcing(forcing, held),
         )
     if output is None and not isinstance(covariates, str | os.PathLike):
-        found.attrs["covariates"] = "given in memory"
-    return found
+        predicted.attrs["covariates"] = "given in memory"
+    return predicted
 
 
 def map_carbon(
@@ -818,17 +818,17 @@ def attribute(
         If the files do not fit together or cannot be read.
     """
     if isinstance(maps, str | os.PathLike):
-        found: Sequence[AttributedMap] = maps_of_run(maps)
+        entries: Sequence[AttributedMap] = maps_of_run(maps)
         forcing = forcing_of_run(maps) if forcing is None else forcing
         covariates = covariates or covariates_grid_of_run(maps)
         sites, output = sites or sites_of_run(maps), output or RunFolder(Path(maps)).attribution
     else:
-        found = maps
+        entries = maps
     if output is None or forcing is None:
         raise MapError("attribute: name the folder to write, and the forcing of the maps.")
     with _inputs(output) as held:
         return attribute_maps(
-            found,
+            entries,
             output,
             forcing=held.dataset(forcing, "forcing"),
             covariates=covariates,
@@ -880,10 +880,10 @@ def compare(
     parts: PathLike | None = None
     if not isinstance(models, Mapping):
         parts = RunFolder(Path(models)).attribution
-        found = files_of_run(models)
+        compared = files_of_run(models)
         target, table = output or RunFolder(Path(models)).comparison, covariates_of_run(models)
     else:
-        found = dict(models)
+        compared = dict(models)
         if output is None:
             raise ComparisonError("compare: name the folder to write.")
         target = output
@@ -892,9 +892,9 @@ def compare(
             table = _covariates(covariates, held)
         if forcing is not None:
             path = _forcing(forcing, held)
-            found = {name: replace(each, forcing=path) for name, each in found.items()}
+            compared = {name: replace(each, forcing=path) for name, each in compared.items()}
         return compare_models(
-            found,
+            compared,
             target,
             reference=reference,
             covariates=table,

@@ -128,11 +128,11 @@ def numbers(value: Any, what: str, kind: type[ProdaError] = FileError) -> np.nda
     try:
         if not words:
             raise ValueError
-        found = [float(_SUFFIX.sub("", w)) for w in words]
+        values = [float(_SUFFIX.sub("", w)) for w in words]
     except ValueError as error:
         raise kind(f"{what} is {str(value)[:80]!r}; it must be numbers.") from error
-    whole = all(f == np.round(f) and abs(f) < 2**53 for f in found)
-    return np.array(found).astype(np.int64) if whole else np.array(found)
+    whole = all(f == np.round(f) and abs(f) < 2**53 for f in values)
+    return np.array(values).astype(np.int64) if whole else np.array(values)
 
 
 def _repaired(raw: xr.Dataset, name: str, path: Path) -> xr.Variable | None:

@@ -133,7 +133,7 @@ def seal_store(store: Path) -> None:
     digests = {}
     for metadata in sorted(store.glob("*/zarr.json")):
         array = metadata.parent
-        text = json.dumps(_found(array), indent=0, sort_keys=True)
+        text = json.dumps(_actual(array), indent=0, sort_keys=True)
         (array / LIST).write_text(text, encoding="utf-8")
         digests[array.name] = hashlib.sha256(text.encode()).hexdigest()
     root = json.loads((store / "zarr.json").read_text(encoding="utf-8"))
@@ -142,7 +142,7 @@ def seal_store(store: Path) -> None:
     (store / "zarr.json").write_text(json.dumps(root, indent=2), encoding="utf-8")
 
 
-def _found(array: Path) -> dict[str, Any]:
+def _actual(array: Path) -> dict[str, Any]:
     """List the files of an array: size and last four bytes of chunks, SHA-256 of metadata."""
     entries: dict[str, Any] = {}
     for folder, _, names in os.walk(array):
@@ -204,11 +204,11 @@ def _check_array(array: Path, digest: str | None) -> None:
         raise FileError(f"{array / LIST}: missing. {_ADVICE}") from error
     if hashlib.sha256(text).hexdigest() != digest:
         raise FileError(f"{array / LIST}: does not match its checksum. {_ADVICE}")
-    stored, found = json.loads(text), _found(array)
-    for key in sorted(stored.keys() | found.keys()):
-        if key not in found:
+    stored, actual = json.loads(text), _actual(array)
+    for key in sorted(stored.keys() | actual.keys()):
+        if key not in actual:
             raise FileError(f"{array / key}: missing. {_ADVICE}")
         if key not in stored:
             raise FileError(f"{array / key}: does not belong to the store. {_ADVICE}")
-        if stored[key] != found[key]:
+        if stored[key] != actual[key]:
             raise FileError(f"{array / key}: does not match its checksum. {_ADVICE}")

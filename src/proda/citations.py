@@ -120,12 +120,12 @@ def cite(run: str | os.PathLike[str]) -> Citations:
         raise FileError(f"{folder}: there is no such folder; give the folder of a run.")
     works = [Citation("method", "P", bibliography()[key]) for key in METHOD]
     missing: list[str] = []
-    found = list(_found(folder))
-    if not found:
+    citations = list(_citations(folder))
+    if not citations:
         raise FileError(
             f"{folder}: no study, assimilation, network or soil profiles of proda in this folder."
         )
-    for purpose, text, where in dict.fromkeys(found):
+    for purpose, text, where in dict.fromkeys(citations):
         named = list(cited(text))
         if not named:
             missing.append(f"{purpose}: {where} states no source.")
@@ -138,7 +138,7 @@ def cite(run: str | os.PathLike[str]) -> Citations:
     return Citations(tuple(works), tuple(dict.fromkeys(missing)))
 
 
-def _found(folder: Path) -> Iterator[tuple[str, str, str]]:
+def _citations(folder: Path) -> Iterator[tuple[str, str, str]]:
     """Yield what was used, the text that cites its sources, and where that text is."""
     for path in _files(folder, "run.json"):
         settings = files.read_json(path)["settings"]

@@ -72,18 +72,18 @@ def say(error: ValidationError, kind: type[BaseModel] | None = None, file: str =
     str
         Without a full stop at the end.
     """
-    said = []
-    found = error.errors(include_url=False)
-    for fault in found:
+    messages = []
+    entries = error.errors(include_url=False)
+    for fault in entries:
         place_of = fault["loc"]
         if fault["type"] == "too_short" and any(
-            other["loc"][: len(place_of)] == place_of for other in found if other is not fault
+            other["loc"][: len(place_of)] == place_of for other in entries if other is not fault
         ):
             continue  # short only because its wrong members were left out
         place = ".".join(str(part) for part in place_of) or file
         words = _one(dict(fault), kind)
-        said.append(f"{place} {words}" if words == "is missing" else f"{place}: {words}")
-    return "; ".join(dict.fromkeys(said))
+        messages.append(f"{place} {words}" if words == "is missing" else f"{place}: {words}")
+    return "; ".join(dict.fromkeys(messages))
 
 
 def _one(fault: dict[str, Any], kind: type[BaseModel] | None) -> str:
@@ -125,12 +125,12 @@ def _names(location: tuple[int | str, ...], kind: type[BaseModel] | None) -> lis
     """Return the names of the settings beside the one at this place."""
     if kind is None:
         return []
-    found: Any = kind
+    inner: Any = kind
     for part in location[:-1]:
-        found = _inner(found, str(part))
-        if found is None:
+        inner = _inner(inner, str(part))
+        if inner is None:
             return []
-    fields: Mapping[str, Any] | None = getattr(found, "model_fields", None)
+    fields: Mapping[str, Any] | None = getattr(inner, "model_fields", None)
     return [*fields] if fields else []
 
 
@@ -146,5 +146,5 @@ def _first(annotation: Any, fits: Callable[[Any], bool]) -> Any:
     """Return the only class inside an annotation that fits, or None."""
     if fits(annotation):
         return annotation
-    found = [inner for a in get_args(annotation) if (inner := _first(a, fits)) is not None]
-    return found[0] if len(found) == 1 else None
+    matches = [inner for a in get_args(annotation) if (inner := _first(a, fits)) is not None]
+    return matches[0] if len(matches) == 1 else None

@@ -57,7 +57,7 @@ def locked(
                 raise
             held = _soft(place)  # a network file system that knows no locks
     except Timeout as error:
-        raise kind(_said(place, what)) from error
+        raise kind(_text(place, what)) from error
     except OSError as error:
         raise kind(
             f"{place}: cannot be locked ({error}). Check that you may write there."
@@ -106,13 +106,13 @@ def _write_owner(place: Path) -> None:
 
 def _owner(place: Path) -> dict[str, Any]:
     try:
-        found = json.loads((place / OWNER).read_text(encoding="utf-8"))
+        owner = json.loads((place / OWNER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return owner if isinstance(owner, dict) else {}
 
 
-def _said(place: Path, what: str) -> str:
+def _text(place: Path, what: str) -> str:
     owner = _owner(place)
     if not owner:  # it took the lock a moment ago and has not written its name yet
         time.sleep(0.2)

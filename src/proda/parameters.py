@@ -100,8 +100,8 @@ def _read_row(line: str, source: str) -> Parameter:
     try:
         name, symbol, unit, prior, default, component, limits, meaning, *other = cells
         lower, upper = map(float, prior.split())
-        found = _LIMITS.fullmatch(limits)
-        if found is None or component not in get_args(Component) or len(other) > 1:
+        match = _LIMITS.fullmatch(limits)
+        if match is None or component not in get_args(Component) or len(other) > 1:
             raise ValueError("unknown limits or component, or too many cells")
         return Parameter(
             name,
@@ -113,10 +113,10 @@ def _read_row(line: str, source: str) -> Parameter:
             cast(Component, component),
             meaning,
             other[0] if other else source,
-            physical_lower=float(found["lower"] or 0.0),
-            physical_upper=float(found["upper"] or math.inf),
-            layered=found["layered"] is not None,
-            inside=found["left"] == "(",
+            physical_lower=float(match["lower"] or 0.0),
+            physical_upper=float(match["upper"] or math.inf),
+            layered=match["layered"] is not None,
+            inside=match["left"] == "(",
         )
     except ValueError as error:
         raise ParameterError(

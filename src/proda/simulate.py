@@ -176,9 +176,9 @@ def components(
     """
     values = _values(model, parameters, forcing, bounds)
     result = _frame(model, forcing).drop_vars(["pool", "layer", "depth", "thickness"])
-    state, found = _in_blocks(_components_block, model, values, forcing, progress)
+    state, parts = _in_blocks(_components_block, model, values, forcing, progress)
     known = {row.name: row for row in (*COMPONENTS, *MICROBES)}
-    for name, value in found.items():
+    for name, value in parts.items():
         row = known.get(name) or ComponentVariable(
             name, "1", f"Michaelis constant over {name.rpartition('_')[2]}", "P-Fig 5"
         )
@@ -206,11 +206,11 @@ def ages(
     """
     values = _values(model, parameters, forcing, bounds)
     result = _frame(model, forcing)
-    state, found = _in_blocks(_ages_block, model, values, forcing, progress)
+    state, age = _in_blocks(_ages_block, model, values, forcing, progress)
     extra = {"mean_age_by_pool": ("pool",), "mean_age_by_layer": ("layer",)}
     for row in AGES:
         dims = ("site", *extra.get(row.name, ()))
-        result[row.name] = _variable(dims, found[row.name], row.unit, row.long_name)
+        result[row.name] = _variable(dims, age[row.name], row.unit, row.long_name)
     result["reason"] = _reason(model, state.reason)
     return result
 

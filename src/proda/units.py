@@ -98,13 +98,13 @@ def _parse(text: str) -> tuple[float, Dimensions] | None:
         if i and not part.strip():
             return None
         for token in re.sub(r"(?<=[A-Za-z0-9])\.(?=[A-Za-z])", " ", part).split():
-            found = _token(token)
-            if found is None:
+            unit = _token(token)
+            if unit is None:
                 return None
             # After a slash everything counts below it: kg/m2/yr, but also kg/(m2 yr) without braces
             sign = -1 if i else 1
-            scale *= found[0] ** sign
-            powers = [p + sign * q for p, q in zip(powers, found[1], strict=True)]
+            scale *= unit[0] ** sign
+            powers = [p + sign * q for p, q in zip(powers, unit[1], strict=True)]
     return scale, (powers[0], powers[1], powers[2])
 
 

@@ -277,15 +277,15 @@ def test_commands(tmp_path, toml, monkeypatch):
     assert "depth_inverted" in made.output
     assert "No land mask was given" in made.stderr
     figures = tmp_path / "figures"
-    told = run(app, ["profiles", "summary", out, "--figures", str(figures)])
-    assert told.exit_code == 0, told.output
+    output = run(app, ["profiles", "summary", out, "--figures", str(figures)])
+    assert output.exit_code == 0, output.output
     assert {p.name for p in figures.iterdir()} == {
         "profiles_map.png",
         "carbon_with_depth.png",
         "pedotransfer_fit.png",
     }
     # However narrow the terminal, no number is cut.
-    assert "…" not in told.output
+    assert "…" not in output.output
     counts = json.loads((tmp_path / "out" / "summary.json").read_text())["counts"]
     assert sum(c["n"] for c in counts if c["level"] == "layer") == 450
 

@@ -88,11 +88,11 @@ def maps_of_run(folder: PathLike) -> list[AttributedMap]:
     MapError
         If it contains no map.
     """
-    place, found = RunFolder(Path(folder)), []
+    place, entries = RunFolder(Path(folder)), []
     models = sorted(p.name for p in place.path.glob("*/"))
     for model in models:
         if place.end_to_end_map(model).is_file():
-            found.append(
+            entries.append(
                 AttributedMap(
                     model, place.end_to_end_map(model), place.end_to_end(model), route=END_TO_END
                 )
@@ -100,7 +100,7 @@ def maps_of_run(folder: PathLike) -> list[AttributedMap]:
     for model in models:
         if place.map(model).is_file():
             through = place.end_to_end(model)
-            found.append(
+            entries.append(
                 AttributedMap(
                     model,
                     place.map(model),
@@ -110,9 +110,9 @@ def maps_of_run(folder: PathLike) -> list[AttributedMap]:
                     POSTERIOR,
                 )
             )
-    if not found:
+    if not entries:
         raise MapError(f"{place.path}: contains no map of a network; run `proda run` first.")
-    return found
+    return entries
 
 
 def sites_of_run(folder: PathLike) -> SiteFiles | None:

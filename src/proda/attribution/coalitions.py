@@ -115,9 +115,9 @@ def run_coalitions(
 
     with ThreadPoolExecutor(cores() if jax.default_backend() == "cpu" else 1) as pool:
         parts = list(pool.map(block, range(0, n, BLOCK)))
-    found, fine = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    quantities, fine = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     place = _without_idle(players, active)
-    return np.moveaxis(found, 1, 0)[place], fine.T[place]
+    return np.moveaxis(quantities, 1, 0)[place], fine.T[place]
 
 
 def _without_idle(players: Sequence[str], active: Sequence[str]) -> Int[np.ndarray, " coalition"]:

@@ -151,9 +151,9 @@ def swapped_stocks(
     for model, own in ((first.model, of_first), (second.model, of_second)):
         replaced = {**own, **{name: of_first[name] for name in of}}
         inside = {**own, **{name: of_second[name] for name in of}}
-        found = run_coalitions(model, players, of, replaced, inside, forcing, None, stock_of)
-        stocks.append(found[0])
-        fine.append(found[1])
+        swapped = run_coalitions(model, players, of, replaced, inside, forcing, None, stock_of)
+        stocks.append(swapped[0])
+        fine.append(swapped[1])
     return np.concatenate(stocks), np.concatenate(fine)
 
 
@@ -239,7 +239,7 @@ def _spread(
     n = min(map(len, members))
     if n < 2:
         return {}
-    found: dict[tuple[str, str], list[np.ndarray]] = {}
+    samples: dict[tuple[str, str], list[np.ndarray]] = {}
     runs = [
         run_members(job.model, each[:n], forcing) for job, each in zip(jobs, members, strict=True)
     ]
@@ -254,8 +254,8 @@ def _spread(
         ):
             for measure, parts in parts_of(maps).items():
                 scale = whole / area.sum() if measure == STOCK else 1.0
-                found.setdefault((way, measure), []).append(parts * scale)
-    return {key: np.stack(each) for key, each in found.items()}
+                samples.setdefault((way, measure), []).append(parts * scale)
+    return {key: np.stack(each) for key, each in samples.items()}
 
 
 def _named(each: np.ndarray | None, i: int, value: float) -> dict[str, float]:

@@ -56,8 +56,8 @@ class CoalitionMaps:
         carbon in some cells and removes as much in others redistributes much but changes the total
         little.
         """
-        found = {name: shapley_values(worth) for name, worth in self.worth().items()}
-        return found | {MOVED: (np.abs(self.parts()) @ self.area) * PG}
+        shapley = {name: shapley_values(worth) for name, worth in self.worth().items()}
+        return shapley | {MOVED: (np.abs(self.parts()) @ self.area) * PG}
 
 
 def maps_of(

@@ -70,8 +70,8 @@ def at_sites(given: AttributedMap, model: SoilModel, sites: SiteFiles) -> AtSite
     if given.network is None:
         return None
     table = files.read_parquet(sites.covariates, needed=("site",))
-    found = read_carbon_sites(sites.profiles, sites.forcing, table, model.name, model.variant)
-    layers = found.layers
+    measured = read_carbon_sites(sites.profiles, sites.forcing, table, model.name, model.variant)
+    layers = measured.layers
     names = pd.Index(layers.profiles.site.astype(str))
     rows = [row.name for row in model.rows]
     kept = Path(given.network) / HELD_OUT_PARAMETERS

@@ -191,16 +191,16 @@ def _spread(job: MapAttribution, area: float) -> dict[str, dict[int, tuple[float
     rows: dict[str, list[np.ndarray]] = {}
     for i, own in enumerate(members):
         maps = coalition_maps(job, own, forcing, land)
-        found = maps.importance()
+        importance = maps.importance()
         for measure in (STOCK, MOVED):
-            found[measure] = found[measure] * area / maps.area.sum()
+            importance[measure] = importance[measure] * area / maps.area.sum()
         at = job.sites
         if at is not None and at.members is not None:
             some = thinned(len(at.layers), job.sample // 2)
             values = {row.name: at.members[i, some, j] for j, row in enumerate(job.model.rows)}
             part = AtSites(at.layers.select(some), values, None, at.places)
-            found[LOG_R2] = shapley_values(_at_sites(part, job, values)[LOG_R2])
-        for measure, value in found.items():
+            importance[LOG_R2] = shapley_values(_at_sites(part, job, values)[LOG_R2])
+        for measure, value in importance.items():
             rows.setdefault(measure, []).append(value)
     return {measure: _quantiles(np.stack(each)) for measure, each in rows.items()}
 
@@ -321,11 +321,11 @@ def _published(job: MapAttribution) -> list[dict[str, Any]]:
         if job.input_variation is not None:
             runs.append(dict(own))
             drivers.append(_shaken(forcing, job.input_variation, job.seed))
-        found = [
+        amounts = [
             run_coalitions(job.model, (), {}, {}, run, one, None, None if keep else stock_of)
             for run, one in zip(runs, drivers, strict=True)
         ]
-        return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
+        return np.concatenate([f[0] for f in amounts]), np.concatenate([f[1] for f in amounts])
 
     stock, fine = stocks(job.opened.own, job.forcing, False)
     maps = maps_of(stock, fine, area)

@@ -248,8 +248,8 @@ def check_cluster(values: dict[str, Any], where: str = "cluster") -> ClusterSett
     try:
         return ClusterSettings.model_validate(values)
     except ValidationError as error:
-        said = faults.say(error, ClusterSettings)
-        raise ExecutorError(f"{where}: {said}.") from error
+        message = faults.say(error, ClusterSettings)
+        raise ExecutorError(f"{where}: {message}.") from error
 
 
 @contextmanager
@@ -400,20 +400,20 @@ def found_gpus() -> list[str]:
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        found = [gpu.strip() for gpu in visible.split(",") if gpu.strip()]
+        gpus = [gpu.strip() for gpu in visible.split(",") if gpu.strip()]
     elif (program := shutil.which("nvidia-smi")) is not None:
         # Not by JAX, which would reserve the memory of the GPUs for this process.
-        told = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
-        n = sum(line.startswith("GPU ") for line in told.stdout.splitlines())
-        found = [str(i) for i in range(n)]
+        listed = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
+        n = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+        gpus = [str(i) for i in range(n)]
     else:
-        found = []
-    if not found:
+        gpus = []
+    if not gpus:
         raise ExecutorError(
             'local.gpus = "all": no GPU was found (`nvidia-smi -L` lists none, or '
             "CUDA_VISIBLE_DEVICES is empty). Give workers instead."
         )
-    return found
+    return gpus
 
 
 def shared_folder() -> Path:

@@ -99,9 +99,9 @@ def main() -> None:
         errors.print("Stopped.")
         sys.exit(130)
     except Exception:
-        if (said := _unusable_platform()) is None:
+        if (reason := _unusable_platform()) is None:
             raise
-        _say(said)
+        _say(reason)
         sys.exit(2)
 
 

@@ -98,7 +98,7 @@ def attribute(
     from proda.errors import MapError
 
     folder = maps[0] if maps[0].is_dir() else run_of(maps[0])
-    found = _found(maps, folder, _named(network), _named(kept))
+    entries = _found(maps, folder, _named(network), _named(kept))
     if forcing is None and folder is None:
         raise MapError("Give the forcing on the grid of the maps (--forcing).")
     if folder is not None:
@@ -112,7 +112,7 @@ def attribute(
     with progress("steps") as bar:
         task = bar.add_task("Attributing", total=None)
         result = attribute_maps(
-            found,
+            entries,
             output,
             forcing=forcing,
             covariates=covariates,
@@ -140,23 +140,23 @@ def _found(
 
     of_run = {} if folder is None else {Path(m.maps).resolve(): m for m in maps_of_run(folder)}
     if len(maps) == 1 and maps[0].is_dir():
-        found = list(of_run.values())
+        entries = list(of_run.values())
     else:
-        found = []
+        entries = []
         for path in maps:
             if path.is_dir():
                 raise MapError(f"{path}: give one folder of a study, or files of maps.")
             with open_map(path) as opened:
                 name = str(opened.attrs.get("model", path.stem))
-            found.append(of_run.get(path.resolve(), AttributedMap(name, path)))
-    if odd := sorted((set(network) | set(kept)) - {m.name for m in found}):
+            entries.append(of_run.get(path.resolve(), AttributedMap(name, path)))
+    if odd := sorted((set(network) | set(kept)) - {m.name for m in entries}):
         raise MapError(
             f"No map of {', '.join(odd)} is given; the maps are of "
-            f"{', '.join(m.name for m in found)}."
+            f"{', '.join(m.name for m in entries)}."
         )
     return [
         replace(m, network=network.get(m.name, m.network), kept=kept.get(m.name, m.kept))
-        for m in found
+        for m in entries
     ]
 
 
@@ -177,8 +177,10 @@ def print_attribution(result: Attribution) -> None:
     table = result.tables["importance"]
     for (model, route), rows in table.groupby(["model", "route"], sort=False):
         _print_one(f"{str(model).upper()}, {route}", rows)
-    told = result.tables["differences"]
-    pairs = told.groupby(["first", "second", "route"], sort=False) if len(told) else ()
+    differences = result.tables["differences"]
+    pairs = (
+        differences.groupby(["first", "second", "route"], sort=False) if len(differences) else ()
+    )
     for (first, second, route), rows in pairs:
         print_table(
             f"{second} - {first}, {route}: parts of the difference",
@@ -223,12 +225,12 @@ PATTERN = {"pattern": "+.2f"}
 
 def _cells(rows: pd.DataFrame, forms: dict[str, str]) -> list[str]:
     """Return value and range of each measure of one component."""
-    found = []
+    cells = []
     for measure, form in forms.items():
         row = rows[rows["measure"] == measure].iloc[0]
         low, high = (formatted(row[end], form) for end in ("q05", "q95"))
-        found += [formatted(row["value"], form), "" if low == "-" else f"{low} to {high}"]
-    return found
+        cells += [formatted(row["value"], form), "" if low == "-" else f"{low} to {high}"]
+    return cells
 
 
 def _print_one(title: str, rows: pd.DataFrame) -> None:

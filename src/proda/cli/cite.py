@@ -28,13 +28,13 @@ def cite(
     from proda.citations import software
     from proda.cli.console import console, errors
 
-    found = citations_of(run)
+    citations = citations_of(run)
     if bibtex:
-        typer.echo(found.bibtex())
+        typer.echo(citations.bibtex())
     else:
         console.print(software(), highlight=False, soft_wrap=True)
-        for work in found.table().itertuples():
+        for work in citations.table().itertuples():
             console.print(f"\n{work.reference}", highlight=False, soft_wrap=True)
             console.print(f"  for: {work.purpose}", highlight=False, soft_wrap=True)
-    for sentence in found.missing:
+    for sentence in citations.missing:
         errors.print(f"Missing: {sentence}", style="yellow", highlight=False, soft_wrap=True)

@@ -75,8 +75,8 @@ def from_climate(
         dataset = join_drainage(dataset, drainage)
     result = driver.from_climate(dataset, w_floor, source, chosen)
     with _bar("Estimating forcing", "tasks") as step:
-        found = _write_judged(result, out, step)
-    _print_summary(out, found)
+        summary = _write_judged(result, out, step)
+    _print_summary(out, summary)
 
 
 @forcing_app.command(
@@ -127,8 +127,8 @@ def from_clm(
             raise ForcingError(f"--npp-shares {npp_shares}: expected four numbers.") from error
     with _bar("Averaging", "files, each once per block") as step:  # the headers are read first
         result = clm.from_clm(paths, surface, period, litter, shares, w_floor, step)
-        found = _write_judged(result, out)
-    _print_summary(out, found)
+        summary = _write_judged(result, out)
+    _print_summary(out, summary)
 
 
 @forcing_app.command(
@@ -157,12 +157,12 @@ def at_sites(
     with console.status(f"Sampling {len(table):,} sites"):
         dataset, nearest = nearest_cells.forcing_at_sites(cf.open_grid(forcing), table, limit_km)
         Forcing.from_dataset(dataset)  # checked before an older file is replaced
-        found = summarise(dataset)
+        summary = summarise(dataset)
         files.write_dataset(dataset, out)
     left_out = left_out_of(out)
     nearest_cells.write_left_out(nearest, left_out)
     print_sites(nearest, len(table), left_out)
-    _print_summary(out, found)
+    _print_summary(out, summary)
 
 
 @forcing_app.command(
@@ -196,9 +196,9 @@ def add_properties(
         dataset = properties.add_properties(
             cf.open_grid(forcing), cf.open_grid(covariates), layers, limit_km
         )
-        found = summarise(dataset)
+        summary = summarise(dataset)
         files.write_dataset(dataset, out)
-    _print_summary(out, found)
+    _print_summary(out, summary)
 
 
 @forcing_app.command("summary", epilog="Example: `proda forcing summary forcing.zarr`")
@@ -257,7 +257,7 @@ def _write_judged(
         return summarise(cf.open_grid(temporary))
 
 
-def _print_summary(path: Path, found: ForcingSummary) -> None:
+def _print_summary(path: Path, summary: ForcingSummary) -> None:
     shown = (
         "title",
         "estimated",
@@ -274,8 +274,8 @@ def _print_summary(path: Path, found: ForcingSummary) -> None:
         "sampling",
         "reading_notes",
     )
-    rows = [(k, found.attrs[k]) for k in shown if found.attrs.get(k, "{}") != "{}"]
-    print_table(f"{path}: {found.size}", ["attribute", "value"], rows)
+    rows = [(k, summary.attrs[k]) for k in shown if summary.attrs.get(k, "{}") != "{}"]
+    print_table(f"{path}: {summary.size}", ["attribute", "value"], rows)
     print_table(
         "Values",
         ["variable", "unit", "minimum", "mean", "maximum", "missing"],
@@ -288,27 +288,27 @@ def _print_summary(path: Path, found: ForcingSummary) -> None:
                 f"{r['max']:.4g}",
                 f"{r['missing']:,}",
             )
-            for name, r in found.ranges.iterrows()
+            for name, r in summary.ranges.iterrows()
         ],
         right=[2, 3, 4, 5],
     )
-    if found.status:
-        total = sum(found.status.values())
-        cells = [(name, f"{count:,}") for name, count in found.status.items()]
+    if summary.status:
+        total = sum(summary.status.values())
+        cells = [(name, f"{count:,}") for name, count in summary.status.items()]
         print_table("Cells", ["reason", "cells"], [*cells, ("all", f"{total:,}")], right=[1])
-    if found.litter_total:
-        pools = [(pool, f"{value:.3f}") for pool, value in found.litter_total.items()]
-        total_input = sum(found.litter_total.values())
+    if summary.litter_total:
+        pools = [(pool, f"{value:.3f}") for pool, value in summary.litter_total.items()]
+        total_input = sum(summary.litter_total.values())
         print_table(
             "Carbon input, area-weighted",
             ["pool", "Pg yr-1"],
             [*pools, ("all", f"{total_input:.3f}")],
             right=[1],
         )
-    if found.distance_km:
+    if summary.distance_km:
         print_table(
             "Distance from site to cell centre",
             ["", "km"],
-            [(k, f"{v:.1f}") for k, v in found.distance_km.items()],
+            [(k, f"{v:.1f}") for k, v in summary.distance_km.items()],
             right=[1],
         )

@@ -308,11 +308,11 @@ def _references(
         if variables:
             raise MapError("--reference-variable needs --reference FILE.")
         return {}
-    found = reference_maps(cf.open_grid(path), variables or (), str(path))
-    for note in dict.fromkeys(str(data.attrs.get(NOTES, "")) for data in found.values()):
+    references = reference_maps(cf.open_grid(path), variables or (), str(path))
+    for note in dict.fromkeys(str(data.attrs.get(NOTES, "")) for data in references.values()):
         if note:
             errors.print(note, style="yellow", soft_wrap=True, markup=False)
-    return found
+    return references
 
 
 @contextmanager

@@ -73,11 +73,11 @@ def optional(name: str, *tables: type, condition: str = "", more: str = "") -> A
     more
         Sentence that is added to the meaning.
     """
-    found = [described(table)[name] for table in tables]
-    meaning = found[0][1]
+    rows = [described(table)[name] for table in tables]
+    meaning = rows[0][1]
     if condition:
         meaning = f"{condition}: {meaning[0].lower()}{meaning[1:]}"
-    defaults = [default for default, _ in found]
+    defaults = [default for default, _ in rows]
     if len(set(defaults)) == 1:
         text = "" if defaults[0] in (None, ()) else f"[{defaults[0]}]"
     else:

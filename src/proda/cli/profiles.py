@@ -141,7 +141,7 @@ def _settings(
     if path is not None:
         read = read_settings(path).model_dump()
         return from_mapping({**read, **changes}, str(path))
-    found = []
+    given = []
     for text in sources or ():
         reader, _, folder = text.partition(":")
         if not folder:
@@ -152,8 +152,8 @@ def _settings(
                 "ncscd and "
                 "csv need a column mapping in a settings file (--settings, docs/profiles.md)."
             )
-        found.append({"reader": reader, "name": reader, "folder": folder})
-    return from_mapping({"source": found, **changes}, "--source")
+        given.append({"reader": reader, "name": reader, "folder": folder})
+    return from_mapping({"source": given, **changes}, "--source")
 
 
 @contextlib.contextmanager
@@ -170,11 +170,11 @@ def _report() -> Iterator[Report]:
         yield report
 
 
-def _print(found: Summary) -> None:
+def _print(built: Summary) -> None:
     for level in ("profile", "layer"):
         _print_counts(
             f"{level.capitalize()}s by reason (in the order of the rules) and source",
-            found.table(level),
+            built.table(level),
         )
     origins = ("measured", "pedotransfer", "stock given")
     print_table(
@@ -182,13 +182,13 @@ def _print(found: Summary) -> None:
         ["", *origins],
         [
             [group, *(f"{n.get(origin, 0):,}" for origin in origins)]
-            for group, n in found.density_origin.items()
+            for group, n in built.density_origin.items()
         ],
         right=(1, 2, 3),
     )
-    if found.fits:
-        _print_fits(found)
-    for note in found.notes:
+    if built.fits:
+        _print_fits(built)
+    for note in built.notes:
         errors.print(f"Note: {note}", highlight=False, soft_wrap=True)
 
 
@@ -215,10 +215,10 @@ def _print_counts(title: str, table: pd.DataFrame) -> None:
         start = end
 
 
-def _print_fits(found: Summary) -> None:
+def _print_fits(built: Summary) -> None:
     constants, quality = [], []
-    for fit in found.fits:
-        name = fit.name + (" (used)" if fit.name == found.pedotransfer else "")
+    for fit in built.fits:
+        name = fit.name + (" (used)" if fit.name == built.pedotransfer else "")
         constants.append([name, f"{fit.alpha:.4f}", f"{fit.beta:.4f}", f"{fit.gamma:.5f}"])
         if fit.errors:
             alpha, beta, gamma = fit.errors
@@ -235,7 +235,7 @@ def _print_fits(found: Summary) -> None:
                 organic,
             ]
         )
-    n, organic_layers = found.fits[0].n, found.fits[0].n_organic
+    n, organic_layers = built.fits[0].n, built.fits[0].n_organic
     title = "Bulk density (g cm-3) = alpha + beta exp(-gamma OM), OM in g kg-1"
     print_table(title, ["", "alpha", "beta", "gamma"], constants, right=range(1, 4))
     columns = ["", "R2", "RMSE", "bias", "ln rms", "organic"]

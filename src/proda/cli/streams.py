@@ -94,5 +94,5 @@ def build(
     meaning = {**stream.reasons, NO_SITE: "no site of the same profile or half-degree cell"}
     rows = [(reason, f"{n:,}", meaning.get(reason, "")) for reason, n in made.counts.items()]
     print_table(f"Values of {stream.title} by reason", ["", "values", ""], rows, right=(1,))
-    told = ", ".join(f"{n:,} by {how}" for how, n in made.matched.items())
-    console.print(f"{made.sites:,} sites; {told}. Written: {output}", soft_wrap=True)
+    matches = ", ".join(f"{n:,} by {how}" for how, n in made.matched.items())
+    console.print(f"{made.sites:,} sites; {matches}. Written: {output}", soft_wrap=True)

@@ -357,17 +357,17 @@ def evaluate(
     from proda.learning.evaluate import evaluate_network
 
     with console.status(f"Evaluating {network}"):
-        found = evaluate_network(
+        evaluation = evaluate_network(
             network, profiles, sites, covariates, output, missing="median" if fill else "leave_out"
         )
-    for reason, count in found.left_out["reason"].value_counts().head(5).items():
+    for reason, count in evaluation.left_out["reason"].value_counts().head(5).items():
         console.print(f"Left out: {count:,} profiles, {reason}", highlight=False, soft_wrap=True)
-    for note in found.notes:
+    for note in evaluation.notes:
         errors.print(f"Note: {note}", style="yellow", highlight=False, soft_wrap=True)
-    print_methods(f"Carbon of {profiles}", found.skill)
+    print_methods(f"Carbon of {profiles}", evaluation.skill)
     if by is not None:
         with whole_file(by) as temporary:
-            found.groups.to_csv(temporary, index=False)
+            evaluation.groups.to_csv(temporary, index=False)
     for path in (output, by):
         if path is not None:
             console.print(f"Written: {path}", soft_wrap=True)
@@ -530,7 +530,7 @@ def predict(
     from proda.learning.predict import predict_table
 
     with console.status(f"Predicting with {network}"):
-        found = predict_table(
+        predicted = predict_table(
             network,
             covariates,
             output,
@@ -539,7 +539,7 @@ def predict(
             model=model,
             forcing=forcing,
         )
-    usable = found["usable"].to_numpy().astype(bool)
+    usable = predicted["usable"].to_numpy().astype(bool)
     n = max(usable.size, 1)
     rows = [("rows", usable.size), ("predicted", int(usable.sum()))]
     for name, what in (
@@ -547,22 +547,22 @@ def predict(
         ("outside", "a quantity outside its range"),
         ("unseen", "a class absent from training"),
     ):
-        rows.append((what, int((found[name].to_numpy()[usable] > 0).sum())))
+        rows.append((what, int((predicted[name].to_numpy()[usable] > 0).sum())))
     rows.append(
         (
             "farther than 99 % of training sites",
-            int((found["distance"].to_numpy()[usable] > 1).sum()),
+            int((predicted["distance"].to_numpy()[usable] > 1).sum()),
         )
     )
     print_table(
-        f"Parameters of {found.attrs['model']} predicted",
+        f"Parameters of {predicted.attrs['model']} predicted",
         ["", "rows", "share"],
         [(what, f"{count:,}", f"{count / n:.1%}") for what, count in rows],
         right=(1, 2),
     )
-    if found.attrs["report"]:
-        console.print(found.attrs["report"], highlight=False, soft_wrap=True)
-    sizes = found.sizes
+    if predicted.attrs["report"]:
+        console.print(predicted.attrs["report"], highlight=False, soft_wrap=True)
+    sizes = predicted.sizes
     console.print(
         f"Written: {output}, {sizes['member']} members x {usable.size:,} rows x "
         f"{sizes['parameter']} parameters",

@@ -48,14 +48,14 @@ def solve_small(
             factor = ratio(rows[i][k], rows[k][k])
             for j in range(k + 1, n + m):
                 rows[i][j] = rows[i][j] - factor * rows[k][j]
-    found: list[list[Numbers]] = [[] for _ in range(n)]
+    solution: list[list[Numbers]] = [[] for _ in range(n)]
     for k in reversed(range(n)):
         for j in range(n, n + m):
             rest = rows[k][j]
             for i in range(k + 1, n):
-                rest = rest - rows[k][i] * found[i][j - n]
-            found[k].append(ratio(rest, rows[k][k]))
-    return found
+                rest = rest - rows[k][i] * solution[i][j - n]
+            solution[k].append(ratio(rest, rows[k][k]))
+    return solution
 
 
 def solve_layers(

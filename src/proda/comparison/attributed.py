@@ -54,8 +54,8 @@ def _values(e: Evidence, model: str, method: str, measure: str) -> pd.Series:
     )
     names = rows["component"].replace(_OF_PUBLISHED)
     # For a component that the published method splits, the larger part is used.
-    found: pd.Series = rows["value"].groupby(names, sort=False).max()
-    return found
+    values: pd.Series = rows["value"].groupby(names, sort=False).max()
+    return values
 
 
 def transport_matters_little(e: Evidence) -> Judgement:
@@ -64,12 +64,12 @@ def transport_matters_little(e: Evidence) -> Judgement:
     for model in PAIR:
         moved = _values(e, model, SHAPLEY, MOVED)
         holds.append(_less(moved))
-        parts.append(f"{model}: {_told(moved, ',.0f')} Pg")
+        parts.append(f"{model}: {_in_words(moved, ',.0f')} Pg")
         try:
             published = _values(e, model, ONE_AT_A_TIME, STOCK)
         except NotJudged:
             continue
-        parts.append(f"{model}, one at a time: {_told(published, ',.0f')} Pg")
+        parts.append(f"{model}, one at a time: {_in_words(published, ',.0f')} Pg")
     return decide("; ".join(parts), all(holds))
 
 
@@ -77,9 +77,9 @@ def transport_improves_little(e: Evidence) -> Judgement:
     """Judge whether V and B add less to the skill at profiles than CTE, K and XI."""
     parts, holds = [], []
     for model in PAIR:
-        found = _values(e, model, SHAPLEY, LOG_R2)
-        holds.append(_less(found))
-        parts.append(f"{model}: {_told(found, '+.3f')}")
+        values = _values(e, model, SHAPLEY, LOG_R2)
+        holds.append(_less(values))
+        parts.append(f"{model}: {_in_words(values, '+.3f')}")
     return decide("; ".join(parts), all(holds))
 
 
@@ -96,9 +96,9 @@ def determinants_shape_pattern(model: str) -> Rule:
     return judge
 
 
-def _less(found: pd.Series) -> bool:
-    return bool(found[[*LITTLE]].max() < found[[*MUCH]].min())
+def _less(values: pd.Series) -> bool:
+    return bool(values[[*LITTLE]].max() < values[[*MUCH]].min())
 
 
-def _told(found: pd.Series, form: str) -> str:
-    return ", ".join(f"{name} {found[name]:{form}}" for name in (*MUCH, *LITTLE))
+def _in_words(values: pd.Series, form: str) -> str:
+    return ", ".join(f"{name} {values[name]:{form}}" for name in (*MUCH, *LITTLE))

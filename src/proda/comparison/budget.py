@@ -24,12 +24,12 @@ def references_of(dataset: xr.Dataset) -> dict[str, dict[str, xr.DataArray]]:
     Variables are named `soc_0_30_SOURCE`, `soc_0_100_SOURCE`, `soc_0_200_SOURCE`; others are not
     references (such as output of other models).
     """
-    found: dict[str, dict[str, xr.DataArray]] = {}
+    references: dict[str, dict[str, xr.DataArray]] = {}
     for name in map(str, dataset.data_vars):
         for prefix, stock in _PREFIXES.items():
             if name.startswith(f"{prefix}_"):
-                found.setdefault(name.removeprefix(f"{prefix}_"), {})[stock] = dataset[name]
-    return found
+                references.setdefault(name.removeprefix(f"{prefix}_"), {})[stock] = dataset[name]
+    return references
 
 
 def totals_table(

@@ -46,26 +46,26 @@ def open_choice(
     FileError, AssimilationError
         If a file cannot be read or is incomplete.
     """
-    found: dict[str, OpenedModel] = {}
+    opened_models: dict[str, OpenedModel] = {}
     for text in runs:
         name, equals, path = text.rpartition("=")
         for each in _opened(Path(path if equals else text), name):
-            found[each.name] = _together(found.get(each.name), each)
+            opened_models[each.name] = _together(opened_models.get(each.name), each)
     for name, table in (tables or {}).items():
-        if name not in found:
+        if name not in opened_models:
             raise ComparisonError(f"--sites {name}: none of the given folders belongs to {name}.")
-        found[name] = replace(found[name], sites=read_site_table(table))
-    for name, model in found.items():
+        opened_models[name] = replace(opened_models[name], sites=read_site_table(table))
+    for name, model in opened_models.items():
         if model.summary is not None and model.sites is None:
             judged = assess(model.summary, Filter()).sites.set_index("site")
-            found[name] = replace(model, sites=judged)
-    if len(found) < 2:
-        held = ", ".join(found) or "none"
+            opened_models[name] = replace(model, sites=judged)
+    if len(opened_models) < 2:
+        held = ", ".join(opened_models) or "none"
         raise ComparisonError(
-            f"The folders contain results of {len(found)} models ({held}); evidence compares two "
-            "or more. Two runs of one model need names: NAME=FOLDER."
+            f"The folders contain results of {len(opened_models)} models ({held}); evidence "
+            "compares two or more. Two runs of one model need names: NAME=FOLDER."
         )
-    return dict(sorted(found.items()))
+    return dict(sorted(opened_models.items()))
 
 
 def _opened(folder: Path, name: str) -> list[OpenedModel]:
@@ -87,7 +87,7 @@ def _opened(folder: Path, name: str) -> list[OpenedModel]:
 
 
 def _of_study(folder: Path) -> list[OpenedModel]:
-    found = []
+    models = []
     place = RunFolder(folder)
     for model in sorted(own.name for own in folder.glob("*/")):
         summary = path_if_there(place.summary(model))
@@ -95,7 +95,7 @@ def _of_study(folder: Path) -> list[OpenedModel]:
         networks = {AFTER: place.network(model), END_TO_END: place.end_to_end(model)}
         networks = {state: path for state, path in networks.items() if path.is_dir()}
         if summary is not None or networks:
-            found.append(
+            models.append(
                 OpenedModel(
                     model,
                     {},
@@ -104,7 +104,7 @@ def _of_study(folder: Path) -> list[OpenedModel]:
                     networks=networks,
                 )
             )
-    return found
+    return models
 
 
 def _model_of(header: Path) -> str:

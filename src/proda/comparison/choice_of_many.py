@@ -194,16 +194,16 @@ def common_summaries(
         own = pd.Index(kept_sites(models[name]))
         common = own if common is None else common.intersection(own, sort=False)
     assert common is not None
-    found = {}
+    summaries = {}
     for name in names:
         summary = models[name].summary
         assert summary is not None
-        found[name] = summary.sel(site=list(common))
-    counts = [found[n]["n_layers"].to_numpy() for n in names if "n_layers" in found[n]]
+        summaries[name] = summary.sel(site=list(common))
+    counts = [summaries[n]["n_layers"].to_numpy() for n in names if "n_layers" in summaries[n]]
     same = np.ones(len(common), bool)
     for count in counts:
         same &= count == counts[0]
-    return {name: summary.isel(site=same) for name, summary in found.items()}
+    return {name: summary.isel(site=same) for name, summary in summaries.items()}
 
 
 def _scores_of(
@@ -369,13 +369,13 @@ def _stacked(scores: Scores) -> dict[str, dict[str, float]]:
     def weights(use: np.ndarray) -> np.ndarray:
         return stacking_weights(scores.density[use], weight[use])
 
-    found = weights(np.ones(len(weight), bool))
+    stacked = weights(np.ones(len(weight), bool))
     error = jackknife_error(weights, groups_of_blocks(scores.block))
     top = scores.density.max(axis=1)
-    mixed = top + np.log(np.exp(scores.density - top[:, None]) @ found)
+    mixed = top + np.log(np.exp(scores.density - top[:, None]) @ stacked)
     alone = np.average(scores.density, axis=0, weights=weight).max()
     gain = float(np.average(mixed, weights=weight) - alone)
     return {
         model: {"weight": float(w), "standard_error": float(e), "gain_over_best_model": gain}
-        for model, w, e in zip(scores.models, found, error, strict=True)
+        for model, w, e in zip(scores.models, stacked, error, strict=True)
     }

@@ -295,7 +295,7 @@ def files_of_run(run: str | os.PathLike[str]) -> dict[str, ModelFiles]:
         If there are fewer than two.
     """
     place = RunFolder(Path(run))
-    found = {
+    files_by_model = {
         model: ModelFiles(
             maps=path_if_there(place.map(model)),
             default=path_if_there(place.default_map(model)),
@@ -309,13 +309,13 @@ def files_of_run(run: str | os.PathLike[str]) -> dict[str, ModelFiles]:
         for model in sorted(folder.name for folder in place.path.glob("*/"))
         if place.map(model).is_file() or place.end_to_end_map(model).is_file()
     }
-    if len(found) < 2:
-        held = ", ".join(found) or "none"
+    if len(files_by_model) < 2:
+        held = ", ".join(files_by_model) or "none"
         raise ComparisonError(
-            f"{place.path}: contains maps of {len(found)} models ({held}); a comparison needs two "
-            f"or more. Maps are expected as MODEL/{MAP} or MODEL/{END_TO_END_MAP}."
+            f"{place.path}: contains maps of {len(files_by_model)} models ({held}); a comparison "
+            f"needs two or more. Maps are expected as MODEL/{MAP} or MODEL/{END_TO_END_MAP}."
         )
-    return found
+    return files_by_model
 
 
 def covariates_of_run(folder: str | os.PathLike[str]) -> Path | None:

@@ -31,16 +31,16 @@ class Evidence:
         NotJudged
             If there are none.
         """
-        found = self.tables.get(table, pd.DataFrame())
+        selected = self.tables.get(table, pd.DataFrame())
         for column, value in where.items():
-            if column not in found:
-                found = found.iloc[:0]
+            if column not in selected:
+                selected = selected.iloc[:0]
                 break
-            found = found[found[column] == value]
-        if not len(found):
+            selected = selected[selected[column] == value]
+        if not len(selected):
             absent = ", ".join(where.values()) or table
             raise NotJudged(missing or f"this run has no result on {absent}")
-        return found
+        return selected
 
     def one(self, table: str, missing: str = "", **where: str) -> pd.Series:
         """Return the single row.

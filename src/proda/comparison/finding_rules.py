@@ -100,7 +100,7 @@ def projections_converge(experiment: str) -> Rule:
 
     def judge(e: Evidence) -> Judgement:
         missing = "needs projections of both models (the table [projection] of a study)"
-        found = []
+        judgements = []
         for state in ("before", "after"):
             rows = e.rows(
                 "projections",
@@ -111,8 +111,8 @@ def projections_converge(experiment: str) -> Rule:
                 experiment=experiment,
             )
             timed = rows[pd.to_numeric(rows["years"], errors="coerce").notna()]
-            found.append(timed.iloc[-1])
-        before, after = found
+            judgements.append(timed.iloc[-1])
+        before, after = judgements
         gain, low, high = difference_of_correlations(
             (before["r"], before["n_effective"]), (after["r"], after["n_effective"])
         )
@@ -334,11 +334,11 @@ def both(*rules: Rule) -> Rule:
     """Judge a finding with several statements, which must all hold."""
 
     def judge(e: Evidence) -> Judgement:
-        found = [rule(e) for rule in rules]
-        says = "; ".join(f.says for f in found)
-        if any(f.verdict == FindingVerdict.DISAGREES for f in found):
+        judgements = [rule(e) for rule in rules]
+        says = "; ".join(f.says for f in judgements)
+        if any(f.verdict == FindingVerdict.DISAGREES for f in judgements):
             return Judgement(says, FindingVerdict.DISAGREES)
-        open_ = [f.reason for f in found if f.verdict == FindingVerdict.UNDECIDED]
+        open_ = [f.reason for f in judgements if f.verdict == FindingVerdict.UNDECIDED]
         if open_:
             return Judgement(says, FindingVerdict.UNDECIDED, "; ".join(open_))
         return Judgement(says, FindingVerdict.AGREES)

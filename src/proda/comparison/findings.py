@@ -557,17 +557,17 @@ def findings_table(evidence: Evidence, findings: tuple[Finding, ...] = FINDINGS)
     rows = []
     for finding in findings:
         try:
-            found = finding.judge(evidence)
+            judgement = finding.judge(evidence)
         except NotJudged as why:
-            found = Judgement("", FindingVerdict.UNDECIDED, str(why))
+            judgement = Judgement("", FindingVerdict.UNDECIDED, str(why))
         rows.append(
             {
                 "id": finding.name,
                 "section": finding.section,
                 "paper": finding.paper,
-                "run": found.says,
-                "verdict": str(found.verdict),
-                "reason": found.reason,
+                "run": judgement.says,
+                "verdict": str(judgement.verdict),
+                "reason": judgement.reason,
                 "rule": finding.rule,
             }
         )

@@ -107,7 +107,7 @@ def read_layers(folder: str | os.PathLike[str], state: str) -> pd.DataFrame | No
         with files.open_dataset(path, result=True) as opened:
             if "row_modelled" not in opened:
                 return None
-            found = files.load(
+            layers = files.load(
                 opened[
                     [
                         "row_site",
@@ -120,10 +120,10 @@ def read_layers(folder: str | os.PathLike[str], state: str) -> pd.DataFrame | No
                 ],
                 path,
             )
-        own = found["row_modelled"].sel(carbon_method=MEMBERS)
+        own = layers["row_modelled"].sel(carbon_method=MEMBERS)
         table = pd.DataFrame(
             {
-                n: found[f"row_{n}"].to_numpy()
+                n: layers[f"row_{n}"].to_numpy()
                 for n in ("site", "upper", "lower", "used", "observed")
             }
         )
@@ -268,8 +268,8 @@ def _places(site: pd.Series, table: pd.DataFrame, places: pd.DataFrame | None) -
     if known is None:
         known = pd.DataFrame({"site": [], "latitude": [], "longitude": []})
     one = known.assign(site=known["site"].astype(str)).drop_duplicates("site").set_index("site")
-    found = one[["latitude", "longitude"]].reindex(site).reset_index()
-    return found.astype({"latitude": np.float64, "longitude": np.float64})
+    coordinates = one[["latitude", "longitude"]].reindex(site).reset_index()
+    return coordinates.astype({"latitude": np.float64, "longitude": np.float64})
 
 
 def _groups(

@@ -206,11 +206,11 @@ def _shares(dataset: xr.Dataset, variable: str) -> dict[str, float]:
     if not here.any():
         return {}
     quantiles = (("median", 0.5), ("q05", 0.05), ("q95", 0.95))
-    found = {n: quantile(share[here], land[here], q) for n, q in quantiles}
+    shares = {n: quantile(share[here], land[here], q) for n, q in quantiles}
     if variable == MICROBES[0].name:
         carbon = dataset["cSoil"].transpose("lat", "lon").to_numpy().astype(np.float64) * land
-        found["share_of_all_carbon"] = float((share * carbon)[here].sum() / carbon[here].sum())
-    return found
+        shares["share_of_all_carbon"] = float((share * carbon)[here].sum() / carbon[here].sum())
+    return shares
 
 
 def _land(dataset: xr.Dataset) -> xr.DataArray:

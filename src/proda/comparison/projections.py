@@ -211,8 +211,8 @@ def regions(dataset: xr.Dataset) -> dict[str, np.ndarray]:
     """Return which entries of the dimension region belong to the globe, a zone, permafrost soil."""
     zone = np.array([str(z) for z in dataset["region"].to_numpy()])
     frozen = dataset["permafrost"].to_numpy().astype(bool)
-    found = {GLOBE: np.ones(len(zone), dtype=bool)} | {name: zone == name for name in ZONES}
-    return found | {"permafrost soil": frozen}
+    masks = {GLOBE: np.ones(len(zone), dtype=bool)} | {name: zone == name for name in ZONES}
+    return masks | {"permafrost soil": frozen}
 
 
 def split_table(opened: Mapping[str, Mapping[str, xr.Dataset]]) -> pd.DataFrame:

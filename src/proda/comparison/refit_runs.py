@@ -165,7 +165,7 @@ def random_starts(sites: CarbonSites, n: int, seed: int) -> Float[np.ndarray, "s
     for _ in range(TRIED):
         share = rng.uniform(*RANGE, len(layers.model.rows))
         values = np.tile(physical(share, layers.model), (len(layers), 1))
-        fine = held_out_carbon(layers, values, "random starts").found
+        fine = held_out_carbon(layers, values, "random starts").feasible
         if (~fine).mean() <= MOST_LOST:
             starts.append(share)
         if len(starts) == n:

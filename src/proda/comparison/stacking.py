@@ -98,7 +98,7 @@ def _solved(p: np.ndarray, share: np.ndarray, start: np.ndarray) -> np.ndarray:
         mixed = np.maximum(p @ w, floor)
         return -float(share @ np.log(mixed)), -((share / mixed) @ p)
 
-    found = minimize(
+    optimum = minimize(
         loss,
         start,
         jac=True,
@@ -107,7 +107,7 @@ def _solved(p: np.ndarray, share: np.ndarray, start: np.ndarray) -> np.ndarray:
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1.0, "jac": np.ones_like},
         options={"ftol": 1e-14, "maxiter": 200},
     )
-    w = np.clip(found.x, 0.0, None)
+    w = np.clip(optimum.x, 0.0, None)
     return np.asarray(w / w.sum()) if np.isfinite(w).all() and w.sum() > 0 else start
 
 
@@ -136,8 +136,10 @@ def jackknife_error(
     -------
     As `statistic` returns; NaN where there are fewer than three groups.
     """
-    found = np.stack([statistic(group != g) for g in np.unique(group)]) if len(group) else None
-    if found is None or len(found) < 3:
+    replicates = np.stack([statistic(group != g) for g in np.unique(group)]) if len(group) else None
+    if replicates is None or len(replicates) < 3:
         return np.full_like(statistic(np.ones(len(group), bool)), np.nan)
-    n = len(found)
-    return np.asarray(np.sqrt((n - 1.0) / n * ((found - found.mean(axis=0)) ** 2).sum(axis=0)))
+    n = len(replicates)
+    return np.asarray(
+        np.sqrt((n - 1.0) / n * ((replicates - replicates.mean(axis=0)) ** 2).sum(axis=0))
+    )

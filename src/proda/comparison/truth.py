@@ -24,13 +24,13 @@ ALL, UNSEEN = "all", "unseen"
 class Recovered:
     """The map of one model by one route (`posterior` or `end-to-end`).
 
-    `found` is a map; `spread` is the map whose 5-95 % range is compared with the truth, if it
+    `estimate` is a map; `spread` is the map whose 5-95 % range is compared with the truth, if it
     differs.
     """
 
     model: str
     route: str
-    found: xr.Dataset
+    estimate: xr.Dataset
     spread: xr.Dataset | None = None
 
 
@@ -74,7 +74,7 @@ def recovered_table(
     for one in maps:
         names = None if one.model == measured else stocks
         for cells, where in masks.items():
-            table = truth_table(one.found, truth, names, one.spread, where)
+            table = truth_table(one.estimate, truth, names, one.spread, where)
             if table.empty:
                 raise ComparisonError(f"{one.model}, {one.route}: no {cells} cells to compare on.")
             table = table.rename(columns={"cells": "n_cells"})
@@ -95,15 +95,15 @@ def cells_without(
     return ~there
 
 
-def recovered(found: xr.Dataset, truth: xr.Dataset) -> list[str]:
+def recovered(estimate: xr.Dataset, truth: xr.Dataset) -> list[str]:
     """Return the variables that both maps have: stocks, components, then parameters."""
     names = [*(s.name for s in STOCKS), *(row.name for row in COMPONENTS)]
     names += sorted(str(n) for n in truth if str(n).startswith(PARAMETER_PREFIX))
-    return [n for n in names if n in found and n in truth and truth[n].ndim == 2]
+    return [n for n in names if n in estimate and n in truth and truth[n].ndim == 2]
 
 
 def truth_table(
-    found: xr.Dataset,
+    estimate: xr.Dataset,
     truth: xr.Dataset,
     names: Iterable[str] | None = None,
     spread: xr.Dataset | None = None,
@@ -113,14 +113,14 @@ def truth_table(
 
     Parameters
     ----------
-    found
+    estimate
         Map of an ensemble (docs/maps.md).
     truth
         Map of the true parameters, on the same grid.
     names
         Variables; by default :func:`recovered`.
     spread
-        Map whose 5-95 % range is compared with the truth; by default `found`.
+        Map whose 5-95 % range is compared with the truth; by default `estimate`.
     where
         Cells to compare on, such as those without a profile; by default all.
 
@@ -138,15 +138,15 @@ def truth_table(
         If the grids differ.
     """
     for axis in ("lat", "lon"):
-        if not np.array_equal(found[axis].to_numpy(), truth[axis].to_numpy()):
+        if not np.array_equal(estimate[axis].to_numpy(), truth[axis].to_numpy()):
             raise ComparisonError(
                 f"The map and the truth differ in {axis}; they must be on the same grid."
             )
     land = land_area(truth).to_numpy()
-    drawn = found if spread is None else spread
+    drawn = estimate if spread is None else spread
     rows = []
-    for name in recovered(found, truth) if names is None else names:
-        x, y = (d[name].transpose("lat", "lon").to_numpy() for d in (found, truth))
+    for name in recovered(estimate, truth) if names is None else names:
+        x, y = (d[name].transpose("lat", "lon").to_numpy() for d in (estimate, truth))
         logarithm = not name.startswith(PARAMETER_PREFIX)
         use = np.isfinite(x) & np.isfinite(y) & (land > 0)
         if where is not None:

@@ -83,6 +83,6 @@ def _read(text: str, where: str) -> dict[str, DataSource]:
         try:
             sources[name] = DataSource.model_validate(entry)
         except ValidationError as error:
-            said = faults.say(error, DataSource, name)
-            raise DownloadError(f"{where}: [{name}] is not understood: {said}.") from error
+            message = faults.say(error, DataSource, name)
+            raise DownloadError(f"{where}: [{name}] is not understood: {message}.") from error
     return sources

@@ -177,8 +177,8 @@ def _template(cells: xr.Dataset, rows: int) -> xr.Dataset:
 
 def _areas(history: History, paths: Sequence[Path], columns: np.ndarray) -> dict[str, xr.DataArray]:
     """Cell area and, where the files have it, the land fraction, for area-weighted totals."""
-    found = surface.area_and_land(paths, (len(history.lat), len(history.lon)))
-    area = found.get("cell_area")
+    fields = surface.area_and_land(paths, (len(history.lat), len(history.lon)))
+    area = fields.get("cell_area")
     if area is None or np.isnan(area).all():
         area = grids.area_on_sphere(history.lat, history.lon)
     areas: dict[str, xr.DataArray] = {}
@@ -187,8 +187,8 @@ def _areas(history: History, paths: Sequence[Path], columns: np.ndarray) -> dict
         areas["cell_area"] = xr.DataArray(
             area[:, columns].astype(np.float32), dims=("lat", "lon"), attrs=meaning
         )
-    if "land_fraction" in found:
-        fraction = np.nan_to_num(found["land_fraction"])  # CLM gives none where there is no land
+    if "land_fraction" in fields:
+        fraction = np.nan_to_num(fields["land_fraction"])  # CLM gives none where there is no land
         meaning = {"units": "1", "long_name": "land share of the cell"}
         areas["land_fraction"] = xr.DataArray(
             fraction[:, columns].astype(np.float32), dims=("lat", "lon"), attrs=meaning

@@ -68,5 +68,5 @@ def rules_of(forcing: str | os.PathLike[str]) -> str:
     Empty if its forcing was not estimated.
     """
     with files.open_dataset(forcing) as opened:
-        said = str(opened.attrs.get("rules", ""))
-    return re.sub(r", which raised [\d.]+% of cells|; [\d,]+ cells without one have 1", "", said)
+        name = str(opened.attrs.get("rules", ""))
+    return re.sub(r", which raised [\d.]+% of cells|; [\d,]+ cells without one have 1", "", name)

@@ -67,14 +67,14 @@ def _named_axes(dataset: xr.Dataset, where: str) -> xr.Dataset:
         if ours in dataset.variables:
             continue
         unit = "degrees_north" if ours == "lat" else "degrees_east"
-        found = [n for n, new in _NAMES.items() if new == ours and n in dataset.variables] or [
+        candidates = [n for n, new in _NAMES.items() if new == ours and n in dataset.variables] or [
             str(n)
             for n, v in dataset.variables.items()
             if v.dims == (n,)
             and (str(v.attrs.get("standard_name")) == standard or units.stated(v.attrs, "") == unit)
         ]
-        if len(found) == 1 and ours not in dataset.dims:
-            dataset = dataset.rename({found[0]: ours})
+        if len(candidates) == 1 and ours not in dataset.dims:
+            dataset = dataset.rename({candidates[0]: ours})
     for name in ("lat", "lon"):
         if name not in dataset.coords or dataset[name].dims != (name,):
             raise ForcingError(

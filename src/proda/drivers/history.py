@@ -262,15 +262,15 @@ def grid_of(dataset: Any, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the latitudes and longitudes of a file, as they are."""
     axes = []
     for names in (_LAT, _LON):
-        found = [n for n in names if n in dataset.variables and dataset[n].ndim == 1]
-        if not found:
+        candidates = [n for n in names if n in dataset.variables and dataset[n].ndim == 1]
+        if not candidates:
             raise ForcingError(
                 f"{path}: no axis {names[0]}; a regular latitude-longitude grid is needed "
                 "(regrid unstructured output first)."
             )
         name = "lat" if names is _LAT else "lon"
-        unit = getattr(dataset[found[0]], "units", "degrees")
-        axis = xr.DataArray(plain(dataset[found[0]]), dims=name, attrs={"units": unit})
+        unit = getattr(dataset[candidates[0]], "units", "degrees")
+        axis = xr.DataArray(plain(dataset[candidates[0]]), dims=name, attrs={"units": unit})
         axes.append(grids.check_axis(axis, name, str(path)))
     grids.check_no_repeats(axes[1], str(path))
     return axes[0], axes[1]
@@ -335,9 +335,9 @@ def check_layers(dataset: Any, dim: str, size: int, name: str, path: Path) -> No
         if not np.array_equal(depth, np.arange(1, n + 1)) and not np.allclose(
             depth, CLM5_GRID.node, rtol=1e-3
         ):
-            found = ", ".join(f"{d:g}" for d in depth[:4])
+            depths = ", ".join(f"{d:g}" for d in depth[:4])
             raise ForcingError(
-                f"{path}: the first layers of {name} lie at {found}"
+                f"{path}: the first layers of {name} lie at {depths}"
                 " m ...; those of CLM5 lie at 0.01, 0.04, 0.09, 0.16 m ..."
             )
 

@@ -140,11 +140,11 @@ def _measured(
     result = np.full((len(sites), len(grid)), np.nan)
     if layers is None or MEASURED[name] not in layers:
         return result
-    found = layers[layers[MEASURED[name]].notna()]
+    measured = layers[layers[MEASURED[name]].notna()]
     if name == "bulk_density" and "density_origin" in layers:
-        found = found[found["density_origin"] == "measured"]
+        measured = measured[measured["density_origin"] == "measured"]
     position = {str(site): i for i, site in enumerate(sites)}
-    for profile_id, rows in found.groupby("profile_id", sort=False):
+    for profile_id, rows in measured.groupby("profile_id", sort=False):
         if str(profile_id) in position:
             middle = 0.5 * (rows["upper_depth"] + rows["lower_depth"]).to_numpy(float)
             order = np.argsort(middle)

@@ -81,13 +81,13 @@ def as_sites(table: pd.DataFrame, where: str = "sites") -> pd.DataFrame:
     _check_names(list(table.columns), where)
     chosen = {}
     for ours, names in (("site", _SITE), ("latitude", _LATITUDE), ("longitude", _LONGITUDE)):
-        found = [name for name in names if name in table.columns]
-        if not found:
+        present = [name for name in names if name in table.columns]
+        if not present:
             raise SiteError(
                 f"{where}: no column {' or '.join(names)}; it has "
                 f"{', '.join(map(str, table.columns))}."
             )
-        chosen[ours] = table[found[0]]
+        chosen[ours] = table[present[0]]
     sites = pd.DataFrame(chosen).reset_index(drop=True)
     for name in ("latitude", "longitude"):
         if any(isinstance(v, list | tuple | dict | set | np.ndarray) for v in sites[name]):

@@ -143,15 +143,15 @@ def _check_place(dataset: Any, path: Path, lat: np.ndarray, lon: np.ndarray) -> 
 
 def area_and_land(paths: Sequence[Path], shape: tuple[int, int]) -> dict[str, np.ndarray]:
     """Cell areas (km2) and land fractions of the first files that have them, where they do."""
-    found: dict[str, np.ndarray] = {}
+    fields: dict[str, np.ndarray] = {}
     for path in paths:
         with opened(path) as dataset:
             for target, name in (("cell_area", "area"), ("land_fraction", "landfrac")):
-                if target not in found and name in dataset.variables:
+                if target not in fields and name in dataset.variables:
                     array = plain(dataset[name])
                     if array.shape == (1, *shape):  # constant, but with one time
                         array = array[0]
                     if array.shape == shape:
                         unit, kind = _MEASURES[target]
-                        found[target] = in_unit(array, dataset[name], unit, kind, path)
-    return found
+                        fields[target] = in_unit(array, dataset[name], unit, kind, path)
+    return fields

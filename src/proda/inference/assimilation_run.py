@@ -625,8 +625,8 @@ def _left_by_another_run(folder: Path) -> str | None:
     """Return a result in a folder without run.json, which could seem to belong to a new run."""
     blocks = folder / "blocks"
     inside = sorted(blocks.iterdir()) if blocks.is_dir() else []
-    found = [p for p in (folder / SUMMARY, folder / "posterior.zarr", *inside) if p.exists()]
-    return found[0].relative_to(folder).as_posix() if found else None
+    results = [p for p in (folder / SUMMARY, folder / "posterior.zarr", *inside) if p.exists()]
+    return results[0].relative_to(folder).as_posix() if results else None
 
 
 def _block_numbers(size: np.ndarray, block_size: int) -> Iterator[int]:

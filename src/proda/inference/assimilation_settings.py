@@ -141,8 +141,8 @@ class AssimilationSettings(SettingsTable):
     def unanswered(self) -> dict[str, str]:
         """Return why the model cannot answer some of the streams, by name."""
         model = self.build_model()
-        told = {name: t.stream.lacking(model) for name, t in self.stream_tables().items()}
-        return {name: why for name, why in told.items() if why}
+        reasons = {name: t.stream.lacking(model) for name, t in self.stream_tables().items()}
+        return {name: why for name, why in reasons.items() if why}
 
     def build_sampler(self) -> Sampler | SMC:
         """Return the sampler."""
@@ -269,8 +269,8 @@ def check(**values: Any) -> AssimilationSettings:
     except ValidationError as error:
         from proda import faults
 
-        said = faults.say(error, AssimilationSettings)
-        raise AssimilationError(f"Settings of the assimilation: {said}.") from error
+        message = faults.say(error, AssimilationSettings)
+        raise AssimilationError(f"Settings of the assimilation: {message}.") from error
     settings.build()
     return settings
 

@@ -91,10 +91,10 @@ def with_streams(
     tables
         Of the streams that the model can answer.
     """
-    found = {
+    padded = {
         table.stream.name: table.stream.prepare(
             names, table.rows, forcing.nbedrock, forcing.grid, table.size
         )
         for table in tables
     }
-    return eqx.tree_at(lambda site: site.streams, sites, found)
+    return eqx.tree_at(lambda site: site.streams, sites, padded)

@@ -114,8 +114,8 @@ class AssimilationJob(Job):
                     run.stream_tables,
                 )
             )
-        found = join(parts)
-        run.store.write(number, lambda path: files.write_netcdf(found, path))
+        summary = join(parts)
+        run.store.write(number, lambda path: files.write_netcdf(summary, path))
 
 
 def work(

@@ -122,12 +122,12 @@ class Posterior(Target):
             column.grid,
         )
         pointwise = self.likelihood.pointwise(modelled, self.site.measured, values)
-        found = {}
+        values_by_stream = {}
         for stream in self.streams:
             data = self.site.streams[stream.name]
-            told = stream.predict(self.model, state, values, column, data)
-            found[stream.name] = (told, stream.pointwise(told, data, values))
-        return Prediction(modelled, pointwise, state.reason, found)
+            predicted = stream.predict(self.model, state, values, column, data)
+            values_by_stream[stream.name] = (predicted, stream.pointwise(predicted, data, values))
+        return Prediction(modelled, pointwise, state.reason, values_by_stream)
 
     def mean_age(self, u: Float[Array, " parameter"]) -> Float[Array, ""]:
         """Return the mean age of the carbon of the soil pools in 0-100 cm, years."""

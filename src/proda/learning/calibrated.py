@@ -80,18 +80,18 @@ def crossed(
         }
         for name, counts in inside.items()
     }
-    found = {
+    crossed_out = {
         name: replace(answer, lower=ends[name][0], upper=ends[name][1])
         for name, answer in answers.items()
     }
-    return found, stocks
+    return crossed_out, stocks
 
 
 def _fit(sites: CarbonSites, answer: Answer, scale: np.ndarray, use: np.ndarray) -> Intervals:
     p, site, depth = sites.layers.profiles, sites.layers.row_site, _depth(sites)
     modelled = log_carbon(answer)
     # Layers without modelled carbon lie outside any interval; lost sites have no interval.
-    empty = np.isnan(modelled) & answer.found[site]
+    empty = np.isnan(modelled) & answer.feasible[site]
     off = np.where(empty, np.inf, np.log(p.carbon) - modelled)
     cold = _cold(sites)
     one = fit_intervals(off[use], answer.spread[use], depth[use], cold[site[use]], scale)

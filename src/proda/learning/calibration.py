@@ -72,8 +72,8 @@ def _fit(square: np.ndarray, noise: np.ndarray, spread: np.ndarray) -> tuple[flo
         return float(data + prior)
 
     starts = [np.array([0.0, np.log(b)]) for b in (0.02, 0.1, np.sqrt(PRIOR_VARIANCE))]
-    found = min((minimize(cost, x, method="Nelder-Mead") for x in starts), key=lambda r: r.fun)
-    return float(np.exp(found.x[0])), float(np.exp(found.x[1]))
+    optimum = min((minimize(cost, x, method="Nelder-Mead") for x in starts), key=lambda r: r.fun)
+    return float(np.exp(optimum.x[0])), float(np.exp(optimum.x[1]))
 
 
 def interval(

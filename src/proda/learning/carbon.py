@@ -35,11 +35,12 @@ of the site's own posterior (the ceiling), and the mean carbon of the network's 
 class Modelled:
     """Modelled carbon of the measured layers.
 
-    `carbon` is (row,), kg m-3, NaN at sites without a steady state; `found` marks sites with one.
+    `carbon` is (row,), kg m-3, NaN at sites without a steady state; `feasible` marks sites with
+    one.
     """
 
     carbon: Float[np.ndarray, " row"]
-    found: Bool[np.ndarray, " site"]
+    feasible: Bool[np.ndarray, " site"]
 
 
 def held_out_carbon(
@@ -86,9 +87,9 @@ def held_out_carbon(
         values = np.where(usable[:, None], parameters, middle)
         given = {row.name: values[:, j] for j, row in enumerate(rows)}
     state = simulate.steady_state(layers.model, given, layers.forcing, bounds="physical")
-    found = usable & (state["reason"].to_numpy() == Reason.FEASIBLE)
+    feasible = usable & (state["reason"].to_numpy() == Reason.FEASIBLE)
     carbon = layers.observe(state["soil_carbon"].to_numpy() / 1000.0)
-    return Modelled(np.where(found[layers.row_site], carbon, np.nan), found)
+    return Modelled(np.where(feasible[layers.row_site], carbon, np.nan), feasible)
 
 
 def default_carbon(layers: SiteLayers, b: float | None = None) -> Modelled:
@@ -103,12 +104,12 @@ def ensemble_carbon(
 ) -> Modelled:
     """Mean carbon over the members that have a steady state; at least one must have one."""
     runs = [held_out_carbon(layers, member, MEMBERS) for member in members]
-    known = np.stack([run.found for run in runs])
+    known = np.stack([run.feasible for run in runs])
     count = known.sum(axis=0)
     carbon = np.where(known[:, layers.row_site], np.stack([run.carbon for run in runs]), 0.0)
-    found = count > 0
+    feasible = count > 0
     mean = carbon.sum(axis=0) / np.maximum(count, 1)[layers.row_site]
-    return Modelled(np.where(found[layers.row_site], mean, np.nan), found)
+    return Modelled(np.where(feasible[layers.row_site], mean, np.nan), feasible)
 
 
 def assimilated_carbon(layers: SiteLayers, run: str | os.PathLike[str]) -> Modelled:
@@ -190,10 +191,10 @@ def carbon_skill(
         for group in present:
             here = used & (names == group)
             for method, answer in modelled.items():
-                found = skill_of_rows(
-                    answer.carbon[here], observed[here], layers.row_site[here], answer.found
+                scores = skill_of_rows(
+                    answer.carbon[here], observed[here], layers.row_site[here], answer.feasible
                 )
-                rows.append({"method": method, "by": by, "group": group, **found})
+                rows.append({"method": method, "by": by, "group": group, **scores})
     return pd.DataFrame(rows)
 
 

@@ -96,7 +96,7 @@ def read_carbon_sites(
     """
     if "site" not in covariates:
         raise LearningError("The covariates lack the column site.")
-    found = read_profiles(profiles)
+    measured = read_profiles(profiles)
     with files.open_dataset(forcing) as opened:
         if "site" not in opened.coords:
             raise LearningError(
@@ -105,18 +105,18 @@ def read_carbon_sites(
                 f"{Path(profiles) / 'profiles.parquet'} SITES.nc."
             )
         driven = _index(opened["site"].to_numpy(), f"The forcing {forcing}").get_indexer(
-            pd.Index(found.site)
+            pd.Index(measured.site)
         )
         known = _index(covariates["site"].to_numpy(), "The covariates").get_indexer(
-            pd.Index(found.site)
+            pd.Index(measured.site)
         )
         reason = np.where(driven < 0, NO_FORCING, np.where(known < 0, NO_COVARIATES, ""))
         here = np.flatnonzero(reason == "")
         if here.size == 0:
             raise LearningError(
-                f"None of the {len(found)} profiles of {profiles} has forcing and covariates "
+                f"None of the {len(measured)} profiles of {profiles} has forcing and covariates "
                 f"({int((driven >= 0).sum())} have forcing, {int((known >= 0).sum())} covariates); "
-                f"do the names of the sites match? The first profile is {str(found.site[0])!r}. "
+                f"do the names of the sites match? The first profile is {str(measured.site[0])!r}. "
                 f"Make both from {Path(profiles) / 'profiles.parquet'}: proda forcing at-sites "
                 "and proda covariates build --sites."
             )
@@ -124,8 +124,8 @@ def read_carbon_sites(
             drivers = Forcing.from_dataset(files.load(opened.isel(site=driven[here]), forcing))
         except ForcingError as error:
             raise ForcingError(f"{forcing}: {error}") from error
-    left_out = pd.DataFrame({"site": found.site[reason != ""], "reason": reason[reason != ""]})
-    chosen: Profiles = found.select(here)
+    left_out = pd.DataFrame({"site": measured.site[reason != ""], "reason": reason[reason != ""]})
+    chosen: Profiles = measured.select(here)
     settings = check(model=model, variant=variant)
     layers = SiteLayers(
         settings.build_model(), settings.build_likelihood(), settings.operator, chosen, drivers

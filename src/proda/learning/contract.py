@@ -84,8 +84,8 @@ def run_checks(model: SoilModel, calibration: bool = True) -> Iterator[Check]:
         try:
             yield from check(model)
         except Exception as error:
-            said = f"{type(error).__name__}: {error}".splitlines()[0]
-            yield Check(name, False, said, "no error")
+            message = f"{type(error).__name__}: {error}".splitlines()[0]
+            yield Check(name, False, message, "no error")
 
 
 def check_rows(model: SoilModel) -> list[Check]:
@@ -351,13 +351,13 @@ def check_components(model: SoilModel) -> list[Check]:
     zero = {"V": not model.transported}
     zero["B"] = isinstance(getattr(model, "allocates", None), SurfaceInput)
     for name in ("CTE", "K", "V", "XI", "B", "I", "litter_to_soil", "residence_time"):
-        found = parts[name].to_numpy()
+        value = parts[name].to_numpy()
         # A pool without transfers has no transfer efficiency.
-        least = found >= 0.0 if name == "CTE" else found > 0.0
+        least = value >= 0.0 if name == "CTE" else value > 0.0
         if not (
-            np.isfinite(found).all() and ((found == 0.0).all() if zero.get(name) else least.all())
+            np.isfinite(value).all() and ((value == 0.0).all() if zero.get(name) else least.all())
         ):
-            wrong.append(f"{name} is {float(found.min()):.3g} to {float(found.max()):.3g}")
+            wrong.append(f"{name} is {float(value.min()):.3g} to {float(value.max()):.3g}")
     over = float(parts["litter_to_soil"].max()) - 1.0
     wrong += ["more carbon reaches the soil than enters"] if over > 1e-9 else []
     thickness = state["thickness"]
@@ -391,15 +391,15 @@ def check_components(model: SoilModel) -> list[Check]:
 
 def check_calibration(model: SoilModel) -> list[Check]:
     """Check that posteriors of synthetic profiles contain the parameters that generated them."""
-    found = calibrate(model)
+    calibration = calibrate(model)
     return [
         Check(
             f"{int(level * 100)} % intervals contain the truth",
             abs(share - level) <= margin,
-            f"{share:.0%} of {found.profiles} profiles x {found.parameters} parameters",
+            f"{share:.0%} of {calibration.profiles} profiles x {calibration.parameters} parameters",
             f"{level - margin:.0%} to {min(level + margin, 1.0):.0%}",
         )
-        for level, share, margin in found.coverage
+        for level, share, margin in calibration.coverage
     ]
 
 
@@ -412,20 +412,20 @@ def _arrays(values: xr.Dataset | dict[str, np.ndarray]) -> dict[str, Array]:
 
 
 def _first(columns: Column, i: int = 0) -> Column:
-    found: Column = jax.tree.map(lambda leaf: leaf[i], columns)
-    return found
+    selected: Column = jax.tree.map(lambda leaf: leaf[i], columns)
+    return selected
 
 
-def _relative(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+def _relative(value: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Return the difference relative to the expected value; infinite where only that is 0."""
-    different = np.abs(found - expected)
+    different = np.abs(value - expected)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = different / np.abs(expected)
     return np.asarray(np.where(different == 0.0, 0.0, share))
 
 
-def _within(name: str, found: np.ndarray, most: float, what: str) -> Check:
-    worst = float(np.max(found, initial=0.0))  # NaN propagates and fails the check
+def _within(name: str, value: np.ndarray, most: float, what: str) -> Check:
+    worst = float(np.max(value, initial=0.0))  # NaN propagates and fails the check
     return Check(name, bool(worst <= most), f"{worst:.2g} ({what})", f"<= {most:g}")
 
 

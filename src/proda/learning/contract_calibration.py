@@ -105,14 +105,14 @@ def _made(problem: SamplingProblem, sites: Site, names: np.ndarray) -> tuple[np.
     def one(site: Site, key: Array) -> tuple[Array, Array, Array]:
         k_truth, k_error = jax.random.split(key)
         posterior = Posterior(problem.model, problem.likelihood, site)
-        u, found = find_start(k_truth, posterior)
+        u, started = find_start(k_truth, posterior)
         modelled = posterior.predict(u).modelled
         error = SD_LOG * jax.random.normal(k_error, modelled.shape)
-        return u, jnp.where(site.measured.mask, modelled * jnp.exp(error), 1.0), found
+        return u, jnp.where(site.measured.mask, modelled * jnp.exp(error), 1.0), started
 
     keys = chain_keys(12345, names, 1)[:, 0]
-    truth, carbon, found = jax.jit(jax.vmap(one))(sites, keys)
-    if not (np.isfinite(found).all() and (np.asarray(carbon) > 0.0).all()):
+    truth, carbon, started = jax.jit(jax.vmap(one))(sites, keys)
+    if not (np.isfinite(started).all() and (np.asarray(carbon) > 0.0).all()):
         raise ModelError(
             f"{problem.model.name}: no profile could be generated at some columns, because none of "
             "many draws from the prior gives a steady state with carbon in all measured layers."

@@ -312,7 +312,10 @@ def _rows(
                 np.stack([m.carbon for m in modelled.values()]),
                 kg,
             ),
-            "feasible": (("carbon_method", "site"), np.stack([m.found for m in modelled.values()])),
+            "feasible": (
+                ("carbon_method", "site"),
+                np.stack([m.feasible for m in modelled.values()]),
+            ),
             **{f"row_{by}": ("row", names) for by, names in groups.items() if by != "all"},
         },
         coords={"carbon_method": list(modelled)},

@@ -59,10 +59,10 @@ def invert(
     for begin in range(0, n, BLOCK):
         rows = np.minimum(np.arange(begin, begin + BLOCK), n - 1)  # the last column fills a block
         own = jax.tree.map(lambda leaf, rows=rows: leaf[rows], column)
-        found = _inverted(
+        inverted = _inverted(
             model, own, jnp.asarray(start), jnp.asarray(varies), jnp.asarray(log_carbon[rows])
         )
-        out[begin : begin + BLOCK] = np.asarray(found)[: n - begin]
+        out[begin : begin + BLOCK] = np.asarray(inverted)[: n - begin]
     return out
 
 

@@ -80,14 +80,14 @@ class SiteLayers:
         out = np.zeros(n)
         for start in range(0, n, step):
             rows = np.minimum(np.arange(start, start + step), n - 1)
-            found = _observe(
+            observed = _observe(
                 jnp.asarray(soil_carbon[site[rows]]),
                 jnp.asarray(value[rows]),
                 jnp.asarray(slope[rows]),
                 jnp.asarray(self.forcing.nbedrock[site[rows]]),
                 grid,
             )
-            out[start : start + step] = np.asarray(found)[: n - start]
+            out[start : start + step] = np.asarray(observed)[: n - start]
         return out
 
     def for_training(self) -> Site:
@@ -174,7 +174,7 @@ def read_layers(
     LearningError
         If profiles or forcing lack a site, or none of a site's layers lies in the model's soil.
     """
-    found = read_profiles(profiles)
+    measured = read_profiles(profiles)
     with files.open_dataset(forcing) as opened:
         if "site" not in opened.coords:
             raise LearningError(
@@ -182,7 +182,7 @@ def read_layers(
             )
         place = _positions(sites, opened["site"].to_numpy().astype(str), f"The forcing {forcing}")
         drivers = Forcing.from_dataset(files.load(opened.isel(site=place), forcing))
-    chosen = found.select(_positions(sites, found.site, f"The profiles of {profiles}"))
+    chosen = measured.select(_positions(sites, measured.site, f"The profiles of {profiles}"))
     layers = SiteLayers(
         settings.build_model(), settings.build_likelihood(), settings.operator, chosen, drivers
     )

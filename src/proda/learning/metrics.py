@@ -13,17 +13,17 @@ def skill_of_rows(
     modelled: Float[np.ndarray, " row"],
     observed: Float[np.ndarray, " row"],
     site: Int[np.ndarray, " row"],
-    found: Bool[np.ndarray, " site"],
+    feasible: Bool[np.ndarray, " site"],
 ) -> dict[str, float]:
     """Compare modelled with measured layers.
 
     Parameters
     ----------
     modelled, observed
-        kg m-3; modelled is not used where `found` is False.
+        kg m-3; modelled is not used where `feasible` is False.
     site
         Position of each layer's site.
-    found
+    feasible
         Which sites have a modelled answer.
 
     Returns
@@ -38,15 +38,15 @@ def skill_of_rows(
         ones, have no NSE.
     """
     position, own = np.unique(site, return_inverse=True)
-    ok = found[position][own]
+    ok = feasible[position][own]
     m, o = np.where(ok, modelled, 0.0), observed
     logs = np.log(np.where(ok, np.maximum(m, LEAST), 1.0)), np.log(np.where(ok, o, 1.0))
     several = int(ok.sum()) > 1
-    nse, close = by_site(m, o, logs, own, ok, found[position])
+    nse, close = by_site(m, o, logs, own, ok, feasible[position])
     nan = float("nan")
     return {
         "sites": len(position),
-        "lost": int((~found[position]).sum()),
+        "lost": int((~feasible[position]).sum()),
         "layers": int(ok.sum()),
         "no_logarithm": int((ok & (m < LEAST)).sum()),
         "nse": float(nash_sutcliffe(m, o, ok)) if ok.any() else nan,

@@ -219,10 +219,10 @@ def _header(folder: Path) -> dict[str, Any]:
     header = files.read_json(
         where, "description of a network", advice="Copy it again or train again."
     )
-    found = header.get("format") if isinstance(header, dict) else None
-    if found != FORMAT:
+    format_ = header.get("format") if isinstance(header, dict) else None
+    if format_ != FORMAT:
         raise FileError(
-            f"{where}: format {found}, this version of proda reads format {FORMAT}; train again."
+            f"{where}: format {format_}, this version of proda reads format {FORMAT}; train again."
         )
     if header.get("checksum") != _checksum(header):
         raise FileError(f"{where}: changed since it was written; copy it again or train again.")
@@ -233,8 +233,8 @@ def _history(folder: Path, header: dict[str, Any]) -> pd.DataFrame:
     """Read the losses by epoch; networks of earlier versions have no checksum of them."""
     path = folder / HISTORY
     with files.reading(path, "table of losses", advice="Copy it again or train again."):
-        found = file_digest(path)
-    if found != header.get("history", found):
+        digest = file_digest(path)
+    if digest != header.get("history", digest):
         raise FileError(f"{path}: changed since it was written; copy it again or train again.")
     return files.read_csv(path, what="table of losses")
 

@@ -159,7 +159,7 @@ def residual_answer(
 
 
 def _added(network: Answer, residual: np.ndarray) -> Answer:
-    return Answer(np.exp(least_log(network) + residual), network.found, network.spread)
+    return Answer(np.exp(least_log(network) + residual), network.feasible, network.spread)
 
 
 def _with_residual(
@@ -204,7 +204,7 @@ def _left_out_answers(
     names = (NETWORK, CONSTANT, *baselines)
     carbon = {name: np.full(n, np.nan) for name in names}
     spread = {name: np.zeros(n) for name in names}
-    found = {name: np.zeros(len(sites), bool) for name in names}
+    feasible = {name: np.zeros(len(sites), bool) for name in names}
     for f, own_members in members.items():
         test, rest = np.flatnonzero(fold == f), np.flatnonzero(fold != f)
         inputs = trained.inputs.of(f)
@@ -221,8 +221,8 @@ def _left_out_answers(
         rows = np.isin(layers.row_site, test)
         for name, answer in answers.items():
             carbon[name][rows], spread[name][rows] = answer.carbon, answer.spread
-            found[name][test] = answer.found
-    out = {name: Answer(carbon[name], found[name], spread[name]) for name in names}
+            feasible[name][test] = answer.feasible
+    out = {name: Answer(carbon[name], feasible[name], spread[name]) for name in names}
     return out | {DEFAULT: answer_of_carbon(default_carbon(layers))}
 
 

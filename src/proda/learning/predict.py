@@ -86,7 +86,7 @@ def predict_table(
         table = _with_forcing(table, forcing, make)
     elif forcing is not None:
         raise LearningError(f"{network}: this network uses covariates only; leave out --forcing.")
-    found = ensemble.predict(table, missing, draws)
+    predicted = ensemble.predict(table, missing, draws)
     place: dict[str, Any] = {}
     for name, columns in (
         ("latitude", ("latitude", "cell_latitude")),
@@ -97,11 +97,13 @@ def predict_table(
         if column := next((c for c in columns if c in table), None):
             place[name] = ("site", table[column].to_numpy())
     units = [row.unit for row in known.rows]
-    found = found.assign_coords(**place, unit=("parameter", units))
+    predicted = predicted.assign_coords(**place, unit=("parameter", units))
     for name in _UNITED:
-        if name in found:
-            found[name].attrs["comment"] = "each parameter in its own unit, see the variable unit"
-    found = found.assign_attrs(
+        if name in predicted:
+            predicted[name].attrs["comment"] = (
+                "each parameter in its own unit, see the variable unit"
+            )
+    predicted = predicted.assign_attrs(
         Conventions="CF-1.11",
         title=f"Parameters of {ensemble.model} predicted from covariates",
         network=str(network),
@@ -109,10 +111,10 @@ def predict_table(
         training_sites=ensemble.n_sites,
     )
     for name in ("usable", "flag"):
-        found[name] = found[name].astype(np.int8)
+        predicted[name] = predicted[name].astype(np.int8)
     if output is not None:
-        files.write_dataset(found, output)
-    return found
+        files.write_dataset(predicted, output)
+    return predicted
 
 
 def _with_forcing(table: pd.DataFrame, path: str | os.PathLike[str], make: Make) -> pd.DataFrame:

@@ -131,15 +131,17 @@ def train_refits(
         path = None
         if checkpoints is not None:
             path = _checkpoint(checkpoints, problem.model.name, pulled)
-        found = train_through(
+        trained = train_through(
             inputs, problem, logit(begin[rows]), design.select(rows), own, path, on_progress
         )
-        parts.append((rows, found))
+        parts.append((rows, trained))
     order = np.argsort(np.concatenate([rows for rows, _ in parts]))
     networks = jax.tree.map(
-        lambda *leaves: jnp.concatenate(leaves)[order], *(found.networks for _, found in parts)
+        lambda *leaves: jnp.concatenate(leaves)[order], *(trained.networks for _, trained in parts)
     )
-    best_epochs = [found.history[found.best_epoch, np.arange(len(rows))] for rows, found in parts]
+    best_epochs = [
+        trained.history[trained.best_epoch, np.arange(len(rows))] for rows, trained in parts
+    ]
     history = np.concatenate(best_epochs)[order]
     return Refits(networks, tuple(kind.name for kind in runs), begin, history[:, 1], history[:, 2])
 

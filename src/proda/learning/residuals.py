@@ -144,15 +144,15 @@ def read_residuals(
     path = Path(network) / RESIDUALS
     if not path.is_file():
         return None
-    found = files.load(files.open_netcdf(path, result=True), path)
-    if "residual" not in found:
+    residuals = files.load(files.open_netcdf(path, result=True), path)
+    if "residual" not in residuals:
         raise LearningError(f"{path}: contains no residuals; train again.")
-    of = (found.attrs.get("model"), found.attrs.get("variant"))
-    names = tuple(str(n) for n in found["parameter"].to_numpy())
+    of = (residuals.attrs.get("model"), residuals.attrs.get("variant"))
+    names = tuple(str(n) for n in residuals["parameter"].to_numpy())
     if of != (model, variant) or names != parameters:
         raise LearningError(
             f"{path}: of {of[0]} ({of[1]}) or other parameters; the network is for {model} "
             f"({variant}). Train again."
         )
-    values = found["residual"].transpose("member", "parameter").to_numpy().astype(np.float64)
+    values = residuals["residual"].transpose("member", "parameter").to_numpy().astype(np.float64)
     return values, digest(values)

@@ -70,10 +70,12 @@ def spread_of_carbon(
     -------
     Kind of draws -> what was found.
     """
-    found = {EACH: carbon_coverage(validation, layers, _each(validation, calibration, seed), seed)}
+    spreads = {
+        EACH: carbon_coverage(validation, layers, _each(validation, calibration, seed), seed)
+    }
     if residuals is not None:
-        found[JOINT] = _narrowed(validation, layers, residuals, seed)
-    return found
+        spreads[JOINT] = _narrowed(validation, layers, residuals, seed)
+    return spreads
 
 
 def _narrowed(
@@ -92,17 +94,17 @@ def _narrowed(
         draws = iter(add_residuals(validation.predicted[NETWORK], factor * residuals))
         return replace(carbon_coverage(validation, layers, draws, seed), factor=factor)
 
-    found = at(1.0)
-    if found.coverage <= LEVEL:
-        return found
+    narrowest = at(1.0)
+    if narrowest.coverage <= LEVEL:
+        return narrowest
     low, high = LEAST, 1.0
     for _ in range(STEPS):
         tried = at(0.5 * (low + high))
         if tried.coverage >= LEVEL:
-            found, high = tried, tried.factor
+            narrowest, high = tried, tried.factor
         else:
             low = tried.factor
-    return found
+    return narrowest
 
 
 def carbon_coverage(

@@ -150,16 +150,16 @@ def _estimates(
     least = LEAST_INFORMATION / PRIOR_VARIANCE
     if settings.target == "posterior_mean":
         return share, gained, gained > least
-    location, precision, found = (
+    location, precision, usable = (
         x.reshape(share.shape) for x in untruncated(share.ravel(), spread.ravel())
     )
-    found &= gained > least
-    added = ~found & (gained > least)
+    usable &= gained > least
+    added = ~usable & (gained > least)
     safe = np.where(added, gained, 1.0)
     by_sum = (share / spread**2 - 0.5 / PRIOR_VARIANCE) / safe
-    value = np.where(found, location, np.where(added, by_sum, share))
-    precision = np.where(found, precision, gained)
-    return value, precision, (found | added) & (precision > least)
+    value = np.where(usable, location, np.where(added, by_sum, share))
+    precision = np.where(usable, precision, gained)
+    return value, precision, (usable | added) & (precision > least)
 
 
 def _check_form(posterior: xr.Dataset) -> None:

@@ -37,11 +37,11 @@ def untruncated(
     Returns
     -------
     location, precision, found
-        `found` is False where no Gaussian fits: posteriors that rise all the way to an end of the
+        `solved` is False where no Gaussian fits: posteriors that rise all the way to an end of the
         range (as an exponential does) or are as wide as the prior.
     """
     location, precision = mean.copy(), 1.0 / sd**2
-    found = np.ones(mean.shape, bool)
+    solved = np.ones(mean.shape, bool)
     near = np.flatnonzero((mean < CLEAR * sd) | (1.0 - mean < CLEAR * sd))
     for start in range(0, near.size, _CHUNK):
         i = near[start : start + _CHUNK]
@@ -50,8 +50,8 @@ def untruncated(
         b = np.where(good, b, -0.5)
         location[i] = np.where(good, mean[i] - sd[i] * a / (2.0 * b), np.nan)
         precision[i] = np.where(good, -2.0 * b / sd[i] ** 2, np.nan)
-        found[i] = good
-    return location, precision, found
+        solved[i] = good
+    return location, precision, solved
 
 
 def _match(mean: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -98,18 +98,18 @@ class TuningLoss(Loss):
         n, size, d = predicted.shape
         # Padding is computed as site 0, and its result is not used.
         flat = jnp.maximum(rows.reshape(-1), 0)
-        found = judge(
+        judged = judge(
             jax.lax.stop_gradient(predicted.reshape(-1, d).astype(jnp.float64)),
             jax.tree.map(lambda leaf: leaf[flat], self.sites),
             self.model,
             self.likelihood,
         )
-        slope = jax.lax.stop_gradient(found.gradient.reshape(n, size, d).astype(jnp.float32))
-        loss = found.loss.reshape(n, size).astype(jnp.float32)
+        slope = jax.lax.stop_gradient(judged.gradient.reshape(n, size, d).astype(jnp.float32))
+        loss = judged.loss.reshape(n, size).astype(jnp.float32)
         carbon = mean(led(loss, (slope * predicted).sum(axis=2)), rows)
         pull = self.parameters.weighted(predicted, rows, runs)
         each = carbon + self.parameter_weight * pull
-        lost = mean(1.0 - found.good.reshape(n, size), rows)
+        lost = mean(1.0 - judged.good.reshape(n, size), rows)
         return BatchLoss(each, jax.lax.stop_gradient(each), lost)
 
     def order_key(self, key: PRNGKeyArray, epoch: Int[Array, ""]) -> PRNGKeyArray:

@@ -57,7 +57,7 @@ class Answer:
     """
 
     carbon: Float[np.ndarray, " row"]
-    found: Bool[np.ndarray, " site"]
+    feasible: Bool[np.ndarray, " site"]
     spread: Float[np.ndarray, " row"]
     lower: Float[np.ndarray, " row"] | None = None
     upper: Float[np.ndarray, " row"] | None = None
@@ -68,7 +68,7 @@ def answer_of_members(
 ) -> Answer:
     """Mean carbon over the members that have a steady state, and their spread."""
     runs = [held_out_carbon(layers, member, MEMBERS) for member in members]
-    known = np.stack([run.found for run in runs])[:, layers.row_site]
+    known = np.stack([run.feasible for run in runs])[:, layers.row_site]
     carbon = np.where(known, np.stack([run.carbon for run in runs]), 0.0)
     count = known.sum(axis=0)
     mean = carbon.sum(axis=0) / np.maximum(count, 1)
@@ -77,13 +77,13 @@ def answer_of_members(
     middle = logs.sum(axis=0) / np.maximum(fine, 1)
     square = np.where(known & (carbon > 0), (logs - middle) ** 2, 0.0).sum(axis=0)
     spread = np.sqrt(square / np.maximum(fine - 1, 1))
-    found = np.asarray(np.stack([run.found for run in runs]).any(axis=0))
-    return Answer(np.where(found[layers.row_site], mean, np.nan), found, spread)
+    feasible = np.asarray(np.stack([run.feasible for run in runs]).any(axis=0))
+    return Answer(np.where(feasible[layers.row_site], mean, np.nan), feasible, spread)
 
 
 def answer_of_carbon(modelled: Modelled) -> Answer:
     """One set of parameters: no spread."""
-    return Answer(modelled.carbon, modelled.found, np.zeros(len(modelled.carbon)))
+    return Answer(modelled.carbon, modelled.feasible, np.zeros(len(modelled.carbon)))
 
 
 def log_carbon(answer: Answer) -> Float[np.ndarray, " row"]:
@@ -133,8 +133,8 @@ def skill_table(
         for group in order or present:
             here = used & (names == group)
             for method, answer in answers.items():
-                found = _skill(layers, answer, observed, here)
-                rows.append({"method": method, "by": kind, "group": group, **found})
+                scores = _skill(layers, answer, observed, here)
+                rows.append({"method": method, "by": kind, "group": group, **scores})
             rows.append({"method": CEILING, "by": kind, "group": group, **ceiling(layers, here)})
     return pd.DataFrame(rows)
 
@@ -143,8 +143,8 @@ def _skill(
     layers: SiteLayers, answer: Answer, observed: np.ndarray, here: np.ndarray
 ) -> dict[str, float]:
     site = layers.row_site[here]
-    found = skill_of_rows(answer.carbon[here], observed[here], site, answer.found)
-    ok = answer.found[site]
+    scores = skill_of_rows(answer.carbon[here], observed[here], site, answer.feasible)
+    ok = answer.feasible[site]
     own, weight = site[ok], np.zeros(0)
     goal = np.log(observed[here][ok])
     off = goal - least_log(answer)[here][ok]
@@ -160,7 +160,7 @@ def _skill(
         value = np.log(1000.0 * observed[here])
         within = (value >= answer.lower[here]) & (value <= answer.upper[here])
         inside = float((within & ok).mean())
-    return {**found, "mean_site_log_r2": r2, "mean_site_rmse_log": rmse, "interval90": inside}
+    return {**scores, "mean_site_log_r2": r2, "mean_site_rmse_log": rmse, "interval90": inside}
 
 
 def ceiling(layers: SiteLayers, here: Bool[np.ndarray, " row"]) -> dict[str, float]:

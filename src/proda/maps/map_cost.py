@@ -128,5 +128,5 @@ def _fit(runs: Sequence[MeasuredRun]) -> np.ndarray:
     if len({run.members for run in runs}) == 1:
         matrix[:, 2] = 0.0
     scale = np.maximum(np.abs(matrix).max(axis=0), 1e-300)
-    found, _ = nnls(matrix / scale, np.ones(len(runs)))
-    return np.asarray(found / scale)
+    costs, _ = nnls(matrix / scale, np.ones(len(runs)))
+    return np.asarray(costs / scale)

@@ -102,13 +102,13 @@ class NetworkParameters(ParameterSource):
         """Return (member, cell, parameter) in physical units; NaN where nothing is known."""
         table = self.covariates.table.iloc[cells]
         joint = self.draws and self.residuals is not None
-        found = self.networks.predict(table, self.missing, draws=self.draws and not joint)
+        predicted = self.networks.predict(table, self.missing, draws=self.draws and not joint)
         if self.draws and self.residuals is not None:
             low, width = self.networks.lower, self.networks.upper - self.networks.lower
-            mean = found["mean"].transpose("site", "parameter").to_numpy()
+            mean = predicted["mean"].transpose("site", "parameter").to_numpy()
             array = low + width * add_residuals((mean - low) / width, self.residuals)
         else:
-            values = found["draws" if self.draws else "parameters"]
+            values = predicted["draws" if self.draws else "parameters"]
             array = values.transpose("member", "site", "parameter").to_numpy().copy()
         array[:, ~self.covariates.covered[cells]] = np.nan
         return array

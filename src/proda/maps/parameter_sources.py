@@ -145,8 +145,8 @@ def b_by_type(
     ParameterError
         Naming the types that the table lacks, with the number of their cells.
     """
-    found, inverse, counts = np.unique(types, return_inverse=True, return_counts=True)
-    keys = [kind.item() if isinstance(kind, np.generic) else kind for kind in found]
+    present, inverse, counts = np.unique(types, return_inverse=True, return_counts=True)
+    keys = [kind.item() if isinstance(kind, np.generic) else kind for kind in present]
     known: Mapping = table
     if lacking := [
         f"{k} ({n:,} cells)" for k, n in zip(keys, counts, strict=True) if k not in known

@@ -41,7 +41,7 @@ def reference_maps(
         Naming the variable that is absent, whose depth or unit is not known, or that holds what
         no stock can be.
     """
-    found: dict[tuple[str, str], xr.DataArray] = {}
+    references: dict[tuple[str, str], xr.DataArray] = {}
     data = cf.data_variables(dataset)
     on_grid = [name for name in data if {"lat", "lon"} <= _axes(dataset[name])]
     for given in variables or [name for name in on_grid if _stock(name)]:
@@ -54,13 +54,13 @@ def reference_maps(
                 f"{where}: the depth of {name} does not follow from its name; give "
                 f"STOCK={name}, with STOCK one of {', '.join(WORDS)}."
             )
-        found[stock, name] = _judged(dataset, name, where)
-    if not found:
+        references[stock, name] = _judged(dataset, name, where)
+    if not references:
         raise MapError(
             f"{where}: no variable name states its depth (0_30, 0_100, 0_200, cSoil); name one "
             f"as STOCK=NAME. It has: {', '.join(on_grid) or 'none on (lat, lon)'}."
         )
-    return found
+    return references
 
 
 def _axes(data: xr.DataArray) -> set[str]:

@@ -68,9 +68,9 @@ def member_fields(
         given = [source.at(model, index, forcing, "physical") for source in sources]
         members = [member for some, _ in given for member in some]
         known = np.concatenate([there for _, there in given])
-        found = run_members(model, members, forcing)
-        fine = known & (found["reason"] == Reason.FEASIBLE)
-        here = {name: np.where(fine, found[name], np.nan) for name in names}
+        fields = run_members(model, members, forcing)
+        fine = known & (fields["reason"] == Reason.FEASIBLE)
+        here = {name: np.where(fine, fields[name], np.nan) for name in names}
         for row in model.rows:
             values = np.stack(
                 [

@@ -168,10 +168,13 @@ def ensemble_by_latitude(dataset: xr.Dataset, stock: str, width: float = 2.5) ->
     carbon = dataset["member_carbon"].sel(stock=stock).transpose("realization", "lat").to_numpy()
     area = dataset["member_area"].transpose("realization", "lat").to_numpy()
     band = row_of(dataset["lat"].to_numpy(), width)
-    found = [k for k in np.unique(band) if (area[:, band == k].sum(axis=1) > 0).all()]
+    bands_with_land = [k for k in np.unique(band) if (area[:, band == k].sum(axis=1) > 0).all()]
     each = np.array(
-        [carbon[:, band == k].sum(axis=1) / (PG * area[:, band == k].sum(axis=1)) for k in found]
-    ).reshape(len(found), len(carbon))
+        [
+            carbon[:, band == k].sum(axis=1) / (PG * area[:, band == k].sum(axis=1))
+            for k in bands_with_land
+        ]
+    ).reshape(len(bands_with_land), len(carbon))
     low, high = np.quantile(each, [0.05, 0.95], axis=1)
     attrs = {"units": "kg m-2"}
     return xr.Dataset(
@@ -180,5 +183,7 @@ def ensemble_by_latitude(dataset: xr.Dataset, stock: str, width: float = 2.5) ->
             "q05": ("lat", low, attrs),
             "q95": ("lat", high, attrs),
         },
-        coords={"lat": ("lat", centre_of(np.array(found), width), {"units": "degrees_north"})},
+        coords={
+            "lat": ("lat", centre_of(np.array(bands_with_land), width), {"units": "degrees_north"})
+        },
     )

@@ -92,8 +92,10 @@ def _fields(model: SoilModel, store: BlockStore) -> list[Field]:
     components = [row.name for row in COMPONENTS]
     components += [row.name for row in MICROBES if row.name in shapes]
     # A Michaelis constant's own variable is the shortest of the names that begin with it.
-    found = sorted(n for n in shapes if n.startswith("michaelis_over_"))
-    components += [n for n in found if not any(n != m and n.startswith(m + "_") for m in found)]
+    michaelis = sorted(n for n in shapes if n.startswith("michaelis_over_"))
+    components += [
+        n for n in michaelis if not any(n != m and n.startswith(m + "_") for m in michaelis)
+    ]
     layered = {row.name for row in model.rows if len(shapes[PARAMETER_PREFIX + row.name]) == 2}
     rows = state_variables(components) + residual_variables() + parameter_variables(model, layered)
     rows += [row for row in age_variables(model) if row.name in shapes]

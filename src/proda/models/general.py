@@ -83,11 +83,11 @@ def general_steady_state(model: SoilModel, parameters: Values, column: Column) -
     change = model.exchanged(root.amounts, t) + model.mixed(root.amounts, t.transport, column)
     losses = model.outflow(root.amounts, t) + (t.transport.up + t.transport.down) * root.amounts
     balanced = (jnp.abs(change) <= 2.0 * RESIDUAL_TOLERANCE * losses).all()
-    found = root.converged & balanced
+    solved = root.converged & balanced
     thickness = column.grid.thickness
     co2 = model.respiration(root.amounts, t) * thickness
     lost = {name: flux * thickness for name, flux in model.lost(root.amounts, t).items()}
-    extra = jnp.where(found, Reason.FEASIBLE, Reason.NOT_CONVERGED)
+    extra = jnp.where(solved, Reason.FEASIBLE, Reason.NOT_CONVERGED)
     return model.finish(root.amounts, co2, True, column, extra, lost)
 
 
@@ -154,16 +154,16 @@ def _fed_by_plants(
         i, j = model.pools.index(receiver), model.pools.index(donor)
         if i in donors and j in donors:
             donors[i].append((j, share))
-    found: dict[int, Array] = {}
-    while len(found) < len(chosen):
-        ready = [i for i in chosen if i not in found and all(j in found for j, _ in donors[i])]
+    stocks: dict[int, Array] = {}
+    while len(stocks) < len(chosen):
+        ready = [i for i in chosen if i not in stocks and all(j in stocks for j, _ in donors[i])]
         if not ready:
             return _at_held_rates(model, jnp.zeros_like(rate), t, column, chosen)
         entering = [
-            sum((share * rate[j] * found[j] for j, share in donors[i]), t.input[i]) for i in ready
+            sum((share * rate[j] * stocks[j] for j, share in donors[i]), t.input[i]) for i in ready
         ]
-        found |= dict(zip(ready, _chains(model, t, column, ready, entering), strict=True))
-    return jnp.stack([found[i] for i in chosen])
+        stocks |= dict(zip(ready, _chains(model, t, column, ready, entering), strict=True))
+    return jnp.stack([stocks[i] for i in chosen])
 
 
 def _chains(
@@ -172,7 +172,7 @@ def _chains(
     """Return pools that do not act on each other, from what enters them, g m-3 yr-1."""
     t, thickness = transfers, column.grid.thickness
     rate = t.modifier * t.decay
-    found = {i: ratio(source, rate[i]) for i, source in zip(ready, entering, strict=True)}
+    stocks = {i: ratio(source, rate[i]) for i, source in zip(ready, entering, strict=True)}
     moving = [i for i in ready if model.pools[i] in model.transported]
     if moving:
         layers = ChainRates(
@@ -182,5 +182,5 @@ def _chains(
             source=[entering[ready.index(i)] * thickness for i in moving],
         )
         amounts, _ = solve_chains(layers, lambda at: at)
-        found |= {i: amount / thickness for i, amount in zip(moving, amounts, strict=True)}
-    return [found[i] for i in ready]
+        stocks |= {i: amount / thickness for i, amount in zip(moving, amounts, strict=True)}
+    return [stocks[i] for i in ready]

@@ -112,8 +112,8 @@ class Millennial(PlantFedModel):
         """Return litter's modifiers by Q10; the component XI is that of uptake."""
         water = water_modifier(parameters["w_scaling"], column.w_scalar)
         warm = _arrhenius(parameters["e_lb"], column)
-        found = super().climate(parameters, column)
-        return found._replace(without_oxygen=(warm * water).mean(axis=0))
+        values = super().climate(parameters, column)
+        return values._replace(without_oxygen=(warm * water).mean(axis=0))
 
     def _rates(self, p: Values, column: Column) -> _MillennialRates:
         # sqrt(theta / phi) is what water and oxygen leave of the rate; so theta / phi follows.

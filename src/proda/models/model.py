@@ -262,10 +262,10 @@ class SoilModel(eqx.Module):
     ) -> dict[str, Float[Array, " layer"]]:
         """Return what leaves each layer other than as CO2, by the names in `losses`, g m-3 yr-1."""
         out = self.outflow(pools, transfers)
-        found = {name: jnp.zeros_like(out[0]) for name in self.losses}
+        losses = {name: jnp.zeros_like(out[0]) for name in self.losses}
         for (name, donor), share in transfers.lost.items():
-            found[name] = found[name] + share * out[self.pools.index(donor)]
-        return found
+            losses[name] = losses[name] + share * out[self.pools.index(donor)]
+        return losses
 
     def tendency(
         self, pools: Float[Array, "pool layer"], parameters: Values, column: Column

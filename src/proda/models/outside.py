@@ -155,14 +155,14 @@ def _from_file(path: Path, name: str, checksum: str, made: str) -> type[SoilMode
         ) from error
     except OSError as error:
         raise ModelError(f"{target}: cannot be read{_here()} ({error}).") from error
-    found = hashlib.sha256(content).hexdigest()
-    _check(str(target), checksum, found, made)
+    digest = hashlib.sha256(content).hexdigest()
+    _check(str(target), checksum, digest, made)
     source = f"{target}:{name}"
-    if (source, found) not in _loaded:
-        kind = _class(_run(target, content, found), name, str(target))
-        _origins[kind] = ModelOrigin(source, str(target), found)
-        _loaded[source, found] = kind
-    return _loaded[source, found]
+    if (source, digest) not in _loaded:
+        kind = _class(_run(target, content, digest), name, str(target))
+        _origins[kind] = ModelOrigin(source, str(target), digest)
+        _loaded[source, digest] = kind
+    return _loaded[source, digest]
 
 
 def _from_module(place: str, name: str, checksum: str, made: str) -> type[SoilModel]:
@@ -182,18 +182,18 @@ def _from_module(place: str, name: str, checksum: str, made: str) -> type[SoilMo
         return kind
     path = inspect.getsourcefile(kind) or getattr(module, "__file__", None) or ""
     if kind not in _origins:
-        found = file_digest(path) if path and Path(path).is_file() else ""
-        _origins[kind] = ModelOrigin(f"{place}:{name}", path, found)
+        digest = file_digest(path) if path and Path(path).is_file() else ""
+        _origins[kind] = ModelOrigin(f"{place}:{name}", path, digest)
     _check(path or place, checksum, _origins[kind].checksum, made)
     return kind
 
 
-def _check(file: str, expected: str, found: str, made: str) -> None:
-    if expected and expected != found:
+def _check(file: str, expected: str, digest: str, made: str) -> None:
+    if expected and expected != digest:
         raise ModelError(
             f"{file}{_here()}: this file of a model is another one than when {made} was made "
-            f"(SHA-256 {expected[:_SHOWN]}... then, {found[:_SHOWN]}... now). Put the earlier file "
-            "back, or make it again with the file as it is."
+            f"(SHA-256 {expected[:_SHOWN]}... then, {digest[:_SHOWN]}... now). Put the earlier "
+            "file back, or make it again with the file as it is."
         )
 
 
@@ -223,13 +223,13 @@ def _fault(place: str, error: BaseException) -> str:
     line: int | None = None
     if isinstance(error, SyntaxError):
         line = error.lineno
-        said = error.msg
+        message = error.msg
     else:
         own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == place]
         line = own[-1].lineno if own else None
-        said = f"{type(error).__name__}: {error}"
+        message = f"{type(error).__name__}: {error}"
     where = f", line {line}" if line else ""
-    return f"{place}{where}: the file of the model cannot be run ({said})."
+    return f"{place}{where}: the file of the model cannot be run ({message})."
 
 
 def _class(module: ModuleType, name: str, place: str) -> type[SoilModel]:

@@ -109,40 +109,40 @@ def model_class(name: str, checksum: str = "", made: str = "this result") -> typ
         return MODELS[name]
     if is_reference(name):
         return _not_ours(load_class(name, checksum, made), name)
-    found = installed().get(name, ())
-    if not found:
+    points = installed().get(name, ())
+    if not points:
         known = ", ".join([*MODELS, *installed()])
         raise ModelError(
             f"Unknown model {name!r}; choose one of {known}. A model of your own is named by "
             "its location: path/to/file.py:Class."
         )
-    if len(found) > 1:
-        places = " and ".join(f"{_package(entry)} ({entry.value})" for entry in found)
+    if len(points) > 1:
+        places = " and ".join(f"{_package(entry)} ({entry.value})" for entry in points)
         raise ModelError(
             f"Several installed packages have a model {name!r}: {places}. Uninstall one, or "
             "name the model by module:Class."
         )
-    kind = _not_ours(load_class(found[0].value, checksum, made), found[0].value)
+    kind = _not_ours(load_class(points[0].value, checksum, made), points[0].value)
     if kind.name != name:
         raise ModelError(
-            f"The package {_package(found[0])} calls the model {found[0].value} {name!r}, and its "
-            f"class says {kind.name!r}; the two must agree."
+            f"The package {_package(points[0])} calls the model {points[0].value} {name!r}, and "
+            f"its class says {kind.name!r}; the two must agree."
         )
     return kind
 
 
 def installed() -> dict[str, tuple[EntryPoint, ...]]:
     """Return the entry points of installed packages by name; more than one is a clash."""
-    found: dict[str, dict[tuple[str, str], EntryPoint]] = {}
+    entries_by_name: dict[str, dict[tuple[str, str], EntryPoint]] = {}
     for entry in entry_points(group=GROUP):
         # A package that is on the path twice has the same entries twice.
-        found.setdefault(entry.name, {})[_package(entry), entry.value] = entry
-    return {name: tuple(entries.values()) for name, entries in sorted(found.items())}
+        entries_by_name.setdefault(entry.name, {})[_package(entry), entry.value] = entry
+    return {name: tuple(entries.values()) for name, entries in sorted(entries_by_name.items())}
 
 
 def installed_models() -> tuple[dict[str, type[SoilModel]], list[str]]:
     """Return the models of installed packages by name, and the faults of the others."""
-    found, faults = {}, []
+    loaded, faults = {}, []
     for name, entries in installed().items():
         if name in MODELS:
             faults.append(
@@ -151,10 +151,10 @@ def installed_models() -> tuple[dict[str, type[SoilModel]], list[str]]:
             )
             continue
         try:
-            found[name] = model_class(name)
+            loaded[name] = model_class(name)
         except ModelError as error:
             faults.append(str(error))
-    return found, faults
+    return loaded, faults
 
 
 def _package(entry: EntryPoint) -> str:

@@ -142,11 +142,11 @@ def solve_stocks(
     leaving = 1.0 + years * (rates.decay + rates.down + rates.up)
     down, up = years * rates.down, years * rates.up
     passed = {pair: years * rate for pair, rate in rates.passed.items()}
-    found: dict[int, Array] = {}
+    stocks: dict[int, Array] = {}
 
     def arriving(i: int) -> Array:
         return known[i] + sum(
-            (rate * found[j] for (to, j), rate in passed.items() if to == i and j in found),
+            (rate * stocks[j] for (to, j), rate in passed.items() if to == i and j in stocks),
             jnp.zeros_like(known[i]),
         )
 
@@ -164,8 +164,8 @@ def solve_stocks(
             solved = _solve_blocks(blocks, down[rows], up[rows], right)
         else:
             solved = _solve_chains(leaving[rows], down[rows], up[rows], right)
-        found |= dict(zip(level, solved, strict=True))
-    return jnp.stack([found[i] for i in range(len(model.pools))])
+        stocks |= dict(zip(level, solved, strict=True))
+    return jnp.stack([stocks[i] for i in range(len(model.pools))])
 
 
 def _levels(model: SoilModel, passed: dict[tuple[int, int], Array]) -> list[list[int]]:

@@ -138,21 +138,21 @@ class Work:
         self.n_negative += int(verdict.origin.negative.sum())
         for rows, reason in ((verdict.profiles, "no_layers"), (verdict.layers, "no_profile_row")):
             ids = self.lonely.setdefault(reason, [])
-            found = rows.loc[rows["reason"] == reason, "profile_id"].unique()
-            ids.extend(found[: _MAX_LONELY - len(ids)].tolist())
+            profiles = rows.loc[rows["reason"] == reason, "profile_id"].unique()
+            ids.extend(profiles[: _MAX_LONELY - len(ids)].tolist())
 
     def _nothing_kept(self) -> str:
         """Explain why no profile is left."""
         counts = pd.concat(self.counts) if self.counts else pd.DataFrame()
-        said = ["No profile is kept, so nothing is written."]
+        lines = ["No profile is kept, so nothing is written."]
         for level in ("profile", "layer"):
             if not counts.empty and (own := counts[counts["level"] == level]).size:
                 by = own.groupby("reason")["n"].sum().sort_values(ascending=False)
                 reasons = ", ".join(f"{reason} {n:,}" for reason, n in by.items())
-                said.append(f"{level.capitalize()}s left out: {reasons}.")
-        said += [*self._notes_of_rows(), *self.notes]
-        said.append("The usual causes are wrong units and mismatched identifiers.")
-        return " ".join(said)
+                lines.append(f"{level.capitalize()}s left out: {reasons}.")
+        lines += [*self._notes_of_rows(), *self.notes]
+        lines.append("The usual causes are wrong units and mismatched identifiers.")
+        return " ".join(lines)
 
     def _notes_of_rows(self) -> list[str]:
         notes = []
@@ -160,11 +160,11 @@ class Work:
             thickness = [100 * t for t in self.moved.values()]
             some = ", ".join(sorted(self.moved)[:3])
             low, high = f"{min(thickness):g}", f"{max(thickness):g}"
-            said = low if low == high else f"{low} to {high}"
+            range_ = low if low == high else f"{low} to {high}"
             notes.append(
                 f"In {len(self.moved):,} profiles (such as {some}) depths are measured from the "
                 "top of "
-                f"the litter ({said} cm thick): its "
+                f"the litter ({range_} cm thick): its "
                 "thickness is subtracted from all depths, so that 0 is the mineral soil surface."
             )
         if self.n_upwards:
@@ -340,9 +340,9 @@ def _join(layers: pd.DataFrame, values: pd.DataFrame) -> tuple[pd.DataFrame, int
     names = [name for name in values.columns if name not in (*key, "rank")]
     values = values.dropna(subset=names, how="all")
     first = values.sort_values("rank", kind="stable").groupby(key)[names].first()
-    found = layers[key].join(first, on=key)
+    joined = layers[key].join(first, on=key)
     layers = layers.copy()
     for name in names:
-        layers[name] = layers[name].where(layers[name].notna(), found[name])
+        layers[name] = layers[name].where(layers[name].notna(), joined[name])
     present = pd.MultiIndex.from_frame(layers[key])
     return layers, int((~first.index.isin(present)).sum())

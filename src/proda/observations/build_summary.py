@@ -137,7 +137,7 @@ def read_summary(folder: str | os.PathLike[str]) -> Summary:
         ) from error
 
 
-def verify(found: Summary, folder: str | os.PathLike[str]) -> None:
+def verify(built: Summary, folder: str | os.PathLike[str]) -> None:
     """Compare the counts with the rows of the tables beside them, and the tables' checksums.
 
     Raises
@@ -152,11 +152,11 @@ def verify(found: Summary, folder: str | os.PathLike[str]) -> None:
         kept = len(read_table(Path(folder) / f"{name}.parquet", columns, ["profile_id"]))
         left_out = int((rejected == level).sum())
         for what, rows, counted in (
-            (f"{name}.parquet", kept, found.total(level, KEPT)),
+            (f"{name}.parquet", kept, built.total(level, KEPT)),
             (
                 f"rejected.parquet ({level}s)",
                 left_out,
-                found.total(level) - found.total(level, KEPT),
+                built.total(level) - built.total(level, KEPT),
             ),
         ):
             if rows != counted:
@@ -164,7 +164,7 @@ def verify(found: Summary, folder: str | os.PathLike[str]) -> None:
                     f"{folder}: {what} holds {rows:,} rows, but summary.json counts {counted:,}; "
                     "the files are not from one build. Build the profiles again."
                 )
-    for name, expected in found.tables.items():
+    for name, expected in built.tables.items():
         if file_digest(Path(folder) / name) != expected:
             raise FileError(
                 f"{folder}: {name} is not the table that was written with summary.json; the files "
@@ -193,11 +193,11 @@ def read_build(
     FileError
         As `verify`.
     """
-    found = read_summary(folder)
-    verify(found, folder)
+    built = read_summary(folder)
+    verify(built, folder)
     profiles = read_table(Path(folder) / "profiles.parquet", PROFILE_COLUMNS)
     return (
-        found,
+        built,
         profiles,
         read_table(Path(folder) / "layers.parquet", LAYER_COLUMNS, layer_columns),
     )

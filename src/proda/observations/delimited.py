@@ -117,11 +117,11 @@ def _first_lines(
     text, n = next(texts, ""), 1
     if not text:
         raise FileError(f"{path}, line 1: the file is empty; a header line was expected.")
-    if said := re.fullmatch(r'"?sep=(.)"?\s*', text, re.IGNORECASE | re.DOTALL):
-        if said[1] != dialect.delimiter:
+    if declared := re.fullmatch(r'"?sep=(.)"?\s*', text, re.IGNORECASE | re.DOTALL):
+        if declared[1] != dialect.delimiter:
             raise FileError(
-                f"{path}, line 1: states that the delimiter is {said[1]!r}, but it is read with "
-                f"{dialect.delimiter!r}. Give delimiter = {said[1]!r}."
+                f"{path}, line 1: states that the delimiter is {declared[1]!r}, but it is read "
+                f"with {dialect.delimiter!r}. Give delimiter = {declared[1]!r}."
             )
         text, n = next(texts, ""), 2
     while not text.strip(f'{dialect.delimiter} \t\r\n"'):
@@ -186,17 +186,17 @@ def read_delimited(
         without rows.
     """
     target = Path(path)
-    found = _header(target, dialect, is_description)
-    names = [n if n in columns else n.strip() for n in found.names]
+    header = _header(target, dialect, is_description)
+    names = [n if n in columns else n.strip() for n in header.names]
     _check_header(target, names, columns, set(optional), dialect)
     wanted = {name: type_ for name, type_ in columns.items() if name in names}
     try:
         with open_bytes(target, on_bytes) as raw:
-            checked = Checked(target, raw, dialect, skip=found.n_lines)
+            checked = Checked(target, raw, dialect, skip=header.n_lines)
             yield from _batches(target, checked, names, wanted, dialect, identifiers)
             checked.say()
     except _READ_ERRORS as error:
-        diagnose(target, names, found.n_lines, wanted, dialect, identifiers, error)
+        diagnose(target, names, header.n_lines, wanted, dialect, identifiers, error)
 
 
 def _batches(

@@ -69,10 +69,10 @@ def _upwards(ids: pd.Series, litter: pd.Series, upper: np.ndarray, lower: np.nda
     A row with bounds exchanged by mistake leaves a gap in the mineral soil; these rows do not:
     another layer begins at 0.
     """
-    found = np.zeros(len(ids), dtype=bool)
+    measured_upwards = np.zeros(len(ids), dtype=bool)
     inverted = (lower < upper) & (lower >= 0) & np.isfinite(upper)
     if not inverted.any():
-        return found
+        return measured_upwards
     mineral = (np.abs(upper) < TOLERANCE) & (lower > upper) & ~litter.eq(True).to_numpy(bool)
     on_top = set(ids[mineral])
     rows = pd.DataFrame({"id": ids.to_numpy(), "upper": upper, "lower": lower})[inverted]
@@ -81,15 +81,15 @@ def _upwards(ids: pd.Series, litter: pd.Series, upper: np.ndarray, lower: np.nda
         for row, low, high in sorted(
             zip(own.index, own["lower"], own["upper"], strict=True), key=lambda r: (r[1], r[2])
         ):
-            repeats = found[row - 1] and upper[row - 1] == high if row else False
+            repeats = measured_upwards[row - 1] and upper[row - 1] == high if row else False
             if abs(low - top) < TOLERANCE:
                 top = high
-                found[row] = True
+                measured_upwards[row] = True
             elif repeats and lower[row - 1] == low:
-                found[row] = True
+                measured_upwards[row] = True
             else:
                 break
-    return found
+    return measured_upwards
 
 
 def _litter_above(layers: pd.DataFrame, tolerance: float) -> pd.Series:

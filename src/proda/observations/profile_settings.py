@@ -57,20 +57,20 @@ def from_mapping(
     ObservationError
         Naming each setting that is wrong, and how.
     """
-    found = {**values}
+    parsed = {**values}
     if base is not None:
-        if isinstance(found.get("land_mask"), str):
-            found["land_mask"] = base / found["land_mask"]
-        sources = found.get("source")
+        if isinstance(parsed.get("land_mask"), str):
+            parsed["land_mask"] = base / parsed["land_mask"]
+        sources = parsed.get("source")
         if isinstance(sources, list):
-            found["source"] = [
+            parsed["source"] = [
                 {k: base / v if k in _PATHS and isinstance(v, str) else v for k, v in s.items()}
                 if isinstance(s, Mapping)
                 else s
                 for s in sources
             ]
     try:
-        return ProfileSettings.model_validate(found)
+        return ProfileSettings.model_validate(parsed)
     except ValidationError as error:
         raise ObservationError(f"{where}: {faults.say(error, ProfileSettings)}.") from error
 

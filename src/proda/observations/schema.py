@@ -290,14 +290,14 @@ def read_table(
     if not there:
         raise FileError(f"{target}: there is no such file; `proda profiles build` writes it.")
     with reading(target, "Parquet file"):
-        found = pq.read_schema(target)
-    if missing := [c.name for c in columns if c.name not in found.names]:
+        schema = pq.read_schema(target)
+    if missing := [c.name for c in columns if c.name not in schema.names]:
         raise FileError(
             f"{target}: not a table of `proda profiles build`; it lacks {', '.join(missing)}."
         )
     wanted = [c for c in columns if names is None or c.name in names]
     for column in wanted:
-        if found.names.count(column.name) > 1 or found.field(column.name).type != column.type:
+        if schema.names.count(column.name) > 1 or schema.field(column.name).type != column.type:
             raise FileError(
                 f"{target}: not a table of `proda profiles build`; the column {column.name} "
                 f"should be there once, of type {column.type}."

@@ -69,12 +69,12 @@ def components_figure(importance: pd.DataFrame) -> Figure:
 
 def _finding(own: pd.DataFrame) -> str:
     """State the most important component of each map."""
-    said = []
+    parts = []
     rows = own[own["measure"] == VARIANCE]
     for (model, route), each in rows.groupby(["model", "route"], sort=False):
         top = each.iloc[int(each["value"].abs().argmax())]
-        said.append(f"{str(model).upper()} ({route}) {top['component']} {top['value']:+.2f}")
-    return "Component that changes the variance of ln carbon most: " + "; ".join(said)
+        parts.append(f"{str(model).upper()} ({route}) {top['component']} {top['value']:+.2f}")
+    return "Component that changes the variance of ln carbon most: " + "; ".join(parts)
 
 
 def _bars(axis: Axes, rows: pd.DataFrame) -> None:
@@ -145,8 +145,8 @@ def difference_figure(differences: pd.DataFrame) -> Figure:
         figure, axes = plt.subplots(1, len(ways), figsize=(3.3 * len(ways), 3.8), squeeze=False)
         for axis, (way, measure) in zip(axes[0], ways, strict=True):
             rows = differences[(differences["way"] == way) & (differences["measure"] == measure)]
-            said = rows.assign(model=rows["second"] + " - " + rows["first"])
-            _bars(axis, said)
+            labelled = rows.assign(model=rows["second"] + " - " + rows["first"])
+            _bars(axis, labelled)
             axis.set_title(f"{way} swapped:\n{LABELS[measure]}", fontsize="small")
         axes[0, 0].legend(fontsize="small")
         first, second, route = pairs[0]

@@ -155,9 +155,9 @@ def _agreement_finding(agreement: pd.DataFrame) -> str:
     own = agreement[agreement["variable"] == STOCK].set_index("state")
     n, pairs = int(own["models"].max()), int(own["pairs"].max())
     mean = own["mean_r"].to_dict()
-    said = ", ".join(f"{mean[s]:.2f} {STATES[s]}" for s in STATES if s in mean)
+    means = ", ".join(f"{mean[s]:.2f} {STATES[s]}" for s in STATES if s in mean)
     return (
-        f"Mean correlation of soil carbon of {n} models ({pairs} pairs):\n{said}\n"
+        f"Mean correlation of soil carbon of {n} models ({pairs} pairs):\n{means}\n"
         "points: pairs; bars: standard error with one model left out at a time"
     )
 

@@ -82,7 +82,7 @@ def _points(axis: Axes, x: np.ndarray, y: np.ndarray, method: str, colour: str) 
 
 def _finding(table: pd.DataFrame) -> str:
     whole = table[table["by"] == "all"].set_index("method")["log_r2"]
-    said = f"Held-out places: the network's R² of ln carbon is {whole['network']:.2f}"
+    text = f"Held-out places: the network's R² of ln carbon is {whole['network']:.2f}"
     others = whole.drop([*OF_MECHANISMS, "ceiling"], errors="ignore").dropna()
     parts = [f"the constant's {whole['constant']:.2f}"] if "constant" in whole else []
     if len(others):
@@ -90,4 +90,4 @@ def _finding(table: pd.DataFrame) -> str:
         parts.append(f"without a soil model at best {others[best]:.2f} ({LABELS.get(best, best)})")
     if np.isfinite(whole.get("ceiling", np.nan)):
         parts.append(f"the ceiling {whole['ceiling']:.2f}")
-    return ", ".join([said, *parts])
+    return ", ".join([text, *parts])

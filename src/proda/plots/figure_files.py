@@ -122,12 +122,12 @@ def saved_figures(folder: str | os.PathLike[str]) -> Iterator[tuple[str, FigureF
 
 def _title(figure: Figure) -> str:
     """Return the title of the figure as plain text."""
-    found = figure.get_suptitle()
+    title = figure.get_suptitle()
     for axis in figure.axes:
-        found = found or axis.get_title(loc="left") or axis.get_title()
+        title = title or axis.get_title(loc="left") or axis.get_title()
     for tex, plain in (("$^{-1}$", "⁻¹"), ("$^{-2}$", "⁻²"), ("$^{-3}$", "⁻³"), ("$^2$", "²")):
-        found = found.replace(tex, plain)
-    return ". ".join(line.strip() for line in found.splitlines())
+        title = title.replace(tex, plain)
+    return ". ".join(line.strip() for line in title.splitlines())
 
 
 def _png(figure: Figure) -> bytes:

@@ -81,9 +81,9 @@ def latitude_figure(
 
 def _highest(finding: list[str]) -> str:
     """Count the latitudes of the models' maxima, because nine names do not fit a title."""
-    places = Counter(said.rpartition(" ")[2] for said in finding)
-    said = ", ".join(f"{n} at {place}" for place, n in places.most_common(4))
-    return f"Of {len(finding)} models, highest: {said}"
+    places = Counter(text.rpartition(" ")[2] for text in finding)
+    text = ", ".join(f"{n} at {place}" for place, n in places.most_common(4))
+    return f"Of {len(finding)} models, highest: {text}"
 
 
 def _middle(curve: xr.Dataset) -> np.ndarray:

@@ -102,7 +102,7 @@ def parameters(held_out: xr.Dataset, method: str = "network") -> Figure:
     x, y = ((v - lower) / (upper - lower) for v in (mean, predicted))
     columns = min(6, len(names))
     height = -(-len(names) // columns)
-    found = correlation_of_columns(x, y)
+    correlations = correlation_of_columns(x, y)
     with style():
         figure, axes = plt.subplots(
             height,
@@ -126,15 +126,15 @@ def parameters(held_out: xr.Dataset, method: str = "network") -> Figure:
                 linewidths=0.1,
             )
             axis.plot([0, 1], [0, 1], color="black", lw=0.7)
-            axis.set_title(f"{name}  r {found[i]:.2f}", fontsize="x-small")
+            axis.set_title(f"{name}  r {correlations[i]:.2f}", fontsize="x-small")
             axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         figure.supxlabel(
             "posterior mean of the site (share of the prior range, 1)", fontsize="small"
         )
         figure.supylabel("predicted (share of the prior range, 1)", fontsize="small")
-        best = int(np.nanargmax(found))
+        best = int(np.nanargmax(correlations))
         figure.suptitle(
-            f"{held_out.attrs.get('model', '')}: {int((found > 0.5).sum())} of {len(names)} "
+            f"{held_out.attrs.get('model', '')}: {int((correlations > 0.5).sum())} of {len(names)} "
             f"parameters are predicted with r above 0.5 at {len(x):,} held-out sites, best "
             f"{names[best]}",
             x=0.01,

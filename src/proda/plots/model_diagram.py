@@ -94,7 +94,7 @@ def draw_model(model: SoilModel) -> Figure:
     return figure
 
 
-def _layout(model: SoilModel, found: tuple[Flow, ...]) -> dict[str, _Box]:
+def _layout(model: SoilModel, links: tuple[Flow, ...]) -> dict[str, _Box]:
     """Return the position of each pool, in the order with the fewest crossings of arrows."""
     litter = [name for name in model.pools if name not in model.soil_pools]
     soil = list(model.soil_pools)
@@ -106,7 +106,7 @@ def _layout(model: SoilModel, found: tuple[Flow, ...]) -> dict[str, _Box]:
     best, order = np.inf, None
     for right in itertools.permutations(soil):
         boxes = _columns(tuple(litter), right)
-        cost = _cost(boxes, found)
+        cost = _cost(boxes, links)
         if cost < best - 1e-9:
             best, order = cost, boxes
     assert order is not None
@@ -125,11 +125,11 @@ def _columns(left: tuple[str, ...], right: tuple[str, ...]) -> dict[str, _Box]:
     return boxes
 
 
-def _cost(boxes: dict[str, _Box], found: tuple[Flow, ...]) -> float:
+def _cost(boxes: dict[str, _Box], links: tuple[Flow, ...]) -> float:
     """Count crossings of arrows as straight lines, and a little for their length."""
     lines = [
         (boxes[f.donor], boxes[f.receiver])
-        for f in found
+        for f in links
         if f.donor in boxes and f.receiver in boxes and f.donor != f.receiver
     ]
     crossings = sum(
@@ -250,10 +250,10 @@ def _curve(a: _Box, b: _Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _inside(points: np.ndarray, box: _Box, margin: float) -> np.ndarray:
-    found: np.ndarray = (np.abs(points[:, 0] - box.x) < 0.5 * WIDE + margin) & (
+    covered: np.ndarray = (np.abs(points[:, 0] - box.x) < 0.5 * WIDE + margin) & (
         np.abs(points[:, 1] - box.y) < 0.5 * HIGH + margin
     )
-    return found
+    return covered
 
 
 def _arrow(colour: str, share: Share | None, **where: Any) -> FancyArrowPatch:
@@ -316,13 +316,13 @@ def _crowding(
 ) -> float:
     """Return how much a label would cover: other labels and boxes count more than arrows."""
     low, high = at - half, at + half
-    found = 0.0
+    cost = 0.0
     for x0, x1, y0, y1 in taken:
-        found += 100.0 * bool(low[0] < x1 and high[0] > x0 and low[1] < y1 and high[1] > y0)
+        cost += 100.0 * bool(low[0] < x1 and high[0] > x0 and low[1] < y1 and high[1] > y0)
     for points in others:
         inside = ((points > low) & (points < high)).all(axis=1)
-        found += float(inside.any())
-    return found
+        cost += float(inside.any())
+    return cost
 
 
 def _legend(axis: Axes, model: SoilModel, reach: float, top: float, shown: bool) -> None:

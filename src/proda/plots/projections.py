@@ -90,7 +90,7 @@ def series_figure(result: Projections) -> Figure:
         for axis in axes[-1]:
             axis.set_xlabel("years")
         axes[0, 0].legend(fontsize="x-small")
-        figure.suptitle(f"Projected change of soil carbon in 0-100 cm\n{_said(result)}")
+        figure.suptitle(f"Projected change of soil carbon in 0-100 cm\n{_in_words(result)}")
     return figure
 
 
@@ -121,7 +121,7 @@ def _series(
     )
 
 
-def _said(result: Projections) -> str:
+def _in_words(result: Projections) -> str:
     """State the loss of each model under warming at its last year."""
     table = result.tables["totals"]
     rows = table[(table["experiment"] == OPEN_QUESTION) & (table["region"] == GLOBE)]
@@ -167,7 +167,7 @@ def change_maps(result: Projections) -> Figure:
             axis.set_ylim(-60, 85)
         assert mesh is not None
         figure.colorbar(mesh, ax=axes, label="change in 0-100 cm (kg m$^{-2}$)", shrink=0.7)
-        figure.suptitle(f"Where carbon changes with 4 K of warming\n{_said(result)}")
+        figure.suptitle(f"Where carbon changes with 4 K of warming\n{_in_words(result)}")
     return figure
 
 

@@ -49,13 +49,13 @@ def truth_figure(
         figure, axes = plt.subplots(
             rows, columns, figsize=(3.4 * columns, 3.3 * rows), squeeze=False, layout="constrained"
         )
-        said = []
+        parts = []
         for axis in axes.ravel()[len(panels) :]:
             axis.set_axis_off()
         for axis, (model, name) in zip(axes.ravel(), panels, strict=False):
-            found, truth, spread = maps[model]
-            score = truth_table(found, truth, [name], spread).iloc[0]
-            x, y = (d[name].to_numpy().ravel() for d in (truth, found))
+            estimate, truth, spread = maps[model]
+            score = truth_table(estimate, truth, [name], spread).iloc[0]
+            x, y = (d[name].to_numpy().ravel() for d in (truth, estimate))
             use = np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)
             ranged = f"{name}_q05" in spread
             if ranged:
@@ -75,6 +75,6 @@ def truth_figure(
                 f"{model.upper()}: {LABELS[name]}\nr {score['r']:.2f}{holds}", fontsize="medium"
             )
             if name == STOCK:
-                said.append(f"{model.upper()} r {score['r']:.2f}")
-        figure.suptitle(f"Carbon to 1 m {route} against the truth: {', '.join(said)}")
+                parts.append(f"{model.upper()} r {score['r']:.2f}")
+        figure.suptitle(f"Carbon to 1 m {route} against the truth: {', '.join(parts)}")
     return figure

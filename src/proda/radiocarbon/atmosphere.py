@@ -177,10 +177,10 @@ def _calibration(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read a calibration curve (cal BP, 14C age, sigma, Delta14C, sigma): years AD and Delta14C."""
     with reading(path, "calibration curve"):
         frame = pd.read_csv(path, comment="#", header=None, usecols=[0, 3])
-    found = frame[pd.to_numeric(frame[0], errors="coerce").notna()].astype(float)
-    year = 1950.0 - found[0].to_numpy()
+    rows = frame[pd.to_numeric(frame[0], errors="coerce").notna()].astype(float)
+    year = 1950.0 - rows[0].to_numpy()
     order = np.argsort(year)
-    return year[order], found[3].to_numpy()[order]
+    return year[order], rows[3].to_numpy()[order]
 
 
 def _checked(year: pd.Series, delta: Mapping[str, pd.Series], where: Path) -> Atmosphere:

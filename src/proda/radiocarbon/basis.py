@@ -69,9 +69,9 @@ class Basis:
         if self.n_slow == 1:  # what is constant needs no fit
             fast, *_ = np.linalg.lstsq(given[:, 1:], wanted, rcond=None)
             return np.concatenate([[constant], fast])
-        found, *_ = np.linalg.lstsq(given, wanted, rcond=None)
-        found[0] += constant
-        return found
+        solution, *_ = np.linalg.lstsq(given, wanted, rcond=None)
+        solution[0] += constant
+        return solution
 
     def held(
         self, s: Float[np.ndarray, " knot"], r: Float[np.ndarray, " knot"]

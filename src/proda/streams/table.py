@@ -80,9 +80,9 @@ def build(
     kept = rows.kept
     counts = {str(k): int(n) for k, n in rows.reason.value_counts().items()}
     if kept.empty:
-        told = ", ".join(f"{reason} {n:,}" for reason, n in counts.items())
+        reasons = ", ".join(f"{reason} {n:,}" for reason, n in counts.items())
         raise ObservationError(
-            f"{source}: no value of {stream.title} is kept ({told}). The usual causes are wrong "
+            f"{source}: no value of {stream.title} is kept ({reasons}). The usual causes are wrong "
             "units and profiles of other places."
         )
     extras = stream.extras(kept)

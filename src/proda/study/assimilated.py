@@ -71,10 +71,10 @@ def _same_forcing(run: Run, ours: Path) -> None:
             raise AssimilationError(
                 f"{ours}: has no forcing of {len(lost)} of the run's sites, such as {lost[0]}"
             )
-        found = pd.Index(known).get_indexer(pd.Index(site))
+        index = pd.Index(known).get_indexer(pd.Index(site))
         for variable in FORCING_VARIABLES:
             before = a[variable.name].isel(site=run.sites["forcing_index"].to_numpy())
-            if not np.array_equal(before, b[variable.name].isel(site=found), equal_nan=True):
+            if not np.array_equal(before, b[variable.name].isel(site=index), equal_nan=True):
                 raise AssimilationError(f"{variable.name} differs between {theirs} and {ours}")
 
 
@@ -89,10 +89,10 @@ def _check(run: Run, expected: dict[str, object], model: str) -> None:
         raise StudyError(
             f"{named} not finished. Finish it first: proda assimilate --resume {run.folder}."
         )
-    found = run.settings.model_dump(include=set(expected))
+    stored = run.settings.model_dump(include=set(expected))
     for name, value in expected.items():
-        if found.get(name) != value:
+        if stored.get(name) != value:
             raise StudyError(
-                f"{named} of {name} {found.get(name)!r}; expected {value!r}. Name a run of this "
+                f"{named} of {name} {stored.get(name)!r}; expected {value!r}. Name a run of this "
                 "model, or remove it from assimilation.runs."
             )

@@ -69,14 +69,14 @@ def predict(folder: StudyFolder, steps: list[PlannedStage], record: Record) -> d
     known = {name: s for name, s in record.stages.items() if s.status == "done"}
     profiles, cells = _profiles(folder), _cells(folder)
     sites = _sites(folder, profiles)
-    found = {}
+    costs = {}
     for step in steps:
         name = step.stage.name
         if name in known:
-            found[name] = Cost(known[name].seconds, known[name].disk_bytes, BEFORE)
+            costs[name] = Cost(known[name].seconds, known[name].disk_bytes, BEFORE)
         else:
-            found[name] = _first(folder.settings, step, profiles, sites, cells)
-    return found
+            costs[name] = _first(folder.settings, step, profiles, sites, cells)
+    return costs
 
 
 def _first(

@@ -163,22 +163,22 @@ def link_study(source: Path, target: Path) -> None:
 
 def tables_of(folders: list[Path]) -> Ladder:
     """Return findings and numbers of the rungs in these folders."""
-    said, numbers = [], []
+    labels, numbers = [], []
     for folder in folders:
         place, name = RunFolder(folder), folder.name
         findings = read_csv(place.comparison_table("findings"))
         findings = findings.astype(object).where(findings.notna(), "")
         one = findings.drop_duplicates("id").set_index("id")
-        said.append((name, one))
+        labels.append((name, one))
         numbers.append(_numbers(place).assign(rung=name))
-    first = said[0][1]
+    first = labels[0][1]
     wide = first[["section", "paper"]].copy()
-    for name, one in said:
+    for name, one in labels:
         wide[name] = one["verdict"].reindex(wide.index)
-    for name, one in said:
+    for name, one in labels:
         words = one["run"].where(one["run"] != "", one["reason"])
         wide[f"{name}, numbers"] = words.reindex(wide.index)
-    verdicts = wide[[name for name, _ in said]]
+    verdicts = wide[[name for name, _ in labels]]
     wide.insert(2, "holds", [_robust(list(row)) for row in verdicts.to_numpy()])
     return Ladder(wide.reset_index(), pd.concat(numbers, ignore_index=True))
 

@@ -106,19 +106,19 @@ def with_method(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     StudyError
         If the method is unknown, or a setting that it fixes has another value.
     """
-    found = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
-    study = found.get("study")
+    updated = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+    study = updated.get("study")
     method = study.get("method", OURS) if isinstance(study, dict) else OURS
     if method == PUBLISHED:
         for key, value in SETTINGS.items():
-            given = _set(found, key, value, keep=True)
+            given = _set(updated, key, value, keep=True)
             if given != value and key not in AMOUNTS:
                 raise StudyError(
                     f'{where}: {".".join(key)} is {given!r}, but method = "{PUBLISHED}" in [study] '
                     f"sets {value!r}. Remove one of the two; `proda ladder` corrects the "
                     "published method step by step."
                 )
-    return found
+    return updated
 
 
 def rung(
@@ -135,20 +135,20 @@ def rung(
     published
         Changes to :data:`SETTINGS`, such as fewer steps; may include `training.settings`.
     """
-    found = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+    updated = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
     fixed = {**SETTINGS, **(published or {})}
     released = {key for each in CORRECTIONS[: index + 1] for key in each.released}
     for key, value in fixed.items():
         if key not in released:
-            _set(found, key, value)
+            _set(updated, key, value)
     correction = CORRECTIONS[index]
     for key, value in correction.only_here.items():
-        _set(found, key, value)
-    study = dict(found.get("study", {}))
+        _set(updated, key, value)
+    study = dict(updated.get("study", {}))
     # The first rung sets the published method by name, so that its results have the label.
     study["method"] = PUBLISHED if index == 0 else OURS
     study["name"] = f"{study.get('name', 'Study')}: rung {index}, {correction.words}"
-    return {**found, "study": study}
+    return {**updated, "study": study}
 
 
 def _set(values: dict[str, Any], key: Key, value: Any, keep: bool = False) -> Any:

@@ -71,15 +71,15 @@ def select(context: Context, *, model: str) -> str:
     """Assess the sites and keep those for training (`proda diagnose`)."""
     place = context.folder
     draws, summary = open_posterior(place.assimilation(model))
-    found = assess(summary, place.settings.filter.build())
+    assessment = assess(summary, place.settings.filter.build())
     with whole_folder(place.diagnosis(model), place.kept(model).name, "diagnosis") as folder:
         folder.mkdir()
-        write_table(found, folder / place.site_table(model).name)
-        kept = write_kept(found, folder / place.kept(model).name)
-        figures = figures_of(found, draws, land_mask=place.settings.profiles.land_mask)
+        write_table(assessment, folder / place.site_table(model).name)
+        kept = write_kept(assessment, folder / place.kept(model).name)
+        figures = figures_of(assessment, draws, land_mask=place.settings.profiles.land_mask)
         for i, _ in enumerate(save_all(figures, folder / "figures"), 1):
             context.reporter.progress(i, len(figures), "figures")
-    return f"{kept.sizes['site']:,} of {len(found.sites):,} sites are kept"
+    return f"{kept.sizes['site']:,} of {len(assessment.sites):,} sites are kept"
 
 
 def _follow(context: Context) -> tuple[Callable[[Progress], None], Callable[[str], None]]:

@@ -92,14 +92,14 @@ def plan(
 
 def dependencies(stage: Stage, record: Record, fingerprints: dict[str, str]) -> dict[str, str]:
     """Return everything on which a stage's result depends, name -> value or checksum."""
-    found = {"proda": version("proda")}
+    versions = {"proda": version("proda")}
     for name, value in stage.settings.items():
-        found[f"setting {name}"] = json.dumps(value, sort_keys=True)
+        versions[f"setting {name}"] = json.dumps(value, sort_keys=True)
     for path in stage.reads:
-        found[f"file {path}"] = checksum(path, record)
+        versions[f"file {path}"] = checksum(path, record)
     for name in stage.needs:
-        found[f"stage {name}"] = fingerprints[name]
-    return found
+        versions[f"stage {name}"] = fingerprints[name]
+    return versions
 
 
 def state_of(path: Path) -> tuple[int, int]:
@@ -164,11 +164,11 @@ def _until(stages: list[Stage], until: str, start: str | None) -> list[Stage]:
 def _matching(stages: list[Stage], asked: str | None) -> set[str]:
     if asked is None:
         return set()
-    found = {s.name for s in stages if asked in (s.name, s.kind)}
-    if not found:
+    names = {s.name for s in stages if asked in (s.name, s.kind)}
+    if not names:
         kinds = list(dict.fromkeys(s.kind for s in stages))
         raise StudyError(
             f"Unknown stage {asked!r}; choose one of {', '.join(kinds)}, or for one model: "
             f"{next((s.name for s in stages if '/' in s.name), 'MODEL/STAGE')}."
         )
-    return found
+    return names

@@ -108,9 +108,9 @@ class Learning(SettingsTable):
 
 def with_route(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings of a study with the default route, where they do not name one."""
-    found = dict(values)
-    learning = found.get("learning", {})
+    updated = dict(values)
+    learning = updated.get("learning", {})
     if isinstance(learning, Mapping) and "route" not in learning:
-        asked = any(name in found for name in POSTERIOR_TABLES)
-        found["learning"] = {**learning, "route": "both" if asked else "end-to-end"}
-    return found
+        asked = any(name in updated for name in POSTERIOR_TABLES)
+        updated["learning"] = {**learning, "route": "both" if asked else "end-to-end"}
+    return updated

@@ -161,7 +161,7 @@ def comparison(context: Context) -> str:
 
 def _files_of_routes(place: StudyFolder) -> dict[str, ModelFiles]:
     """Return the files of the study's routes; others may remain from earlier settings."""
-    learning, found = place.settings.learning, {}
+    learning, files_by_route = place.settings.learning, {}
     of_run = files_of_run(place.path)
     for model in place.settings.study.models:
         there = of_run[model]
@@ -169,8 +169,8 @@ def _files_of_routes(place: StudyFolder) -> dict[str, ModelFiles]:
             there = replace(there, end_to_end=None, end_to_end_network=None)
         if not learning.posterior:
             there = replace(there, maps=None, summary=None, sites=None, network=None)
-        found[model] = there
-    return found
+        files_by_route[model] = there
+    return files_by_route
 
 
 def _remove_figures(place: StudyFolder, *starts: str) -> None:
@@ -202,11 +202,11 @@ def _route_against_truth(place: StudyFolder, world: TwinWorld, state: str) -> pd
     maps, tables = {}, []
     for model in place.settings.study.models:
         through = state == END_TO_END
-        found = _loaded(place.end_to_end_map(model) if through else place.map(model))
-        spread = found if through else _loaded(place.spread(model))
+        mapped = _loaded(place.end_to_end_map(model) if through else place.map(model))
+        spread = mapped if through else _loaded(place.spread(model))
         names = None if model == world.measured_model else stocks
-        maps[model] = (found, truth, spread)
-        table = truth_table(found, truth, names, spread)
+        maps[model] = (mapped, truth, spread)
+        table = truth_table(mapped, truth, names, spread)
         tables.append(table.assign(model=model, route=route))
     range_of = "the networks" if state == END_TO_END else "joint draws"
     caption = (

@@ -129,7 +129,7 @@ def by_site(
     logs: tuple[np.ndarray, np.ndarray],
     own: np.ndarray,
     ok: np.ndarray,
-    found: np.ndarray,
+    solved: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return NSE and RMSE of logarithms of each site, from one row per layer.
 
@@ -141,7 +141,7 @@ def by_site(
         Position of each row's site.
     ok
         Rows with a modelled value; the others count as the worst.
-    found
+    solved
         Sites with a modelled value, (site,).
 
     Returns
@@ -151,7 +151,7 @@ def by_site(
     rmse_log
         Of all sites; inf without modelled values.
     """
-    n = len(found)
+    n = len(solved)
     count = np.bincount(own, minlength=n)
     mean = np.bincount(own, o, n) / count
     about = np.bincount(own, (o - mean[own]) ** 2, n)
@@ -160,9 +160,9 @@ def by_site(
     np.maximum.at(highest, own, o)
     varies = (count > 1) & (highest > lowest)
     off = np.bincount(own, np.where(ok, (o - m) ** 2, 0.0), n)
-    nse = np.where(found, 1.0 - off / np.where(varies, about, 1.0), -np.inf)[varies]
+    nse = np.where(solved, 1.0 - off / np.where(varies, about, 1.0), -np.inf)[varies]
     squares = np.bincount(own, np.where(ok, (logs[0] - logs[1]) ** 2, 0.0), n)
-    return nse, np.where(found, np.sqrt(squares / count), np.inf)
+    return nse, np.where(solved, np.sqrt(squares / count), np.inf)
 
 
 def interval_coverage(

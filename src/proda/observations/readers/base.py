@@ -216,8 +216,8 @@ def plausible(column: pa.ChunkedArray, name: str, where: str) -> pa.ChunkedArray
 
 def year_in(text: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the first year (1800-2099) that stands in a text such as '{1:1987-??-??}'."""
-    found = pc.extract_regex(text, r"(?P<year>(?:18|19|20)[0-9]{2})")
-    return pc.struct_field(found, "year").cast(pa.int32())
+    matches = pc.extract_regex(text, r"(?P<year>(?:18|19|20)[0-9]{2})")
+    return pc.struct_field(matches, "year").cast(pa.int32())
 
 
 def values(

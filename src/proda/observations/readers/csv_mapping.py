@@ -150,13 +150,13 @@ class CsvSource(Source):
         for batch in self._batches(table, _PROFILE, None if not profiles else on_bytes):
             yield self.profiles(self._tidy(batch, _PROFILE, table))
         for batch in self._batches(layer_file, _LAYER, on_bytes):
-            found = self._tidy(batch, _LAYER, layer_file)
+            tidy = self._tidy(batch, _LAYER, layer_file)
             for name in _WHOLE_TABLE:
-                if name not in found:
-                    found[name] = pa.repeat(getattr(self, name), len(batch))
+                if name not in tidy:
+                    tidy[name] = pa.repeat(getattr(self, name), len(batch))
                 else:
-                    found[name] = pc.fill_null(found[name], getattr(self, name))
-            yield layers(found, str(layer_file))
+                    tidy[name] = pc.fill_null(tidy[name], getattr(self, name))
+            yield layers(tidy, str(layer_file))
 
     def _name(self, name: str, path: Path) -> str:
         """Return what a column of the schema is called in one of the tables."""
@@ -194,7 +194,7 @@ class CsvSource(Source):
     def _tidy(
         self, batch: pa.Table, fields: dict[str, TableColumn], path: Path
     ) -> dict[str, pa.ChunkedArray]:
-        found: dict[str, pa.ChunkedArray] = {}
+        columns: dict[str, pa.ChunkedArray] = {}
         for name, mapped in self.columns.items():
             if name not in fields:
                 continue
@@ -206,5 +206,5 @@ class CsvSource(Source):
                 empty = pc.is_in(values, pa.array(self.missing, pa.string()))
                 values = pc.if_else(empty, None, values)
                 values = known_texts(values, allowed, f"{path}, column {mapped.column}")
-            found[name] = self.identifiers(values) if name == "profile_id" else values
-        return found
+            columns[name] = self.identifiers(values) if name == "profile_id" else values
+        return columns

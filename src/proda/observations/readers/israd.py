@@ -80,50 +80,50 @@ class IsradSource(Source):
             "pro_long": _F,
         }
         sites = _frame(site, site_columns, on_bytes).drop_duplicates(["entry_name", "site_name"])
-        found = _frame(profile, columns, on_bytes).merge(
+        merged = _frame(profile, columns, on_bytes).merge(
             sites, on=["entry_name", "site_name"], how="left", validate="many_to_one"
         )
-        own = found.pro_lat.notna() & found.pro_long.notna()
+        own = merged.pro_lat.notna() & merged.pro_long.notna()
         frame = pd.DataFrame(
             {
-                "profile_id": self._ids(found),
-                "lat": found.pro_lat.where(own, found.site_lat),
-                "lon": found.pro_long.where(own, found.site_long),
-                "country": found.pro_country.where(found.pro_country != ""),
+                "profile_id": self._ids(merged),
+                "lat": merged.pro_lat.where(own, merged.site_lat),
+                "lon": merged.pro_long.where(own, merged.site_long),
+                "country": merged.pro_country.where(merged.pro_country != ""),
             }
         )
         columns = from_frame(frame)
-        given = pa.chunked_array([pa.array(found.pro_treatment.astype(object), pa.string())])
+        given = pa.chunked_array([pa.array(merged.pro_treatment.astype(object), pa.string())])
         columns["treated"] = known_texts(given, _TREATMENTS, f"{profile}, column pro_treatment")
         return self.profiles(columns)
 
-    def _layers(self, found: pd.DataFrame) -> pd.DataFrame:
-        known = [found.lyr_c_org, found.lyr_c_tot - found.lyr_c_inorg, found.lyr_c_tot]
+    def _layers(self, frame: pd.DataFrame) -> pd.DataFrame:
+        known = [frame.lyr_c_org, frame.lyr_c_tot - frame.lyr_c_inorg, frame.lyr_c_tot]
         basis = ["organic carbon", "total minus inorganic carbon", "total carbon"]
         has = [column.notna() for column in known]
-        whole = found.lyr_bd_samp.isna() & found.lyr_bd_tot.notna()
+        whole = frame.lyr_bd_samp.isna() & frame.lyr_bd_tot.notna()
         return pd.DataFrame(
             {
-                "profile_id": self._ids(found),
-                "layer_id": found.lyr_name,
-                "upper_depth": (found.lyr_top * 0.01).round(9),
-                "lower_depth": (found.lyr_bot * 0.01).round(9),
+                "profile_id": self._ids(frame),
+                "layer_id": frame.lyr_name,
+                "upper_depth": (frame.lyr_top * 0.01).round(9),
+                "lower_depth": (frame.lyr_bot * 0.01).round(9),
                 "soc": np.select(has, known, np.nan) * 10.0,
                 "soc_basis": pd.Series(np.select(has, basis, "")).replace("", None),
-                "bulk_density": found.lyr_bd_samp.fillna(found.lyr_bd_tot) * 1000.0,
+                "bulk_density": frame.lyr_bd_samp.fillna(frame.lyr_bd_tot) * 1000.0,
                 "bulk_density_basis": np.where(whole, "whole soil", "fine earth"),
-                "coarse": found.lyr_coarse_tot,
+                "coarse": frame.lyr_coarse_tot,
                 "coarse_basis": "mass",
-                "ph": found.lyr_ph_h2o,
-                "year": found.lyr_obs_date_y,
-                "clay": found.lyr_clay_tot_psa,
-                "silt": found.lyr_silt_tot_psa,
-                "sand": found.lyr_sand_tot_psa,
+                "ph": frame.lyr_ph_h2o,
+                "year": frame.lyr_obs_date_y,
+                "clay": frame.lyr_clay_tot_psa,
+                "silt": frame.lyr_silt_tot_psa,
+                "sand": frame.lyr_sand_tot_psa,
             }
         )
 
-    def _ids(self, found: pd.DataFrame) -> pd.Series:
-        return self.name + ":" + found.entry_name + "/" + found.site_name + "/" + found.pro_name
+    def _ids(self, frame: pd.DataFrame) -> pd.Series:
+        return self.name + ":" + frame.entry_name + "/" + frame.site_name + "/" + frame.pro_name
 
 
 def _describes(row: Mapping[str, str]) -> bool:

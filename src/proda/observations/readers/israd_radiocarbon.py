@@ -49,9 +49,9 @@ def read_israd(folder: Path) -> pd.DataFrame:
     )
     wanted = dict.fromkeys((*_KEY, "lyr_all_org_neg"), _S) | dict.fromkeys(numbers, _F)
     batches = list(read_delimited(layer, wanted, _DIALECT, (), None, _KEY, _describes))
-    found = pa.Table.from_batches(batches).to_pandas()
-    found = found[found.lyr_14c.notna() | found.lyr_fraction_modern.notna()]
-    rows = found.merge(about, on=list(_KEY), how="left", validate="many_to_one")
+    frame = pa.Table.from_batches(batches).to_pandas()
+    frame = frame[frame.lyr_14c.notna() | frame.lyr_fraction_modern.notna()]
+    rows = frame.merge(about, on=list(_KEY), how="left", validate="many_to_one")
     year, modern = rows.lyr_obs_date_y, rows.lyr_fraction_modern
     from_modern = 1000.0 * (modern * np.exp((1950.0 - year) / 8267.0) - 1.0)
     own = rows.pro_lat.notna() & rows.pro_long.notna()

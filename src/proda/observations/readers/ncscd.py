@@ -87,35 +87,35 @@ class NcscdSource(Source):
         for batch in read_delimited(
             self.files()[0], columns, dialect, (), on_bytes, [self.profile_id]
         ):
-            found = batch.to_pandas()
-            ids = self.name + ":" + found[self.profile_id]
+            rows = batch.to_pandas()
+            ids = self.name + ":" + rows[self.profile_id]
             frame = pd.DataFrame(
-                {"profile_id": ids, "lat": found[self.latitude], "lon": found[self.longitude]}
+                {"profile_id": ids, "lat": rows[self.latitude], "lon": rows[self.longitude]}
             )
             yield self.profiles(from_frame(frame))
             yield layers(
-                from_frame(self._wide(found, ids) if self.intervals else self._long(found, ids))
+                from_frame(self._wide(rows, ids) if self.intervals else self._long(rows, ids))
             )
 
-    def _long(self, found: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
+    def _long(self, frame: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
         return self._layers(
-            ids, found[self.upper_depth] * 0.01, found[self.lower_depth] * 0.01, found[self.stock]
+            ids, frame[self.upper_depth] * 0.01, frame[self.lower_depth] * 0.01, frame[self.stock]
         )
 
-    def _wide(self, found: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
+    def _wide(self, frame: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
         """One row per interval; columns with the same top become differences."""
         per_area = self.unit.endswith("m-2")
         rows = []
         for above, interval in _differences(self.intervals):
-            value = found[interval.column]
-            upper = pd.Series(interval.upper_cm * 0.01, index=found.index)
-            lower = pd.Series(interval.lower_cm * 0.01, index=found.index)
+            value = frame[interval.column]
+            upper = pd.Series(interval.upper_cm * 0.01, index=frame.index)
+            lower = pd.Series(interval.lower_cm * 0.01, index=frame.index)
             if above is not None:
-                inner = pd.Series(above.lower_cm * 0.01, index=found.index)
+                inner = pd.Series(above.lower_cm * 0.01, index=frame.index)
                 if per_area:
-                    value = value - found[above.column]
+                    value = value - frame[above.column]
                 else:
-                    whole = value * (lower - upper) - found[above.column] * (inner - upper)
+                    whole = value * (lower - upper) - frame[above.column] * (inner - upper)
                     value = whole / (lower - inner)
                 upper = inner
             rows.append(self._layers(ids, upper, lower, value))

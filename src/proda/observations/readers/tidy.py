@@ -136,17 +136,17 @@ def _known(
     text: pa.ChunkedArray, meanings: tuple[tuple[str, str], ...], path: Path, column: str
 ) -> pa.ChunkedArray:
     """Return what the beginnings of texts mean; a text with no known beginning is an error."""
-    found = pa.nulls(len(text), pa.string())
+    recognised = pa.nulls(len(text), pa.string())
     for beginning, meaning in reversed(meanings):
-        found = pc.if_else(pc.starts_with(text, beginning), meaning, found)
+        recognised = pc.if_else(pc.starts_with(text, beginning), meaning, recognised)
     filled = pc.not_equal(pc.fill_null(pc.utf8_trim_whitespace(text), ""), "")
-    unknown = pc.unique(pc.filter(text, pc.and_(filled, pc.is_null(found)))).to_pylist()
+    unknown = pc.unique(pc.filter(text, pc.and_(filled, pc.is_null(recognised)))).to_pylist()
     if unknown:
         raise FileError(
             f"{path}, column {column}: {', '.join(map(repr, sorted(unknown)[:5]))} is not known; "
             f"texts begin with one of {', '.join(repr(beginning) for beginning, _ in meanings)}."
         )
-    return found
+    return recognised
 
 
 def _batches(path: Path, columns: tuple[str, ...], on_bytes: OnBytes | None) -> Iterator[pa.Table]:
@@ -179,9 +179,9 @@ def _batches(path: Path, columns: tuple[str, ...], on_bytes: OnBytes | None) -> 
         on_bytes(path.stat().st_size)
 
 
-def _check_type(path: Path, name: str, found: pa.DataType) -> None:
+def _check_type(path: Path, name: str, actual: pa.DataType) -> None:
     """Refuse a column whose values are of another kind than the column's meaning."""
-    kind = found.value_type if pa.types.is_dictionary(found) else found
+    kind = actual.value_type if pa.types.is_dictionary(actual) else actual
     is_number = pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     if name in _TEXTS:
@@ -192,4 +192,4 @@ def _check_type(path: Path, name: str, found: pa.DataType) -> None:
     else:
         wanted, fits = "numbers", is_number
     if not fits and not pa.types.is_null(kind):
-        raise FileError(f"{path}, column {name}: contains {found}; expected {wanted}.")
+        raise FileError(f"{path}, column {name}: contains {actual}; expected {wanted}.")

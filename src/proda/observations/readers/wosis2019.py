@@ -83,15 +83,15 @@ class Wosis2019Source(Source):
         optional = ("country_id", "geom_accuracy")
         for batch in read_delimited(path, columns, _DIALECT, optional, on_bytes, _KEY):
             table = pa.table(batch)
-            found = {
+            arrays = {
                 "profile_id": self.identifiers(table["profile_id"]),
                 "lat": table["latitude"],
                 "lon": table["longitude"],
             }
             for name, mine in (("country_id", "country"), ("geom_accuracy", "location_error")):
                 if name in table.column_names:
-                    found[mine] = table[name]
-            yield self.profiles(found)
+                    arrays[mine] = table[name]
+            yield self.profiles(arrays)
 
     def _chemical(self, path: Path, on_bytes: OnBytes | None) -> Iterator[Part]:
         columns = {
@@ -107,7 +107,7 @@ class Wosis2019Source(Source):
         optional = ("litter", "orgc_date", "phaq_value_avg")
         for batch in read_delimited(path, columns, _DIALECT, optional, on_bytes, _KEY):
             table = pa.table(batch)
-            found = {
+            arrays = {
                 "profile_id": self.identifiers(table["profile_id"]),
                 "layer_id": table["profile_layer_id"],
                 "upper_depth": scaled(table["upper_depth"], 0.01),
@@ -117,10 +117,10 @@ class Wosis2019Source(Source):
             }
             for name, mine in (("litter", "litter"), ("phaq_value_avg", "ph")):
                 if name in table.column_names:
-                    found[mine] = table[name]
+                    arrays[mine] = table[name]
             if "orgc_date" in table.column_names:
-                found["year"] = year_in(table["orgc_date"])
-            yield layers(found, str(path))
+                arrays["year"] = year_in(table["orgc_date"])
+            yield layers(arrays, str(path))
 
     def _physical(self, path: Path, on_bytes: OnBytes | None) -> Iterator[Part]:
         header = read_header(path, _DIALECT)
@@ -138,7 +138,7 @@ class Wosis2019Source(Source):
         for batch in read_delimited(path, columns, _DIALECT, optional, on_bytes, _KEY):
             table = pa.table(batch)
             density, origin = first_valid([table[f"{d}_value_avg"] for d in densities])
-            found = {
+            arrays = {
                 "profile_id": self.identifiers(table["profile_id"]),
                 "layer_id": table["profile_layer_id"],
                 "bulk_density": scaled(density, 1000.0),
@@ -146,8 +146,8 @@ class Wosis2019Source(Source):
             }
             for name, mine in (("cfvo", "coarse"), *((t, t) for t in texture)):
                 if f"{name}_value_avg" in table.column_names:
-                    found[mine] = table[f"{name}_value_avg"]
-            yield values(found, source=str(path))
+                    arrays[mine] = table[f"{name}_value_avg"]
+            yield values(arrays, source=str(path))
 
 
 def density_basis(densities: list[str], origin: np.ndarray) -> pa.Array:

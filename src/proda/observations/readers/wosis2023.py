@@ -61,15 +61,15 @@ class Wosis2023Source(Source):
         return path
 
     def _properties(self) -> list[tuple[Path, str]]:
-        found = []
+        properties = []
         prefix = next(p for p in _PREFIXES if self._carbon().name.startswith(p))
         for name in (*DENSITIES, *_OTHERS):
             for ending in _ENDINGS:
                 path = self.folder / f"{prefix}{name}{ending}"
                 if is_file(path):
-                    found.append((path, name))
+                    properties.append((path, name))
                     break
-        return found
+        return properties
 
     def parts(self, on_bytes: OnBytes | None = None) -> Iterator[Part]:
         """Yield profiles and layers with carbon, then the other properties of the layers."""
@@ -100,7 +100,7 @@ class Wosis2023Source(Source):
                 if name in table.column_names:
                     profile[mine] = table[name]
             yield self.profiles(profile)
-            found = {
+            arrays = {
                 "profile_id": ids,
                 "layer_id": table["layer_id"],
                 "upper_depth": scaled(table["upper_depth"], 0.01),
@@ -109,10 +109,10 @@ class Wosis2023Source(Source):
                 "soc_basis": pa.repeat("organic carbon", len(table)),
             }
             if "organic_surface" in table.column_names:
-                found["litter"] = table["organic_surface"]
+                arrays["litter"] = table["organic_surface"]
             if "date" in table.column_names:
-                found["year"] = year_in(table["date"])
-            yield layers(found, str(self._carbon()))
+                arrays["year"] = year_in(table["date"])
+            yield layers(arrays, str(self._carbon()))
 
     def _values(self, path: Path, name: str, on_bytes: OnBytes | None) -> Iterator[Part]:
         columns = {"profile_id": _S, "layer_id": _S, "value_avg": _F}
@@ -120,16 +120,16 @@ class Wosis2023Source(Source):
             table = pa.table(batch)
             table = table.filter(table["value_avg"].is_valid())
             n = len(table)
-            found = {
+            arrays = {
                 "profile_id": self.identifiers(table["profile_id"]),
                 "layer_id": table["layer_id"],
             }
             if name in DENSITIES:
                 basis = "whole soil" if name.startswith("bdws") else "fine earth"
-                found["bulk_density"] = scaled(table["value_avg"], 1000.0)
-                found["bulk_density_basis"] = pa.repeat(basis, n)
+                arrays["bulk_density"] = scaled(table["value_avg"], 1000.0)
+                arrays["bulk_density_basis"] = pa.repeat(basis, n)
                 rank = DENSITIES.index(name)
             else:
-                found[_OTHERS[name]] = table["value_avg"]
+                arrays[_OTHERS[name]] = table["value_avg"]
                 rank = 0
-            yield values(found, rank, str(path))
+            yield values(arrays, rank, str(path))

@@ -56,8 +56,8 @@ def land_of(study: StudyResults) -> tuple[np.ndarray, np.ndarray, np.ndarray] | 
     """Return latitudes, longitudes and mask (lat, lon) of the first map's land, None without."""
     for model in study.models:
         for file in (DEFAULT, *CONSTRAINED.values()):
-            found = map_of(study, model, file)
-            if found is not None:
-                land = found["reason"].transpose("lat", "lon").notnull()
-                return found["lat"].to_numpy(), found["lon"].to_numpy(), land.to_numpy()
+            dataset = map_of(study, model, file)
+            if dataset is not None:
+                land = dataset["reason"].transpose("lat", "lon").notnull()
+                return dataset["lat"].to_numpy(), dataset["lon"].to_numpy(), land.to_numpy()
     return None

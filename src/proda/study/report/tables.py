@@ -85,8 +85,8 @@ def units(text: str) -> str:
     return _UNIT.sub(_raised, text)
 
 
-def _raised(found: re.Match[str]) -> str:
-    return found[1] + found[2].translate(_SUPERSCRIPT)
+def _raised(match: re.Match[str]) -> str:
+    return match[1] + match[2].translate(_SUPERSCRIPT)
 
 
 def is_number(column: pd.Series) -> bool:
@@ -104,8 +104,8 @@ def cells(column: pd.Series, name: str) -> list[str]:
         return ["yes" if value else "no" for value in column]
     if not is_number(column):
         texts = [MISSING if value is None or value != value else str(value) for value in column]
-        found = _UNIT if name in ("unit", "units") else _PER
-        return [found.sub(_raised, text) for text in texts]
+        pattern = _UNIT if name in ("unit", "units") else _PER
+        return [pattern.sub(_raised, text) for text in texts]
     values = column.to_numpy(np.float64, na_value=np.nan)
     if re.search(r"(^|[_ ])share([_ ]|$)", name):
         return [MISSING if np.isnan(v) else f"{v:.1%}".replace("-", "−") for v in values]

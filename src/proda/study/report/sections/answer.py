@@ -97,11 +97,11 @@ def answer(study: StudyResults) -> list[Block]:
     elif preference is not None:
         sentences += _preference(preference)
     for model in study.models if AFTER in study.routes else ():
-        found = assessment_of(study, model)
-        if found is None:
+        assessment = assessment_of(study, model)
+        if assessment is None:
             blocks.append(not_run(f"assimilation of {model.upper()}", "fit of it"))
         else:
-            sentences.append(_sites(model, found))
+            sentences.append(_sites(model, assessment))
     if not study.models:
         blocks.append(Notice("No model of this study has any result yet."))
     lacking = [
@@ -279,9 +279,9 @@ def _totals(study: StudyResults, state: str) -> list[str]:
     file, words = STATES[state]
     sentences = []
     for model in study.models:
-        found = map_of(study, model, file)
-        if found is not None:
-            table = totals(found).reset_index()
+        dataset = map_of(study, model, file)
+        if dataset is not None:
+            table = totals(dataset).reset_index()
             globe = table[(table["zone"] == GLOBE) & (table["stock"] == STOCK)]
             row = _records(globe)[0]
             spread = f" ± {row['sd']:,.0f}" if np.isfinite(row["sd"]) else ""
@@ -311,9 +311,9 @@ def _preference(table: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def _sites(model: str, found: Assessment) -> str:
-    kept, n = int(found.kept.sum()), len(found.sites)
-    caveat = f" {found.caveat}." if found.caveat else ""
+def _sites(model: str, assessment: Assessment) -> str:
+    kept, n = int(assessment.kept.sum()), len(assessment.sites)
+    caveat = f" {assessment.caveat}." if assessment.caveat else ""
     return (
         f"{model.upper()} was fitted to {n:,} profiles, of which {kept:,} ({kept / n:.0%}) "
         f"pass the filter and are used for training.{caveat}"

@@ -38,9 +38,9 @@ def by_maps(study: StudyResults, file: str, key: str) -> list[Block]:
     stem = file.removesuffix(".nc").replace("/", "_")
     maps: dict[str, xr.Dataset] = {}
     for model in study.models:
-        found = map_of(study, model, file)
-        if found is not None:
-            maps[model] = found
+        opened = map_of(study, model, file)
+        if opened is not None:
+            maps[model] = opened
         else:
             blocks.append(not_run(f"map of {model.upper()} {words}", "map"))
     if not maps:

@@ -46,14 +46,14 @@ def _site_map(study: StudyResults) -> list[Block]:
 def _marginals(study: StudyResults) -> list[Block]:
     blocks: list[Block] = []
     for model in study.models:
-        found, opened = assessment_of(study, model), draws_of(study, model)
-        if found is None or opened is None:
+        assessment, opened = assessment_of(study, model), draws_of(study, model)
+        if assessment is None or opened is None:
             blocks.append(not_run(f"assimilation of {model.upper()}", "posterior"))
             continue
-        if not found.sampled.any():
+        if not assessment.sampled.any():
             continue  # reported in the section on assimilation
-        rows = load_recorded(found.summary.attrs, f"the posterior of {model}").rows
-        figure = marginals(found, opened[0], {row.name: row.default for row in rows})
+        rows = load_recorded(assessment.summary.attrs, f"the posterior of {model}").rows
+        figure = marginals(assessment, opened[0], {row.name: row.default for row in rows})
         blocks.append(
             study.draw(
                 figure,

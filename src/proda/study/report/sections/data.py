@@ -79,22 +79,22 @@ def _sites(study: StudyResults, build: Summary | None) -> list[Block]:
             "used in end-to-end training": _learnt(folder / TRAINING),
         }
     for model in study.models if AFTER in study.routes else ():
-        found = assessment_of(study, model)
-        if found is None:
+        assessment = assessment_of(study, model)
+        if assessment is None:
             blocks.append(not_run(f"assimilation of {model.upper()}", "count of its sites"))
             continue
         own = dict(shared)
         lost = _reasons(study.assimilation(model) / "left_out.csv")
         if build is not None:
-            rest = own["usable profiles"] - sum(lost.values()) - len(found.sites)
+            rest = own["usable profiles"] - sum(lost.values()) - len(assessment.sites)
             if rest < 0:
                 raise FileError(
                     f"{study.assimilation(model)}: has more sites than "
                     f"{study.profiles} has usable profiles; it belongs to other profiles."
                 )
             own["not chosen by the study's settings"] = rest
-        own["assimilated"] = len(found.sites)
-        own |= {f"of these {why}": n for why, n in counts(found).items()}
+        own["assimilated"] = len(assessment.sites)
+        own |= {f"of these {why}": n for why, n in counts(assessment).items()}
         columns[model.upper()] = own
     columns = columns or {"profiles": dict(shared)}
     steps = list(dict.fromkeys(step for column in columns.values() for step in column))

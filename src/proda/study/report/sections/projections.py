@@ -39,7 +39,7 @@ def agreement_in_words(study: StudyResults) -> list[str]:
         return []
     rows = table[table["experiment"] == OPEN_QUESTION]
     rows = rows[pd.to_numeric(rows["years"], errors="coerce").notna()]
-    told = []
+    sentences = []
     for (first, second), pair in rows.groupby(["first", "second"], sort=False):
         parts = []
         for row in pair.groupby("state", sort=False).tail(1).to_dict("records"):
@@ -50,5 +50,7 @@ def agreement_in_words(study: StudyResults) -> list[str]:
                 "the land"
             )
         names = " and ".join(str(name).upper() for name in (first, second))
-        told.append(f"Do {names} agree in their changes? {'; '.join(parts)}.".replace("= -", "= −"))
-    return told
+        sentences.append(
+            f"Do {names} agree in their changes? {'; '.join(parts)}.".replace("= -", "= −")
+        )
+    return sentences

@@ -25,9 +25,9 @@ def _of_maps(study: StudyResults) -> list[Block]:
     frames = []
     for model in study.models:
         for words, file in MAPS:
-            found = map_of(study, model, file)
-            if found is not None:
-                frame = totals_of(found).reset_index()
+            dataset = map_of(study, model, file)
+            if dataset is not None:
+                frame = totals_of(dataset).reset_index()
                 frame.insert(0, "parameters", words)
                 frame.insert(0, "model", model.upper())
                 frames.append(frame)
