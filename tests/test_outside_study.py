@@ -106,7 +106,7 @@ def test_a_study_with_a_model_from_a_file_runs_through(tmp_path, route):
         ('["two_pool.py:TwoPool", "two_pool.py:TwoPool"]', "appears twice"),
         ('["two_pool.py:TwoPool", "copy.py:TwoPool"]', "two models have the name two_pool"),
         ('["none.py:TwoPool"]', r"none\.py: there is no such file"),
-        ('["two_pool.py:Three"]', "there is no class Three; its models are TwoPool"),
+        ('["two_pool.py:Three"]', "contains no class Three; its models are TwoPool"),
         ('["clm5"]\nsources = { two_pool = "two_pool.py:TwoPool" }', "not among the models"),
         ('["clm5"]\nsources = { clm5 = "two_pool.py:TwoPool" }', "is called two_pool, not clm5"),
     ],

@@ -1,4 +1,4 @@
-"""The physics that every model shares, for ONE column: pure functions over small pytrees."""
+"""Physics that all models share, for ONE column: pure functions over small pytrees."""
 
 import jax
 

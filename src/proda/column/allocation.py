@@ -30,7 +30,9 @@ def _shares(
 ) -> Float[Array, " layer"]:
     grid = column.grid
     edges = 100.0 * np.concatenate([[0.0], grid.interface])
-    beyond = jnp.exp(jnp.log(b) * edges)  # the share of an endless profile below each interface
+    beyond = jnp.exp(
+        jnp.log(b) * edges
+    )  # the share below each interface of a profile of infinite depth
     raw = jnp.where(receives, beyond[:-1] - beyond[1:], 0.0)
     surface = jnp.arange(len(grid)) == 0
     return jnp.where(column.frozen, jnp.where(surface, 1.0, 0.0), raw / raw.sum())

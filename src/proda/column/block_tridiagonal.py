@@ -1,8 +1,8 @@
 """Steady state of pools that exchange carbon inside a layer and mix with their own kind in depth.
 
 The operator is block tridiagonal: full blocks inside a layer, diagonal blocks between layers. It is
-eliminated state by state as a Markov chain (see :mod:`proda.column.tridiagonal`), so nothing is
-ever subtracted.
+eliminated state by state as a Markov chain (see :mod:`proda.column.tridiagonal`), without any
+subtraction.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class LayerRates(NamedTuple):
     """`transfer[i][j]`: from pool j to pool i of the same layer; the diagonal is not used, and a
     Python 0.0 marks a pathway that does not exist."""
     chains: ChainRates
-    """All that does not go from pool to pool."""
+    """All other rates."""
 
 
 def solve_coupled_chains(
@@ -43,8 +43,8 @@ def solve_coupled_chains(
     Returns
     -------
     One array over the layers for each pool, in the unit of source x yr. A pool that carbon cannot
-    leave holds 0, and what enters it is missing from what leaves the column: the caller checks
-    that respiration equals input.
+    leave is 0, and the carbon that enters it is missing from the losses of the column: the caller
+    checks that respiration equals input.
     """
     first = rates(jax.tree.map(lambda leaf: leaf[0], layers)).chains.source
     n = len(first)
@@ -106,11 +106,11 @@ def _eliminate(
     loss: dict[int, Scalar],
     source: dict[int, Scalar],
 ) -> tuple[list[Scalar], list[dict[int, Scalar]]]:
-    """Eliminate states 0..n-1, whose traffic then goes through what is left of the three tables.
+    """Eliminate states 0..n-1; the remaining entries of the three tables then include their flux.
 
     Returns
     -------
-    What each state would hold by itself, and what it holds per unit of each later state.
+    The amount of each state by itself, and its amount per unit of each later state.
     """
     held, inflow = [], []
     for k in range(n):
@@ -136,7 +136,7 @@ def _eliminate(
 def _substitute(
     factors: tuple[list[Scalar], list[dict[int, Scalar]]], amount: dict[int, Scalar]
 ) -> list[Scalar]:
-    """Return what the eliminated states hold, from what the others hold."""
+    """Return the amounts of the eliminated states from those of the others."""
     held, inflow = factors
     for k in reversed(range(len(held))):
         amount[k] = held[k] + sum(inflow[k][j] * amount[j] for j in inflow[k])

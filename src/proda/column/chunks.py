@@ -1,7 +1,7 @@
 """Loops of many columns at once, in chunks: only the columns of a chunk wait for each other.
 
-A loop over a batch runs until the last column of the batch is done. Where columns need from three
-to thirty rounds, a batch of 512 nearly always waits for one that needs thirty.
+A loop over a batch runs until the last column of the batch is done. If columns need three to
+thirty iterations, a batch of 512 almost always waits for one that needs thirty.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
 WIDTH = 32
-"""Columns of a chunk on a processor. Accelerators take whole batches: they need width."""
+"""Columns of a chunk on a CPU. Accelerators run whole batches, because they need width."""
 
 
 def in_chunks(function: Callable[..., Any]) -> Callable[..., Any]:

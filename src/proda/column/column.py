@@ -1,4 +1,4 @@
-"""The input of a model for one column: drivers and everything that depends only on the site."""
+"""The input of a model for one column: drivers and all quantities that depend only on the site."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Column(eqx.Module):
     nbedrock: Int[Array, ""]
     """Number of layers above bedrock."""
     frozen: Bool[Array, ""]
-    """Whether the soil did not thaw at all last year: then all input stays in layer 1."""
+    """Whether the soil did not thaw last year; then all input stays in layer 1."""
     exchange_cryo: Float[Array, " layer"]
     """Exchange through each layer's lower interface per unit cryoturbation, m-1."""
     exchange_diffus: Float[Array, " layer"]
@@ -64,7 +64,7 @@ class Column(eqx.Module):
 
 
 def lacking(names: Sequence[str], who: str = "the model") -> str:
-    """Say which properties of the soil forcing lacks and how to get them."""
+    """State which properties of the soil the forcing lacks and how to add them."""
     return (
         f"The forcing lacks {', '.join(names)}, which {who} needs. Add them with "
         "`proda forcing add-properties FORCING COVARIATES OUT`, or as variables on (site, layer)."
@@ -79,7 +79,7 @@ def prepare(forcing: Forcing) -> Column:
 def prepare_months(forcing: Forcing) -> Column:
     """Turn the drivers into one column per month; leading dimensions month and site.
 
-    Litter input stays the annual rate, and frozen is what it is for the whole year.
+    Litter input stays the annual rate, and `frozen` refers to the whole year.
     """
     return _prepare_months(_arrays(forcing), forcing.grid)
 

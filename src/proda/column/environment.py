@@ -102,7 +102,7 @@ def climate_modifier(
 def climate_modifier_of_means(
     q10: Float[Array, ""], w_scaling: Float[Array, ""], efolding: Float[Array, ""], column: Column
 ) -> Float[Array, " layer"]:
-    """Return the same as a product of annual means, as the published COMPAS code has it."""
+    """Return the same as a product of annual means, as in the published COMPAS code."""
     return (
         temperature_modifier(q10, column.temperature).mean(axis=0)
         * water_modifier(w_scaling, column.w_scalar).mean(axis=0)

@@ -1,8 +1,8 @@
 """Balances of pools that are solved for several sources at the same rates.
 
 The elimination is that of :mod:`proda.column.tridiagonal` and :mod:`proda.column.block_tridiagonal`
-(states of a Markov chain, nothing is ever subtracted), done once; every source then costs one sweep
-up and one down. Amounts and rates are one array over the layers for each pool: stacking them would
+(states of a Markov chain, without any subtraction), done once; each source then costs one sweep up
+and one down. Amounts and rates are one array over the layers for each pool: stacking them would
 cost a transposition in every sweep under vmap, a third of the time.
 """
 
@@ -27,7 +27,7 @@ class FactoredChains(NamedTuple):
     inverse: list[Row]
     """Years that carbon stays in a layer once the layers below are eliminated."""
     inflow: list[Row]
-    """What a layer holds per unit of the layer above."""
+    """Amount in a layer per unit of the layer above."""
     up: list[Row]
 
     def solve(self, source: Sequence[Row]) -> list[Row]:
@@ -79,7 +79,7 @@ class FactoredPools(NamedTuple):
     """Pools that act on each other inside a layer and do not mix."""
 
     inverse: list[list[Row]]
-    """What a pool holds per unit that enters each pool per year, yr."""
+    """Amount of a pool per unit that enters each pool per year, yr."""
 
     def solve(self, source: Sequence[Row]) -> list[Row]:
         """Return the amounts at which gains equal losses; `source` is what enters per year."""
@@ -90,7 +90,7 @@ class FactoredBlocks(NamedTuple):
     """Pools that act on each other inside a layer and mix with their own kind."""
 
     inverse: list[list[Row]]
-    """What a pool holds per unit that enters each pool per year, once the layers below are
+    """Amount of a pool per unit that enters each pool per year, once the layers below are
     eliminated, yr."""
     up: list[Row]
     from_above: list[Row]
@@ -138,8 +138,8 @@ def factor_blocks(
 ) -> FactoredBlocks:
     """Eliminate pools that act on each other inside a layer and mix with their own kind.
 
-    With G the inverse of a layer, carbon that reaches it from pool j above goes on to be lost at
-    the rate sum_i loss_i G_ij down_j, and comes back to pool i above at up_i G_ij down_j.
+    With G the inverse of a layer, carbon that reaches it from pool j above is lost at the rate
+    sum_i loss_i G_ij down_j, and returns to pool i above at up_i G_ij down_j.
     """
     n = len(loss)
     here = range(n)
@@ -170,7 +170,7 @@ def factor_blocks(
 
 
 def _inverse(rate: dict[tuple[int, int], Any], loss: Sequence[Any]) -> list[list[Any]]:
-    """Return what each pool holds per unit that enters each pool per year.
+    """Return the amount of each pool per unit that enters each pool per year.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def _inverse(rate: dict[tuple[int, int], Any], loss: Sequence[Any]) -> list[list
         Out of all pools, yr-1.
     """
     n, lost = len(loss), list(loss)
-    held: list[dict[int, Any]] = []  # by pool, what it holds per unit that enters, before filling
+    held: list[dict[int, Any]] = []  # by pool, its amount per unit that enters, before filling
     inflow: list[dict[int, Any]] = []
     entering: list[dict[int, Any]] = [{k: 1.0} for k in range(n)]
     for k in range(n):

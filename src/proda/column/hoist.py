@@ -1,7 +1,7 @@
-"""Take out of a function what does not depend on the unknown, so that a loop computes it once.
+"""Move out of a function what does not depend on the unknown, so that a loop computes it once.
 
-The compiler moves only a part of it out of a loop (not the monthly modifiers, which are large), and
-a loop over chunks of columns needs all that it reads as arguments.
+The compiler moves only a part of it (not the monthly modifiers, which are large), and a loop over
+chunks of columns needs all its data as arguments.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def hoist(
     function
         Pure; of pytrees.
     x, theta
-        Where it will be called: x may have other values then, but the same shapes.
+        Example arguments; later calls may have other values of x, but the same shapes.
 
     Returns
     -------
     given
-        All intermediate values that depend on `theta` alone and that the rest needs.
+        All intermediate values that depend only on `theta` and are needed by the rest.
     rest
         rest(x, given) is function(x, theta), with the same derivatives by x.
     """

@@ -1,13 +1,13 @@
 """Steady state of pools with any kinetics: Newton's method on one column, in blocks by layer.
 
-Pools act on each other inside a layer only, and layers inside a pool only, so one iteration is one
-block tridiagonal solve; where nothing mixes it is one small system per layer. Rows are scaled by
-the carbon that flows through a pool and columns by what it holds: the matrix then says by what
-share a pool's balance changes with the share by which another pool changes, and its entries are
-comparable however many orders of magnitude the pools span.
+Pools are coupled inside a layer only, and layers inside a pool only, so one iteration is one block
+tridiagonal solve; without mixing it is one small system per layer. Rows are scaled by the carbon
+that flows through a pool and columns by its amount: the entries are then relative changes of a
+pool's balance per relative change of another pool, which are comparable even if pools span many
+orders of magnitude.
 
-The answer is differentiable: it ends with one more Newton step, whose matrix is held constant, and
-by the implicit function theorem the derivative of that step at a root is the derivative of the
+The solution is differentiable: it ends with one more Newton step, whose matrix is held constant,
+and by the implicit function theorem the derivative of that step at a root is the derivative of the
 root. Second derivatives are not available.
 """
 
@@ -30,31 +30,33 @@ from proda.grid import Grid
 
 MAX_ITERATIONS = 30
 STEP_TOLERANCE = 1e-7
-"""Newton stops when no amount moves by more than this share of itself; one more step follows."""
+"""The iteration stops when no amount changes by more than this share of itself; one more step
+follows."""
 RESIDUAL_TOLERANCE = 1e-10
-"""Largest difference of gains and losses in what passes for a root, as a share of the losses."""
+"""Largest difference of gains and losses at an accepted root, as a share of the losses."""
 SETTLED = 1e-6
-"""Largest last step, as a share of the amount, in what passes for a root."""
+"""Largest last step at an accepted root, as a share of the amount."""
 CLOSE = 0.05
 """Improving a guess stops when no amount changes by more than this share of itself."""
 LARGEST_AMOUNT = 1e18
-"""Newton gives up where an amount exceeds this (g m-3): without a root amounts grow for ever."""
+"""The iteration ends where an amount exceeds this (g m-3): without a root amounts grow without
+limit."""
 LARGEST_CUT, LARGEST_GROWTH = 0.99, 99.0
-"""No iteration takes more than this share from an amount or adds more than this many times it: all
-stay positive. A layer whose step is longer goes part of the way, in the same direction."""
+"""Limits of the relative decrease and increase of an amount in one iteration, so that all amounts
+stay positive. The step of a layer that exceeds them is shortened in the same direction."""
 
 
 class Balance(NamedTuple):
-    """What happens to each pool inside each layer, g m-3 yr-1."""
+    """Balance of each pool inside each layer, g m-3 yr-1."""
 
     net: Float[Array, "pool layer"]
     """Gains minus losses."""
     gross: Float[Array, "pool layer"]
-    """Gains plus losses, not negative: what rounding of `net` is measured against."""
+    """Gains plus losses, not negative: the scale of the rounding error of `net`."""
 
 
 class Mixing(NamedTuple):
-    """How layers exchange carbon; everything but `transport` is known while tracing."""
+    """How layers exchange carbon; all fields but `transport` are constants while tracing."""
 
     transport: Transport
     moving: tuple[bool, ...]
@@ -63,19 +65,19 @@ class Mixing(NamedTuple):
 
 
 class Improvement(NamedTuple):
-    """A cheap map that takes a guess nearer to the root, from far away too."""
+    """A cheap map that improves a guess, even far from the root."""
 
     better: Callable[[Array, Any], Array]
     """The next amounts from amounts and `theta`."""
     rounds: int
-    """How often it is applied at most."""
+    """Maximum number of times that it is applied."""
 
 
 class Root(eqx.Module):
-    """What Newton's method found."""
+    """Result of Newton's method."""
 
     amounts: Float[Array, "pool layer"]
-    """Amounts at which gains equal losses; the start where there is no convergence."""
+    """Amounts at which gains equal losses; without convergence, the start."""
     converged: Bool[Array, ""]
     iterations: Int[Array, ""]
 
@@ -95,15 +97,14 @@ def find_root(
         Gives the balance inside the layers from the amounts and `theta`; its values in a layer
         may depend on the amounts in that layer only.
     theta
-        All that the balance depends on besides the amounts: a pytree, by which the answer is
-        differentiable. `local`, `mixing` and `improvement` must not close over anything that is
-        differentiated or batched.
+        All other data of the balance: a pytree, by which the solution is differentiable. `local`,
+        `mixing` and `improvement` must not close over anything that is differentiated or batched.
     start
         A guess. An amount of 0 stays 0.
     mixing
         Gives the exchange between layers from `theta`; None where nothing mixes.
     improvement
-        What makes the guess better before Newton's method; None if it is good.
+        Improves the guess before Newton's method; None if it is good.
     """
     fixed = jax.tree.map(jax.lax.stop_gradient, theta)
     start = jax.lax.stop_gradient(start)
@@ -133,7 +134,7 @@ def find_root(
 
 
 def _improved(better: Callable[[Array], Array], start: Array, rounds: int) -> Array:
-    """Apply a map until it changes little; where it goes to and fro, the middle is nearer."""
+    """Apply a map until it changes little; where it oscillates, the mean of two steps is closer."""
 
     def again(state: tuple) -> tuple:
         _, x, n = state
@@ -148,7 +149,7 @@ def _improved(better: Callable[[Array], Array], start: Array, rounds: int) -> Ar
 
 
 def _newton(inside: Callable[[Array], Balance], mixing: Mixing | None, start: Array) -> tuple:
-    """Return amounts, the largest share by which the last step moved one, and how many steps."""
+    """Return the amounts, the largest relative change in the last step, and the number of steps."""
 
     def iterate(state: tuple) -> tuple:
         x, _, n = state
@@ -166,7 +167,7 @@ def _newton(inside: Callable[[Array], Balance], mixing: Mixing | None, start: Ar
 
 
 def _total(inside: Balance, mixing: Mixing | None, x: Array) -> Balance:
-    """Return the balance with what mixing brings and takes."""
+    """Return the balance with gains and losses by mixing."""
     if mixing is None:
         return inside
     transport, moving, grid = mixing
@@ -195,7 +196,7 @@ def _newton_step(
     leaving = ratio(mobile * (transport.up + transport.down + transport.leak) * x, gross)
     for i in pools:
         blocks[i][i] = blocks[i][i] + leaving[i]
-    # What a layer receives from a neighbour, per share by which that neighbour's amount changes.
+    # Gain of a layer from a neighbour, per relative change of the neighbour's amount.
     held = mobile * x * grid.thickness
     from_above = jnp.pad((transport.down * held)[:, :-1], ((0, 0), (1, 0))) / grid.thickness
     from_below = jnp.pad((transport.up * held)[:, 1:], ((0, 0), (0, 1))) / grid.thickness

@@ -46,7 +46,7 @@ class NoMixing(VerticalMixing):
 
 @dataclass(frozen=True)
 class SoilTurbation(VerticalMixing):
-    """Frost mixes soil that freezes, animals mix the rest (docs/theory.md#vertical-transport).
+    """Frost mixes freezing soil, animals mix other soil (docs/theory.md#vertical-transport).
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class SoilTurbation(VerticalMixing):
 
 
 class InputAllocation(abc.ABC):
-    """Which share of the plants' carbon enters each layer."""
+    """The share of carbon input that enters each layer."""
 
     @property
     def parameters(self) -> tuple[str, ...]:

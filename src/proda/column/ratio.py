@@ -1,4 +1,4 @@
-"""Division of numbers that may both vanish, with derivatives that do not overflow."""
+"""Division of numbers that may both be 0, with derivatives that do not overflow."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ratio(
 ) -> Float[Array, "*shape"]:
     """Return numerator / denominator, and 0 where the denominator is 0.
 
-    The caller must flag the cases where 0 is not the answer.
+    The caller must flag the cases where 0 is not the right value.
     """
     numerator, denominator = jnp.broadcast_arrays(numerator, denominator)
     return _quotient(numerator, jnp.where(denominator == 0.0, jnp.inf, denominator))

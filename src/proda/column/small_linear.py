@@ -1,7 +1,8 @@
 """Many small systems of linear equations at once, by elimination with partial pivoting.
 
-LAPACK solves a batch one system after the other, at about a microsecond each however small it is;
-here every number of a matrix is one array over the batch, and every step one operation on those.
+LAPACK solves the systems of a batch one after the other, in about a microsecond each even if they
+are small; here each entry of the matrix is one array over the batch, and each step one operation on
+these arrays.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ def solve_small(
     Parameters
     ----------
     matrix
-        Its numbers by row and column; best scaled so that they are comparable.
+        Its entries by row and column; they should be scaled to comparable size.
     right
         One or more right-hand sides, by row and side.
 
     Returns
     -------
-    The unknowns, laid out like `right`. Where a pivot is exactly 0 (a pool that nothing enters and
-    nothing leaves) that unknown is 0: the caller must check the residual.
+    The unknowns, with the layout of `right`. Where a pivot is exactly 0 (a pool that nothing enters
+    and nothing leaves) that unknown is 0: the caller must check the residual.
     """
     n, m = len(matrix), len(right[0])
     rows = [[*matrix[i], *right[i]] for i in range(n)]
@@ -66,7 +67,7 @@ def solve_layers(
 ) -> list[Float[Array, " layer"]]:
     """Solve blocks x - from_above x_above - from_below x_below = right, from the bottom up.
 
-    Between layers a pool acts on its own kind only, so `from_above` and `from_below` have one
+    Layers are coupled within a pool only, so `from_above` and `from_below` have one
     number for each pool and layer.
     """
     here = range(len(right))

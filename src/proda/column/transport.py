@@ -11,7 +11,7 @@ from proda.grid import Grid
 CRYOTURBATION_ACTIVE_LAYER = 2.0
 """Where the active layer is deeper than this (m), bioturbation mixes instead of frost."""
 CRYOTURBATION_MAX_DEPTH = 3.0
-"""Depth at which cryoturbation has died out, m."""
+"""Depth below which there is no cryoturbation, m."""
 
 
 class Transport(eqx.Module):
@@ -22,7 +22,8 @@ class Transport(eqx.Module):
     up: Float[Array, " layer"]
     """Into the layer above."""
     leak: Float[Array, " layer"]
-    """Out of the column: 0, except in the published scheme, where some layers lose or make it."""
+    """Out of the column: 0, except in the published scheme, in which some layers lose or create
+    carbon."""
 
     @property
     def down_above(self) -> Float[Array, " layer"]:

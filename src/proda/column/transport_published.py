@@ -1,4 +1,4 @@
-"""Vertical mixing as the published code has it, with its leak, for parity tests only."""
+"""Vertical mixing of the published code, with its leak, for parity tests only."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from proda.column.transport import Transport
 from proda.grid import Grid
 
 FLOOR = 365e-30
-"""What stands in for a diffusivity (m2 yr-1) and a downward velocity (m yr-1) of 0.
+"""Replacement of a diffusivity (m2 yr-1) and a downward velocity (m yr-1) of 0.
 
 CLM's transport replaces both by 1e-30; the published code does so per day. In a column that never
-thaws these floors alone bring litter to the layers below the first, and because the soil pools of
-COMPAS are ratios of such fluxes, the published answers show them.
+thaws only these minima bring litter to the layers below the first, and because the soil pools of
+COMPAS are ratios of such fluxes, they affect the published results.
 """
 
 
@@ -22,9 +22,9 @@ def transport_published(
 ) -> Transport:
     """Return the rates of the published scheme (docs/differences.md).
 
-    The interface below bedrock stays open, and each layer in bedrock uses the exchange above it
-    for both neighbours, so that what one layer gives is not what the other receives. The floor of
-    velocity enters by Patankar's power law.
+    The interface below bedrock stays open, and each layer in bedrock uses the exchange above it for
+    both neighbours, so that the loss of one layer differs from the gain of the other. The minimum
+    of the velocity enters by Patankar's power law.
     """
     thickness = jnp.asarray(grid.thickness)
     layer = jnp.arange(1, len(grid) + 1)

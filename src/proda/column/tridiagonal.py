@@ -1,9 +1,9 @@
 """Steady state of chains of pools that only mix with their neighbours in depth.
 
-The unknowns are seen as states of a Markov chain: carbon in a layer leaves at known rates to the
-layer above, to the layer below, and out of the chain. Eliminating a layer hands its traffic on to
-the remaining ones (Grassmann, Taghizadeh and Heyman 1985). Nothing is ever subtracted: pools
-cannot turn negative and every digit survives, however stiff the column.
+The unknowns are treated as states of a Markov chain: carbon in a layer leaves at known rates to the
+layer above, to the layer below, and out of the chain. Eliminating a layer redistributes its flux
+among the remaining ones (Grassmann, Taghizadeh and Heyman 1985). Nothing is subtracted: pools
+cannot become negative, and no digits are lost even in a stiff column.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def solve_chains(
         One array over the layers for each pool, in the unit of source x yr. A layer that nothing
         enters and nothing leaves holds 0.
     stuck
-        Whether carbon enters some layer that it can never leave: there is no steady state, and
-        the amounts are not one.
+        Whether carbon enters a layer that it cannot leave: then there is no steady state, and the
+        amounts are meaningless.
     """
 
     def eliminate(carry: list, layer: Any) -> tuple[list, list]:

@@ -125,7 +125,7 @@ class CLM5(PublishedModel):
         ) + env.soil * sum(share * q for share, q in zip(respired, soil, strict=True))
         pools = jnp.stack(stock) / column.grid.thickness
         if self.published:
-            # Its leaking scheme can make a pool negative, which the published code sets to 0.
+            # The leak of its scheme can make a pool negative; the published code sets it to 0.
             pools = jnp.maximum(pools, 0.0)
         return self.finish(pools, co2, ~litter.stuck, column)
 

@@ -75,7 +75,7 @@ class COMPAS(MicrobialModel):
         km: Float[Array, " layer"],
         catalyst: Float[Array, " layer"],
     ) -> tuple[Float[Array, " layer"], Bool[Array, " layer"]]:
-        """Return demand km / (xi catalyst - demand); no substrate suffices for a greater demand."""
+        """Return demand km / (xi catalyst - demand); a larger demand exceeds the maximum rate."""
         spare = xi_catalyst - demand
         return ratio(demand * km, spare), spare > 0.0
 
@@ -84,8 +84,8 @@ class COMPAS(MicrobialModel):
     ) -> Int[Array, ""] | None:
         """Return the further reason for which the published code rejects a column, or None.
 
-        It compares stocks over all layers. Where a layer receives nothing these are 0/0 there, the
-        comparison is false, and the column passes.
+        The code compares stocks over all layers. In a layer that receives no carbon they are 0/0;
+        the comparison is then false, and the column passes.
         """
         if not self.published:
             return None

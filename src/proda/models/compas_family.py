@@ -1,8 +1,8 @@
 """Further members of COMPAS's family: other kinetics, and death that grows with crowding.
 
-Science: section 13.1. All that they share is in `microbial.py`; each class below says only in what
-it differs from COMPAS. With catalyst C (enzyme, microbes) and substrate S (mineral SOC, DOC) a
-reaction turns over
+Equations: docs/theory.md#further-members-of-compass-family. Shared code is in `microbial.py`; each
+class below states only its difference from COMPAS. With catalyst C (enzyme, microbes) and substrate
+S (mineral SOC, DOC) a reaction turns over
 
     multiplicative    xi C S / (tau K_m xi)              no saturation: tau K_m is one parameter
     ECA               xi C S / (tau (K_m xi + S + C))    both saturate (Tang and Riley 2013)
@@ -35,7 +35,8 @@ PRODUCTS = parameter_rows(
     taukm_decom | \tau K_{m,decom} | g yr m-3 | 0.3 300.0 | 91.53 | K |  | enzyme x time that decompose mineral SOC
     """,  # noqa: E501
 )
-"""COMPAS's tau times K_m; the prior is the range of the product over COMPAS's prior, without 0."""
+"""The product of COMPAS's tau and K_m; its prior is the range of the product under COMPAS's prior,
+without 0."""
 
 DEATH = parameter_rows(
     _OURS,
@@ -136,7 +137,7 @@ class COMPASDensity(COMPAS):
     def turnover_at_steady_state(
         self, parameters: Values, growth: Float[Array, " layer"], xi: Float[Array, " layer"]
     ) -> Float[Array, " layer"]:
-        """Find the microbes that lose by death and enzyme production what they grow."""
+        """Find the microbes whose growth equals their losses by death and enzyme production."""
 
         def local(mic: Array, theta: Any) -> Balance:
             p, growth, xi = theta

@@ -1,11 +1,11 @@
 """COMPAS whose soil pools mix with depth as its litter does, and as CLM5's soil pools do.
 
-Published COMPAS mixes litter only: carbon enters a layer of soil as litter or not at all, and soil
-below the roots is empty. That is a second difference from CLM5, besides the kinetics. This variant
-of ours removes it: equations, parameters and rates of mixing are COMPAS's, and DOC, microbes,
-enzyme and mineral SOC mix too (docs/theory.md#compas-with-mixed-soil).
+Published COMPAS mixes litter only: carbon enters a layer of soil only as litter, and soil below the
+roots is empty. That is a second difference from CLM5, besides the kinetics. This variant, which is
+not published, removes it: equations, parameters and rates of mixing are COMPAS's, and DOC,
+microbes, enzyme and mineral SOC mix too (docs/theory.md#compas-with-mixed-soil).
 
-Layers act on each other then, and there is no closed form: the steady state is the general one.
+The layers are then coupled, and there is no closed form: the general steady state is computed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class COMPASMixed(COMPAS):
 
 
 class COMPASMixedSubstrates(COMPASMixed):
-    """The same where microbes and enzyme stay where they grow and DOC and mineral SOC mix.
+    """The same model, in which DOC and mineral SOC mix, but microbes and enzyme do not.
 
     Not in the registry: name it by its place, `proda.models.compas_mixed:COMPASMixedSubstrates`.
     """

@@ -1,14 +1,14 @@
 """COMPAS with reverse Michaelis-Menten kinetics: the catalyst saturates, not the substrate.
 
-Named by P-section 4.2 as next; after Schimel and Weintraub 2003, Wutzler and Reichstein 2008, Tang
+Proposed in P-section 4.2; after Schimel and Weintraub 2003, Wutzler and Reichstein 2008, Tang
 and Riley 2019. A catalyst C (enzyme, microbes) turns over a substrate S (mineral SOC, DOC) at
 
     xi C S / (tau (K_m xi + C))        instead of        xi C S / (tau (K_m xi + S)).
 
-Where the catalyst is scarce, C << K_m xi, this is the multiplicative kinetics C S / (tau K_m), and
-so is the other where the substrate is; where it is plentiful this is first-order decay, xi S / tau.
-As the rate is linear in S, at steady state S = F tau (K_m xi + C) / (xi C) for any supply F: there
-is one wherever there is catalyst.
+Where the catalyst is scarce, C << K_m xi, this is the multiplicative kinetics C S / (tau K_m), as
+is the other rate where the substrate is scarce; where the catalyst is plentiful, this is
+first-order decay, xi S / tau. As the rate is linear in S, at steady state S = F tau (K_m xi + C) /
+(xi C) for any supply F: a steady state exists wherever there is catalyst.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ KINETICS = parameter_rows(
 
 
 class COMPASReverse(MicrobialModel):
-    """COMPAS whose reactions are limited by what the substrate has room for."""
+    """COMPAS whose reactions saturate as the catalyst occupies the substrate."""
 
     name: ClassVar[str] = "compas_reverse"
     title: ClassVar[str] = "COMPAS, reverse Michaelis-Menten kinetics, 8 pools x 20 layers"
@@ -51,7 +51,7 @@ class COMPASReverse(MicrobialModel):
     def saturating(
         self, substrate: Float[Array, " layer"], catalyst: Float[Array, " layer"]
     ) -> Float[Array, " layer"]:
-        """Return the catalyst: the more of it, the less each gram of it turns over."""
+        """Return the catalyst: the more of it there is, the less each gram turns over."""
         return catalyst
 
     def substrate(

@@ -56,17 +56,17 @@ def components(
 ) -> dict[str, Float[Array, ""]]:
     """Return the components of one column at one state.
 
-    Litter and soil count together and layers by their stock. `michaelis_over_POOL` is the
-    Michaelis constant over its substrate as the average gram of that substrate meets it;
-    `microbial_share` and `microbial_share_0_15` are microbes over all soil (not litter) pools. A
-    column that holds no carbon has 0 everywhere but in B and I.
+    Litter and soil are taken together, and layers are weighted by their stock.
+    `michaelis_over_POOL` is the Michaelis constant over its substrate, weighted by the substrate;
+    `microbial_share` and `microbial_share_0_15` are microbes over all soil (not litter) pools. In a
+    column without carbon all components but B and I are 0.
     """
     t = model.transfers(pools, parameters, column)
     stock = pools * column.grid.thickness
     carbon = stock.sum(axis=0)
     flux = model.outflow(pools, t) * column.grid.thickness
     passed, to_soil = jnp.zeros(()), jnp.zeros(())
-    for fed in model.soil_pools:  # where plants feed the soil itself
+    for fed in model.soil_pools:  # carbon that enters soil pools directly
         to_soil = to_soil + (t.input[model.pools.index(fed)] * column.grid.thickness).sum()
     for (receiver, donor), share in t.fraction.items():
         along = (share * flux[model.pools.index(donor)]).sum()
@@ -106,7 +106,7 @@ def input_allocation(shares: Float[Array, " layer"], column: Column) -> Float[Ar
     """Return the component B: the mean over layers of exp(ln(1 - Y) / D), to the power 5.
 
     D is the lower interface in cm and Y the share of input above it. Layers with Y = 1 are left
-    out; if that is all of them, nothing enters below 5 cm.
+    out; B is 0 if no layer remains.
     """
     below = fraction_below(shares)
     counts = below > 0.0

@@ -77,7 +77,7 @@ class CORPSE(PlantFedModel):
                 3 * v,
                 v,
                 "K",
-                f"greatest decomposition of {what} carbon at 20 C",
+                f"maximum decomposition rate of {what} carbon at 20 C",
                 _S,
             )
             for name, v, what in (
@@ -119,9 +119,9 @@ class CORPSE(PlantFedModel):
             _S,
             r"""
             tau_protected | \tau_{P}   | yr | 10.0 300.0 | 75.0 | K |        | turnover of protected carbon
-            kc            | k_C        | 1  | 0.003 0.03 | 0.01 | K |        | microbes over unprotected carbon at half of the greatest rate
+            kc            | k_C        | 1  | 0.003 0.03 | 0.01 | K |        | microbes over unprotected carbon at half of the maximum rate
             tau_mic       | \tau_{mic} | yr | 0.05 1.0   | 0.25 | K |        | turnover of microbes
-            mic_min       | m_{min}    | 1  | 3e-4 3e-3  | 1e-3 | K |        | least microbes over unprotected carbon
+            mic_min       | m_{min}    | 1  | 3e-4 3e-3  | 1e-3 | K |        | minimum of microbes over unprotected carbon
             et            | e_t        | 1  | 0.3 0.9    | 0.6  | A | [0, 1] | dead microbes that become necromass
             """,  # noqa: E501
         ),
@@ -181,7 +181,7 @@ class CORPSE(PlantFedModel):
         times = ratio(decomposed, rate).sum(axis=0)
         shift = ratio(growth * p["tau_mic"], times) - (p["kc"] - p["mic_min"])
         half = jnp.sqrt(shift**2 + 4.0 * p["kc"] * p["mic_min"])
-        # The positive root, without subtraction of what is nearly equal.
+        # The positive root, in the form without cancellation.
         r = jnp.where(
             shift > 0.0,
             0.5 * (shift + half),

@@ -28,7 +28,7 @@ class Flow:
 def flows(model: SoilModel) -> tuple[Flow, ...]:
     """Return all pathways: from plants, between pools, to CO2, and to other losses.
 
-    They are read from the model's transfers in a synthetic column, with every pool filled alike.
+    They are read from the model's transfers in a synthetic column with equal pools.
     """
     column = _made_up_column()
     middle = {row.name: jnp.asarray(0.5 * (row.lower + row.upper)) for row in model.rows}
@@ -50,17 +50,17 @@ def flows(model: SoilModel) -> tuple[Flow, ...]:
 
 @dataclass(frozen=True)
 class Share:
-    """How much carbon takes a pathway."""
+    """The carbon flux along a pathway."""
 
     of_donor: float
     """Share of what leaves the donor."""
     of_input: float
-    """Carbon that takes it, over what plants give to the whole column."""
+    """Its carbon flux over the carbon input of the column."""
 
 
 @functools.cache
 def flow_shares(model: SoilModel) -> dict[Flow, Share]:
-    """Return how much carbon takes each pathway at the steady state; empty if there is none.
+    """Return the carbon flux along each pathway at steady state; empty if there is none.
 
     In the temperate example column, at the model's defaults (the middle of the prior where a
     default depends on the site). Pathways that no carbon takes there are left out. A pathway from

@@ -1,10 +1,10 @@
 """The steady state of any model, from its transfers alone (docs/theory.md#a-general-steady-state).
 
-A first guess holds the rates of decay where they are and solves the balance of carbon, which is
-then linear and has a positive answer; doing so again from there takes the guess closer (and gives
-linear models their answer at once). Newton's method on the whole column does the rest.
+A first guess holds the decay rates constant and solves the balance of carbon, which is then linear
+and has a positive solution; repeating this improves the guess (for linear models the first solution
+is exact). Newton's method on the whole column then converges.
 
-Pools that only plants feed come first, each by itself: nothing that follows acts on them.
+Pools that only plants feed are solved first, one by one, because they do not depend on the others.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from proda.column.tridiagonal import ChainRates, solve_chains
 from proda.models.model import Reason, SoilModel, SteadyState, Transfers, Values
 
 ROUNDS, MIXED_ROUNDS = 8, 100
-"""How often the rates are held, at most, before Newton's method takes over. Where layers act on
-each other Newton's method fails far from the root, and a state spreads from layer to layer."""
+"""Maximum number of steps with constant rates before Newton's method. Where layers are coupled,
+Newton's method fails far from the root, and a state spreads from layer to layer."""
 YEARS = 1.0
 """The first rates are those at which each pool holds this many years of input, in all layers."""
 
 
 def find_pools(model: SoilModel, parameters: Values, column: Column) -> Root:
-    """Return the pools at which gains equal losses, and whether they were found."""
+    """Return the pools at which gains equal losses, and whether the solution converged."""
     first = tuple(i for i, name in enumerate(model.pools) if name in model.fed_by_plants)
     rest = tuple(i for i in range(len(model.pools)) if i not in first)
     place, rows = jnp.argsort(jnp.array([*first, *rest])), jnp.array(rest)
     p = dict(parameters)
-    # The same in all layers: what mixing brings to a layer without roots is not known yet.
+    # The same in all layers: the gain of layers without roots by mixing is not known yet.
     spread = column.litter_input.sum() / column.grid.thickness.sum()
     start = jnp.full((len(model.pools), len(column.grid)), YEARS * spread)
     plants = start[:0]
@@ -75,8 +75,9 @@ def find_pools(model: SoilModel, parameters: Values, column: Column) -> Root:
 def general_steady_state(model: SoilModel, parameters: Values, column: Column) -> SteadyState:
     """Return the steady state with its reason code; derivatives are those of the exact one.
 
-    Found means: no pool of any layer gains or loses more than 1e-10 of the carbon that flows
-    through it, and the column loses its input. Else the reason is `NOT_CONVERGED`.
+    Converged means: no pool of any layer gains or loses more than 1e-10 of the carbon that flows
+    through it, and the losses of the column equal its input. Otherwise the reason is
+    `NOT_CONVERGED`.
     """
     root = find_pools(model, parameters, column)
     t = model.transfers(root.amounts, parameters, column)
@@ -98,7 +99,7 @@ def _at_held_rates(
     column: Column,
     chosen: tuple[int, ...],
 ) -> Float[Array, "chosen layer"]:
-    """Return the chosen pools if all rates, and the other pools, stayed as they are here."""
+    """Return the chosen pools at steady state for constant rates and constant other pools."""
     t, place = transfers, {pool: i for i, pool in enumerate(chosen)}
     out = model.outflow(pools, t)
     leaving = [(t.modifier * t.decay)[j] for j in chosen]
@@ -142,10 +143,10 @@ def _at_held_rates(
 def _fed_by_plants(
     model: SoilModel, transfers: Transfers, column: Column, chosen: tuple[int, ...]
 ) -> Float[Array, "chosen layer"]:
-    """Return the pools that depend on nothing but plants and each other.
+    """Return the pools whose carbon comes only from plants and from each other.
 
-    Where carbon does not go round between them, each is a chain by itself, once its donors are
-    known: a few times cheaper than all together.
+    Where carbon does not circulate among them, each is an independent chain once its donors are
+    known, which is a few times cheaper than solving them together.
     """
     t = transfers
     rate = t.modifier * t.decay
@@ -169,7 +170,7 @@ def _fed_by_plants(
 def _chains(
     model: SoilModel, transfers: Transfers, column: Column, ready: list[int], entering: list[Array]
 ) -> list[Float[Array, " layer"]]:
-    """Return pools that do not act on each other, from what enters them, g m-3 yr-1."""
+    """Return independent pools from the carbon that enters them, g m-3 yr-1."""
     t, thickness = transfers, column.grid.thickness
     rate = t.modifier * t.decay
     stocks = {i: ratio(source, rate[i]) for i, source in zip(ready, entering, strict=True)}

@@ -1,7 +1,7 @@
 """Litter of CLM5: coarse woody debris, metabolic, cellulose and lignin litter.
 
-Woody debris stays where it falls; the other three mix vertically. Nothing flows back from the soil,
-so litter is solved first.
+Woody debris does not mix; the other three mix vertically. No carbon flows from soil to litter, so
+litter is solved first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from proda.column.tridiagonal import ChainRates, Scalar, solve_chains
 from proda.forcing import LITTER
 
 LITTER_POOLS = {(kind, kind): 1.0 for kind in LITTER}
-"""Every kind of litter enters a pool of its own: `SoilModel.litter_enters` of such models."""
+"""`SoilModel.litter_enters` of models in which each kind of litter enters a pool of its own."""
 
 
 def all_litter_into(pool: str) -> dict[tuple[str, str], float]:
@@ -29,7 +29,7 @@ class Litter(eqx.Module):
     """Litter of one column at steady state.
 
     The unknown is q = stock / turnover time, the carbon that would leave a layer at a modifier of
-    1 (g m-2 yr-1): unlike the rate, it stays finite as a turnover time goes to 0.
+    1 (g m-2 yr-1): unlike the rate, it stays finite as a turnover time approaches 0.
     """
 
     cwd: Float[Array, " layer"]

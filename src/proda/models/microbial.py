@@ -1,4 +1,4 @@
-"""Soil models with explicit microbes and enzymes: all that COMPAS and its variants share.
+"""Soil models with explicit microbes and enzymes: shared code of COMPAS and its variants.
 
 P-section 2.3; docs/theory.md#compas.
 """
@@ -31,11 +31,11 @@ EFOLDING = 0.5
 
 
 class MicrobialModel(PublishedModel):
-    """Litter feeds microbes, DOC and mineral SOC; the kinetics of the last two are the model's own.
+    """Litter feeds microbes, DOC and mineral SOC; each model defines the kinetics of the last two.
 
     A catalyst C (enzyme, microbes) turns over a substrate S (mineral SOC, DOC) at
-    C S / (tau (K_m xi + saturating)) times xi, where `saturating` is S or C. How much the catalyst
-    has to turn over at steady state does not depend on that, and so neither do microbes and enzyme.
+    C S / (tau (K_m xi + saturating)) times xi, where `saturating` is S or C. The
+    turnover at steady state does not depend on this choice, and so neither do microbes and enzyme.
     """
 
     pools: ClassVar[tuple[str, ...]] = ("CWD", "ML", "CL", "LL", "DOC", "MIC", "ENZ", "mSOC")
@@ -60,12 +60,13 @@ class MicrobialModel(PublishedModel):
         km: Float[Array, " layer"],
         catalyst: Float[Array, " layer"],
     ) -> tuple[Float[Array, " layer"], Bool[Array, " layer"]]:
-        """Return the substrate at which all that arrives is turned over, and whether there is.
+        """Return the substrate at which turnover equals supply, and whether it exists.
 
         Parameters
         ----------
         demand
-            What arrives times tau: the least xi x catalyst that could turn it over, g m-2.
+            Supply times tau: the minimum of xi x catalyst at which turnover can equal supply, g
+            m-2.
         xi_catalyst
             Modifier times stock of the catalyst, g m-2.
         km
@@ -75,7 +76,7 @@ class MicrobialModel(PublishedModel):
         """
 
     def constants(self, parameters: Values) -> Values:
-        """Return the parameters with km and tau of both reactions, where a model has others."""
+        """Return the parameters with km and tau of both reactions, if a model has others."""
         return parameters
 
     def turnover_of_microbes(
@@ -87,7 +88,7 @@ class MicrobialModel(PublishedModel):
     def turnover_at_steady_state(
         self, parameters: Values, growth: Float[Array, " layer"], xi: Float[Array, " layer"]
     ) -> Float[Array, "..."]:
-        """Return it where death and enzyme production take `growth`, g m-3 yr-1, from microbes."""
+        """Return it where death and enzyme production of microbes equal `growth`, g m-3 yr-1."""
         return parameters["tau_mic"]
 
     def further_reason(
@@ -99,9 +100,9 @@ class MicrobialModel(PublishedModel):
     def steady_state(self, parameters: Values, column: Column) -> SteadyState:
         """Solve litter, then the soil pools of each layer in closed form (P-Eq 9).
 
-        The formulas are those of docs/theory.md#compas, multiplied through by the turnover times,
-        and with the uptake of DOC written as a sum: U = eta_doc (u_MIC + u_SOC + u_DOC) /
-        (1 - eta_doc). Only the differences that decide whether there is a steady state remain.
+        The formulas are those of docs/theory.md#compas, multiplied by the turnover times, and with
+        the uptake of DOC written as a sum: U = eta_doc (u_MIC + u_SOC + u_DOC) / (1 - eta_doc). The
+        only differences left are those that decide whether a steady state exists.
         """
         p = self.constants(parameters)
         env = self._environment(p, column)
@@ -114,7 +115,7 @@ class MicrobialModel(PublishedModel):
             self.mixing(p, column),
             column,
         )
-        # What arrives from litter, g m-2 yr-1 in each layer.
+        # Supply from litter, g m-2 yr-1 in each layer.
         ml, cl, ll = (env.litter * q for q in (litter.metabolic, litter.cellulose, litter.lignin))
         grown_ml = (1.0 - p["a_doc_ml"]) * p["eta_ml"] * ml
         grown_cl = (1.0 - p["a_doc_cl"]) * p["eta_cl_ll"] * cl
@@ -142,12 +143,12 @@ class MicrobialModel(PublishedModel):
         mic_m3, enz_m3 = mic / thickness, enz / thickness
         msoc, decomposes = self.substrate(into_soc * p["tau_decom"], xi_enz, km_decom, enz_m3)
         doc, assimilates = self.substrate(assimilated * p["tau_assim"], xi_mic, km_assim, mic_m3)
-        # Processors take numbers below the smallest normal one for 0, GPUs do not: there their
-        # products vanish, and carbon would seem to arrive that nothing can turn over.
+        # CPUs replace subnormal numbers by 0, GPUs do not. On GPUs products of subnormal numbers
+        # are 0, and a layer with such a supply would seem to have no catalyst for it.
         empty = assimilated < np.finfo(np.float64).tiny
         feasible = (empty | (decomposes & assimilates)).all() & ~litter.stuck
 
-        # From the pools, so that the check of conservation is one.
+        # From the pools, so that the check of conservation is independent of the solution.
         taken_up = ratio(xi_mic * doc, p["tau_assim"] * (km_assim + self.saturating(doc, mic_m3)))
         co2 = respired_litter + (1.0 - p["eta_doc"]) * taken_up
         pools = jnp.stack(

@@ -1,6 +1,6 @@
 """Millennial V2: pools that can be measured, aggregates and minerals (docs/theory.md#millennial).
 
-Abramoff et al. 2022. Nothing is leached; then microbes follow from the balance of carbon alone,
+Abramoff et al. 2022. Without leaching, microbes follow from the balance of carbon alone,
 and the other pools from them.
 """
 
@@ -34,13 +34,13 @@ GAS = 8.314
 """Gas constant, J mol-1 K-1."""
 REFERENCE_K = 288.15
 SORPTION_PER_PER_CENT = 0.86
-"""Greatest mineral-associated carbon, g kg-1 per % of clay and silt (Georgiou et al. 2022)."""
+"""Maximum of mineral-associated carbon, g kg-1 per % of clay and silt (Georgiou et al. 2022)."""
 DESORPTION = 1.0
 """k_ld, g m-3 d-1."""
 
 
 class _MillennialRates(NamedTuple):
-    """What does not depend on the state, g m-3 and yr."""
+    """Quantities that do not depend on the state, g m-3 and yr."""
 
     moist: Float[Array, " layer"]
     speed_pom: Float[Array, " layer"]
@@ -104,7 +104,7 @@ class Millennial(PlantFedModel):
     def receiving(
         self, parameters: Values, column: Column
     ) -> Mapping[str, Mapping[str, Float[Array, "..."] | float]]:
-        """Return that all litter is split into particles and dissolved carbon."""
+        """Return the split of all litter into particles and dissolved carbon."""
         split = {"POM": parameters["p_i"], "LMWC": 1.0 - parameters["p_i"]}
         return {"ML": split, "CL": split, "LL": split}
 
@@ -116,9 +116,9 @@ class Millennial(PlantFedModel):
         return values._replace(without_oxygen=(warm * water).mean(axis=0))
 
     def _rates(self, p: Values, column: Column) -> _MillennialRates:
-        # sqrt(theta / phi) is what water and oxygen leave of the rate; so theta / phi follows.
+        # The product of the water and oxygen scalars is sqrt(theta / phi), so theta / phi follows.
         moist = water_modifier(p["w_scaling"], column.w_scalar) * column.o_scalar
-        # The square root has no derivative at 0, where soil is as wet as it gets.
+        # The square root has no derivative at 0, in saturated soil.
         dry = jnp.maximum(1.0 - moist**2, 0.0)
         aired = jnp.where(dry > 0.0, jnp.sqrt(jnp.where(dry > 0.0, dry, 1.0)), 0.0)
         air = p["k_a"] + (1.0 - p["k_a"]) * aired

@@ -1,7 +1,7 @@
 """MIMICS: two kinds of microbes compete for litter and soil carbon (docs/theory.md#mimics).
 
 Wieder et al. 2014, 2015, with the parameters of the MIMICS version in the CASA testbed. Nothing
-mixes: each layer has two unknowns, its microbes, from which all else follows.
+mixes: each layer has two unknowns, its microbes, from which all other pools follow.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ V_MODIFIER = {"r": (10.0, 2.0, 10.0), "k": (3.0, 3.0, 2.0)}
 K_MODIFIER = {"r": (8.0, 2.0, 4.0), "k": (2.0, 4.0, 6.0)}
 """Of each microbe, by donor: metabolic litter, structural litter, available carbon."""
 OXIDATION = 6.0
-"""How many times harder chemically protected carbon is to oxidise: it multiplies K of structural
-litter."""
+"""Factor by which K of structural litter is multiplied for the oxidation of chemically protected
+carbon."""
 REFERENCE_C = 25.0
 
 
 class Constants(NamedTuple):
-    """What versions of MIMICS differ in besides the values of the parameters."""
+    """Differences between versions of MIMICS other than the values of the parameters."""
 
     speed: float
-    """Scale of the greatest uptake, aV."""
+    """Scale of the maximum uptake, aV."""
     half: float
     """Scale of the half-saturation constant, aK."""
     half_slope: tuple[float, float, float]
-    """What is added to Kslope by donor, degC-1."""
+    """Added to Kslope, by donor, degC-1."""
     turnover: tuple[float, float]
     """Limits of the effect of net primary production on the death of microbes."""
     desorption_clay: float
@@ -55,17 +55,17 @@ TESTBED = Constants(1.25e-7, 0.15625, (0.0, 0.0, 0.0), (0.6, 1.3), 4.5, 3.0)
 """The version in the CASA testbed."""
 
 ROUNDS = 10
-"""How often each microbe is first set to what its present gains would sustain: Newton's method, far
-from the balance of two competitors, would send them to and fro."""
+"""Number of first steps in which each microbe is set to what its present gains would sustain:
+far from the balance of two competitors Newton's method would oscillate."""
 
 
 class _MIMICSRates(NamedTuple):
-    """What does not depend on the state; g m-3, yr."""
+    """Quantities that do not depend on the state; g m-3, yr."""
 
     speed: dict[str, Float[Array, "donor layer"]]
-    """Greatest uptake of each microbe with its modifiers, by donor."""
+    """Maximum uptake of each microbe with its modifiers, by donor."""
     half: dict[str, Float[Array, "donor layer"]]
-    """Microbes at which uptake is half of that."""
+    """Microbes at which uptake is half of the maximum."""
     death: dict[str, Float[Array, " layer"]]
     """Rate of death at 1 mg cm-3 of microbes."""
     physical: dict[str, Float[Array, " layer"]]
@@ -161,7 +161,7 @@ class MIMICS(SoilModel):
         co2 = (lost * pools[jnp.array([1, 2, 7])]).sum(axis=0) * column.grid.thickness
         shares = jnp.stack([rates.physical[i] + rates.chemical[i] for i in "rk"])
         feasible = (shares <= 1.0).all() & ~((wood > 0.0) & (xi == 0.0)).any()
-        # Where one kind of microbe dies out, or none can live, no root with both is found.
+        # If one kind of microbe dies out, or none can live, there is no root with both.
         extra = jnp.where(root.converged, Reason.FEASIBLE, Reason.NOT_CONVERGED)
         return self.finish(pools, co2, feasible, column, extra)
 
@@ -213,7 +213,7 @@ class MIMICS(SoilModel):
         )
 
     def litter_input(self, parameters: Values, column: Column) -> Float[Array, "pool layer"]:
-        """Return what plants bring to each pool, g m-3 yr-1; part is protected at once."""
+        """Return the carbon input to each pool, g m-3 yr-1; a part is protected immediately."""
         p = parameters
         cwd, metabolic, cellulose, lignin = column.litter_input
         entering = self.input_shares(p, column) / column.grid.thickness
@@ -281,7 +281,7 @@ def _uptake(
 def _death(
     p: Values, rates: _MIMICSRates, microbe: str, amount: Float[Array, " layer"]
 ) -> Float[Array, " layer"]:
-    """Return what dies, g m-3 yr-1: rate x M^beta in mg cm-3; its derivative at 0 is finite."""
+    """Return their death, g m-3 yr-1: rate x M^beta in mg cm-3; its derivative at 0 is finite."""
     some = jnp.where(amount > 0.0, amount, GRAMS)
     return rates.death[microbe] * amount * (some / GRAMS) ** (p["beta"] - 1.0)
 
@@ -305,7 +305,7 @@ def _oxidation(
 
 
 def _grown(amounts: Float[Array, "two layer"], theta: Any) -> Float[Array, "two layer"]:
-    """Return the microbes that what these gain would sustain."""
+    """Return the microbes that the gains of these would sustain."""
     net, gross = _microbes(amounts, theta)
     return amounts * ratio(gross + net, gross - net) ** (1.0 / theta[0]["beta"])
 

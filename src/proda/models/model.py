@@ -26,14 +26,14 @@ CONSERVATION = 1e-9
 
 
 class Reason(IntEnum):
-    """Why a column has no answer with any model; kept as a number per column.
+    """Why a column has no steady state, for any model; stored as one code per column.
 
-    A model may have reasons of its own besides; see :attr:`SoilModel.own_reasons`.
+    A model may have further reasons; see :attr:`SoilModel.own_reasons`.
     """
 
     FEASIBLE = 0
     NO_STEADY_STATE = 1
-    """Supply outruns the maximum rate, or carbon enters where nothing decomposes (the rate is 0, or
+    """Supply exceeds the maximum rate, or carbon enters where nothing decomposes (the rate is 0, or
     too small for float64)."""
     NOT_FINITE = 2
     """A pool or rate exceeds the range of float64."""
@@ -42,15 +42,15 @@ class Reason(IntEnum):
 
     @property
     def words(self) -> str:
-        """The reason as a reader sees it."""
+        """The reason in words."""
         return self.name.lower().replace("_", " ")
 
 
 class SteadyState(eqx.Module):
     """Steady state of one column.
 
-    Where `reason` is not 0 there is none, and pools and respiration are 0; only the published
-    variants keep the numbers that their code rejects, so that they can be compared.
+    If `reason` is not 0 there is no steady state, and pools and respiration are 0; only the
+    published variants keep the numbers that their code rejects, so that they can be compared.
     """
 
     pools: Float[Array, "pool layer"]
@@ -66,7 +66,7 @@ class SteadyState(eqx.Module):
 
 
 class Transfers(eqx.Module):
-    """All processes of one column at one state: the terms of P-Eq 2 and nothing else.
+    """All processes of one column at one state: the terms of P-Eq 2.
 
     Tendency, respiration and system-level components of any model follow from these.
     """
@@ -86,8 +86,8 @@ class Transfers(eqx.Module):
     input_shares: Float[Array, " layer"]
     """Share of the carbon input that enters each layer."""
     lost: dict[tuple[str, str], Float[Array, "..."]] = eqx.field(default_factory=dict)
-    """Share of what leaves a donor that leaves the column other than as CO2, by (loss, donor); the
-    losses are those in `SoilModel.losses`."""
+    """Share of what leaves a donor that is lost from the column other than as CO2, by (loss,
+    donor); the losses are those in `SoilModel.losses`."""
     michaelis: dict[str, Float[Array, " layer"]] = eqx.field(default_factory=dict)
     """Michaelis constant (g m-3, with modifier) of each substrate pool, where there is one."""
 
@@ -116,7 +116,7 @@ class SoilModel(eqx.Module):
     mixes: ClassVar[VerticalMixing] = NoMixing()
     """How they mix; a model without vertical transport need not state it."""
     allocates: ClassVar[InputAllocation]
-    """Where the carbon of plants enters."""
+    """How carbon input is distributed over the layers."""
     litter_enters: ClassVar[Mapping[tuple[str, str], float]]
     """Share of each kind of litter of the forcing (`CWD`, `ML`, `CL`, `LL`) that enters a pool, by
     (pool, litter). The shares of each kind add up to 1."""
@@ -126,7 +126,7 @@ class SoilModel(eqx.Module):
     """Names of the model's own reason codes, which are 20 to 99 (3: the published COMPAS)."""
     fed_by_plants: ClassVar[tuple[str, ...]] = ()
     """Pools whose carbon comes from plants and from each other alone and whose decay depends on no
-    pool: the general steady state takes them from one linear solve. It may always be empty."""
+    pool: the general steady state solves them in one linear system. It is optional."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Properties of the soil that the model requires; see `forcing.SITE_PROPERTIES`."""
     rows: ClassVar[tuple[Parameter, ...]]
@@ -227,11 +227,13 @@ class SoilModel(eqx.Module):
         return self.litter_enters
 
     def litter_input(self, parameters: Values, column: Column) -> Float[Array, "pool layer"]:
-        """Return B I: what plants bring to each pool, g m-3 yr-1."""
+        """Return B I: the carbon input to each pool, g m-3 yr-1."""
         shares = self.input_shares(parameters, column)
         entering = column.litter_input[:, None] * shares / column.grid.thickness
         matrix = self.entering(parameters, column)
-        if matrix is LITTER_POOLS and self.pools[: len(LITTER)] == LITTER:  # nothing to add up
+        if (
+            matrix is LITTER_POOLS and self.pools[: len(LITTER)] == LITTER
+        ):  # each kind has its own pool
             return jnp.pad(entering, ((0, len(self.pools) - len(LITTER)), (0, 0)))
         into = {pool: jnp.zeros(len(column.grid)) for pool in self.pools}
         for (pool, litter), share in matrix.items():
@@ -241,7 +243,7 @@ class SoilModel(eqx.Module):
     def outflow(
         self, pools: Float[Array, "pool layer"], transfers: Transfers
     ) -> Float[Array, "pool layer"]:
-        """Return what decomposition takes out of each pool, xi K X, g m-3 yr-1."""
+        """Return the decomposition of each pool, xi K X, g m-3 yr-1."""
         return transfers.modifier * transfers.decay * pools
 
     def respiration(
@@ -249,7 +251,7 @@ class SoilModel(eqx.Module):
     ) -> Float[Array, " layer"]:
         """Return the CO2 that leaves each layer, g m-3 yr-1.
 
-        It is what decomposes and is neither passed on nor lost otherwise.
+        It is the decomposed carbon that is neither transferred to another pool nor lost otherwise.
         """
         out = self.outflow(pools, transfers)
         respired = out.sum(axis=0)
@@ -260,7 +262,7 @@ class SoilModel(eqx.Module):
     def lost(
         self, pools: Float[Array, "pool layer"], transfers: Transfers
     ) -> dict[str, Float[Array, " layer"]]:
-        """Return what leaves each layer other than as CO2, by the names in `losses`, g m-3 yr-1."""
+        """Return the losses of each layer other than CO2, by the names in `losses`, g m-3 yr-1."""
         out = self.outflow(pools, transfers)
         losses = {name: jnp.zeros_like(out[0]) for name in self.losses}
         for (name, donor), share in transfers.lost.items():
@@ -277,7 +279,7 @@ class SoilModel(eqx.Module):
     def exchanged(
         self, pools: Float[Array, "pool layer"], transfers: Transfers
     ) -> Float[Array, "pool layer"]:
-        """Return B I + A xi K X, all that happens inside a layer, g m-3 yr-1."""
+        """Return B I + A xi K X, the change by processes inside a layer, g m-3 yr-1."""
         out = self.outflow(pools, transfers)
         change = transfers.input - out
         for (receiver, donor), share in transfers.fraction.items():
@@ -287,7 +289,7 @@ class SoilModel(eqx.Module):
     def mixed(
         self, pools: Float[Array, "pool layer"], transport: Transport, column: Column
     ) -> Float[Array, "pool layer"]:
-        """Return V X, what mixing brings to each layer minus what it takes, g m-3 yr-1."""
+        """Return V X, the net gain of each layer by mixing, g m-3 yr-1."""
         moving = jnp.array([pool in self.transported for pool in self.pools])[:, None]
         stock = jnp.where(moving, pools * column.grid.thickness, 0.0)
         zero = jnp.zeros_like(stock[:, :1])
@@ -313,7 +315,7 @@ class SoilModel(eqx.Module):
         extra: Int[Array, ""] | None = None,
         lost: Mapping[str, Float[Array, " layer"]] | None = None,
     ) -> SteadyState:
-        """Judge a candidate steady state and give it its reason code.
+        """Check a candidate steady state and set its reason code.
 
         Parameters
         ----------
@@ -328,8 +330,8 @@ class SoilModel(eqx.Module):
         extra
             A further reason of the model, 0 if none.
         lost
-            What leaves each layer other than as CO2, g m-2 yr-1, by the names in `losses`; a model
-            without such losses leaves it out.
+            Losses of each layer other than CO2, g m-2 yr-1, by the names in `losses`; not needed
+            for a model without such losses.
         """
         carbon_input = column.litter_input.sum()
         respiration = respired.sum()
@@ -341,7 +343,7 @@ class SoilModel(eqx.Module):
         )
         reason = jnp.asarray(Reason.FEASIBLE if extra is None else extra)
         reason = jnp.where(feasible & balanced, reason, Reason.NO_STEADY_STATE)
-        if extra is not None:  # a state that Newton's method did not reach balances nothing
+        if extra is not None:  # a state at which Newton's method did not converge is not balanced
             reason = jnp.where(extra == Reason.NOT_CONVERGED, extra, reason)
         reason = jnp.where(finite, reason, Reason.NOT_FINITE).astype(jnp.int8)
         keep = (reason == Reason.FEASIBLE) | (self.shows_rejected & finite)

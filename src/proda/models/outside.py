@@ -1,8 +1,8 @@
 """Models from outside the package: classes in files and modules, and where each came from.
 
 A reference is `path/to/file.py:Class` or `module:Class`. The file is read once: the bytes that are
-run are those whose checksum every output holds. A process that is sent such a model, or reads a
-product of one, loads it from the same place and refuses another content.
+executed are those whose checksum is stored in every output. A process that receives such a model,
+or reads a product of one, loads it from the same location and refuses changed content.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ModelOrigin:
     source: str
     """`/path/to/file.py:Class`, or `module:Class`."""
     file: str
-    """The file that holds the class; empty if there is none."""
+    """The file that contains the class; empty if there is none."""
     checksum: str
     """SHA-256 of the file."""
 
@@ -59,7 +59,7 @@ _loaded: dict[tuple[str, str], type[SoilModel]] = {}
 
 
 def is_reference(name: str) -> bool:
-    """Whether a model is named by the place of its class."""
+    """Whether a model is named by the location of its class."""
     return ":" in name
 
 
@@ -75,7 +75,7 @@ def absolute(reference: str, base: str | os.PathLike[str] = ".") -> str:
     Parameters
     ----------
     reference
-        A reference, or any other name of a model, which stays as it is.
+        A reference; any other name of a model is returned unchanged.
     base
         Folder.
     """
@@ -106,14 +106,14 @@ def load_class(reference: str, checksum: str = "", made: str = "this result") ->
     place, _, name = reference.rpartition(":")
     if not (place and name.isidentifier()):
         raise ModelError(
-            f"{reference!r} names no model; expected path/to/file.py:Class or module:Class."
+            f"{reference!r} is not a model; expected path/to/file.py:Class or module:Class."
         )
     kind = (
         _from_file(Path(place), name, checksum, made)
         if is_file(reference)
         else _from_module(place, name, checksum, made)
     )
-    with contextlib.suppress(TypeError):  # a class that is no model has been refused before
+    with contextlib.suppress(TypeError):  # a class that is not a model was refused before
         copyreg.pickle(kind, _reduce)
     return kind
 
@@ -151,7 +151,7 @@ def _from_file(path: Path, name: str, checksum: str, made: str) -> type[SoilMode
         content = target.read_bytes()
     except FileNotFoundError as error:
         raise ModelError(
-            f"{target}: there is no such file{_here()}; it should contain the model {name}."
+            f"{target}: the file does not exist{_here()}; it should contain the model {name}."
         ) from error
     except OSError as error:
         raise ModelError(f"{target}: cannot be read{_here()} ({error}).") from error
@@ -171,7 +171,7 @@ def _from_module(place: str, name: str, checksum: str, made: str) -> type[SoilMo
     except ModuleNotFoundError as error:
         if error.name is not None and f"{place}.".startswith(f"{error.name}."):
             raise ModelError(
-                f"{place}: there is no such module to import{_here()}. Install its package, add "
+                f"{place}: the module cannot be found{_here()}. Install its package, add "
                 "its folder to PYTHONPATH, or name the file: path/to/file.py:Class."
             ) from error
         raise ModelError(_fault(place, error)) from error
@@ -191,9 +191,9 @@ def _from_module(place: str, name: str, checksum: str, made: str) -> type[SoilMo
 def _check(file: str, expected: str, digest: str, made: str) -> None:
     if expected and expected != digest:
         raise ModelError(
-            f"{file}{_here()}: this file of a model is another one than when {made} was made "
+            f"{file}{_here()}: this file of a model was changed after {made} was made "
             f"(SHA-256 {expected[:_SHOWN]}... then, {digest[:_SHOWN]}... now). Put the earlier "
-            "file back, or make it again with the file as it is."
+            "file back, or compute it again with the present file."
         )
 
 
@@ -243,7 +243,7 @@ def _class(module: ModuleType, name: str, place: str) -> type[SoilModel]:
             and value.__module__ == module.__name__
         ]
         hint = f"its models are {', '.join(there)}" if there else "it defines no model"
-        raise ModelError(f"{place}: there is no class {name}; {hint}.")
+        raise ModelError(f"{place}: contains no class {name}; {hint}.")
     if not (inspect.isclass(kind) and issubclass(kind, SoilModel)):
         raise ModelError(f"{place}: {name} is not a soil model; derive it from proda.SoilModel.")
     if inspect.isabstract(kind):
@@ -273,7 +273,7 @@ def _rebuild(source: str, checksum: str, values: dict[str, Any]) -> SoilModel:
     Raises
     ------
     ModelError
-        If its file is not here, or another one.
+        If its file does not exist here, or differs.
     """
     global _worker
     before, _worker = _worker, node()

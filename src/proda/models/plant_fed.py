@@ -3,8 +3,7 @@
 Equations: docs/theory.md#litter-that-only-hands-on.
 
 Woody debris, metabolic, cellulose and lignin litter are those of CLM5 and COMPAS, with the same
-allocation and mixing; but litter only passes carbon on: all its losses enter soil pools, and
-respiration occurs there.
+allocation and mixing, but all decomposed litter enters soil pools, and respiration occurs there.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ class Kinetics(NamedTuple):
 
 
 class PlantFedModel(SoilModel):
-    """Litter hands on to soil pools; the soil is the model's own."""
+    """Litter feeds soil pools, which each model defines."""
 
     receives: ClassVar[Mapping[str, Mapping[str, float]]]
     """Litter pool -> soil pools it feeds, with their shares, which add up to 1."""
@@ -104,7 +103,7 @@ class PlantFedModel(SoilModel):
         climate: Climate,
         fed: Mapping[str, Float[Array, " layer"]],
     ) -> Soil:
-        """Return the steady state of the soil pools; `fed` is what litter gives, g m-3 yr-1."""
+        """Return the steady state of the soil pools; `fed`: supply from litter, g m-3 yr-1."""
 
     @abc.abstractmethod
     def kinetics(
@@ -119,7 +118,7 @@ class PlantFedModel(SoilModel):
     def receiving(
         self, parameters: Values, column: Column
     ) -> Mapping[str, Mapping[str, Float[Array, "..."] | float]]:
-        """Return `receives`, where the shares are not constants."""
+        """Return `receives`; a model whose shares are not constants overrides this."""
         return self.receives
 
     def climate(self, parameters: Values, column: Column) -> Climate:

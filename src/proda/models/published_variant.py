@@ -1,4 +1,4 @@
-"""Models of the study, which also exist as the published code has them."""
+"""Models of the study, which also have a variant that reproduces the published code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PublishedModel(SoilModel):
 
     @property
     def published(self) -> bool:
-        """Whether this is the published code's variant."""
+        """Whether this is the variant of the published code."""
         return self.variant == "published"
 
     @property

@@ -1,7 +1,7 @@
 """The models by name. A new model is one file and one line here.
 
 Models from outside the package are named by an entry point (group `proda.models`) of an installed
-package, or by the place of their class; see `outside.py`.
+package, or by the location of their class; see `outside.py`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def load_model(name: str, variant: str = "default") -> SoilModel:
     ----------
     name
         `"clm5"`, `"compas"`, `"rothc"`, ...; `proda models` lists them, with those of installed
-        packages. A model of your own is named by the place of its class:
+        packages. A model of your own is named by the location of its class:
         `"path/to/file.py:Class"`, or `"module:Class"` where the module can be imported.
     variant
         `"default"`, or, for the two models of the study, `"published"` to reproduce the published
@@ -63,7 +63,7 @@ def load_model(name: str, variant: str = "default") -> SoilModel:
     Raises
     ------
     ModelError
-        If the model does not exist or variant, or its file cannot be run.
+        If the model or variant does not exist, or its file cannot be run.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def load_model(name: str, variant: str = "default") -> SoilModel:
 
 
 def model_name(name: str) -> str:
-    """Return the name of a model that is named by its name or by the place of its class."""
+    """Return the name of a model from its name or the location of its class."""
     return model_class(name).name if is_reference(name) else name
 
 
@@ -94,7 +94,7 @@ def load_recorded(attributes: Mapping[Any, Any], made: str) -> SoilModel:
     Raises
     ------
     ModelError
-        If the model does not exist any more, or its file is another one than it was.
+        If the model does not exist any more, or its file has changed.
     """
     variant = str(attributes.get("variant", "default"))
     origin = recorded(attributes)
@@ -132,7 +132,7 @@ def model_class(name: str, checksum: str = "", made: str = "this result") -> typ
 
 
 def installed() -> dict[str, tuple[EntryPoint, ...]]:
-    """Return the entry points of installed packages by name; more than one is a clash."""
+    """Return the entry points of installed packages by name; more than one is a conflict."""
     entries_by_name: dict[str, dict[tuple[str, str], EntryPoint]] = {}
     for entry in entry_points(group=GROUP):
         # A package that is on the path twice has the same entries twice.

@@ -29,7 +29,7 @@ from proda.parameters import Parameter, parameter_rows
 
 _S = "Coleman and Jenkinson 2014"
 TO_BIO, TO_HUM = 0.46, 0.54
-"""Shares of what is not respired."""
+"""Shares of the carbon that is not respired."""
 SOLID_CARBON = 0.58 * 1.3e6
 """Carbon of solid organic matter, g m-3: 58 % of 1.3 t m-3. No soil holds more."""
 REFERENCE_C = 9.25
@@ -53,9 +53,9 @@ class RothC(PlantFedModel):
     """Rothamsted carbon model: decomposable and resistant plant material, biomass, humus.
 
     Its response to temperature, made for arable soil, nearly stops decomposition in frozen soil
-    (0.017 at -5 C, 1e-4 at -10 C, 0 below -18.3 C): where such soil is fed by roots or mixing, the
-    balance is reached after millions of years and at more carbon than fits into the soil. Such a
-    column has no steady state here; :class:`RothCQ10` has one.
+    (0.017 at -5 C, 1e-4 at -10 C, 0 below -18.3 C): where such soil receives carbon by roots or
+    mixing, the balance is reached after millions of years, with more carbon than the soil can
+    contain. Such a column has no steady state here; :class:`RothCQ10` has one.
     """
 
     name: ClassVar[str] = "rothc"

@@ -2,14 +2,14 @@
 
 The scheme is the modified Patankar Runge-Kutta method MPRK22(1) of Burchard, Deleersnijder and
 Meister (2003, Applied Numerical Mathematics 47, 1-30). Every flow of carbon is written as a rate
-times the pool that it leaves, and the pool of the new time is what is solved for: what leaves one
-pool arrives in another, and no pool can fall below 0 however long the step is. The first stage
-holds the rates of the start (for a linear model it is an implicit Euler step); the second one takes
-the mean of the flows at both ends. Both are linear systems with an M-matrix, also for models whose
-rates depend on their pools, so that no iteration can fail to converge. A steady state stays. The
-second stage is done twice, from its own result: microbes that follow warmer soil within a step are
-then three to four times closer to where they belong, at half again the cost. Once is enough for
-models of first order, whose rates hold for the whole step.
+times the pool that it leaves, and solved for the pool at the new time: what leaves one pool arrives
+in another, and no pool can fall below 0 however long the step is. The first stage uses the rates at
+the start (for a linear model it is an implicit Euler step); the second stage uses the mean of the
+flows at both ends. Both are linear systems with an M-matrix, also for models whose rates depend on
+their pools, so that no iteration can fail to converge. A steady state is preserved. The second
+stage is done twice, from its own result: where microbes respond to warming within a step, the error
+is then three to four times smaller, at 1.5 times the cost. Once is enough for models of first
+order, whose rates hold for the whole step.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def second_order_step(
         Length of the step.
     """
     thickness = column.grid.thickness
-    start = pools * thickness  # in stocks, what leaves one layer is what arrives in the next
+    start = pools * thickness  # in stocks, the loss of one layer is the gain of the next
     rates, entering = flow_rates(model, pools, parameters, column)
     known = start + years * entering
 
@@ -74,7 +74,7 @@ def second_order_step(
         stock, again = state[0], rates
         if not model.first_order:
             again, _entering = flow_rates(model, stock / thickness, parameters, column)
-        # Where nothing is left there is nothing to weight: such a pool was empty before, too.
+        # A pool that is empty after the step was empty before, and has no weight.
         weight = ratio(start, stock)
         mean = jax.tree.map(lambda a, b: 0.5 * (a * b[0] + b[1]), rates, _paired(weight, again))
         return solve_stocks(model, mean, known, years), mean
@@ -104,7 +104,7 @@ def second_order_step(
 
 
 def _paired(weight: Float[Array, "pool layer"], rates: FlowRates) -> FlowRates:
-    """Return each rate together with the weight of the pool that it leaves."""
+    """Return each rate with the weight of the pool that the flow leaves."""
     passed = {pair: (weight[pair[1]], rate) for pair, rate in rates.passed.items()}
     lost = {pair: (weight[pair[1]], rate) for pair, rate in rates.lost.items()}
     return FlowRates((weight, rates.decay), passed, lost, (weight, rates.down), (weight, rates.up))  # type: ignore[arg-type]
@@ -137,7 +137,7 @@ def solve_stocks(
 ) -> Float[Array, "pool layer"]:
     """Return the stocks s with s = known + years x (what arrives - what leaves), at fixed rates.
 
-    Pools that plants alone feed come first, one after the other; the others together.
+    Pools that only plants feed are solved first, one by one; the others together.
     """
     leaving = 1.0 + years * (rates.decay + rates.down + rates.up)
     down, up = years * rates.down, years * rates.up
@@ -188,7 +188,7 @@ def _eliminate(
 ) -> list[list[Array]]:
     """Solve small systems with an M-matrix, without pivoting; None stands for 0.
 
-    Every column of the matrix has 1 or more left over, so that all pivots are at least 1.
+    Every column of the matrix sums to 1 or more, so that all pivots are at least 1.
 
     Parameters
     ----------

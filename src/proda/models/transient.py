@@ -14,15 +14,16 @@ from proda.models.model import SoilModel, Values
 
 MAX_ITERATIONS = 60
 TOLERANCE = 1e-13
-"""Newton stops when no pool moves by more than this share of itself; a layer that holds less than a
-millionth of its pool's largest layer is measured against that millionth."""
+"""Newton's method stops when no pool changes by more than this share of itself; a layer that holds
+less than a millionth of its pool's largest layer is measured against that millionth."""
 MAX_HALVINGS = 20
 LARGEST_CUT = 0.1
-"""One Newton iteration takes no pool below this share of itself: pools stay positive on the way."""
+"""One Newton iteration takes no pool below this share of itself: pools stay positive during the
+iteration."""
 
 
 class TimeStep(eqx.Module):
-    """What one time step did."""
+    """The result of one time step."""
 
     pools: Float[Array, "pool layer"]
     """Carbon at the end of the step, g m-3."""
@@ -31,9 +32,9 @@ class TimeStep(eqx.Module):
     entered: Float[Array, ""]
     """Carbon input over the step, g m-2."""
     lost: dict[str, Float[Array, ""]]
-    """What left the column other than as CO2 over the step, g m-2, by `SoilModel.losses`."""
+    """Losses of the column other than CO2 over the step, g m-2, by `SoilModel.losses`."""
     converged: Bool[Array, ""]
-    """Whether the step is one: finite, without negative pools, and the carbon balances."""
+    """Whether the step is valid: finite, without negative pools, and carbon is conserved."""
 
 
 def implicit_step(
@@ -47,8 +48,8 @@ def implicit_step(
 
     The nonlinear equations are solved by Newton's method. Pools couple inside a layer and layers
     inside a pool, so each iteration is one block tridiagonal solve. Respiration is taken from the
-    new state, so a step loses exactly the carbon that it says (in the published variants: and what
-    leaks), to the tolerance of Newton.
+    new state, so carbon is conserved (in the published variants: except for the leak) to the
+    tolerance of Newton's method.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ def implicit_step(
     lost = {k: years * (v * thickness).sum() for k, v in model.lost(new, final).items()}
     leaked = (final.transport.leak * (moving[:, None] * new * thickness)).sum()
     entered = years * (final.input * thickness).sum()
-    # What Newton left: converged means that the carbon of the column balances.
+    # Converged means that the carbon of the column is conserved.
     out = sum(lost.values(), years * (respired + leaked))
     balance = ((new - pools) * thickness).sum() - entered + out
     scale = (jnp.abs(pools) * thickness).sum() + entered
@@ -110,11 +111,11 @@ def advance(
     column: Column,
     years: Float[Array, ""] | float,
 ) -> TimeStep:
-    """Advance one column by `years`, in one implicit step or as many as Newton needs.
+    """Advance one column by `years`, in one implicit step, or in as many as Newton's method needs.
 
     A step that does not converge (COMPAS far from its steady state, say without microbes) is
-    tried again at half its length; one that does lets the next be twice as long. Below
-    `years / 2 ** MAX_HALVINGS` it is given up, and `converged` is false.
+    repeated at half its length; after one that does, the next is twice as long. Below
+    `years / 2 ** MAX_HALVINGS` the attempt ends, and `converged` is false.
     """
     years = jnp.asarray(years, dtype=pools.dtype)
     shortest = years / 2.0**MAX_HALVINGS
@@ -157,7 +158,7 @@ def _solve(
     eye = jnp.eye(len(moving))
     leaving = transport.up + transport.down + transport.leak
     diagonal = eye - years * (blocks - leaving[:, None, None] * jnp.diag(moving))
-    # In concentrations: what arrives from a neighbour is diluted by the thickness of the layer.
+    # In concentrations: carbon from a neighbour is divided by the thickness of the layer.
     ratio = thickness[:-1] / thickness[1:]
     from_above = jnp.concatenate([jnp.zeros(1), -years * transport.down[:-1] * ratio])
     from_below = jnp.append(-years * transport.up[1:] / ratio, 0.0)
