@@ -71,7 +71,7 @@ def test_a_changed_file_is_loaded_anew_and_products_of_the_other_are_refused(fil
     after = proda.load_model(f"{file}:TwoPool")
     assert after.parameters.loc["tau_slow", "default"] == 160.0
     assert before.parameters.loc["tau_slow", "default"] == 150.0
-    with pytest.raises(ModelError, match=rf"{file}: this file .* than when the map was made"):
+    with pytest.raises(ModelError, match=rf"{file}: this file .* changed after the map was made"):
         load_recorded(attributes, "the map")
     file.unlink()
     with pytest.raises(ModelError, match=rf"{file}: there is no such file"):

@@ -151,7 +151,7 @@ def _from_file(path: Path, name: str, checksum: str, made: str) -> type[SoilMode
         content = target.read_bytes()
     except FileNotFoundError as error:
         raise ModelError(
-            f"{target}: the file does not exist{_here()}; it should contain the model {name}."
+            f"{target}: there is no such file{_here()}; it should contain the model {name}."
         ) from error
     except OSError as error:
         raise ModelError(f"{target}: cannot be read{_here()} ({error}).") from error
