@@ -94,3 +94,11 @@ def test_the_check_finds_what_it_looks_for():
     }
     for text, n in samples.items():
         assert sum(bool(re.search(word, text)) for word in NOT_BUT) == n, text
+
+
+def test_bold_text_ends_where_it_should():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    for page in pages:
+        text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for paragraph in text.split("\n\n"):
+            assert paragraph.count("**") % 2 == 0, f"{page.name}: {paragraph[:80]}"

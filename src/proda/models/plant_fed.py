@@ -1,6 +1,6 @@
 """Shared code of soil models that receive carbon from litter pools.
 
-Equations: docs/theory.md#litter-that-only-hands-on.
+Equations: docs/theory.md#litter-without-respiration.
 
 Woody debris, metabolic, cellulose and lignin litter are those of CLM5 and COMPAS, with the same
 allocation and mixing, but all decomposed litter enters soil pools, and respiration occurs there.
