@@ -150,12 +150,12 @@ def _water(
             "clay_fraction_testbed",
         )
     )
-    # The annual mean holds ice; in a layer and month above 0 C it has melted.
+    # The annual mean includes ice; in a layer and month above 0 C it has melted.
     wet = water_scalar(
         water_potential(liquid + frozen, 100 * sand, 100 * clay), w_floor, rules.psi_min_mpa
     )
     cold = water_scalar(water_potential(liquid, 100 * sand, 100 * clay), w_floor, rules.psi_min_mpa)
-    # Frost keeps CLM5's limit (-2 MPa, 1.6 K below freezing), whatever that of dry soil is.
+    # Frost keeps CLM5's limit (-2 MPa, 1.6 K below freezing) for any limit of dry soil.
     frost = water_scalar(freezing_potential(temperature), w_floor)
     return np.where(temperature > FREEZING_K, wet, np.minimum(cold, frost))
 
@@ -164,7 +164,7 @@ def _oxygen(climate: Mapping[str, np.ndarray], rules: ClimateRules, grid: Grid) 
     drainage = climate.get(DRAINAGE_CLASS)
     if drainage is None or not rules.drainage_oxygen:
         return _given(climate, "o_scalar", 1.0)
-    # A cell without a class counts as well drained; the attributes say how many there are.
+    # A cell without a class counts as well drained; the attributes state their number.
     index = np.nan_to_num(drainage, nan=list(DRAINAGE).index("well")).astype(int)
     table, share = np.array(list(DRAINAGE.values()))[index].T
     return oxygen_scalar(table, share, grid)[:, :, None]
@@ -283,7 +283,7 @@ def from_climate(
 
 
 def _comment(climate: xr.Dataset, small: xr.Dataset, excess: float) -> str:
-    """Say how the forcing was estimated; `excess`: share of cells where litter exceeds NPP."""
+    """Describe how the forcing was estimated; `excess`: share of cells where litter exceeds NPP."""
     return (
         "ESTIMATE, not model output: temperature is an annual wave damped with depth; the "
         "water scalar comes from annual mean saturation (Clapp and Hornberger; Cosby 1984) "
@@ -314,7 +314,7 @@ def _cell_area(climate: xr.Dataset, usable: np.ndarray) -> tuple[xr.DataArray | 
 
 
 def _rules_in_words(small: xr.Dataset, status: np.ndarray, rules: ClimateRules) -> str:
-    """Describe the rules that were used, and those that were not for lack of a variable."""
+    """Describe the rules that were used, and those that could not be used without a variable."""
     name = next((k for k, v in RULES.items() if v == rules), "chosen one by one")
     dry = f"decomposition ends at {rules.psi_min_mpa:g} MPa in dry soil"
     words = [

@@ -140,7 +140,7 @@ def open_climate(
         )
     carried = ("land_mask", "land_fraction", "cell_area", "sftlf", "areacella", DRAINAGE_CLASS)
     used = [v.name for v in _inputs(dataset)] + [n for n in carried if n in dataset]
-    for name in used:  # what another variable names as its coordinate is data here all the same
+    for name in used:  # a variable that another one names as its coordinate is data here
         if name in dataset.coords:
             dataset = dataset.reset_coords(name)
     dataset = grids.standard_grid(_one_time(dataset[used]), str(path))

@@ -138,7 +138,7 @@ def from_clm(
 
 
 def _cells(history: History, constants: dict[str, np.ndarray], columns: np.ndarray) -> xr.Dataset:
-    """Return what is constant in time on the grid, from west to east."""
+    """Return the fields that are constant in time on the grid, from west to east."""
     longitude = grids.to_180(history.lon)
     return xr.Dataset(
         {
@@ -154,7 +154,7 @@ def _cells(history: History, constants: dict[str, np.ndarray], columns: np.ndarr
 
 
 def _wanted(litter_inputs: str) -> list[str]:
-    """Names of all variables that can be used; a recipe of the user adds its own."""
+    """Names of all variables that can be used, including those of the user's recipe."""
     recipes = list(litter_recipes.BUILT_IN.values())
     if litter_inputs not in ("auto", "npp", *litter_recipes.BUILT_IN):
         recipes.append(litter_recipes.from_toml(litter_inputs))

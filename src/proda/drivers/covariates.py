@@ -221,7 +221,7 @@ def _described(table: pd.DataFrame, grid: CovariateGrid) -> pd.DataFrame:
 
 
 def missing_shares(table: pd.DataFrame, grid: CovariateGrid) -> pd.Series:
-    """Share of rows that lack each covariate, 0-1, most first."""
+    """Share of rows that lack each covariate, 0-1, in descending order."""
     share = table[[c.name for c in grid.covariates]].isna().mean()
     return share.sort_values(ascending=False, kind="stable")
 

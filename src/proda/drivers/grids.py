@@ -62,7 +62,7 @@ def standard_grid(dataset: xr.Dataset, where: str) -> xr.Dataset:
 
 
 def _named_axes(dataset: xr.Dataset, where: str) -> xr.Dataset:
-    """Rename what is latitude or longitude by its name, or by CF's unit or standard name."""
+    """Rename latitude and longitude, recognised by name, or by CF's unit or standard name."""
     for ours, standard in (("lat", "latitude"), ("lon", "longitude")):
         if ours in dataset.variables:
             continue
@@ -127,7 +127,7 @@ def check_axis(
 
 
 def _without_repeats(dataset: xr.Dataset, lon: Float[np.ndarray, " lon"], where: str) -> xr.Dataset:
-    """Drop columns whose longitude is there already, 360 degrees away, with the same values."""
+    """Drop columns that repeat a longitude 360 degrees away with the same values."""
     wrapped = to_180(lon)
     order = np.argsort(wrapped, kind="stable")
     steps = np.diff(np.append(wrapped[order], wrapped[order[0]] + 360.0))
@@ -287,7 +287,7 @@ def check_usable(data: xr.DataArray, name: str, usable: np.ndarray) -> None:
 
 
 def is_land(mask: xr.DataArray) -> np.ndarray:
-    """Return where a mask has land, (lat, lon): where it is 1, or what its flags call "land"."""
+    """Return where a mask has land, (lat, lon): where it is 1, or its flag means "land"."""
     values = mask.transpose("lat", "lon").to_numpy()
     if "flag_meanings" in mask.attrs and "flag_values" in mask.attrs:
         known = cf.classes(mask.attrs, str(mask.name), ForcingError) or {}
@@ -433,7 +433,7 @@ def scatter(
     columns: Mapping[str, np.ndarray],
     attrs: xr.Dataset,
 ) -> xr.Dataset:
-    """Put the columns of the usable cells back on their block of the grid; NaN elsewhere.
+    """Place the columns of the usable cells on their block of the grid; NaN elsewhere.
 
     Parameters
     ----------

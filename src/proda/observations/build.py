@@ -1,4 +1,4 @@
-"""Build the tables from the sources: either all tables are written, or none.
+"""Build the tables from the sources: all tables are written, or none.
 
 The tables are finished under temporary names before the first is renamed, and `summary.json`, which
 holds their checksums, is renamed last: if the machine stops in between, `summary.verify` detects

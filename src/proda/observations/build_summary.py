@@ -80,7 +80,7 @@ class Summary(BaseModel):
         Raises
         ------
         ObservationError
-            If a row was lost or counted twice: a fault of this package.
+            If a row was lost or counted twice, which is an error in this package.
         """
         for level in ("profile", "layer"):
             for source, n in self.given.get(level, {}).items():
@@ -143,8 +143,8 @@ def verify(built: Summary, folder: str | os.PathLike[str]) -> None:
     Raises
     ------
     FileError
-        If a table is absent, holds another number of rows, or is not the one that was written
-        with this summary.
+        If a table is absent, has a different number of rows, or was not written with this
+        summary.
     """
     rejected = read_table(Path(folder) / "rejected.parquet", REJECTED_COLUMNS, ["level"])["level"]
     tables = {"profile": ("profiles", PROFILE_COLUMNS), "layer": ("layers", LAYER_COLUMNS)}

@@ -109,7 +109,7 @@ PROFILE_COLUMNS: tuple[TableColumn, ...] = (
         "soc_stock",
         _F,
         "g m-2",
-        "organic carbon in all kept layers together (gaps hold none)",
+        "organic carbon in all kept layers together (gaps contain none)",
         computed=True,
     ),
 )
@@ -199,10 +199,10 @@ REJECTED_COLUMNS: tuple[TableColumn, ...] = (
         "by",
         _S,
         "",
-        "'profile' where a layer fell with its profile, else the row's own level",
+        "'profile' where a layer was rejected with its profile, else the row's own level",
         computed=True,
     ),
-    TableColumn("detail", _S, "", "what the rule saw", computed=True),
+    TableColumn("detail", _S, "", "the values that the rule refers to", computed=True),
     TableColumn("lat", _F, "degree", "latitude as given", computed=True),
     TableColumn("lon", _F, "degree", "longitude as given", computed=True),
     *(

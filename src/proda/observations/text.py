@@ -94,12 +94,12 @@ class Checked(io.RawIOBase):
         self._blank_row = re.compile(rb"\n(?:" + blank + rb'|[ \t]|"")+(?=\n)')
         self._ready, self._pending = b"", b""
         self._ended = False
-        # Read by a thread of the parser: what is noticed is said by the caller, at the end.
+        # A thread of the parser reads here; the caller records the notes at the end.
         self.n_blank = 0
         self.unfinished: str | None = None
 
     def readable(self) -> bool:
-        """Tell the parser that it may read."""
+        """Return that the parser may read."""
         return True
 
     def read(self, size: int = -1) -> bytes:
@@ -169,7 +169,7 @@ def lines(raw: io.BufferedIOBase, limit: int) -> Iterator[bytes]:
     """
     pending, number = b"", 0
     while True:
-        data = raw.read1(1 << 16)  # of damaged gzip this gives what comes before the damage
+        data = raw.read1(1 << 16)  # of damaged gzip data this returns the part before the damage
         text = pending + data
         if data and text.endswith(b"\r"):
             pending = text

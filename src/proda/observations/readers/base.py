@@ -91,7 +91,7 @@ class Source(BaseModel, abc.ABC):
 
     @abc.abstractmethod
     def parts(self, on_bytes: OnBytes | None = None) -> Iterator[Part]:
-        """Yield all rows, nothing left out, a bounded number at a time.
+        """Yield all rows, without exception, a bounded number at a time.
 
         Raises
         ------
@@ -150,7 +150,7 @@ def known_texts(
 ) -> pa.ChunkedArray:
     """Return the meaning of texts from a closed vocabulary; empty ones are null.
 
-    A text that is not in the vocabulary would switch rules off without a word. Capitals, blanks
+    A text that is not in the vocabulary would silently disable rules. Capitals, blanks
     around the text and `_` or `-` for a blank make no difference.
 
     Parameters
@@ -194,10 +194,10 @@ def _plain(text: str) -> str:
 
 
 def plausible(column: pa.ChunkedArray, name: str, where: str) -> pa.ChunkedArray:
-    """Return the column with null for values outside the registry's range, said in a note.
+    """Return the column with null for values outside the registry's range; a note counts them.
 
     For quantities that no rule judges (year, pH, texture, location error): there, -99 or 1e308
-    would be handed on as data.
+    would be used as data.
     """
     about = _RANGES[name]
     values = column.cast(pa.float64())
@@ -215,7 +215,7 @@ def plausible(column: pa.ChunkedArray, name: str, where: str) -> pa.ChunkedArray
 
 
 def year_in(text: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return the first year (1800-2099) that stands in a text such as '{1:1987-??-??}'."""
+    """Return the first year (1800-2099) in a text such as '{1:1987-??-??}'."""
     matches = pc.extract_regex(text, r"(?P<year>(?:18|19|20)[0-9]{2})")
     return pc.struct_field(matches, "year").cast(pa.int32())
 
@@ -273,7 +273,7 @@ def existing(folder: Path, *names: str) -> Path:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether there is such a file; a name that no file can have is an error, too.
+    """Return whether there is such a file; an impossible file name is an error, too.
 
     Raises
     ------

@@ -44,7 +44,7 @@ _LAYER = {c.name: c for c in LAYER_FIELDS if c.name != "year"}
 
 
 class MappedColumn(BaseModel):
-    """Where one column of the schema stands in the user's table, and in what unit."""
+    """Name and unit, in the user's table, of one column of the schema."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -159,7 +159,7 @@ class CsvSource(Source):
             yield layers(tidy, str(layer_file))
 
     def _name(self, name: str, path: Path) -> str:
-        """Return what a column of the schema is called in one of the tables."""
+        """Return the name of a column of the schema in one of the tables."""
         mapped = self.columns[name]
         if mapped.profiles_column is not None and path == self.profiles_file:
             return mapped.profiles_column

@@ -127,7 +127,7 @@ class IsradSource(Source):
 
 
 def _describes(row: Mapping[str, str]) -> bool:
-    """Tell the template's rows of descriptions and units, which stand under the header."""
+    """Recognise the template's rows of descriptions and units below the header."""
     if row.get("entry_name", "").strip().casefold() in ("entry/dataset name", "author_year"):
         return True
     texts = [row[name].strip() for name in _NUMBERS if name in row]

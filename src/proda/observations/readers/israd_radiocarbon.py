@@ -1,7 +1,7 @@
-"""Radiocarbon of ISRaD's layers, with what its rules need to know (Lawrence et al. 2020).
+"""Radiocarbon of ISRaD's layers, with the data that its rules need (Lawrence et al. 2020).
 
 Depths in cm; Delta14C in permil, fraction modern beside it. Treatments, peatland, permafrost and
-land cover stand in the table of profiles; a flag is `yes` or empty, never `no`. The year is that of
+land cover are in the table of profiles; a flag is `yes` or empty, never `no`. The year is that of
 sampling (`lyr_obs_date_y`), not that of the laboratory.
 """
 

@@ -1,4 +1,4 @@
-"""Stocks per depth interval, as the Northern Circumpolar Soil Carbon Database gives them.
+"""Stocks per depth interval, in the format of the Northern Circumpolar Soil Carbon Database.
 
 (Hugelius et al. 2013; also Mishra et al. 2020.) Carbon is already a stock: g m-3 or kg m-3 inside
 the interval, or kg m-2 over it; no density is needed. Either one row per interval, or one row per

@@ -180,7 +180,7 @@ def _batches(path: Path, columns: tuple[str, ...], on_bytes: OnBytes | None) -> 
 
 
 def _check_type(path: Path, name: str, actual: pa.DataType) -> None:
-    """Refuse a column whose values are of another kind than the column's meaning."""
+    """Refuse a column whose type does not fit its meaning."""
     kind = actual.value_type if pa.types.is_dictionary(actual) else actual
     is_number = pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)

@@ -1,10 +1,10 @@
 """WoSIS snapshot of September 2019 (Batjes et al. 2020, doi:10.17027/isric-wdcsoils.20190901).
 
-Three tab separated files. Every layer stands in `layers_chemical` and in `layers_physical`, with
+Three tab separated files. Every layer is in `layers_chemical` and in `layers_physical`, with
 the columns `<property>_value`, `_value_avg`, `_method`, ... for each property. Content is in
 g kg-1, bulk density in kg dm-3, coarse fragments in volume %, depths in cm; layers with a negative
 upper depth, or marked `litter`, lie on the mineral soil. `geom_accuracy` is in degrees.
-The year is the first that stands in `orgc_date`.
+The year is the first in `orgc_date`.
 """
 
 from __future__ import annotations
