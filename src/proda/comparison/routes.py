@@ -51,14 +51,14 @@ def tables_of_route(tables: Mapping[str, pd.DataFrame], state: str) -> dict[str,
     The rules therefore do not depend on routes.
     """
     others = [s for s in ROUTES if s != state]
-    tables = {}
+    selected = {}
     for name, table in tables.items():
         if "state" in table:
             own = table[~table["state"].isin(others)]
-            tables[name] = own.assign(state=own["state"].replace({state: AFTER}))
+            selected[name] = own.assign(state=own["state"].replace({state: AFTER}))
         elif name not in OF_POSTERIORS or state == AFTER:
-            tables[name] = table
-    return tables
+            selected[name] = table
+    return selected
 
 
 def side_by_side(findings: pd.DataFrame) -> pd.DataFrame:
