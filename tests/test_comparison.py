@@ -308,6 +308,12 @@ def test_other_likelihoods_and_layers_are_not_compared(world, tmp_path):
     assert not len(result.tables["preference"])
     why = result.findings.set_index("id").loc["equally_effective", "reason"]
     assert "not both densities" in why
+    # The same settings, but one model has no counterpart of the microbes that the other was
+    # fitted to.
+    both = made_summary("compas", EVIDENCE).assign_attrs(streams="microbial_biomass")
+    opened["compas"] = replace(opened["compas"], summary=both)
+    why = not_comparable(opened["clm5"], opened["compas"])
+    assert why == "clm5 was fitted to carbon, compas to carbon and microbial_biomass"
     fewer = made_summary("compas", EVIDENCE)
     fewer["n_layers"][:10] = 3
     files.write_netcdf(fewer, tmp_path / "f.nc")

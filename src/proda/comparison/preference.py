@@ -17,6 +17,7 @@ from proda.comparison.model_files import OpenedModel, pairs
 from proda.inference.assessment import MAX_PARETO_K
 from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.site_summary import SiteReason
+from proda.inference.stream_fit import data_of
 from proda.latitude import BANDS, bands
 
 CRITERIA = ("log_evidence", "elpd_loo", "elpd_waic")
@@ -49,12 +50,16 @@ def not_comparable(first: OpenedModel, second: OpenedModel) -> str:
     a, b = values
     if not (a.build_likelihood().density and b.build_likelihood().density):
         return f"the likelihoods {a.likelihood} and {b.likelihood} are not both densities"
-    for name in ("likelihood", "error_sd", "operator", "held_out"):
+    for name in ("likelihood", "error_sd", "operator"):
         if getattr(a, name) != getattr(b, name):
             return (
                 f"{first.name} was assimilated with {name} {getattr(a, name)}, {second.name} "
                 f"with {getattr(b, name)}"
             )
+    # A model may be unable to answer a stream that another one can.
+    data = [data_of(m.summary) for m in (first, second) if m.summary is not None]
+    if data[0] != data[1]:
+        return f"{first.name} was fitted to {data[0]}, {second.name} to {data[1]}"
     return ""
 
 
