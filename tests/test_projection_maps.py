@@ -19,6 +19,8 @@ from proda.comparison.finding_rules import FindingVerdict, projections_converge
 from proda.comparison.model_files import BEFORE, END_TO_END
 from proda.comparison.projections import compare_projections, open_projection
 from proda.errors import FileError, ForcingError
+from proda.layout import chunks_of
+from proda.locks import working_in
 from proda.maps.cells import land_cells
 from proda.maps.parameter_sources import EnsembleParameters
 from proda.plots.projections import projection_figures
@@ -116,6 +118,21 @@ def test_an_interrupted_projection_continues_and_ends_in_the_same_numbers(made, 
         write_projection(
             model, cells, EnsembleParameters(predict), experiments, SETTINGS, folder / "no" / "x.nc"
         )
+
+
+def test_a_second_process_is_refused_while_one_writes(made, tmp_path):
+    """Two models written to one file would otherwise read each other's chunks."""
+    cells = made[0]
+    model = proda.load_model("clm5")
+    _, predict = ensemble(model, len(cells), 1)
+    path = tmp_path / "busy.nc"
+    source, experiments = EnsembleParameters(predict), experiments_named(["control"])
+    with (
+        working_in(chunks_of(path), "projection"),
+        pytest.raises(FileError, match="another process is working on this projection"),
+    ):
+        write_projection(model, cells, source, experiments, SETTINGS, path)
+    assert not any(tmp_path.iterdir())
 
 
 @dataclass(frozen=True)

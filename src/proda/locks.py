@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -68,6 +69,26 @@ def locked(
     finally:
         (place / OWNER).unlink(missing_ok=True)
         held.release()
+
+
+@contextlib.contextmanager
+def working_in(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Hold a folder of intermediate results, which is created, until the block ends.
+
+    A folder that then holds no more than the lock is removed. Parameters and errors are those of
+    :func:`locked`; the folder above must exist.
+    """
+    place = Path(folder)
+    try:
+        place.mkdir(exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{place}: cannot be created ({error}). Check the place.") from error
+    try:
+        with locked(place, what):
+            yield
+    finally:
+        if place.is_dir() and not [path for path in place.iterdir() if path.name not in FILES]:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _soft(place: Path) -> SoftFileLock:

@@ -17,6 +17,7 @@ from proda.blocks.executor import Executor
 from proda.blocks.store import BlockStore
 from proda.errors import FileError, ParameterError
 from proda.layout import chunks_of
+from proda.locks import working_in
 from proda.maps.cells import land_cells
 from proda.maps.intervals import Extras
 from proda.maps.map_plan import MapPlan, run_settings
@@ -137,10 +138,11 @@ def write_map(
         | {"given": _plain(settings or {})}
         | ({"ages": True} if ages else {}),
     )
-    reused, faults = run_chunks(plan, parts, store, executor, progress)
-    summary = assemble(model, cells, store, len(parts), target, outside_training)
-    if not keep_chunks:
-        store.remove()
+    with working_in(store.folder, "map"):
+        reused, faults = run_chunks(plan, parts, store, executor, progress)
+        summary = assemble(model, cells, store, len(parts), target, outside_training)
+        if not keep_chunks:
+            store.remove()
     return MapResult(
         path=target,
         chunks=len(parts),

@@ -14,6 +14,7 @@ from proda.blocks.executor import Executor
 from proda.blocks.store import BlockStore
 from proda.errors import FileError, MapError, ModelError
 from proda.layout import chunks_of
+from proda.locks import working_in
 from proda.maps.cells import LandCells
 from proda.maps.map_plan import run_settings
 from proda.maps.map_variables import reasons_of
@@ -105,10 +106,11 @@ def write_projection(
     store = BlockStore(
         chunks_of(path), run_identity | {"projection": identity(plan), "given": dict(given or {})}
     )
-    reused, faults = run_chunks(plan, parts, store, executor, progress)
-    assemble(plan, store, len(parts), path)
-    counts, retried = _count(store, len(parts), names, reasons_of(model))
-    store.remove()
+    with working_in(store.folder, "projection"):
+        reused, faults = run_chunks(plan, parts, store, executor, progress)
+        assemble(plan, store, len(parts), path)
+        counts, retried = _count(store, len(parts), names, reasons_of(model))
+        store.remove()
     return ProjectionResult(
         path,
         int(run_identity["members"]),
