@@ -20,47 +20,47 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 20
 
+_Forcing = Annotated[Path | None, typer.Argument(help="Forcing at sites (netCDF or Zarr).")]
+_Model = Annotated[str, typer.Option(help="Model by name (see `proda models`), or FILE.py:Class.")]
+_Variant = Annotated[str, typer.Option(help="Variant of the model: default, or published.")]
+_Parameters = Annotated[
+    Path | None,
+    typer.Option(help="netCDF file with one variable per parameter (prefix param_ allowed)."),
+]
+_Set = Annotated[
+    list[str] | None, typer.Option("--set", help="NAME=VALUE for all sites; repeatable.")
+]
+_Ages = Annotated[
+    bool,
+    typer.Option(
+        "--ages", help="Add the mean age of carbon (column, pools, layers) and its transit time."
+    ),
+]
+_Output = Annotated[Path | None, typer.Option(help="Write the result to this file (netCDF).")]
+_Plot = Annotated[
+    Path | None, typer.Option(help="Draw the result to this file (.png, .pdf, .svg).")
+]
+
 
 @app.command(
     epilog="Examples: `proda column forcing.nc --model compas --output steady.nc --plot steady.png`"
     " · `proda column --example --model clm5 --set q10=2 --set b=0.95`"
 )
 def column(
-    forcing: Annotated[
-        Path | None, typer.Argument(help="Forcing at sites (netCDF or Zarr).")
-    ] = None,
+    forcing: _Forcing = None,
     example: Annotated[
         bool, typer.Option("--example", help="Use six built-in example columns.")
     ] = False,
-    model: Annotated[
-        str, typer.Option(help="Model by name (see `proda models`), or FILE.py:Class.")
-    ] = "clm5",
-    variant: Annotated[
-        str, typer.Option(help="Variant of the model: default, or published.")
-    ] = "default",
-    parameters: Annotated[
-        Path | None,
-        typer.Option(help="netCDF file with one variable per parameter (prefix param_ allowed)."),
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="NAME=VALUE for all sites; repeatable.")
-    ] = None,
+    model: _Model = "clm5",
+    variant: _Variant = "default",
+    parameters: _Parameters = None,
+    set_: _Set = None,
     components: Annotated[
         bool, typer.Option("--components", help="Add the system-level components.")
     ] = False,
-    ages: Annotated[
-        bool,
-        typer.Option(
-            "--ages",
-            help="Add the mean age of carbon (column, pools, layers) and its transit time.",
-        ),
-    ] = False,
-    output: Annotated[
-        Path | None, typer.Option(help="Write the result to this file (netCDF).")
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw the result to this file (.png, .pdf, .svg).")
-    ] = None,
+    ages: _Ages = False,
+    output: _Output = None,
+    plot: _Plot = None,
 ) -> None:
     """Simulate the steady state of every column of a forcing file.
 

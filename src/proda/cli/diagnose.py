@@ -147,15 +147,21 @@ def _print_narrowing(summary: xr.Dataset, other: xr.Dataset) -> None:
     )
 
 
-def _print(found: Assessment) -> None:
-    from proda.inference.assessment import by_band, counts, parameter_ranking
-    from proda.inference.layer_fit import layer_fit
+def _print(assessment: Assessment) -> None:
+    caveat = f"{assessment.caveat}. " if assessment.caveat else ""
+    _print_sites(assessment, caveat)
+    _print_layers(assessment, caveat)
+    _print_parameters(assessment, caveat)
 
-    said = f"{found.caveat}. " if found.caveat else ""
-    shares, medians = by_band(found)
+
+def _print_sites(assessment: Assessment, caveat: str) -> None:
+    from proda.inference.assessment import by_band, counts
+
+    shares, medians = by_band(assessment)
     flags = list(shares.columns[1:])
     print_table(
-        f"{said}{found.kept.sum():,} of {len(found.sites):,} sites are kept: shares by latitude",
+        f"{caveat}{assessment.kept.sum():,} of {len(assessment.sites):,} sites are kept: shares by "
+        "latitude",
         ["", "sites", *flags],
         [
             [name, f"{int(row['sites']):,}", *(f"{row[f]:.1%}" for f in flags)]
@@ -164,13 +170,16 @@ def _print(found: Assessment) -> None:
         right=range(1, len(flags) + 2),
     )
     print_table(
-        f"{said}Sites by verdict (first reason)",
+        f"{caveat}Sites by verdict (first reason)",
         ["", "sites", "share"],
-        [[why, f"{n:,}", f"{n / len(found.sites):.1%}"] for why, n in counts(found).items()],
+        [
+            [why, f"{n:,}", f"{n / len(assessment.sites):.1%}"]
+            for why, n in counts(assessment).items()
+        ],
         right=(1, 2),
     )
     print_table(
-        f"{said}Medians over the sites with a posterior",
+        f"{caveat}Medians over the sites with a posterior",
         ["", "ESS", "R-hat", "NSE", "acceptance", "k > 0.7"],
         [
             [
@@ -190,13 +199,18 @@ def _print(found: Assessment) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _print_layers(assessment: Assessment, caveat: str) -> None:
+    from proda.inference.layer_fit import layer_fit
+
     fits = {
-        "sampled": layer_fit(found, found.sampled),
-        "kept": layer_fit(found, found.kept),
+        "sampled": layer_fit(assessment, assessment.sampled),
+        "kept": layer_fit(assessment, assessment.kept),
     }
     shown = ("posterior_50", "posterior_90", "predictive_50", "predictive_90")
     print_table(
-        f"{said}Measured layers: fit of the mean, share inside 50 and 90 % intervals",
+        f"{caveat}Measured layers: fit of the mean, share inside 50 and 90 % intervals",
         ["sites", "layers", "log R2", "RMSE", "mean 50", "90", "predicted 50", "90"],
         [
             [
@@ -224,8 +238,13 @@ def _print(found: Assessment) -> None:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _print_parameters(assessment: Assessment, caveat: str) -> None:
+    from proda.inference.assessment import parameter_ranking
+
     print_table(
-        f"{said}Parameters by information gain: medians over {found.sampled.sum():,} sites",
+        f"{caveat}Parameters by information gain: medians over {assessment.sampled.sum():,} sites",
         ["parameter", "unit", "bits", "spread reduction", "R-hat"],
         [
             [
@@ -235,7 +254,7 @@ def _print(found: Assessment) -> None:
                 formatted(row["spread_reduction"], ".1%"),
                 formatted(row["rank_rhat"], ".3f"),
             ]
-            for name, row in parameter_ranking(found).iterrows()
+            for name, row in parameter_ranking(assessment).iterrows()
         ],
         right=(2, 3, 4),
     )

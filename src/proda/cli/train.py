@@ -126,47 +126,37 @@ def train(
     With --model no posteriors are needed: the networks are trained end to end through the soil
     model on the measured carbon of all profiles.
     """
-    wrong = (
-        "--random-folds does not apply with --model; use --split random." if random_folds else None
-    )
+    numbers = {"members": members, "epochs": epochs}
     if model is not None:
-        kept, covariates, network = None, *_paths(inputs, 2, "COVARIATES NETWORK with --model")
-        odd = {
-            "--assimilation": assimilation is not None,
-            "--preset": preset != "default",
-            "--tuning-epochs": tuning_epochs is not None,
-            "--plots": plots is not None,
-        }
-        if wrong or any(odd.values()):
-            names = ", ".join(name for name, given in odd.items() if given)
-            raise LearningError(wrong or f"{names}: not available with --model.")
+        covariates, network = _paths(inputs, 2, "COVARIATES NETWORK with --model")
+        _refuse_options_of_posteriors(
+            random_folds,
+            assimilation=assimilation is not None,
+            preset=preset != "default",
+            tuning_epochs=tuning_epochs is not None,
+            plots=plots is not None,
+        )
         if profiles is None or forcing is None:
             raise LearningError(
                 "--model needs --profiles and --forcing, on which the networks are trained."
             )
-        given: dict[str, Any] = {
-            "members": members,
-            "epochs": epochs,
-            "start": start,
-            "start_weight": start_weight,
-            "inverted_share": inverted_share,
-        }
+        starts = {"start": start, "start_weight": start_weight, "inverted_share": inverted_share}
+        shared = tuple(global_parameter or ())
+        settings = EndToEndSettings(**_given(numbers | starts), seed=seed, global_parameters=shared)
         _end_to_end(
             covariates,
             network,
-            profiles,
-            forcing,
-            model,
-            variant or "default",
-            given,
-            seed,
-            tuple(global_parameter or ()),
-            folds,
-            END_TO_END if fold_members is None else fold_members,
-            split or SPLIT,
-            fill,
-            residual,
-            folders_of(stream or []),
+            profiles=profiles,
+            forcing=forcing,
+            model=model,
+            variant=variant or "default",
+            settings=settings,
+            folds=folds,
+            fold_members=END_TO_END if fold_members is None else fold_members,
+            split=split or SPLIT,
+            residual=residual,
+            missing="median" if fill else "leave_out",
+            streams=folders_of(stream or []),
         )
         return
     only_through = (start_weight, inverted_share)
@@ -177,34 +167,22 @@ def train(
             "--residual and --stream need --model."
         )
     kept, covariates, network = _paths(inputs, 3, "KEPT COVARIATES NETWORK, or --model")
-    from proda.learning.from_posteriors import train_network
-
-    given = {"members": members, "epochs": epochs, "tuning_epochs": tuning_epochs}
-    given = {name: value for name, value in given.items() if value is not None} | {"seed": seed}
-    settings = preset_of(preset, given)
-    with progress("epochs") as bar:
-        show = _Shown(bar)
-        result = train_network(
-            kept,
-            covariates,
-            network,
-            settings,
-            profiles=profiles,
-            forcing=forcing,
-            assimilation=assimilation,
-            folds=folds,
-            fold_members=FROM_POSTERIORS if fold_members is None else fold_members,
-            spatial=not random_folds,
-            trees=trees,
-            curve=curve,
-            missing="median" if fill else "leave_out",
-            progress=show.losses,
-            on_stage=show.stage,
-        )
-    _print(result)
-    if plots is not None:
-        for path in _draw(result, plots):
-            console.print(f"Drawn: {path}", soft_wrap=True)
+    _from_posteriors(
+        kept,
+        covariates,
+        network,
+        preset_of(preset, _given(numbers | {"tuning_epochs": tuning_epochs, "seed": seed})),
+        plots,
+        profiles=profiles,
+        forcing=forcing,
+        assimilation=assimilation,
+        folds=folds,
+        fold_members=FROM_POSTERIORS if fold_members is None else fold_members,
+        spatial=not random_folds,
+        trees=trees,
+        curve=curve,
+        missing="median" if fill else "leave_out",
+    )
 
 
 def _paths(given: list[Path], n: int, what: str) -> list[Path]:
@@ -215,45 +193,55 @@ def _paths(given: list[Path], n: int, what: str) -> list[Path]:
     return given
 
 
-def _end_to_end(
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that are given; the others have the defaults of the settings."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _refuse_options_of_posteriors(random_folds: bool, **given: bool) -> None:
+    """Refuse options that have no effect on end-to-end training."""
+    if random_folds:
+        raise LearningError("--random-folds does not apply with --model; use --split random.")
+    if names := [f"--{name.replace('_', '-')}" for name, value in given.items() if value]:
+        raise LearningError(f"{', '.join(names)}: not available with --model.")
+
+
+def _from_posteriors(
+    kept: Path,
     covariates: Path,
     network: Path,
-    profiles: Path,
-    forcing: Path,
-    model: str,
-    variant: str,
-    given: dict[str, Any],
-    seed: int,
-    shared: tuple[str, ...],
-    folds: int,
-    fold_members: int,
-    split: str,
-    fill: bool,
-    residual: bool,
-    streams: dict[str, Path],
+    settings: LearningSettings,
+    plots: Path | None,
+    **options: Any,
 ) -> None:
+    """Train with the options of `train_network`, print the skill and draw its figures."""
+    from proda.learning.from_posteriors import train_network
+
+    with progress("epochs") as bar:
+        show = _Shown(bar)
+        result = train_network(
+            kept,
+            covariates,
+            network,
+            settings,
+            progress=show.losses,
+            on_stage=show.stage,
+            **options,
+        )
+    _print(result)
+    if plots is not None:
+        for path in _draw(result, plots):
+            console.print(f"Drawn: {path}", soft_wrap=True)
+
+
+def _end_to_end(covariates: Path, network: Path, **options: Any) -> None:
+    """Train with the options of `train_end_to_end`, and print the skill."""
     from proda.learning.through_model import train_end_to_end
 
-    given = {name: value for name, value in given.items() if value is not None}
-    settings = EndToEndSettings(**given, seed=seed, global_parameters=shared)
     with progress("epochs") as bar:
         show = _Shown(bar)
         result = train_end_to_end(
-            covariates,
-            network,
-            profiles=profiles,
-            forcing=forcing,
-            model=model,
-            variant=variant,
-            settings=settings,
-            folds=folds,
-            fold_members=fold_members,
-            split=split,  # type: ignore[arg-type]
-            residual=residual,
-            missing="median" if fill else "leave_out",
-            streams=streams,
-            progress=show.losses,
-            on_stage=show.stage,
+            covariates, network, progress=show.losses, on_stage=show.stage, **options
         )
     for name, why in result.not_learnt.items():
         console.print(f"Nothing is learnt from {name}: {why}.", style="bold", soft_wrap=True)
@@ -264,7 +252,7 @@ def _end_to_end(
     if result.streams is not None:
         _print_streams(result.streams)
     console.print(
-        f"Written: {result.folder}, {result.ensemble.members} networks for {model}, "
+        f"Written: {result.folder}, {result.ensemble.members} networks for {options['model']}, "
         f"{result.ensemble.n_sites:,} sites, {result.seconds:.0f} s",
         highlight=False,
         soft_wrap=True,
@@ -384,20 +372,20 @@ class _Shown:
     def stage(self, name: str) -> None:
         self.bar.update(self.now, description=name)
 
-    def losses(self, told: Progress) -> None:
+    def losses(self, progress: Progress) -> None:
         import numpy as np
 
-        kind, losses = "validation", told.validation_loss
+        kind, losses = "validation", progress.validation_loss
         if not np.isfinite(losses).any():  # no site is set aside
-            kind, losses = "training", told.training_loss
+            kind, losses = "training", progress.training_loss
         loss = f"{np.nanmean(losses):.4g}" if np.isfinite(losses).any() else "-"
         text = (
-            f"{told.stage}: {kind} loss {loss}, "
-            f"{int(told.stopped.sum())} of {told.stopped.size} stopped"
+            f"{progress.stage}: {kind} loss {loss}, "
+            f"{int(progress.stopped.sum())} of {progress.stopped.size} stopped"
         )
-        if told.stage not in self.tasks:
-            self.tasks[told.stage] = self.bar.add_task(text, total=told.epochs)
-        self.bar.update(self.tasks[told.stage], completed=told.epoch, description=text)
+        if progress.stage not in self.tasks:
+            self.tasks[progress.stage] = self.bar.add_task(text, total=progress.epochs)
+        self.bar.update(self.tasks[progress.stage], completed=progress.epoch, description=text)
 
 
 def _print(result: TrainingResult) -> None:

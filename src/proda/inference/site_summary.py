@@ -110,118 +110,152 @@ def summarise(
     row_STREAM for the values of each stream.
     """
     n, n_chains, n_draws, d = u.shape
-    padded = sites.measured.mask.shape[0]
     mask = np.asarray(sites.measured.mask)[:n]
-    observed = np.asarray(sites.measured.carbon)[:n]
     reason = _reasons(u, log_likelihood, mask)
     sampled = (reason == SiteReason.SAMPLED)[:, None]
     filled = np.where(sampled[..., None, None], _carry_on(u), 0.5)
-
-    samples = filled.reshape(n, n_chains * n_draws, d)
-    mean_u = samples.mean(axis=1, keepdims=True)
-    asked = np.concatenate([samples, mean_u], axis=1)
-    together = _TOGETHER_ALONE if padded == 1 else _TOGETHER
-    asked = np.pad(asked, ((0, padded - n), (0, -asked.shape[1] % together), (0, 0)), mode="edge")
-    told, age = predict(problem, sites, jnp.asarray(asked))
-    n_samples = samples.shape[1]
-    modelled = np.asarray(told.modelled)[:n, :n_samples]
-    at_mean = np.asarray(told.modelled)[:n, n_samples]
-    pointwise = np.asarray(told.pointwise)[:n, :n_samples]
+    n_samples = n_chains * n_draws
+    predicted, age = _predict_with_mean(problem, sites, filled.reshape(n, n_samples, d))
     # The mean of parameters with a steady state may have none itself.
-    at_mean = np.where((np.asarray(told.reason)[:n, n_samples] == 0)[:, None], at_mean, np.nan)
-    safe = np.where(sampled[..., None], modelled, 1.0)
+    defined = (predicted.reason[:, n_samples] == 0)[:, None]
+    at_mean = np.where(defined, predicted.modelled[:, n_samples], np.nan)
+    pointwise = np.asarray(predicted.pointwise[:, :n_samples])
+    safe = np.where(sampled[..., None], predicted.modelled[:, :n_samples], 1.0)
     middle = safe.mean(axis=1)
 
     rows = sampled_rows(problem.model, problem.likelihood, problem.streams)
     lower = np.array([row.lower for row in rows])
     width = np.array([row.upper - row.lower for row in rows])
-    physical = (lower + samples * width).reshape(n, n_chains, n_draws, d)
-
-    def per_parameter(values: np.ndarray) -> tuple[tuple[str, str], np.ndarray]:
-        return ("site", "parameter"), np.where(sampled, values, np.nan)
-
-    def per_site(values: np.ndarray) -> tuple[tuple[str], np.ndarray]:
-        return ("site",), np.where(sampled[:, 0], values, np.nan)
-
-    quantile = lower + width * np.moveaxis(np.quantile(samples, QUANTILES, axis=1), 0, 1)
-    of_layers = np.quantile(safe, QUANTILES, axis=1)
-    bulk, tail = convergence.ess_bulk(filled), convergence.ess_tail(filled)
+    physical = np.where(sampled[..., None, None], lower + filled * width, np.nan)
+    likelihoods = _carry_on(log_likelihood[..., None])[..., 0]
+    likelihoods = np.where(sampled[..., None], likelihoods, np.nan)
     data: dict[str, Any] = {
-        "posterior": (
-            ("site", "chain", "draw", "parameter"),
-            np.where(sampled[..., None, None], physical, np.nan).astype(np.float32),
-        ),
-        "log_likelihood": (
-            ("site", "chain", "draw"),
-            np.where(
-                sampled[..., None], _carry_on(log_likelihood[..., None])[..., 0], np.nan
-            ).astype(np.float32),
-        ),
+        "posterior": (("site", "chain", "draw", "parameter"), physical.astype(np.float32)),
+        "log_likelihood": (("site", "chain", "draw"), likelihoods.astype(np.float32)),
         "acceptance": (("site", "chain"), acceptance),
         "log_evidence": (("site", "chain"), np.where(sampled, log_evidence, np.nan)),
         "reason": ("site", reason),
         "n_layers": ("site", mask.sum(axis=1)),
-        "posterior_mean": per_parameter(physical.mean(axis=(1, 2))),
-        "posterior_sd": per_parameter(physical.std(axis=(1, 2), ddof=1)),
-        "posterior_quantile": (
-            ("site", "quantile", "parameter"),
-            np.where(sampled[..., None], quantile, np.nan),
-        ),
-        "gelman_rubin": per_parameter(convergence.gelman_rubin(filled)),
-        "rank_rhat": per_parameter(convergence.rank_rhat(filled)),
-        "ess_bulk": per_parameter(bulk),
-        "ess_tail": per_parameter(tail),
-        "spread_reduction": per_parameter(information.spread_reduction(filled)),
-        "information_gain": per_parameter(information.information_gain(filled)),
-        "nash_sutcliffe": per_site(fit.nash_sutcliffe(middle, observed, mask)),
-        "nash_sutcliffe_mean_parameters": per_site(
-            _where_finite(fit.nash_sutcliffe, at_mean, observed, mask)
-        ),
-        "rmse": per_site(fit.rmse(middle, observed, mask)),
-        "mean_log_likelihood": per_site(np.where(sampled, pointwise.sum(axis=2), 0.0).mean(axis=1)),
     }
+    data |= _of_parameters(filled, lower, width, sampled)
+    observed = np.asarray(sites.measured.carbon)[:n]
+    data |= _of_fit(middle, at_mean, observed, mask, pointwise, sampled)
     fitted = problem.likelihood.density and CARBON not in problem.held_out
     if fitted and n_samples >= model_choice.MIN_SAMPLES:
-        points = np.where(sampled[..., None], pointwise, 0.0)
-        with np.errstate(invalid="ignore"):
-            efficiency = np.clip(bulk.mean(axis=1) / n_samples, 1.0 / n_samples, 1.0)
-        efficiency = np.where(np.isfinite(efficiency), efficiency, 1.0)
-        loo = model_choice.psis_loo(points, mask, efficiency)
-        waic = model_choice.waic(points, mask)
-        data |= {
-            "elpd_loo": per_site(loo.elpd),
-            "p_loo": per_site(loo.p_loo),
-            "pareto_k": per_site(loo.pareto_k),
-            "elpd_waic": per_site(waic.elpd),
-            "p_waic": per_site(waic.p_waic),
-        }
-    data |= _by_row(
-        profiles, mask, np.where(sampled, middle, np.nan), np.where(sampled, of_layers, np.nan)
-    )
+        data |= _of_model_choice(data["ess_bulk"][1], pointwise, mask, sampled)
+    of_layers = np.where(sampled, np.quantile(safe, QUANTILES, axis=1), np.nan)
+    data |= _by_row(profiles, mask, np.where(sampled, middle, np.nan), of_layers)
     for table in tables:
-        data_of = sites.streams[table.stream.name]
-        own = np.asarray(told.streams[table.stream.name][0])[:n, :n_samples]
-        data |= _of_stream(
-            table,
-            profiles.site,
-            np.asarray(data_of.mask)[:n] & sampled,
-            np.where(sampled[..., None], own, np.nan),
-        )
+        used = np.asarray(sites.streams[table.stream.name].mask)[:n] & sampled
+        own = np.asarray(predicted.streams[table.stream.name][0])[:, :n_samples]
+        own = np.where(sampled[..., None], own, np.nan)
+        data |= _of_stream(table, profiles.site, used, own)
     if age is not None:
-        old = np.quantile(np.asarray(age)[:n, :n_samples], QUANTILES, axis=1).T
+        old = np.quantile(age[:, :n_samples], QUANTILES, axis=1).T
         data["mean_age_0_100_quantile"] = (("site", "quantile"), np.where(sampled, old, np.nan))
-    return xr.Dataset(
-        data,
-        coords={
-            "site": profiles.site,
-            "chain": np.arange(n_chains),
-            "draw": np.arange(n_draws),
-            "parameter": [row.name for row in rows],
-            "quantile": list(QUANTILES),
-            "latitude": ("site", profiles.latitude),
-            "longitude": ("site", profiles.longitude),
-        },
-    )
+    coords = {
+        "site": profiles.site,
+        "chain": np.arange(n_chains),
+        "draw": np.arange(n_draws),
+        "parameter": [row.name for row in rows],
+        "quantile": list(QUANTILES),
+        "latitude": ("site", profiles.latitude),
+        "longitude": ("site", profiles.longitude),
+    }
+    return xr.Dataset(data, coords=coords)
+
+
+def _predict_with_mean(
+    problem: SamplingProblem, sites: Site, samples: np.ndarray
+) -> tuple[Prediction, Any]:
+    """Return the results of `predict` for all samples (site, sample, parameter), then their mean.
+
+    Further samples, which fill the last batch, follow at the end.
+    """
+    padded = sites.measured.mask.shape[0]
+    together = _TOGETHER_ALONE if padded == 1 else _TOGETHER
+    asked = np.concatenate([samples, samples.mean(axis=1, keepdims=True)], axis=1)
+    extra = (padded - len(samples), -asked.shape[1] % together)
+    asked = np.pad(asked, ((0, extra[0]), (0, extra[1]), (0, 0)), mode="edge")
+    predicted = predict(problem, sites, jnp.asarray(asked))
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(samples)], predicted)
+
+
+def _of_parameters(
+    u: np.ndarray, lower: np.ndarray, width: np.ndarray, sampled: np.ndarray
+) -> dict[str, Any]:
+    """Moments, quantiles and diagnostics of each parameter, from draws in the unit box."""
+    n, n_chains, n_draws, d = u.shape
+    samples = u.reshape(n, n_chains * n_draws, d)
+    physical = (lower + samples * width).reshape(u.shape)
+    quantile = lower + width * np.moveaxis(np.quantile(samples, QUANTILES, axis=1), 0, 1)
+    values = {
+        "posterior_mean": physical.mean(axis=(1, 2)),
+        "posterior_sd": physical.std(axis=(1, 2), ddof=1),
+        "posterior_quantile": quantile,
+        "gelman_rubin": convergence.gelman_rubin(u),
+        "rank_rhat": convergence.rank_rhat(u),
+        "ess_bulk": convergence.ess_bulk(u),
+        "ess_tail": convergence.ess_tail(u),
+        "spread_reduction": information.spread_reduction(u),
+        "information_gain": information.information_gain(u),
+    }
+    quantiles = ("site", "quantile", "parameter")
+    return {
+        name: (quantiles, np.where(sampled[..., None], value, np.nan))
+        if name == "posterior_quantile"
+        else (("site", "parameter"), np.where(sampled, value, np.nan))
+        for name, value in values.items()
+    }
+
+
+def _of_fit(
+    middle: np.ndarray,
+    at_mean: np.ndarray,
+    observed: np.ndarray,
+    mask: np.ndarray,
+    pointwise: np.ndarray,
+    sampled: np.ndarray,
+) -> dict[str, Any]:
+    """Fit of the mean modelled layers (site, layer) to the measured ones."""
+    total = np.where(sampled, pointwise.sum(axis=2), 0.0)
+    values = {
+        "nash_sutcliffe": fit.nash_sutcliffe(middle, observed, mask),
+        "nash_sutcliffe_mean_parameters": _where_finite(
+            fit.nash_sutcliffe, at_mean, observed, mask
+        ),
+        "rmse": fit.rmse(middle, observed, mask),
+        "mean_log_likelihood": total.mean(axis=1),
+    }
+    return _per_site(values, sampled)
+
+
+def _of_model_choice(
+    bulk: np.ndarray, pointwise: np.ndarray, mask: np.ndarray, sampled: np.ndarray
+) -> dict[str, Any]:
+    """PSIS-LOO and WAIC, from the log-density of each layer (site, sample, layer).
+
+    `bulk` holds the effective sample sizes (site, parameter), NaN at sites without a posterior.
+    """
+    n_samples = pointwise.shape[1]
+    points = np.where(sampled[..., None], pointwise, 0.0)
+    with np.errstate(invalid="ignore"):
+        efficiency = np.clip(bulk.mean(axis=1) / n_samples, 1.0 / n_samples, 1.0)
+    efficiency = np.where(np.isfinite(efficiency), efficiency, 1.0)
+    loo = model_choice.psis_loo(points, mask, efficiency)
+    waic = model_choice.waic(points, mask)
+    values = {
+        "elpd_loo": loo.elpd,
+        "p_loo": loo.p_loo,
+        "pareto_k": loo.pareto_k,
+        "elpd_waic": waic.elpd,
+        "p_waic": waic.p_waic,
+    }
+    return _per_site(values, sampled)
+
+
+def _per_site(values: dict[str, np.ndarray], sampled: np.ndarray) -> dict[str, Any]:
+    return {name: ("site", np.where(sampled[:, 0], v, np.nan)) for name, v in values.items()}
 
 
 def join(parts: Sequence[xr.Dataset]) -> xr.Dataset:

@@ -37,6 +37,7 @@ from proda.learning.stream_loss import trainable
 from proda.learning.stream_skill import stream_skill
 from proda.learning.train import Progress
 from proda.learning.unseen_file import write_unseen
+from proda.models.model import SoilModel
 from proda.models.outside import provenance
 from proda.streams.table import StreamTable
 from proda.validation_settings import END_TO_END, FOLDS, SPLIT, Split
@@ -125,20 +126,7 @@ def train_end_to_end(
     begun = time.monotonic()
     tell = on_stage or (lambda _: None)
     settings = EndToEndSettings() if settings is None else settings
-    if split not in get_args(Split):
-        raise LearningError(f"split = {split!r}; choose one of {', '.join(get_args(Split))}.")
-    if unknown := sorted(set(baselines) - set(BASELINES)):
-        raise LearningError(
-            f"Unknown baseline: {', '.join(unknown)}; known: {', '.join(BASELINES)}."
-        )
-    if residual and not folds:
-        raise LearningError(
-            f"A residual needs folds: it is fitted at held-out sites; folds = {folds}."
-        )
-    if residual and BOOSTING not in baselines:
-        raise LearningError(
-            f"The residual is a share of the baseline {BOOSTING}; add it to the baselines."
-        )
+    _check_choices(split, folds, baselines, residual)
     tell("reading")
     target = Path(network)
     table = files.read_parquet(covariates, needed=("site",))
@@ -147,24 +135,16 @@ def train_end_to_end(
     sites, filled = with_covariates(sites, settings, missing)
     tables, not_learnt = trainable(sites.layers.model, streams or {})
     fold = _folds(sites, folds, split, settings) if folds else None
-    p = sites.layers.profiles
-    design = plan(p.latitude, p.longitude, settings.network(), fold, fold_members if folds else 0)
     group = fold
     if folds <= 2 and settings.inverted_of(settings.members):
         # with two folds, nothing would be left beside a fold and a group
         group = _folds(sites, FOLDS, split, settings)
+    p = sites.layers.profiles
+    design = plan(p.latitude, p.longitude, settings.network(), fold, fold_members if folds else 0)
     checkpoint = training_of(target)
+    own = group if fold is None else fold
     trained = train_families(
-        sites,
-        design,
-        group if fold is None else fold,
-        group,
-        settings,
-        checkpoint,
-        missing,
-        tell,
-        progress,
-        tables,
+        sites, design, own, group, settings, checkpoint, missing, tell, progress, tables
     )
     ensemble = trained.ensemble(sites, settings)
     values = named(trained.constants[NO_FOLD], sites.layers.model)
@@ -184,18 +164,9 @@ def train_end_to_end(
         None if judged is None or judged.streams is None else stream_skill(judged.streams),
         not_learnt,
     )
+    paths = {"covariates": covariates, "profiles": profiles, "forcing": forcing}
     header = {
-        "route": "end-to-end",
-        "model": sites.layers.model.name,
-        "variant": variant,
-        **provenance(sites.layers.model),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions(),
-        "inputs": {
-            "covariates": str(covariates),
-            "profiles": str(profiles),
-            "forcing": str(forcing),
-        },
+        **_about_run(sites.layers.model, paths),
         CHECKSUMS: checksums,
         FORCING_RULES: rules_of(forcing),
         "settings": settings.as_dict(),
@@ -225,6 +196,36 @@ def train_end_to_end(
     save_ensemble(ensemble, target, beside)
     shutil.rmtree(checkpoint, ignore_errors=True)
     return result
+
+
+def _check_choices(split: str, folds: int, baselines: tuple[str, ...], residual: bool) -> None:
+    if split not in get_args(Split):
+        raise LearningError(f"split = {split!r}; choose one of {', '.join(get_args(Split))}.")
+    if unknown := sorted(set(baselines) - set(BASELINES)):
+        raise LearningError(
+            f"Unknown baseline: {', '.join(unknown)}; known: {', '.join(BASELINES)}."
+        )
+    if residual and not folds:
+        raise LearningError(
+            f"A residual needs folds: it is fitted at held-out sites; folds = {folds}."
+        )
+    if residual and BOOSTING not in baselines:
+        raise LearningError(
+            f"The residual is a share of the baseline {BOOSTING}; add it to the baselines."
+        )
+
+
+def _about_run(model: SoilModel, paths: Mapping[str, str | os.PathLike[str]]) -> dict[str, Any]:
+    """Describe model, versions and inputs in the header."""
+    return {
+        "route": "end-to-end",
+        "model": model.name,
+        "variant": model.variant,
+        **provenance(model),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "inputs": {name: str(path) for name, path in paths.items()},
+    }
 
 
 def _about_streams(
