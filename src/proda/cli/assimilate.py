@@ -311,13 +311,13 @@ def _summary(run: Run) -> None:
     from proda.inference.diagnostics.filter import Filter
     from proda.inference.site_summary import SiteReason
 
-    _, found = open_posterior(run.folder)
-    reason = found["reason"].to_numpy()
+    _, summary = open_posterior(run.folder)
+    reason = summary["reason"].to_numpy()
     n = len(reason)
-    mean_rhat = found["gelman_rubin"].mean("parameter").to_numpy()
+    mean_rhat = summary["gelman_rubin"].mean("parameter").to_numpy()
     limits = Filter()  # a study may set other limits, which its filter and `proda diagnose` apply
     converged = mean_rhat < limits.max_gelman_rubin
-    fitting = found["nash_sutcliffe"].to_numpy() > limits.min_nash_sutcliffe
+    fitting = summary["nash_sutcliffe"].to_numpy() > limits.min_nash_sutcliffe
     rows: list[tuple[Any, ...]] = [("sites", f"{n:,}", "")]
     rows += [
         (SiteReason(int(r)).words, f"{int((reason == r).sum()):,}", _share(reason == r))
@@ -332,8 +332,8 @@ def _summary(run: Run) -> None:
         (f"NSE > {limits.min_nash_sutcliffe:g}", f"{int(fitting.sum()):,}", _share(fitting)),
         ("both", f"{int((converged & fitting).sum()):,}", _share(converged & fitting)),
     ]
-    if "converged" in found:  # the sampler smc judges each site itself
-        good = found["converged"].to_numpy()
+    if "converged" in summary:  # the sampler smc judges each site itself
+        good = summary["converged"].to_numpy()
         limit = f"R-hat < {run.settings.max_rhat:g}, ESS >= {run.settings.min_ess:g}"
         rows.append((f"{limit} (worst parameter)", f"{int(good.sum()):,}", _share(good)))
     label = "" if run.problem.sampler.exact else " (NOT a posterior: published sampler)"
@@ -343,25 +343,25 @@ def _summary(run: Run) -> None:
         rows,
         right=(1, 2),
     )
-    smallest = found["ess_bulk"].min("parameter").to_numpy()
+    smallest = summary["ess_bulk"].min("parameter").to_numpy()
     if np.isfinite(smallest).any():
         console.print(
             f"Smallest effective sample size of a site: median {np.nanmedian(smallest):.0f} of "
-            f"{found.sizes['chain'] * run.settings.draws} draws"
+            f"{summary.sizes['chain'] * run.settings.draws} draws"
         )
-    if "evaluations" in found:
-        each = found["evaluations"].to_numpy()
+    if "evaluations" in summary:
+        each = summary["evaluations"].to_numpy()
         console.print(
             f"Model evaluations of a site: median {np.median(each):,.0f}, mean {each.mean():,.0f}, "
             f"largest {each.max():,}"
         )
     for stream in run.problem.streams:
         kind = stream.name
-        told = found[f"rmse_{kind}"].to_numpy()
+        rmse = summary[f"rmse_{kind}"].to_numpy()
         console.print(
-            f"{stream.title}: {int(found[f'n_{kind}'].sum()):,} values at "
-            f"{int((found[f'n_{kind}'] > 0).sum()):,} sites; median over sites of the RMSE "
-            f"{np.nanmedian(told) if np.isfinite(told).any() else np.nan:.3g} {stream.unit}"
+            f"{stream.title}: {int(summary[f'n_{kind}'].sum()):,} values at "
+            f"{int((summary[f'n_{kind}'] > 0).sum()):,} sites; median over sites of the RMSE "
+            f"{np.nanmedian(rmse) if np.isfinite(rmse).any() else np.nan:.3g} {stream.unit}"
         )
     console.print(f"Written: {run.folder / 'posterior.zarr'}, summary.nc")
     console.print(f"Next step: proda diagnose {run.folder}")

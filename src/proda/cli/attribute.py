@@ -98,7 +98,7 @@ def attribute(
     from proda.errors import MapError
 
     folder = maps[0] if maps[0].is_dir() else run_of(maps[0])
-    entries = _found(maps, folder, _named(network), _named(kept))
+    entries = _entries(maps, folder, _named(network), _named(kept))
     if forcing is None and folder is None:
         raise MapError("Give the forcing on the grid of the maps (--forcing).")
     if folder is not None:
@@ -128,7 +128,7 @@ def attribute(
         _draw(result, plots)
 
 
-def _found(
+def _entries(
     maps: list[Path], folder: Path | None, network: dict[str, Path], kept: dict[str, Path]
 ) -> list[AttributedMap]:
     """Return the requested maps, with their networks."""

@@ -89,8 +89,8 @@ def column(
     if ages:
         from proda.simulate import ages as ages_of
 
-        found = ages_of(loaded, values, sites, bounds)
-        result = result.assign(found.drop_vars("reason").data_vars)
+        extra_ages = ages_of(loaded, values, sites, bounds)
+        result = result.assign(extra_ages.drop_vars("reason").data_vars)
     _summary(result)
     if ages:
         _print_ages(result)
@@ -109,9 +109,9 @@ def _print_ages(result: xr.Dataset) -> None:
     from proda.cli.console import formatted, print_table
 
     names = ("mean_age_0_30", "mean_age_0_100", "mean_age_soil", "mean_age", "transit_time")
-    found = (result["reason"] == 0).to_numpy()
+    solved = (result["reason"] == 0).to_numpy()
     rows = [
-        (site, *(formatted(float(result[n][i]) if found[i] else math.nan, ".4g") for n in names))
+        (site, *(formatted(float(result[n][i]) if solved[i] else math.nan, ".4g") for n in names))
         for i, site in enumerate(result["site"].to_numpy()[:MAX_ROWS])
     ]
     titles = [
@@ -182,14 +182,14 @@ def _summary(result: xr.Dataset) -> None:
     rows = []
     for i, site in enumerate(result["site"].to_numpy()[:MAX_ROWS]):
         reason = words[int(reasons[i])]
-        found = reasons[i] == 0
+        solved = reasons[i] == 0
         rows.append(
             (
                 site,
-                formatted(to_1m[i] if found else math.nan, ".2f"),
-                formatted(whole[i] if found else math.nan, ".2f"),
+                formatted(to_1m[i] if solved else math.nan, ".2f"),
+                formatted(whole[i] if solved else math.nan, ".2f"),
                 f"{float(result['carbon_input'][i]):.1f}",
-                formatted(respired[i] if found else math.nan, ".1f"),
+                formatted(respired[i] if solved else math.nan, ".1f"),
                 reason,
             )
         )

@@ -67,7 +67,7 @@ def ladder(
             now[0] = f"{index} {step.stage.name}"
             stages.begin(now[0])
 
-        def told(done: float, total: float, unit: str) -> None:
+        def count(done: float, total: float, unit: str) -> None:
             stages.count(f"{now[0]} ({unit})", done, total)
 
         try:
@@ -77,7 +77,7 @@ def ladder(
                 published=changes,
                 rungs=rungs,
                 control=control,
-                reporter=Reporter(told),
+                reporter=Reporter(count),
                 begin=begin,
             )
         except Stopped:

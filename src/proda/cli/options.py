@@ -95,10 +95,10 @@ def folders_of(pairs: list[str]) -> dict[str, Path]:
     """
     from proda.errors import ObservationError
 
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for pair in pairs:
         name, _, folder = pair.partition("=")
-        if not (name and folder) or name in found:
+        if not (name and folder) or name in folders:
             raise ObservationError(f"--stream {pair}: expected NAME=FOLDER, each name once.")
-        found[name] = Path(folder).absolute()
-    return found
+        folders[name] = Path(folder).absolute()
+    return folders

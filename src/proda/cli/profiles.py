@@ -271,7 +271,7 @@ def _draw(
         "fine_earth_density",
         "density_origin",
     ]
-    found, sites, layers = read_build(folder, names)
+    built, sites, layers = read_build(folder, names)
     sites["group"] = sites["collection"].where(sites["collection"].notna(), sites["source"])
     land = open_land_mask(land_mask, tolerance=0.0).grid() if land_mask is not None else None
     lat, lon = sites["lat"].to_numpy(), sites["lon"].to_numpy()
@@ -284,8 +284,8 @@ def _draw(
         "carbon_with_depth": lambda: draw.carbon_with_depth(layers, by_profile, by),
     }
     both = layers[(layers["density_origin"] == "measured") & layers["soc"].notna()]
-    if found.fits and len(both):
+    if built.fits and len(both):
         drawn["pedotransfer_fit"] = lambda: draw.pedotransfer_fit(
-            both["soc"].to_numpy(), both["fine_earth_density"].to_numpy(), found.fits
+            both["soc"].to_numpy(), both["fine_earth_density"].to_numpy(), built.fits
         )
     return save_all(drawn, figures)

@@ -87,10 +87,10 @@ def determinants_shape_pattern(model: str) -> Rule:
     """Judge whether CTE, K and XI add more variance to a model's map than V, B and I."""
 
     def judge(e: Evidence) -> Judgement:
-        found = _values(e, model, SHAPLEY, VARIANCE)
-        much = float(found[[*MUCH]].sum())
-        rest = float(found.sum()) - much
-        changes = ", ".join(f"{name} {value:+.2f}" for name, value in found.items())
+        values = _values(e, model, SHAPLEY, VARIANCE)
+        much = float(values[[*MUCH]].sum())
+        rest = float(values.sum()) - much
+        changes = ", ".join(f"{name} {value:+.2f}" for name, value in values.items())
         return decide(f"{changes}: {much:+.2f} against {rest:+.2f}", much > rest)
 
     return judge

@@ -110,20 +110,20 @@ def _run_walkers(
     tables: Sequence[StreamTable],
 ) -> xr.Dataset:
     """Sample by sequential Monte Carlo: rounds until every site is good, or to the limit."""
-    found = sample_walkers(problem, keys, sites, len(profiles))
-    every = found.u.shape[2] // n_draws
+    sampled = sample_walkers(problem, keys, sites, len(profiles))
+    every = sampled.u.shape[2] // n_draws
     summary = summarise(
         problem,
         profiles,
         sites,
-        found.u[:, :, every - 1 :: every],
-        found.log_likelihood[:, :, every - 1 :: every],
-        found.acceptance,
-        found.log_evidence,
+        sampled.u[:, :, every - 1 :: every],
+        sampled.log_likelihood[:, :, every - 1 :: every],
+        sampled.acceptance,
+        sampled.log_evidence,
         tables,
     )
     return summary.assign(
-        converged=("site", found.converged), evaluations=("site", found.evaluations)
+        converged=("site", sampled.converged), evaluations=("site", sampled.evaluations)
     )
 
 

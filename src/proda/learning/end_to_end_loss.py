@@ -55,7 +55,7 @@ class EndToEndLoss(Loss):
             logits, start = logits + moved, start + moved
         # Padding is computed as site 0, and its result is not used.
         flat = jnp.maximum(rows.reshape(-1), 0)
-        found = jax.lax.stop_gradient(
+        modelled = jax.lax.stop_gradient(
             judge(
                 jax.lax.stop_gradient(logits.reshape(-1, d).astype(jnp.float64)),
                 jax.lax.stop_gradient(jnp.repeat(own, size, axis=0).astype(jnp.float64)),
@@ -64,13 +64,13 @@ class EndToEndLoss(Loss):
                 self.problem,
             )
         )
-        by_logit = found.by_logit.reshape(n, size, d).astype(jnp.float32)
-        by_own = found.by_own.reshape(n, size, -1).astype(jnp.float32)
+        by_logit = modelled.by_logit.reshape(n, size, d).astype(jnp.float32)
+        by_own = modelled.by_own.reshape(n, size, -1).astype(jnp.float32)
         lead = (by_logit * logits).sum(axis=2) + (by_own * own[:, None]).sum(axis=2)
-        loss = found.loss.reshape(n, size).astype(jnp.float32)
+        loss = modelled.loss.reshape(n, size).astype(jnp.float32)
         carbon = mean(led(loss, lead), rows)
         pull = mean(((logits - start) ** 2).sum(axis=2), rows)
-        lost = mean(1.0 - found.good.reshape(n, size), rows)
+        lost = mean(1.0 - modelled.good.reshape(n, size), rows)
         return BatchLoss(carbon + self.start_weight * pull, jax.lax.stop_gradient(carbon), lost)
 
     def _logits(

@@ -110,7 +110,7 @@ def map_network(
     in the cell (`_lower`, `_upper`).
     """
     opened = cf.open_grid(forcing)
-    found = network_source(
+    parameters = network_source(
         land_cells(opened),
         network=network,
         covariates=covariates,
@@ -119,10 +119,10 @@ def map_network(
         draws=draws,
         missing=missing,
     )
-    source, known = found.source, found.covariates
+    source, known = parameters.source, parameters.covariates
     extras, description = _extras(network, source, residual)
     result = write_map(
-        found.model,
+        parameters.model,
         opened,
         source,
         output,
@@ -131,11 +131,11 @@ def map_network(
         bounds=bounds,
         chunk=chunk,
         ages=ages,
-        settings=found.description | description,
+        settings=parameters.description | description,
         progress=progress,
         executor=executor,
     )
-    return NetworkMap(result, known, found.model.name, found.model.variant)
+    return NetworkMap(result, known, parameters.model.name, parameters.model.variant)
 
 
 @dataclass(frozen=True)

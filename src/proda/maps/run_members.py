@@ -37,12 +37,12 @@ def _block(
         for stock in STOCKS:
             bottom = float(grid.interface[-1]) if stock.lower is None else stock.lower
             stocks[stock.name] = (carbon * grid.thickness_within(0.0, bottom)).sum()
-        found = components(model, state.pools, values, column)
+        values_of_cell = components(model, state.pools, values, column)
         if with_ages:
             old = ages(model, state.pools, values, column)
-            found |= {row.name: old[row.name] for row in OF_COLUMNS}
-            found |= {of_pool(p): old[BY_POOL][i] for i, p in enumerate(model.pools)}
-        return {"reason": state.reason, CARBON.name: carbon, **stocks, **found}
+            values_of_cell |= {row.name: old[row.name] for row in OF_COLUMNS}
+            values_of_cell |= {of_pool(p): old[BY_POOL][i] for i, p in enumerate(model.pools)}
+        return {"reason": state.reason, CARBON.name: carbon, **stocks, **values_of_cell}
 
     return jax.vmap(one)(values, columns)
 

@@ -84,9 +84,9 @@ def _panel(axis: Axes, table: pd.DataFrame, fit: pd.Series) -> None:
     axis.set_ylabel(f"modelled, posterior mean and 90 % interval ({unit})")
     of = "" if stream.scale == "identity" else f" of the {stream.scale}"
     size = f" {unit}" if stream.scale == "identity" else ""
-    told = "fitted" if fit["fitted"] else "held out"
+    role = "fitted" if fit["fitted"] else "held out"
     axis.set_title(
-        f"{stream.title}, {told}:\nRMSE{of} {fit['rmse']:.3g}{size}, NSE {fit['nse']:.2f}, "
+        f"{stream.title}, {role}:\nRMSE{of} {fit['rmse']:.3g}{size}, NSE {fit['nse']:.2f}, "
         f"{fit['inside90']:.0%} of values in the interval"
     )
     axis.legend(fontsize="small", loc="upper left")

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def write_table(found: Assessment, path: Path) -> None:
+def write_table(assessment: Assessment, path: Path) -> None:
     """Write one row per site, with its verdict and the limits (CSV)."""
-    limits = {name: value for name, value in asdict(found.limits).items() if value is not None}
-    write_csv(found.sites.assign(is_posterior=found.caveat or "yes", **limits), path)
+    limits = {name: value for name, value in asdict(assessment.limits).items() if value is not None}
+    write_csv(assessment.sites.assign(is_posterior=assessment.caveat or "yes", **limits), path)
 
 
-def write_kept(found: Assessment, path: Path) -> xr.Dataset:
+def write_kept(assessment: Assessment, path: Path) -> xr.Dataset:
     """Write the posteriors of the kept sites, for training.
 
     Raises
@@ -34,14 +34,18 @@ def write_kept(found: Assessment, path: Path) -> xr.Dataset:
     LearningError
         If a network cannot be trained on them.
     """
-    kept = kept_posterior(found)
+    kept = kept_posterior(assessment)
     targets(kept, LearningSettings())  # refuses posteriors on which no network can be trained
     write_dataset(kept, path)
     return kept
 
 
 def figures_of(
-    found: Assessment, draws: xr.Dataset, *, site: str | None = None, land_mask: Path | None = None
+    assessment: Assessment,
+    draws: xr.Dataset,
+    *,
+    site: str | None = None,
+    land_mask: Path | None = None,
 ) -> dict[str, Callable[[], Figure]]:
     """Return the figures of an assimilation by name, as functions that draw them.
 
@@ -63,16 +67,20 @@ def figures_of(
     from proda.plots.streams import stream_scatter
 
     land = open_land_mask(land_mask, tolerance=0.0).grid() if land_mask is not None else None
-    rows = load_recorded(found.summary.attrs, "this posterior").rows
+    rows = load_recorded(assessment.summary.attrs, "this posterior").rows
     defaults = {row.name: row.default for row in rows}
-    of_streams = {"streams": lambda: stream_scatter(found.summary)}
+    of_streams = {"streams": lambda: stream_scatter(assessment.summary)}
     return {
-        "verdicts_map": lambda: assimilation_sites.site_verdicts(found, land),
-        "convergence_and_fit": lambda: assimilation_sites.convergence_and_fit(found),
-        "information": lambda: assimilation_sites.information(found),
-        "layers": lambda: assimilation_sites.layers(found),
-        "profiles": lambda: assimilation.profiles(found, assimilation.spread_of_fit(found, 12)),
-        "marginals": lambda: assimilation_marginals.marginals(found, draws, defaults),
-        "traces": lambda: assimilation.traces(found, draws, site or assimilation.worst_site(found)),
-        **(of_streams if len(stream_fit(found.summary)) else {}),
+        "verdicts_map": lambda: assimilation_sites.site_verdicts(assessment, land),
+        "convergence_and_fit": lambda: assimilation_sites.convergence_and_fit(assessment),
+        "information": lambda: assimilation_sites.information(assessment),
+        "layers": lambda: assimilation_sites.layers(assessment),
+        "profiles": lambda: assimilation.profiles(
+            assessment, assimilation.spread_of_fit(assessment, 12)
+        ),
+        "marginals": lambda: assimilation_marginals.marginals(assessment, draws, defaults),
+        "traces": lambda: assimilation.traces(
+            assessment, draws, site or assimilation.worst_site(assessment)
+        ),
+        **(of_streams if len(stream_fit(assessment.summary)) else {}),
     }

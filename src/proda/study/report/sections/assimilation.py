@@ -24,30 +24,30 @@ def assimilation(study: StudyResults) -> list[Block]:
     blocks: list[Block] = []
     for model in study.models:
         blocks.append(Heading(model.upper()))
-        found = assessment_of(study, model)
-        if found is None:
+        assessment = assessment_of(study, model)
+        if assessment is None:
             blocks.append(not_run(f"assimilation of {model.upper()}", "diagnosis of it"))
             continue
         if not study.kept(model).is_file():
             blocks.append(
                 Notice("The filter has not been run; the limits shown here are those of the paper.")
             )
-        blocks += _tables(model, found)
-        if found.sampled.any():
-            blocks += _figures(study, model, found)
+        blocks += _tables(model, assessment)
+        if assessment.sampled.any():
+            blocks += _figures(study, model, assessment)
         else:
             blocks.append(Notice("No site has a posterior, so nothing can be drawn."))
     beside = [t for name in ("fit", "parameters") if (t := compared(study, name)) is not None]
     return [*blocks, Heading("Comparison of the models"), *beside] if beside else blocks
 
 
-def _tables(model: str, found: Assessment) -> list[Block]:
-    shares, medians = by_band(found)
+def _tables(model: str, assessment: Assessment) -> list[Block]:
+    shares, medians = by_band(assessment)
     flags = list(shares.columns[1:])
     shares = shares.rename(columns={f: f"share {f}" for f in flags})
     medians = medians.rename(columns={"pareto_k": "share with k > 0.7", "ess": "effective draws"})
     bands = shares.join(medians).rename_axis("latitude").reset_index()
-    ranking = parameter_ranking(found).reset_index()
+    ranking = parameter_ranking(assessment).reset_index()
     words = {
         "information_gain": "information gain (bit)",
         "spread_reduction": "share of spread removed",
@@ -55,11 +55,11 @@ def _tables(model: str, found: Assessment) -> list[Block]:
     shown = ["parameter", "component", "unit", "information_gain", "spread_reduction", "rank_rhat"]
     ranking = ranking[shown].rename(columns=words)
     weak = [r["parameter"] for _, r in ranking.iterrows() if r["information gain (bit)"] < WEAK]
-    lost = "; ".join(f"{n:,} {why}" for why, n in counts(found).items())
-    said = [Notice(f"{found.caveat}.")] if found.caveat else []
-    blocks: list[Block] = [*said, Text(f"{len(found.sites):,} sites: {lost}.")]
-    if found.sampled.any():
-        fit = layer_fit(found, found.sampled)
+    lost = "; ".join(f"{n:,} {why}" for why, n in counts(assessment).items())
+    caveat = [Notice(f"{assessment.caveat}.")] if assessment.caveat else []
+    blocks: list[Block] = [*caveat, Text(f"{len(assessment.sites):,} sites: {lost}.")]
+    if assessment.sampled.any():
+        fit = layer_fit(assessment, assessment.sampled)
         blocks.append(
             Text(
                 f"For {fit['layers']:,.0f} measured layers, the efficiency of the logarithms is "
@@ -73,7 +73,7 @@ def _tables(model: str, found: Assessment) -> list[Block]:
     name = model.upper()
     return [
         *blocks,
-        *_of_streams(model, found),
+        *_of_streams(model, assessment),
         Table(
             f"{model}_sites_by_latitude",
             f"{name}: shares of sites that pass each limit, and medians, by latitude",
@@ -90,9 +90,9 @@ def _tables(model: str, found: Assessment) -> list[Block]:
     ]
 
 
-def _of_streams(model: str, found: Assessment) -> list[Block]:
+def _of_streams(model: str, assessment: Assessment) -> list[Block]:
     """Return how data beside carbon are met, if the run has any, and which it cannot answer."""
-    summary, fit = found.summary, stream_fit(found.summary)
+    summary, fit = assessment.summary, stream_fit(assessment.summary)
     lacking = str(summary.attrs.get("streams_not_answered", ""))
     blocks: list[Block] = [Notice(f"Not fitted: {lacking}.")] if lacking else []
     if fit.empty:
@@ -107,49 +107,49 @@ def _of_streams(model: str, found: Assessment) -> list[Block]:
     return [*blocks, table]
 
 
-def _figures(study: StudyResults, model: str, found: Assessment) -> list[Block]:
+def _figures(study: StudyResults, model: str, assessment: Assessment) -> list[Block]:
     name = model.upper()
     blocks: list[Block] = [
         study.draw(
-            plots.site_verdicts(found, land_of(study)),
+            plots.site_verdicts(assessment, land_of(study)),
             f"{model}_verdicts_map",
             f"{name}: verdict on every assimilated site (the first limit that it fails).",
             KEY,
         ),
         study.draw(
-            plots.convergence_and_fit(found),
+            plots.convergence_and_fit(assessment),
             f"{model}_convergence_and_fit",
             f"{name}: convergence, effective draws and fit over the sites, with the limits "
             "of the filter.",
             KEY,
         ),
         study.draw(
-            plots.information(found),
+            plots.information(assessment),
             f"{model}_information",
             f"{name}: information gain of each parameter over the sites.",
             KEY,
         ),
         study.draw(
-            plots.layers(found),
+            plots.layers(assessment),
             f"{model}_layers",
             f"{name}: modelled against measured carbon of the fitted layers.",
             KEY,
         ),
     ]
-    if len(stream_fit(found.summary)):
+    if len(stream_fit(assessment.summary)):
         blocks.append(
             study.draw(
-                stream_scatter(found.summary),
+                stream_scatter(assessment.summary),
                 f"{model}_streams",
                 f"{name}: data beside carbon, modelled against measured.",
                 KEY,
             )
         )
-    some = site_plots.spread_of_fit(found, 12)
+    some = site_plots.spread_of_fit(assessment, 12)
     if len(some):
         blocks.append(
             study.draw(
-                site_plots.profiles(found, some),
+                site_plots.profiles(assessment, some),
                 f"{model}_profiles",
                 f"{name}: profiles from poor to good fit, measured and modelled.",
                 KEY,
