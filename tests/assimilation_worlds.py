@@ -17,7 +17,7 @@ SETTINGS = assimilation.check(sampler="tempered", options=OPTIONS, draws=4, chai
 """Seven calls of the compiled program: three that warm up and four that keep a draw each."""
 WALKERS = assimilation.check(
     sampler="smc",
-    options={"walkers": 8, "steps": 2, "rounds": 2, "ladders": 2},
+    options={"walkers": 8, "steps": 2, "rounds": 2, "descents": 2},
     draws=8,
     chains=2,
     seed=7,

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Array, Float
+from scipy.stats import chi2
 
 from proda.inference.batch import good
 from proda.inference.diagnostics.convergence import ess_bulk
+from proda.inference.samplers.bennett import log_ratio
 from proda.inference.samplers.smc import SMC
 from proda.inference.sampling import Limits
 from proda.inference.target import Target
@@ -21,16 +23,36 @@ N_CHAINS = 3
 
 begin = eqx.filter_jit(lambda smc, keys, target: smc.begin(keys, target))
 go_on = eqx.filter_jit(lambda smc, keys, state, target: smc.go_on(keys, state, target, 2))
+go_back = eqx.filter_jit(
+    lambda smc, keys, ladder, made, target, number: smc.go_back(
+        keys, ladder, made.u, made.log_likelihood, target, number
+    )
+)
+
+
+solve = jax.jit(log_ratio)
 
 
 def walk(smc: SMC, target: Target, seed: int, n_rounds: int) -> tuple[np.ndarray, ...]:
     """Return draws and log-likelihoods of the last round, evidence, and moves of a walker."""
+    u, value, evidence, moves = walk_back(smc, target, seed, n_rounds, 1)
+    return u, value, evidence[-1], moves
+
+
+def walk_back(
+    smc: SMC, target: Target, seed: int, n_rounds: int, n_descents: int
+) -> tuple[np.ndarray, ...]:
+    """Return the same with the evidences of the way up and of each way down."""
     keys = jax.random.split(jax.random.key(seed), N_CHAINS)
-    state = begin(smc, keys, target)
+    state, ladder = begin(smc, keys, target)
     for _ in range(n_rounds):
         state, made = go_on(smc, keys, state, target)
-    found = made.u, made.log_likelihood, state.log_evidence, state.n_moves
-    return tuple(np.asarray(leaf) for leaf in found)
+    evidence = [ladder.log_evidence]
+    for i in range(n_descents):
+        mine = jax.random.split(jax.random.key(1000 + 10 * seed + i), N_CHAINS)
+        ladder = go_back(smc, mine, ladder, made, target, jnp.asarray(i))
+        evidence.append(ladder.log_evidence)
+    return tuple(np.asarray(x) for x in (made.u, made.log_likelihood, evidence, state.n_moves))
 
 
 class Line(Target):
@@ -74,6 +96,44 @@ def test_evidence_and_moments_where_most_is_as_wide_as_the_prior() -> None:
     assert good(u[None], Limits()).all()
 
 
+class Shell(Target):
+    """A thin curved shell, in which one draw of the prior in 5,000 lies."""
+
+    @property
+    def n_parameters(self) -> int:
+        return 10
+
+    def log_likelihood(self, u: Float[Array, " parameter"]) -> Float[Array, ""]:
+        z = jax.scipy.special.ndtri(u)
+        return -0.5 * (((z * z).sum() - 32.0) / 0.3) ** 2
+
+
+def test_evidence_of_a_curved_shell() -> None:
+    square = np.linspace(28.0, 36.0, 100_001)
+    weighted = np.exp(-0.5 * ((square - 32.0) / 0.3) ** 2) * chi2.pdf(square, 10)
+    exact = np.log(np.trapezoid(weighted, square))
+    found = np.array([walk_back(SMC(), Shell(), seed, 1, 2)[2].mean(axis=1) for seed in range(6)])
+    _, once, twice = np.sqrt(((found - exact) ** 2).mean(axis=0))
+    assert once < 0.12
+    assert twice < 0.1
+
+
+def test_acceptance_ratio_of_two_normals() -> None:
+    """exp(-x^2 / 2) and 3 exp(-2 (x - 1)^2): the ratio of their integrals is 3 / 2."""
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=40_000), 1.0 + 0.5 * rng.normal(size=10_000)
+    x = np.concatenate([first, second])
+    change = np.log(3.0) - 2.0 * (x - 1.0) ** 2 + 0.5 * x**2
+    padded = np.concatenate([change, np.full(7, -np.inf)])
+    for emphasis in (1.0, 8.0):
+        found = float(solve(jnp.asarray(padded[:40_000]), jnp.asarray(padded[40_000:]), emphasis))
+        assert found == pytest.approx(np.log(1.5), abs=0.02)
+        # the equation that it solves
+        share = 1.0 / (1.0 + 4.0 / emphasis * np.exp(found - change))
+        share[40_000:] *= emphasis
+        assert share.sum() == pytest.approx(emphasis * 10_000, rel=1e-9)
+
+
 def test_impossible_part_is_never_entered_and_not_counted() -> None:
     u, value, evidence, moves = walk(SMC(), Corner(), 2, 1)
     assert ((u > 0) & (u < 1)).all()
@@ -90,7 +150,7 @@ def test_a_site_without_a_start_says_so() -> None:
         def log_likelihood(self, u: Float[Array, " parameter"]) -> Float[Array, ""]:
             return jnp.asarray(-jnp.inf) + 0 * u[0]
 
-    state = begin(SMC(), jax.random.split(jax.random.key(0), 2), Nowhere())
+    state, _ = begin(SMC(), jax.random.split(jax.random.key(0), 2), Nowhere())
     assert (np.asarray(state.log_likelihood) == -np.inf).all()
 
 
@@ -111,4 +171,4 @@ def test_rounds_double_and_are_counted() -> None:
     _, _, _, once = walk(SMC(), Corner(), 3, 1)
     _, _, _, twice = walk(SMC(), Corner(), 3, 2)
     assert int(twice) - int(once) == 2 * 16
-    assert SMC().evaluations(3, n_stages=0, n_rounds=2) == 3 * 200 * int(twice)
+    assert SMC().evaluations(3, n_between=0, n_rounds=2) == 3 * 200 * int(twice)

@@ -402,6 +402,7 @@ _MEANING: dict[str, tuple[str, str]] = {
         "1",
         "log of the mean likelihood over the part of the prior with a steady state",
     ),
+    "log_evidence_error": ("1", "standard error of the mean of log_evidence over chains"),
     "converged": ("1", "whether the draws passed the limits of the settings (max_rhat, min_ess)"),
     "evaluations": ("1", "solutions of the model, all chains together"),
     "reason": ("1", "0 sampled, 1 no start, 2 no data, 3 a chain accepted no proposal"),

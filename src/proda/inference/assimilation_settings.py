@@ -32,8 +32,8 @@ MAX_RHAT = 1.02
 MIN_ESS = 200.0
 """Smallest effective size (bulk and tail) of a parameter at which it does."""
 
-MAX_EVIDENCE_ERROR = 0.1
-"""Largest standard error of the log-evidence, between chains, at which it does."""
+MAX_EVIDENCE_ERROR = 0.05
+"""Largest estimated error of the log-evidence at which it does."""
 
 
 class AssimilationSettings(SettingsTable):
@@ -77,7 +77,7 @@ class AssimilationSettings(SettingsTable):
     max_evidence_error: float = Field(
         MAX_EVIDENCE_ERROR,
         gt=0.0,
-        description="And with at most this standard error of the log-evidence between chains.",
+        description="And with at most this estimated error of the log-evidence.",
     )
     streams: dict[str, Path] = Field(
         default_factory=dict,

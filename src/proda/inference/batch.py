@@ -11,11 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from scipy.special import logsumexp
 
 from proda.inference.diagnostics import convergence
 from proda.inference.profiles import Profiles
-from proda.inference.samplers.smc import SMC, Walkers
+from proda.inference.samplers.smc import SMC, Ladder
 from proda.inference.sampling import (
     Limits,
     SamplingProblem,
@@ -23,6 +22,7 @@ from proda.inference.sampling import (
     begin_walkers,
     chain_keys,
     fold,
+    go_back,
     go_on,
     start,
 )
@@ -123,7 +123,9 @@ def _run_walkers(
         tables,
     )
     return summary.assign(
-        converged=("site", sampled.converged), evaluations=("site", sampled.evaluations)
+        log_evidence_error=("site", sampled.evidence_error),
+        converged=("site", sampled.converged),
+        evaluations=("site", sampled.evaluations),
     )
 
 
@@ -137,6 +139,9 @@ class Walked:
     acceptance: np.ndarray
     """(site, chain), in the last round."""
     log_evidence: np.ndarray
+    """(site, chain)."""
+    evidence_error: np.ndarray
+    """Of the mean over chains."""
     converged: np.ndarray
     """Whether the draws passed the limits."""
     evaluations: np.ndarray
@@ -151,10 +156,9 @@ def sample_walkers(problem: SamplingProblem, keys: Any, sites: Site, n: int) -> 
     """
     smc = problem.sampler
     assert isinstance(smc, SMC)
-    state = begin_walkers(problem, sites, keys)
+    state, ladder = begin_walkers(problem, sites, keys)
     begun = np.asarray(state.log_likelihood).max(axis=(1, 2))[:n] > -np.inf
     n_chains = keys.shape[1]
-    evidence, ladders = _steady_evidence(problem, keys, sites, state, begun)
     kept: list[np.ndarray] = []
     moves = np.zeros(n, int)
     converged, going = np.zeros(n, bool), begun.copy()
@@ -171,35 +175,59 @@ def sample_walkers(problem: SamplingProblem, keys: Any, sites: Site, n: int) -> 
         if not going.any():
             break
     u, log_likelihood, acceptance = kept
-    evaluations = (moves + ladders) * n_chains * smc.walkers
-    return Walked(u, log_likelihood, acceptance, evidence, converged, evaluations)
+    evidence, error, back = _steady_evidence(problem, keys, sites, ladder, u, log_likelihood, begun)
+    evaluations = (moves + back) * n_chains * smc.walkers
+    return Walked(u, log_likelihood, acceptance, evidence, error, converged, evaluations)
 
 
 def _steady_evidence(
-    problem: SamplingProblem, keys: Any, sites: Site, state: Walkers, begun: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Go from the prior again where the chains' evidences differ, and take the means.
+    problem: SamplingProblem,
+    keys: Any,
+    sites: Site,
+    ladder: Ladder,
+    u: np.ndarray,
+    log_likelihood: np.ndarray,
+    begun: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Go from the posterior back to the prior, again and slower where the evidence is unsure.
 
     Returns
     -------
-    Log-evidence (site, chain), and the moves that each walker of a site made for it.
+    Log-evidence (site, chain), its error (site,), and the moves that each walker made for it.
     """
     n, smc = len(begun), problem.sampler
     assert isinstance(smc, SMC)
-    found = [np.asarray(state.log_evidence)[:n]]
-    evidence, moves = found[0].copy(), np.zeros(n, int)
+    draws, value = (jnp.asarray(_longer(leaf, keys.shape[0])) for leaf in (u, log_likelihood))
+    evidence = np.asarray(ladder.log_evidence)[:n]
+    error, moves = np.full(n, np.nan), np.zeros(n, int)
+    each = smc.steps * (np.asarray(ladder.n)[:n] - 1)
     going = begun.copy()
-    for again in range(1, smc.ladders):
-        error = evidence.std(axis=1, ddof=1) / np.sqrt(evidence.shape[1])
+    for number in range(smc.descents):
+        mine = fold(keys, number + 1)
+        ladder = go_back(problem, sites, mine, ladder, draws, value, jnp.asarray(number))
+        found = np.asarray(ladder.log_evidence)[:n]
+        error[going] = evidence_error(found, evidence)[going]
+        evidence = np.where(going[:, None], found, evidence)
+        moves[going] += 2**number * each[going]
         going = going & (error > problem.limits.evidence_error)
-        if evidence.shape[1] == 1 or not going.any():
+        if not going.any():
             break
-        other = begin_walkers(problem, sites, fold(keys, again))
-        found.append(np.asarray(other.log_evidence)[:n])
-        mean = logsumexp(found, axis=0) - np.log(len(found))
-        evidence[going] = mean[going]
-        moves[going] += np.asarray(other.n_moves)[:n][going]
-    return evidence, moves
+    return evidence, error, moves
+
+
+def evidence_error(found: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Return the standard error of the mean log-evidence over chains, (site,).
+
+    Parameters
+    ----------
+    found, before
+        Log-evidences (site, chain) of this way down, and of the one before, or of the way up. What
+        is still lacking is taken as a third of the last change.
+    """
+    lacking = (found.mean(axis=1) - before.mean(axis=1)) / 3.0
+    n_chains = found.shape[1]
+    between = found.var(axis=1, ddof=1) / n_chains if n_chains > 1 else 0.0
+    return np.asarray(np.sqrt(between + lacking**2))
 
 
 def good(u: np.ndarray, limits: Limits) -> np.ndarray:
@@ -221,9 +249,8 @@ def _strongly_typed(state: Any) -> Any:
 
 def pad(sites: Site, width: int) -> Site:
     """Repeat the last site up to `width` sites, so that one compiled program serves all batches."""
+    return jax.tree.map(lambda leaf: _longer(leaf, width), sites)
 
-    def longer(leaf: Any) -> Any:
-        n = leaf.shape[0]
-        return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], width - n, axis=0)])
 
-    return jax.tree.map(longer, sites)
+def _longer(leaf: Any, width: int) -> Any:
+    return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], width - len(leaf), axis=0)])

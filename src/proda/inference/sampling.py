@@ -15,12 +15,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from proda.inference.assimilation_settings import MAX_EVIDENCE_ERROR, MAX_RHAT, MIN_ESS
 from proda.inference.likelihood import Likelihood
 from proda.inference.samplers.sampler import Sampler, State
-from proda.inference.samplers.smc import SMC, Round, Walkers
+from proda.inference.samplers.smc import SMC, Ladder, Round, Walkers
 from proda.inference.target import Posterior, Site
 from proda.models.model import SoilModel
 from proda.streams.stream import Stream
@@ -34,7 +34,7 @@ class Limits(NamedTuple):
     ess: float = MIN_ESS
     """Effective size of bulk and tail must be at least this."""
     evidence_error: float = MAX_EVIDENCE_ERROR
-    """Standard error of the mean log-evidence of the chains must be at most this."""
+    """Error of the mean log-evidence of the chains must be at most this."""
 
 
 class SamplingProblem(eqx.Module):
@@ -153,7 +153,9 @@ def advance(
 
 
 @eqx.filter_jit
-def begin_walkers(problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"]) -> Walkers:
+def begin_walkers(
+    problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"]
+) -> tuple[Walkers, Ladder]:
     """Bring walkers from the prior to the posterior, leading axis site."""
     return _each_site(lambda s, site, key: s.begin(key, problem.target(site)), problem, sites, keys)
 
@@ -168,6 +170,24 @@ def go_on(
         return smc.go_on(key, state, problem.target(site), problem.segment)
 
     return _each_site(one, problem, sites, keys, state)
+
+
+@eqx.filter_jit
+def go_back(
+    problem: SamplingProblem,
+    sites: Site,
+    keys: Key[Array, "site chain"],
+    ladder: Ladder,
+    u: Float[Array, "site chain draw parameter"],
+    value: Float[Array, "site chain draw"],
+    number: Int[Array, ""],
+) -> Ladder:
+    """Let draws of the posterior go back to the prior, leading axis site."""
+
+    def one(smc: SMC, site: Site, key: Any, ladder: Ladder, u: Any, value: Any) -> Ladder:
+        return smc.go_back(key, ladder, u, value, problem.target(site), number)
+
+    return _each_site(one, problem, sites, keys, ladder, u, value)
 
 
 def _each_site(function: Callable[..., Any], problem: SamplingProblem, *by_site: Any) -> Any:

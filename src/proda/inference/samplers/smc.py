@@ -8,9 +8,15 @@ A chain is an island of particles. It starts from many draws of the prior and go
 densities prior x likelihood^beta, 0 = beta_0 < beta_1 < ... = 1. Particles are weighted by
 likelihood^(beta' - beta), walkers are resampled from them, and each walker makes a few moves that
 leave the new density invariant; all places on the way are the next particles (Dau and Chopin 2022).
-The product of the mean weights is the evidence; it is too small where walkers mix slowly
-(docs/assimilation.md). At beta = 1 the walkers go on in rounds, each twice
-as long as the one before, of which only the last is kept: so a site that is easy ends early.
+At beta = 1 the walkers go on in rounds, each twice as long as the one before, of which only the
+last is kept: so a site that is easy ends early.
+
+The product of the mean weights is an estimate of the evidence that is nearly always too small where
+the posterior lies in a part of the prior that few particles find. So draws of the posterior go back
+down the ladder: at each temperature, walkers are resampled from those that came up and those that
+come down, weighted by the mixture of the two densities, whose ratio of normalising constants is
+that of Bennett's acceptance ratio; then they make a few moves. From their places, ratio by ratio,
+comes the evidence.
 
 A move redraws some of the coordinates from a Gaussian, fitted to the particles, given the other
 coordinates, and is accepted with the ratio of the density to that Gaussian. Islands share the
@@ -19,14 +25,17 @@ temperatures, the Gaussian and which coordinates move, and nothing else.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import ndtri
 from jaxtyping import Array, Float, Int, Key
 
+from proda.inference.samplers.bennett import log_ratio
 from proda.inference.samplers.tempered import to_box
 from proda.inference.target import Target
 
@@ -37,10 +46,37 @@ MOVES = ((1.0, 1.0), (1.0, 0.3), (0.5, 1.0), (0.25, 1.0), (0.3, 0.4), (0.1, 1.0)
 """
 EFFECTIVE = 0.5
 """The next temperature is the highest at which the particles are worth this share of a stage's."""
+EMPHASIS = 8.0
+"""By how much more a walker that comes down counts than one that came up.
+
+With 1, a part of the posterior that no walker found on the way up loses half of its weight at every
+stage on the way down; without end, the few walkers at small likelihoods would decide alone.
+"""
 MAX_STAGES = 60
 RIDGE = 1e-5
 """Share of the prior's variance that is added, so that the covariance can be factored."""
 BISECTIONS = 40
+
+
+class Ladder(eqx.Module):
+    """The temperatures, and what was found at each on the last way up or down.
+
+    Stage 0 is the prior, stage `n` the posterior.
+    """
+
+    n: Int[Array, ""]
+    beta: Float[Array, " stage"]
+    mean: Float[Array, "stage parameter"]
+    """Of the Gaussian that moves are fitted to."""
+    covariance: Float[Array, "stage parameter parameter"]
+    prior: Float[Array, "chain draw"]
+    """Log-likelihoods of the draws from the prior."""
+    z: Float[Array, "stage chain walker parameter"]
+    """Where walkers were in the end, between prior and posterior."""
+    log_likelihood: Float[Array, "stage chain walker place"]
+    """At all their places."""
+    log_evidence: Float[Array, " chain"]
+    """NaN where beta = 1 was not reached."""
 
 
 class Walkers(eqx.Module):
@@ -51,8 +87,6 @@ class Walkers(eqx.Module):
     mean: Float[Array, " parameter"]
     """Of the Gaussian that moves are fitted to."""
     covariance: Float[Array, "parameter parameter"]
-    log_evidence: Float[Array, " chain"]
-    """NaN where beta = 1 was not reached."""
     n_moves: Int[Array, ""]
     """Evaluations of each walker so far, draws from the prior included."""
     n_rounds: Int[Array, ""]
@@ -85,77 +119,110 @@ class SMC(eqx.Module):
     rounds: int = eqx.field(static=True, default=5)
     """Limit of the rounds at the posterior; each is twice as long as the one before."""
 
-    ladders: int = eqx.field(static=True, default=4)
-    """How often at most to go from the prior to the posterior, until the evidence is steady."""
+    descents: int = eqx.field(static=True, default=2)
+    """How often at most to go back from the posterior to the prior, each time with twice the
+    moves, until the evidence is steady."""
 
     def draws_per_walker(self, draws: int) -> int:
         """Return how many draws of a round each walker gives, so that `draws` can be kept."""
         return max(2, -(-draws // self.walkers))
 
-    def evaluations(self, n_chains: int, n_stages: int = 3, n_rounds: int = 1) -> int:
-        """Return the model evaluations of a site, by default of a typical one."""
-        ladder = self.steps * (self.pool + n_stages)
+    def evaluations(self, n_chains: int, n_between: int = 3, n_rounds: int = 1) -> int:
+        """Return the model evaluations of a site, by default of a typical one.
+
+        Parameters
+        ----------
+        n_chains
+            Chains of the site.
+        n_between
+            Temperatures between prior and posterior, once on the way up and once down.
+        n_rounds
+            Rounds at the posterior.
+        """
+        ladder = self.steps * (self.pool + 2 * n_between)
         return n_chains * self.walkers * (ladder + 2 * self.steps * (2**n_rounds - 1))
 
-    def begin(self, keys: Key[Array, " chain"], target: Target) -> Walkers:
+    def begin(self, keys: Key[Array, " chain"], target: Target) -> tuple[Walkers, Ladder]:
         """Go from the prior to the posterior.
 
         Where one of the chains draws nothing possible from the prior, all its log-likelihoods are
         -inf.
         """
-        d, n_chains = target.n_parameters, len(keys)
+        z, prior = self._draw_prior(keys, target)
+        possible = prior > -jnp.inf
+        startable = possible.any(axis=1).all()
         particles = self.walkers * self.steps
+        wanted = EFFECTIVE * jnp.minimum(1.0 * particles * len(keys), possible.sum())
+
+        def body(carry: tuple[Walkers, Ladder]) -> tuple[Walkers, Ladder]:
+            at, ladder = carry
+            end, (z, value) = _walk(
+                _keys(keys, 2 * ladder.n),
+                (at.z, at.log_likelihood),
+                (ladder.beta[ladder.n], at.mean, at.covariance),
+                target,
+                self.steps,
+                1,
+            )
+            ladder = self._remember(ladder, ladder.n, end[0], value)
+            return _colder(_keys(keys, 2 * ladder.n + 1), z, value, ladder, wanted, self.walkers)
+
+        def hot(carry: tuple[Walkers, Ladder]) -> Any:
+            ladder = carry[1]
+            return startable & (ladder.beta[ladder.n] < 1.0) & (ladder.n <= MAX_STAGES)
+
+        ladder = self._no_ladder(prior, target.n_parameters)
+        first = _colder(_keys(keys, 1), z, prior, ladder, wanted, self.walkers)
+        at, ladder = jax.lax.while_loop(hot, body, first)
+        arrived = ladder.beta[ladder.n] == 1.0
+        walkers = Walkers(
+            z=at.z,
+            log_likelihood=jnp.where(startable, at.log_likelihood, -jnp.inf),
+            mean=at.mean,
+            covariance=at.covariance,
+            n_moves=self.steps * (self.pool + ladder.n - 1),
+            n_rounds=jnp.zeros((), jnp.int32),
+        )
+        evidence = jnp.where(arrived, ladder.log_evidence, jnp.nan)
+        return walkers, eqx.tree_at(lambda ladder: ladder.log_evidence, ladder, evidence)
+
+    def _draw_prior(self, keys: Key[Array, " chain"], target: Target) -> tuple[Any, Any]:
+        """Return draws of the prior, (chain, draw, parameter), and their log-likelihoods."""
 
         def draw(i: Any) -> tuple[Any, Any]:
             # Single precision is enough: these are not the posterior's last digits.
-            shape = (self.walkers, d)
+            shape = (self.walkers, target.n_parameters)
             mine = _keys(_keys(keys, 0), i)
             z = jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))(mine)
             z = z.astype(jnp.float64)
             return z, evaluate(target, z)
 
         z, value = jax.lax.map(draw, jnp.arange(self.pool * self.steps))
-        z = jnp.swapaxes(z, 0, 1).reshape(n_chains, -1, d)
-        value = jnp.swapaxes(value, 0, 1).reshape(n_chains, -1)
-        possible = value > -jnp.inf
-        startable = possible.any(axis=1).all()
-        wanted = EFFECTIVE * jnp.minimum(1.0 * particles * n_chains, possible.sum())
+        z = jnp.swapaxes(z, 0, 1).reshape(len(keys), -1, target.n_parameters)
+        return z, jnp.swapaxes(value, 0, 1).reshape(len(keys), -1)
 
-        def colder(z: Any, value: Any, beta: Any, evidence: Any, stage: Any) -> tuple[Any, ...]:
-            return _colder(_keys(keys, 2 * stage + 1), z, value, beta, evidence, wanted, self)
-
-        def body(carry: tuple[Any, ...]) -> tuple[Any, ...]:
-            stage, z, value, mean, covariance, beta, evidence = carry
-            moves = _keys(keys, 2 * stage)
-
-            def one(at: tuple[Any, Any], i: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-                z, value, _ = move(_keys(moves, i), at[0], at[1], beta, mean, covariance, target)
-                return (z, value), (z, value)
-
-            # Every walker's places one after the other: neighbours in this order share ancestors,
-            # so that the autocorrelation of draws in this order tells how much they still share.
-            _, (z, value) = jax.lax.scan(one, (z, value), jnp.arange(self.steps))
-            z = jnp.moveaxis(z, 0, 2).reshape(n_chains, particles, d)
-            value = jnp.moveaxis(value, 0, 2).reshape(n_chains, particles)
-            return stage + 1, *colder(z, value, beta, evidence, stage)
-
-        def hot(carry: tuple[Any, ...]) -> Any:
-            return startable & (carry[5] < 1.0) & (carry[0] <= MAX_STAGES)
-
-        # The prior is the uniform one on the parameters that have a steady state.
-        evidence = -jnp.log(possible.mean(axis=1, dtype=jnp.float64))
-        first = colder(z, value, jnp.zeros(()), evidence, 0)
-        stage, z, value, mean, covariance, beta, evidence = jax.lax.while_loop(
-            hot, body, (jnp.ones((), jnp.int32), *first)
+    def _no_ladder(self, prior: Float[Array, "chain draw"], d: int) -> Ladder:
+        """Return the ladder that has only the prior."""
+        n_chains, stages = len(prior), MAX_STAGES + 2
+        return Ladder(
+            n=jnp.zeros((), jnp.int32),
+            beta=jnp.zeros(stages),
+            mean=jnp.zeros((stages, d)),
+            covariance=jnp.zeros((stages, d, d)),
+            prior=prior,
+            z=jnp.zeros((stages, n_chains, self.walkers, d)),
+            log_likelihood=jnp.zeros((stages, n_chains, self.walkers, self.steps)),
+            # The prior is the uniform one on the parameters that have a steady state.
+            log_evidence=-jnp.log((prior > -jnp.inf).mean(axis=1, dtype=jnp.float64)),
         )
-        return Walkers(
-            z=z,
-            log_likelihood=jnp.where(startable, value, -jnp.inf),
-            mean=mean,
-            covariance=covariance,
-            log_evidence=jnp.where(beta == 1.0, evidence, jnp.nan),
-            n_moves=self.steps * (self.pool + stage - 1),
-            n_rounds=jnp.zeros((), jnp.int32),
+
+    def _remember(self, ladder: Ladder, stage: Any, z: Any, value: Any) -> Ladder:
+        """Return the ladder with the walkers and all their log-likelihoods at one stage."""
+        value = value.reshape(len(z), self.walkers, self.steps)
+        return eqx.tree_at(
+            lambda ladder: (ladder.z, ladder.log_likelihood),
+            ladder,
+            (ladder.z.at[stage].set(z), ladder.log_likelihood.at[stage].set(value)),
         )
 
     def go_on(
@@ -172,35 +239,84 @@ class SMC(eqx.Module):
         per_walker
             Draws of each walker.
         """
-        n_chains, _, d = state.z.shape
         apart = self.steps * 2**state.n_rounds
-        mine = _keys(keys, 2 * MAX_STAGES + 2 + state.n_rounds)
-
-        def one(i: Any, at: tuple[Any, ...]) -> tuple[Any, ...]:
-            z, value, acceptance = move(
-                _keys(mine, i), at[0], at[1], jnp.ones(()), state.mean, state.covariance, target
-            )
-            return z, value, at[2] + acceptance
-
-        def some(at: tuple[Any, ...], slot: Any) -> tuple[Any, ...]:
-            at = jax.lax.fori_loop(slot * apart, (slot + 1) * apart, one, at)
-            return at, at[:2]
-
-        at = (state.z, state.log_likelihood, jnp.zeros(n_chains))
-        (z, value, accepted), (zs, values) = jax.lax.scan(some, at, jnp.arange(per_walker))
-        zs = jnp.moveaxis(zs, 0, 2).reshape(n_chains, -1, d)
+        (z, value, accepted), (zs, values) = _walk(
+            _keys(keys, 2 * MAX_STAGES + 2 + state.n_rounds),
+            (state.z, state.log_likelihood),
+            (jnp.ones(()), state.mean, state.covariance),
+            target,
+            per_walker,
+            apart,
+        )
         mean, covariance = _moments(zs, jnp.full(zs.shape[:2], 1.0 / (zs.shape[0] * zs.shape[1])))
         state = Walkers(
             z=z,
             log_likelihood=value,
             mean=mean,
             covariance=covariance,
-            log_evidence=state.log_evidence,
             n_moves=state.n_moves + per_walker * apart,
             n_rounds=state.n_rounds + 1,
         )
-        values = jnp.moveaxis(values, 0, 2).reshape(n_chains, -1)
         return state, Round(to_box(zs), values, accepted / (per_walker * apart))
+
+    def go_back(
+        self,
+        keys: Key[Array, " chain"],
+        ladder: Ladder,
+        u: Float[Array, "chain draw parameter"],
+        value: Float[Array, "chain draw"],
+        target: Target,
+        number: Int[Array, ""],
+    ) -> Ladder:
+        """Go from the posterior back to the prior; return what is found on the way.
+
+        Parameters
+        ----------
+        keys
+            Not those of `begin`, and others for each way down.
+        ladder
+            Temperatures, and what was found on the last way.
+        u, value
+            Draws of the posterior, in the unit box, and their log-likelihoods, walker by walker.
+        target
+            As for `begin`.
+        number
+            Of the way down: each has twice the moves of the one before.
+        """
+
+        def warmer(stage: Any, z: Any, value: Any) -> tuple[Any, ...]:
+            """Go on from all places at a stage, and the last of each walker, to the next lower."""
+            change = ladder.beta[stage] - ladder.beta[stage - 1]
+            other = ladder.log_likelihood[stage - 1]
+            ratio = _ratio(other.reshape(len(keys), -1), value, change, EMPHASIS)
+            last = value.reshape(len(keys), self.walkers, -1)[..., -1]
+            last = jnp.concatenate([other[..., -1], last], axis=1)
+            counts = jnp.repeat(jnp.array([1.0, EMPHASIS]), self.walkers)
+            weight = counts / (1.0 + EMPHASIS * jnp.exp(change * last - ratio[:, None]))
+            weight = weight / weight.sum(axis=1, keepdims=True)
+            z = jnp.concatenate([ladder.z[stage - 1], z], axis=1)
+            mine = _keys(keys, 2 * stage + 1)
+            return stage - 1, *_resample(mine, z, last, weight, self.walkers)
+
+        def body(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+            stage, z, value, found = carry
+            # The Gaussian is that of the way up: one fitted to the particles of a colder
+            # temperature would be too narrow, and walkers would stay where they are.
+            end, (_, values) = _walk(
+                _keys(keys, 2 * stage),
+                (z, value),
+                (ladder.beta[stage], ladder.mean[stage], ladder.covariance[stage]),
+                target,
+                self.steps,
+                2**number,
+            )
+            found = self._remember(found, stage, end[0], values)
+            return *warmer(stage, end[0], values), found
+
+        z = ndtri(u).reshape(len(keys), self.walkers, -1, u.shape[-1])[:, :, -1]
+        start = (*warmer(ladder.n, z, value), ladder)
+        found = jax.lax.while_loop(lambda carry: carry[0] > 0, body, start)[-1]
+        return eqx.tree_at(lambda f: f.log_evidence, found, _evidence(found, value))
 
 
 def evaluate(
@@ -269,31 +385,142 @@ def _keys(keys: Key[Array, " chain"], data: Any) -> Key[Array, " chain"]:
     return jax.vmap(lambda key: jax.random.fold_in(key, data))(keys)
 
 
-def _colder(
+def _ratio(
+    first: Float[Array, "chain draw"],
+    second: Float[Array, "chain other"],
+    change: Float[Array, ""],
+    emphasis: float = 1.0,
+) -> Float[Array, " chain"]:
+    """Return the log ratio of the normalising constants of two temperatures, second over first.
+
+    Parameters
+    ----------
+    first, second
+        Log-likelihoods of draws at each; -inf where there is no draw.
+    change
+        By how much beta differs.
+    emphasis
+        By how much more a draw counts at the second than at the first.
+    """
+    return jax.vmap(functools.partial(log_ratio, emphasis=emphasis))(
+        change * first, change * second
+    )
+
+
+def _evidence(ladder: Ladder, posterior: Float[Array, "chain draw"]) -> Float[Array, " chain"]:
+    """Return the log of the mean likelihood over the prior, NaN where beta = 1 was not reached.
+
+    Parameters
+    ----------
+    ladder
+        As a way down left it.
+    posterior
+        Log-likelihoods of draws of the posterior.
+    """
+    between = ladder.log_likelihood.reshape(*ladder.log_likelihood.shape[:2], -1)
+    size = max(ladder.prior.shape[1], posterior.shape[1], between.shape[2])
+
+    def filled(value: Any) -> Any:
+        short = size - value.shape[-1]
+        return jnp.pad(value, ((0, 0), (0, short)), constant_values=-jnp.inf)
+
+    def at(stage: Any) -> Any:
+        value = jnp.where(stage == 0, filled(ladder.prior), filled(between[stage]))
+        return jnp.where(stage == ladder.n, filled(posterior), value)
+
+    def add(stage: Any, total: Any) -> Any:
+        change = ladder.beta[stage + 1] - ladder.beta[stage]
+        return total + _ratio(at(stage), at(stage + 1), change)
+
+    total = jax.lax.fori_loop(0, ladder.n, add, jnp.zeros(len(posterior)))
+    return jnp.where(jnp.isnan(ladder.log_evidence), jnp.nan, total)
+
+
+def _walk(
     keys: Key[Array, " chain"],
-    z: Any,
-    value: Any,
-    beta: Any,
-    evidence: Any,
-    wanted: Any,
-    sampler: SMC,
-) -> tuple[Any, ...]:
-    """Weight the particles for the next temperature and resample walkers in each chain.
+    start: tuple[Float[Array, "chain walker parameter"], Float[Array, "chain walker"]],
+    density: tuple[Any, Any, Any],
+    target: Target,
+    n_places: int,
+    apart: Any,
+) -> tuple[tuple[Any, Any, Any], tuple[Any, Any]]:
+    """Move walkers, and keep some places of each.
+
+    Parameters
+    ----------
+    start
+        Walkers and their log-likelihoods.
+    density
+        Temperature, and mean and covariance of the Gaussian that moves are fitted to.
+    n_places, apart
+        How many places of each walker are kept, and how many moves apart.
 
     Returns
     -------
-    Walkers, their log-likelihoods, mean and covariance of the weighted particles, temperature,
-    log-evidence.
+    Where walkers are in the end, their log-likelihoods, and the sum of the mean acceptances; places
+    and log-likelihoods (chain, particle). Every walker's places come one after the other:
+    neighbours in this order share ancestors, so that the autocorrelation of draws in this order
+    tells how much they still share.
     """
+    n_chains, _, d = start[0].shape
+
+    def one(i: Any, at: tuple[Any, ...]) -> tuple[Any, ...]:
+        z, value, acceptance = move(_keys(keys, i), at[0], at[1], *density, target)
+        return z, value, at[2] + acceptance
+
+    def some(at: tuple[Any, ...], slot: Any) -> tuple[Any, ...]:
+        at = jax.lax.fori_loop(slot * apart, (slot + 1) * apart, one, at)
+        return at, at[:2]
+
+    end, (z, value) = jax.lax.scan(some, (*start, jnp.zeros(n_chains)), jnp.arange(n_places))
+    z = jnp.moveaxis(z, 0, 2).reshape(n_chains, -1, d)
+    return end, (z, jnp.moveaxis(value, 0, 2).reshape(n_chains, -1))
+
+
+def _colder(
+    keys: Key[Array, " chain"],
+    z: Float[Array, "chain particle parameter"],
+    value: Float[Array, "chain particle"],
+    ladder: Ladder,
+    wanted: Float[Array, ""],
+    n_walkers: int,
+) -> tuple[Walkers, Ladder]:
+    """Weight the particles for the next temperature and resample walkers in each chain."""
+    beta = ladder.beta[ladder.n]
     new = _next_beta(value, beta, wanted)
-    log_weight = jnp.where(value > -jnp.inf, (new - beta) * value, -jnp.inf)
-    total = jax.nn.logsumexp(log_weight, axis=1)
-    weight = jnp.exp(log_weight - total[:, None])
+    weight, total = _weights(value, new - beta)
     mean, covariance = _moments(z, weight / len(keys))
+    z, value_of_walkers = _resample(keys, z, value, weight, n_walkers)
+    zero, n = jnp.zeros((), jnp.int32), ladder.n + 1
+    return Walkers(z, value_of_walkers, mean, covariance, zero, zero), Ladder(
+        n=n,
+        beta=ladder.beta.at[n].set(new),
+        mean=ladder.mean.at[n].set(mean),
+        covariance=ladder.covariance.at[n].set(covariance),
+        prior=ladder.prior,
+        z=ladder.z,
+        log_likelihood=ladder.log_likelihood,
+        log_evidence=ladder.log_evidence + total - np.log(value.shape[1]),
+    )
+
+
+def _weights(
+    value: Float[Array, "chain particle"], change: Float[Array, ""]
+) -> tuple[Float[Array, "chain particle"], Float[Array, " chain"]]:
+    """Return weights for another temperature, of each chain 1 in sum, and the logs of the sums."""
+    log_weight = jnp.where(value > -jnp.inf, change * value, -jnp.inf)
+    total = jax.nn.logsumexp(log_weight, axis=1)
+    return jnp.exp(log_weight - total[:, None]), total
+
+
+def _resample(
+    keys: Key[Array, " chain"], z: Any, value: Any, weight: Any, n_walkers: int
+) -> tuple[Float[Array, "chain walker parameter"], Float[Array, "chain walker"]]:
+    """Return walkers and their log-likelihoods, resampled systematically in each chain."""
     start = jax.vmap(jax.random.uniform)(keys)
 
     def systematic(weight: Any, start: Any) -> Any:
-        place = (jnp.arange(sampler.walkers) + start) / sampler.walkers
+        place = (jnp.arange(n_walkers) + start) / n_walkers
         sums = jnp.cumsum(weight)
         return jnp.minimum(jnp.searchsorted(sums / sums[-1], place), len(weight) - 1)
 
@@ -301,10 +528,6 @@ def _colder(
     return (
         jnp.take_along_axis(z, index[..., None], axis=1),
         jnp.take_along_axis(value, index, axis=1),
-        mean,
-        covariance,
-        new,
-        evidence + total - np.log(value.shape[1]),
     )
 
 
