@@ -1,10 +1,13 @@
 """Posteriors of many sites on one GPU, in a limited time, in files small enough to be carried.
 
     python -m benchmarks.gpu_posteriors PROFILES SITES.nc OUT --until 500 clm5 compas:6500
+    python -m benchmarks.gpu_posteriors PROFILES SITES.nc OUT --sampler smc --width 512 clm5 compas
 
 Sites are taken in a random order that is the same for every model, so that whatever is done when
-the time is over is a random subset. `MODEL:N` samples N of them, `MODEL` all. Batches of a model
-follow one another; programs of the next batch are compiled meanwhile, and draws are summarised by
+the time is over is a random subset. `MODEL:N` samples N of them, `MODEL` all. Of `smc`, 512 sites
+are 307,200 columns at once, more than a GPU needs to be busy; sites that one round at the posterior
+and one way down do not finish are gathered into programs of an eighth of the width. Batches follow
+one another; programs of the next batch are compiled meanwhile, and draws are summarised by
 other processes on the CPU. `benchmarks.gpu_run` makes run folders of the files.
 """
 
@@ -20,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,10 +33,11 @@ from proda import files
 from proda.blocks.executor import ONE_THREAD
 from proda.forcing import Forcing
 from proda.inference.assimilation_settings import AssimilationSettings
-from proda.inference.batch import _strongly_typed, calls, pad
+from proda.inference.batch import _strongly_typed, calls, pad, sample_walkers
 from proda.inference.padded_sites import PADDED, assemble, padded_layers
 from proda.inference.profiles import Profiles, read_profiles
-from proda.inference.sampling import advance, chain_keys, start
+from proda.inference.samplers.smc import SMC
+from proda.inference.sampling import advance, begin_walkers, chain_keys, go_back, go_on, start
 from proda.inference.site_summary import summarise
 
 TOGETHER = 64
@@ -57,6 +62,12 @@ SMALL = (
 CARBON = ("row_modelled", "row_quantile")
 """Kept as logarithms in 16 bits; 0 is missing."""
 LOG_STEPS = 2000.0
+AHEAD = 4
+"""Batches of which the programs are made ready."""
+BESIDE = 3
+"""Batches of `smc` sampled at once: while one is judged on a processor, another samples."""
+OF_WALKERS = ("log_evidence_error", "converged", "evaluations")
+"""What sequential Monte Carlo says of a site beside."""
 OF_PROFILE = ("row_site", "row_upper", "row_lower", "row_observed")
 """What the profiles themselves say."""
 
@@ -92,6 +103,8 @@ class Batch:
     settings: AssimilationSettings
     number: int
     index: np.ndarray
+    width: int
+    """Of the program, which may be larger than the number of sites."""
     programs: Future | None = None
 
 
@@ -110,9 +123,15 @@ def batches(model: str, data: Data, n: int | None, width: int, settings: Any) ->
     else:
         few = some[size[some] == PADDED[0]]
         parts += np.array_split(few, -(-len(few) // width))
-        parts.insert(1, some[size[some] == PADDED[1]])
+        tall = some[size[some] == PADDED[1]]
+        parts[1:1] = np.array_split(tall, max(1, -(-len(tall) // width)))
         parts.append(some[size[some] > PADDED[1]])
-    return [Batch(model, settings, i, part) for i, part in enumerate(parts) if len(part)]
+    parts = [part for part in parts if len(part)]
+    if settings.sampler != SMC.name:
+        return [Batch(model, settings, i, part, len(part)) for i, part in enumerate(parts)]
+    of = [int(size[part].max()) for part in parts]
+    longest = {k: max(len(p) for p, j in zip(parts, of, strict=True) if j == k) for k in set(of)}
+    return [Batch(model, settings, i, part, longest[of[i]]) for i, part in enumerate(parts)]
 
 
 def compile_(batch: Batch, data: Data) -> tuple:
@@ -122,6 +141,17 @@ def compile_(batch: Batch, data: Data) -> tuple:
     profiles, forcing = data.sites(batch.index)
     sites = assemble(profiles, forcing, batch.settings.operator)
     keys = chain_keys(batch.settings.seed, profiles.site, batch.settings.chains)
+    if isinstance(problem.sampler, SMC):
+        sites = pad(sites, batch.width)
+        names = np.concatenate(
+            [profiles.site, np.repeat(profiles.site[-1:], batch.width - len(profiles))]
+        )
+        keys = chain_keys(batch.settings.seed, names, batch.settings.chains)
+        kind = (batch.model, *sites.measured.mask.shape)
+        if kind not in _compiled:
+            compile_walkers(problem, sites, keys)
+            _compiled.add(kind)
+        return problem, sites, keys, (), time.time() - begun
     shapes = jax.eval_shape(lambda s, k: start(problem, s, k), sites, keys)
     state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     per_call = calls(problem)[0]
@@ -135,8 +165,78 @@ def compile_(batch: Batch, data: Data) -> tuple:
     return problem, sites, keys, programs, time.time() - begun
 
 
+_compiled: set[tuple] = set()
+"""Model, width and layers of the programs of sequential Monte Carlo."""
+
+
+def few(width: int) -> int:
+    """Return how many of the sites that are not done make up one program."""
+    return max(1, width // 8)
+
+
+def compile_walkers(problem: Any, sites: Any, keys: Any) -> None:
+    """Compile the programs of sequential Monte Carlo side by side, into the persistent cache."""
+
+    def shapes(function: Any, *given: Any) -> Any:
+        found = eqx.filter_eval_shape(function, *given)
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), found)
+
+    n = few(len(keys))
+    state, ladder = shapes(begin_walkers, problem, sites, keys)
+    _, made = shapes(go_on, problem, sites, keys, state)
+    whole = (sites, keys, state, ladder, made.u, made.log_likelihood)
+    part = jax.tree.map(lambda leaf: leaf[:n], whole)
+    number = jnp.asarray(0)
+    tasks = [lambda: begin_walkers.lower(problem, sites, keys).compile()]
+    for s, k, state, ladder, u, value in (whole, part):
+        tasks += [
+            lambda s=s, k=k, state=state: go_on.lower(problem, s, k, state).compile(),
+            lambda s=s, k=k, ladder=ladder, u=u, value=value: go_back.lower(
+                problem, s, k, ladder, u, value, number
+            ).compile(),
+        ]
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        for task in [pool.submit(one) for one in tasks]:
+            task.result()
+
+
+def sample_islands(batch: Batch, ready: tuple) -> tuple[dict[str, np.ndarray], dict]:
+    """Return what sequential Monte Carlo found at the sites of a batch."""
+    problem, sites, keys, _, compiled = ready
+    begun, n = time.time(), len(batch.index)
+    found = sample_walkers(problem, keys, sites, n, few(batch.width))
+    ended = time.time()
+    evaluations = int(found.evaluations.sum())
+    measured = {
+        "model": batch.model,
+        "batch": batch.number,
+        "sites": n,
+        "layers": int(sites.measured.mask.shape[1]),
+        "compile": compiled,
+        "sampling": ended - begun,
+        "converged": float(found.converged.mean()),
+        "evaluations": evaluations,
+        "evaluations_per_second": evaluations / (ended - begun),
+        "sites_per_second": n / (ended - begun),
+        "ended": ended,
+    }
+    every = found.u.shape[2] // batch.settings.draws
+    draws = {
+        "u": found.u[:, :, every - 1 :: every],
+        "log_likelihood": found.log_likelihood[:, :, every - 1 :: every],
+        "acceptance": found.acceptance,
+        "log_evidence": found.log_evidence,
+        "log_evidence_error": found.evidence_error,
+        "converged": found.converged,
+        "evaluations": found.evaluations,
+    }
+    return draws, measured
+
+
 def sample(batch: Batch, ready: tuple, until: float) -> tuple[dict[str, np.ndarray], dict] | None:
     """Return all draws of a batch, None where the time is over before."""
+    if batch.settings.sampler == SMC.name:
+        return sample_islands(batch, ready)
     problem, sites, keys, (begin, warm, keep), compiled = ready
     per_call, n_warm, n_kept = calls(problem)
     begun = time.time()
@@ -201,6 +301,9 @@ def summarise_some(settings: dict, index: np.ndarray, draws: str, rows: slice, o
     names = ("u", "log_likelihood", "acceptance", "log_evidence")
     found = [np.asarray(np.load(f"{draws}.{n}.npy", mmap_mode="r")[rows]) for n in names]
     summary = summarise(problem, profiles, sites, *found)
+    if settings_.sampler == SMC.name:
+        of_sites = {n: ("site", np.load(f"{draws}.{n}.npy")[rows]) for n in OF_WALKERS}
+        summary = summary.assign(of_sites)
     np.savez(out, **small(summary, problem.model.rows))
     return out
 
@@ -247,67 +350,47 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=6)
     parser.add_argument("--seed", type=int, default=14)
     parser.add_argument("--steps", type=int, nargs=2, default=None, help="warm-up and kept steps")
+    parser.add_argument("--sampler", choices=("tempered", "smc"), default="tempered")
+    parser.add_argument("--option", nargs="*", default=[], help="of the sampler, NAME=NUMBER")
     given = parser.parse_args()
     begun = time.time()
     given.out.mkdir(parents=True, exist_ok=True)
     print(jax.devices(), jax.__version__, flush=True)
+    jax.config.update("jax_compilation_cache_dir", str(given.out / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     # What the other processes inherit; this one has its devices and flags already.
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["XLA_FLAGS"] = ONE_THREAD
     data = read(given.profiles, given.forcing, given.seed)
     options = dict(zip(("warm_up", "kept"), given.steps or (), strict=False))
+    options |= {name: int(value) for name, value in (o.split("=") for o in given.option)}
     work: list[Batch] = []
     for text in given.models:
         name, _, n = text.partition(":")
-        settings = AssimilationSettings(model=name, sampler="tempered", options=options)
+        settings = AssimilationSettings(model=name, sampler=given.sampler, options=options)
         work += batches(name, data, int(n) if n else None, given.width, settings)
     work.sort(key=lambda batch: batch.number)  # every model gets its first batch first
     until = begun + given.until
+    beside = BESIDE if given.sampler == SMC.name else 1
     context = multiprocessing.get_context("spawn")
     log = (given.out / "log.jsonl").open("a", encoding="utf-8")
     tasks: list[Future] = []
     with (
         ThreadPoolExecutor(1) as compilers,
+        ThreadPoolExecutor(beside) as samplers,
         ProcessPoolExecutor(
             given.workers, context, begin_child, (given.profiles, given.forcing, given.seed)
         ) as pool,
     ):
-        ahead = 2
+        running: list[tuple[Batch, Future]] = []
         for i, batch in enumerate(work):
-            for later in work[i : i + ahead]:
+            for later in work[i : i + AHEAD]:
                 if later.programs is None:
                     later.programs = compilers.submit(compile_, later, data)
-            waited = time.time()
-            try:
-                ready = batch.programs.result()  # type: ignore[union-attr]
-                batch.programs = None
-                found = sample(batch, ready, until) if time.time() < until else None
-            except Exception as error:  # the other models go on
-                tell(log, {"model": batch.model, "failed": repr(error)[:500]})
-                batch.programs = None
-                continue
-            if found is None:
-                tell(log, {"model": batch.model, "batch": batch.number, "stopped": True})
-                if time.time() > until:
-                    break
-                continue
-            draws, measured = found
-            tell(log, measured | {"waited": time.time() - waited, "at": time.time() - begun})
-            stem = f"{given.out}/{batch.model}.{batch.number}"
-            for name, array in draws.items():
-                np.save(f"{stem}.{name}.npy", array)
-            for first in range(0, len(batch.index), TOGETHER):
-                rows = slice(first, min(first + TOGETHER, len(batch.index)))
-                tasks.append(
-                    pool.submit(
-                        summarise_some,
-                        batch.settings.model_dump(),
-                        batch.index[rows],
-                        stem,
-                        rows,
-                        f"{stem}.{first:06d}.npz",
-                    )
-                )
+            running.append((batch, samplers.submit(sampled, batch, until)))
+            while running and (len(running) == beside or i == len(work) - 1):
+                first, task = running.pop(0)
+                tasks += finish(first, task, pool, log, given.out, begun)
         tell(log, {"sampled_all_after": time.time() - begun})
         for task in tasks:
             try:
@@ -315,6 +398,38 @@ def main() -> None:
             except Exception as error:
                 tell(log, {"failed": f"summary: {error!r}"[:500]})
     tell(log, {"summarised_all_after": time.time() - begun})
+
+
+def sampled(batch: Batch, until: float) -> tuple[dict[str, np.ndarray], dict] | None:
+    """Wait for the programs of a batch and sample it, None where the time is over."""
+    ready = batch.programs.result()  # type: ignore[union-attr]
+    batch.programs = None
+    return sample(batch, ready, until) if time.time() < until else None
+
+
+def finish(
+    batch: Batch, task: Future, pool: ProcessPoolExecutor, log: Any, out: Path, begun: float
+) -> list[Future]:
+    """Wait for the draws of a batch, and have them summarised; a failure is measured."""
+    try:
+        found = task.result()
+    except Exception as error:  # the other models go on
+        tell(log, {"model": batch.model, "failed": repr(error)[:500]})
+        return []
+    if found is None:
+        tell(log, {"model": batch.model, "batch": batch.number, "stopped": True})
+        return []
+    draws, measured = found
+    tell(log, measured | {"at": time.time() - begun})
+    stem = f"{out}/{batch.model}.{batch.number}"
+    for name, array in draws.items():
+        np.save(f"{stem}.{name}.npy", array)
+    tasks = []
+    for first in range(0, len(batch.index), TOGETHER):
+        rows = slice(first, min(first + TOGETHER, len(batch.index)))
+        about = (batch.settings.model_dump(), batch.index[rows], stem, rows)
+        tasks.append(pool.submit(summarise_some, *about, f"{stem}.{first:06d}.npz"))
+    return tasks
 
 
 def tell(log: Any, row: dict) -> None:

@@ -118,12 +118,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("found", nargs="+", type=Path)
     parser.add_argument("--jax", required=True, help="version of JAX on the GPU's machine")
+    parser.add_argument("--sampler", choices=("tempered", "smc"), default="tempered")
+    parser.add_argument("--option", nargs="*", default=[], help="of the sampler, NAME=NUMBER")
     given = parser.parse_args()
+    options = {name: int(value) for name, value in (o.split("=") for o in given.option)}
     model = given.found[0].name.split(".")[0]
     found = joined(given.found)
     run = create(
         given.folder,
-        AssimilationSettings(model=model, sampler="tempered"),
+        AssimilationSettings(model=model, sampler=given.sampler, options=options),
         given.profiles,
         given.forcing,
         sites=found["site"].tolist(),

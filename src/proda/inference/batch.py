@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import xarray as xr
 
 from proda.inference.diagnostics import convergence
 from proda.inference.profiles import Profiles
-from proda.inference.samplers.smc import SMC, Ladder
+from proda.inference.samplers.smc import SMC, TemperatureLadder
 from proda.inference.sampling import (
     Limits,
     SamplingProblem,
@@ -148,22 +148,45 @@ class Walked:
     """Of the model, by all chains."""
 
 
-def sample_walkers(problem: SamplingProblem, keys: Any, sites: Site, n: int) -> Walked:
+def sample_walkers(
+    problem: SamplingProblem, keys: Any, sites: Site, n: int, few: int | None = None
+) -> Walked:
     """Sample the first `n` of some sites, each for as many rounds as it needs.
 
     Sites of one compiled program make their rounds together, but of each the first round that
     passes is kept: the others have no part in it.
+
+    Parameters
+    ----------
+    problem, keys, sites
+        As for `begin_walkers`; sites are padded to the width of the program.
+    n
+        How many sites there are.
+    few
+        After the first round and the first way down, the sites that are not done are gathered into
+        programs of so many sites. Without it they stay in the whole one.
     """
     smc = problem.sampler
     assert isinstance(smc, SMC)
+    few = few or len(keys)
     state, ladder = begin_walkers(problem, sites, keys)
     begun = np.asarray(state.log_likelihood).max(axis=(1, 2))[:n] > -np.inf
     n_chains = keys.shape[1]
     kept: list[np.ndarray] = []
     moves = np.zeros(n, int)
     converged, going = np.zeros(n, bool), begun.copy()
-    for _ in range(smc.rounds):
-        state, made = go_on(problem, sites, keys, state)
+    found = go_on(problem, sites, keys, state)
+    for number in range(smc.rounds):
+        if number > 0:
+            found = _for_those(
+                going,
+                few,
+                lambda at, keys, sites: go_on(problem, sites, keys, at[0]),
+                found,
+                keys,
+                sites,
+            )
+        state, made = found
         new = [np.asarray(leaf)[:n] for leaf in (made.u, made.log_likelihood, made.acceptance)]
         kept = kept or [leaf.copy() for leaf in new]
         for old, leaf in zip(kept, new, strict=True):
@@ -175,7 +198,9 @@ def sample_walkers(problem: SamplingProblem, keys: Any, sites: Site, n: int) -> 
         if not going.any():
             break
     u, log_likelihood, acceptance = kept
-    evidence, error, back = _steady_evidence(problem, keys, sites, ladder, u, log_likelihood, begun)
+    evidence, error, back = _steady_evidence(
+        problem, keys, sites, ladder, (u, log_likelihood), begun, few
+    )
     evaluations = (moves + back) * n_chains * smc.walkers
     return Walked(u, log_likelihood, acceptance, evidence, error, converged, evaluations)
 
@@ -184,10 +209,10 @@ def _steady_evidence(
     problem: SamplingProblem,
     keys: Any,
     sites: Site,
-    ladder: Ladder,
-    u: np.ndarray,
-    log_likelihood: np.ndarray,
+    ladder: TemperatureLadder,
+    draws: tuple[np.ndarray, np.ndarray],
     begun: np.ndarray,
+    few: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Go from the posterior back to the prior, again and slower where the evidence is unsure.
 
@@ -197,14 +222,23 @@ def _steady_evidence(
     """
     n, smc = len(begun), problem.sampler
     assert isinstance(smc, SMC)
-    draws, value = (jnp.asarray(_longer(leaf, keys.shape[0])) for leaf in (u, log_likelihood))
+    posterior = tuple(jnp.asarray(_longer(leaf, len(keys))) for leaf in draws)
     evidence = np.asarray(ladder.log_evidence)[:n]
     error, moves = np.full(n, np.nan), np.zeros(n, int)
     each = smc.steps * (np.asarray(ladder.n)[:n] - 1)
     going = begun.copy()
     for number in range(smc.descents):
-        mine = fold(keys, number + 1)
-        ladder = go_back(problem, sites, mine, ladder, draws, value, jnp.asarray(number))
+        ladder = _for_those(
+            going,
+            len(keys) if number == 0 else few,
+            lambda at, keys, sites, u, value, number=number: go_back(
+                problem, sites, keys, at, u, value, jnp.asarray(number)
+            ),
+            ladder,
+            fold(keys, number + 1),
+            sites,
+            *posterior,
+        )
         found = np.asarray(ladder.log_evidence)[:n]
         error[going] = evidence_error(found, evidence)[going]
         evidence = np.where(going[:, None], found, evidence)
@@ -213,6 +247,33 @@ def _steady_evidence(
         if not going.any():
             break
     return evidence, error, moves
+
+
+def _for_those(
+    going: np.ndarray, few: int, function: Callable[..., Any], whole: Any, *given: Any
+) -> Any:
+    """Return `function` of `whole` and `given`, but only for the sites that are going.
+
+    Parameters
+    ----------
+    going
+        Which sites.
+    few
+        How many of them at a time; where it is the width of `given`, all sites at once.
+    function
+        Returns a pytree like `whole` for some sites.
+    whole, given
+        Pytrees with a leading site axis.
+    """
+    if few >= len(jax.tree.leaves(whole)[0]):
+        return function(whole, *given)
+    index = np.flatnonzero(going)
+    for first in range(0, len(index), few):
+        some = index[first : first + few]
+        at = jnp.asarray(np.concatenate([some, np.repeat(some[-1:], few - len(some))]))
+        part = function(*jax.tree.map(lambda leaf, at=at: leaf[at], (whole, *given)))
+        whole = jax.tree.map(lambda leaf, new, at=at: leaf.at[at].set(new), whole, part)
+    return whole
 
 
 def evidence_error(found: np.ndarray, before: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, Key
 from proda.inference.assimilation_settings import MAX_EVIDENCE_ERROR, MAX_RHAT, MIN_ESS
 from proda.inference.likelihood import Likelihood
 from proda.inference.samplers.sampler import Sampler, State
-from proda.inference.samplers.smc import SMC, Ladder, Round, Walkers
+from proda.inference.samplers.smc import SMC, Round, TemperatureLadder, Walkers
 from proda.inference.target import Posterior, Site
 from proda.models.model import SoilModel
 from proda.streams.stream import Stream
@@ -155,7 +155,7 @@ def advance(
 @eqx.filter_jit
 def begin_walkers(
     problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"]
-) -> tuple[Walkers, Ladder]:
+) -> tuple[Walkers, TemperatureLadder]:
     """Bring walkers from the prior to the posterior, leading axis site."""
     return _each_site(lambda s, site, key: s.begin(key, problem.target(site)), problem, sites, keys)
 
@@ -177,14 +177,16 @@ def go_back(
     problem: SamplingProblem,
     sites: Site,
     keys: Key[Array, "site chain"],
-    ladder: Ladder,
+    ladder: TemperatureLadder,
     u: Float[Array, "site chain draw parameter"],
     value: Float[Array, "site chain draw"],
     number: Int[Array, ""],
-) -> Ladder:
+) -> TemperatureLadder:
     """Let draws of the posterior go back to the prior, leading axis site."""
 
-    def one(smc: SMC, site: Site, key: Any, ladder: Ladder, u: Any, value: Any) -> Ladder:
+    def one(
+        smc: SMC, site: Site, key: Any, ladder: TemperatureLadder, u: Any, value: Any
+    ) -> TemperatureLadder:
         return smc.go_back(key, ladder, u, value, problem.target(site), number)
 
     return _each_site(one, problem, sites, keys, ladder, u, value)

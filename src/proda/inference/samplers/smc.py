@@ -58,7 +58,7 @@ RIDGE = 1e-5
 BISECTIONS = 40
 
 
-class Ladder(eqx.Module):
+class TemperatureLadder(eqx.Module):
     """The temperatures, and what was found at each on the last way up or down.
 
     Stage 0 is the prior, stage `n` the posterior.
@@ -142,7 +142,9 @@ class SMC(eqx.Module):
         ladder = self.steps * (self.pool + 2 * n_between)
         return n_chains * self.walkers * (ladder + 2 * self.steps * (2**n_rounds - 1))
 
-    def begin(self, keys: Key[Array, " chain"], target: Target) -> tuple[Walkers, Ladder]:
+    def begin(
+        self, keys: Key[Array, " chain"], target: Target
+    ) -> tuple[Walkers, TemperatureLadder]:
         """Go from the prior to the posterior.
 
         Where one of the chains draws nothing possible from the prior, all its log-likelihoods are
@@ -154,7 +156,7 @@ class SMC(eqx.Module):
         particles = self.walkers * self.steps
         wanted = EFFECTIVE * jnp.minimum(1.0 * particles * len(keys), possible.sum())
 
-        def body(carry: tuple[Walkers, Ladder]) -> tuple[Walkers, Ladder]:
+        def body(carry: tuple[Walkers, TemperatureLadder]) -> tuple[Walkers, TemperatureLadder]:
             at, ladder = carry
             end, (z, value) = _walk(
                 _keys(keys, 2 * ladder.n),
@@ -167,7 +169,7 @@ class SMC(eqx.Module):
             ladder = self._remember(ladder, ladder.n, end[0], value)
             return _colder(_keys(keys, 2 * ladder.n + 1), z, value, ladder, wanted, self.walkers)
 
-        def hot(carry: tuple[Walkers, Ladder]) -> Any:
+        def hot(carry: tuple[Walkers, TemperatureLadder]) -> Any:
             ladder = carry[1]
             return startable & (ladder.beta[ladder.n] < 1.0) & (ladder.n <= MAX_STAGES)
 
@@ -201,10 +203,10 @@ class SMC(eqx.Module):
         z = jnp.swapaxes(z, 0, 1).reshape(len(keys), -1, target.n_parameters)
         return z, jnp.swapaxes(value, 0, 1).reshape(len(keys), -1)
 
-    def _no_ladder(self, prior: Float[Array, "chain draw"], d: int) -> Ladder:
+    def _no_ladder(self, prior: Float[Array, "chain draw"], d: int) -> TemperatureLadder:
         """Return the ladder that has only the prior."""
         n_chains, stages = len(prior), MAX_STAGES + 2
-        return Ladder(
+        return TemperatureLadder(
             n=jnp.zeros((), jnp.int32),
             beta=jnp.zeros(stages),
             mean=jnp.zeros((stages, d)),
@@ -216,7 +218,9 @@ class SMC(eqx.Module):
             log_evidence=-jnp.log((prior > -jnp.inf).mean(axis=1, dtype=jnp.float64)),
         )
 
-    def _remember(self, ladder: Ladder, stage: Any, z: Any, value: Any) -> Ladder:
+    def _remember(
+        self, ladder: TemperatureLadder, stage: Any, z: Any, value: Any
+    ) -> TemperatureLadder:
         """Return the ladder with the walkers and all their log-likelihoods at one stage."""
         value = value.reshape(len(z), self.walkers, self.steps)
         return eqx.tree_at(
@@ -262,12 +266,12 @@ class SMC(eqx.Module):
     def go_back(
         self,
         keys: Key[Array, " chain"],
-        ladder: Ladder,
+        ladder: TemperatureLadder,
         u: Float[Array, "chain draw parameter"],
         value: Float[Array, "chain draw"],
         target: Target,
         number: Int[Array, ""],
-    ) -> Ladder:
+    ) -> TemperatureLadder:
         """Go from the posterior back to the prior; return what is found on the way.
 
         Parameters
@@ -407,7 +411,9 @@ def _ratio(
     )
 
 
-def _evidence(ladder: Ladder, posterior: Float[Array, "chain draw"]) -> Float[Array, " chain"]:
+def _evidence(
+    ladder: TemperatureLadder, posterior: Float[Array, "chain draw"]
+) -> Float[Array, " chain"]:
     """Return the log of the mean likelihood over the prior, NaN where beta = 1 was not reached.
 
     Parameters
@@ -481,10 +487,10 @@ def _colder(
     keys: Key[Array, " chain"],
     z: Float[Array, "chain particle parameter"],
     value: Float[Array, "chain particle"],
-    ladder: Ladder,
+    ladder: TemperatureLadder,
     wanted: Float[Array, ""],
     n_walkers: int,
-) -> tuple[Walkers, Ladder]:
+) -> tuple[Walkers, TemperatureLadder]:
     """Weight the particles for the next temperature and resample walkers in each chain."""
     beta = ladder.beta[ladder.n]
     new = _next_beta(value, beta, wanted)
@@ -492,7 +498,7 @@ def _colder(
     mean, covariance = _moments(z, weight / len(keys))
     z, value_of_walkers = _resample(keys, z, value, weight, n_walkers)
     zero, n = jnp.zeros((), jnp.int32), ladder.n + 1
-    return Walkers(z, value_of_walkers, mean, covariance, zero, zero), Ladder(
+    return Walkers(z, value_of_walkers, mean, covariance, zero, zero), TemperatureLadder(
         n=n,
         beta=ladder.beta.at[n].set(new),
         mean=ladder.mean.at[n].set(mean),
