@@ -63,6 +63,8 @@ def test_dry_run_writes_nothing(run, data, tmp_path):
     assert result.exit_code == 0, result.output
     # 6 sites x 2 chains x 3 replicas x 35 steps
     assert "1,260" in result.output
+    assert "million per second" in result.output
+    assert "time with" in result.output
     assert not (tmp_path / "run").exists()
 
 

@@ -151,7 +151,7 @@ def assimilate(
             held_out=hold_out or [],
         )
         if dry_run:
-            _dry_run(settings, profiles, forcing, sites)
+            _dry_run(settings, profiles, forcing, sites, workers)
             return
         run = create(folder, settings, profiles, forcing, n_sites=sites, block_size=block_size)
         left_out = len((run.folder / "left_out.csv").read_text().splitlines()) - 1
@@ -232,17 +232,24 @@ def _refuse_other_settings(context: typer.Context, run: Run) -> None:
 
 
 def _dry_run(
-    settings: AssimilationSettings, profiles: Path, forcing: Path, sites: int | None
+    settings: AssimilationSettings,
+    profiles: Path,
+    forcing: Path,
+    sites: int | None,
+    workers: int | None,
 ) -> None:
     import tempfile
 
+    from proda import machine
     from proda.cli.console import print_table
+    from proda.cli.run import duration
     from proda.inference.assimilation_run import create, predicted_bytes
-    from proda.inference.runner import total_evaluations
+    from proda.inference.runner import evaluations_per_second, total_evaluations
 
     with tempfile.TemporaryDirectory() as empty:
         run = create(Path(empty) / "run", settings, profiles, forcing, n_sites=sites)
         n = run.description.n_sites
+        speed, processes = evaluations_per_second(run), workers or machine.cores()
         print_table(
             f"Predicted cost of assimilating {settings.model}",
             ["", ""],
@@ -251,6 +258,11 @@ def _dry_run(
                 ("blocks", f"{len(run.blocks):,} of up to {run.description.block_size} sites"),
                 ("chains per site", settings.chains),
                 ("model evaluations", f"{total_evaluations(run):,}"),
+                ("measured speed of one process", f"{speed / 1e6:.2f} million per second"),
+                (
+                    f"time with {processes} process{'es' if processes > 1 else ''}, at least",
+                    duration(total_evaluations(run) / speed / processes),
+                ),
                 ("disk, at most", f"{predicted_bytes(settings, n) / 1e9:.2f} GB"),
             ],
         )

@@ -127,14 +127,14 @@ def _dry_run(
         (
             step.stage.name,
             step.why or "up to date",
-            _duration(costs[step.stage.name].seconds) if step.why else "",
+            duration(costs[step.stage.name].seconds) if step.why else "",
             _size(costs[step.stage.name].disk) if step.why else "",
         )
         for step in steps
     ]
     asked = [costs[step.stage.name] for step in steps if step.why]
     rows.append(
-        ("all", "", _duration(sum(c.seconds for c in asked)), _size(sum(c.disk for c in asked)))
+        ("all", "", duration(sum(c.seconds for c in asked)), _size(sum(c.disk for c in asked)))
     )
     print_table(
         f"Stages to run in {folder}", ["stage", "reason", "time", "disk"], rows, right=(2, 3)
@@ -237,7 +237,7 @@ def _summary(record: Record, folder: Path, took: float) -> None:
         (
             name,
             stage.note,
-            _duration(stage.seconds),
+            duration(stage.seconds),
             _size(stage.peak_memory_bytes),
             _size(stage.disk_bytes),
         )
@@ -245,7 +245,7 @@ def _summary(record: Record, folder: Path, took: float) -> None:
     ]
     whole = sum(stage.seconds for stage in record.stages.values())
     print_table(
-        f"{record.name}: {_duration(took)} in this run, {_duration(whole)} in total",
+        f"{record.name}: {duration(took)} in this run, {duration(whole)} in total",
         ["stage", "result", "time", "memory", "disk"],
         rows,
         right=(2, 3, 4),
@@ -255,7 +255,8 @@ def _summary(record: Record, folder: Path, took: float) -> None:
         console.print(f"Report: {report.resolve()}", highlight=False, soft_wrap=True)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in words."""
     if math.isnan(seconds):
         return "unknown"
     if seconds < 90:

@@ -7,13 +7,16 @@ different code.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import equinox as eqx
 import jax
+import numpy as np
 
 from proda import files
 from proda.blocks.executor import Executor, Job
@@ -21,9 +24,16 @@ from proda.errors import AssimilationError
 from proda.inference.assimilation_run import Run
 from proda.inference.batch import pad, run_batch
 from proda.inference.padded_sites import assemble, with_streams
+from proda.inference.profiles import Profiles
 from proda.inference.site_summary import join
+from proda.inference.target import Site
 from proda.layout import SUMMARY
 from proda.locks import locked
+
+COLUMNS = 600
+"""Columns at once by which the speed is measured: three chains of 200 walkers."""
+CALIBRATION = 1.0
+"""Seconds for which it is measured."""
 
 
 def total_evaluations(run: Run) -> int:
@@ -34,6 +44,39 @@ def total_evaluations(run: Run) -> int:
 def evaluations_per_site(run: Run) -> int:
     """Return how many times the model is solved for one site, where they differ a typical one."""
     return run.problem.sampler.evaluations(run.settings.chains)
+
+
+def evaluations_per_second(run: Run, seconds: float = CALIBRATION) -> float:
+    """Measure how many times per second one process solves the model at the first site of a run.
+
+    What the sampler and the summaries add is not in it.
+
+    Parameters
+    ----------
+    run
+        A run that has been created.
+    seconds
+        How long to measure, after the program is compiled.
+    """
+    _, sites = prepared(run, run.blocks[0][:1])
+    target = run.problem.target(jax.tree.map(lambda leaf: leaf[0], sites))
+    u = np.random.default_rng(0).uniform(size=(COLUMNS, len(target.rows)))
+    solve = eqx.filter_jit(lambda target, u: target.log_likelihoods(u))
+    solve(target, u).block_until_ready()
+    begun, n = time.perf_counter(), 0
+    while (took := time.perf_counter() - begun) < seconds:
+        solve(target, u).block_until_ready()
+        n += COLUMNS
+    return n / took
+
+
+def prepared(run: Run, index: np.ndarray) -> tuple[Profiles, Site]:
+    """Return some sites of a run, their profiles and their compiled form."""
+    profiles, forcing = run.profiles.select(index), run.forcing_of(index)
+    sites = assemble(profiles, forcing, run.settings.operator)
+    if run.problem.streams:
+        sites = with_streams(sites, profiles.site, forcing, run.stream_tables)
+    return profiles, sites
 
 
 def check_platform(run: Run) -> None:
@@ -98,11 +141,7 @@ class AssimilationJob(Job):
         parts = []
         for first in range(0, len(sites), width):
             index = sites[first : first + width]
-            profiles = run.profiles.select(index)
-            forcing = run.forcing_of(index)
-            prepared = assemble(profiles, forcing, run.settings.operator)
-            if run.problem.streams:
-                prepared = with_streams(prepared, profiles.site, forcing, run.stream_tables)
+            profiles, sites_of_batch = prepared(run, index)
             parts.append(
                 run_batch(
                     run.problem,
@@ -110,7 +149,7 @@ class AssimilationJob(Job):
                     run.settings.chains,
                     run.settings.draws,
                     profiles,
-                    pad(prepared, width),
+                    pad(sites_of_batch, width),
                     run.stream_tables,
                 )
             )

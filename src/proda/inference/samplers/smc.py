@@ -127,7 +127,7 @@ class SMC(eqx.Module):
         """Return how many draws of a round each walker gives, so that `draws` can be kept."""
         return max(2, -(-draws // self.walkers))
 
-    def evaluations(self, n_chains: int, n_between: int = 3, n_rounds: int = 1) -> int:
+    def evaluations(self, n_chains: int, n_between: int = 4, n_rounds: int = 1) -> int:
         """Return the model evaluations of a site, by default of a typical one.
 
         Parameters
