@@ -1,14 +1,16 @@
 """Posteriors of many sites on one GPU, in a limited time, in files small enough to be carried.
 
     python -m benchmarks.gpu_posteriors PROFILES SITES.nc OUT --until 500 clm5 compas:6500
-    python -m benchmarks.gpu_posteriors PROFILES SITES.nc OUT --sampler smc --width 512 clm5 compas
+    python -m benchmarks.gpu_posteriors PROFILES SITES.nc OUT --until 480 --workers 12 \\
+        --sampler smc --width 512 --option descents=3 clm5 compas
 
 Sites are taken in a random order that is the same for every model, so that whatever is done when
 the time is over is a random subset. `MODEL:N` samples N of them, `MODEL` all. Of `smc`, 512 sites
 are 307,200 columns at once, more than a GPU needs to be busy; sites that one round at the posterior
 and one way down do not finish are gathered into programs of an eighth of the width. Batches follow
 one another; programs of the next batch are compiled meanwhile, and draws are summarised by
-other processes on the CPU. `benchmarks.gpu_run` makes run folders of the files.
+other processes on the CPU. `benchmarks.gpu_pack` joins the files, and `benchmarks.gpu_run`, with
+the same `--sampler` and `--option`, makes run folders of them.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ CARBON = ("row_modelled", "row_quantile")
 LOG_STEPS = 2000.0
 AHEAD = 4
 """Batches of which the programs are made ready."""
-BESIDE = 3
+BESIDE = 2
 """Batches of `smc` sampled at once: while one is judged on a processor, another samples."""
 OF_WALKERS = ("log_evidence_error", "converged", "evaluations")
 """What sequential Monte Carlo says of a site beside."""
