@@ -15,8 +15,8 @@ The product of the mean weights is an estimate of the evidence that is nearly al
 the posterior lies in a part of the prior that few particles find. So draws of the posterior go back
 down the ladder: at each temperature, walkers are resampled from those that came up and those that
 come down, weighted by the mixture of the two densities, whose ratio of normalising constants is
-that of Bennett's acceptance ratio; then they make a few moves. From their places, ratio by ratio,
-comes the evidence.
+that of the acceptance ratio (Bennett 1976); then they make a few moves. From their places, ratio by
+ratio, comes the evidence.
 
 A move redraws some of the coordinates from a Gaussian, fitted to the particles, given the other
 coordinates, and is accepted with the ratio of the density to that Gaussian. Islands share the
