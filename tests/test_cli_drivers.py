@@ -17,7 +17,7 @@ from tests.test_covariates import made_grid
 
 @pytest.fixture
 def run(monkeypatch):
-    monkeypatch.setattr(cli.forcing.console, "width", 120)
+    monkeypatch.setenv("COLUMNS", "120")
 
     def run(*arguments):
         result = CliRunner().invoke(cli.app, [str(a) for a in arguments])

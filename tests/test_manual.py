@@ -135,7 +135,7 @@ def test_the_first_run_runs_as_it_is_written(tmp_path, monkeypatch, capsys, step
                 words += ["--workers", "1"] if words[0] == "assimilate" else []
                 if words[0] == "assimilate" and steps == "fewer":
                     assert "--option" not in words
-                    words += ["--option", "rounds=1", "--option", "ladders=1"]
+                    words += ["--option", "rounds=1", "--option", "descents=1"]
                 result = CliRunner().invoke(app, words)
                 assert result.exit_code == 0, (line, result.output, result.exception)
                 ran.append(words[0])
