@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 import proda
@@ -51,6 +52,7 @@ def write_profiles(folder: Path, *, factor: float = 1.0) -> Path:
     """Build profiles: three to seven layers each, so that one program serves all."""
     folder.mkdir()
     columns = proda.example_columns()
+    latitude, longitude = (columns[name].to_numpy() for name in ("latitude", "longitude"))
     lines = []
     for i in range(N_SITES):
         n = (3, 5, 4, 7, 3, 6)[i]
@@ -58,7 +60,7 @@ def write_profiles(folder: Path, *, factor: float = 1.0) -> Path:
         for k in range(n):
             soc = factor * (12.0 + 5.0 * i) * np.exp(-top[k] / 40.0)
             lines.append(
-                f"{i},{columns['latitude'].values[i]},{columns['longitude'].values[i]},"
+                f"{i},{latitude[i]},{longitude[i]},"
                 f"{i}-{k},{top[k]:.3f},{top[k + 1]:.3f},{soc:.4f},{1.2 + 0.02 * k:.3f}"
             )
     table = folder / "table.csv"
@@ -83,3 +85,13 @@ def draws_of(folder: Path) -> tuple[xr.Dataset, xr.Dataset]:
     draws, summary = open_posterior(folder)
     rows = np.argsort(summary["row_site"].to_numpy().astype(str), kind="stable")
     return draws.load().sortby("site"), summary.sortby("site").isel(row=rows)
+
+
+def write_atmosphere(path: Path) -> str:
+    """Write a record of the atmosphere with a peak of 700 permil in 1964."""
+    year = np.arange(1800.0, 2021.0)
+    delta = np.where(year < 1955, -5.0, np.where(year < 1964, 78.0 * (year - 1955), 0.0))
+    delta = np.where(year >= 1964, 700.0 * np.exp(-(year - 1964) / 16.0), delta)
+    table = pd.DataFrame({"year": year} | {f"D14C_{z}": delta for z in ("NH", "tropics", "SH")})
+    table.to_csv(path, index=False)
+    return str(path)

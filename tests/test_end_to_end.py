@@ -46,20 +46,11 @@ from proda.learning.through_model import train_end_to_end
 from proda.learning.train import train
 from proda.learning.unseen import COLUMNS, Answer, ceiling, log_carbon, skill_table
 from proda.simulate import MEAN_B
-from tests.training_worlds import make_world
+from tests.training_worlds import QUICK, make_world
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
-SETTINGS = EndToEndSettings(
-    hidden=(16,),
-    epochs=20,
-    members=2,
-    batch_size=32,
-    learning_rate=0.02,
-    constant_epochs=5,
-    dropout=0.0,
-    input_noise=0.0,
-)
+SETTINGS = QUICK
 
 judged = eqx.filter_jit(judge)
 """Called outside of a compiled program, `judge` would be compiled anew for each call."""

@@ -30,7 +30,6 @@ from proda.learning.end_to_end import (
     stream_parameters,
     train_through,
 )
-from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.layers import SiteLayers
 from proda.learning.splits import TrainingPlan, plan
 from proda.learning.stream_loss import trainable
@@ -40,21 +39,12 @@ from proda.simulate import ages
 from proda.streams.bulk_radiocarbon import RadiocarbonStream
 from proda.streams.registry import STREAMS
 from proda.streams.table import build, read
-from tests.training_worlds import World, make_world
+from tests.assimilation_worlds import write_atmosphere
+from tests.training_worlds import QUICK, World, make_world
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
-SETTINGS = EndToEndSettings(
-    hidden=(16,),
-    epochs=20,
-    members=2,
-    batch_size=32,
-    learning_rate=0.02,
-    constant_epochs=5,
-    dropout=0.0,
-    input_noise=0.0,
-    inverted_share=0.0,
-)
+SETTINGS = replace(QUICK, inverted_share=0.0)
 NOISE = 15.0
 """Scale of the error of 14C in the synthetic world, permil."""
 DEPTHS = ((0.0, 0.2), (0.4, 0.8))
@@ -70,13 +60,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="module")
 def air(tmp_path_factory: pytest.TempPathFactory) -> str:
-    year = np.arange(1800.0, 2021.0)
-    delta = np.where(year < 1955, -5.0, np.where(year < 1964, 78.0 * (year - 1955), 0.0))
-    delta = np.where(year >= 1964, 700.0 * np.exp(-(year - 1964) / 16.0), delta)
-    path = tmp_path_factory.mktemp("air") / "air.csv"
-    table = pd.DataFrame({"year": year} | {f"D14C_{z}": delta for z in ("NH", "tropics", "SH")})
-    table.to_csv(path, index=False)
-    return str(path)
+    return write_atmosphere(tmp_path_factory.mktemp("air") / "air.csv")
 
 
 @pytest.fixture(scope="module")

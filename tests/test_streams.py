@@ -43,19 +43,12 @@ from proda.streams.respiration import SD_INPUT, RespirationStream
 from proda.streams.stream import KEPT, Rows, Stream
 from proda.streams.table import NO_SITE, build, read
 from proda.study.report.sections.assimilation import _of_streams
-from tests.assimilation_worlds import names, write_forcing, write_profiles
+from tests.assimilation_worlds import names, write_atmosphere, write_forcing, write_profiles
 
 
 @pytest.fixture(scope="module")
 def air(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A record of the atmosphere with a peak of 700 permil in 1964."""
-    year = np.arange(1800.0, 2021.0)
-    delta = np.where(year < 1955, -5.0, np.where(year < 1964, 78.0 * (year - 1955), 0.0))
-    delta = np.where(year >= 1964, 700.0 * np.exp(-(year - 1964) / 16.0), delta)
-    path = tmp_path_factory.mktemp("air") / "air.csv"
-    table = pd.DataFrame({"year": year} | {f"D14C_{z}": delta for z in ("NH", "tropics", "SH")})
-    table.to_csv(path, index=False)
-    return str(path)
+    return write_atmosphere(tmp_path_factory.mktemp("air") / "air.csv")
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import xarray as xr
 import proda
 from proda.inference.likelihood import LogNormal
 from proda.inference.profiles import Profiles, read_profiles
+from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.layers import SiteLayers
 from proda.observations.build import build
 from proda.observations.profile_settings import from_mapping
@@ -23,6 +24,19 @@ BOTTOMS = np.array([10.0, 30.0, 60.0, 100.0])
 NOISE = 0.1
 MISLED = {"tau4s3": 0.25, "tau4s2": 0.2}
 """By how much, in shares of the prior range, posterior means lie above the truth."""
+
+
+QUICK = EndToEndSettings(
+    hidden=(16,),
+    epochs=20,
+    members=2,
+    batch_size=32,
+    learning_rate=0.02,
+    constant_epochs=5,
+    dropout=0.0,
+    input_noise=0.0,
+)
+"""Settings with which the world below is learnt in seconds."""
 
 
 @dataclass
