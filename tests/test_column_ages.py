@@ -10,10 +10,13 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from proda import cli
+from proda.cli.console import console
 
 
 def test_ages_are_printed_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
+    # Both, so that no terminal is asked, whatever other tests have left there.
+    monkeypatch.setattr(console, "_width", 120)
+    monkeypatch.setattr(console, "_height", 50)
     path = tmp_path / "out.nc"
     given = ["column", "--example", "--model", "compas", "--ages", "--output", str(path)]
     done = CliRunner().invoke(cli.app, given)
