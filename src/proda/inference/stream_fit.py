@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import xarray as xr
+from jaxtyping import Float
 
 from proda.errors import AssimilationError
 from proda.streams.registry import STREAMS
@@ -49,15 +50,13 @@ def stream_fit(summary: xr.Dataset) -> pd.DataFrame:
         rmse, bias and nse of the posterior mean, r, and inside90, the share of values in the 90 %
         interval of the modelled value.
     """
-    held_out = str(summary.attrs.get("held_out", "")).split(", ")
+    held_out = _listed(summary, "held_out")
     out = []
     for name in streams_of(summary):
         stream, table = STREAMS[name], stream_values(summary, name)
         observed, modelled = (
             on_scale(table[n].to_numpy(), stream.scale) for n in ("observed", "modelled")
         )
-        off = modelled - observed
-        several = len(table) > 2 and np.ptp(observed) > 0 and np.ptp(modelled) > 0
         inside = table["observed"].between(table["low"], table["high"])
         out.append(
             {
@@ -67,16 +66,30 @@ def stream_fit(summary: xr.Dataset) -> pd.DataFrame:
                 "fitted": name not in held_out,
                 "values": len(table),
                 "sites": table["site"].nunique(),
-                "rmse": np.sqrt((off**2).mean()) if len(table) else np.nan,
-                "bias": off.mean() if len(table) else np.nan,
-                "nse": 1.0 - (off**2).sum() / ((observed - observed.mean()) ** 2).sum()
-                if several
-                else np.nan,
-                "r": np.corrcoef(observed, modelled)[0, 1] if several else np.nan,
+                **scores(observed, modelled),
                 "inside90": inside.mean() if len(table) else np.nan,
             }
         )
     return pd.DataFrame(out)
+
+
+def scores(
+    observed: Float[np.ndarray, " value"], modelled: Float[np.ndarray, " value"]
+) -> dict[str, float]:
+    """Return rmse and bias of modelled values, nse (about the mean of the observed ones) and r.
+
+    Both on the scale of the stream's error. Without values all are NaN, and nse and r for fewer
+    than three values or equal ones.
+    """
+    nan, off = float("nan"), modelled - observed
+    several = len(off) > 2 and np.ptp(observed) > 0 and np.ptp(modelled) > 0
+    about = observed - observed.mean() if several else nan
+    return {
+        "rmse": float(np.sqrt((off**2).mean())) if len(off) else nan,
+        "bias": float(off.mean()) if len(off) else nan,
+        "nse": float(1.0 - (off**2).sum() / np.sum(about**2)) if several else nan,
+        "r": float(np.corrcoef(observed, modelled)[0, 1]) if several else nan,
+    }
 
 
 def narrowing(summary: xr.Dataset, other: xr.Dataset) -> pd.DataFrame:
@@ -135,6 +148,10 @@ def narrowing(summary: xr.Dataset, other: xr.Dataset) -> pd.DataFrame:
 
 def data_of(summary: xr.Dataset) -> str:
     """Return what a run was fitted to, in words."""
-    held_out = str(summary.attrs.get("held_out", "")).split(", ")
-    there = [CARBON, *(n for n in str(summary.attrs.get("streams", "")).split(", ") if n)]
+    held_out, there = _listed(summary, "held_out"), [CARBON, *_listed(summary, "streams")]
     return " and ".join(name for name in there if name not in held_out)
+
+
+def _listed(summary: xr.Dataset, attribute: str) -> list[str]:
+    """Return the names that an attribute of a summary lists."""
+    return [name for name in str(summary.attrs.get(attribute, "")).split(", ") if name]

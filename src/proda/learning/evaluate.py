@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +153,7 @@ def _notes(
         listed = ", ".join(f"{value} (sites: {n:,})" for value, n in classes.items())
         notes.append(f"{name} has classes that are absent from the training data: {listed}.")
     about = network / TRAINING
-    header = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
+    header = files.read_json(about) if about.is_file() else {}
     before, now = header.get(FORCING_RULES), rules_of(forcing)
     if before and now and before != now:
         notes.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,11 @@ class PlacesLeftOut:
     streams: pd.DataFrame | None = None
     """Every value beside carbon (:func:`held_out_streams`); None: nothing was learnt from any."""
 
+    @cached_property
+    def skill_of_streams(self) -> pd.DataFrame | None:
+        """How each method meets data beside carbon (:func:`stream_skill`), if there are any."""
+        return None if self.streams is None else stream_skill(self.streams)
+
     def write(self, folder: Path) -> None:
         """Write the tables, and the residual if there is one, into the folder of a network."""
         if self.residual is not None:
@@ -68,9 +74,9 @@ class PlacesLeftOut:
         self.skill.to_csv(folder / SKILL, index=False)
         self.rows.to_parquet(folder / HELD_OUT, index=False)
         self.parameters.to_parquet(folder / HELD_OUT_PARAMETERS, index=False)
-        if self.streams is not None:
+        if self.streams is not None and self.skill_of_streams is not None:
             self.streams.to_parquet(folder / HELD_OUT_STREAMS, index=False)
-            stream_skill(self.streams).to_csv(folder / STREAM_SKILL, index=False)
+            self.skill_of_streams.to_csv(folder / STREAM_SKILL, index=False)
 
 
 def judge_places_left_out(

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from proda import simulate
 from proda.default_b import b_where_needed
 from proda.inference.padded_sites import with_streams
+from proda.inference.stream_fit import scores
 from proda.inference.target import Site
 from proda.learning.layers import SiteLayers
 from proda.models.model import Reason, SoilModel
@@ -173,8 +174,6 @@ def stream_skill(rows: pd.DataFrame) -> pd.DataFrame:
         for method in METHODS:
             modelled = on_scale(part[method].to_numpy(float), scale)
             ok = np.isfinite(modelled)
-            off, about = (modelled - observed)[ok], observed[ok] - observed[ok].mean()
-            several = ok.sum() > 2 and np.ptp(modelled[ok]) > 0 and np.ptp(observed[ok]) > 0
             out.append(
                 {
                     "stream": name,
@@ -183,12 +182,7 @@ def stream_skill(rows: pd.DataFrame) -> pd.DataFrame:
                     "n": int(ok.sum()),
                     "sites": int(part["site"][ok].nunique()),
                     "lost": int((~ok).sum()),
-                    "rmse": float(np.sqrt((off**2).mean())) if ok.any() else np.nan,
-                    "bias": float(off.mean()) if ok.any() else np.nan,
-                    "nse": float(1.0 - (off**2).sum() / (about**2).sum()) if several else np.nan,
-                    "r": float(np.corrcoef(modelled[ok], observed[ok])[0, 1])
-                    if several
-                    else np.nan,
+                    **scores(observed[ok], modelled[ok]),
                 }
             )
     return pd.DataFrame(out)

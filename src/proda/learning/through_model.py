@@ -34,7 +34,6 @@ from proda.learning.network_folder import save_ensemble
 from proda.learning.places_left_out import fit_to_sites, judge_places_left_out
 from proda.learning.splits import NO_FOLD, plan, random_folds, spatial_folds
 from proda.learning.stream_loss import trainable
-from proda.learning.stream_skill import stream_skill
 from proda.learning.train import Progress
 from proda.learning.unseen_file import write_unseen
 from proda.models.model import SoilModel
@@ -161,7 +160,7 @@ def train_end_to_end(
         None if judged is None else judged.skill,
         sites.left_out,
         time.monotonic() - begun,
-        None if judged is None or judged.streams is None else stream_skill(judged.streams),
+        None if judged is None else judged.skill_of_streams,
         not_learnt,
     )
     paths = {"covariates": covariates, "profiles": profiles, "forcing": forcing}

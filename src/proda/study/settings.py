@@ -28,7 +28,7 @@ from proda.projection.experiments import experiments_named
 from proda.projection.projection_settings import ProjectionSettings
 from proda.settings_table import SettingsTable, without
 from proda.study.methods import OWN_COST, Method, with_method
-from proda.study.route_settings import Learning, with_route
+from proda.study.route_settings import EndToEnd, Learning, with_route
 from proda.validation_settings import FOLDS, PosteriorValidation
 
 OF_THE_STUDY = ("model", "variant", "seed", "streams")
@@ -326,21 +326,19 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
     try:
         if isinstance(found.get("profiles"), dict):
             found["profiles"] = from_mapping(found["profiles"], f"{where}: profiles", base)
+        learning = found.get("learning")
+        if isinstance(learning, dict) and isinstance(learning.get("end_to_end"), Mapping):
+            learning["end_to_end"] = dict(learning["end_to_end"])
         for section, kind in (
-            ("study", GeneralSection),
-            ("forcing", ForcingSection),
-            ("covariates", CovariatesSection),
-            ("assimilation", AssimilationSection),
-            ("maps", MapsSection),
-            ("projection", ProjectionSection),
+            (found.get("study"), GeneralSection),
+            (found.get("forcing"), ForcingSection),
+            (found.get("covariates"), CovariatesSection),
+            (found.get("assimilation"), AssimilationSection),
+            (learning.get("end_to_end") if isinstance(learning, dict) else None, EndToEnd),
+            (found.get("maps"), MapsSection),
+            (found.get("projection"), ProjectionSection),
         ):
-            if not isinstance(found.get(section), dict):
-                continue
-            for name, field in kind.model_fields.items():
-                if "Path" in str(field.annotation) and name in found[section]:
-                    found[section][name] = _resolved(found[section][name], base)
-        if isinstance(found.get("learning"), dict):
-            _place_networks(found["learning"], base)
+            _place_paths(section, kind, base)
         if isinstance(found.get("study"), dict):
             _place_models(found["study"], base)
         settings = StudySettings.model_validate(found)
@@ -354,11 +352,12 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
     return settings
 
 
-def _place_networks(learning: dict[str, Any], base: Path) -> None:
-    """Make the paths of trained networks absolute."""
-    given = learning.get("end_to_end")
-    if isinstance(given, Mapping) and "networks" in given:
-        learning["end_to_end"] = {**given, "networks": _resolved(given["networks"], base)}
+def _place_paths(section: Any, kind: type[SettingsTable], base: Path) -> None:
+    """Make the paths of a table absolute; what is no table is refused later."""
+    if isinstance(section, dict):
+        for name, field in kind.model_fields.items():
+            if "Path" in str(field.annotation) and name in section:
+                section[name] = _resolved(section[name], base)
 
 
 def _resolved(value: Any, base: Path) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -50,7 +49,7 @@ def take_over_networks(context: Context, *, model: str, source: Path) -> str:
 def _check(source: Path, place: StudyFolder, reference: str) -> None:
     """Compare the values on which the networks were trained with those of the study."""
     header = source / TRAINING
-    trained = json.loads(header.read_text(encoding="utf-8")) if header.is_file() else {}
+    trained = files.read_json(header) if header.is_file() else {}
     before = trained.get(CHECKSUMS)
     if before is None:
         raise StudyError("it does not say on which data it was trained end to end")
