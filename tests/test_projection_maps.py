@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -57,6 +57,8 @@ def made(tmp_path_factory):
                 path,
             )
             assert result.n_members == members
+            assert not result.remark  # no step had to be repeated
+            assert "3 time steps" in replace(result, steps_retried=3).remark
             found.setdefault(name, {})[state] = path
     return cells, found, compare_projections(found, folder / "tables"), folder
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+
+import psutil
 import pytest
 from filelock import FileLock
 
@@ -13,6 +16,7 @@ from proda.study.pipeline import open_study, plan_study, run_study
 from proda.study.record import read_record
 from proda.study.settings import parse
 from proda.study.stage import Reporter, Stage
+from proda.study.watch import release_freed_memory
 
 
 @pytest.fixture
@@ -273,3 +277,17 @@ def test_what_begins_is_said(world):
     assert {s.stage.name: beginning(s) for s in world.steps()}["m/b"].endswith(
         "(changed: setting value)"
     )
+
+
+def test_the_peak_of_a_stage_is_its_own():
+    """Freed memory goes back to the system, so that later stages do not seem to need it."""
+    process, size = psutil.Process(), 64 * 1024  # below what the C library maps on its own
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("only glibc can be asked to return memory")
+    many = [bytearray(size) for _ in range(4096)]
+    last = bytearray(size)  # keeps the heap from shrinking by itself
+    full = process.memory_info().rss
+    del many
+    release_freed_memory()
+    assert full - process.memory_info().rss > 2048 * size
+    assert last

@@ -111,6 +111,8 @@ def project(
             executor=executor,
         )
     _print_changes(out, settings.times[-1], made.cells_by_reason)
+    if made.remark:
+        console.print(made.remark)
     console.print(f"Written: {out}", soft_wrap=True)
 
 
@@ -120,7 +122,7 @@ def _print_changes(path: Path, years: float, cells: dict[str, dict[str, int]]) -
     from proda.comparison.projections import open_projection, totals_table
 
     with open_projection(path) as opened:
-        table = totals_table({"": {"": opened.load()}})
+        table = totals_table({"": {"": opened}})
     globe = table[(table["region"] == "globe") & (table["years"] == years)]
     rows = [
         (

@@ -31,7 +31,7 @@ from proda.learning.contract_columns import (
     with_properties,
 )
 from proda.models.model import Reason, SoilModel, SteadyState
-from proda.models.second_order import flow_rates
+from proda.models.second_order import flow_rates, second_order_step
 from proda.models.transient import advance
 
 COLUMNS = 64
@@ -324,6 +324,31 @@ def check_transient(model: SoilModel) -> list[Check]:
             _relative(ended, expected[..., :TOP]),
             TRANSIENT,
             "pools against the steady state",
+        ),
+        *_check_projection_steps(model, expected, p, columns),
+    ]
+
+
+def _check_projection_steps(
+    model: SoilModel, steady: np.ndarray, p: dict[str, Array], columns: Column
+) -> list[Check]:
+    """Check the steps of projections: from the steady state, and from less carbon than that."""
+    step = jax.jit(
+        jax.vmap(lambda x, p, c: second_order_step(model, x, p, c, 1.0), in_axes=(0, 0, 0))
+    )
+    same, less = (step(jnp.asarray(share * steady), p, columns) for share in (1.0, 0.9))
+    conserved = bool((same.converged & less.converged).all())
+    stock = (np.asarray(same.pools) * columns.grid.thickness).sum(axis=(1, 2))
+    before = (steady * columns.grid.thickness).sum(axis=(1, 2))
+    return [
+        Check(
+            "steps of projections conserve carbon", conserved, "yes" if conserved else "no", "yes"
+        ),
+        _within(
+            "a step of a projection keeps the steady state",
+            _relative(stock, before),
+            BALANCE,
+            "carbon after a year against the steady state",
         ),
     ]
 

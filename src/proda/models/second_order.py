@@ -115,15 +115,18 @@ def flow_rates(
 ) -> tuple[FlowRates, Float[Array, "pool layer"]]:
     """Return the rates at a state, and the carbon that enters each layer, g m-2 yr-1."""
     t = model.transfers(pools, parameters, column)
-    decay = t.modifier * t.decay
-    passed = {}
+    gross = t.modifier * t.decay
+    decay, passed = gross, {}
     for (receiver, donor), share in t.fraction.items():
         i, j = model.pools.index(receiver), model.pools.index(donor)
-        passed[i, j] = share * decay[j]
+        if i == j:  # What a pool passes to itself (humus to humus in RothC) does not leave it.
+            decay = decay.at[j].add(-share * gross[j])
+        else:
+            passed[i, j] = share * gross[j]
     lost = {}
     for (name, donor), share in t.lost.items():
         j = model.pools.index(donor)
-        lost[name, j] = share * decay[j]
+        lost[name, j] = share * gross[j]
     moving = jnp.array([float(pool in model.transported) for pool in model.pools])[:, None]
     rates = FlowRates(decay, passed, lost, moving * t.transport.down, moving * t.transport.up)
     return rates, t.input * column.grid.thickness

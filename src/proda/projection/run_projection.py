@@ -44,6 +44,16 @@ class ProjectionResult:
     chunks_reused: int
     chunks_redone: list[str] = field(default_factory=list)
 
+    @property
+    def remark(self) -> str:
+        """A sentence on the repeated steps, or an empty string."""
+        if not self.steps_retried:
+            return ""
+        return (
+            f"{self.steps_retried:,} time steps of single columns failed and were repeated in "
+            "shorter steps of first order."
+        )
+
 
 def write_projection(
     model: SoilModel,

@@ -33,7 +33,7 @@ from proda.study.settings import StudySettings, read_study
 from proda.study.stage import Context, Reporter
 from proda.study.stages import stages_of
 from proda.study.toml import as_toml
-from proda.study.watch import size_on_disk, watching
+from proda.study.watch import release_freed_memory, size_on_disk, watching
 
 OF_DATA = ("profiles", "forcing", "covariates")
 """Stages whose results do not depend on the method."""
@@ -227,6 +227,7 @@ def _do(step: PlannedStage, context: Context, record: Record) -> None:
 @contextmanager
 def _timed(entry: StageRecord, folder: Path, record: Record) -> Iterator[None]:
     begun, earlier = time.monotonic(), entry.seconds
+    release_freed_memory()
     try:
         with watching() as peak:
             yield

@@ -54,6 +54,8 @@ def project(context: Context, *, model: str) -> str:
         )
         first = next(iter(made.cells_by_reason.values()))
         sentences.append(f"{state}: {first.get('feasible', 0):,} of {sum(first.values()):,} cells")
+        if made.remark:
+            sentences.append(made.remark.removesuffix("."))
     return "; ".join(sentences)
 
 
