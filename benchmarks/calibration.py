@@ -29,13 +29,15 @@ from proda.inference.profiles import Profiles
 from proda.inference.samplers.sampler import find_start
 from proda.inference.samplers.smc import SMC
 from proda.inference.sampling import SamplingProblem, advance, chain_keys, start
-from proda.inference.target import Posterior, Site
+from proda.inference.target import Site
+from proda.streams.bulk_radiocarbon import DEGREES
 
 UPPER = np.array([0.0, 0.1, 0.3, 0.6, 1.0, 1.5])
 LOWER = np.array([0.1, 0.3, 0.6, 1.0, 1.5, 2.0])
 DRAWS = {"smc": 40, "tempered": 99, "published": 80}
 """Per chain; `smc` has its default of three chains, the others one."""
 OPTIONS_OF_REPORT = ("smc", "published")
+DELTA = "radiocarbon"
 BINS = 20
 WIDTH = 170
 """Simulations side by side."""
@@ -50,23 +52,69 @@ OPTIONS: dict[str, dict[str, int | bool]] = {
 }
 
 
-def simulate(
-    settings: AssimilationSettings, sites: Site, names: np.ndarray
-) -> tuple[np.ndarray, Site]:
-    """Return true places in the unit box and the sites with synthetic measurements."""
-    problem = settings.build()
+def simulate(problem: SamplingProblem, sites: Site, names: np.ndarray) -> tuple[np.ndarray, Site]:
+    """Return true places in the unit box and the sites with synthetic measurements.
 
-    def one(site: Site, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    Carbon has log-normal errors, and 14C, where there is any, its own estimated ones.
+    """
+    streams = [stream.name for stream in problem.streams]
+    assert streams in ([], [DELTA])
+
+    def one(site: Site, key: jax.Array) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
         k_truth, k_error = jax.random.split(key)
-        posterior = Posterior(problem.model, problem.likelihood, site)
+        posterior = problem.target(site)
         u, _ = find_start(k_truth, posterior)
-        modelled = posterior.predict(u).modelled
-        error = SD_LOG * jax.random.normal(k_error, modelled.shape)
-        return u, jnp.where(site.measured.mask, modelled * jnp.exp(error), 1.0)
+        told = posterior.predict(u)
+        error = SD_LOG * jax.random.normal(k_error, told.modelled.shape)
+        carbon = jnp.where(site.measured.mask, told.modelled * jnp.exp(error), 1.0)
+        observed = {}
+        for name in streams:
+            delta = told.streams[name][0]
+            scale = posterior.values(u)[f"{name}_error"]
+            noise = scale * jax.random.t(jax.random.fold_in(key, 2), DEGREES, delta.shape)
+            observed[name] = jnp.where(site.streams[name].mask, delta + noise, 0.0)
+        return u, carbon, observed
 
     keys = chain_keys(12345, names, 1)[:, 0]
-    truth, carbon = jax.jit(jax.vmap(one))(sites, keys)
-    return np.asarray(truth), eqx.tree_at(lambda s: s.measured.carbon, sites, carbon)
+    truth, carbon, observed = jax.jit(jax.vmap(one))(sites, keys)
+    sites = eqx.tree_at(lambda s: s.measured.carbon, sites, carbon)
+    for name in streams:
+        sites = eqx.tree_at(lambda s, n=name: s.streams[n].observed, sites, observed[name])
+    return np.asarray(truth), sites
+
+
+def judged(
+    truth: np.ndarray, u: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return places of the truth among the draws (0 to 1), and whether intervals hold it.
+
+    Parameters
+    ----------
+    truth
+        (simulation, parameter).
+    u
+        (draw, simulation, parameter); NaN where there is no draw.
+    rng
+        Gives the place between two neighbours.
+    """
+    below, there = (u < truth).sum(axis=0), np.isfinite(u).sum(axis=0)
+    place = (below + rng.random(below.shape)) / (there + 1)
+    # Weibull's quantiles: of n draws the usual ones hold (n - 1)/(n + 1) of what they should.
+    q = np.nanquantile(u, [0.05, 0.25, 0.75, 0.95], axis=0, method="weibull")
+    inside = [(q[1] < truth) & (truth < q[2]), (q[0] < truth) & (truth < q[3])]
+    return place, np.stack(inside)
+
+
+def row_of(place: np.ndarray, inside: np.ndarray, names: list[str]) -> str:
+    """Return the cells of a table: uniformity of the ranks, and what intervals hold."""
+    bins = np.floor(place * BINS).astype(int)
+    p = np.array([chisquare(np.bincount(b, minlength=BINS)).pvalue for b in bins.T])
+    each = inside.mean(axis=1)
+    cover = ""
+    for level in each:
+        cover += f" {100 * level.mean():.1f} (least {100 * level.min():.1f}) |"
+    worst, below = names[int(np.argmin(p))], int((p < 0.05).sum())
+    return f"{len(place)} | {p.min():.2g} ({worst}) | {below} of {len(p)} |{cover}"
 
 
 def places(
@@ -94,23 +142,15 @@ def places(
         )
         chosen = rng.choice(len(forcing), WIDTH)
         sites = assemble(profiles, forcing.select(chosen), settings.operator)
-        truth, sites = simulate(settings, sites, names)
+        truth, sites = simulate(problem, sites, names)
         keep = min(WIDTH, n - first)
         if isinstance(problem.sampler, SMC):
             u = walked(problem, settings, sites, names[:keep])
             truth = truth[:keep]
         else:
             u = chained(problem, settings, sites, names)
-        below, there = (u < truth).sum(axis=0), np.isfinite(u).sum(axis=0)
-        found.append(((below + rng.random(below.shape)) / (there + 1))[:keep])
-        # Weibull's quantiles: of n draws the usual ones hold (n - 1)/(n + 1) of what they should.
-        quantile = np.nanquantile(u, [0.05, 0.25, 0.75, 0.95], axis=0, method="weibull")
-        held = np.stack(
-            [
-                (quantile[1] < truth) & (truth < quantile[2]),
-                (quantile[0] < truth) & (truth < quantile[3]),
-            ]
-        )
+        place, held = judged(truth, u, rng)
+        found.append(place[:keep])
         inside.append(held[:, :keep])
     return np.concatenate(found), np.concatenate(inside, axis=1)
 
@@ -170,23 +210,9 @@ def main() -> None:
             begun = time.perf_counter()
             place, inside = places(settings, forcing, n)
             seconds = time.perf_counter() - begun
-            bins = np.floor(place * BINS).astype(int)
-            p = np.array(
-                [
-                    chisquare(np.bincount(bins[:, i], minlength=BINS)).pvalue
-                    for i in range(bins.shape[1])
-                ]
-            )
-            parameters = settings.build_model().rows
-            worst = parameters[int(np.argmin(p))].name
-            cover = inside.mean(axis=(1, 2))
-            lowest = inside.mean(axis=1).min(axis=1)
-            rows.append(
-                f"| {model} | {sampler} | {n} | {p.min():.2g} ({worst}) | "
-                f"{int((p < 0.05).sum())} of {len(p)} | {100 * cover[0]:.1f} (least "
-                f"{100 * lowest[0]:.1f}) | {100 * cover[1]:.1f} (least {100 * lowest[1]:.1f}) | "
-                f"{seconds:.0f} |"
-            )
+            names = [row.name for row in settings.build_model().rows]
+            cells = row_of(place, inside, names)
+            rows.append(f"| {model} | {sampler} | {cells} {seconds:.0f} |")
             print(rows[-1], flush=True)
     sd = 100 * np.sqrt(np.array([0.25, 0.09]) / n)
     text = [

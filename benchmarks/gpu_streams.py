@@ -29,23 +29,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from scipy.stats import chisquare
 
+from benchmarks.calibration import judged, row_of, simulate
 from benchmarks.more_data import KINDS, settings_of
 from proda import files
 from proda.inference.assimilation_run import create
 from proda.inference.batch import _strongly_typed, calls
 from proda.inference.padded_sites import PADDED, assemble, with_streams
 from proda.inference.profiles import read_profiles
-from proda.inference.samplers.sampler import find_start
 from proda.inference.sampling import advance, chain_keys, start
 from proda.inference.site_summary import summarise
-from proda.streams.bulk_radiocarbon import DEGREES
 from proda.streams.table import read
 
 KEPT = 20
@@ -55,7 +52,6 @@ LEAST = 100
 MOST = PADDED[1]
 """Layers of carbon, and values of 14C, of a site."""
 TWIN = "twin"
-BINS = 20
 PROFILES, SITES, TABLE = "profiles", "sites.nc", "radiocarbon"
 
 
@@ -117,50 +113,6 @@ def sampled(problem: Any, sites: Any, keys: Any, until: float) -> tuple[list[np.
     return found, told | {"draws": u.shape[0], "device": str(jax.devices()[0])}
 
 
-def simulated(problem: Any, sites: Any, keys: Any) -> tuple[np.ndarray, Any]:
-    """Return parameters drawn from the prior (unit box), and sites with data made of them."""
-
-    def one(site: Any, key: Any) -> Any:
-        of_truth, of_carbon, of_delta = jax.random.split(key, 3)
-        target = problem.target(site)
-        u, _ = find_start(of_truth, target)
-        told = target.predict(u)
-        delta = told.streams[TABLE][0]
-        error = problem.likelihood.sd * jax.random.normal(of_carbon, told.modelled.shape)
-        scale = target.values(u)["radiocarbon_error"]
-        noise = scale * jax.random.t(of_delta, DEGREES, delta.shape)
-        carbon = jnp.where(site.measured.mask, told.modelled * jnp.exp(error), 1.0)
-        return u, carbon, jnp.where(site.streams[TABLE].mask, delta + noise, 0.0)
-
-    truth, carbon, delta = jax.jit(jax.vmap(one))(sites, keys)
-    sites = eqx.tree_at(
-        lambda s: (s.measured.carbon, s.streams[TABLE].observed), sites, (carbon, delta)
-    )
-    return np.asarray(truth), sites
-
-
-def calibrated(truth: np.ndarray, u: np.ndarray, problem: Any, sites: Any) -> dict[str, Any]:
-    """Return how often intervals hold the truth, and whether its ranks are uniform."""
-    n, d = truth.shape
-    flat = u.reshape(n, -1, d)
-    quantile = np.quantile(flat, [0.05, 0.25, 0.75, 0.95], axis=1, method="weibull")
-    rank = (flat < truth[:, None]).mean(axis=1)
-    bins = np.clip((rank * BINS).astype(int), 0, BINS - 1)
-    p = [chisquare(np.bincount(bins[:, j], minlength=BINS)).pvalue for j in range(d)]
-    names = [row.name for row in problem.target(sites).rows]
-    held = {
-        level: ((quantile[a] < truth) & (truth < quantile[b])).mean(axis=0)
-        for level, a, b in (("50", 1, 2), ("90", 0, 3))
-    }
-    return {
-        **{f"coverage_{level}": float(h.mean()) for level, h in held.items()},
-        **{f"least_{level}": (names[int(h.argmin())], float(h.min())) for level, h in held.items()},
-        "least_p": (names[int(np.argmin(p))], float(min(p))),
-        "p_below_0.05": int((np.array(p) < 0.05).sum()),
-        "parameters": d,
-    }
-
-
 def sample_one(given: argparse.Namespace, model: str, kind: str) -> None:
     """Sample all sites of a pack for one model and kind of run."""
     begun = time.time()
@@ -168,7 +120,10 @@ def sample_one(given: argparse.Namespace, model: str, kind: str) -> None:
     with files.open_dataset(given.pack / SITES) as opened:
         forced = opened.load()
     names = forced["site"].to_numpy().astype(str)[: given.sites]
-    settings = settings_of(model, "both" if kind == TWIN else kind, given.pack / TABLE, given.steps)
+    steps = dict(zip(("warm_up", "kept"), given.steps, strict=True))
+    settings = settings_of(
+        model, "both" if kind == TWIN else kind, TABLE, given.pack / TABLE, steps
+    )
     with tempfile.TemporaryDirectory() as folder:
         where = (Path(folder) / "run", settings, given.pack / PROFILES, given.pack / SITES)
         run = create(*where, sites=names.tolist())
@@ -179,10 +134,14 @@ def sample_one(given: argparse.Namespace, model: str, kind: str) -> None:
         sites = with_streams(plain, profiles.site, forcing, tables)
         keys = chain_keys(settings.seed, profiles.site, settings.chains)
         if kind == TWIN:
-            truth, sites = simulated(problem, sites, chain_keys(12345, profiles.site, 1)[:, 0])
+            truth, sites = simulate(problem, sites, profiles.site)
         found, told = sampled(problem, sites, keys, given.began + given.until)
         if kind == TWIN:
-            finish(given, told | calibrated(truth, found[0], problem, sites), model, kind, begun)
+            n, d = truth.shape
+            draws = np.moveaxis(found[0].reshape(n, -1, d), 1, 0)
+            rows = [row.name for row in problem.target(sites).rows]
+            told["calibration"] = row_of(*judged(truth, draws, np.random.default_rng(0)), rows)
+            finish(given, told, model, kind, begun)
             return
         summary = summarise(problem, profiles, sites, *found, tables)
         told["summarised"] = time.time() - begun

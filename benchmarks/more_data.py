@@ -1,14 +1,17 @@
-"""What radiocarbon adds at real sites: carbon alone, both, and 14C alone.
+"""What other kinds of data add at real sites: carbon alone, both, and the other kind alone.
 
-    python -m benchmarks.more_data run PROFILES SITES.nc TABLE OUT clm5 compas --sites 60
+    python -m benchmarks.more_data run PROFILES SITES.nc TABLE OUT clm5 compas --sites 160
     python -m benchmarks.more_data judge OUT clm5 compas
     python -m benchmarks.more_data train PROFILES SITES.nc COVARIATES.parquet TABLE OUT clm5 compas
 
-TABLE is what `proda streams build radiocarbon` wrote. Each run predicts all data, those that it
-does not fit too (`held_out`), so that each kind of data is left out once. Sites are a random choice
-(seed 0) of the profiles with two or more 14C values of the same profile, of which those with at
-most 8 layers of carbon are taken: one compiled program then serves all. Runs that are there are not
-done again. `benchmarks.gpu_streams` does the same at all sites on a GPU, and writes the same files.
+TABLE is what `proda streams build` wrote. Each run predicts all data, those that it does not fit
+too (`held_out`), so that each kind of data is left out once. Sites have at most 8 layers of carbon
+and 16 values: one compiled program then serves all. For values that belong to profiles (14C), they
+are those with two or more values of the same profile; for the others, those with a value in the
+same cell. They come in a random order (seed 0), in parts of `--part` sites; runs that are there are
+not done again, and after `--seconds` no more part is started, so that the sites done are a random
+choice at any time. `benchmarks.gpu_streams` does the same at all sites on a GPU, and writes the
+same files.
 
 `train` trains networks end to end on carbon alone and on both, at all sites with 14C and a random
 choice (seed 0) of others, and compares how they meet 14C and carbon at held-out blocks of the map.
@@ -17,6 +20,7 @@ choice (seed 0) of others, and compares how they meet 14C and carbon at held-out
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -26,12 +30,14 @@ import pandas as pd
 import xarray as xr
 
 from proda import files
+from proda.checksums import file_digest
 from proda.inference.assimilation_run import Run, create, open_posterior
 from proda.inference.assimilation_settings import AssimilationSettings, check
 from proda.inference.padded_sites import PADDED
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.runner import work
-from proda.inference.stream_fit import AGE, narrowing
+from proda.inference.site_summary import join
+from proda.inference.stream_fit import AGE, narrowing, scores
 from proda.layout import HELD_OUT_PARAMETERS
 from proda.learning.carbon_sites import read_carbon_sites
 from proda.learning.end_to_end_settings import EndToEndSettings
@@ -39,56 +45,96 @@ from proda.learning.stream_skill import held_out_streams, stream_skill
 from proda.learning.through_model import train_end_to_end
 from proda.learning.unseen_file import read_unseen
 from proda.streams.bulk_radiocarbon import DEGREES
-from proda.streams.table import StreamTable, read
+from proda.streams.registry import STREAMS
+from proda.streams.respiration import SD
+from proda.streams.stream import Stream, on_scale
+from proda.streams.table import SUMMARY, TABLE, StreamTable, read
 
-KINDS: dict[str, list[str]] = {"carbon": ["radiocarbon"], "both": [], "radiocarbon": ["carbon"]}
-"""Runs, by what they fit, and what they hold out."""
+
+def kinds(stream: str) -> dict[str, list[str]]:
+    """Return runs, by what they fit, and what they hold out."""
+    return {"carbon": [stream], "both": [], stream: ["carbon"]}
+
+
+KINDS = kinds("radiocarbon")
+MOST = 16
+"""Values of a site."""
 BANDS = (0.1, 0.3, 0.6, 1.0, 2.0)
 """Limits of the depths (m) at which the rival without a model has its means."""
-ERROR_OF_CARBON_ALONE = 60.0
-"""Scale (permil) of the error of 14C in the predictive interval where none was estimated."""
 NODES = 400
 
 
 def settings_of(
-    model: str, kind: str, table: Path, steps: tuple[int, int], **more: Any
+    model: str, kind: str, stream: str, table: Path, options: dict[str, int], **more: Any
 ) -> AssimilationSettings:
-    """Return the settings of a run, with its warm-up and kept steps."""
-    options = {"warm_up": steps[0], "kept": steps[1]}
-    streams = {"radiocarbon": table}
-    return check(model=model, streams=streams, held_out=KINDS[kind], options=options, **more)
+    """Return the settings of a run, with the options of its sampler."""
+    held_out = kinds(stream)[kind]
+    return check(model=model, streams={stream: table}, held_out=held_out, options=options, **more)
 
 
-def chosen(profiles: Profiles, table: StreamTable, forcing: Path, n: int) -> list[str]:
-    """Return the sites of the comparison."""
+def chosen(profiles: Profiles, table: StreamTable, forcing: Path) -> list[str]:
+    """Return the sites of the comparison, in random order."""
     with files.open_dataset(forcing) as opened:
         there = opened["site"].to_numpy().astype(str)
-    rows = table.rows[table.rows["matched"] == "profile"]
-    count = rows.groupby("site").size()
-    able = count[(count >= 2) & count.index.isin(there)].index.to_numpy(str)
-    names = sorted(np.random.default_rng(0).choice(able, min(n, len(able)), replace=False))
-    layers = profiles.n_layers[pd.Index(profiles.site).get_indexer(names)]
-    return [str(name) for name, k in zip(names, layers, strict=True) if k <= PADDED[0]]
+    count = table.rows.groupby("site").size()
+    few = profiles.site[profiles.n_layers <= PADDED[0]]
+    fits = (count <= MOST) & count.index.isin(there) & count.index.isin(few)
+    own = table.rows[table.rows["matched"] == "profile"].groupby("site").size()
+    if len(own):
+        fits &= own.reindex(count.index).fillna(0) >= 2
+    return [str(name) for name in np.random.default_rng(0).permutation(count.index[fits])]
+
+
+def at_sites(table: StreamTable, names: list[str], folder: Path) -> Path:
+    """Write the rows of a table at some sites, to whose largest number all sites are padded."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = table.rows[table.rows["site"].isin(names)].reset_index(drop=True)
+    files.write_parquet(rows, folder / TABLE)
+    made = table.made.model_copy(update={"table": file_digest(folder / TABLE)})
+    (folder / SUMMARY).write_text(made.model_dump_json() + "\n", encoding="utf-8")
+    return folder
 
 
 def run(given: argparse.Namespace) -> None:
-    """Assimilate every kind of data, and write what `judge` reads."""
-    table = read(given.table)
-    names = chosen(read_profiles(given.profiles), table, given.forcing, given.sites)
-    for model in given.models:
-        for kind in given.kinds:
-            folder = given.out / f"{model}_{kind}"
-            settings = settings_of(
-                model, kind, given.table, given.steps, chains=2, draws=given.draws
-            )
-            if not (folder / "run.json").is_file():
-                where = (folder, settings, given.profiles, given.forcing)
-                create(*where, sites=names, width=len(names))
-            begun, opened = time.process_time(), Run(folder)
-            work(opened)
-            print(f"{model} {kind}: {time.process_time() - begun:.0f} s of processor time")
-            _, summary = open_posterior(folder)
-            files.write_netcdf(summary, given.out / f"{model}_{kind}.nc")
+    """Assimilate every kind of data, part by part, and write what `judge` reads."""
+    table, begun = read(given.table), time.time()
+    stream = table.stream.name
+    names = chosen(read_profiles(given.profiles), table, given.forcing)
+    own = given.out / "table"
+    if not own.is_dir():
+        at_sites(table, names, own)
+    print(f"{stream}: {min(given.sites, len(names))} of {len(names)} sites", flush=True)
+    done: dict[str, list[xr.Dataset]] = {}
+    for first in range(0, min(given.sites, len(names)), given.part):
+        if time.time() - begun > given.seconds:
+            break
+        part = names[first : min(first + given.part, given.sites)]
+        for model in given.models:
+            for kind in given.kinds or kinds(stream):
+                name = f"{model}_{kind}"
+                settings = settings_of(model, kind, stream, own, given.options, sampler="smc")
+                where = (settings, given.profiles, given.forcing)
+                summary = sampled(given.out / f"{name}_{first}", part, *where)
+                done.setdefault(name, []).append(summary)
+                files.write_netcdf(joined(done[name]), given.out / f"{name}.nc")
+
+
+def sampled(folder: Path, names: list[str], settings: Any, profiles: Path, forcing: Path) -> Any:
+    """Return the summary of a run, which is made where it is not there."""
+    if not (folder / "run.json").is_file():
+        create(folder, settings, profiles, forcing, sites=names)
+    begun, opened = time.process_time(), Run(folder)
+    fresh = not opened.complete
+    work(opened)
+    if fresh:
+        took = time.process_time() - begun
+        print(f"{folder.name}: {len(names)} sites, {took:.0f} s of processor time", flush=True)
+    return open_posterior(folder)[1].load()
+
+
+def joined(parts: list[xr.Dataset]) -> xr.Dataset:
+    """Return the summaries of several runs of one kind as one."""
+    return join(parts).assign_attrs(parts[0].attrs)
 
 
 def between(quantile: np.ndarray, levels: np.ndarray, noise: np.ndarray) -> list[np.ndarray]:
@@ -105,29 +151,61 @@ def between(quantile: np.ndarray, levels: np.ndarray, noise: np.ndarray) -> list
     return list(np.quantile(values + noise, [0.05, 0.95], axis=0))
 
 
-def of_radiocarbon(summary: xr.Dataset, here: np.ndarray, fitted: bool) -> str:
-    """Return how the values of 14C at some sites are met."""
-    row = "row_radiocarbon"
+def stream_of(summary: xr.Dataset) -> Stream:
+    """Return the stream beside carbon that a run has."""
+    return STREAMS[str(summary.attrs["streams"])]()
+
+
+def at(summary: xr.Dataset, here: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the sites of the values of the stream at some sites, and all about these values."""
+    row = f"row_{stream_of(summary).name}"
     site = summary[f"{row}_site"].to_numpy().astype(str)
     use = summary[f"{row}_used"].to_numpy().astype(bool) & np.isin(site, here)
-    mean, observed = (summary[f"{row}_{n}"].to_numpy()[use] for n in ("modelled", "observed"))
-    quantile = summary[f"{row}_quantile"].transpose("quantile", row).to_numpy()[:, use]
-    scale = np.full(use.sum(), ERROR_OF_CARBON_ALONE)
-    if fitted:
-        own = summary["posterior_mean"].sel(parameter="radiocarbon_error").to_pandas()
-        scale = own[site[use]].to_numpy()
-    error = mean - observed
-    nse = 1.0 - (error**2).sum() / ((observed - observed.mean()) ** 2).sum()
+    names = ("upper", "lower", "observed", "modelled")
+    found = {n: summary[f"{row}_{n}"].to_numpy()[use] for n in names}
+    found["quantile"] = summary[f"{row}_quantile"].transpose("quantile", row).to_numpy()[:, use]
+    return site[use], found
+
+
+def bootstrap(site: np.ndarray, *of: np.ndarray) -> tuple[float, float]:
+    """Return the standard deviations of RMSE and NSE when sites are drawn again."""
+    rng, (observed, modelled) = np.random.default_rng(0), of
+    groups = [np.flatnonzero(site == name) for name in np.unique(site)]
+    found = []
+    for _ in range(400):
+        rows = np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
+        found.append([scores(observed[rows], modelled[rows])[n] for n in ("rmse", "nse")])
+    return tuple(np.nanstd(found, axis=0))  # type: ignore[return-value]
+
+
+def of_stream(summary: xr.Dataset, here: np.ndarray, fitted: bool) -> str:
+    """Return how the values of the stream at some sites are met, on the scale of its error."""
+    stream = stream_of(summary)
+    site, own = at(summary, here)
+    names = ("observed", "modelled", "quantile")
+    observed, mean, quantile = (on_scale(own[n], stream.scale) for n in names)
+    scale = np.full(len(observed), error_of(stream))
+    if fitted and f"{stream.name}_error" in summary["parameter"]:
+        mine = summary["posterior_mean"].sel(parameter=f"{stream.name}_error").to_pandas()
+        scale = mine[site].to_numpy()
     rng = np.random.default_rng(0)
-    noise = scale * rng.standard_t(DEGREES, size=(NODES, use.sum()))
-    wide = between(quantile, summary["quantile"].to_numpy(), noise)
+    heavy = stream.name == "radiocarbon"
+    shape = (NODES, len(observed))
+    noise = rng.standard_t(DEGREES, size=shape) if heavy else rng.standard_normal(shape)
+    wide = between(quantile, summary["quantile"].to_numpy(), scale * noise)
     ends = ((quantile[0], quantile[-1]), wide)
     inside = [((a <= observed) & (observed <= b)).mean() for a, b in ends]
+    s, (rmse, nse) = scores(observed, mean), bootstrap(site, observed, mean)
     return (
-        f"14C: {use.sum()} values, RMSE {np.sqrt((error**2).mean()):.0f} permil, bias "
-        f"{error.mean():+.0f}, NSE {nse:.2f}, r {np.corrcoef(mean, observed)[0, 1]:.2f}, in 90 % "
-        f"of the mean {inside[0]:.2f}, predictive {inside[1]:.2f}"
+        f"{stream.name} ({stream.scale}): {len(observed)} values, RMSE {s['rmse']:.3g} +- "
+        f"{rmse:.2g}, bias {s['bias']:+.3g}, NSE {s['nse']:.2f} +- {nse:.2f}, r {s['r']:.2f}, in "
+        f"90 % of the modelled {inside[0]:.2f}, predictive {inside[1]:.2f}"
     )
+
+
+def error_of(stream: Stream) -> float:
+    """Return the scale of the error where none was estimated: its default."""
+    return SD if stream.name == "respiration" else stream.rows[0].default
 
 
 def of_carbon(summary: xr.Dataset, here: np.ndarray) -> str:
@@ -151,15 +229,14 @@ def of_carbon(summary: xr.Dataset, here: np.ndarray) -> str:
 
 def by_depth(summary: xr.Dataset, here: np.ndarray) -> str:
     """Return the misfit of the rival: the mean of the same values at each depth."""
-    row = "row_radiocarbon"
-    site = summary[f"{row}_site"].to_numpy().astype(str)
-    use = summary[f"{row}_used"].to_numpy().astype(bool) & np.isin(site, here)
-    upper, lower, o = (
-        summary[f"{row}_{n}"].to_numpy()[use] for n in ("upper", "lower", "observed")
-    )
-    band = np.digitize(0.5 * (upper + lower), BANDS)
-    mean = np.array([o[band == b].mean() for b in band])
-    return f"mean per depth: RMSE {np.sqrt(((o - mean) ** 2).mean()):.0f} permil"
+    stream = stream_of(summary)
+    site, own = at(summary, here)
+    observed = on_scale(own["observed"], stream.scale)
+    middle = 0.5 * (own["upper"] + own["lower"])
+    band = np.digitize(middle, BANDS)
+    mean = np.array([observed[band == b].mean() for b in band])
+    rmse, sd = scores(observed, mean)["rmse"], bootstrap(site, observed, mean)[0]
+    return f"mean per depth of these values: RMSE {rmse:.3g} +- {sd:.2g}"
 
 
 def widths(summary: xr.Dataset, here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -174,7 +251,7 @@ def widths(summary: xr.Dataset, here: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def judge_model(folder: Path, model: str) -> None:
     """Print what the runs of one model say, at the sites that all of them have sampled."""
     found: dict[str, xr.Dataset] = {}
-    for kind in KINDS:
+    for kind in ("carbon", "both", *STREAMS):
         path = folder / f"{model}_{kind}.nc"
         if path.is_file():
             with files.open_netcdf(path) as opened:
@@ -191,10 +268,15 @@ def judge_model(folder: Path, model: str) -> None:
         bulk = summary["ess_bulk"].sel(site=here).min("parameter")
         middle, width = widths(summary, here)
         print(
-            f" {kind}: median over sites of the largest R-hat {float(rhat.median()):.2f}, of the "
-            f"smallest effective size {float(bulk.median()):.0f}"
+            f" {kind}: median over sites of the largest R-hat {float(rhat.median()):.3f}, of the "
+            f"smallest effective size {float(bulk.median()):.0f} (10 %: "
+            f"{float(bulk.quantile(0.1)):.0f}); R-hat below 1.02 at "
+            f"{float((rhat < 1.02).mean()):.0%}"
         )
-        print("  ", of_radiocarbon(summary, here, kind != "carbon"))
+        if "evaluations" in summary:
+            each = summary["evaluations"].sel(site=here)
+            print(f"   evaluations of a site, median {float(each.median()):,.0f}")
+        print("  ", of_stream(summary, here, kind != "carbon"))
         print("  ", of_carbon(summary, here))
         print(
             f"   mean age of 0-100 cm: median over sites {np.median(middle):.0f} yr (5-95 % "
@@ -207,17 +289,23 @@ def judge_model(folder: Path, model: str) -> None:
 
 def narrowed(carbon: xr.Dataset, both: xr.Dataset, here: np.ndarray) -> None:
     """Print what is narrower with both kinds of data than with carbon alone."""
-    (old, _), (new, _) = widths(carbon, here), widths(both, here)
-    print(f" mean age, both over carbon: {np.median(new / old):.2f}")
+    (old, wide), (new, narrow) = widths(carbon, here), widths(both, here)
+    for what, ratio in (("mean age", new / old), ("its width", narrow / wide)):
+        low, middle, high = np.quantile(ratio, [0.25, 0.5, 0.75])
+        print(f" {what}, both over carbon: {middle:.2f} (quartiles {low:.2f}-{high:.2f})")
     for row in narrowing(both, carbon).to_dict("records"):
-        text = f"  {row['quantity']:20s} width x {row['width']:.2f}"
+        text = f"  {row['quantity']:24s} width x {row['width']:.2f}"
         if row["quantity"] in both["parameter"]:
-            at = both["posterior_mean"].sel(parameter=row["quantity"], site=here)
-            u = ((at - at["lower"]) / (at["upper"] - at["lower"])).to_numpy()
+            of = {"parameter": row["quantity"], "site": here}
+            mean = [s["posterior_mean"].sel(of) for s in (carbon, both)]
+            wide = [m["upper"] - m["lower"] for m in mean]
+            before, u = (((m - m["lower"]) / w).to_numpy() for m, w in zip(mean, wide, strict=True))
+            moved = ((mean[1] - mean[0]) / carbon["posterior_sd"].sel(of)).to_numpy()
             text += (
-                f"; in the lowest fifth of its prior at {(u < 0.2).mean():.0%} of sites, in the "
+                f"; place in the prior, median {np.median(before):.2f} -> {np.median(u):.2f}, "
+                f"moved by {np.median(moved):+.2f} sd; in the lowest fifth at "
+                f"{(u < 0.2).mean():.0%} of sites, in the highest at {(u > 0.8).mean():.0%}"
             )
-            text += f"highest at {(u > 0.8).mean():.0%}"
         print(text)
 
 
@@ -286,10 +374,11 @@ def main() -> None:
     for name in ("profiles", "forcing", "table", "out"):
         made.add_argument(name, type=Path)
     made.add_argument("models", nargs="+")
-    made.add_argument("--sites", type=int, default=60)
-    made.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
-    made.add_argument("--steps", type=int, nargs=2, default=(1500, 3000), help="warm-up, kept")
-    made.add_argument("--draws", type=int, default=100)
+    made.add_argument("--sites", type=int, default=160)
+    made.add_argument("--part", type=int, default=20, help="sites of a run")
+    made.add_argument("--seconds", type=float, default=1e9, help="no more part is started after")
+    made.add_argument("--kinds", nargs="+", help="by default all")
+    made.add_argument("--options", type=json.loads, default={"descents": 0}, help="of smc")
     made.set_defaults(do=run)
     told = verbs.add_parser("judge")
     told.add_argument("out", type=Path)

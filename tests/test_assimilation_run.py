@@ -193,6 +193,21 @@ def test_walkers_of_several_sites_side_by_side(world, walked, tmp_path):
     xr.testing.assert_identical(*both)
 
 
+def test_without_a_way_down_the_draws_are_the_same(world, walked, tmp_path):
+    options = WALKERS.options | {"descents": 0}
+    settings = WALKERS.model_copy(update={"options": options})
+    run = world.run(tmp_path / "run", settings=settings, width=1)
+    work(run)
+    (draws, summary), (expected, whole) = draws_of(run.folder), draws_of(walked)
+    xr.testing.assert_identical(draws.drop_attrs(), expected.drop_attrs())
+    assert np.isfinite(summary["log_evidence"]).all()
+    assert np.isnan(summary["log_evidence_error"]).all()
+    assert (summary["evaluations"] < whole["evaluations"]).all()
+    assert run.problem.sampler.evaluations(2) < Run(walked).problem.sampler.evaluations(2)
+    with pytest.raises(AssimilationError, match="rounds = 0 is too small"):
+        assimilation.check(sampler="smc", options={"rounds": 0})
+
+
 # --- other processes ------------------------------------------------------------------------------
 
 _SCRIPT = """

@@ -161,7 +161,7 @@ class AssimilationSettings(SettingsTable):
                 )
             if isinstance(value, bool) != (known[name] == "bool"):
                 raise AssimilationError(f"options: {name} = {value!r}; expected {known[name]}.")
-            if not isinstance(value, bool) and value < (2 if name == "replicas" else 1):
+            if not isinstance(value, bool) and value < {"replicas": 2, "descents": 0}.get(name, 1):
                 raise AssimilationError(f"options: {name} = {value} is too small.")
         return kind(**self.options)
 

@@ -121,7 +121,8 @@ class SMC(eqx.Module):
 
     descents: int = eqx.field(static=True, default=2)
     """How often at most to go back from the posterior to the prior, each time with twice the
-    moves, until the evidence is steady."""
+    moves, until the evidence is steady. With 0 the evidence is that of the way up, which is too
+    small at difficult sites, and its error is not estimated; the draws are the same."""
 
     def draws_per_walker(self, draws: int) -> int:
         """Return how many draws of a round each walker gives, so that `draws` can be kept."""
@@ -135,11 +136,13 @@ class SMC(eqx.Module):
         n_chains
             Chains of the site.
         n_between
-            Temperatures between prior and posterior, once on the way up and once down.
+            Temperatures between prior and posterior, once on the way up and, if there is a way
+            down, once down.
         n_rounds
             Rounds at the posterior.
         """
-        ladder = self.steps * (self.pool + 2 * n_between)
+        ways = 2 if self.descents else 1
+        ladder = self.steps * (self.pool + ways * n_between)
         return n_chains * self.walkers * (ladder + 2 * self.steps * (2**n_rounds - 1))
 
     def begin(

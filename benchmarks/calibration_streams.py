@@ -1,0 +1,103 @@
+"""Simulation-based calibration with carbon and 14C, and what 14C recovers of ages.
+
+    python -m benchmarks.calibration_streams PROFILES SITES.nc TABLE SIMULATIONS clm5
+
+Parameters drawn from the prior make carbon and 14C at the layers, years and forcing of real sites
+(one simulation each; those of `benchmarks.more_data`, with the same seed), and are estimated from
+both, and from carbon alone. The ranks of the truth among the draws must be uniform with either. The
+mean age of the first metre of each true world against that of its posteriors says what 14C adds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.calibration import DELTA, DRAWS, judged, row_of, simulate, walked
+from benchmarks.more_data import at_sites, chosen, settings_of
+from proda.files import open_dataset
+from proda.forcing import Forcing
+from proda.inference.padded_sites import assemble, with_streams
+from proda.inference.profiles import read_profiles
+from proda.streams.table import read
+
+KINDS = ("both", "carbon")
+
+
+def real_sites(given: argparse.Namespace, own: Path) -> tuple[Any, Any]:
+    """Return the names of the sites and their compiled form, all padded alike."""
+    table, profiles = read(given.table), read_profiles(given.profiles)
+    able = chosen(profiles, table, given.forcing)
+    names = np.array(able[: given.simulations])
+    table = read(at_sites(table, able, own))
+    where = {name: i for i, name in enumerate(profiles.site)}
+    some = profiles.select(np.array([where[name] for name in names]))
+    with open_dataset(given.forcing) as opened:
+        index = {name: i for i, name in enumerate(opened["site"].to_numpy().astype(str))}
+        rows = [index[name] for name in names]
+        forcing = Forcing.from_dataset(opened.isel(site=rows).load())
+    plain = assemble(some, forcing, "layer_mean")
+    return names, with_streams(plain, names, forcing, [table])
+
+
+def ages(problem: Any, sites: Any, u: np.ndarray) -> np.ndarray:
+    """Return the mean age of the first metre, yr, of places (place, simulation, parameter)."""
+
+    def each(given: Any) -> Any:
+        target = problem.target(given[0])
+        return jax.vmap(target.mean_age)(given[1])
+
+    found = jax.jit(lambda *by_site: jax.lax.map(each, by_site))(sites, np.swapaxes(u, 0, 1))
+    return np.asarray(found).T
+
+
+def recovered(truth: np.ndarray, drawn: np.ndarray) -> str:
+    """Return cells of a table: how true ages (simulation) are met by draws (draw, simulation)."""
+    log, true = np.log(drawn), np.log(truth)
+    middle = np.median(log, axis=0)
+    low, high = np.quantile(log, [0.05, 0.95], axis=0, method="weibull")
+    r = np.corrcoef(middle, true)[0, 1]
+    return (
+        f"{np.sqrt(((middle - true) ** 2).mean()):.2f} | {(middle - true).mean():+.2f} | {r:.2f} | "
+        f"{np.median(high - low):.2f} | {100 * ((low < true) & (true < high)).mean():.0f}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("profiles", "forcing", "table"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("simulations", type=int)
+    parser.add_argument("models", nargs="+")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / "table"
+        names, sites = real_sites(given, own)
+        for model in given.models:
+            settings = {
+                kind: settings_of(model, kind, DELTA, own, {"descents": 0}, sampler="smc")
+                for kind in KINDS
+            }
+            problems = {kind: s.build() for kind, s in settings.items()}
+            truth, simulated = simulate(problems["both"], sites, names)
+            rows = [row.name for row in problems["both"].target(sites).rows]
+            old = ages(problems["both"], sites, truth[None])[0]
+            for kind, problem in problems.items():
+                begun = time.process_time()
+                fewer = settings[kind].model_copy(update={"draws": DRAWS["smc"]})
+                u = walked(problem, fewer, simulated, names)
+                seconds = time.process_time() - begun
+                cells = row_of(*judged(truth, u, np.random.default_rng(0)), rows)
+                print(f"| {model} | {kind} | {cells} {seconds:.0f} |", flush=True)
+                age = recovered(old, ages(problem, simulated, u))
+                print(f"ages: | {model} | {kind} | {age} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
