@@ -15,6 +15,7 @@ from proda import files
 from proda.comparison.correlations import tested
 from proda.comparison.model_files import AFTER, BEFORE, END_TO_END
 from proda.comparison.published_responses import constraints_table
+from proda.comparison.spatial import weighted_correlation
 from proda.errors import ComparisonError
 from proda.latitude import GLOBE, ZONES
 from proda.maps.totals import PG
@@ -151,7 +152,7 @@ def _compared(pair: list[xr.Dataset], moment: Moment, land: np.ndarray) -> dict[
         "same_sign": float(np.average(np.sign(x) == np.sign(y), weights=w)),
         "between": float(np.sqrt(np.average((x - y) ** 2, weights=w) / 2.0)),
         "within": float(np.sqrt(np.mean(within))) if within else float("nan"),
-        "r_today": tested(np.log(a), np.log(b), lat, lon, w)["r"],
+        "r_today": weighted_correlation(np.log(a), np.log(b), w),
     }
 
 

@@ -15,9 +15,10 @@ fields' own autocovariances, estimated in classes of great-circle distance. Here
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import stats
 
 from proda.errors import ComparisonError
@@ -95,10 +96,7 @@ def effective_size(
         chosen = np.sort(rng.choice(len(x), points, replace=False, p=w))
         x, y, lat, lon, w = x[chosen], y[chosen], lat[chosen], lon[chosen], np.ones(points) / points
     u, v = (_standardised(field, w) for field in (x, y))
-    # Only pairs i < j, because the diagonal is known.
-    first, second = np.triu_indices(len(u), 1)
-    where = unit_vectors(lat, lon)
-    classes = (great_circle_km(where, where)[first, second] / class_km).astype(np.int64)
+    first, second, classes = _pairs(_bytes(lat), _bytes(lon), class_km)
     pair = w[first] * w[second]
     in_class = np.bincount(classes, pair)
     share = np.where(in_class > 0, in_class, 1.0)
@@ -119,6 +117,25 @@ def effective_size(
     variance /= (1.0 - centre[0]) * (1.0 - centre[1])
     most = 1.0 / alone
     return float(min(1.0 + 1.0 / variance, most)) if variance > 0 else most
+
+
+def _bytes(degrees: np.ndarray) -> bytes:
+    return np.asarray(degrees, dtype=np.float64).tobytes()
+
+
+@lru_cache(maxsize=2)
+def _pairs(
+    lat: bytes, lon: bytes, class_km: float
+) -> tuple[Int[np.ndarray, " pair"], Int[np.ndarray, " pair"], Int[np.ndarray, " pair"]]:
+    """Return both places of all pairs and their class of distance.
+
+    Kept for the next fields, because many of them are compared at the same places; 75 MB for 2,500
+    places. Only pairs i < j, because the diagonal is known.
+    """
+    where = unit_vectors(np.frombuffer(lat), np.frombuffer(lon))
+    first, second = np.triu_indices(len(where), 1)
+    classes = (great_circle_km(where, where)[first, second] / class_km).astype(np.int64)
+    return first, second, classes
 
 
 def _standardised(values: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -149,12 +166,26 @@ def correlation_test(
     """
     w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=np.float64)
     n_effective = effective_size(x, y, lat, lon, w, points, seed=seed)
-    w = w / w.sum()
-    r = float(np.clip((w * _standardised(x, w) * _standardised(y, w)).sum(), -1.0, 1.0))
+    r = weighted_correlation(x, y, w)
     low, high = interval(r, n_effective)
     return CorrelationTest(
         r, len(x), n_effective, p_value(r, len(x)), p_value(r, n_effective), low, high
     )
+
+
+def weighted_correlation(
+    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"]
+) -> float:
+    """Return Pearson's r of two fields, weighted.
+
+    Raises
+    ------
+    ComparisonError
+        If a field is constant.
+    """
+    w = np.asarray(weights, dtype=np.float64)
+    w = w / w.sum()
+    return float(np.clip((w * _standardised(x, w) * _standardised(y, w)).sum(), -1.0, 1.0))
 
 
 def p_value(r: float, n: float) -> float:
