@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import jax
 import matplotlib.pyplot as plt
@@ -216,6 +217,17 @@ def test_grids_have_their_place_in_the_report():
     assert "by two models" in place_of("carbon_after_clm5_compas")[1]
 
 
+def projected(models):
+    """Agreement of projections of all pairs: 0.1, 0.2, 0.3 today, and the opposite in the end."""
+    rows = []
+    for k, (first, second) in enumerate(combinations(models, 2), start=1):
+        for years, r in (("10", 0.9), ("100", -0.1 * k), ("new steady state", 0.9)):
+            labels = {"first": first, "second": second, "state": "before", "years": years}
+            numbers = {"r_today": 0.1 * k, "r": r, "low": r, "high": r, "same_sign": 0.4 + 0.1 * k}
+            rows.append(labels | {"experiment": "plus_4K"} | numbers)
+    return pd.DataFrame(rows)
+
+
 def test_the_report_of_three_models_speaks_of_three(world, tmp_path):
     given, result = world
     folder = record(tmp_path / "run")
@@ -223,8 +235,14 @@ def test_the_report_of_three_models_speaks_of_three(world, tmp_path):
     (folder / "comparison").mkdir()
     for name, table in result.tables.items():
         table.to_csv(folder / "comparison" / f"{name}.csv", index=False)
+    (folder / "projections").mkdir()
+    projected(given).to_csv(folder / "projections" / "agreement.csv", index=False)
     text = write_report(folder).read_text("utf-8")
     answer = text[text.index('id="answer"') : text.index('id="findings"')]
+    assert (
+        "Mean (range) of 3 pairs; default: today r = 0.20 (0.10 to 0.30), after 100 "
+        "years of 4 K r = −0.20 (−0.30 to −0.10), same sign on 60% of the land" in answer
+    )
     assert "of 3 models correlate with r =" in answer
     assert "on the mean of 3 pairs" in answer
     assert "This study has no COMPAS" in answer

@@ -93,3 +93,11 @@ class Section:
 def not_run(stage: str, what: str) -> Notice:
     """Return the notice that a stage has not been run, and what the report lacks therefore."""
     return Notice(f"The stage “{stage}” has not been run, so there is no {what} here.")
+
+
+def minus(text: str) -> str:
+    """Replace the minus signs of numbers, not the hyphens."""
+    for before in (" ", "("):
+        for digit in "0123456789":
+            text = text.replace(f"{before}-{digit}", f"{before}−{digit}")
+    return text

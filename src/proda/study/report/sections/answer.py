@@ -17,7 +17,7 @@ from proda.maps.map_comparison import compare
 from proda.maps.totals import land_area, totals
 from proda.plots.before_after import before_and_after
 from proda.study.report.assessments import assessment_of
-from proda.study.report.elements import Block, Items, Notice, Text, not_run
+from proda.study.report.elements import Block, Items, Notice, Text, minus, not_run
 from proda.study.report.map_tables import CONSTRAINED, DEFAULT, STOCK, map_of
 from proda.study.report.results import StudyResults
 from proda.study.report.sections.findings import FINDINGS, read_findings, tally, without_pair
@@ -126,7 +126,7 @@ def _convergence(study: StudyResults) -> list[str]:
         why = f" ({row['reason']})" if isinstance(row["reason"], str) else ""
         route = f", {row['route']}" if len(rows) > 1 else ""
         sentences.append(
-            _minus(
+            minus(
                 f"Do the models converge? The paper: {row['paper']}. This run{route}: "
                 f"{row['run']}. Verdict: {row['verdict']}{why}."
             )
@@ -174,7 +174,7 @@ def _agreement(study: StudyResults, blocks: list[Block]) -> list[str]:
                 f"increases for {row['share_rising']:.0%} of the pairs"
             )
         sentences.append(
-            _minus(
+            minus(
                 f"{STATES[row['state']][1].capitalize()}, the maps of soil carbon (0-100 cm, "
                 f"logarithms) of {row['models']} models correlate with r = {row['mean_r']:.2f} on "
                 f"the mean of {row['pairs']} pairs ({row['low']:.2f} to {row['high']:.2f}){change}."
@@ -198,7 +198,7 @@ def _evidence(study: StudyResults, blocks: list[Block]) -> list[str]:
             for r in others
         )
         sentences.append(
-            _minus(
+            minus(
                 f"By {measure} ({best['sites']:,} sites that all models share), "
                 f"{str(best['model']).upper()} is best on average and at "
                 f"{best['share_preferred']:.0%} of the sites; mean difference from it, with "
@@ -243,7 +243,7 @@ def _correlations(study: StudyResults, state: str, table: pd.DataFrame | None) -
     for first, second, r, interval in _of_pairs(study, state, table):
         paper = f" The paper has {number:g}." if {first, second} == set(PAIR) else ""
         sentences.append(
-            _minus(
+            minus(
                 f"{STATES[state][1].capitalize()}, the logarithms of soil carbon (0-100 cm) of "
                 f"{first.upper()} and {second.upper()} correlate over land, weighted by area, with "
                 f"r = {r:.2f}{interval}.{paper}"
@@ -266,7 +266,7 @@ def _picture(study: StudyResults, correlations: pd.DataFrame | None) -> list[Blo
         return []
     title = "Soil carbon in 0-100 cm before and after profiles constrain the models"
     if parts:
-        title = f"Correlation of the models' maps of soil carbon\n{_minus(', '.join(parts))}"
+        title = f"Correlation of the models' maps of soil carbon\n{minus(', '.join(parts))}"
     caption = (
         "Organic carbon in 0-100 cm of every model, before and after the profiles constrain it; "
         "all maps have one colour scale."
@@ -301,7 +301,7 @@ def _preference(table: pd.DataFrame) -> list[str]:
             criterion = CRITERIA.get(row["criterion"], row["criterion"])
             tie = "" if row["low"] > 0 or row["high"] < 0 else "; the interval contains 0"
             sentences.append(
-                _minus(
+                minus(
                     f"By {criterion}, {str(row['second']).upper()} is "
                     f"preferred to {str(row['first']).upper()} at {row['prefer_second']:.0%} of "
                     f"{row['sites']:,} sites; the median difference is {row['median']:.2g} (95 % "
@@ -318,11 +318,3 @@ def _sites(model: str, assessment: Assessment) -> str:
         f"{model.upper()} was fitted to {n:,} profiles, of which {kept:,} ({kept / n:.0%}) "
         f"pass the filter and are used for training.{caveat}"
     )
-
-
-def _minus(text: str) -> str:
-    """Replace the minus signs of numbers, not the hyphens."""
-    for before in (" ", "("):
-        for digit in "0123456789":
-            text = text.replace(f"{before}-{digit}", f"{before}−{digit}")
-    return text

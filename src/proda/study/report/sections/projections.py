@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from proda.comparison.paper import PAIR
 from proda.comparison.projections import OPEN_QUESTION, TABLES
 from proda.projection.write_projection import WITHOUT
-from proda.study.report.elements import Block, Text
+from proda.study.report.elements import Block, Text, minus
 from proda.study.report.results import STATES, StudyResults
 from proda.study.report.tables import read_csv
 
@@ -30,7 +31,11 @@ def projections(study: StudyResults) -> list[Block]:
 
 
 def agreement_in_words(study: StudyResults) -> list[str]:
-    """State how well each pair agrees today and in its change with 4 K, for each state."""
+    """State how well models agree today and in their change with 4 K, for each state.
+
+    Of more than two models: on the mean of all pairs, and the pair of the paper; the others are in
+    the table.
+    """
     path = study.projections_table("agreement")
     if not path.is_file():
         return []
@@ -39,10 +44,14 @@ def agreement_in_words(study: StudyResults) -> list[str]:
         return []
     rows = table[table["experiment"] == OPEN_QUESTION]
     rows = rows[pd.to_numeric(rows["years"], errors="coerce").notna()]
+    last = rows.groupby(["first", "second", "state"], sort=False).tail(1)
     sentences = []
-    for (first, second), pair in rows.groupby(["first", "second"], sort=False):
+    if len(last[["first", "second"]].drop_duplicates()) > 1:
+        sentences.append(_all_pairs(last))
+        last = last[(last["first"] == PAIR[0]) & (last["second"] == PAIR[1])]
+    for (first, second), pair in last.groupby(["first", "second"], sort=False):
         parts = []
-        for row in pair.groupby("state", sort=False).tail(1).to_dict("records"):
+        for row in pair.to_dict("records"):
             ends = f" ({row['low']:.2f} to {row['high']:.2f})" if np.isfinite(row["low"]) else ""
             parts.append(
                 f"{STATES[row['state']]}: today r = {row['r_today']:.2f}, after {row['years']} "
@@ -50,7 +59,22 @@ def agreement_in_words(study: StudyResults) -> list[str]:
                 "the land"
             )
         names = " and ".join(str(name).upper() for name in (first, second))
-        sentences.append(
-            f"Do {names} agree in their changes? {'; '.join(parts)}.".replace("= -", "= −")
-        )
+        sentences.append(minus(f"Do {names} agree in their changes? {'; '.join(parts)}."))
     return sentences
+
+
+def _all_pairs(last: pd.DataFrame) -> str:
+    """State the agreement of all pairs, as means and ranges."""
+    parts = []
+    for state, rows in last.groupby("state", sort=False):
+        today, change = (
+            f"r = {rows[name].mean():.2f} ({rows[name].min():.2f} to {rows[name].max():.2f})"
+            for name in ("r_today", "r")
+        )
+        parts.append(
+            f"{STATES[str(state)]}: today {today}, after {rows['years'].iloc[0]} years of 4 K "
+            f"{change}, same sign on {rows['same_sign'].mean():.0%} of the land"
+        )
+    pairs = len(last[["first", "second"]].drop_duplicates())
+    text = f"Do the models agree in their changes? Mean (range) of {pairs} pairs; "
+    return minus(f"{text}{'; '.join(parts)}.")
