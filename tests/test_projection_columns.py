@@ -17,6 +17,7 @@ from proda.projection.experiments import EXPERIMENTS, Change, experiments_named
 from proda.projection.split import PARTS
 from proda.projection.steps import time_steps
 from tests.conftest import defaults
+from tests.test_model_contract import with_properties
 
 TIMES = (10.0, 50.0, 100.0, 300.0)
 NAMES = ["control", "plus_4K", "input_none", "plus_4K_input_plus_20_ramp", "priming"]
@@ -93,8 +94,11 @@ def test_halved_steps_agree_to_second_order(model, examples):
     assert np.median(ratio) > 3.0, ratio  # 4 at second order, 2 at first
 
 
-def test_a_linear_model_follows_the_matrix_exponential(examples):
-    model = proda.load_model("clm5")
+@pytest.mark.parametrize("name", ["clm5", pytest.param("rothc", marks=pytest.mark.long)])
+def test_a_linear_model_follows_the_matrix_exponential(name, examples):
+    model = proda.load_model(name)
+    assert model.first_order
+    examples = with_properties(examples, 3)
     values = defaults(model, examples)
     short = {"first_step": 0.02, "growth": 1.1, "longest_step": 0.5}
     found = proda.project(

@@ -246,8 +246,9 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("columns", [12, pytest.param(COLUMNS, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", list(CASES))
-def test_steady_states_are_where_integration_ends(name):
+def test_steady_states_are_where_integration_ends(name, columns):
     """From half the answer, so that what is tested is that it attracts and that it is right."""
     equations, pools = CASES[name]
     model, forcing = proda.load_model(name), frozen_world()
@@ -256,7 +257,7 @@ def test_steady_states_are_where_integration_ends(name):
     exists = np.flatnonzero(found["reason"].to_numpy() == 0)
     assert len(exists) > 0.4 * COLUMNS
     expected = found["pool_carbon"].sel(pool=pools, layer=1).to_numpy()
-    for i in exists[:12]:
+    for i in exists[:columns]:
         at = site(forcing, i)
         at["fine_cl"], at["fine_ll"] = forcing.litter_input[i, 2:] / DZ
         rate = equations({key: value[i] for key, value in values.items()}, at)
