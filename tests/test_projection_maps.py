@@ -24,8 +24,10 @@ from proda.locks import working_in
 from proda.maps.cells import land_cells
 from proda.maps.parameter_sources import EnsembleParameters
 from proda.plots.projections import projection_figures
+from proda.projection import projection_plan
 from proda.projection.anomalies import read_experiments, read_fields, read_warming
 from proda.projection.experiments import experiments_named
+from proda.projection.forward import project_members
 from proda.projection.projection_settings import ProjectionSettings
 from proda.projection.projection_variables import CHANGE, STOCK
 from proda.projection.run_projection import write_projection
@@ -78,6 +80,35 @@ def test_the_file_says_what_happens_where(made):
         np.testing.assert_array_equal(there, fine)  # nothing is missing without a reason
         reason = dataset["reason"].where(dataset["answered"] == 0)
         assert not (reason == 0).any()
+
+
+def test_an_age_beyond_the_limit_costs_no_other_number(made, tmp_path, monkeypatch):
+    """Carbon that hardly moves may be older than a file can store; all else is sound."""
+    cells, found, _, _ = made
+    with open_projection(found["compas"][END_TO_END]) as opened:
+        before = opened.load()
+
+    def with_old_carbon(*given):
+        for projected in project_members(*given):
+            age, new = projected.age.copy(), projected.steady["mean_age"].copy()
+            age[0, ::2] = new[1, ::2] = 1e93
+            yield replace(projected, age=age, steady=projected.steady | {"mean_age": new})
+
+    monkeypatch.setattr(projection_plan, "project_members", with_old_carbon)
+    _, predict = ensemble(proda.load_model("compas"), len(cells), 3)
+    path = tmp_path / "compas.nc"
+    source = EnsembleParameters(predict)
+    experiments = read_experiments(SETTINGS)
+    write_projection(proda.load_model("compas"), cells, source, experiments, SETTINGS, path)
+    with open_projection(path) as opened:
+        after = opened.load()
+    for name in after.data_vars:
+        if "mean_age" not in name:
+            xr.testing.assert_equal(after[name], before[name])
+    for name in ("mean_age", "mean_age_new_steady_state"):
+        had, has = (np.isfinite(d[name].to_numpy()) for d in (before, after))
+        assert 0 < has.sum() < had.sum()
+        assert not (has & ~had).any()
 
 
 def test_series_are_the_sums_of_the_members(made):

@@ -112,7 +112,7 @@ def tested(
     x: np.ndarray, y: np.ndarray, lat: np.ndarray, lon: np.ndarray, w: np.ndarray
 ) -> dict[str, float]:
     """Return r of values at places, weighted, with its test; NaN where one of them is constant."""
-    if len(x) < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
+    if not vary(x, y):
         nan = float("nan")
         test, once = CorrelationTest(nan, len(x), nan, nan, nan, nan, nan), nan
     else:
@@ -120,3 +120,8 @@ def tested(
         once = float(np.corrcoef(x, y)[0, 1])
     table = asdict(test)
     return {"r": table.pop("r"), "r_each_cell_once": once, **table}
+
+
+def vary(x: np.ndarray, y: np.ndarray) -> bool:
+    """Return whether two fields have a correlation: four places or more, none constant."""
+    return len(x) >= 4 and np.ptp(x) > 0 and np.ptp(y) > 0

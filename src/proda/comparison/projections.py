@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from proda import files
-from proda.comparison.correlations import tested
+from proda.comparison.correlations import tested, vary
 from proda.comparison.model_files import AFTER, BEFORE, END_TO_END
 from proda.comparison.published_responses import constraints_table
 from proda.comparison.spatial import weighted_correlation
@@ -98,6 +98,7 @@ def agreement_table(opened: Mapping[str, Mapping[str, xr.Dataset]]) -> pd.DataFr
         `same_sign` (share of the land on which both change in one direction), `between` (root mean
         square difference of the models over the square root of 2, kg m-2), `within` (that of the
         members of a model around its mean), and `r_today`, of the logarithm of the present stock.
+        NaN where a field is constant, or the models have no cell in common.
     """
     rows = []
     for first, second in combinations(opened, 2):
@@ -135,6 +136,8 @@ def _today(dataset: xr.Dataset) -> np.ndarray:
 
 def _compared(pair: list[xr.Dataset], moment: Moment, land: np.ndarray) -> dict[str, float]:
     here = land > 0.0
+    if not here.any():
+        return {"n": 0}
     grid = np.meshgrid(pair[0]["lat"], pair[0]["lon"], indexing="ij")
     lat, lon = (np.asarray(axis)[here] for axis in grid)
     w = land[here]
@@ -152,7 +155,7 @@ def _compared(pair: list[xr.Dataset], moment: Moment, land: np.ndarray) -> dict[
         "same_sign": float(np.average(np.sign(x) == np.sign(y), weights=w)),
         "between": float(np.sqrt(np.average((x - y) ** 2, weights=w) / 2.0)),
         "within": float(np.sqrt(np.mean(within))) if within else float("nan"),
-        "r_today": weighted_correlation(np.log(a), np.log(b), w),
+        "r_today": weighted_correlation(np.log(a), np.log(b), w) if vary(a, b) else float("nan"),
     }
 
 

@@ -19,9 +19,10 @@ from proda.maps.map_variables import (
     PARAMETER_PREFIX,
     STOCKS,
     TOO_LARGE,
+    age_variables,
     reasons_of,
 )
-from proda.maps.member_statistics import summarise
+from proda.maps.member_statistics import summarise, summarise_below
 from proda.maps.parameter_sources import ParameterSource
 from proda.maps.run_members import run_members
 from proda.models.model import SoilModel
@@ -51,7 +52,8 @@ class MapPlan:
         out = run_members(self.model, members, forcing, self.ages)
         reason = np.where(known, out.pop("reason"), NO_PARAMETERS)
         large = np.zeros(reason.shape, dtype=bool)
-        for values in out.values():
+        ages = {row.name for row in age_variables(self.model)}
+        for values in (out[name] for name in out if name not in ages):
             large |= (values >= LIMIT).reshape(*reason.shape, -1).any(axis=-1)
         reason = np.where((reason == 0) & large, TOO_LARGE, reason)
         feasible = reason == 0
@@ -60,7 +62,11 @@ class MapPlan:
             if (count := (reason == code).sum(axis=0)).any():
                 result[f"n:{name}"] = count.astype(np.int32)
         for name in list(out):
-            self._add(result, name, out[name], feasible)
+            if name in ages:
+                found = summarise_below(out[name], feasible, LIMIT, self.quantiles)
+                result |= {name + end: array.astype(np.float32) for end, array in found.items()}
+            else:
+                self._add(result, name, out[name], feasible)
         if self.extras is not None:
             further = self.extras.at(cells, forcing, out[CARBON.name], feasible)
             result |= {name: array.astype(np.float32) for name, array in further.items()}

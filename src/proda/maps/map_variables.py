@@ -50,6 +50,9 @@ CARBON = MapVariable(
 LIMIT = 1e20
 """CMIP's missing value: a number as large as this could not be told from none in the file."""
 
+OLDEST = f"Not given where it reaches {LIMIT:g} years in a member, as for carbon that hardly moves."
+"""Description of ages in files."""
+
 PARAMETER_PREFIX = "param_"
 
 LOWER, UPPER = "_lower", "_upper"
@@ -127,8 +130,11 @@ def of_pool(pool: str) -> str:
 
 def age_variables(model: SoilModel) -> list[MapVariable]:
     """Describe the ages of the carbon of a model at steady state."""
-    rows = [MapVariable(row.name, row.unit, row.long_name) for row in OF_COLUMNS]
-    pools = [MapVariable(of_pool(p), "yr", f"mean age of the carbon of {p}") for p in model.pools]
+    rows = [MapVariable(r.name, r.unit, r.long_name, comment=OLDEST) for r in OF_COLUMNS]
+    pools = [
+        MapVariable(of_pool(p), "yr", f"mean age of the carbon of {p}", comment=OLDEST)
+        for p in model.pools
+    ]
     return rows + pools
 
 

@@ -59,3 +59,20 @@ def summarise(
         )
         result[suffix(q)] = low + (high - low) * (place - below)
     return result
+
+
+def summarise_below(
+    values: Float[np.ndarray, "member cell *rest"],
+    counts: Bool[np.ndarray, "member cell"],
+    limit: float,
+    quantiles: Sequence[float] = QUANTILES,
+) -> dict[str, np.ndarray]:
+    """Return the statistics of :func:`summarise`; NaN where a member that counts reaches `limit`.
+
+    For numbers such as the age of carbon that hardly moves, which a file cannot store, while all
+    others of the same member are sound.
+    """
+    wide = counts.reshape(*counts.shape, *([1] * (values.ndim - 2)))
+    beyond = wide & (values >= limit)
+    found = summarise(np.where(beyond, 0.0, values), counts, quantiles)
+    return {end: np.where(beyond.any(axis=0), np.nan, array) for end, array in found.items()}

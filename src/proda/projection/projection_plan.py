@@ -13,7 +13,7 @@ from proda.latitude import in_zone
 from proda.maps.cells import LandCells
 from proda.maps.map_plan import most_common
 from proda.maps.map_variables import LIMIT, NO_PARAMETERS, TOO_LARGE
-from proda.maps.member_statistics import QUANTILES, summarise
+from proda.maps.member_statistics import QUANTILES, summarise, summarise_below
 from proda.maps.parameter_sources import ParameterSource
 from proda.maps.totals import PG
 from proda.models.model import SoilModel
@@ -86,8 +86,7 @@ class ProjectionPlan:
 
     def _summary(self, projected: Projected, known: np.ndarray) -> dict[str, np.ndarray]:
         state, change, steady, parts = _variables(projected)
-        age = {MEAN_AGE: projected.age}
-        reason = _judged(np.where(known, projected.reason, NO_PARAMETERS), state | parts | age)
+        reason = _judged(np.where(known, projected.reason, NO_PARAMETERS), state | parts)
         new = _judged(np.where(reason == 0, projected.steady_reason, reason), steady)
         fine = reason == 0
         result: dict[str, np.ndarray] = {
@@ -97,8 +96,12 @@ class ProjectionPlan:
             f"answered{NEW}": (new == 0).sum(axis=0).astype(np.int32),
             "retried": np.array([projected.retried]),
         }
-        for name, values in (state | parts | age).items():
+        for name, values in (state | parts).items():
             result[name] = _mean(values, fine)
+        age = summarise_below(projected.age, fine, LIMIT, ())
+        result[MEAN_AGE] = age[""].astype(np.float32)
+        age = summarise_below(projected.steady[MEAN_AGE], new == 0, LIMIT, self.quantiles)
+        result |= {MEAN_AGE + NEW + end: v.astype(np.float32) for end, v in age.items()}
         for name, values in change.items():
             self._add(result, name, values, fine)
         result[GAINING] = _mean((change[CHANGE + STOCK] > 0.0).astype(float), fine)
@@ -139,7 +142,6 @@ def _variables(projected: Projected) -> tuple[dict[str, np.ndarray], ...]:
     change[CHANGE + ALL_CARBON] = carbon - carbon[..., :1]
     ends = {CHANGE + n + NEW: steady[n] - kept[n][..., 0] for n in CARBON}
     ends[CHANGE + ALL_CARBON + NEW] = steady["cSoil"] + steady[LITTER_CARBON] - carbon[..., 0]
-    ends[MEAN_AGE + NEW] = steady[MEAN_AGE]
     parts = split_change(
         carbon,
         losses_of(kept),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proda.latitude import ZONES
-from proda.maps.map_variables import STOCKS, MapVariable
+from proda.maps.map_variables import OLDEST, STOCKS, MapVariable
 from proda.projection.forward import (
     CARBON_INPUT,
     LITTER_CARBON,
@@ -64,9 +64,13 @@ OTHERS: tuple[MapVariable, ...] = (
     MapVariable(GAINING, "1", f"share of the members in which {STOCK} increases"),
 )
 AT_START: tuple[MapVariable, ...] = (
-    MapVariable(MEAN_AGE, "yr", "mean age of all carbon at the present steady state"),
+    MapVariable(
+        MEAN_AGE, "yr", "mean age of all carbon at the present steady state", comment=OLDEST
+    ),
 )
 AT_END: tuple[MapVariable, ...] = (
     *(MapVariable(v.name + NEW, v.unit, f"{v.long_name}; the new steady state") for v in CHANGES),
-    MapVariable(MEAN_AGE + NEW, "yr", "mean age of all carbon at the new steady state"),
+    MapVariable(
+        MEAN_AGE + NEW, "yr", "mean age of all carbon at the new steady state", comment=OLDEST
+    ),
 )

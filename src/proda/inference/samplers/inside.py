@@ -125,7 +125,12 @@ def _walk(
 
 
 def _box(key: Key[Array, ""], u: Float[Array, " parameter"]) -> Float[Array, " parameter"]:
-    return TEST_WIDTH * (jax.random.uniform(key, u.shape) - 0.5)
+    """Return a step that is uniform in what the box and the range have in common.
+
+    It has the distribution of uniform steps in the box that are drawn until one ends in the range.
+    """
+    low, high = (jnp.clip(u + side * TEST_WIDTH / 2.0, 0.0, 1.0) for side in (-1.0, 1.0))
+    return low + (high - low) * jax.random.uniform(key, u.shape) - u
 
 
 @_search.def_vmap
