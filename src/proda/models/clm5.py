@@ -18,6 +18,8 @@ from proda.models.published_variant import PublishedModel
 from proda.parameters import Parameter, parameter_rows
 
 _S = "P-Table S1"
+_SHARES = ("fs1s2", "fs1s3", "fs2s1", "fs3s1", "fs3s2")
+"""Between soil pools; each is one number, or one for each layer."""
 
 
 class CLM5(PublishedModel):
@@ -76,17 +78,10 @@ class CLM5(PublishedModel):
         )
         # Soil: states are q = stock / turnover time, so that rates are shares times the modifier.
         turnover = (p["tau4s1"], p["tau4s2"], p["tau4s3"])
-        transfer = (
-            (0.0, p["fs1s2"], p["fs1s3"]),
-            (p["fs2s1"], 0.0, 0.0),
-            (p["fs3s1"], p["fs3s2"], 0.0),
-        )
-        respired = (1.0 - p["fs2s1"] - p["fs3s1"], 1.0 - p["fs1s2"] - p["fs3s2"], 1.0 - p["fs1s3"])
         to_active = env.litter * (p["fs1l1"] * litter.metabolic + p["fs1l2"] * litter.cellulose)
         to_slow = env.litter * p["fs2l3"] * litter.lignin
         by_layer = {
-            "transfer": [[_by_layer(share, column) for share in row] for row in transfer],
-            "respired": [_by_layer(share, column) for share in respired],
+            "shares": {name: p[name] for name in _SHARES if jnp.ndim(p[name]) > 0},
             "xi": env.soil,
             "up": mix.up,
             "down_above": mix.down_above,
@@ -95,14 +90,16 @@ class CLM5(PublishedModel):
         }
 
         def rates(at: dict) -> LayerRates:
-            transfer = [
-                [at["xi"] * share if share is not None else 0.0 for share in row]
-                for row in at["transfer"]
-            ]
+            xi, s = at["xi"], dict(p) | at["shares"]
+            transfer = (
+                (0.0, xi * s["fs1s2"], xi * s["fs1s3"]),
+                (xi * s["fs2s1"], 0.0, 0.0),
+                (xi * s["fs3s1"], xi * s["fs3s2"], 0.0),
+            )
             chains = ChainRates(
                 loss=[
-                    at["xi"] * share + at["leak"] * tau
-                    for share, tau in zip(at["respired"], turnover, strict=True)
+                    xi * share + at["leak"] * tau
+                    for share, tau in zip(_respired(s), turnover, strict=True)
                 ],
                 up=[at["up"] * tau for tau in turnover],
                 down_above=[at["down_above"] * tau for tau in turnover],
@@ -122,8 +119,8 @@ class CLM5(PublishedModel):
             (1.0 - p["fs1l1"]) * litter.metabolic
             + (1.0 - p["fs1l2"]) * litter.cellulose
             + (1.0 - p["fs2l3"]) * litter.lignin
-        ) + env.soil * sum(share * q for share, q in zip(respired, soil, strict=True))
-        pools = jnp.stack(stock) / column.grid.thickness
+        ) + env.soil * sum(share * q for share, q in zip(_respired(p), soil, strict=True))
+        pools = jnp.stack([each / column.grid.thickness for each in stock])
         if self.published:
             # The leak of its scheme can make a pool negative; the published code sets it to 0.
             pools = jnp.maximum(pools, 0.0)
@@ -161,8 +158,7 @@ class CLM5(PublishedModel):
         )
 
 
-def _by_layer(share: Array | float, column: Column) -> Array | None:
-    """Give a share the dimension layer; None where the pathway does not exist."""
-    if isinstance(share, float):
-        return None
-    return jnp.broadcast_to(share, (len(column.grid),))
+def _respired(shares: Values) -> tuple[Array, Array, Array]:
+    """Return the shares of active, slow and passive carbon that become CO2."""
+    s = shares
+    return 1.0 - s["fs2s1"] - s["fs3s1"], 1.0 - s["fs1s2"] - s["fs3s2"], 1.0 - s["fs1s3"]

@@ -337,7 +337,10 @@ class SoilModel(eqx.Module):
         respiration = respired.sum()
         other = {name: (lost or {})[name].sum() for name in self.losses}
         losses = sum(other.values(), respiration)
-        finite = jnp.isfinite(pools).all() & jnp.isfinite(losses)
+        # Pool by pool: a sampler needs their sum alone, and does not stack them then.
+        finite = jnp.isfinite(losses)
+        for pool in pools:
+            finite = finite & jnp.isfinite(pool).all()
         balanced = (not self.conserves) | (
             jnp.abs(losses - carbon_input) <= CONSERVATION * carbon_input
         )
@@ -347,10 +350,9 @@ class SoilModel(eqx.Module):
             reason = jnp.where(extra == Reason.NOT_CONVERGED, extra, reason)
         reason = jnp.where(finite, reason, Reason.NOT_FINITE).astype(jnp.int8)
         keep = (reason == Reason.FEASIBLE) | (self.shows_rejected & finite)
-        pools = jnp.where(keep, pools, 0.0)
         return SteadyState(
-            pools=pools,
-            soil_carbon=self.soil_carbon(pools),
+            pools=jnp.where(keep, pools, 0.0),
+            soil_carbon=jnp.where(keep, self.soil_carbon(pools), 0.0),
             respiration=jnp.where(keep, respiration, 0.0),
             reason=reason,
             lost={name: jnp.where(keep, flux, 0.0) for name, flux in other.items()},
