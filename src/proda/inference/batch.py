@@ -112,7 +112,7 @@ def _run_walkers(
     """Sample by sequential Monte Carlo: rounds until every site is good, or to the limit."""
     sampled = sample_walkers(problem, keys, sites, len(profiles))
     every = sampled.u.shape[2] // n_draws
-    summary = summarise(
+    return summarise(
         problem,
         profiles,
         sites,
@@ -121,11 +121,11 @@ def _run_walkers(
         sampled.acceptance,
         sampled.log_evidence,
         tables,
-    )
-    return summary.assign(
-        log_evidence_error=("site", sampled.evidence_error),
-        converged=("site", sampled.converged),
-        evaluations=("site", sampled.evaluations),
+        {
+            "log_evidence_error": ("site", sampled.evidence_error),
+            "converged": ("site", sampled.converged),
+            "evaluations": ("site", sampled.evaluations),
+        },
     )
 
 

@@ -81,16 +81,20 @@ def chain_keys(seed: int, sites: np.ndarray, n_chains: int) -> Key[Array, "site 
     """
     digests = [hashlib.sha256(str(site).encode()).digest() for site in sites]
     words = np.array([np.frombuffer(d[:8], "<u4") for d in digests], np.uint32).reshape(-1, 2)
+    return _chain_keys(jnp.asarray(seed), jnp.asarray(words), jnp.arange(n_chains))
 
+
+@jax.jit
+def _chain_keys(
+    seed: Int[Array, ""], words: Int[Array, "site 2"], chains: Int[Array, " chain"]
+) -> Key[Array, "site chain"]:
     def key(pair: Any, chain: Any) -> Any:
         root = jax.random.key(seed)
         return jax.random.fold_in(
             jax.random.fold_in(jax.random.fold_in(root, pair[0]), pair[1]), chain
         )
 
-    return jax.vmap(jax.vmap(key, in_axes=(None, 0)), in_axes=(0, None))(
-        jnp.asarray(words), jnp.arange(n_chains)
-    )
+    return jax.vmap(jax.vmap(key, in_axes=(None, 0)), in_axes=(0, None))(words, chains)
 
 
 @jax.jit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -86,6 +86,7 @@ def summarise(
     acceptance: np.ndarray,
     log_evidence: np.ndarray,
     tables: Sequence[StreamTable] = (),
+    more: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Return the summary of a batch of sites.
 
@@ -103,6 +104,8 @@ def summarise(
         (site, chain).
     tables
         Of the streams of `problem`, in their order.
+    more
+        Further variables of the sampler's own, as `xarray.Dataset` takes them.
 
     Returns
     -------
@@ -162,7 +165,7 @@ def summarise(
         "latitude": ("site", profiles.latitude),
         "longitude": ("site", profiles.longitude),
     }
-    return xr.Dataset(data, coords=coords)
+    return xr.Dataset(data | dict(more or {}), coords=coords)
 
 
 def _predict_with_mean(

@@ -26,12 +26,14 @@ temperatures, the Gaussian and which coordinates move, and nothing else.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.random import threefry_2x32
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Float, Int, Key
 
@@ -195,11 +197,8 @@ class SMC(eqx.Module):
         """Return draws of the prior, (chain, draw, parameter), and their log-likelihoods."""
 
         def draw(i: Any) -> tuple[Any, Any]:
-            # Single precision is enough: these are not the posterior's last digits.
             shape = (self.walkers, target.n_parameters)
-            mine = _keys(_keys(keys, 0), i)
-            z = jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))(mine)
-            z = z.astype(jnp.float64)
+            z = jax.vmap(lambda k: normals(k, shape))(_keys(_keys(keys, 0), i))
             return z, evaluate(target, z)
 
         z, value = jax.lax.map(draw, jnp.arange(self.pool * self.steps))
@@ -342,7 +341,7 @@ def move(
     value: Float[Array, "chain walker"],
     beta: Float[Array, ""],
     mean: Float[Array, " parameter"],
-    covariance: Float[Array, "parameter parameter"],
+    precision: Float[Array, "parameter parameter"],
     target: Target,
 ) -> tuple[Any, Any, Float[Array, " chain"]]:
     """Move every walker once; return places, log-likelihoods and the mean acceptance.
@@ -355,29 +354,28 @@ def move(
     moves = jax.random.uniform(k_mask, (d,)) < share
     moves = (moves | (jnp.arange(d) == jax.random.randint(k_first, (), 0, d))).astype(z.dtype)
     own = jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, 2)))(keys)
-    xi = jax.vmap(lambda k: jax.random.normal(k, (n, d), jnp.float32))(own[:, 0])
+    xi = jax.vmap(lambda k: normals(k, (n, d)))(own[:, 0])
     tiny = np.finfo(np.float64).tiny
     uniform = jax.vmap(lambda k: jax.random.uniform(k, (n,), minval=tiny))(own[:, 1])
 
     # Of a Gaussian with precision P, the coordinates M that move have, given the others R, the
-    # precision P_MM and the mean m_M - P_MM^-1 P_MR (z_R - m_R).
-    precision = jnp.linalg.inv(covariance)
+    # precision P_MM = L L' and the mean c = m_M - P_MM^-1 P_MR (z_R - m_R); L'(z_M - c) is white.
     among = precision * jnp.outer(moves, moves) + jnp.diag(1.0 - moves)
     root = jax.lax.linalg.cholesky(among, symmetrize_input=False)
     spread = jax.scipy.linalg.solve_triangular(root, jnp.eye(d), lower=True)  # root^-1
     given = (spread.T @ spread) @ (precision * jnp.outer(moves, 1.0 - moves))
-    away = z - mean
-    centre = -(away @ given.T)
-    old = (away - centre) * moves
-    new = jnp.sqrt(1.0 - s * s) * old + s * (xi.astype(z.dtype) @ spread) * moves
-    z_new = jnp.where(moves > 0.0, mean + centre + new, z)
+    whiten = ((jnp.eye(d) + given.T) * moves) @ root
+    away = (z - mean) @ jnp.concatenate([whiten, given.T], axis=1)
+    old, centre = away[..., :d], mean - away[..., d:]
+    new = jnp.sqrt(1.0 - s * s) * old + s * moves * xi
+    z_new = jnp.where(moves > 0.0, centre + new @ spread, z)
     value_new = evaluate(target, z_new)
 
     def squares(x: Any) -> Any:
         return (x * x).sum(axis=-1)
 
     log_ratio = beta * (value_new - value) + 0.5 * (
-        squares(z) - squares(z_new) + squares(new @ root) - squares(old @ root)
+        squares(z) - squares(z_new) + squares(new) - squares(old)
     )
     log_ratio = jnp.where(value_new > -jnp.inf, log_ratio, -jnp.inf)
     accept = jnp.log(uniform) < log_ratio
@@ -386,6 +384,23 @@ def move(
         jnp.where(accept, value_new, value),
         jnp.minimum(1.0, jnp.exp(log_ratio)).mean(axis=1),
     )
+
+
+def normals(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*shape"]:
+    """Return standard normal draws with the digits of single precision.
+
+    These are enough for proposals and draws of the prior. `jax.random.normal` computes two words
+    of random bits for each number; here each word makes one, in a third of the time.
+    """
+    n = math.prod(shape)
+    bits = threefry_2x32(jax.random.key_data(key), jnp.arange(n + n % 2, dtype=jnp.uint32))[:n]
+    # 23 random bits behind the leading one of the numbers in [1, 2), then odd multiples of 2^-23
+    # in (-1, 1).
+    ones = np.float32(1.0).view(np.uint32)
+    uniform = jax.lax.bitcast_convert_type((bits >> 9) | ones, jnp.float32)
+    uniform = 2.0 * ((uniform - np.float32(1.5)) + np.float32(2.0**-24))
+    normal = np.float32(np.sqrt(2.0)) * jax.lax.erf_inv(uniform)
+    return normal.astype(jnp.float64).reshape(shape)
 
 
 def _keys(keys: Key[Array, " chain"], data: Any) -> Key[Array, " chain"]:
@@ -427,21 +442,22 @@ def _evidence(
         Log-likelihoods of draws of the posterior.
     """
     between = ladder.log_likelihood.reshape(*ladder.log_likelihood.shape[:2], -1)
-    size = max(ladder.prior.shape[1], posterior.shape[1], between.shape[2])
+    size = max(posterior.shape[1], between.shape[2])
 
     def filled(value: Any) -> Any:
         short = size - value.shape[-1]
         return jnp.pad(value, ((0, 0), (0, short)), constant_values=-jnp.inf)
 
     def at(stage: Any) -> Any:
-        value = jnp.where(stage == 0, filled(ladder.prior), filled(between[stage]))
-        return jnp.where(stage == ladder.n, filled(posterior), value)
+        return jnp.where(stage == ladder.n, filled(posterior), filled(between[stage]))
 
     def add(stage: Any, total: Any) -> Any:
         change = ladder.beta[stage + 1] - ladder.beta[stage]
         return total + _ratio(at(stage), at(stage + 1), change)
 
-    total = jax.lax.fori_loop(0, ladder.n, add, jnp.zeros(len(posterior)))
+    # Of the prior there are several times as many draws, which the others need not be padded to.
+    first = _ratio(ladder.prior, at(1), ladder.beta[1])
+    total = jax.lax.fori_loop(1, ladder.n, add, first)
     return jnp.where(jnp.isnan(ladder.log_evidence), jnp.nan, total)
 
 
@@ -472,9 +488,11 @@ def _walk(
     tells how much they still share.
     """
     n_chains, _, d = start[0].shape
+    beta, mean, covariance = density
+    precision = jnp.linalg.inv(covariance)
 
     def one(i: Any, at: tuple[Any, ...]) -> tuple[Any, ...]:
-        z, value, acceptance = move(_keys(keys, i), at[0], at[1], *density, target)
+        z, value, acceptance = move(_keys(keys, i), at[0], at[1], beta, mean, precision, target)
         return z, value, at[2] + acceptance
 
     def some(at: tuple[Any, ...], slot: Any) -> tuple[Any, ...]:
