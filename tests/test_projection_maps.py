@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -227,6 +228,25 @@ def test_comparison_judges_and_draws(made):
     assert "20 years" in found.says
     stems = [stem for stem, _, _ in projection_figures(result)]
     assert stems == ["series", "maps", "agreement"]
+    plt.close("all")
+
+
+def test_figures_of_many_models_stay_legible(made, tmp_path):
+    """Four models in two states: their findings are one line each, and maps stand in rows."""
+    _, found, _, _ = made
+    names = ("clm5", "compas", "rothc", "mimics")
+    files = dict(zip(names, [*found.values()] * 2, strict=True))
+    result = compare_projections(files, tmp_path / "tables")
+    assert len(result.tables["agreement"].groupby(["first", "second"])) == 6
+    drawn = {stem: figure for stem, _, figure in projection_figures(result)}
+    for figure in drawn.values():
+        assert len(figure.get_suptitle().splitlines()) == 3
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a layout that does not fit
+            figure.canvas.draw()
+    assert "means of 6 pairs" in drawn["agreement"].get_suptitle()
+    panels = [axis.get_title(loc="left") for axis in drawn["maps"].axes[:2]]
+    assert panels == ["CLM5, default parameters", "CLM5, trained end to end"]
     plt.close("all")
 
 

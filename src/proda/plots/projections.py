@@ -55,7 +55,8 @@ def projection_figures(result: Projections) -> Iterator[tuple[str, str, Figure]]
             "agreement",
             "Each mark is an experiment at its last year, with the correlation of the two models' "
             "maps of carbon today and of their maps of change; bars are 95 % intervals with "
-            "effective numbers of cells.",
+            "effective numbers of cells. Of more than two models, one experiment is shown, and "
+            "lines join the marks of a pair.",
             agreement_figure(result.tables["agreement"]),
         )
 
@@ -89,7 +90,8 @@ def series_figure(result: Projections) -> Figure:
             axes[i, 0].set_ylabel("change (Pg)")
         for axis in axes[-1]:
             axis.set_xlabel("years")
-        axes[0, 0].legend(fontsize="x-small")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, fontsize="small", loc="outside lower center", ncols=4)
         figure.suptitle(f"Projected change of soil carbon in 0-100 cm\n{_in_words(result)}")
     return figure
 
@@ -126,6 +128,8 @@ def _in_words(result: Projections) -> str:
     table = result.tables["totals"]
     rows = table[(table["experiment"] == OPEN_QUESTION) & (table["region"] == GLOBE)]
     rows = rows[rows["years"] == rows["years"].max()]
+    if len(result.opened) > 2:
+        return "\n".join(_range_in_words(str(s), t) for s, t in rows.groupby("state", sort=False))
     parts = [
         f"{row['model'].upper()} {WORDS[row['state']]} {row['change']:+,.0f} Pg "
         f"({row['per_cent']:+.0f} %)"
@@ -134,8 +138,18 @@ def _in_words(result: Projections) -> str:
     return "4 K warmer: " + ";\n".join(parts) if parts else ""
 
 
+def _range_in_words(state: str, rows: pd.DataFrame) -> str:
+    """State the largest loss and the largest gain of many models."""
+    ends = (rows.loc[rows["change"].idxmin()], rows.loc[rows["change"].idxmax()])
+    low, high = (f"{row['change']:+,.0f} Pg ({str(row['model']).upper()})" for row in ends)
+    return f"4 K warmer, {WORDS[state]}: {low} to {high}"
+
+
 def change_maps(result: Projections) -> Figure:
-    """Draw the change under warming by every model and state on one scale."""
+    """Draw the change under warming by every model and state on one scale.
+
+    Models are columns, or rows where there are more than three.
+    """
     states = list(dict.fromkeys(s for given in result.opened.values() for s in given))
     drawn = {}
     for model, given in result.opened.items():
@@ -145,20 +159,21 @@ def change_maps(result: Projections) -> Figure:
     every = np.concatenate([v[np.isfinite(v)] for v in drawn.values()])
     most = float(np.quantile(np.abs(every), 0.98)) or 1.0
     models = list(result.opened)
+    upright = len(models) > 3
+    n_rows, n_columns = sorted((len(states), len(models)), reverse=upright)
     with style():
         figure, axes = plt.subplots(
-            len(states),
-            len(models),
-            figsize=(4.6 * len(models), 2.3 * len(states) + 0.8),
+            n_rows,
+            n_columns,
+            figsize=(4.6 * n_columns, 2.3 * n_rows + 0.8),
             squeeze=False,
             layout="constrained",
         )
+        by_state = axes.T if upright else axes
         mesh = None
         for (model, state), values in drawn.items():
-            axis, dataset = (
-                axes[states.index(state), models.index(model)],
-                result.opened[model][state],
-            )
+            axis = by_state[states.index(state), models.index(model)]
+            dataset = result.opened[model][state]
             lat, lon = dataset["lat"].to_numpy(), dataset["lon"].to_numpy()
             land = np.nan_to_num(dataset["land_fraction"].to_numpy()) > 0
             draw_land(axis, lat, lon, land)
@@ -172,28 +187,27 @@ def change_maps(result: Projections) -> Figure:
 
 
 def agreement_figure(table: pd.DataFrame) -> Figure:
-    """Draw the agreement of the changes against that of today's carbon, by experiment and state."""
+    """Draw the agreement of the changes against that of today's carbon, by experiment and state.
+
+    Of more than two models only one experiment is drawn; lines join the states of a pair.
+    """
     timed = table[pd.to_numeric(table["years"], errors="coerce").notna()]
     keys = ["first", "second", "state", "experiment"]
     last = timed.groupby(keys, sort=False).tail(1)
+    pairs = last.groupby(["first", "second"], sort=False)
+    if len(pairs) > 1:
+        names = list(last["experiment"].unique())
+        shown = OPEN_QUESTION if OPEN_QUESTION in names else names[0]
+        last = last[last["experiment"] == shown]
+        pairs = last.groupby(["first", "second"], sort=False)
     colours = colours_of(WORDS)
     marks = dict(zip(last["experiment"].unique(), _MARKS, strict=False))
     with style():
         figure, axis = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
-        spread = np.linspace(-0.01, 0.01, max(len(marks), 2))
-        for row in last.to_dict("records"):
-            x = row["r_today"] + spread[list(marks).index(row["experiment"])]
-            bar = [[row["r"] - row["low"]], [row["high"] - row["r"]]]
-            axis.errorbar(
-                x,
-                row["r"],
-                yerr=np.maximum(np.nan_to_num(bar), 0.0),
-                color=colours[row["state"]],
-                marker=marks[row["experiment"]],
-                ms=5,
-                lw=0.8,
-                ls="none",
-            )
+        if len(pairs) > 1:
+            for _, pair in pairs:
+                axis.plot(pair["r_today"], pair["r"], color="0.75", lw=0.8, zorder=0)
+        _points(axis, last, colours, marks)
         for state in last["state"].unique():
             axis.plot([], [], color=colours[state], marker="o", ls="none", label=WORDS[state])
         for name, mark in marks.items():
@@ -201,15 +215,35 @@ def agreement_figure(table: pd.DataFrame) -> Figure:
         axis.axhline(0.0, color="black", lw=0.6)
         axis.set_xlabel("r of today's carbon (0-100 cm, logarithms)")
         axis.set_ylabel("r of the change (0-100 cm)")
-        axis.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+        figure.legend(fontsize="x-small", loc="outside right center")
         figure.suptitle(f"Agreement of models today and in their projected changes\n{_agree(last)}")
     return figure
 
 
+def _points(axis: Axes, last: pd.DataFrame, colours: dict[str, str], marks: dict[str, str]) -> None:
+    spread = np.linspace(-0.01, 0.01, max(len(marks), 2)) if len(marks) > 1 else [0.0]
+    for row in last.to_dict("records"):
+        bar = [[row["r"] - row["low"]], [row["high"] - row["r"]]]
+        axis.errorbar(
+            row["r_today"] + spread[list(marks).index(row["experiment"])],
+            row["r"],
+            yerr=np.maximum(np.nan_to_num(bar), 0.0),
+            color=colours[row["state"]],
+            marker=marks[row["experiment"]],
+            ms=5,
+            lw=0.8,
+            ls="none",
+        )
+
+
 def _agree(last: pd.DataFrame) -> str:
-    rows = last[last["experiment"] == OPEN_QUESTION].to_dict("records")
+    """State the agreement under warming, on the mean of all pairs."""
+    rows = last[last["experiment"] == OPEN_QUESTION]
+    pairs = len(rows[["first", "second"]].drop_duplicates())
+    mean = f", means of {pairs} pairs" if pairs > 1 else ""
+    means = rows.groupby("state", sort=False)[["r_today", "r"]].mean()
     parts = [
-        f"{WORDS[row['state']]}: today r = {row['r_today']:.2f}, 4 K r = {row['r']:.2f}"
-        for row in rows
+        f"{WORDS[str(state)]}: today r = {row['r_today']:.2f}, 4 K r = {row['r']:.2f}{mean}"
+        for state, row in means.iterrows()
     ]
     return "\n".join(parts)
