@@ -140,7 +140,8 @@ def _in_words(result: Projections) -> str:
 
 def _range_in_words(state: str, rows: pd.DataFrame) -> str:
     """State the largest loss and the largest gain of many models."""
-    ends = (rows.loc[rows["change"].idxmin()], rows.loc[rows["change"].idxmax()])
+    ordered = rows.sort_values("change").to_dict("records")
+    ends = (ordered[0], ordered[-1])
     low, high = (f"{row['change']:+,.0f} Pg ({str(row['model']).upper()})" for row in ends)
     return f"4 K warmer, {WORDS[state]}: {low} to {high}"
 
