@@ -44,6 +44,8 @@ from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.stream_skill import held_out_streams, stream_skill
 from proda.learning.through_model import train_end_to_end
 from proda.learning.unseen_file import read_unseen
+from proda.plots.streams import stream_scatter
+from proda.plots.style import save
 from proda.streams.bulk_radiocarbon import DEGREES
 from proda.streams.registry import STREAMS
 from proda.streams.respiration import SD
@@ -103,20 +105,27 @@ def run(given: argparse.Namespace) -> None:
     own = given.out / "table"
     if not own.is_dir():
         at_sites(table, names, own)
-    print(f"{stream}: {min(given.sites, len(names))} of {len(names)} sites", flush=True)
-    done: dict[str, list[xr.Dataset]] = {}
-    for first in range(0, min(given.sites, len(names)), given.part):
-        if time.time() - begun > given.seconds:
+    names = names[: given.sites]
+    print(f"{stream}: {len(names)} sites", flush=True)
+    done: dict[tuple[str, str], list[xr.Dataset]] = {
+        (model, kind): [] for model in given.models for kind in given.kinds or kinds(stream)
+    }
+    while time.time() - begun < given.seconds:
+        n, (model, kind) = min((count_of(parts), of) for of, parts in done.items())
+        if n == len(names):
             break
-        part = names[first : min(first + given.part, given.sites)]
-        for model in given.models:
-            for kind in given.kinds or kinds(stream):
-                name = f"{model}_{kind}"
-                settings = settings_of(model, kind, stream, own, given.options, sampler="smc")
-                where = (settings, given.profiles, given.forcing)
-                summary = sampled(given.out / f"{name}_{first}", part, *where)
-                done.setdefault(name, []).append(summary)
-                files.write_netcdf(joined(done[name]), given.out / f"{name}.nc")
+        settings = settings_of(model, kind, stream, own, given.options, sampler="smc")
+        part, name = names[n : n + given.part], f"{model}_{kind}"
+        parts = done[model, kind]
+        parts.append(
+            sampled(given.out / f"{name}_{n}", part, settings, given.profiles, given.forcing)
+        )
+        files.write_netcdf(join(parts).assign_attrs(parts[0].attrs), given.out / f"{name}.nc")
+
+
+def count_of(parts: list[xr.Dataset]) -> int:
+    """Return the number of sites of some runs."""
+    return sum(part.sizes["site"] for part in parts)
 
 
 def sampled(folder: Path, names: list[str], settings: Any, profiles: Path, forcing: Path) -> Any:
@@ -128,13 +137,10 @@ def sampled(folder: Path, names: list[str], settings: Any, profiles: Path, forci
     work(opened)
     if fresh:
         took = time.process_time() - begun
-        print(f"{folder.name}: {len(names)} sites, {took:.0f} s of processor time", flush=True)
+        print(
+            f"{folder.name}: {len(opened.sites)} sites, {took:.0f} s of processor time", flush=True
+        )
     return open_posterior(folder)[1].load()
-
-
-def joined(parts: list[xr.Dataset]) -> xr.Dataset:
-    """Return the summaries of several runs of one kind as one."""
-    return join(parts).assign_attrs(parts[0].attrs)
 
 
 def between(quantile: np.ndarray, levels: np.ndarray, noise: np.ndarray) -> list[np.ndarray]:
@@ -203,6 +209,20 @@ def of_stream(summary: xr.Dataset, here: np.ndarray, fitted: bool) -> str:
     )
 
 
+def of_bands(summary: xr.Dataset, here: np.ndarray) -> str:
+    """Return RMSE and bias of the values of the stream in each band of depth."""
+    stream = stream_of(summary)
+    own = at(summary, here)[1]
+    observed, mean = (on_scale(own[n], stream.scale) for n in ("observed", "modelled"))
+    band = np.digitize(0.5 * (own["upper"] + own["lower"]), BANDS)
+    found = []
+    for b in np.unique(band):
+        s, n = scores(observed[band == b], mean[band == b]), (band == b).sum()
+        above = f"to {BANDS[b]:g} m" if b < len(BANDS) else f"beyond {BANDS[-1]:g} m"
+        found.append(f"{above} ({n}) {s['rmse']:.3g}, {s['bias']:+.3g}")
+    return "RMSE and bias by depth of the middle: " + "; ".join(found)
+
+
 def error_of(stream: Stream) -> float:
     """Return the scale of the error where none was estimated: its default."""
     return SD if stream.name == "respiration" else stream.rows[0].default
@@ -248,7 +268,7 @@ def widths(summary: xr.Dataset, here: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return middle, high - low
 
 
-def judge_model(folder: Path, model: str) -> None:
+def judge_model(folder: Path, model: str, plots: Path | None) -> None:
     """Print what the runs of one model say, at the sites that all of them have sampled."""
     found: dict[str, xr.Dataset] = {}
     for kind in ("carbon", "both", *STREAMS):
@@ -277,6 +297,11 @@ def judge_model(folder: Path, model: str) -> None:
             each = summary["evaluations"].sel(site=here)
             print(f"   evaluations of a site, median {float(each.median()):,.0f}")
         print("  ", of_stream(summary, here, kind != "carbon"))
+        if stream_of(summary).layered:
+            print("  ", of_bands(summary, here))
+        if plots is not None:
+            plots.mkdir(parents=True, exist_ok=True)
+            save(stream_scatter(summary), plots / f"{model}_{kind}.png")
         print("  ", of_carbon(summary, here))
         print(
             f"   mean age of 0-100 cm: median over sites {np.median(middle):.0f} yr (5-95 % "
@@ -383,7 +408,10 @@ def main() -> None:
     told = verbs.add_parser("judge")
     told.add_argument("out", type=Path)
     told.add_argument("models", nargs="+")
-    told.set_defaults(do=lambda given: [judge_model(given.out, m) for m in given.models])
+    told.add_argument("--plots", type=Path, help="folder of figures, measured against modelled")
+    told.set_defaults(
+        do=lambda given: [judge_model(given.out, m, given.plots) for m in given.models]
+    )
     learnt = verbs.add_parser("train")
     for name in ("profiles", "forcing", "covariates", "table", "out"):
         learnt.add_argument(name, type=Path)

@@ -52,22 +52,28 @@ def ages(
 
     Returns
     -------
-    Scalars, and `mean_age_by_pool` (pool) and `mean_age_by_layer` (layer).
+    Scalars, and `mean_age_by_pool` (pool) and `mean_age_by_layer` (layer). Infinite where carbon is
+    too old for a number: far below the roots almost nothing may decompose.
     """
     found = flows(model, pools, parameters, column)
     stock = pools * column.grid.thickness
     aged = jnp.stack(factored(model, found, 0.0).solve(list(stock)))
+    # Of finite stocks, carbon times age is not a number only where it overflows.
+    aged = jnp.where(jnp.isfinite(stock).all() & jnp.isnan(aged), jnp.inf, aged)
     inside = jnp.array([pool in model.soil_pools for pool in model.pools], float)
-    old, there = inside @ aged, inside @ stock
+    old = inside @ jnp.where(inside[:, None] > 0.0, aged, 0.0)
+    there = inside @ stock
     leaving = found.respired + found.leak
     above = {}
     for name, lower in DEPTHS.items():
         share = column.grid.thickness_within(0.0, lower) / column.grid.thickness
-        above[name] = ratio(old @ share, there @ share)
+        above[name] = ratio(jnp.where(share > 0.0, old, 0.0) @ share, there @ share)
     return above | {
         "mean_age": ratio(aged.sum(), stock.sum()),
         "mean_age_soil": ratio(old.sum(), there.sum()),
-        "transit_time": ratio((leaving * aged).sum(), (leaving * stock).sum()),
+        "transit_time": ratio(
+            jnp.where(leaving > 0.0, leaving * aged, 0.0).sum(), (leaving * stock).sum()
+        ),
         "mean_age_by_pool": ratio(aged.sum(axis=1), stock.sum(axis=1)),
         "mean_age_by_layer": ratio(old, there),
     }
