@@ -10,6 +10,7 @@ import pytest
 from jaxtyping import Array, Float
 from scipy.stats import chi2
 
+from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.batch import good
 from proda.inference.diagnostics.convergence import ess_bulk
 from proda.inference.samplers.bennett import TOLERANCE, log_ratio
@@ -172,3 +173,17 @@ def test_rounds_double_and_are_counted() -> None:
     _, _, _, twice = walk(SMC(), Corner(), 3, 2)
     assert int(twice) - int(once) == 2 * 16
     assert SMC().evaluations(3, n_between=0, n_rounds=2) == 3 * 200 * int(twice)
+
+
+def test_predicted_evaluations_depend_on_the_model() -> None:
+    """The mean at real sites: hard ones need more than a typical one, and COMPAS has more."""
+    typical = SMC().evaluations(3)
+    clm5, compas, other = (
+        AssimilationSettings(model=model, sampler="smc").evaluations()
+        for model in ("clm5", "compas", "rothc")
+    )
+    assert typical < clm5 < compas
+    assert other == compas
+    doubled = AssimilationSettings(model="clm5", sampler="smc", options={"walkers": 400})
+    assert doubled.evaluations() == 2 * clm5
+    assert AssimilationSettings(sampler="tempered").evaluations() == 216_000

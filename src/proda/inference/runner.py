@@ -42,8 +42,8 @@ def total_evaluations(run: Run) -> int:
 
 
 def evaluations_per_site(run: Run) -> int:
-    """Return how many times the model is solved for one site, where they differ a typical one."""
-    return run.problem.sampler.evaluations(run.settings.chains)
+    """Return how many times the model is solved for one site, where they differ on average."""
+    return run.settings.evaluations()
 
 
 def evaluations_per_second(run: Run, seconds: float = CALIBRATION) -> float:

@@ -89,7 +89,7 @@ def _first(
         if model in settings.assimilation.runs:
             return Cost(read / PROFILE_BYTES_PER_SECOND, read)
         chosen = settings.assimilation_of(model)
-        per_site = chosen.build_sampler().evaluations(chosen.chains)
+        per_site = chosen.evaluations()
         rate = EVALUATIONS_PER_SECOND.get(model, min(EVALUATIONS_PER_SECOND.values()))
         workers = settings.assimilation.workers or processes()
         disk = math.nan if math.isnan(sites) else predicted_bytes(chosen, int(sites)) / 2
