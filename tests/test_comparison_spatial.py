@@ -134,3 +134,17 @@ def test_one_to_one_statistics_by_hand():
     assert np.isnan(deming_slope(1.0, 1.0, 0.0))
     # The major axis treats both alike: exchanging them inverts the slope.
     np.testing.assert_allclose(deming_slope(1.0, 3.0, 0.7), 1 / deming_slope(3.0, 1.0, 0.7))
+
+
+def test_a_field_that_varies_in_few_cells_has_r_but_no_effective_number():
+    """Such as an allocation of input that is the same wherever soil thaws."""
+    rng = np.random.default_rng(2)
+    n = 4000
+    lat, lon = rng.uniform(-60, 80, n), rng.uniform(-180, 180, n)
+    x = np.zeros(n)
+    x[7] = 1.0
+    weights = np.ones(n)
+    weights[7] = 1e-12  # never drawn
+    test = correlation_test(x, rng.standard_normal(n), lat, lon, weights)
+    assert np.isfinite(test.r)
+    assert np.isnan([test.n_effective, test.p, test.low, test.high]).all()

@@ -79,7 +79,8 @@ def effective_size(
     Returns
     -------
     float
-        At most the effective number given unequal weights, (sum w)^2 / sum w^2.
+        At most the effective number given unequal weights, (sum w)^2 / sum w^2. NaN where a field
+        varies so rarely that it is the same in all cells that are drawn.
 
     Raises
     ------
@@ -95,6 +96,8 @@ def effective_size(
         rng = np.random.default_rng(seed)
         chosen = np.sort(rng.choice(len(x), points, replace=False, p=w))
         x, y, lat, lon, w = x[chosen], y[chosen], lat[chosen], lon[chosen], np.ones(points) / points
+        if np.ptp(x) == 0 or np.ptp(y) == 0:
+            return float("nan")
     u, v = (_standardised(field, w) for field in (x, y))
     first, second, classes = _pairs(_bytes(lat), _bytes(lon), class_km)
     pair = w[first] * w[second]
