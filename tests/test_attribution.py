@@ -252,7 +252,11 @@ def test_responses_add_up(tmp_path):
     for each in (model, other):
         own = {k: np.full(n, v) for k, v in constant_of(each).items()}
         opened = SimpleNamespace(
-            model=each, own=own, cells=cells, files=AttributedMap(each.name, tmp_path)
+            model=each,
+            own=own,
+            cells=cells,
+            land=np.arange(n),
+            files=AttributedMap(each.name, tmp_path),
         )
         jobs.append(MapAttribution(opened, forcing, np.ones(4)))
     table = attribute_response(*jobs, EXPERIMENTS["plus_4K"])

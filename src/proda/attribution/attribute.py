@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
-from proda import files
+from proda import cf, files
 from proda.attribution.attribution_inputs import AttributedMap, PathLike, SiteFiles, open_attributed
 from proda.attribution.difference import Difference, attribute_difference
 from proda.attribution.members_at_places import at_sites
@@ -18,6 +19,7 @@ from proda.attribution.response import attribute_response
 from proda.attribution.single import SAMPLE, STEPS, MapAttribution, Single, attribute_one, job_of
 from proda.errors import MapError
 from proda.layout import ATTRIBUTION_MAPS
+from proda.maps.cells import land_cells
 from proda.projection.experiments import experiments_named
 
 TABLES = ("importance", "coalitions", "zones", "differences", "swaps", "responses")
@@ -100,10 +102,13 @@ def attribute_maps(
             progress(done, total)
 
     singles: list[Single] = []
+    cells = land_cells(cf.open_grid(forcing))
+    grid = cells.forcing(np.arange(len(cells)))
     for given in maps:
-        opened = open_attributed(given, forcing)
+        opened = open_attributed(given, cells, forcing)
         job = job_of(
             opened,
+            grid,
             sites=None if sites is None else at_sites(given, opened.model, sites),
             covariates=None if given.network is None else covariates,
             sample=sample,

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from proda import cf, files
+from proda import files
 from proda.errors import MapError
 from proda.layout import RunFolder
 from proda.learning.unseen_file import read_unseen
-from proda.maps.cells import LandCells, land_cells
+from proda.maps.cells import LandCells
 from proda.maps.map_variables import PARAMETER_PREFIX
 from proda.maps.totals import open_map
 from proda.models.model import SoilModel
@@ -22,6 +22,8 @@ from proda.models.registry import load_recorded
 PathLike = str | os.PathLike[str]
 END_TO_END, POSTERIOR = "end to end", "from posteriors"
 """Routes by which profiles constrain a model, as the comparison calls them."""
+COMPARED = ("CTE", "K", "XI", "I", "residence_time", "cSoilAbove1m")
+"""Variables of a map that are compared between models."""
 CONSTANT = "the constant calibrated on all profiles"
 MEAN_OF_SITES = "the mean of the accepted sites"
 
@@ -74,6 +76,8 @@ class Opened:
     dataset: xr.Dataset
     cells: LandCells
     """Land cells with a steady state in this map."""
+    land: np.ndarray
+    """Their positions among all land cells of the forcing."""
     own: dict[str, np.ndarray]
     """Mean over the members of each parameter, physical values."""
     replaced: dict[str, float]
@@ -148,8 +152,15 @@ def covariates_grid_of_run(folder: PathLike) -> Path | None:
     return Path(grid) if grid and Path(grid).exists() else None
 
 
-def open_attributed(given: AttributedMap, forcing: PathLike) -> Opened:
+def open_attributed(given: AttributedMap, cells: LandCells, forcing: PathLike) -> Opened:
     """Read a map's parameters and the values that replace them.
+
+    Parameters
+    ----------
+    given
+        The map.
+    cells, forcing
+        All land cells of the forcing, and its file.
 
     Raises
     ------
@@ -157,9 +168,10 @@ def open_attributed(given: AttributedMap, forcing: PathLike) -> Opened:
         If a file is absent or damaged, the map is on another grid or has no parameters, or there
         are no values to replace them.
     """
-    dataset = open_map(given.maps)
+    with open_map(given.maps) as opened:
+        names = [n for n in opened.variables if str(n).startswith(PARAMETER_PREFIX)]
+        dataset = files.load(opened[[*names, *COMPARED, "reason"]], given.maps)
     model = load_recorded(dataset.attrs, str(given.maps))
-    cells = land_cells(cf.open_grid(forcing))
     if not all(
         np.allclose(dataset[a].to_numpy(), b, atol=1e-6)
         for a, b in (("lat", cells.lat), ("lon", cells.lon))
@@ -178,7 +190,7 @@ def open_attributed(given: AttributedMap, forcing: PathLike) -> Opened:
         raise MapError(f"{given.maps}: no cell has a steady state.")
     replaced, by = replacement(given, model)
     own = {name: v[here] for name, v in at.items()}
-    return Opened(given, model, dataset, select(cells, here), own, replaced, by)
+    return Opened(given, model, dataset, select(cells, here), here, own, replaced, by)
 
 
 def _values(dataset: xr.Dataset, name: str) -> np.ndarray:

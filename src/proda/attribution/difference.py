@@ -17,6 +17,7 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Bool, Float
 
+from proda.attribution.attribution_inputs import COMPARED
 from proda.attribution.coalitions import run_coalitions
 from proda.attribution.measures import STOCK, UNITS, CoalitionMaps, maps_of, pattern_parts
 from proda.attribution.members_at_places import members_at_cells, thinned
@@ -51,7 +52,7 @@ def attribute_difference(first: MapAttribution, second: MapAttribution) -> Diffe
     names = (first.opened.files.name, second.opened.files.name)
     head = {"first": names[0], "second": names[1], "route": first.opened.files.route}
     pairs = common_cells(first, second)
-    forcing = first.forcing.select(pairs[0])
+    forcing = first.forcing(pairs[0])
     cells = first.opened.cells
     area = cells.land_area[pairs[0]]
     own = [
@@ -191,9 +192,6 @@ def factors_of(maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         }
 
 
-_NAMES = ("CTE", "K", "XI", "I", "residence_time", "cSoilAbove1m")
-
-
 def _of_files(
     first: MapAttribution, second: MapAttribution, index: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -203,7 +201,7 @@ def _of_files(
     both = [
         {
             n: job.opened.dataset[n].transpose("lat", "lon").to_numpy()[place].astype(float)
-            for n in _NAMES
+            for n in COMPARED
         }
         for job in (first, second)
     ]
@@ -229,7 +227,7 @@ def _spread(
         return {}
     some = thinned(len(pairs[0]), min(first.sample, second.sample))
     index = [pair[some] for pair in pairs]
-    forcing = first.forcing.select(index[0])
+    forcing = first.forcing(index[0])
     area = first.opened.cells.land_area[index[0]]
     whole = first.opened.cells.land_area[pairs[0]].sum()
     members = [
@@ -245,7 +243,7 @@ def _spread(
     ]
     for k in range(n):
         swapped = swap_parameters(first, second, members[0][k], members[1][k], forcing, area)
-        values: list[dict[str, Any]] = [{v: run[v][k] for v in _NAMES} for run in runs]
+        values: list[dict[str, Any]] = [{v: run[v][k] for v in COMPARED} for run in runs]
         stock = product_of(*values)
         fine = np.isfinite(stock) & np.all([run["reason"][k] == 0 for run in runs], axis=0)
         for way, maps in (

@@ -62,7 +62,7 @@ def attribute_response(
         of the first, or of the second.
     """
     at_first, at_second = common_cells(first, second)
-    forcing = first.forcing.select(at_first)
+    forcing = first.forcing(at_first)
     cells = first.opened.cells
     end = experiment.end(
         np.asarray(cells.lat)[cells.row[at_first]], np.asarray(cells.lon)[cells.column[at_first]]

@@ -63,8 +63,8 @@ class MapAttribution:
     """A map with the data for its attribution."""
 
     opened: Opened
-    forcing: Forcing
-    """Values at the map's cells."""
+    grid: Forcing
+    """Values at all land cells, shared by all maps: they need most of the memory."""
     mean_litter: np.ndarray
     sites: AtSites | None = None
     covariates: PathLike | None = None
@@ -79,12 +79,16 @@ class MapAttribution:
         """The soil model."""
         return self.opened.model
 
+    def forcing(self, index: np.ndarray | None = None) -> Forcing:
+        """Return the forcing of some of the map's cells, or of all."""
+        here = self.opened.land
+        return self.grid.select(here if index is None else here[index])
 
-def job_of(opened: Opened, **more: Any) -> MapAttribution:
-    """Read the forcing of a map's cells."""
-    forcing = opened.cells.forcing(np.arange(len(opened.cells)))
-    litter = mean_input(np.asarray(forcing.litter_input), opened.cells.land_area)
-    return MapAttribution(opened, forcing, litter, **more)
+
+def job_of(opened: Opened, grid: Forcing, **more: Any) -> MapAttribution:
+    """Return a map with the forcing of all land cells and its mean input."""
+    litter = np.asarray(grid.litter_input)[opened.land]
+    return MapAttribution(opened, grid, mean_input(litter, opened.cells.land_area), **more)
 
 
 def stock_of(carbon: np.ndarray) -> np.ndarray:
@@ -121,7 +125,7 @@ def attribute_one(job: MapAttribution, step: Callable[[], None] = lambda: None) 
     `step` is called :func:`steps_of` times.
     """
     opened = job.opened
-    maps = coalition_maps(job, opened.own, job.forcing, opened.cells.land_area)
+    maps = coalition_maps(job, opened.own, job.forcing(), opened.cells.land_area)
     step()
     worth, importance = maps.worth(), maps.importance()
     skill = None if job.sites is None else _at_sites(job.sites, job, job.sites.own)
@@ -184,7 +188,7 @@ def _spread(job: MapAttribution, area: float) -> dict[str, dict[int, tuple[float
     if job.covariates is None or job.opened.files.network is None:
         return {}
     index = thinned(len(job.opened.cells), job.sample)
-    forcing, land = job.forcing.select(index), job.opened.cells.land_area[index]
+    forcing, land = job.forcing(index), job.opened.cells.land_area[index]
     members = members_at_cells(job.opened, job.covariates, index)
     if len(members) < 2:
         return {}
@@ -327,7 +331,7 @@ def _published(job: MapAttribution) -> list[dict[str, Any]]:
         ]
         return np.concatenate([f[0] for f in amounts]), np.concatenate([f[1] for f in amounts])
 
-    stock, fine = stocks(job.opened.own, job.forcing, False)
+    stock, fine = stocks(job.opened.own, job.forcing(), False)
     maps = maps_of(stock, fine, area)
     played = [*names, *(["I"] if job.input_variation is not None else [])]
     changed = (np.abs(maps.stock[1:] - maps.stock[0]) @ maps.area) * PG
