@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -234,8 +235,13 @@ def test_comparison_judges_and_draws(made):
 def test_figures_of_many_models_stay_legible(made, tmp_path):
     """Four models in two states: their findings are one line each, and maps stand in rows."""
     _, found, _, _ = made
-    names = ("clm5", "compas", "rothc", "mimics")
-    files = dict(zip(names, [*found.values()] * 2, strict=True))
+    files = {}
+    for name, source in zip(
+        ("clm5", "compas", "rothc", "mimics"), [*found.values()] * 2, strict=True
+    ):
+        files[name] = {state: tmp_path / f"{name} {state}.nc" for state in source}
+        for state, path in source.items():
+            shutil.copy(path, files[name][state])
     result = compare_projections(files, tmp_path / "tables")
     assert len(result.tables["agreement"].groupby(["first", "second"])) == 6
     drawn = {stem: figure for stem, _, figure in projection_figures(result)}
