@@ -22,8 +22,8 @@ from proda.models.registry import load_recorded
 PathLike = str | os.PathLike[str]
 END_TO_END, POSTERIOR = "end to end", "from posteriors"
 """Routes by which profiles constrain a model, as the comparison calls them."""
-COMPARED = ("CTE", "K", "XI", "I", "residence_time", "cSoilAbove1m")
-"""Variables of a map that are compared between models."""
+MIXED_VARIABLES = ("CTE", "K", "XI", "I", "residence_time", "cSoilAbove1m")
+"""Variables of a map that are exchanged between models."""
 CONSTANT = "the constant calibrated on all profiles"
 MEAN_OF_SITES = "the mean of the accepted sites"
 
@@ -170,7 +170,7 @@ def open_attributed(given: AttributedMap, cells: LandCells, forcing: PathLike) -
     """
     with open_map(given.maps) as opened:
         names = [n for n in opened.variables if str(n).startswith(PARAMETER_PREFIX)]
-        dataset = files.load(opened[[*names, *COMPARED, "reason"]], given.maps)
+        dataset = files.load(opened[[*names, *MIXED_VARIABLES, "reason"]], given.maps)
     model = load_recorded(dataset.attrs, str(given.maps))
     if not all(
         np.allclose(dataset[a].to_numpy(), b, atol=1e-6)

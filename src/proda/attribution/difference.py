@@ -17,7 +17,7 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Bool, Float
 
-from proda.attribution.attribution_inputs import COMPARED
+from proda.attribution.attribution_inputs import MIXED_VARIABLES
 from proda.attribution.coalitions import run_coalitions
 from proda.attribution.measures import STOCK, UNITS, CoalitionMaps, maps_of, pattern_parts
 from proda.attribution.members_at_places import members_at_cells, thinned
@@ -201,7 +201,7 @@ def _of_files(
     both = [
         {
             n: job.opened.dataset[n].transpose("lat", "lon").to_numpy()[place].astype(float)
-            for n in COMPARED
+            for n in MIXED_VARIABLES
         }
         for job in (first, second)
     ]
@@ -243,7 +243,7 @@ def _spread(
     ]
     for k in range(n):
         swapped = swap_parameters(first, second, members[0][k], members[1][k], forcing, area)
-        values: list[dict[str, Any]] = [{v: run[v][k] for v in COMPARED} for run in runs]
+        values: list[dict[str, Any]] = [{v: run[v][k] for v in MIXED_VARIABLES} for run in runs]
         stock = product_of(*values)
         fine = np.isfinite(stock) & np.all([run["reason"][k] == 0 for run in runs], axis=0)
         for way, maps in (

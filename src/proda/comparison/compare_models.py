@@ -23,7 +23,7 @@ from proda.comparison.choice_of_many import (
     site_scores,
     stacking_table,
 )
-from proda.comparison.correlations import cells, correlation_table
+from proda.comparison.correlations import cells, correlation_table, vary
 from proda.comparison.left_out import left_out_choice, skill_table
 from proda.comparison.many import agreement_table, microbes_table, models_table
 from proda.comparison.michaelis import michaelis_table, ratios_at_sites
@@ -264,7 +264,7 @@ def compensation_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
                 for v in ("CTE", "K")
             )
             (x, y, lat, lon, w), _ = cells(cte, k, land, log=False)
-            if len(x) < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
+            if not vary(x, y):
                 continue
             test = asdict(correlation_test(x, y, lat, lon, w))
             rows.append({"first": first, "second": second, "state": state, **test})

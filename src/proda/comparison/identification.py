@@ -15,6 +15,7 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 
+from proda.comparison.correlations import vary
 from proda.comparison.model_files import COMPONENTS, LOGARITHMIC, STOCK
 from proda.comparison.paper import CORRELATIONS, PAIR
 from proda.comparison.spatial import correlation_test
@@ -207,7 +208,7 @@ def mean_table(first: xr.Dataset, second: xr.Dataset) -> pd.DataFrame:
         here = np.isfinite(x) & np.isfinite(y) & (land > 0)
         lat, lon = (first[axis].to_numpy()[here] for axis in ("lat", "lon"))
         row: dict[str, float | str] = {"variable": name}
-        if here.sum() >= 4 and np.ptp(x[here]) > 0 and np.ptp(y[here]) > 0:
+        if vary(x[here], y[here]):
             row |= vars(correlation_test(x[here], y[here], lat, lon, land[here]))
         rows.append(row)
     return pd.DataFrame(rows)

@@ -22,7 +22,7 @@ from proda.maps.map_variables import (
     age_variables,
     reasons_of,
 )
-from proda.maps.member_statistics import summarise, summarise_below
+from proda.maps.member_statistics import summarise_below
 from proda.maps.parameter_sources import ParameterSource
 from proda.maps.run_members import run_members
 from proda.models.model import SoilModel
@@ -62,11 +62,7 @@ class MapPlan:
             if (count := (reason == code).sum(axis=0)).any():
                 result[f"n:{name}"] = count.astype(np.int32)
         for name in list(out):
-            if name in ages:
-                found = summarise_below(out[name], feasible, LIMIT, self.quantiles)
-                result |= {name + end: array.astype(np.float32) for end, array in found.items()}
-            else:
-                self._add(result, name, out[name], feasible)
+            self._add(result, name, out[name], feasible)
         if self.extras is not None:
             further = self.extras.at(cells, forcing, out[CARBON.name], feasible)
             result |= {name: array.astype(np.float32) for name, array in further.items()}
@@ -91,7 +87,7 @@ class MapPlan:
     def _add(
         self, result: dict[str, np.ndarray], name: str, values: np.ndarray, counts: np.ndarray
     ) -> None:
-        for end, array in summarise(values, counts, self.quantiles).items():
+        for end, array in summarise_below(values, counts, LIMIT, self.quantiles).items():
             result[name + end] = array.astype(np.float32)
 
 

@@ -13,7 +13,7 @@ from proda.latitude import in_zone
 from proda.maps.cells import LandCells
 from proda.maps.map_plan import most_common
 from proda.maps.map_variables import LIMIT, NO_PARAMETERS, TOO_LARGE
-from proda.maps.member_statistics import QUANTILES, summarise, summarise_below
+from proda.maps.member_statistics import QUANTILES, summarise_below
 from proda.maps.parameter_sources import ParameterSource
 from proda.maps.totals import PG
 from proda.models.model import SoilModel
@@ -96,23 +96,19 @@ class ProjectionPlan:
             f"answered{NEW}": (new == 0).sum(axis=0).astype(np.int32),
             "retried": np.array([projected.retried]),
         }
-        for name, values in (state | parts).items():
+        for name, values in (state | parts | {MEAN_AGE: projected.age}).items():
             result[name] = _mean(values, fine)
-        age = summarise_below(projected.age, fine, LIMIT, ())
-        result[MEAN_AGE] = age[""].astype(np.float32)
-        age = summarise_below(projected.steady[MEAN_AGE], new == 0, LIMIT, self.quantiles)
-        result |= {MEAN_AGE + NEW + end: v.astype(np.float32) for end, v in age.items()}
         for name, values in change.items():
             self._add(result, name, values, fine)
         result[GAINING] = _mean((change[CHANGE + STOCK] > 0.0).astype(float), fine)
-        for name, values in steady.items():
+        for name, values in (steady | {MEAN_AGE + NEW: projected.steady[MEAN_AGE]}).items():
             self._add(result, name, values, new == 0)
         return result | {"fine": fine}
 
     def _add(
         self, result: dict[str, np.ndarray], name: str, values: np.ndarray, counts: np.ndarray
     ) -> None:
-        for end, array in summarise(values, counts, self.quantiles).items():
+        for end, array in summarise_below(values, counts, LIMIT, self.quantiles).items():
             result[name + end] = array.astype(np.float32)
 
 
@@ -125,7 +121,7 @@ def _judged(reason: np.ndarray, variables: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    return summarise(values, counts, ())[""].astype(np.float32)
+    return summarise_below(values, counts, LIMIT, ())[""].astype(np.float32)
 
 
 def _variables(projected: Projected) -> tuple[dict[str, np.ndarray], ...]:
