@@ -346,9 +346,11 @@ def train(given: argparse.Namespace) -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     some = given.out / "sites.parquet"
     covariates.iloc[chosen].to_parquet(some, index=False)
-    settings = EndToEndSettings(members=given.members, inverted_share=0.0, epochs=given.epochs)
+    changed = {"members": given.members, "inverted_share": 0.0} | given.set
+    settings = EndToEndSettings(**changed)
     for model in given.models:
-        for kind, streams in (("carbon", {}), ("both", {"radiocarbon": given.table})):
+        for kind in given.kinds:
+            streams = {"radiocarbon": given.table} if kind == "both" else {}
             folder, begun = given.out / f"{model}_{kind}", time.process_time()
             result = train_end_to_end(
                 some,
@@ -358,13 +360,15 @@ def train(given: argparse.Namespace) -> None:
                 model=model,
                 settings=settings,
                 folds=given.folds,
-                fold_members=given.members,
+                fold_members=given.fold_members,
                 baselines=("depth",),
                 streams=streams,
             )
             print(f"{model} {kind}: {result.ensemble.n_sites} sites, ", end="")
-            print(f"{time.process_time() - begun:.0f} s of processor time")
-            columns = ["method", "log_r2", "rmse_log", "bias_log"]
+            print(f"{time.process_time() - begun:.0f} s of processor time", flush=True)
+            if result.skill is None:  # without folds
+                continue
+            columns = ["method", "log_r2", "rmse_log", "bias_log", "lost"]
             print(result.skill[result.skill["by"] == "all"][columns].round(3).to_string())
             skill = result.streams
             if skill is None:
@@ -416,10 +420,16 @@ def main() -> None:
     for name in ("profiles", "forcing", "covariates", "table", "out"):
         learnt.add_argument(name, type=Path)
     learnt.add_argument("models", nargs="+")
+    learnt.add_argument(
+        "--kinds", nargs="+", default=["carbon", "both"], choices=["carbon", "both"]
+    )
     learnt.add_argument("--others", type=int, default=1500, help="sites without 14C")
     learnt.add_argument("--members", type=int, default=2)
+    learnt.add_argument("--fold-members", type=int, default=2)
     learnt.add_argument("--folds", type=int, default=5)
-    learnt.add_argument("--epochs", type=int, default=24)
+    learnt.add_argument(
+        "--set", type=json.loads, default={}, help="other settings of EndToEndSettings, as JSON"
+    )
     learnt.set_defaults(do=train)
     given = parser.parse_args()
     given.do(given)
