@@ -23,7 +23,7 @@ from proda.blocks.cluster_settings import check_cluster, client_from
 from proda.blocks.executor import Control, Executor, Stopped, one_thread_flags
 from proda.errors import AssimilationError, FileError
 from proda.inference import assimilation_settings as assimilation
-from proda.inference.assimilation_run import Run, create, open_posterior
+from proda.inference.assimilation_run import Run, create, default_width, open_posterior
 from proda.inference.profiles import read_profiles
 from proda.inference.runner import work
 from tests.assimilation_worlds import (
@@ -460,3 +460,17 @@ def test_the_published_sampler_is_no_posterior(world, tmp_path):
     for dataset in open_posterior(run.folder):
         assert dataset.attrs["is_posterior"].startswith("NO")
     assert jax.default_backend() == run.description.platform
+
+
+@pytest.mark.parametrize("counts", [(109, 3), (189, 10, 1), (4, 2), (20_000, 120)])
+def test_programs_are_as_wide_as_sites_fill_them(counts):
+    problem = assimilation.AssimilationSettings().build()
+    widest = default_width(problem, 3, "cpu")
+
+    def computed(width):
+        return sum(-(-n // width) * width for n in counts)
+
+    width = default_width(problem, 3, "cpu", counts)
+    assert computed(width) <= 1.4 * sum(counts)
+    assert computed(width) <= computed(widest)
+    assert default_width(problem, 3, "cpu", (10**6,)) > 0.9 * widest  # many sites fill any width

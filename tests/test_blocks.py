@@ -156,7 +156,8 @@ def test_two_processes(tmp_path):
         Executor(workers=2).run(Draws(store, wrong=2), NUMBERS)
     todo, faults = store.missing(NUMBERS)
     assert 2 in todo
-    assert faults == []
+    # The fault ends the other worker, too, which may be between its block and the manifest.
+    assert all("no manifest" in fault for fault in faults)
     with pytest.raises(ExecutorError, match=r"blocks: a worker process died"):
         Executor(workers=2).run(Draws(store, deadly=2), todo)
     Executor(workers=2).run(Draws(store), store.missing(NUMBERS)[0], seen.append)

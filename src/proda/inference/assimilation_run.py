@@ -15,7 +15,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -51,8 +52,10 @@ FORMAT = 1
 CPU_LANES = 1024
 """Columns that one compiled program runs together (measured: benchmarks/assimilation.py)."""
 GPU_LANES = 32768
+FIXED_COST = 1 / 16
+"""Cost of a step without columns, over that of the most columns."""
 SMALLEST_BLOCK = 56
-"""Sites of a block by default, where the compiled program has fewer: some ten seconds of work."""
+"""Most sites of a block of several programs by default: some ten seconds of work."""
 _SUMMARY_BYTES_PER_SITE = 4000
 _SOURCES = ("profiles", "forcing")
 
@@ -438,12 +441,29 @@ _MEANING: dict[str, tuple[str, str]] = {
 }
 
 
-def default_width(problem: SamplingProblem, n_chains: int, platform: str | None = None) -> int:
-    """Return how many sites one compiled program runs together on a kind of processor."""
+def default_width(
+    problem: SamplingProblem,
+    n_chains: int,
+    platform: str | None = None,
+    counts: Collection[int] = (),
+) -> int:
+    """Return how many sites one compiled program runs together on a kind of processor.
+
+    Parameters
+    ----------
+    counts
+        Sites of each padded number of layers, which are not mixed in a program. A wide program that
+        few sites fill would compute the rest in vain.
+    """
     lanes = CPU_LANES if (platform or jax.default_backend()) == "cpu" else GPU_LANES
     sampler = problem.sampler
-    each = sampler.walkers if isinstance(sampler, SMC) else sampler.n_replicas
-    return max(1, lanes // (n_chains * each))
+    each = n_chains * (sampler.walkers if isinstance(sampler, SMC) else sampler.n_replicas)
+    widest = max(1, lanes // each)
+
+    def cost(width: int) -> float:
+        return sum(-(-n // width) * (width * each + FIXED_COST * lanes) for n in counts)
+
+    return min(range(widest, 0, -1), key=cost)
 
 
 def predicted_bytes(settings: AssimilationSettings, n_sites: int) -> int:
@@ -482,9 +502,11 @@ def create(
     sites
         Use only these sites, by name.
     block_size
-        Sites per block, the unit that is written and sent to workers; by default the width.
+        Sites per block, the unit that is written and sent to workers; by default the width, or as
+        often the width as fits into 56 sites.
     width
-        Sites that the compiled program runs together; the default depends on the processor.
+        Sites that the compiled program runs together; the default depends on the processor and on
+        how many sites have few and many layers.
     platform
         Kind of processor of the run, `cpu` or `gpu`; by default that of this process, which on the
         login node of a cluster may differ from that of its workers.
@@ -513,8 +535,12 @@ def create(
         spread = measured.select(index).spread(n_sites, settings.seed).site
         index = index[np.isin(measured.site[index], spread)]
     platform = platform or jax.default_backend()
-    width = default_width(problem, settings.chains, platform) if width is None else width
-    block_size = max(width, SMALLEST_BLOCK) if block_size is None else block_size
+    if width is None:
+        padded = [padded_layers(int(n)) for n in measured.n_layers[index]]
+        counts = Counter(padded).values()
+        width = default_width(problem, settings.chains, platform, counts)
+    if block_size is None:
+        block_size = width * max(1, SMALLEST_BLOCK // width)
     table = _site_table(measured, index, position, block_size)
     _check_space(target, predicted_bytes(settings, len(index)))
     try:

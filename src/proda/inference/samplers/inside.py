@@ -1,8 +1,9 @@
-"""Proposals that are drawn again until they lie inside the prior range, for many chains at once.
+"""Proposals inside the prior range, for many chains at once.
 
-One chain in a corner of the range needs hundreds of draws where most need ten. Chains that are
-batched would all wait for it, and draw as often; here those that still search are gathered into
-ever smaller batches. Every chain gets the proposal that it would get alone, bit for bit.
+A proposal has the distribution of steps that are drawn again until one ends inside the range. The
+first draws are just that; a chain in a corner of the range, which would need hundreds, then draws
+inside the range directly. That costs more, and is done for few chains at a time: all chains of a
+batch wait for the last. Every chain gets the proposal that it would get alone.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from proda.inference.samplers.adaptive_metropolis import TEST_WIDTH
 from proda.inference.samplers.sampler import MAX_TRIES
+from proda.inference.samplers.truncated_normal import draw, shifts
 
-SMALLER = 8
-"""A batch is gathered when only one chain in so many still searches."""
+FIRST = 8
+"""Draws of a step before the range is taken into account."""
+SHARE = 8
+"""One chain in so many then draws inside the range at a time."""
 
 
 def propose_inside(
@@ -26,7 +30,7 @@ def propose_inside(
     factor: Float[Array, "parameter parameter"],
     testing: Bool[Array, ""],
 ) -> Float[Array, " parameter"]:
-    """Return a proposal inside the range; where none of `MAX_TRIES` is, the place itself.
+    """Return a proposal inside the range; where none of `MAX_TRIES` is accepted, the place itself.
 
     Parameters
     ----------
@@ -37,111 +41,108 @@ def propose_inside(
     testing
         Whether steps are uniform in a box instead.
     """
-    return _search(key[None], u[None], factor[None], testing[None])[0]
+    return _propose(key[None], u[None], factor[None], testing[None])[0]
 
 
 @jax.custom_batching.custom_vmap
-def _search(
+def _propose(
     key: Key[Array, " chain"],
     u: Float[Array, "chain parameter"],
     factor: Float[Array, "chain parameter parameter"],
     testing: Bool[Array, " chain"],
 ) -> Float[Array, "chain parameter"]:
-    n = len(u)
-    tries, found, inside = jnp.zeros(n, jnp.int32), u, jnp.zeros(n, bool)
-    width = n
-    while True:
-        tries, found, inside = _search_while(
-            width // SMALLER, width, (key, u, factor, testing), tries, found, inside
-        )
-        if width < SMALLER:
-            return jnp.where(inside[:, None], found, u)
-        width //= SMALLER
+    def walk() -> Float[Array, "chain parameter"]:
+        return _walk(key, u, jnp.sqrt(2.4 / u.shape[1]) * factor)
 
+    def box() -> Float[Array, "chain parameter"]:
+        return jax.vmap(_box)(key, u)
 
-def _search_while(
-    most: int,
-    width: int,
-    given: tuple[Array, Array, Array, Array],
-    tries: Int[Array, " chain"],
-    found: Float[Array, "chain parameter"],
-    inside: Bool[Array, " chain"],
-) -> Any:
-    """Draw for up to `width` searching chains, while more than `most` search."""
-    n = len(tries)
-
-    def searching(tries: Array, inside: Array) -> Array:
-        return ~inside & (tries < MAX_TRIES)
-
-    def again(carry: Any) -> Bool[Array, ""]:
-        tries, _, inside = carry
-        return searching(tries, inside).sum() > most
-
-    def body(carry: Any) -> Any:
-        tries, found, inside = carry
-        active = searching(tries, inside)
-        # All chains where all are drawn for; else those that search, filled up past the end.
-        at = jnp.arange(n) if width == n else jnp.nonzero(active, size=width, fill_value=n)[0]
-        here = active[at] & (at < n)
-        key, u, factor, testing, i = (leaf[jnp.minimum(at, n - 1)] for leaf in (*given, tries))
-        drawn = _draw_all(key, u, factor, testing, i)
-        fits = ((drawn > 0.0) & (drawn < 1.0)).all(axis=1) & here
-        place = jnp.where(here, at, n)
-        return (
-            tries.at[place].add(1, mode="drop"),
-            found.at[jnp.where(fits, at, n)].set(drawn, mode="drop"),
-            inside.at[jnp.where(fits, at, n)].set(True, mode="drop"),
-        )
-
-    return jax.lax.while_loop(again, body, (tries, found, inside))
-
-
-def _draw_all(
-    key: Key[Array, " chain"],
-    u: Float[Array, "chain parameter"],
-    factor: Float[Array, "chain parameter parameter"],
-    testing: Bool[Array, " chain"],
-    i: Int[Array, " chain"],
-) -> Float[Array, "chain parameter"]:
-    """Return the i-th proposal of each chain's step."""
-    keys = jax.vmap(lambda key, i: jax.random.split(jax.random.fold_in(key, i)))(key, i)
-    walk, box = jax.vmap(_walk), jax.vmap(_box)
     # All chains of a run are in one phase: the other kind of step is then not drawn at all.
     return jax.lax.switch(
         testing.any().astype(int) + testing.all(),
-        (
-            lambda: u + walk(keys[:, 0], factor),
-            lambda: u + jnp.where(testing[:, None], box(keys[:, 1], u), walk(keys[:, 0], factor)),
-            lambda: u + box(keys[:, 1], u),
-        ),
+        (walk, lambda: jnp.where(testing[:, None], box(), walk()), box),
     )
 
 
 def _walk(
-    key: Key[Array, ""], factor: Float[Array, "parameter parameter"]
-) -> Float[Array, " parameter"]:
-    d = len(factor)
-    return jnp.sqrt(2.4 / d) * (factor @ jax.random.normal(key, (d,)))
+    key: Key[Array, " chain"],
+    u: Float[Array, "chain parameter"],
+    factor: Float[Array, "chain parameter parameter"],
+) -> Float[Array, "chain parameter"]:
+    """Return a proposal of every chain."""
+    n = len(u)
+    width = max(n // SHARE, 1)
+
+    def searching(tries: Array, accepted: Array) -> Array:
+        return ~accepted & (tries < MAX_TRIES)
+
+    def again(carry: Any) -> Bool[Array, ""]:
+        tries, _, accepted = carry
+        return searching(tries, accepted).any()
+
+    def body(carry: Any) -> Any:
+        tries, drawn, accepted = carry
+        # Those that search, filled up past the end.
+        at = jnp.nonzero(searching(tries, accepted), size=width, fill_value=n)[0]
+        own = jnp.minimum(at, n - 1)
+        new, fits = jax.vmap(_draw_in_range)(key[own], u[own], factor[own], tries[own])
+        accept_at = jnp.where(fits, at, n)
+        return (
+            tries.at[at].add(1, mode="drop"),
+            drawn.at[accept_at].set(new, mode="drop"),
+            accepted.at[accept_at].set(True, mode="drop"),
+        )
+
+    drawn, accepted = jax.vmap(_first_inside)(key, u, factor)
+    tries = jnp.zeros(n, jnp.int32)
+    _, drawn, accepted = jax.lax.while_loop(again, body, (tries, drawn, accepted))
+    return jnp.where(accepted[:, None], drawn, u)
+
+
+def _first_inside(
+    key: Key[Array, ""],
+    u: Float[Array, " parameter"],
+    factor: Float[Array, "parameter parameter"],
+) -> tuple[Float[Array, " parameter"], Bool[Array, ""]]:
+    """Return the first of `FIRST` draws that is inside the range, and whether there is one."""
+    # Single precision is enough for a proposal.
+    normal = jax.random.normal(jax.random.fold_in(key, MAX_TRIES), (FIRST, len(u)), jnp.float32)
+    drawn = u + normal.astype(jnp.float64) @ factor.T
+    inside = ((drawn > 0.0) & (drawn < 1.0)).all(axis=1)
+    return drawn[jnp.argmax(inside)], inside.any()
+
+
+def _draw_in_range(
+    key: Key[Array, ""],
+    u: Float[Array, " parameter"],
+    factor: Float[Array, "parameter parameter"],
+    i: Int[Array, ""],
+) -> tuple[Float[Array, " parameter"], Bool[Array, ""]]:
+    """Draw inside the range for the i-th time; return whether the draw is accepted, too."""
+    k_draw, k_accept = jax.random.split(jax.random.fold_in(key, i))
+    drawn, log_accept = draw(k_draw, u, factor, shifts(u, factor))
+    accept = jnp.log(jax.random.uniform(k_accept)) < log_accept
+    return drawn, accept & ((drawn > 0.0) & (drawn < 1.0)).all()  # rounding may leave the range
 
 
 def _box(key: Key[Array, ""], u: Float[Array, " parameter"]) -> Float[Array, " parameter"]:
-    """Return a step that is uniform in what the box and the range have in common.
+    """Return a place that is uniform in what the box and the range have in common.
 
     It has the distribution of uniform steps in the box that are drawn until one ends in the range.
     """
     low, high = (jnp.clip(u + side * TEST_WIDTH / 2.0, 0.0, 1.0) for side in (-1.0, 1.0))
-    return low + (high - low) * jax.random.uniform(key, u.shape) - u
+    return low + (high - low) * jax.random.uniform(key, u.shape)
 
 
-@_search.def_vmap
-def _search_batched(
+@_propose.def_vmap
+def _propose_batched(
     axis_size: int, in_batched: list[bool], *arguments: Array
 ) -> tuple[Float[Array, "batch chain parameter"], bool]:
-    """Search for all chains of all batches together."""
+    """Propose for all chains of all batches together."""
     full = [
         a if batched else jnp.broadcast_to(a, (axis_size, *a.shape))
         for a, batched in zip(arguments, in_batched, strict=True)
     ]
     flat = [a.reshape(axis_size * a.shape[1], *a.shape[2:]) for a in full]
-    found = _search(*flat)
+    found = _propose(*flat)
     return found.reshape(axis_size, -1, found.shape[-1]), True
