@@ -76,10 +76,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def undrawn_figures() -> Iterator[None]:
     """Save figures without what their axes hold, where only what is written about them counts.
 
-    Figures are made, but not drawn: drawing takes most of the time of a study of a few sites.
-    test_report.py and the tests of figures draw them as users have them.
+    Figures are made, but not drawn, and saved with few pixels: drawing them and choosing 256
+    colours takes most of the time of a study of a few sites. test_report.py and the tests of
+    figures draw them as users have them.
     """
+    from proda.plots import figure_files
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figure_files, "RESOLUTIONS", (10,))
         patch.setattr(Figure, "set_layout_engine", lambda *_, **__: None)
         patch.setattr(Axes, "draw", lambda axes, _: setattr(axes, "stale", False))
         yield
@@ -94,11 +98,12 @@ def quick_figures() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def small_blocks() -> Iterator[None]:
     """Fill no blocks of a thousand columns, where a test has a hundred and one process."""
-    from proda.learning import inversion
+    from proda.learning import inversion, layers
     from proda.maps import run_members
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inversion, "BLOCK", 128)
+        patch.setattr(layers, "BLOCK", 256)
         patch.setattr(run_members, "CPU_BLOCK", 128)
         yield
 

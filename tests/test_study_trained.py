@@ -15,6 +15,8 @@ from proda.study.pipeline import plan_study, run_study
 from proda.study.settings import parse
 from proda.study.twin import make_twin_world
 
+pytestmark = pytest.mark.usefixtures("quick_figures", "small_blocks")
+
 
 def study_with(folder, **networks):
     source = {"reader": "tidy", "name": "twin", "folder": "world/profiles"}

@@ -20,7 +20,7 @@ from proda.forcing import N_MONTHS, Forcing
 from proda.machine import cores
 from proda.models.components import COMPONENTS, MICROBES, ComponentVariable
 from proda.models.components import components as _components
-from proda.models.model import SoilModel
+from proda.models.model import SoilModel, SteadyState
 from proda.models.outside import provenance
 from proda.models.transient import TimeStep, advance
 from proda.parameters import Bounds, as_arrays, check_same_sites
@@ -134,8 +134,7 @@ def steady_state(
     >>> result["pool_carbon"].dims
     ('site', 'pool', 'layer')
     """
-    values = _values(model, parameters, forcing, bounds)
-    out = _in_blocks(_steady_block, model, values, forcing, progress)
+    out = steady_state_arrays(model, parameters, forcing, bounds, progress)
     result = _frame(model, forcing)
     result["pool_carbon"] = _variable(
         ("site", "pool", "layer"), out.pools, "g m-3", "carbon of each pool"
@@ -153,6 +152,23 @@ def steady_state(
         result[name] = _variable(("site",), flux, "g m-2 yr-1", f"carbon lost by {name}")
     result["reason"] = _reason(model, out.reason)
     return result
+
+
+def steady_state_arrays(
+    model: SoilModel,
+    parameters: Parameters,
+    forcing: Forcing,
+    bounds: Bounds = "prior",
+    progress: Progress | None = None,
+) -> SteadyState:
+    """Return the steady state of many columns as NumPy arrays with a leading axis for the site.
+
+    Arguments and errors are those of :func:`steady_state`. For a few sites, making its Dataset
+    takes longer than solving the columns.
+    """
+    values = _values(model, parameters, forcing, bounds)
+    solved: SteadyState = _in_blocks(_steady_block, model, values, forcing, progress)
+    return solved
 
 
 def components(

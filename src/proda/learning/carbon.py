@@ -86,9 +86,9 @@ def held_out_carbon(
         middle = np.array([0.5 * (row.lower + row.upper) for row in rows])
         values = np.where(usable[:, None], parameters, middle)
         given = {row.name: values[:, j] for j, row in enumerate(rows)}
-    state = simulate.steady_state(layers.model, given, layers.forcing, bounds="physical")
-    feasible = usable & (state["reason"].to_numpy() == Reason.FEASIBLE)
-    carbon = layers.observe(state["soil_carbon"].to_numpy() / 1000.0)
+    state = simulate.steady_state_arrays(layers.model, given, layers.forcing, bounds="physical")
+    feasible = usable & np.asarray(state.reason == Reason.FEASIBLE)
+    carbon = layers.observe(np.asarray(state.soil_carbon) / 1000.0)
     return Modelled(np.where(feasible[layers.row_site], carbon, np.nan), feasible)
 
 

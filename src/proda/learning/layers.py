@@ -30,6 +30,9 @@ from proda.models.outside import recorded
 MOST = 32
 """Maximum number of measured layers of a site in training; finer profiles are thinned evenly."""
 
+BLOCK = 4096
+"""Measured layers observed at a time."""
+
 
 @dataclass(frozen=True, eq=False)
 class SiteLayers:
@@ -76,10 +79,10 @@ class SiteLayers:
         """
         grid, site = self.forcing.grid, self.row_site
         value, slope = weights(self.profiles.upper, self.profiles.lower, self.operator, grid)
-        n, step = len(site), 4096
+        n = len(site)
         out = np.zeros(n)
-        for start in range(0, n, step):
-            rows = np.minimum(np.arange(start, start + step), n - 1)
+        for start in range(0, n, BLOCK):
+            rows = np.minimum(np.arange(start, start + BLOCK), n - 1)
             observed = _observe(
                 jnp.asarray(soil_carbon[site[rows]]),
                 jnp.asarray(value[rows]),
@@ -87,7 +90,7 @@ class SiteLayers:
                 jnp.asarray(self.forcing.nbedrock[site[rows]]),
                 grid,
             )
-            out[start : start + step] = np.asarray(observed)[: n - start]
+            out[start : start + BLOCK] = np.asarray(observed)[: n - start]
         return out
 
     def for_training(self) -> Site:
