@@ -34,7 +34,8 @@ OPTIMISED = (
 all others it compiles quickly (tests/conftest.py).
 """
 SECONDS = {
-    "test_study_run.py": 145,
+    "test_study_run.py": 130,
+    "test_stream_training.py": 130,
     "test_end_to_end.py": 90,
     "test_assimilation_run.py": 80,
     "test_manual.py": 65,
@@ -52,7 +53,7 @@ SECONDS = {
     "test_report.py": 25,
     "test_blocks.py": 20,
     "test_general_steady_state.py": 20,
-    "test_streams.py": 30,
+    "test_streams.py": 60,
     "test_maps_stage.py": 20,
     "test_refits.py": 20,
     "test_closed_forms.py": 15,
@@ -70,6 +71,7 @@ SECONDS = {
     "test_new_model.py": 12,
     "test_parity.py": 10,
     "test_study_assimilated.py": 12,
+    "test_study_trained.py": 35,
     "test_cli_assimilate.py": 10,
     "test_docs.py": 10,
     "test_projection_columns.py": 10,

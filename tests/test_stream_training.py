@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,13 @@ from proda.inference.padded_sites import with_streams
 from proda.learning import stream_loss
 from proda.learning.carbon_loss import judge
 from proda.learning.carbon_sites import read_carbon_sites
-from proda.learning.end_to_end import (
-    default_share,
-    physical,
-    problem_of,
-    stream_parameters,
-    train_through,
-)
+from proda.learning.end_to_end import physical, problem_of
 from proda.learning.layers import SiteLayers
-from proda.learning.splits import TrainingPlan, plan
 from proda.learning.stream_loss import trainable
 from proda.learning.stream_skill import METHODS, stream_skill
-from proda.learning.through_model import train_end_to_end
+from proda.learning.through_model import ThroughResult, train_end_to_end
+from proda.learning.train import END_TO_END, Progress
+from proda.learning.unseen_file import UNSEEN
 from proda.simulate import ages
 from proda.streams.bulk_radiocarbon import RadiocarbonStream
 from proda.streams.registry import STREAMS
@@ -176,28 +172,37 @@ def test_the_loss_adds_the_streams_of_sites_that_have_any(
 
 
 @pytest.fixture(scope="module")
-def trained(world: World, tables: dict[str, str]) -> dict[str, Any]:
-    """Networks trained on carbon alone and on both, judged at places left out."""
-    common: dict[str, Any] = {
-        "profiles": world.path("profiles"),
-        "forcing": world.path("sites.nc"),
-        "model": "clm5",
-        "settings": SETTINGS,
-        "folds": 2,
-        "fold_members": 1,
-        "split": "random",
-        "baselines": ("depth",),
-    }
-    return {
-        kind: train_end_to_end(
-            world.path("sites.parquet"), world.folder / kind, streams=streams, **common
+def train(world: World) -> Callable[..., ThroughResult]:
+    """Training of one kind, always of the same shape, so that its programs are compiled once."""
+
+    def run(name: str, **others: Any) -> ThroughResult:
+        return train_end_to_end(
+            world.path("sites.parquet"),
+            world.folder / name,
+            profiles=world.path("profiles"),
+            forcing=world.path("sites.nc"),
+            model="clm5",
+            settings=SETTINGS,
+            folds=2,
+            fold_members=1,
+            split="random",
+            baselines=("depth",),
+            **others,
         )
-        for kind, streams in (("carbon", None), ("both", tables))
-    }
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(
+    train: Callable[..., ThroughResult], tables: dict[str, str]
+) -> dict[str, ThroughResult]:
+    """Networks trained on carbon alone and on both, judged at places left out."""
+    return {"carbon": train("carbon"), "both": train("both", streams=tables)}
 
 
 def test_radiocarbon_is_met_at_places_left_out_and_turnover_is_recovered(
-    world: World, trained: dict[str, Any], layers: SiteLayers
+    world: World, trained: dict[str, ThroughResult], layers: SiteLayers
 ) -> None:
     assert trained["carbon"].streams is None
     skill = trained["both"].streams.set_index("method")
@@ -234,36 +239,38 @@ def test_radiocarbon_is_met_at_places_left_out_and_turnover_is_recovered(
 
 
 def test_training_resumes_with_the_same_streams_alone(
-    layers: SiteLayers, tables: dict[str, str], tmp_path: Path
+    world: World,
+    train: Callable[..., ThroughResult],
+    trained: dict[str, ThroughResult],
+    tables: dict[str, str],
 ) -> None:
-    found, _ = trainable(layers.model, tables)
-    settings = replace(SETTINGS, epochs=3, members=1)
-    problem = problem_of(layers, settings, found)
-    p = layers.profiles
-    design: TrainingPlan = plan(p.latitude, p.longitude, settings.network())
-    share = np.clip(default_share(layers), 0.1, 0.9)
-    starts = np.log(share / (1.0 - share))[None]
-    inputs = np.random.default_rng(0).normal(size=(len(layers), 3))
-    given = (inputs, problem, starts, design, settings)
-    whole = train_through(*given)
-
     class StopError(Exception):
         pass
 
-    def stop(progress: Any) -> None:
-        if progress.epoch == 1:
+    def stop(progress: Progress) -> None:
+        if progress.stage == END_TO_END and progress.epoch == 1:
             raise StopError
 
     with pytest.raises(StopError):
-        train_through(*given, tmp_path / "c", stop)
-    again = train_through(*given, tmp_path / "c")
-    np.testing.assert_array_equal(whole.extra, again.extra)
-    for a, b in zip(whole.networks.weights, again.networks.weights, strict=True):
-        np.testing.assert_array_equal(a, b)
-    error = stream_parameters(whole, (found[0].stream,), layers.model)
-    assert 10.0 < error["radiocarbon_error"] < 200.0
+        train("again", streams=tables, progress=stop)
     with pytest.raises(FileError, match="streams"):
-        train_through(inputs, problem_of(layers, settings), *given[2:], tmp_path / "c")
+        train("again")
+    epochs = []
+    again = train("again", streams=tables, progress=lambda p: epochs.append((p.stage, p.epoch)))
+    assert (END_TO_END, 1) not in epochs
+    assert (END_TO_END, 2) in epochs
+    whole = trained["both"].ensemble.networks
+    for a, b in zip(whole.weights, again.ensemble.networks.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    errors = []
+    for name in ("both", "again"):
+        header = json.loads((world.folder / name / "train.json").read_text())
+        unseen = json.loads((world.folder / name / UNSEEN).read_text())  # with the scale of carbon
+        errors.append((header["stream_parameters"], unseen))
+    assert errors[0] == errors[1]
+    held_out = (world.folder / name / "held_out_streams.parquet" for name in ("both", "again"))
+    pd.testing.assert_frame_equal(*map(pd.read_parquet, held_out), check_exact=True)
+    assert 10.0 < errors[0][0]["radiocarbon_error"] < 200.0
 
 
 def test_sites_without_any_value_are_refused(layers: SiteLayers, tables: dict[str, str]) -> None:

@@ -77,25 +77,25 @@ def diagnose(
     limits = FilterSettings(
         max_gelman_rubin=max_gelman_rubin, min_nse=min_nse, max_rhat=max_rhat, min_ess=min_ess
     )
-    found = assess(summary, limits.build())
-    _print(found)
+    assessment = assess(summary, limits.build())
+    _print(assessment)
     _print_streams({str(folder): summary})
     if against is not None:
         other = open_posterior(against)[1]
         _print_streams({str(against): other})
         _print_narrowing(summary, other)
     if table is not None:
-        write_table(found, table)
-        console.print(f"Written: {table}, {len(found.sites):,} sites", soft_wrap=True)
+        write_table(assessment, table)
+        console.print(f"Written: {table}, {len(assessment.sites):,} sites", soft_wrap=True)
     if output is not None:
-        kept = write_kept(found, output)
+        kept = write_kept(assessment, output)
         console.print(
             f"Written: {output}, {kept.sizes['site']:,} sites x "
             f"{kept.sizes['parameter']} parameters",
             soft_wrap=True,
         )
     if plots is not None:
-        figures = figures_of(found, draws, site=site, land_mask=land_mask)
+        figures = figures_of(assessment, draws, site=site, land_mask=land_mask)
         for path in save_all(figures, plots):
             console.print(f"Drawn: {path}", soft_wrap=True)
 

@@ -117,9 +117,9 @@ def summary(
     """Print the counts of a build, check them against its tables, and draw the figures."""
     from proda.observations.build_summary import read_summary, verify
 
-    found = read_summary(folder)
-    verify(found, folder)
-    _print(found)
+    summary = read_summary(folder)
+    verify(summary, folder)
+    _print(summary)
     if figures is not None:
         for path in _draw(folder, figures, zones, land_mask):
             console.print(f"Drawn: {path}", soft_wrap=True)

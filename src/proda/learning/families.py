@@ -92,9 +92,9 @@ class TrainedFamilies:
             one.trained.select(np.flatnonzero(one.trained.plan.fold == fold))
             for one in self.families
         ]
-        found = [(len(p.plan.fold), stream_parameters(p, streams, model)) for p in parts]
-        total = sum(n for n, _ in found)
-        return {name: sum(n * one[name] for n, one in found) / total for name in found[0][1]}
+        counted = [(len(p.plan.fold), stream_parameters(p, streams, model)) for p in parts]
+        total = sum(n for n, _ in counted)
+        return {name: sum(n * one[name] for n, one in counted) / total for name in counted[0][1]}
 
     def error_scale(self) -> Float[np.ndarray, " depth_class"]:
         """Return the scale of the error of ln carbon: geometric mean over the members."""

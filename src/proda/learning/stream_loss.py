@@ -36,7 +36,7 @@ MARGIN = 0.02
 """Minimum distance of the start of a stream's parameter from the ends of its range, as a share."""
 
 
-Found = tuple[Array, Array, Array, Array]
+Losses = tuple[Array, Array, Array, Array]
 
 
 class StreamProblem(eqx.Module):
@@ -148,24 +148,24 @@ def column_stream_loss(
     total = jnp.zeros(())
     for i, stream in enumerate(streams):
         data = site.streams[stream.name]
-        told = stream.predict(model, state, values, site.column, data)
-        each = jnp.where(data.mask, stream.pointwise(told, data, values), 0.0)
+        predicted = stream.predict(model, state, values, site.column, data)
+        each = jnp.where(data.mask, stream.pointwise(predicted, data, values), 0.0)
         total = total - weight[i] * each.sum() / jnp.maximum(data.mask.sum(), 1)
     return total, state.reason == Reason.FEASIBLE
 
 
 def add_streams(
-    found: Found,
+    losses: Losses,
     given: tuple[Array, Array],
     place: Int[Array, " column"],
     problem: StreamProblem,
     model: SoilModel,
-) -> Found:
+) -> Losses:
     """Add loss and gradients of the columns with data beside carbon.
 
     Parameters
     ----------
-    found
+    losses
         Loss, its gradients by the two kinds of logits, and whether both are numbers, of all
         columns, without these data.
     given
@@ -184,7 +184,7 @@ def add_streams(
     order = jnp.concatenate([jnp.argsort(place < 0), jnp.full(TOGETHER, n)])
     parts = -(-jnp.sum(place >= 0) // TOGETHER)
 
-    def add(i: Array, found: Found) -> Found:
+    def add(i: Array, losses: Losses) -> Losses:
         column = jax.lax.dynamic_slice(order, (i * TOGETHER,), (TOGETHER,))
         held = place.at[column].get(mode="fill", fill_value=-1)
         row, there = jnp.maximum(held, 0), held >= 0
@@ -197,11 +197,11 @@ def add_streams(
         fine &= jnp.isfinite(by_logit).all(axis=1) & jnp.isfinite(by_own).all(axis=1)
         new = [jnp.where(_along(fine, leaf), leaf, 0.0) for leaf in (loss, by_logit, by_own)]
         to = jnp.where(there, column, n)
-        added = [old.at[to].add(leaf, mode="drop") for old, leaf in zip(found, new, strict=False)]
-        good = found[3].at[to].set(found[3][at] & fine, mode="drop")
+        added = [old.at[to].add(leaf, mode="drop") for old, leaf in zip(losses, new, strict=False)]
+        good = losses[3].at[to].set(losses[3][at] & fine, mode="drop")
         return added[0], added[1], added[2], good
 
-    return jax.lax.fori_loop(0, parts, add, found)
+    return jax.lax.fori_loop(0, parts, add, losses)
 
 
 def _along(fine: Array, leaf: Array) -> Array:

@@ -70,17 +70,17 @@ def held_out_streams(
         name: np.array([own[f][name] for f in own_fold.tolist()]) for name in own[int(own_fold[0])]
     }
 
-    def told(parameters: Float[np.ndarray, "site parameter"]) -> dict[str, np.ndarray]:
+    def modelled(parameters: Float[np.ndarray, "site parameter"]) -> dict[str, np.ndarray]:
         values = {row.name: parameters[:, j] for j, row in enumerate(rows)}
-        return _told(layers.model, streams, values | of_streams, sites)
+        return _modelled(layers.model, streams, values | of_streams, sites)
 
     needed = b_where_needed(rows, None)
     ad_hoc = simulate.default_parameters(layers.model, some.forcing, b=needed)
     plain = {str(name): value.to_numpy() for name, value in ad_hoc.data_vars.items()}
-    networks_told = [told(one[here]) for one in every]
+    of_networks = [modelled(one[here]) for one in every]
     answers = {
-        CONSTANT: told(constant[here]),
-        DEFAULT: _told(layers.model, streams, plain | of_streams, sites),
+        CONSTANT: modelled(constant[here]),
+        DEFAULT: _modelled(layers.model, streams, plain | of_streams, sites),
     }
     parts = []
     for table in tables:
@@ -88,7 +88,7 @@ def held_out_streams(
         i, k = np.nonzero(np.asarray(sites.streams[name].mask))
         part = _measured(table, some.profiles.site.astype(str), i, k)
         part["fold"] = own_fold[i]
-        each = on_scale(np.stack([one[name][i, k] for one in networks_told]), scale)
+        each = on_scale(np.stack([one[name][i, k] for one in of_networks]), scale)
         known = np.isfinite(each)
         count = known.sum(axis=0)
         mean = np.where(known, each, 0.0).sum(axis=0) / np.maximum(count, 1)
@@ -100,14 +100,16 @@ def held_out_streams(
     return pd.concat(parts, ignore_index=True)
 
 
-def _told(
+def _modelled(
     model: SoilModel, streams: tuple[Stream, ...], values: Mapping[str, np.ndarray], sites: Site
 ) -> dict[str, np.ndarray]:
     """Return the modelled values of each stream (site, value); NaN without a steady state."""
-    found, fine = _predicted(model, streams, {k: jnp.asarray(v) for k, v in values.items()}, sites)
+    predicted, fine = _predicted(
+        model, streams, {k: jnp.asarray(v) for k, v in values.items()}, sites
+    )
     return {
         name: np.where(np.asarray(fine)[:, None], np.asarray(value), np.nan)
-        for name, value in found.items()
+        for name, value in predicted.items()
     }
 
 
@@ -117,11 +119,11 @@ def _predicted(
 ) -> tuple[dict[str, Array], Array]:
     def one(values: dict[str, Array], site: Site) -> tuple[dict[str, Array], Array]:
         state = model.steady_state(values, site.column)
-        told = {
+        predicted = {
             s.name: s.predict(model, state, values, site.column, site.streams[s.name])
             for s in streams
         }
-        return told, state.reason == Reason.FEASIBLE
+        return predicted, state.reason == Reason.FEASIBLE
 
     return jax.vmap(one)(values, sites)
 
@@ -130,9 +132,9 @@ def _measured(table: StreamTable, sites: np.ndarray, i: np.ndarray, k: np.ndarra
     """Return the measured values at positions i of the sites and k of their own rows."""
     by_site = dict(tuple(table.rows.groupby("site", sort=False)))
     rows = pd.concat([by_site[sites[at]].iloc[[j]] for at, j in zip(i, k, strict=True)])
-    found = rows[["site", "upper", "lower", "year", "value"]].reset_index(drop=True)
-    found.insert(0, "stream", table.stream.name)
-    return found.rename(columns={"value": "observed"})
+    measured = rows[["site", "upper", "lower", "year", "value"]].reset_index(drop=True)
+    measured.insert(0, "stream", table.stream.name)
+    return measured.rename(columns={"value": "observed"})
 
 
 def _mean_by_depth(part: pd.DataFrame, scale: Scale) -> np.ndarray:

@@ -74,5 +74,5 @@ def summarise_below(
     """
     wide = counts.reshape(*counts.shape, *([1] * (values.ndim - 2)))
     beyond = wide & (values >= limit)
-    found = summarise(np.where(beyond, 0.0, values), counts, quantiles)
-    return {end: np.where(beyond.any(axis=0), np.nan, array) for end, array in found.items()}
+    statistics = summarise(np.where(beyond, 0.0, values), counts, quantiles)
+    return {end: np.where(beyond.any(axis=0), np.nan, array) for end, array in statistics.items()}

@@ -55,15 +55,15 @@ def ages(
     Scalars, and `mean_age_by_pool` (pool) and `mean_age_by_layer` (layer). Infinite where carbon is
     too old for a number: far below the roots almost nothing may decompose.
     """
-    found = flows(model, pools, parameters, column)
+    rates = flows(model, pools, parameters, column)
     stock = pools * column.grid.thickness
-    aged = jnp.stack(factored(model, found, 0.0).solve(list(stock)))
+    aged = jnp.stack(factored(model, rates, 0.0).solve(list(stock)))
     # Of finite stocks, carbon times age is not a number only where it overflows.
     aged = jnp.where(jnp.isfinite(stock).all() & jnp.isnan(aged), jnp.inf, aged)
     inside = jnp.array([pool in model.soil_pools for pool in model.pools], float)
     old = inside @ jnp.where(inside[:, None] > 0.0, aged, 0.0)
     there = inside @ stock
-    leaving = found.respired + found.leak
+    leaving = rates.respired + rates.leak
     above = {}
     for name, lower in DEPTHS.items():
         share = column.grid.thickness_within(0.0, lower) / column.grid.thickness

@@ -74,48 +74,52 @@ class Factored(NamedTuple):
 
     def solve(self, source: Sequence[Float[Array, " layer"]]) -> list[Float[Array, " layer"]]:
         """Return (loss - M)^-1 source: stocks, g m-2, where `source` enters, g m-2 yr-1."""
-        found: dict[int, Array] = {}
+        amounts: dict[int, Array] = {}
         for level, part in self.levels:
             arriving = [
                 sum(
-                    (r * found[j] for (to, j), r in self.passed.items() if to == i and j in found),
+                    (
+                        r * amounts[j]
+                        for (to, j), r in self.passed.items()
+                        if to == i and j in amounts
+                    ),
                     source[i],
                 )
                 for i in level
             ]
-            found |= dict(zip(level, part.solve(arriving), strict=True))
-        return [found[i] for i in range(len(source))]
+            amounts |= dict(zip(level, part.solve(arriving), strict=True))
+        return [amounts[i] for i in range(len(source))]
 
 
-def factored(model: SoilModel, found: Flows, loss: Float[Array, ""] | float) -> Factored:
+def factored(model: SoilModel, rates: Flows, loss: Float[Array, ""] | float) -> Factored:
     """Eliminate (loss - M) of one column.
 
     Parameters
     ----------
-    model, found
+    model, rates
         The model and its flows.
     loss
         Rate at which the tracer is lost everywhere besides, yr-1; 0 gives the stocks of carbon.
     """
-    lost = found.respired + found.leak + loss
+    lost = rates.respired + rates.leak + loss
     levels: list[tuple[tuple[int, ...], FactoredChains | FactoredPools | FactoredBlocks]] = []
-    for level in _levels(model, found.passed):
+    for level in _levels(model, rates.passed):
         place = {pool: k for k, pool in enumerate(level)}
         inside = {
             (place[i], place[j]): rate
-            for (i, j), rate in found.passed.items()
+            for (i, j), rate in rates.passed.items()
             if i in place and j in place
         }
         # What a pool passes on to later levels is gone from this one.
         gone = [
             lost[j]
             + sum(
-                (r for (i, donor), r in found.passed.items() if donor == j and i not in place),
+                (r for (i, donor), r in rates.passed.items() if donor == j and i not in place),
                 jnp.zeros_like(lost[j]),
             )
             for j in level
         ]
-        up, down = [found.up[i] for i in level], [found.down[i] for i in level]
+        up, down = [rates.up[i] for i in level], [rates.down[i] for i in level]
         part: FactoredChains | FactoredPools | FactoredBlocks
         if not any(model.pools[i] in model.transported for i in level):
             part = factor_pools(inside, gone)
@@ -124,7 +128,7 @@ def factored(model: SoilModel, found: Flows, loss: Float[Array, ""] | float) -> 
         else:
             part = factor_chains(gone, up, down)
         levels.append((level, part))
-    return Factored(levels, found.passed)
+    return Factored(levels, rates.passed)
 
 
 def _levels(model: SoilModel, passed: dict[tuple[int, int], Array]) -> list[tuple[int, ...]]:

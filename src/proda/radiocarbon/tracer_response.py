@@ -50,17 +50,17 @@ def response(
     reduce
         What is kept of the stocks of each term: by default all, (pool, layer), g m-2.
     """
-    found = flows(model, pools, parameters, column)
+    rates = flows(model, pools, parameters, column)
     kept = []
     for loss, speed, n in (
         (basis.decay, basis.decay, basis.n_slow),
         (basis.decay + basis.speed, basis.speed, basis.n_fast),
     ):
-        solver = factored(model, found, loss)
-        source = list(found.entering)
+        solver = factored(model, rates, loss)
+        source = list(rates.entering)
         for _ in range(n):
             stock = solver.solve(source)
-            kept.append(reduce(stock, found))
+            kept.append(reduce(stock, rates))
             source = [speed * row for row in stock]
     return jnp.stack(kept)
 
@@ -78,7 +78,7 @@ def soil(model: SoilModel) -> Reduce:
     return total
 
 
-def respired(stock: Sequence[Float[Array, " layer"]], found: Flows) -> Float[Array, " layer"]:
+def respired(stock: Sequence[Float[Array, " layer"]], rates: Flows) -> Float[Array, " layer"]:
     """Return the CO2 that leaves each layer, g m-2 yr-1: weights of respiration instead of 1."""
-    rows = zip(stock, found.respired, strict=True)
+    rows = zip(stock, rates.respired, strict=True)
     return sum((row * rate for row, rate in rows), jnp.zeros_like(stock[0]))

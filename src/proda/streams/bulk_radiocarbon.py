@@ -165,11 +165,11 @@ class RadiocarbonStream(Stream):
     def extras(self, table: pd.DataFrame) -> Float[np.ndarray, "row term"]:
         """Return the coefficients of the history of each row's zone and year."""
         air, basis = self._record, self.basis
-        found = [
+        coefficients = [
             air.coefficients(zone_of(lat), year, basis, lag=self.lag, holocene=self.holocene)
             for lat, year in table[["lat", "year"]].to_numpy(float)
         ]
-        return np.array(found).reshape(len(table), basis.n_slow + basis.n_fast)
+        return np.array(coefficients).reshape(len(table), basis.n_slow + basis.n_fast)
 
     def predict(
         self,
@@ -180,9 +180,9 @@ class RadiocarbonStream(Stream):
         data: StreamData,
     ) -> Float[Array, " observation"]:
         """Return Delta14C of each measured layer, permil."""
-        found = response(model, state.pools, values, column, self.basis, soil(model))
+        terms = response(model, state.pools, values, column, self.basis, soil(model))
         carbon = state.soil_carbon * column.grid.thickness
-        heavy = jnp.einsum("ok,ol,kl->o", data.extra, data.overlap, found)
+        heavy = jnp.einsum("ok,ol,kl->o", data.extra, data.overlap, terms)
         return 1000.0 * (ratio(heavy, data.overlap @ carbon) - 1.0)
 
     def pointwise(

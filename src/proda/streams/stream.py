@@ -33,11 +33,11 @@ Scale = Literal["identity", "log", "logit"]
 
 def on_scale(values: np.ndarray, scale: Scale) -> np.ndarray:
     """Return values on the scale of a stream; NaN where there is none."""
-    found = np.asarray(values, float)
+    result = np.asarray(values, float)
     with np.errstate(invalid="ignore", divide="ignore"):
         if scale != "identity":
-            found = np.log(found) - (np.log1p(-found) if scale == "logit" else 0.0)
-    return np.where(np.isfinite(found), found, np.nan)
+            result = np.log(result) - (np.log1p(-result) if scale == "logit" else 0.0)
+    return np.where(np.isfinite(result), result, np.nan)
 
 
 def from_scale(values: np.ndarray, scale: Scale) -> np.ndarray:

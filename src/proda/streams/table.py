@@ -116,14 +116,14 @@ def build(
 def _match(table: pd.DataFrame, sites: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return the site of each row: the same profile, else the nearest site of the same cell."""
     own = {_plain(name): name for name in sites["profile_id"].astype(str)}
-    found = table["source_id"].astype(str).map(lambda name: own.get(_plain(name)))
-    how = np.where(found.notna(), "profile", "cell").astype(object)
+    own_site = table["source_id"].astype(str).map(lambda name: own.get(_plain(name)))
+    how = np.where(own_site.notna(), "profile", "cell").astype(object)
     lat, lon = sites["lat"].to_numpy(float), sites["lon"].to_numpy(float)
     by_cell = pd.Series(np.arange(len(sites))).groupby(_cell(lat, lon)).apply(np.array)
     names = sites["profile_id"].astype(str).to_numpy()
-    result = found.to_numpy(object).copy()
+    result = own_site.to_numpy(object).copy()
     places = table[["lat", "lon"]].to_numpy(float)
-    for i in np.flatnonzero(found.isna().to_numpy()):
+    for i in np.flatnonzero(own_site.isna().to_numpy()):
         if not np.isfinite(places[i]).all():
             result[i] = None
             continue
