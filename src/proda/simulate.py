@@ -150,7 +150,7 @@ def steady_state(
     )
     for name, flux in out.lost.items():
         result[name] = _variable(("site",), flux, "g m-2 yr-1", f"carbon lost by {name}")
-    result["reason"] = _reason(model, out.reason)
+    result["reason"] = _reason(model, np.asarray(out.reason))
     return result
 
 

@@ -25,7 +25,7 @@ class Shifts(NamedTuple):
     """Largest logarithm of the ratio of the wanted to the drawn density."""
 
 
-class Interval(NamedTuple):
+class TruncatedInterval(NamedTuple):
     """A standard normal variable between two bounds."""
 
     low: Float[Array, "..."]
@@ -45,11 +45,13 @@ class Interval(NamedTuple):
         return self.sign * ndtri(ndtr(self.low) + share * self.probability)
 
 
-def interval(low: Float[Array, "..."], high: Float[Array, "..."]) -> Interval:
+def interval(low: Float[Array, "..."], high: Float[Array, "..."]) -> TruncatedInterval:
     """Return the interval between two bounds."""
     mirrored = low > 0.0
     below, above = jnp.where(mirrored, -high, low), jnp.where(mirrored, -low, high)
-    return Interval(below, above, jnp.where(mirrored, -1.0, 1.0), ndtr(above) - ndtr(below))
+    return TruncatedInterval(
+        below, above, jnp.where(mirrored, -1.0, 1.0), ndtr(above) - ndtr(below)
+    )
 
 
 def shifts(
