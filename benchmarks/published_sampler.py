@@ -38,9 +38,9 @@ HEADER = (
 )
 
 
-def draws_of(folder: str, sites: np.ndarray) -> np.ndarray:
+def draws_of(run: xr.Dataset, sites: np.ndarray) -> np.ndarray:
     """Return the draws of some sites (site, parameter, draw); NaN where a segment has none."""
-    values = open_posterior(folder)[0]["posterior"].sel(site=sites)
+    values = run["posterior"].sel(site=sites)
     array = values.transpose("site", "parameter", "chain", "draw").to_numpy().astype(float)
     return array.reshape(*array.shape[:2], -1)
 
@@ -55,7 +55,7 @@ def kept(summary: xr.Dataset) -> int:
 
 def compared(published: str, exact: str) -> list[str]:
     """Return the row of a pair of runs."""
-    summaries = [open_posterior(folder)[1] for folder in (published, exact)]
+    runs, summaries = zip(*(open_posterior(folder) for folder in (published, exact)), strict=True)
     settings = [json.loads(summary.attrs["settings"]) for summary in summaries]
     for name in SAME:
         if settings[0][name] != settings[1][name]:
@@ -69,7 +69,7 @@ def compared(published: str, exact: str) -> list[str]:
         reference["rank_rhat"].max("parameter") < CONVERGED["max_rhat"]
     )
     chosen = sites[good.to_numpy()]
-    own, true = draws_of(published, chosen), draws_of(exact, chosen)
+    own, true = (draws_of(run, chosen) for run in runs)
     some = np.isfinite(own).any(axis=-1).all(axis=1)  # some accepted proposals are kept
     own, true = own[some], true[some]
     ratio = np.nanstd(own, axis=-1) / true.std(axis=-1)

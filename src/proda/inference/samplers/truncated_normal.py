@@ -54,6 +54,20 @@ def interval(low: Float[Array, "..."], high: Float[Array, "..."]) -> TruncatedIn
     )
 
 
+def _between(
+    mean: Float[Array, ""], sd: Float[Array, ""], shift: Float[Array, ""] | float
+) -> TruncatedInterval:
+    """Return what the unit box leaves to the shifted standard normal variable of a coordinate."""
+    return interval((0.0 - mean) / sd - shift, (1.0 - mean) / sd - shift)
+
+
+def _log_ratio(
+    between: TruncatedInterval, shift: Float[Array, ""], z: Float[Array, ""]
+) -> Float[Array, ""]:
+    """Return a coordinate's part of the logarithm of the ratio of densities."""
+    return -shift * z + 0.5 * shift**2 + jnp.log(between.probability)
+
+
 def shifts(
     place: Float[Array, " parameter"], factor: Float[Array, "parameter parameter"]
 ) -> Shifts:
@@ -78,15 +92,14 @@ def shifts(
     def mean(sum_before: Array, given: tuple[Array, ...]) -> tuple[Array, Array]:
         k, column, u, d = given
         m = u + sum_before[k]
-        z = interval((0.0 - m) / d, (1.0 - m) / d).mean
+        z = _between(m, d, 0.0).mean
         return sum_before + column * z, z
 
     def flat(slope: Array, given: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
         k, row, m, d, z = given
         mu = slope[k]
-        between = interval((0.0 - m) / d - mu, (1.0 - m) / d - mu)
-        ratio = -mu * z + 0.5 * mu**2 + jnp.log(between.probability)
-        return slope + row / d * between.mean, (mu, ratio)
+        between = _between(m, d, mu)
+        return slope + row / d * between.mean, (mu, _log_ratio(between, mu, z))
 
     index, zero = jnp.arange(len(place)), jnp.zeros_like(place)
     _, z = jax.lax.scan(mean, zero, (index, below.T, place, scale))
@@ -119,10 +132,9 @@ def draw(
     def one(sum_before: Array, given: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
         k, column, u, d, mu, share = given
         m = u + sum_before[k]
-        between = interval((0.0 - m) / d - mu, (1.0 - m) / d - mu)
+        between = _between(m, d, mu)
         z = mu + between.quantile(share)
-        ratio = -mu * z + 0.5 * mu**2 + jnp.log(between.probability)
-        return sum_before + column * z, (z, ratio)
+        return sum_before + column * z, (z, _log_ratio(between, mu, z))
 
     share = jax.random.uniform(key, place.shape)
     rows = (
