@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from proda.errors import FileError, LearningError
+from proda.learning import train
 from proda.learning.join import join
 from proda.learning.learning_settings import LearningSettings, study
 from proda.learning.network import initial_network, study_loss, weighted_loss
@@ -134,6 +135,22 @@ def test_resume_is_bit_for_bit(tmp_path):
     assert seen == [5, 6]
     same(whole.networks, again.networks)
     np.testing.assert_array_equal(whole.history, again.history)
+
+
+@pytest.mark.parametrize(("seconds", "epochs"), [(1e9, [6]), (-1.0, [2, 4, 6, 6])])
+def test_the_state_is_saved_at_intervals_and_at_the_end(tmp_path, monkeypatch, seconds, epochs):
+    saved, write = [], train._write_latest
+
+    def written(store, state):
+        saved.append(int(state.epoch))
+        write(store, state)
+        assert store.numbers() == saved[-1:]
+
+    monkeypatch.setattr(train, "_write_latest", written)
+    monkeypatch.setattr(train, "SAVE_SECONDS", seconds)
+    once = fitted(SMALL, checkpoint=tmp_path / "training", chunk=2)
+    assert saved == epochs
+    same(once.networks, fitted(SMALL, checkpoint=tmp_path / "training").networks)
 
 
 def test_checkpoints_of_others_and_damaged_ones_are_refused(tmp_path):

@@ -8,6 +8,7 @@ fold, member, epoch), so a run does not depend on how training is cut into chunk
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,16 @@ from proda.errors import FileError, LearningError
 from proda.learning.archive import versions
 from proda.learning.learning_settings import LearningSettings
 from proda.learning.network import Network
-from proda.learning.program import Learner, Loss, Runs, State, initial_state, judge_start, run_until
+from proda.learning.program import (
+    Learner,
+    Loss,
+    Recipe,
+    Runs,
+    State,
+    initial_state,
+    judge_start,
+    run_until,
+)
 from proda.learning.splits import TrainingPlan
 
 PARAMETERS, CARBON, CONSTANT, END_TO_END = "parameters", "carbon", "constant", "end-to-end"
@@ -33,6 +43,10 @@ PARAMETERS, CARBON, CONSTANT, END_TO_END = "parameters", "carbon", "constant", "
 
 FORM = 2
 """Version of the format of the training state."""
+
+SAVE_SECONDS = 30.0
+"""Time between two checkpoints, which a killed run loses. Those of wide networks take longer to write
+than an epoch takes."""
 
 RATES = {CARBON: "tuning_rate", CONSTANT: "constant_rate"}
 """Settings with the learning rate of a stage, where it is not `learning_rate`."""
@@ -133,13 +147,14 @@ def train(
     stage
         Name of this training in reports.
     checkpoint
-        Folder that holds the state between chunks; if it exists, training resumes from it, bit for
-        bit as if it had never stopped. The caller removes it once the result is saved.
+        Folder that holds the state, saved every `SAVE_SECONDS` and at the end; if it exists,
+        training resumes from it, bit for bit as if it had never stopped. The caller removes it once
+        the result is saved.
     chunk
-        Epochs between two checkpoints or reports.
+        Epochs between two reports.
     on_progress
-        Called after each chunk, once its checkpoint is saved. If it raises an exception, training
-        can be resumed from there.
+        Called after each chunk. If it raises an exception, the state is saved, and training can be
+        resumed from there.
 
     Raises
     ------
@@ -154,6 +169,7 @@ def train(
     if checkpoint is not None:
         store = BlockStore(Path(checkpoint) / stage, _identity(data, plan, settings))
         state = _read_latest(store, state)
+    saved = time.monotonic()
     while (done := int(state.epoch)) < recipe.rows and not bool(np.all(state.stopped)):
         if recipe.from_start and done == 0:
             state = judge_start(state, loss, runs)
@@ -161,20 +177,18 @@ def train(
             stop = jnp.asarray(min(done + chunk, recipe.rows), jnp.int32)
             state = run_until(state, loss, runs, stop)
         _check_finite(state, plan, stage)
-        if store is not None:
+        if store is not None and time.monotonic() - saved > SAVE_SECONDS:
             _write_latest(store, state)
-        if on_progress is not None:
-            last = np.asarray(state.history)[int(state.epoch) - 1]
-            on_progress(
-                Progress(
-                    int(state.epoch) - recipe.from_start,
-                    recipe.epochs,
-                    last[:, 0],
-                    last[:, 1],
-                    np.asarray(state.stopped),
-                    stage,
-                )
-            )
+            saved = time.monotonic()
+        try:
+            if on_progress is not None:
+                on_progress(_progress(state, recipe, stage))
+        except BaseException:
+            if store is not None:
+                _write_latest(store, state)
+            raise
+    if store is not None:
+        _write_latest(store, state)
     best = jax.tree.map(np.asarray, state.best)
     return Trained(
         best.network,
@@ -183,6 +197,19 @@ def train(
         np.asarray(state.history)[: int(state.epoch)],
         np.asarray(state.best_epoch),
         np.asarray(state.best_loss),
+        stage,
+    )
+
+
+def _progress(state: State, recipe: Recipe, stage: str) -> Progress:
+    """Return how far training is."""
+    last = np.asarray(state.history)[int(state.epoch) - 1]
+    return Progress(
+        int(state.epoch) - recipe.from_start,
+        recipe.epochs,
+        last[:, 0],
+        last[:, 1],
+        np.asarray(state.stopped),
         stage,
     )
 
@@ -204,13 +231,11 @@ def _identity(
 
 def _write_latest(store: BlockStore, state: State) -> None:
     """Write the state as the block of its epoch, and remove the previous block."""
-    earlier = store.numbers()
+    number, earlier = int(state.epoch), store.numbers()
     leaves = jax.tree.leaves(state)
-    store.write_arrays(
-        int(state.epoch), {f"leaf_{i:03d}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-    )
-    for number in earlier:
-        store.discard(number)
+    store.write_arrays(number, {f"leaf_{i:03d}": np.asarray(leaf) for i, leaf in enumerate(leaves)})
+    for other in set(earlier) - {number}:
+        store.discard(other)
 
 
 def _read_latest(store: BlockStore, like: State) -> State:
