@@ -13,6 +13,8 @@ from proda.study.folder import StudyFolder
 from proda.study.pipeline import plan_study
 from proda.study.settings import parse
 
+DATA = ("profiles", "forcing", "covariates")
+
 
 @pytest.mark.parametrize("route", ["end-to-end", "posterior", "both"])
 def test_every_stage_has_a_cost(tmp_path: Path, route: str) -> None:
@@ -46,3 +48,16 @@ def test_every_stage_has_a_cost(tmp_path: Path, route: str) -> None:
     )
     whole = predict(StudyFolder(tmp_path / "out", twice), steps, record)
     assert whole["clm5/projection"].seconds > costs["clm5/projection"].seconds
+    published = parse(
+        {
+            "study": {"name": "trial", "method": "published"},
+            "assimilation": {"sites": 200, "workers": 2},
+            **{name: settings.model_dump(mode="json", exclude_none=True)[name] for name in DATA},
+        },
+        "test",
+        tmp_path,
+    )
+    steps, record = plan_study(published, tmp_path / "published")
+    costs = predict(StudyFolder(tmp_path / "published", published), steps, record)
+    assert 400.0 < costs["clm5/assimilation"].seconds < 900.0  # 42 million steps of 30 us
+    assert 300.0 < costs["clm5/training"].seconds < 3600.0

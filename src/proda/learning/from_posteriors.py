@@ -116,8 +116,8 @@ def train_network(
         Folder of `proda assimilate`, for the fit of the sites' own posteriors as the ceiling and
         for joint draws of maps.
     folds, fold_members, spatial
-        Folds of the cross-validation (0: none), networks in each, and whether they are blocks of
-        the map.
+        Folds of the cross-validation (0: none), networks in each (at most `settings.members`), and
+        whether they are blocks of the map.
     trees, jobs
         Size of the random forest, and processes to grow it.
     curve, importance
@@ -143,6 +143,7 @@ def train_network(
     begun = time.monotonic()
     tell = on_stage or (lambda _: None)
     settings = LearningSettings() if settings is None else settings
+    fold_members = min(fold_members, settings.members)
     target = Path(network)
     if (profiles is None) != (forcing is None):
         raise LearningError("Give both the profiles and the forcing at sites, or neither.")

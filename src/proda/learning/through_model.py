@@ -139,6 +139,7 @@ def train_end_to_end(
         # with two folds, nothing would be left beside a fold and a group
         group = _folds(sites, FOLDS, split, settings)
     p = sites.layers.profiles
+    fold_members = min(fold_members, settings.members)
     design = plan(p.latitude, p.longitude, settings.network(), fold, fold_members if folds else 0)
     checkpoint = training_of(target)
     own = group if fold is None else fold

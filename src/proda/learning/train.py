@@ -45,8 +45,8 @@ FORM = 2
 """Version of the format of the training state."""
 
 SAVE_SECONDS = 30.0
-"""Time between two checkpoints, which a killed run loses. That of wide networks takes as long to write
-as half an epoch."""
+"""Time between two checkpoints, which a killed run loses. That of wide networks takes as long to
+write as half an epoch."""
 
 RATES = {CARBON: "tuning_rate", CONSTANT: "constant_rate"}
 """Settings with the learning rate of a stage, where it is not `learning_rate`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from proda import files
 from proda.blocks.executor import processes
 from proda.errors import ProdaError
 from proda.inference.assimilation_run import predicted_bytes
+from proda.inference.samplers.published import Published
 from proda.learning.residuals import MEMBERS as JOINT_DRAWS
 from proda.machine import cores
 from proda.observations.build_summary import read_summary
@@ -18,14 +20,19 @@ from proda.study.folder import StudyFolder
 from proda.study.plan import PlannedStage, state_of
 from proda.study.record import Record
 from proda.study.settings import StudySettings
+from proda.validation_settings import FROM_POSTERIORS
 
 MEASURED = "measured on two cores of a server without GPU (docs/real_study.md)"
 BEFORE = "from an earlier run of the same stages in this folder"
 EVALUATIONS_PER_SECOND = {"clm5": 0.32e6, "compas": 0.30e6}
 """Model evaluations per second of one process on one core (benchmarks/results/assimilation.md)."""
+PUBLISHED_PER_SECOND = 0.035e6
+"""Of the published sampler, whose proposals cost ten times a model (docs/published_study.md)."""
 PROFILE_BYTES_PER_SECOND = 5e6
 CLIMATE_BYTES_PER_SECOND = 3e6
 TRAINING_SECONDS_PER_SITE = 0.05
+SECONDS_PER_WEIGHT = 1e-8
+"""Of one network in one step of its optimiser."""
 THROUGH_SECONDS_PER_SITE = 1e-4
 """Seconds of one network in one epoch, including baselines (benchmarks/results/end_to_end.md)."""
 MAP_COLUMNS_PER_SECOND = 70_000.0
@@ -91,11 +98,14 @@ def _first(
         chosen = settings.assimilation_of(model)
         per_site = chosen.evaluations()
         rate = EVALUATIONS_PER_SECOND.get(model, min(EVALUATIONS_PER_SECOND.values()))
+        if chosen.sampler == Published.name:
+            rate = PUBLISHED_PER_SECOND
         workers = settings.assimilation.workers or processes()
         disk = math.nan if math.isnan(sites) else predicted_bytes(chosen, int(sites)) / 2
         return Cost(sites * per_site / rate / workers, disk)
 
-    members = settings.training.build(0).members
+    network = settings.training.build(0)
+    members = network.members
     through = settings.learning.end_to_end
     updates = through.epochs * (through.members + through.folds * through.fold_members)
 
@@ -117,6 +127,13 @@ def _first(
             PROJECTED_BYTES * sample * experiments,
         )
 
+    def learnt() -> Cost:
+        networks = members + settings.training.folds * min(FROM_POSTERIORS, members)
+        steps = network.epochs * sites / network.batch_size
+        weights = sum(a * b for a, b in itertools.pairwise(network.hidden))
+        seconds = SECONDS_PER_WEIGHT * weights * steps * networks
+        return Cost(20.0 + TRAINING_SECONDS_PER_SITE * sites + seconds, 5e6 * members / 10)
+
     def trained() -> Cost:
         if model in through.networks:
             return Cost(10.0, read)
@@ -129,7 +146,7 @@ def _first(
         "covariates": lambda: Cost(5.0, 0.1 * read),
         "assimilation": assimilation,
         "filter": lambda: Cost(30.0, 400.0 * sites),
-        "training": lambda: Cost(20.0 + TRAINING_SECONDS_PER_SITE * sites, 5e6 * members / 10),
+        "training": learnt,
         "end-to-end": trained,
         "default-map": lambda: mapped(1),
         "end-to-end-maps": lambda: mapped(through.members),
