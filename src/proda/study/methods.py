@@ -67,14 +67,14 @@ CORRECTIONS: tuple[Correction, ...] = (
         (("study", "variant"),),
     ),
     Correction(
-        "likelihood",
-        "one likelihood for all models",
-        (("assimilation", "likelihood"),),
-    ),
-    Correction(
         "sampler",
         "an exact sampler",
         tuple(("assimilation", name) for name in ("sampler", "options", "draws", "chains")),
+    ),
+    Correction(
+        "likelihood",
+        "one likelihood for all models",
+        (("assimilation", "likelihood"),),
     ),
     Correction("layer_mean", "means over the measured layers", (("assimilation", "operator"),)),
     Correction(
