@@ -57,8 +57,8 @@ def numbers(ladder: Ladder, names: list[str]) -> list[str]:
     rows = []
     for (quantity, state), part in table.groupby(["quantity", "state"], sort=False):
         by_rung = part.drop_duplicates("rung").set_index("rung")
-        cells = [number(by_rung.loc[name]) if name in by_rung.index else "–" for name in names]
-        rows.append([quantity, state, *cells])
+        values = [number(by_rung.loc[name]) if name in by_rung.index else "–" for name in names]
+        rows.append([quantity, state, *values])
     return lines(["", "", *map(short, names)], rows)
 
 

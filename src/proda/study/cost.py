@@ -107,7 +107,7 @@ def _first(
     network = settings.training.build(0)
     members = network.members
     through = settings.learning.end_to_end
-    updates = through.epochs * (through.members + through.folds * through.fold_members)
+    updates = through.epochs * _networks(through.members, through.folds, through.fold_members)
 
     def mapped(columns: int) -> Cost:
         seconds = 5.0 + cells * columns / MAP_COLUMNS_PER_SECOND
@@ -128,7 +128,7 @@ def _first(
         )
 
     def learnt() -> Cost:
-        networks = members + settings.training.folds * min(FROM_POSTERIORS, members)
+        networks = _networks(members, settings.training.folds, FROM_POSTERIORS)
         steps = network.epochs * sites / network.batch_size
         weights = sum(a * b for a, b in itertools.pairwise(network.hidden))
         seconds = SECONDS_PER_WEIGHT * weights * steps * networks
@@ -158,6 +158,11 @@ def _first(
         "report": lambda: Cost(20.0, 30e6),
     }
     return kinds[step.stage.kind]()
+
+
+def _networks(members: int, folds: int, fold_members: int) -> int:
+    """Return how many networks are trained in all."""
+    return members + folds * min(fold_members, members)
 
 
 def _profiles(folder: StudyFolder) -> float:
