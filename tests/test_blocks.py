@@ -20,6 +20,8 @@ from proda.blocks.store import BlockStore
 from proda.errors import ExecutorError, FileError
 
 NUMBERS = list(range(5))
+MANY = list(range(40))
+"""So many that a busy machine does not compute them all before it hears of a stop."""
 
 
 @dataclass(frozen=True)
@@ -53,23 +55,23 @@ def store_in(folder: Path, **identity) -> BlockStore:
     return BlockStore(folder / "blocks", {"seed": 1, "limits": (0, 1)} | identity)
 
 
-def check(store: BlockStore) -> None:
+def check(store: BlockStore, numbers: list[int] = NUMBERS) -> None:
     """Make sure that all blocks are there, and are those of an undisturbed process."""
-    assert store.missing(NUMBERS) == ([], [])
-    for number in NUMBERS:
+    assert store.missing(numbers) == ([], [])
+    for number in numbers:
         read = store.read(number)
         assert int(read["number"]) == number
         np.testing.assert_array_equal(
             read["draws"], np.random.default_rng(number).normal(size=1000)
         )
     names = {p.name for p in store.folder.iterdir()}
-    assert names == {f"{n:05d}{end}" for n in NUMBERS for end in (".npz", ".json")}
+    assert names == {f"{n:05d}{end}" for n in numbers for end in (".npz", ".json")}
 
 
-def resume(store: BlockStore) -> list[str]:
-    todo, faults = store.missing(NUMBERS)
+def resume(store: BlockStore, numbers: list[int] = NUMBERS) -> list[str]:
+    todo, faults = store.missing(numbers)
     Executor().run(Draws(store), todo)
-    check(store)
+    check(store, numbers)
     return faults
 
 
@@ -98,6 +100,7 @@ def test_a_damaged_block_is_named_and_computed_again(tmp_path, name, change, mes
     store = store_in(tmp_path)
     assert resume(store) == []
     change(store.folder / name)
+    (store.folder / ".00001.npz.host.1.part").touch()  # of a process that was killed
     (fault,) = resume(store)
     assert str(store.folder / "00001") in fault
     assert message in fault
@@ -142,9 +145,9 @@ def test_it_stops_between_blocks_and_before_the_deadline(tmp_path):
     with pytest.raises(Stopped):
         Executor(control=control).run(Draws(store), NUMBERS, done)
     assert seen == [0]
-    late = Control(deadline=time.time() + 0.5)
+    late = Control(deadline=time.time() + 2.0)
     with pytest.raises(Stopped):  # the second block would not be finished in time
-        Executor(control=late).run(Draws(store, seconds=0.3), NUMBERS[1:], seen.append)
+        Executor(control=late).run(Draws(store, seconds=1.2), NUMBERS[1:], seen.append)
     assert seen == [0, 1]
     assert time.time() < late.deadline
     assert resume(store) == []
@@ -169,10 +172,10 @@ _SCRIPT = """
 import sys
 from pathlib import Path
 from proda.blocks.executor import Executor
-from tests.test_blocks import NUMBERS, Draws, store_in
+from tests.test_blocks import MANY, Draws, store_in
 
 if __name__ == "__main__":
-    Executor(workers=2).run(Draws(store_in(Path(sys.argv[1])), seconds=0.2), NUMBERS,
+    Executor(workers=2).run(Draws(store_in(Path(sys.argv[1])), seconds=0.2), MANY,
                             lambda number: print(number, flush=True))
 """
 
@@ -192,15 +195,14 @@ def test_killed_or_interrupted_it_resumes_bit_for_bit(tmp_path, how):
         # The pipe is closed once the workers have ended, too.
         rest = process.stdout.read().split()
     assert process.returncode != 0
-    assert len(rest) < len(NUMBERS) - 1
+    assert len(rest) < len(MANY) - 1
     store = store_in(tmp_path)
-    todo, faults = store.missing(NUMBERS)
-    assert 0 < len(todo) < len(NUMBERS)
+    todo, faults = store.missing(MANY)
+    assert 0 < len(todo) < len(MANY)
     assert all("no manifest" in fault for fault in faults)
-    for left in store.folder.glob(".*.part"):  # of a process that could not clean up
-        assert how == signal.SIGKILL
-        left.unlink()
-    resume(store)
+    if how == signal.SIGINT:  # of a process that was killed, the next one removes what is left
+        assert not list(store.folder.glob(".*.part"))
+    resume(store, MANY)
 
 
 def test_a_cluster(tmp_path):
@@ -212,9 +214,9 @@ def test_a_cluster(tmp_path):
             control.stop.set()
 
         with pytest.raises(Stopped):
-            Executor(client=client, control=control).run(Draws(store, seconds=0.3), NUMBERS, stop)
-        left = store.missing(NUMBERS)[0]
-        assert 0 < len(left) < len(NUMBERS)
+            Executor(client=client, control=control).run(Draws(store, seconds=0.3), MANY, stop)
+        left = store.missing(MANY)[0]
+        assert 0 < len(left) < len(MANY)
 
         def interrupt(_: int) -> None:
             raise KeyboardInterrupt
@@ -229,4 +231,4 @@ def test_a_cluster(tmp_path):
         # A worker that dies is replaced, and its block computed elsewhere.
         Executor(client=client).run(Draws(store, deadly=4), [4])
         assert (tmp_path / "killed").exists()
-    resume(store)
+    resume(store, MANY)

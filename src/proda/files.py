@@ -23,7 +23,7 @@ from proda.errors import FileError, ProdaError, printable
 from proda.label import LABEL_COLUMN, label, label_attributes
 from proda.lazy import open_lazily
 from proda.netcdf3 import missing_bytes
-from proda.termination import appearing, unfinished
+from proda.termination import appearing, begin_file, unfinished
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +104,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     if target.is_dir():
         raise FileError(f"{target}: a folder with this name exists; choose another name.")
     temporary = target.with_name(f".{target.name}.{_writer()}.part")
-    unfinished.add(temporary)
+    begin_file(temporary)
     try:
         yield temporary
         descriptor = os.open(temporary, os.O_RDONLY)
@@ -502,7 +502,7 @@ def whole_folder(
         )
     temporary = target.with_name(f".{target.name}.{_writer()}.part")
     retired = target.with_name(f".{target.name}.{_writer()}.old")
-    unfinished.add(temporary)
+    begin_file(temporary)
     try:
         yield temporary
         _sync(temporary)

@@ -23,7 +23,14 @@ STATUS = 128 + signal.SIGTERM
 unfinished: set[Path] = set()
 """Temporary files and folders that this process is writing."""
 appearing = threading.RLock()
-"""Held while a result takes its name, so that nothing ends the process half-way."""
+"""Held while a result takes its name, so that nothing ends the process half-way; and by the end of
+the process, so that no file is begun that it would not remove."""
+
+
+def begin_file(temporary: Path) -> None:
+    """Have a temporary file or folder removed if the process ends before it is finished."""
+    with appearing:
+        unfinished.add(temporary)
 
 
 def watch() -> None:

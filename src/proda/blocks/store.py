@@ -68,6 +68,8 @@ class BlockStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(number)
         self.manifest(number).unlink(missing_ok=True)  # that of an older file, which is replaced
+        for left in self.folder.glob(f".{number:05d}.*.part"):  # of a process that was killed
+            left.unlink(missing_ok=True)
         save(path)
         manifest = {"identity": dict(self.identity), "sha256": file_digest(path)}
         with whole_file(self.manifest(number)) as temporary:
