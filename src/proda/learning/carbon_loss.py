@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 from proda.inference.operator import observe
 from proda.inference.target import Site
 from proda.learning.logits import physical_values
+from proda.learning.program import with_slopes
 from proda.learning.stream_loss import StreamProblem, add_streams, stream_rows, stream_start
 from proda.models.model import Reason, SoilModel
 
@@ -132,6 +133,7 @@ def judge(
     start: Float[Array, "column parameter"],
     rows: Int[Array, " column"],
     problem: CarbonProblem,
+    slopes: bool = True,
 ) -> CarbonLoss:
     """Loss and gradients of many columns, weighted by site.
 
@@ -146,10 +148,12 @@ def judge(
         As :attr:`CarbonProblem.own_start`.
     rows
         Site of each column.
+    slopes
+        Whether the gradients of the misfit are computed; they are 0 otherwise.
     """
     classes = len(DEPTH_CLASSES)
     sites = jax.tree.map(lambda leaf: leaf[rows], problem.sites)
-    one = jax.value_and_grad(column_loss, argnums=(0, 1), has_aux=True)
+    one = with_slopes(column_loss, slopes)
     (loss, feasible), (by_logit, by_scale) = jax.vmap(one, in_axes=(0, 0, 0, None))(
         logits, own[:, :classes], sites, problem
     )
@@ -162,7 +166,7 @@ def judge(
         carbon = (loss, by_logit, jnp.zeros_like(of_streams), good)
         place = beside.place[rows]
         loss, by_logit, more, good = add_streams(
-            carbon, (logits, of_streams), place, beside, problem.model
+            carbon, (logits, of_streams), place, beside, problem.model, slopes
         )
         by_own = jnp.concatenate([by_own, more], axis=1)
     away = 2.0 * problem.back * (logits - start) * weight[:, None]

@@ -62,6 +62,7 @@ class EndToEndLoss(Loss):
                 start.reshape(-1, d).astype(jnp.float64),
                 flat,
                 self.problem,
+                slopes=keys is not None,
             )
         )
         by_logit = modelled.by_logit.reshape(n, size, d).astype(jnp.float32)

@@ -9,6 +9,7 @@ member, epoch), not on chunks.
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -322,3 +323,20 @@ def mean(each: Float[Array, "run batch"], rows: Int[Array, "run batch"]) -> Floa
 def led(value: Float[Array, "*n"], lead: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """Return the value with the gradient of `lead`, which was checked column by column."""
     return value + lead - jax.lax.stop_gradient(lead)
+
+
+def with_slopes(
+    loss: Callable[..., Any], slopes: bool, by: tuple[int, ...] = (0, 1)
+) -> Callable[..., Any]:
+    """Return a loss with its gradients by some arguments, or with zeros in their place.
+
+    Validation needs no gradients, and the loss alone takes a fraction of their time, to compile and
+    to evaluate. `loss` returns its value and something else.
+    """
+    if slopes:
+        return jax.value_and_grad(loss, argnums=by, has_aux=True)
+
+    def alone(*given: Any) -> Any:
+        return loss(*given), tuple(jnp.zeros_like(given[i]) for i in by)
+
+    return alone

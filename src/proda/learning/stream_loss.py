@@ -24,6 +24,7 @@ from proda.inference.padded_sites import with_streams
 from proda.inference.target import Site
 from proda.learning.layers import SiteLayers
 from proda.learning.logits import physical_values
+from proda.learning.program import with_slopes
 from proda.models.model import Reason, SoilModel
 from proda.parameters import Parameter
 from proda.streams.stream import Stream
@@ -160,6 +161,7 @@ def add_streams(
     place: Int[Array, " column"],
     problem: StreamProblem,
     model: SoilModel,
+    slopes: bool,
 ) -> Losses:
     """Add loss and gradients of the columns with data beside carbon.
 
@@ -172,13 +174,15 @@ def add_streams(
         Logits of the model's and of the streams' parameters of each column.
     place
         Position of each column's site in the data; -1: none.
+    slopes
+        Whether gradients are added.
 
     Returns
     -------
     The same with these data. Which columns are solved together does not change their results.
     """
     n = place.shape[0]
-    one = jax.value_and_grad(column_stream_loss, argnums=(0, 1), has_aux=True)
+    one = with_slopes(column_stream_loss, slopes)
     every = jax.vmap(one, in_axes=(0, 0, 0, 0, None, None))
     # Columns with data first; what fills the last part is written nowhere.
     order = jnp.concatenate([jnp.argsort(place < 0), jnp.full(TOGETHER, n)])

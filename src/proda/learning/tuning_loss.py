@@ -18,7 +18,16 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from proda.inference.likelihood import Likelihood
 from proda.inference.target import Posterior, Site
 from proda.learning.posterior_loss import ParameterLoss
-from proda.learning.program import BatchLoss, Learner, Loss, Recipe, Runs, led, mean
+from proda.learning.program import (
+    BatchLoss,
+    Learner,
+    Loss,
+    Recipe,
+    Runs,
+    led,
+    mean,
+    with_slopes,
+)
 from proda.models.model import Reason, SoilModel
 
 LOST = 50.0
@@ -58,15 +67,22 @@ def column_loss(
 
 
 def judge(
-    u: Float[Array, "column parameter"], sites: Site, model: SoilModel, likelihood: Likelihood
+    u: Float[Array, "column parameter"],
+    sites: Site,
+    model: SoilModel,
+    likelihood: Likelihood,
+    slopes: bool = True,
 ) -> TunedLoss:
-    """Loss and gradient of many columns; those without one get the loss `LOST` and no gradient."""
+    """Loss and gradient of many columns; those without one get the loss `LOST` and no gradient.
+
+    Without `slopes` no gradients are computed, and they are 0.
+    """
 
     def one(u: Any, site: Site) -> Any:
         inner = MARGIN + (1.0 - 2.0 * MARGIN) * u
         return column_loss(inner, site, model, likelihood)
 
-    (loss, feasible), gradient = jax.vmap(jax.value_and_grad(one, has_aux=True))(u, sites)
+    (loss, feasible), (gradient,) = jax.vmap(with_slopes(one, slopes, by=(0,)))(u, sites)
     good = feasible & jnp.isfinite(loss) & jnp.isfinite(gradient).all(axis=1)
     gradient = jnp.where(good[:, None], gradient, 0.0)
     length = jnp.linalg.norm(gradient, axis=1, keepdims=True)
@@ -92,7 +108,7 @@ class TuningLoss(Loss):
         keys: PRNGKeyArray | None,
         runs: Runs,
     ) -> BatchLoss:
-        """Evaluate a batch of each run; there is no dropout, so the keys are not used."""
+        """Evaluate a batch of each run; there is no dropout, so the keys mean only training."""
         inputs = self.parameters.inputs
         predicted = jax.vmap(lambda net, own: net(inputs[own]))(learners.network, rows)
         n, size, d = predicted.shape
@@ -103,6 +119,7 @@ class TuningLoss(Loss):
             jax.tree.map(lambda leaf: leaf[flat], self.sites),
             self.model,
             self.likelihood,
+            slopes=keys is not None,
         )
         slope = jax.lax.stop_gradient(judged.gradient.reshape(n, size, d).astype(jnp.float32))
         loss = judged.loss.reshape(n, size).astype(jnp.float32)
