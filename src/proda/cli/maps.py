@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -122,74 +122,28 @@ def map_(
     """
     from proda.blocks.executor import executor_of
     from proda.errors import MapError
-    from proda.maps import map_from_files
 
-    sources = (network is not None, default, mean_of is not None, constant is not None)
-    if sum(sources) != 1:
-        raise MapError(
-            "Give one of --network NETWORK, --default, --mean-of KEPT.nc and --constant NETWORK."
-        )
-    _only(
-        network is not None,
-        "--network",
-        covariates=covariates,
-        missing=missing != "leave_out",
-        members=not draws,
-        residual=residual,
-    )
-    _only(
-        default,
-        "--default",
-        b=b,
-        plant_types=plant_types,
-        plant_type_variable=plant_type_variable,
-        b_table=b_table,
-    )
-    _choice("bounds", bounds, ("physical", "prior"))
-    _choice("missing", missing, ("leave_out", "median"))
+    sources = _Sources(network, default, mean_of, constant)
+    of_network: dict[str, Any] = {
+        "covariates": covariates,
+        "missing": missing,
+        "draws": draws,
+        "residual": residual,
+    }
+    of_default: dict[str, Any] = {
+        "b": b,
+        "plant_types": plant_types,
+        "plant_type_variable": plant_type_variable,
+        "b_table": b_table,
+    }
+    _check_options(sources, of_network, of_default, bounds)
     others = _references(reference, reference_variable)
     common: dict[str, Any] = {"bounds": bounds, "chunk": chunk, "ages": ages}
-    known: CellCovariates | None = None
-    result: MapResult
     if workers is not None and cluster is not None:
         raise MapError("Give --workers or --cluster, not both.")
     with executor_of(workers or 1, cluster) as executor, progress_of_cells("Mapping") as step:
         common |= {"progress": step, "executor": executor}
-        if network is not None:
-            if covariates is None:
-                raise MapError("--network needs --covariates GRID.nc, from which it predicts.")
-            made = map_from_files.map_network(
-                forcing,
-                out,
-                network=network,
-                covariates=covariates,
-                model=model,
-                variant=variant,
-                draws=draws,
-                residual=residual,
-                missing=missing,  # type: ignore[arg-type]
-                **common,
-            )
-            result, known = made.result, made.covariates
-        elif constant is not None:
-            _only(False, "--network, --default and --mean-of", model=model, variant=variant)
-            result = map_from_files.map_constant(forcing, out, network=constant, **common)
-        elif mean_of is not None:
-            result = map_from_files.map_mean(forcing, out, kept=mean_of, model=model, **common)
-        else:
-            if model is None:
-                raise MapError("--default needs --model; see `proda models`.")
-            result = map_from_files.map_default(
-                forcing,
-                out,
-                model=model,
-                variant=variant or "default",
-                b=b,
-                plant_types=plant_types,
-                plant_type_variable=plant_type_variable,
-                b_table=b_table,
-                **common,
-            )
+        result, known = _map(forcing, out, sources, model, variant, of_network, of_default, common)
     _print_map(out, result, known, others, plots)
 
 
@@ -228,6 +182,79 @@ def totals(
 
         for path in draw_latitudes(datasets, plots, others):
             console.print(f"Drawn: {path}", soft_wrap=True)
+
+
+class _Sources(NamedTuple):
+    """Possible sources of the parameters, of which exactly one is given."""
+
+    network: Path | None
+    default: bool
+    mean_of: Path | None
+    constant: Path | None
+
+
+def _check_options(
+    sources: _Sources, of_network: dict[str, Any], of_default: dict[str, Any], bounds: str
+) -> None:
+    """Refuse several sources of parameters, options of another source, and unknown choices."""
+    from proda.errors import MapError
+
+    if sum(source not in (None, False) for source in sources) != 1:
+        raise MapError(
+            "Give one of --network NETWORK, --default, --mean-of KEPT.nc and --constant NETWORK."
+        )
+    _only(
+        sources.network is not None,
+        "--network",
+        covariates=of_network["covariates"],
+        missing=of_network["missing"] != "leave_out",
+        members=not of_network["draws"],
+        residual=of_network["residual"],
+    )
+    _only(sources.default, "--default", **of_default)
+    _choice("bounds", bounds, ("physical", "prior"))
+    _choice("missing", of_network["missing"], ("leave_out", "median"))
+
+
+def _map(
+    forcing: Path,
+    out: Path,
+    sources: _Sources,
+    model: str | None,
+    variant: str | None,
+    of_network: dict[str, Any],
+    of_default: dict[str, Any],
+    common: dict[str, Any],
+) -> tuple[MapResult, CellCovariates | None]:
+    """Write the map with the parameters of the given source; return also a network's covariates."""
+    from proda.errors import MapError
+    from proda.maps import map_from_files
+
+    if sources.network is not None:
+        if of_network["covariates"] is None:
+            raise MapError("--network needs --covariates GRID.nc, from which it predicts.")
+        mapped = map_from_files.map_network(
+            forcing,
+            out,
+            network=sources.network,
+            model=model,
+            variant=variant,
+            **of_network,
+            **common,
+        )
+        return mapped.result, mapped.covariates
+    if sources.constant is not None:
+        _only(False, "--network, --default and --mean-of", model=model, variant=variant)
+        return map_from_files.map_constant(forcing, out, network=sources.constant, **common), None
+    if sources.mean_of is not None:
+        mean = map_from_files.map_mean(forcing, out, kept=sources.mean_of, model=model, **common)
+        return mean, None
+    if model is None:
+        raise MapError("--default needs --model; see `proda models`.")
+    default = map_from_files.map_default(
+        forcing, out, model=model, variant=variant or "default", **of_default, **common
+    )
+    return default, None
 
 
 def _print_map(
