@@ -16,6 +16,8 @@ from proda.cli.stopping import STOPPED, seconds
 from proda.inference.assimilation_settings import AssimilationSettings, AssimilationWork, check
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from proda.inference.assimilation_run import Run
 
 
@@ -114,21 +116,12 @@ def assimilate(
     """
     from proda.cli.console import console
     from proda.errors import AssimilationError
-    from proda.inference.assimilation_run import Run, create
+    from proda.inference.assimilation_run import create
 
     if resume is not None:
-        if profiles is not None:
-            raise AssimilationError(
-                f"--resume {resume} uses the settings and data of that run; do not give others. If "
-                "the data were moved: --profiles-moved-to, --forcing-moved-to."
-            )
-        run = Run(resume)
-        _refuse_other_settings(context, run)
-        run.relocate(profiles=profiles_moved_to, forcing=forcing_moved_to)
+        run = _resumed(context, resume, profiles, profiles_moved_to, forcing_moved_to)
     else:
-        for name in ("profiles_moved_to", "forcing_moved_to", "accept_versions"):
-            if _given(context, name):
-                raise AssimilationError(f"--{name.replace('_', '-')} needs --resume FOLDER.")
+        _refuse_options_of_resume(context)
         if profiles is None or forcing is None or folder is None:
             raise AssimilationError(
                 "Give the profiles, the forcing and a new folder, or pass --resume FOLDER."
@@ -154,11 +147,61 @@ def assimilate(
             _dry_run(settings, profiles, forcing, sites, workers)
             return
         run = create(folder, settings, profiles, forcing, n_sites=sites, block_size=block_size)
-        left_out = len((run.folder / "left_out.csv").read_text().splitlines()) - 1
-        if left_out:
-            console.print(
-                f"{left_out:,} profiles without forcing are left out: {run.folder / 'left_out.csv'}"
-            )
+        _print_left_out(run)
+    _print_warnings(run)
+    if run.complete:
+        console.print(f"{run.folder}: the run is already finished.")
+    else:
+        _work(run, workers, seconds(stop_after), cluster, accept_versions)
+    _summary(run)
+
+
+def _resumed(
+    context: typer.Context,
+    folder: Path,
+    profiles: Path | None,
+    profiles_moved_to: Path | None,
+    forcing_moved_to: Path | None,
+) -> Run:
+    """Open a run that was started before, with its data in their present place."""
+    from proda.errors import AssimilationError
+    from proda.inference.assimilation_run import Run
+
+    if profiles is not None:
+        raise AssimilationError(
+            f"--resume {folder} uses the settings and data of that run; do not give others. If "
+            "the data were moved: --profiles-moved-to, --forcing-moved-to."
+        )
+    run = Run(folder)
+    _refuse_other_settings(context, run)
+    run.relocate(profiles=profiles_moved_to, forcing=forcing_moved_to)
+    return run
+
+
+def _refuse_options_of_resume(context: typer.Context) -> None:
+    """Refuse options that have no effect on a new run."""
+    from proda.errors import AssimilationError
+
+    for name in ("profiles_moved_to", "forcing_moved_to", "accept_versions"):
+        if _given(context, name):
+            raise AssimilationError(f"--{name.replace('_', '-')} needs --resume FOLDER.")
+
+
+def _print_left_out(run: Run) -> None:
+    """Print how many profiles a new run leaves out."""
+    from proda.cli.console import console
+
+    left_out = len((run.folder / "left_out.csv").read_text().splitlines()) - 1
+    if left_out:
+        console.print(
+            f"{left_out:,} profiles without forcing are left out: {run.folder / 'left_out.csv'}"
+        )
+
+
+def _print_warnings(run: Run) -> None:
+    """Print whether the draws are not a posterior, and which streams are not fitted."""
+    from proda.cli.console import console
+
     if not run.problem.sampler.exact:
         console.print(
             f"The sampler {run.settings.sampler!r} is for comparison only: its draws are NOT a "
@@ -167,11 +210,6 @@ def assimilate(
         )
     for name, why in run.settings.unanswered().items():
         console.print(f"The stream {name} is not fitted: {why}.", style="bold", soft_wrap=True)
-    if run.complete:
-        console.print(f"{run.folder}: the run is already finished.")
-    else:
-        _work(run, workers, seconds(stop_after), cluster, accept_versions)
-    _summary(run)
 
 
 def _given(context: typer.Context, name: str) -> bool:
@@ -316,14 +354,26 @@ def _work(
 
 
 def _summary(run: Run) -> None:
+    """Print the results of a finished run."""
+    from proda.cli.console import console
+    from proda.inference.assimilation_run import open_posterior
+
+    _, summary = open_posterior(run.folder)
+    _print_sites(run, summary)
+    _print_sampling(run, summary)
+    _print_streams(run, summary)
+    console.print(f"Written: {run.folder / 'posterior.zarr'}, summary.nc")
+    console.print(f"Next step: proda diagnose {run.folder}")
+
+
+def _print_sites(run: Run, summary: xr.Dataset) -> None:
+    """Print the numbers of sites by reason, and of those that pass each limit."""
     import numpy as np
 
-    from proda.cli.console import console, print_table
-    from proda.inference.assimilation_run import open_posterior
+    from proda.cli.console import print_table
     from proda.inference.diagnostics.filter import Filter
     from proda.inference.site_summary import SiteReason
 
-    _, summary = open_posterior(run.folder)
     reason = summary["reason"].to_numpy()
     n = len(reason)
     mean_rhat = summary["gelman_rubin"].mean("parameter").to_numpy()
@@ -355,6 +405,14 @@ def _summary(run: Run) -> None:
         rows,
         right=(1, 2),
     )
+
+
+def _print_sampling(run: Run, summary: xr.Dataset) -> None:
+    """Print the effective sample sizes, and how often the model was evaluated."""
+    import numpy as np
+
+    from proda.cli.console import console
+
     smallest = summary["ess_bulk"].min("parameter").to_numpy()
     if np.isfinite(smallest).any():
         console.print(
@@ -367,6 +425,14 @@ def _summary(run: Run) -> None:
             f"Model evaluations of a site: median {np.median(each):,.0f}, mean {each.mean():,.0f}, "
             f"largest {each.max():,}"
         )
+
+
+def _print_streams(run: Run, summary: xr.Dataset) -> None:
+    """Print how well the sites meet the data beside carbon."""
+    import numpy as np
+
+    from proda.cli.console import console
+
     for stream in run.problem.streams:
         kind = stream.name
         rmse = summary[f"rmse_{kind}"].to_numpy()
@@ -375,8 +441,6 @@ def _summary(run: Run) -> None:
             f"{int((summary[f'n_{kind}'] > 0).sum()):,} sites; median over sites of the RMSE "
             f"{np.nanmedian(rmse) if np.isfinite(rmse).any() else np.nan:.3g} {stream.unit}"
         )
-    console.print(f"Written: {run.folder / 'posterior.zarr'}, summary.nc")
-    console.print(f"Next step: proda diagnose {run.folder}")
 
 
 def _share(which: Any) -> str:
