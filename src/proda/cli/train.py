@@ -136,10 +136,7 @@ def train(
             tuning_epochs=tuning_epochs is not None,
             plots=plots is not None,
         )
-        if profiles is None or forcing is None:
-            raise LearningError(
-                "--model needs --profiles and --forcing, on which the networks are trained."
-            )
+        _require_sites(profiles, forcing)
         starts = {"start": start, "start_weight": start_weight, "inverted_share": inverted_share}
         shared = tuple(global_parameter or ())
         settings = EndToEndSettings(**_given(numbers | starts), seed=seed, global_parameters=shared)
@@ -159,13 +156,8 @@ def train(
             streams=folders_of(stream or []),
         )
         return
-    only_through = (start_weight, inverted_share)
-    given_through = (variant, split, global_parameter, start, residual, stream)
-    if any(given_through) or only_through != (None, None):
-        raise LearningError(
-            "--variant, --split, --global-parameter, --start, --start-weight, --inverted-share, "
-            "--residual and --stream need --model."
-        )
+    given = (variant, split, global_parameter, start, residual, stream)
+    _refuse_options_of_end_to_end(given, (start_weight, inverted_share))
     kept, covariates, network = _paths(inputs, 3, "KEPT COVARIATES NETWORK, or --model")
     _from_posteriors(
         kept,
@@ -204,6 +196,25 @@ def _refuse_options_of_posteriors(random_folds: bool, **given: bool) -> None:
         raise LearningError("--random-folds does not apply with --model; use --split random.")
     if names := [f"--{name.replace('_', '-')}" for name, value in given.items() if value]:
         raise LearningError(f"{', '.join(names)}: not available with --model.")
+
+
+def _refuse_options_of_end_to_end(
+    given: tuple[Any, ...], numbers: tuple[float | None, float | None]
+) -> None:
+    """Refuse options that have no effect on training from posteriors."""
+    if any(given) or numbers != (None, None):
+        raise LearningError(
+            "--variant, --split, --global-parameter, --start, --start-weight, --inverted-share, "
+            "--residual and --stream need --model."
+        )
+
+
+def _require_sites(profiles: Path | None, forcing: Path | None) -> None:
+    """Refuse end-to-end training without the data on which it trains."""
+    if profiles is None or forcing is None:
+        raise LearningError(
+            "--model needs --profiles and --forcing, on which the networks are trained."
+        )
 
 
 def _from_posteriors(
