@@ -102,15 +102,7 @@ def compare(
         "network": network,
         "end_to_end_network": end_to_end_network,
     }
-    if (run is None) == (not model and not end_to_end):
-        raise ComparisonError(
-            "Give either the folder of a study, or --model (--end-to-end) NAME=FILE for at least "
-            "two models."
-        )
-    if run is not None and any(named.values()):
-        raise ComparisonError(
-            "--default, --summary, --sites and networks need --model or --end-to-end."
-        )
+    _check_given(run, named)
     if run is not None:
         files = files_of_run(run)
         covariates = covariates or covariates_of_run(run)
@@ -136,6 +128,21 @@ def compare(
     console.print(f"Written: {output}", soft_wrap=True)
     if plots is not None:
         _draw(result, plots, every_pair)
+
+
+def _check_given(run: Path | None, named: dict[str, list[str] | None]) -> None:
+    """Refuse files beside the folder of a study, and files without a map."""
+    from proda.errors import ComparisonError
+
+    if (run is None) == (not named["maps"] and not named["end_to_end"]):
+        raise ComparisonError(
+            "Give either the folder of a study, or --model (--end-to-end) NAME=FILE for at least "
+            "two models."
+        )
+    if run is not None and any(named.values()):
+        raise ComparisonError(
+            "--default, --summary, --sites and networks need --model or --end-to-end."
+        )
 
 
 def _named_files(options: dict[str, list[str]]) -> dict[str, ModelFiles]:

@@ -15,6 +15,8 @@ from proda.cli.options import StopAfter
 from proda.cli.stopping import STOPPED, seconds
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from proda.study.plan import PlannedStage
 
 
@@ -86,9 +88,17 @@ def ladder(
                 "Stopped before the time limit. Repeat the command to resume.", soft_wrap=True
             )
             sys.exit(STOPPED)
-    names = [str(c) for c in result.findings if f"{c}, numbers" in result.findings]
+    _print_findings(result.findings)
+    console.print(f"Written: {folder / FINDINGS}", soft_wrap=True)
+
+
+def _print_findings(findings: pd.DataFrame) -> None:
+    """Print every finding by rung, and which correction each rung adds."""
+    from proda.study.methods import CORRECTIONS
+
+    names = [str(c) for c in findings if f"{c}, numbers" in findings]
     marks = {"agrees": "yes", "disagrees": "no"}
-    rows = result.findings.to_dict("records")
+    rows = findings.to_dict("records")
     print_table(
         "Findings of the paper by rung",
         ["finding", *(name.partition("_")[0] for name in names), "holds"],
@@ -97,4 +107,3 @@ def ladder(
     for name in names:
         index, _, _ = name.partition("_")
         console.print(f"{index}: {CORRECTIONS[int(index)].words}", highlight=False, soft_wrap=True)
-    console.print(f"Written: {folder / FINDINGS}", soft_wrap=True)
