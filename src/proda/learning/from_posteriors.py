@@ -145,18 +145,9 @@ def train_network(
     settings = LearningSettings() if settings is None else settings
     fold_members = min(fold_members, settings.members)
     target = Path(network)
-    if (profiles is None) != (forcing is None):
-        raise LearningError("Give both the profiles and the forcing at sites, or neither.")
-    if assimilation is not None and profiles is None:
-        raise LearningError("The fit of the assimilation also needs profiles and forcing.")
+    _check_inputs(profiles, forcing, assimilation)
     tell("reading")
     posterior, table = _read(kept), files.read_parquet(covariates, needed=("site",))
-
-    def read(sites: np.ndarray) -> SiteLayers:
-        assert profiles is not None
-        assert forcing is not None
-        return read_layers(sites, profiles, forcing, assimilation_settings(posterior))
-
     checkpoint = training_of(target)
     tell("training")
     learned = learn(
@@ -170,7 +161,7 @@ def train_network(
         trees=trees,
         jobs=jobs,
         missing=missing,
-        layers=None if profiles is None else read,
+        layers=_reader_of_layers(posterior, profiles, forcing),
         checkpoint=checkpoint,
         keep_checkpoint=True,
         on_progress=progress,
@@ -196,6 +187,29 @@ def train_network(
     save_ensemble(learned.ensemble, target, lambda folder: _write(result, header, folder))
     shutil.rmtree(checkpoint, ignore_errors=True)
     return result
+
+
+def _check_inputs(
+    profiles: str | os.PathLike[str] | None,
+    forcing: str | os.PathLike[str] | None,
+    assimilation: str | os.PathLike[str] | None,
+) -> None:
+    """Refuse inputs that need others."""
+    if (profiles is None) != (forcing is None):
+        raise LearningError("Give both the profiles and the forcing at sites, or neither.")
+    if assimilation is not None and profiles is None:
+        raise LearningError("The fit of the assimilation also needs profiles and forcing.")
+
+
+def _reader_of_layers(
+    posterior: xr.Dataset,
+    profiles: str | os.PathLike[str] | None,
+    forcing: str | os.PathLike[str] | None,
+) -> Callable[[np.ndarray], SiteLayers] | None:
+    """Return the function that reads the measured layers of sites, None without profiles."""
+    if profiles is None or forcing is None:
+        return None
+    return lambda sites: read_layers(sites, profiles, forcing, assimilation_settings(posterior))
 
 
 @dataclass(frozen=True)
