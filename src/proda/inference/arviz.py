@@ -63,36 +63,15 @@ def to_datatree(
     """
     if thin < 1:
         raise AssimilationError(f"thin = {thin}; expected 1 or more.")
-    names = summary["site"].to_numpy().astype(str)
-    sampled = summary["reason"].to_numpy() == SiteReason.SAMPLED
-    index = np.flatnonzero(sampled) if sites is None else _positions(names, sites)
-    if lacking := [int(i) for i in index if not sampled[i]]:
-        words = SiteReason(int(summary["reason"][lacking[0]])).words
-        raise AssimilationError(
-            f"Site {names[lacking[0]]} has no posterior: {words}. Leave it out "
-            f"({len(lacking)} such sites were asked for)."
-        )
-    if not len(index):
-        raise AssimilationError("No site of this run has a posterior; there is nothing to export.")
+    index = _sampled_sites(summary, sites)
     summary = summary.isel(site=index)
     chosen = draws.isel(site=index, draw=slice(None, None, thin)).load()
-    site = names[index]
+    site = summary["site"].to_numpy().astype(str)
     axes = {
         "chain": np.arange(chosen.sizes["chain"]),
         "draw": np.arange(chosen.sizes["draw"]),
         "site": site,
     }
-    parameters = _parameters(chosen["posterior"], summary)
-    stats = {}
-    if "log_likelihood" in chosen:
-        stats["lp"] = (
-            _ORDER,
-            chosen["log_likelihood"].transpose(*_ORDER).to_numpy(),
-            {
-                "units": "1",
-                "long_name": "log-likelihood of all layers of the site",
-            },
-        )
     rows = _rows_of(summary, site)
     layer = {"row": np.arange(rows.sizes["row"])}
     observed = {
@@ -104,8 +83,8 @@ def to_datatree(
     }
     constant = _of_layers_and_sites(rows, summary)
     groups = {
-        "posterior": xr.Dataset(parameters, axes),
-        "sample_stats": xr.Dataset(stats, axes),
+        "posterior": xr.Dataset(_parameters(chosen["posterior"], summary), axes),
+        "sample_stats": xr.Dataset(_statistics(chosen), axes),
         "observed_data": xr.Dataset(observed, layer),
         "constant_data": xr.Dataset(constant, layer | {"site": site}),
     }
@@ -134,6 +113,15 @@ def _parameters(posterior: xr.DataArray, summary: xr.Dataset) -> dict[str, Any]:
         )
         for i, name in enumerate(summary["parameter"].to_numpy().astype(str))
     }
+
+
+def _statistics(draws: xr.Dataset) -> dict[str, Any]:
+    """Return the log-likelihood of each draw, if the run has stored it."""
+    if "log_likelihood" not in draws:
+        return {}
+    values = draws["log_likelihood"].transpose(*_ORDER).to_numpy()
+    attrs = {"units": "1", "long_name": "log-likelihood of all layers of the site"}
+    return {"lp": (_ORDER, values, attrs)}
 
 
 def _of_layers_and_sites(rows: xr.Dataset, summary: xr.Dataset) -> dict[str, Any]:
@@ -194,6 +182,22 @@ def write_arviz(
     with whole_netcdf(path) as temporary:
         tree.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
     return tree
+
+
+def _sampled_sites(summary: xr.Dataset, sites: Sequence[str] | None) -> np.ndarray:
+    """Return the positions of sites, by default of all that have a posterior."""
+    names = summary["site"].to_numpy().astype(str)
+    sampled = summary["reason"].to_numpy() == SiteReason.SAMPLED
+    index = np.flatnonzero(sampled) if sites is None else _positions(names, sites)
+    if lacking := [int(i) for i in index if not sampled[i]]:
+        words = SiteReason(int(summary["reason"][lacking[0]])).words
+        raise AssimilationError(
+            f"Site {names[lacking[0]]} has no posterior: {words}. Leave it out "
+            f"({len(lacking)} such sites were asked for)."
+        )
+    if not len(index):
+        raise AssimilationError("No site of this run has a posterior; there is nothing to export.")
+    return index
 
 
 def _positions(names: np.ndarray, sites: Sequence[str]) -> np.ndarray:

@@ -93,6 +93,21 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
         If a variable is missing in the summary.
     """
     _check_summary(summary)
+    table = _statistics(summary)
+    kept, verdict = limits.apply(
+        table["gelman_rubin"].to_numpy(),
+        table["nash_sutcliffe"].to_numpy(),
+        rank_rhat=table["rank_rhat"].to_numpy(),
+        ess=table[["ess_bulk", "ess_tail"]].min(axis=1, skipna=False).to_numpy(),
+        reason=summary["reason"].to_numpy(),
+    )
+    table.insert(6, "verdict", [SiteVerdict(int(v)).words for v in verdict])
+    table.insert(7, "kept", kept)
+    return Assessment(summary, limits, table)
+
+
+def _statistics(summary: xr.Dataset) -> pd.DataFrame:
+    """Return one row for each site: its place, and the statistics of its posterior."""
     sampled = (summary["reason"] == SiteReason.SAMPLED).to_numpy()
 
     # An undefined statistic of one parameter makes that of the site undefined, so that it fails.
@@ -103,7 +118,7 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
     def of_site(name: str) -> np.ndarray:
         return summary[name].to_numpy() if name in summary else np.full(len(sampled), np.nan)
 
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "site": pd.Index(summary["site"].to_numpy().astype(str)),
             "latitude": summary["latitude"].to_numpy(),
@@ -123,16 +138,6 @@ def assess(summary: xr.Dataset, limits: Filter) -> Assessment:
             "information_gain": over("information_gain", "mean"),
         }
     )
-    kept, verdict = limits.apply(
-        table["gelman_rubin"].to_numpy(),
-        table["nash_sutcliffe"].to_numpy(),
-        rank_rhat=table["rank_rhat"].to_numpy(),
-        ess=table[["ess_bulk", "ess_tail"]].min(axis=1, skipna=False).to_numpy(),
-        reason=summary["reason"].to_numpy(),
-    )
-    table.insert(6, "verdict", [SiteVerdict(int(v)).words for v in verdict])
-    table.insert(7, "kept", kept)
-    return Assessment(summary, limits, table)
 
 
 def _check_summary(summary: xr.Dataset) -> None:

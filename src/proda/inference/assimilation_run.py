@@ -523,14 +523,7 @@ def create(
     measured = read_profiles(profiles)
     position = _forcing_positions(forcing)
     index = np.arange(len(measured)) if sites is None else _requested(measured, sites, profiles)
-    has_forcing = np.isin(measured.site[index], position.index)
-    left_out = measured.site[index[~has_forcing]]
-    index = index[has_forcing]
-    if len(index) == 0:
-        raise AssimilationError(
-            f"None of the {len(left_out)} profiles of {profiles} has forcing in {forcing}; sample "
-            "it at the sites with `proda forcing at-sites`."
-        )
+    index, left_out = _with_forcing(measured, index, position, profiles, forcing)
     if n_sites is not None and n_sites < len(index):
         spread = measured.select(index).spread(n_sites, settings.seed).site
         index = index[np.isin(measured.site[index], spread)]
@@ -603,6 +596,24 @@ def _requested(
             f"{', '.join(lost[:5])}{', ...' if len(lost) > 5 else ''}."
         )
     return np.unique(chosen)
+
+
+def _with_forcing(
+    measured: Profiles,
+    index: np.ndarray,
+    position: pd.Series,
+    profiles: str | os.PathLike[str],
+    forcing: str | os.PathLike[str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of the profiles that have forcing, and the names of the others."""
+    has_forcing = np.isin(measured.site[index], position.index)
+    left_out = measured.site[index[~has_forcing]]
+    if not has_forcing.any():
+        raise AssimilationError(
+            f"None of the {len(left_out)} profiles of {profiles} has forcing in {forcing}; sample "
+            "it at the sites with `proda forcing at-sites`."
+        )
+    return index[has_forcing], left_out
 
 
 def _site_table(

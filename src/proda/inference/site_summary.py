@@ -129,17 +129,8 @@ def summarise(
     rows = sampled_rows(problem.model, problem.likelihood, problem.streams)
     lower = np.array([row.lower for row in rows])
     width = np.array([row.upper - row.lower for row in rows])
-    physical = np.where(sampled[..., None, None], lower + filled * width, np.nan)
-    likelihoods = _carry_on(log_likelihood[..., None])[..., 0]
-    likelihoods = np.where(sampled[..., None], likelihoods, np.nan)
-    data: dict[str, Any] = {
-        "posterior": (("site", "chain", "draw", "parameter"), physical.astype(np.float32)),
-        "log_likelihood": (("site", "chain", "draw"), likelihoods.astype(np.float32)),
-        "acceptance": (("site", "chain"), acceptance),
-        "log_evidence": (("site", "chain"), np.where(sampled, log_evidence, np.nan)),
-        "reason": ("site", reason),
-        "n_layers": ("site", mask.sum(axis=1)),
-    }
+    data = _of_draws(lower + filled * width, log_likelihood, acceptance, log_evidence, sampled)
+    data |= {"reason": ("site", reason), "n_layers": ("site", mask.sum(axis=1))}
     data |= _of_parameters(filled, lower, width, sampled)
     observed = np.asarray(sites.measured.carbon)[:n]
     data |= _of_fit(middle, at_mean, observed, mask, pointwise, sampled)
@@ -156,16 +147,22 @@ def summarise(
     if age is not None:
         old = np.quantile(age[:, :n_samples], QUANTILES, axis=1).T
         data["mean_age_0_100_quantile"] = (("site", "quantile"), np.where(sampled, old, np.nan))
-    coords = {
+    coords = _coordinates(profiles, n_chains, n_draws, [row.name for row in rows])
+    return xr.Dataset(data | dict(more or {}), coords=coords)
+
+
+def _coordinates(
+    profiles: Profiles, n_chains: int, n_draws: int, parameters: list[str]
+) -> dict[str, Any]:
+    return {
         "site": profiles.site,
         "chain": np.arange(n_chains),
         "draw": np.arange(n_draws),
-        "parameter": [row.name for row in rows],
+        "parameter": parameters,
         "quantile": list(QUANTILES),
         "latitude": ("site", profiles.latitude),
         "longitude": ("site", profiles.longitude),
     }
-    return xr.Dataset(data | dict(more or {}), coords=coords)
 
 
 def _predict_with_mean(
@@ -182,6 +179,25 @@ def _predict_with_mean(
     asked = np.pad(asked, ((0, extra[0]), (0, extra[1]), (0, 0)), mode="edge")
     predicted = predict(problem, sites, jnp.asarray(asked))
     return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(samples)], predicted)
+
+
+def _of_draws(
+    physical: np.ndarray,
+    log_likelihood: np.ndarray,
+    acceptance: np.ndarray,
+    log_evidence: np.ndarray,
+    sampled: np.ndarray,
+) -> dict[str, Any]:
+    """Draws in physical units (site, chain, draw, parameter), and what describes their chains."""
+    physical = np.where(sampled[..., None, None], physical, np.nan)
+    likelihoods = _carry_on(log_likelihood[..., None])[..., 0]
+    likelihoods = np.where(sampled[..., None], likelihoods, np.nan)
+    return {
+        "posterior": (("site", "chain", "draw", "parameter"), physical.astype(np.float32)),
+        "log_likelihood": (("site", "chain", "draw"), likelihoods.astype(np.float32)),
+        "acceptance": (("site", "chain"), acceptance),
+        "log_evidence": (("site", "chain"), np.where(sampled, log_evidence, np.nan)),
+    }
 
 
 def _of_parameters(

@@ -114,17 +114,7 @@ class Tempered(Sampler):
     ) -> tuple[TemperedState, TemperedInfo]:
         """Move every replica once, then try to swap every other pair of neighbours."""
         n, d = state.z.shape
-        nu = degrees_of_freedom(d)
-        k_normal, k_uniform = jax.random.split(key)
-        # Single precision is enough for a proposal: it is symmetric, and the target is not.
-        xi = jax.random.normal(k_normal, (n, d), jnp.float32)
-        uniform = jax.random.uniform(
-            k_uniform, (n, (d + nu) // 2 + 2), jnp.float32, minval=np.finfo(np.float32).tiny
-        )
-        exponential = -jnp.log(uniform)
-        gamma = exponential[:, 2:].sum(axis=1).astype(jnp.float64)
-        move, swap = (-exponential[:, i].astype(jnp.float64) for i in (0, 1))
-
+        xi, gamma, move, swap = _random_numbers(key, n, d)
         z_new, log_t_ratio = jax.vmap(_propose)(
             (state.z, state.mean, state.factor, state.whitening, state.log_scale),
             xi.astype(jnp.float64),
@@ -220,6 +210,21 @@ def to_box(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def degrees_of_freedom(d: int) -> int:
     """Return nu of the t; (d + nu)/2 is whole, so that its gamma is a sum of exponentials."""
     return 5 if d % 2 else 4
+
+
+def _random_numbers(key: Key[Array, ""], n: int, d: int) -> tuple[Array, Array, Array, Array]:
+    """Draw a normal vector, a gamma and two logarithms of uniform numbers for each replica."""
+    nu = degrees_of_freedom(d)
+    k_normal, k_uniform = jax.random.split(key)
+    # Single precision is enough for a proposal: it is symmetric, and the target is not.
+    xi = jax.random.normal(k_normal, (n, d), jnp.float32)
+    uniform = jax.random.uniform(
+        k_uniform, (n, (d + nu) // 2 + 2), jnp.float32, minval=np.finfo(np.float32).tiny
+    )
+    exponential = -jnp.log(uniform)
+    gamma = exponential[:, 2:].sum(axis=1).astype(jnp.float64)
+    move, swap = (-exponential[:, i].astype(jnp.float64) for i in (0, 1))
+    return xi, gamma, move, swap
 
 
 def _propose(
