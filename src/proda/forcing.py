@@ -199,11 +199,7 @@ class Forcing:
         >>> len(forcing)
         6
         """
-        if missing := [v.name for v in FORCING_VARIABLES if v.name not in dataset]:
-            raise ForcingError(
-                f"The forcing lacks {', '.join(missing)}. It has: "
-                f"{', '.join(str(n) for n in dataset.data_vars) or 'no variables'}."
-            )
+        _refuse_missing(dataset)
         if "site" not in dataset.dims:
             dataset = dataset.expand_dims("site")
         if dataset.sizes["site"] == 0:
@@ -222,24 +218,13 @@ class Forcing:
             upper = len(grid) if variable.name == "nbedrock" else variable.upper
             _check_range(variable, array, sites, upper)
             arrays[variable.name] = array
-        nbedrock = arrays["nbedrock"]
-        if (fractional := nbedrock != np.round(nbedrock)).any():
-            where = int(np.argmax(fractional))
-            raise ForcingError(
-                f"nbedrock = {nbedrock[where]:g} at site {sites[where]} is not a whole number."
-            )
-        arrays["nbedrock"] = nbedrock.astype(np.int32)
-        coords = {
-            str(name): coordinate.to_numpy()
-            for name, coordinate in dataset.coords.items()
-            if coordinate.dims == ("site",) and name != "site"
-        }
+        arrays["nbedrock"] = _whole_numbers(arrays["nbedrock"], sites)
         properties = {v.name: arrays.pop(v.name) for v in known}
         return cls(
             **arrays,
             site=sites,
             grid=grid,
-            coords=coords,
+            coords=_further_coordinates(dataset),
             attrs=dict(dataset.attrs),
             properties=properties,
         )
@@ -297,6 +282,15 @@ class Forcing:
             yield self.select(slice(start, start + size))
 
 
+def _refuse_missing(dataset: xr.Dataset) -> None:
+    """Refuse a Dataset without all variables of the forcing."""
+    if missing := [v.name for v in FORCING_VARIABLES if v.name not in dataset]:
+        raise ForcingError(
+            f"The forcing lacks {', '.join(missing)}. It has: "
+            f"{', '.join(str(n) for n in dataset.data_vars) or 'no variables'}."
+        )
+
+
 def _in_order(dataset: xr.Dataset, grid: Grid) -> xr.Dataset:
     """Bring litter pools, months and layers into our order where the file names them."""
     if "layer" in dataset.coords:
@@ -327,6 +321,15 @@ def _in_order(dataset: xr.Dataset, grid: Grid) -> xr.Dataset:
     return dataset
 
 
+def _further_coordinates(dataset: xr.Dataset) -> dict[str, np.ndarray]:
+    """Return the coordinates of the sites other than their names."""
+    return {
+        str(name): coordinate.to_numpy()
+        for name, coordinate in dataset.coords.items()
+        if coordinate.dims == ("site",) and name != "site"
+    }
+
+
 def _checked_shape(
     variable: ForcingVariable, data: xr.DataArray, sizes: Mapping[str, int]
 ) -> np.ndarray:
@@ -347,6 +350,16 @@ def _checked_shape(
         return data.transpose(*variable.dims).to_numpy().astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ForcingError(f"{variable.name} does not hold numbers ({data.dtype}).") from error
+
+
+def _whole_numbers(nbedrock: np.ndarray, sites: np.ndarray) -> np.ndarray:
+    """Return the layer of bedrock of each site as an integer."""
+    if (fractional := nbedrock != np.round(nbedrock)).any():
+        where = int(np.argmax(fractional))
+        raise ForcingError(
+            f"nbedrock = {nbedrock[where]:g} at site {sites[where]} is not a whole number."
+        )
+    return nbedrock.astype(np.int32)
 
 
 def conversion(

@@ -194,6 +194,15 @@ def _given(climate: Mapping[str, np.ndarray], name: str, default: float) -> np.n
     return np.float64(default) if values is None else values[:, None, None]  # type: ignore[return-value]
 
 
+_REFERENCES = (
+    "Clapp and Hornberger 1978; Cosby et al. 1984; Andren and Paustian 1987; "
+    "Orchard and Cook 1983; Niu and Yang 2006; Smith and Riseborough 2002; Zhang 2005; "
+    "Nelson et al. 1997; Manzoni et al. 2012; Lieth 1975; Lawrence et al. 2019; "
+    "Riley et al. 2011; Soil Science Division Staff 2017"
+)
+"""Sources of the rules, for the attributes of the forcing."""
+
+
 def from_climate(
     climate: xr.Dataset,
     w_floor: float = W_FLOOR,
@@ -227,25 +236,14 @@ def from_climate(
         Naming the first value outside its range, with its place; or if the climate has both an
         oxygen scalar and a drainage class.
     """
-    if rules.drainage_oxygen and "o_scalar" in climate and DRAINAGE_CLASS in climate:
-        raise ForcingError(
-            f"The climate has o_scalar and {DRAINAGE_CLASS}, and oxygen follows either; "
-            "leave out one of them."
-        )
-    if not 0 <= w_floor < 1:
-        raise ForcingError(f"The floor of the water scalar is {w_floor:g}; expected 0 to below 1.")
+    _check_arguments(climate, w_floor, rules)
     rows, columns = BLOCK
     names = [v.name for v in CLIMATE_VARIABLES] + [n for n in OPTIONAL if n in climate]
     if rules.npp_floor > 0 and all(v.name in climate for v in MIAMI_VARIABLES):
         names += [v.name for v in MIAMI_VARIABLES]
     small = climate[names]
     status, missing = _status(climate, small)
-    if not (status == 0).any():
-        lacking = "; ".join(f"{n} is missing in {k:,}" for n, k in missing.items())
-        raise ForcingError(
-            f"No cell of the climate is usable: {int((status == 1).sum()):,} of {status.size:,} "
-            f"cells are not land{', and of the others ' + lacking if lacking else ''}."
-        )
+    _refuse_no_usable_cell(status, missing)
     check_ranges(small, status)
     if rules.drainage_oxygen and DRAINAGE_CLASS in climate:
         small[DRAINAGE_CLASS] = climate[DRAINAGE_CLASS]
@@ -274,12 +272,30 @@ def from_climate(
         "w_scalar_floor": w_floor,
         "missing_by_variable": json.dumps(missing),
         **({grids.NOTES: note} if note else {}),
-        "references": "Clapp and Hornberger 1978; Cosby et al. 1984; Andren and Paustian 1987; "
-        "Orchard and Cook 1983; Niu and Yang 2006; Smith and Riseborough 2002; Zhang 2005; "
-        "Nelson et al. 1997; Manzoni et al. 2012; Lieth 1975; Lawrence et al. 2019; "
-        "Riley et al. 2011; Soil Science Division Staff 2017",
+        "references": _REFERENCES,
     }
     return result
+
+
+def _check_arguments(climate: xr.Dataset, w_floor: float, rules: ClimateRules) -> None:
+    """Refuse two sources of oxygen, and a floor of the water scalar outside its range."""
+    if rules.drainage_oxygen and "o_scalar" in climate and DRAINAGE_CLASS in climate:
+        raise ForcingError(
+            f"The climate has o_scalar and {DRAINAGE_CLASS}, and oxygen follows either; "
+            "leave out one of them."
+        )
+    if not 0 <= w_floor < 1:
+        raise ForcingError(f"The floor of the water scalar is {w_floor:g}; expected 0 to below 1.")
+
+
+def _refuse_no_usable_cell(status: np.ndarray, missing: dict[str, int]) -> None:
+    """Refuse a climate without a usable cell, and name the causes."""
+    if not (status == 0).any():
+        lacking = "; ".join(f"{n} is missing in {k:,}" for n, k in missing.items())
+        raise ForcingError(
+            f"No cell of the climate is usable: {int((status == 1).sum()):,} of {status.size:,} "
+            f"cells are not land{', and of the others ' + lacking if lacking else ''}."
+        )
 
 
 def _comment(climate: xr.Dataset, small: xr.Dataset, excess: float) -> str:

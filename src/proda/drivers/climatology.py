@@ -76,21 +76,10 @@ def climatology_block(
     rows = slice(int(block["row"][0]), int(block["row"][-1]) + 1)
     shape = (block.sizes["lat"], block.sizes["lon"])
     means = _monthly_means(plan, rows, shape)
-    annual = {
-        # Carbon of a year: each month's mean rate over the seconds of that month.
-        name: np.tensordot(DAYS * 86400.0, means[name], axes=1)
-        for name in litter_recipes.variables(plan.recipe)
-    }
     gridded: dict[str, np.ndarray] = {
         "nbedrock": block["nbedrock"].to_numpy(),
         "sand": block["sand"].to_numpy(),
-        "litter_input": np.stack(
-            [
-                sum((f * annual[n] for n, f in plan.recipe[pool].items()), np.zeros(shape))
-                for pool in LITTER
-            ],
-            axis=-1,
-        ),
+        "litter_input": _litter_input(plan.recipe, means, shape),
     }
     for ours, theirs in names.items():  # (month, [layer,] lat, lon) -> (lat, lon, [layer,] month)
         gridded[ours] = np.moveaxis(means[theirs], [-2, -1, 0], [0, 1, -1])
@@ -114,6 +103,21 @@ def climatology_block(
         attrs["missing"].attrs,
     )
     return result[list(attrs.data_vars)]
+
+
+def _litter_input(
+    recipe: litter_recipes.Recipe, means: Mapping[str, np.ndarray], shape: tuple[int, int]
+) -> np.ndarray:
+    """Return the carbon input of a year to each litter pool, (lat, lon, pool)."""
+    annual = {
+        # Carbon of a year: each month's mean rate over the seconds of that month.
+        name: np.tensordot(DAYS * 86400.0, means[name], axes=1)
+        for name in litter_recipes.variables(recipe)
+    }
+    return np.stack(
+        [sum((f * annual[n] for n, f in recipe[pool].items()), np.zeros(shape)) for pool in LITTER],
+        axis=-1,
+    )
 
 
 def _monthly_means(

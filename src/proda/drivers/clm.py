@@ -91,11 +91,7 @@ def from_clm(
     if from_potential := "W_SCALAR" not in history.fields and "SOILPSI" in history.fields:
         names["w_scalar"] = "SOILPSI"
     needed = [*names.values(), *litter_recipes.variables(recipe)]
-    for name in needed:
-        _check_unit(history, name)
-    for ours in ("soil_temperature", "w_scalar", "o_scalar", "n_scalar"):
-        if not history.field(names[ours]).layered:
-            raise ForcingError(f"{names[ours]} has no soil layers in the history files.")
+    _check_fields(history, names, needed)
     first, last = years or history.years("TSOI")
     if last < first:
         raise ForcingError(f"The years {first}-{last} are in reverse order.")
@@ -194,6 +190,15 @@ def _areas(history: History, paths: Sequence[Path], columns: np.ndarray) -> dict
             fraction[:, columns].astype(np.float32), dims=("lat", "lon"), attrs=meaning
         )
     return areas
+
+
+def _check_fields(history: History, names: dict[str, str], needed: Sequence[str]) -> None:
+    """Refuse unknown units, and scalars and temperature without soil layers."""
+    for name in needed:
+        _check_unit(history, name)
+    for ours in ("soil_temperature", "w_scalar", "o_scalar", "n_scalar"):
+        if not history.field(names[ours]).layered:
+            raise ForcingError(f"{names[ours]} has no soil layers in the history files.")
 
 
 def _check_unit(history: History, name: str) -> None:

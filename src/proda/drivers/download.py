@@ -75,18 +75,8 @@ def get_file(
     target = Path(folder) / remote.name
     if not target.parent.is_dir():
         raise DownloadError(f"The folder {target.parent} does not exist; create it first.")
-    if target.is_file() and target.stat().st_size == 0:
-        raise DownloadError(f"{target} already exists, but is empty. Move it to download it again.")
-    if target.is_file() and remote.size is not None and target.stat().st_size != remote.size:
-        raise DownloadError(
-            f"{target} already exists, with {target.stat().st_size:,} bytes instead of "
-            f"{remote.size:,}. Move it to download it again."
-        )
-    if target.is_file() and remote.sha256 is not None and not _matches(target, remote.sha256):
-        raise DownloadError(
-            f"{target} already exists, but its SHA-256 checksum is not the expected one. Move it "
-            "to download it again."
-        )
+    if target.is_file():
+        _check_existing(target, remote)
 
     def download(url: str, output_file: str, _: Any) -> None:
         part = _download_part(remote.model_copy(update={"url": url}), target, on_bytes, pause_s)
@@ -112,6 +102,22 @@ def get_file(
     except OSError as error:
         raise DownloadError(f"{target} could not be written ({error}).") from error
     return target
+
+
+def _check_existing(target: Path, remote: RemoteFile) -> None:
+    """Refuse a file that is not a complete copy."""
+    if target.stat().st_size == 0:
+        raise DownloadError(f"{target} already exists, but is empty. Move it to download it again.")
+    if remote.size is not None and target.stat().st_size != remote.size:
+        raise DownloadError(
+            f"{target} already exists, with {target.stat().st_size:,} bytes instead of "
+            f"{remote.size:,}. Move it to download it again."
+        )
+    if remote.sha256 is not None and not _matches(target, remote.sha256):
+        raise DownloadError(
+            f"{target} already exists, but its SHA-256 checksum is not the expected one. Move it "
+            "to download it again."
+        )
 
 
 def _matches(path: Path, sha256: str) -> bool:

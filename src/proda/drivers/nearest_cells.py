@@ -141,25 +141,25 @@ def forcing_at_sites(
                 "damaged; create it again."
             )
     names = {n: v.transpose("site", ...) for n, v in chosen.data_vars.items()}
-    degrees = {"latitude": "degrees_north", "longitude": "degrees_east"}
-    coords: dict[Any, Any] = {
-        name: ("site", values, {"units": unit, "long_name": meaning})
-        for name, values, unit, meaning in (
-            ("latitude", nearest.sites["latitude"].to_numpy(), degrees["latitude"], "site"),
-            ("longitude", nearest.sites["longitude"].to_numpy(), degrees["longitude"], "site"),
-            ("cell_latitude", lat[nearest.row], degrees["latitude"], "centre of the nearest cell"),
-            (
-                "cell_longitude",
-                lon[nearest.column],
-                degrees["longitude"],
-                "centre of the nearest cell",
-            ),
-            ("distance_km", nearest.distance_km, "km", "distance from site to cell centre"),
-        )
-    }
+    coords = _coordinates(nearest, lat, lon)
     dataset = chosen.assign(names).assign_coords(site=nearest.sites["site"].to_numpy(), **coords)
     dataset.attrs["sampling"] = f"nearest usable cell within {limit_km:g} km of the site"
     return dataset, nearest
+
+
+def _coordinates(nearest: Nearest, lat: np.ndarray, lon: np.ndarray) -> dict[Any, Any]:
+    """Return the places of the sites and of their cells, and the distances between them."""
+    north, east, centre = "degrees_north", "degrees_east", "centre of the nearest cell"
+    return {
+        name: ("site", values, {"units": unit, "long_name": meaning})
+        for name, values, unit, meaning in (
+            ("latitude", nearest.sites["latitude"].to_numpy(), north, "site"),
+            ("longitude", nearest.sites["longitude"].to_numpy(), east, "site"),
+            ("cell_latitude", lat[nearest.row], north, centre),
+            ("cell_longitude", lon[nearest.column], east, centre),
+            ("distance_km", nearest.distance_km, "km", "distance from site to cell centre"),
+        )
+    }
 
 
 def write_left_out(nearest: Nearest, path: str | os.PathLike[str]) -> None:
