@@ -159,23 +159,7 @@ def left_out_scores(
         If the models were evaluated on different measurements, or have no layer in common.
     """
     names = tuple(tables)
-    joined = tables[names[0]][[*KEY, "observed"]]
-    for name in names:
-        one = tables[name][[*KEY, "observed", "predicted"]].rename(
-            columns={"predicted": f"predicted {name}", "observed": "other"}
-        )
-        joined = joined.merge(one, on=KEY, how="inner")
-        if not np.allclose(joined["other"], joined["observed"], rtol=1e-6):
-            raise ComparisonError(
-                f"The networks of {names[0]} and {name} were evaluated on different measurements "
-                "of the same layers; train both on the same profiles."
-            )
-        joined = joined.drop(columns="other")
-    if joined.empty:
-        raise ComparisonError(
-            f"The networks of {', '.join(names)} have no measured layer in common; train them on "
-            "the same profiles."
-        )
+    joined = _common_layers(tables)
     predicted = joined[[f"predicted {n}" for n in names]].to_numpy(np.float64)
     answered = np.isfinite(predicted).all(axis=1)
     lost = joined["site"][~answered].nunique()
@@ -202,6 +186,29 @@ def left_out_scores(
         None,
         lost,
     )
+
+
+def _common_layers(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the layers that were held out from every model, with each model's prediction."""
+    names = tuple(tables)
+    joined = tables[names[0]][[*KEY, "observed"]]
+    for name in names:
+        one = tables[name][[*KEY, "observed", "predicted"]].rename(
+            columns={"predicted": f"predicted {name}", "observed": "other"}
+        )
+        joined = joined.merge(one, on=KEY, how="inner")
+        if not np.allclose(joined["other"], joined["observed"], rtol=1e-6):
+            raise ComparisonError(
+                f"The networks of {names[0]} and {name} were evaluated on different measurements "
+                "of the same layers; train both on the same profiles."
+            )
+        joined = joined.drop(columns="other")
+    if joined.empty:
+        raise ComparisonError(
+            f"The networks of {', '.join(names)} have no measured layer in common; train them on "
+            "the same profiles."
+        )
+    return joined
 
 
 def cross_density(

@@ -155,28 +155,38 @@ def truth_table(
             use &= (x > 0) & (y > 0)
         if not use.any():
             continue
-        w = land[use]
-        a, b = (np.log(v[use]) if logarithm else v[use] for v in (x, y))
-        error = np.average((a - b) ** 2, weights=w)
-        variance = np.average((b - np.average(b, weights=w)) ** 2, weights=w)
-        coverage = np.nan
-        if f"{name}_q05" in drawn:
-            low, high = (
-                drawn[f"{name}_{q}"].transpose("lat", "lon").to_numpy()[use] for q in ("q05", "q95")
-            )
-            coverage = np.average((low <= y[use]) & (y[use] <= high), weights=w)
         rows.append(
             {
                 "variable": name.removeprefix(PARAMETER_PREFIX),
                 "unit": truth[name].attrs["units"],
                 "scale": "log" if logarithm else "linear",
                 "cells": int(use.sum()),
-                "truth": np.average(y[use], weights=w),
-                "recovered": np.average(x[use], weights=w),
-                "r": correlation(a, b, w) if variance > 0 else np.nan,
-                "r2": 1.0 - error / variance if variance > 0 else np.nan,
-                "rmse": np.sqrt(error),
-                "coverage_90": coverage,
+                **_agreement(x[use], y[use], land[use], logarithm),
+                "coverage_90": _coverage(drawn, name, y, use, land[use]),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _agreement(x: np.ndarray, y: np.ndarray, w: np.ndarray, logarithm: bool) -> dict[str, float]:
+    """Return how an estimate x agrees with the truth y, in logarithms or in values."""
+    a, b = (np.log(v) if logarithm else v for v in (x, y))
+    error = np.average((a - b) ** 2, weights=w)
+    variance = np.average((b - np.average(b, weights=w)) ** 2, weights=w)
+    return {
+        "truth": np.average(y, weights=w),
+        "recovered": np.average(x, weights=w),
+        "r": correlation(a, b, w) if variance > 0 else np.nan,
+        "r2": 1.0 - error / variance if variance > 0 else np.nan,
+        "rmse": np.sqrt(error),
+    }
+
+
+def _coverage(drawn: xr.Dataset, name: str, y: np.ndarray, use: np.ndarray, w: np.ndarray) -> float:
+    """Return the share of land where the 5-95 % range contains the truth, NaN without a range."""
+    if f"{name}_q05" not in drawn:
+        return np.nan
+    low, high = (
+        drawn[f"{name}_{q}"].transpose("lat", "lon").to_numpy()[use] for q in ("q05", "q95")
+    )
+    return float(np.average((low <= y[use]) & (y[use] <= high), weights=w))
