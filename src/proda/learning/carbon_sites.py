@@ -113,13 +113,7 @@ def read_carbon_sites(
         reason = np.where(driven < 0, NO_FORCING, np.where(known < 0, NO_COVARIATES, ""))
         here = np.flatnonzero(reason == "")
         if here.size == 0:
-            raise LearningError(
-                f"None of the {len(measured)} profiles of {profiles} has forcing and covariates "
-                f"({int((driven >= 0).sum())} have forcing, {int((known >= 0).sum())} covariates); "
-                f"do the names of the sites match? The first profile is {str(measured.site[0])!r}. "
-                f"Make both from {Path(profiles) / 'profiles.parquet'}: proda forcing at-sites "
-                "and proda covariates build --sites."
-            )
+            raise LearningError(_no_match(profiles, measured, driven, known))
         try:
             drivers = Forcing.from_dataset(files.load(opened.isel(site=driven[here]), forcing))
         except ForcingError as error:
@@ -134,6 +128,19 @@ def read_carbon_sites(
     sites = CarbonSites(table, layers, left_out)
     count = np.bincount(layers.row_site[layers.used], minlength=len(layers))
     return sites.without(np.flatnonzero(count == 0), IN_BEDROCK)
+
+
+def _no_match(
+    profiles: str | os.PathLike[str], measured: Profiles, driven: np.ndarray, known: np.ndarray
+) -> str:
+    """Return the message for profiles of which none has both forcing and covariates."""
+    return (
+        f"None of the {len(measured)} profiles of {profiles} has forcing and covariates "
+        f"({int((driven >= 0).sum())} have forcing, {int((known >= 0).sum())} covariates); "
+        f"do the names of the sites match? The first profile is {str(measured.site[0])!r}. "
+        f"Make both from {Path(profiles) / 'profiles.parquet'}: proda forcing at-sites "
+        "and proda covariates build --sites."
+    )
 
 
 def _index(names: np.ndarray, where: str) -> pd.Index:

@@ -153,11 +153,43 @@ class Ensemble:
         if draws and (self.calibration is None or self.members < 2):
             raise LearningError("Draws need an ensemble of 2 or more members, calibrated by folds.")
         share, encoded = self.shares(table, missing)
-        shape = (self.members, len(table), len(self.parameters))
+        data = self._statistics(share, encoded.usable, draws)
+        reach = applicability(table, self.features, self.training_range)
+        data["usable"] = ("site", encoded.usable)
+        data |= {str(name): ("site", reach[name].to_numpy()) for name in reach}
+        names = table.get("site", table.index)
+        return xr.Dataset(
+            data,
+            coords={
+                "site": np.asarray(names),
+                "parameter": list(self.parameters),
+                "lower": ("parameter", self.lower),
+                "upper": ("parameter", self.upper),
+            },
+            attrs={
+                "model": self.model,
+                "variant": self.variant,
+                **self.origin,
+                "report": "; ".join(encoded.report()),
+            },
+        )
+
+    def _statistics(self, share: np.ndarray, usable: np.ndarray, draws: bool) -> dict[str, Any]:
+        """Return members, mean and spread, where calibrated also the interval and draws.
+
+        Parameters
+        ----------
+        share
+            Of the prior range at the usable rows, (member, row, parameter).
+        usable
+            Which rows of the table these are.
+        draws
+            Whether to return calibrated draws.
+        """
 
         def rows(values: np.ndarray, width: bool = False) -> np.ndarray:
-            out = np.full((*values.shape[:-2], *shape[1:]), np.nan)
-            out[..., encoded.usable, :] = values * (self.upper - self.lower)
+            out = np.full((*values.shape[:-2], len(usable), len(self.parameters)), np.nan)
+            out[..., usable, :] = values * (self.upper - self.lower)
             return out if width else out + self.lower
 
         mean = share.mean(axis=0)
@@ -179,25 +211,7 @@ class Ensemble:
             if draws:
                 drawn = calibrated_members(share, self.calibration, self.settings.seed)
                 data["draws"] = (("member", *dims), rows(drawn))
-        reach = applicability(table, self.features, self.training_range)
-        data["usable"] = ("site", encoded.usable)
-        data |= {str(name): ("site", reach[name].to_numpy()) for name in reach}
-        names = table.get("site", table.index)
-        return xr.Dataset(
-            data,
-            coords={
-                "site": np.asarray(names),
-                "parameter": list(self.parameters),
-                "lower": ("parameter", self.lower),
-                "upper": ("parameter", self.upper),
-            },
-            attrs={
-                "model": self.model,
-                "variant": self.variant,
-                **self.origin,
-                "report": "; ".join(encoded.report()),
-            },
-        )
+        return data
 
 
 def predict_members(

@@ -20,6 +20,7 @@ from proda.learning.calibrated import with_interval
 from proda.learning.carbon import default_carbon, held_out_carbon
 from proda.learning.carbon_sites import CarbonSites, read_carbon_sites
 from proda.learning.conformal import Intervals
+from proda.learning.ensemble import Ensemble
 from proda.learning.features import Encoded, Missing
 from proda.learning.forcing_inputs import beside, needs_forcing
 from proda.learning.join import missing_reasons
@@ -37,12 +38,14 @@ from proda.learning.places_left_out import (
 from proda.learning.through_model import BASELINE_FILE, FORCING_RULES
 from proda.learning.unseen import (
     COLUMNS,
+    Answer,
     answer_of_carbon,
     answer_of_members,
     groups,
     skill_table,
 )
 from proda.learning.unseen_file import read_unseen
+from proda.models.model import SoilModel
 from proda.models.outside import SOURCE
 
 
@@ -95,6 +98,26 @@ def evaluate_network(
         ensemble.origin.get(SOURCE, ensemble.model),
         ensemble.variant,
     )
+    table, share, encoded = _predicted_shares(ensemble, model, sites, covariates, missing)
+    bad = np.flatnonzero(~encoded.usable)
+    sites = sites.without(bad, missing_reasons(table.iloc[bad], ensemble.features.names))
+    answers = _answers(Path(network), ensemble, sites, share, encoded)
+    table = skill_table(sites, answers, groups(sites))
+    skill = table[table["by"] == "all"].reindex(columns=list(COLUMNS)).reset_index(drop=True)
+    if output is not None:
+        with files.whole_file(output) as temporary:
+            skill.to_csv(temporary, index=False)
+    return Evaluation(skill, table, sites.left_out, _notes(Path(network), sites, encoded, forcing))
+
+
+def _predicted_shares(
+    ensemble: Ensemble,
+    model: SoilModel,
+    sites: CarbonSites,
+    covariates: str | os.PathLike[str],
+    missing: Missing,
+) -> tuple[pd.DataFrame, np.ndarray, Encoded]:
+    """Return the inputs of the network, and its prediction at the sites that have all of them."""
     table = sites.table
     try:
         if needs_forcing(ensemble.features.names):
@@ -109,8 +132,13 @@ def evaluate_network(
     if not encoded.usable.any():
         lacking = ", ".join(f"{name} ({n})" for name, n in encoded.missing.items())
         raise LearningError(f"{covariates}: no site has all covariates; missing: {lacking}.")
-    bad = np.flatnonzero(~encoded.usable)
-    sites = sites.without(bad, missing_reasons(table.iloc[bad], ensemble.features.names))
+    return table, share, encoded
+
+
+def _answers(
+    network: Path, ensemble: Ensemble, sites: CarbonSites, share: np.ndarray, encoded: Encoded
+) -> dict[str, Answer]:
+    """Return the carbon at the sites by the network and by every baseline in its folder."""
     left_out = read_unseen(network)
     members = ensemble.lower + share * (ensemble.upper - ensemble.lower)
     answers = {NETWORK: answer_of_members(sites.layers, members)}
@@ -120,7 +148,7 @@ def evaluate_network(
         values = np.array([left_out["constant"][name] for name in ensemble.parameters])
         one = np.tile(values, (len(sites), 1))
         answers[CONSTANT] = answer_of_carbon(held_out_carbon(sites.layers, one, CONSTANT))
-        _, arrays = read_archive(Path(network) / BASELINE_FILE)
+        _, arrays = read_archive(network / BASELINE_FILE)
         for baseline in carbon_baselines.from_arrays(arrays):
             answers[baseline.name] = baseline_answer(baseline, sites, encoded.inputs)
     answers[DEFAULT] = answer_of_carbon(default_carbon(sites.layers))
@@ -128,12 +156,7 @@ def evaluate_network(
         for name, values_of in left_out["intervals"].items():
             if name in answers:
                 answers[name] = with_interval(answers[name], Intervals.from_dict(values_of), sites)
-    table = skill_table(sites, answers, groups(sites))
-    skill = table[table["by"] == "all"].reindex(columns=list(COLUMNS)).reset_index(drop=True)
-    if output is not None:
-        with files.whole_file(output) as temporary:
-            skill.to_csv(temporary, index=False)
-    return Evaluation(skill, table, sites.left_out, _notes(Path(network), sites, encoded, forcing))
+    return answers
 
 
 def _notes(

@@ -87,17 +87,8 @@ def predict_table(
     elif forcing is not None:
         raise LearningError(f"{network}: this network uses covariates only; leave out --forcing.")
     predicted = ensemble.predict(table, missing, draws)
-    place: dict[str, Any] = {}
-    for name, columns in (
-        ("latitude", ("latitude", "cell_latitude")),
-        ("longitude", ("longitude", "cell_longitude")),
-        ("row", ("row",)),
-        ("column", ("column",)),
-    ):
-        if column := next((c for c in columns if c in table), None):
-            place[name] = ("site", table[column].to_numpy())
     units = [row.unit for row in known.rows]
-    predicted = predicted.assign_coords(**place, unit=("parameter", units))
+    predicted = predicted.assign_coords(**_places(table), unit=("parameter", units))
     for name in _UNITED:
         if name in predicted:
             predicted[name].attrs["comment"] = (
@@ -115,6 +106,20 @@ def predict_table(
     if output is not None:
         files.write_dataset(predicted, output)
     return predicted
+
+
+def _places(table: pd.DataFrame) -> dict[str, Any]:
+    """Return the place of each row, and its position in a grid, where the table has them."""
+    place: dict[str, Any] = {}
+    for name, columns in (
+        ("latitude", ("latitude", "cell_latitude")),
+        ("longitude", ("longitude", "cell_longitude")),
+        ("row", ("row",)),
+        ("column", ("column",)),
+    ):
+        if column := next((c for c in columns if c in table), None):
+            place[name] = ("site", table[column].to_numpy())
+    return place
 
 
 def _with_forcing(table: pd.DataFrame, path: str | os.PathLike[str], make: Make) -> pd.DataFrame:

@@ -75,24 +75,13 @@ def joint_residuals(
     """
     if members < 2:
         raise LearningError(f"members = {members}; joint draws need at least 2.")
-    there = draws["site"].to_numpy().astype(str)
-    names = [str(n) for n in draws["parameter"].to_numpy()]
-    if lost := [p for p in goal.parameters if p not in names]:
-        raise LearningError(f"The posterior draws lack the parameters {', '.join(lost)}.")
-    place = {name: i for i, name in enumerate(there)}
-    if strange := [str(s) for s in goal.sites if str(s) not in place]:
-        raise LearningError(
-            f"The posterior draws lack {len(strange):,} of {goal.sites.size:,} training sites, "
-            f"the first {strange[0]}; they may be from another assimilation."
-        )
+    sites, parameters = _positions(draws, goal)
     rng = np.random.default_rng([seed, 6])
     n = goal.sites.size
     order = [rng.permutation(n) for _ in range(-(-members // n))]
     chosen = np.concatenate(order)[:members]
-    ordered = draws.isel(
-        site=[place[str(goal.sites[i])] for i in chosen],
-        parameter=[names.index(p) for p in goal.parameters],
-    ).transpose("site", "chain", "draw", "parameter")
+    ordered = draws.isel(site=sites[chosen], parameter=parameters)
+    ordered = ordered.transpose("site", "chain", "draw", "parameter")
     values = ordered.to_numpy().reshape(members, -1, len(goal.parameters))
     one = values[np.arange(members), rng.integers(0, values.shape[1], members)]
     residual = scores(goal.share(one)) - scores(predicted[chosen])
@@ -115,6 +104,22 @@ def joint_residuals(
         },
         {"model": goal.model, "variant": goal.variant, **goal.origin, "seed": seed},
     )
+
+
+def _positions(draws: xr.DataArray, goal: Targets) -> tuple[np.ndarray, list[int]]:
+    """Return the positions of the training sites and of the parameters among the draws."""
+    there = draws["site"].to_numpy().astype(str)
+    names = [str(n) for n in draws["parameter"].to_numpy()]
+    if lost := [p for p in goal.parameters if p not in names]:
+        raise LearningError(f"The posterior draws lack the parameters {', '.join(lost)}.")
+    place = {name: i for i, name in enumerate(there)}
+    if strange := [str(s) for s in goal.sites if str(s) not in place]:
+        raise LearningError(
+            f"The posterior draws lack {len(strange):,} of {goal.sites.size:,} training sites, "
+            f"the first {strange[0]}; they may be from another assimilation."
+        )
+    sites = np.array([place[str(site)] for site in goal.sites], int)
+    return sites, [names.index(p) for p in goal.parameters]
 
 
 def add_residuals(
