@@ -31,7 +31,6 @@ def edges(centres: np.ndarray) -> np.ndarray:
 
 def write_axes(file: netCDF4.Dataset, cells: LandCells, n_members: int) -> None:
     """Write lat, lon, layer, realization with bounds, and the cell measures."""
-    grid = CLM5_GRID
     file.createDimension("bnds", 2)
     words = "{} of the cell's centre"
     for name, values, bounds, unit, standard, axis in (
@@ -48,6 +47,17 @@ def write_axes(file: netCDF4.Dataset, cells: LandCells, n_members: int) -> None:
             long_name=words.format(standard),
             axis=axis,
         )
+    _write_layers(file)
+    file.createDimension("realization", n_members)
+    member = file.createVariable("realization", "i4", ("realization",))
+    member[:] = np.arange(1, n_members + 1)
+    member.setncatts({"units": "1", "standard_name": "realization", "long_name": "member"})
+    _write_measures(file, cells)
+
+
+def _write_layers(file: netCDF4.Dataset) -> None:
+    """Write the layers of the soil, and their depths with bounds."""
+    grid = CLM5_GRID
     file.createDimension("layer", len(grid))
     layer = file.createVariable("layer", "i4", ("layer",))
     layer[:] = np.arange(1, len(grid) + 1)
@@ -65,10 +75,10 @@ def write_axes(file: netCDF4.Dataset, cells: LandCells, n_members: int) -> None:
     )
     bounds = file.createVariable("depth_bnds", "f8", ("layer", "bnds"))
     bounds[:] = np.stack([np.append(0.0, grid.interface[:-1]), grid.interface], axis=1)
-    file.createDimension("realization", n_members)
-    member = file.createVariable("realization", "i4", ("realization",))
-    member[:] = np.arange(1, n_members + 1)
-    member.setncatts({"units": "1", "standard_name": "realization", "long_name": "member"})
+
+
+def _write_measures(file: netCDF4.Dataset, cells: LandCells) -> None:
+    """Write the area of each cell, and how much of it is land."""
     given = "" if cells.land_fraction_given else "not given with the forcing; taken as 1"
     for name, values, attrs in (
         (

@@ -38,6 +38,18 @@ _CARBON = {
     "cell_measures": "area: areacella",
     "comment": "Steady state, the same in all years; without litter.",
 }
+_AREA = {
+    "standard_name": "cell_area",
+    "long_name": "Grid-Cell Area",
+    "units": "m2",
+    "cell_methods": "area: sum",
+}
+_LAND = {
+    "standard_name": "land_area_fraction",
+    "units": "%",
+    "cell_methods": "area: mean",
+    "long_name": "Percentage of the Grid Cell Occupied by Land",
+}
 
 
 def write_ilamb(
@@ -79,10 +91,7 @@ def write_ilamb(
         raise MapError(
             f"years {first} to {last}: expected a first year that is not after the last."
         )
-    source = open_map(map_file)
-    if lacking := [n for n in (*variables, "cell_area", "land_fraction") if n not in source]:
-        raise MapError(f"{map_file}: lacks {', '.join(lacking)}; it is not a proda map.")
-    source = source.sortby(["lat", "lon"])
+    source = _open(map_file, variables)
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
     name = f"proda-{source.attrs['model']}"
@@ -93,32 +102,23 @@ def write_ilamb(
         attrs = _CARBON | {"long_name": VARIABLES[variable]}
         _write(path, source, variable, values, attrs, years)
         written.append(path)
+    land = 100.0 * source["land_fraction"].fillna(0.0).to_numpy()  # sea has no land
     for variable, values, attrs in (
-        (
-            "areacella",
-            1e6 * source["cell_area"].to_numpy(),
-            {
-                "standard_name": "cell_area",
-                "long_name": "Grid-Cell Area",
-                "units": "m2",
-                "cell_methods": "area: sum",
-            },
-        ),
-        (
-            "sftlf",
-            100.0 * source["land_fraction"].fillna(0.0).to_numpy(),  # sea has no land
-            {
-                "standard_name": "land_area_fraction",
-                "units": "%",
-                "cell_methods": "area: mean",
-                "long_name": "Percentage of the Grid Cell Occupied by Land",
-            },
-        ),
+        ("areacella", 1e6 * source["cell_area"].to_numpy(), _AREA),
+        ("sftlf", land, _LAND),
     ):
         path = out / f"{variable}_fx_{name}.nc"
         _write(path, source, variable, values, attrs, None)
         written.append(path)
     return written
+
+
+def _open(map_file: str | os.PathLike[str], variables: Sequence[str]) -> xr.Dataset:
+    """Open a map that has the variables, from south to north and from west to east."""
+    source = open_map(map_file)
+    if lacking := [n for n in (*variables, "cell_area", "land_fraction") if n not in source]:
+        raise MapError(f"{map_file}: lacks {', '.join(lacking)}; it is not a proda map.")
+    return source.sortby(["lat", "lon"])
 
 
 def _write(

@@ -142,19 +142,10 @@ def cell_covariates(
     row, column = place["lat"][cells.row], place["lon"][cells.column]
     table = grid.table(row, column)
     if needs_forcing(networks.features.names):
-        model = networks.soil_model("of these maps")
-        parts = [
-            networks.made_of_forcing(
-                table.iloc[chunk], cells.forcing(chunk), model, missing
-            ).set_index(chunk)
-            for chunk in cells.chunks(CHUNK)
-        ]
-        table = beside(table, pd.concat(parts).sort_index())
+        table = beside(table, _made_of_forcing(table, cells, networks, missing))
     usable = grid.usable[row, column]
     covered, outside = usable.copy(), np.zeros(len(cells), dtype=bool)
-    lacking: Counter[str] = Counter()
-    filled: Counter[str] = Counter()
-    unseen: Counter[str] = Counter()
+    lacking, filled, unseen = Counter[str](), Counter[str](), Counter[str]()
     for start in range(0, len(cells), BLOCK):
         block = table.iloc[start : start + BLOCK]
         encoded = networks.features.encode(block, missing)
@@ -182,3 +173,17 @@ def cell_covariates(
         dict(unseen),
         digest(columns, content),
     )
+
+
+def _made_of_forcing(
+    table: pd.DataFrame, cells: LandCells, networks: Networks, missing: Missing
+) -> pd.DataFrame:
+    """Return the inputs that the networks take from the forcing, for every land cell."""
+    model = networks.soil_model("of these maps")
+    parts = [
+        networks.made_of_forcing(table.iloc[chunk], cells.forcing(chunk), model, missing).set_index(
+            chunk
+        )
+        for chunk in cells.chunks(CHUNK)
+    ]
+    return pd.concat(parts).sort_index()

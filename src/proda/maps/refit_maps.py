@@ -12,7 +12,7 @@ from proda.errors import MapError
 from proda.maps.cells import LandCells
 from proda.maps.map_settings import CHUNK
 from proda.maps.map_variables import STOCKS, state_variables
-from proda.maps.parameter_sources import ParameterSource
+from proda.maps.parameter_sources import Member, ParameterSource
 from proda.maps.run_members import run_members
 from proda.models.model import Reason, SoilModel
 from proda.models.outside import provenance
@@ -71,16 +71,7 @@ def member_fields(
         fields = run_members(model, members, forcing)
         fine = known & (fields["reason"] == Reason.FEASIBLE)
         here = {name: np.where(fine, fields[name], np.nan) for name in names}
-        for row in model.rows:
-            values = np.stack(
-                [
-                    m[row.name].mean(axis=1) if m[row.name].ndim == 2 else m[row.name]
-                    for m in members
-                ]
-            )
-            share = (values - row.lower) / (row.upper - row.lower)
-            here[SHARE_PREFIX + row.name] = np.where(known, share, np.nan)
-        parts.append(here)
+        parts.append(here | _shares(model, members, known))
     stocks = {stock.name for stock in STOCKS}
     units = {v.name: v.unit for v in state_variables([n for n in names if n not in stocks])}
     meanings = {row.name: row.meaning for row in model.rows}
@@ -101,3 +92,17 @@ def member_fields(
         },
         {"model": model.name, "variant": model.variant, **provenance(model)},
     )
+
+
+def _shares(
+    model: SoilModel, members: Sequence[Member], known: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return the parameters of each member as shares of their prior range, (member, cell)."""
+    shares = {}
+    for row in model.rows:
+        values = np.stack(
+            [m[row.name].mean(axis=1) if m[row.name].ndim == 2 else m[row.name] for m in members]
+        )
+        share = (values - row.lower) / (row.upper - row.lower)
+        shares[SHARE_PREFIX + row.name] = np.where(known, share, np.nan)
+    return shares
