@@ -22,7 +22,7 @@ from proda.column.environment import (
 )
 from proda.column.ratio import ratio
 from proda.forcing import LITTER
-from proda.models.litter import litter_steady_state
+from proda.models.litter import Litter, litter_steady_state
 from proda.models.model import SteadyState, Transfers, Values
 from proda.models.published_variant import PublishedModel
 
@@ -115,20 +115,7 @@ class MicrobialModel(PublishedModel):
             self.mixing(p, column),
             column,
         )
-        # Supply from litter, g m-2 yr-1 in each layer.
-        ml, cl, ll = (env.litter * q for q in (litter.metabolic, litter.cellulose, litter.lignin))
-        grown_ml = (1.0 - p["a_doc_ml"]) * p["eta_ml"] * ml
-        grown_cl = (1.0 - p["a_doc_cl"]) * p["eta_cl_ll"] * cl
-        grown_ll = (1.0 - p["a_soc_ll"]) * p["eta_cl_ll"] * ll
-        u_mic = grown_ml + grown_cl + grown_ll
-        u_doc = p["a_doc_ml"] * ml + p["a_doc_cl"] * cl
-        u_soc = p["a_soc_ll"] * ll
-        respired_litter = (
-            (1.0 - p["a_doc_ml"]) * (1.0 - p["eta_ml"]) * ml
-            + (1.0 - p["a_doc_cl"]) * (1.0 - p["eta_cl_ll"]) * cl
-            + (1.0 - p["a_soc_ll"]) * (1.0 - p["eta_cl_ll"]) * ll
-        )
-
+        u_mic, u_doc, u_soc, respired_litter = _supply_from_litter(p, litter, env)
         xi, thickness = env.soil, column.grid.thickness
         through_mic = (u_mic + p["eta_doc"] * (u_soc + u_doc)) / (1.0 - p["eta_doc"])
         # xi MIC, with 1 / k_mic = tau_mic tau_enz_prod / (tau_mic + tau_enz_prod)
@@ -220,3 +207,22 @@ class MicrobialModel(PublishedModel):
         average = environment_of_means if self.published else environment
         p = parameters
         return average(p["q10"], p["w_scaling"], jnp.asarray(EFOLDING), column)
+
+
+def _supply_from_litter(
+    p: Values, litter: Litter, env: Environment
+) -> tuple[Array, Array, Array, Array]:
+    """Return the supply of MIC, DOC and SOC and the respiration of litter, g m-2 yr-1 by layer."""
+    ml, cl, ll = (env.litter * q for q in (litter.metabolic, litter.cellulose, litter.lignin))
+    grown_ml = (1.0 - p["a_doc_ml"]) * p["eta_ml"] * ml
+    grown_cl = (1.0 - p["a_doc_cl"]) * p["eta_cl_ll"] * cl
+    grown_ll = (1.0 - p["a_soc_ll"]) * p["eta_cl_ll"] * ll
+    u_mic = grown_ml + grown_cl + grown_ll
+    u_doc = p["a_doc_ml"] * ml + p["a_doc_cl"] * cl
+    u_soc = p["a_soc_ll"] * ll
+    respired = (
+        (1.0 - p["a_doc_ml"]) * (1.0 - p["eta_ml"]) * ml
+        + (1.0 - p["a_doc_cl"]) * (1.0 - p["eta_cl_ll"]) * cl
+        + (1.0 - p["a_soc_ll"]) * (1.0 - p["eta_cl_ll"]) * ll
+    )
+    return u_mic, u_doc, u_soc, respired
