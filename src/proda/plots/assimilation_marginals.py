@@ -75,20 +75,19 @@ def marginals(
         who = "kept sites" if assessment.kept.any() else "sites (none is kept)"
         handles = _key(f"{len(means):,} {who}", fits)
         figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize="small")
-        spread = means.std(axis=0)
-        most, least = int(np.argmax(spread)), int(np.argmin(spread))
-        figure.suptitle(
-            titled(
-                assessment,
-                f"Between sites the posterior mean of {names[most]} varies most (sd "
-                f"{spread[most]:.0%} of the prior range), that of {names[least]} least "
-                f"({spread[least]:.0%})",
-            ),
-            x=0.01,
-            ha="left",
-            fontsize="medium",
-        )
+        title = titled(assessment, _finding(names, means.std(axis=0)))
+        figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
     return figure
+
+
+def _finding(names: np.ndarray, spread: np.ndarray) -> str:
+    """Return which parameters differ most and least between sites."""
+    most, least = int(np.argmax(spread)), int(np.argmin(spread))
+    return (
+        f"Between sites the posterior mean of {names[most]} varies most (sd "
+        f"{spread[most]:.0%} of the prior range), that of {names[least]} least "
+        f"({spread[least]:.0%})"
+    )
 
 
 def _draw_parameter(

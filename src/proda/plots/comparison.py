@@ -58,29 +58,15 @@ def figures(
         of the paper's pair, because nine models have 36 pairs.
     """
     opened, tables = comparison.models, comparison.tables
-    correlations = tables["correlations"]
     drawn: dict[str, Callable[[], Figure]] = {}
     r_of_cells: dict[str, float] = {}
     many = len(opened) > 2
     if every_pair is None:
         every_pair = not many
     for a, b in (pair for pair in pairs(opened) if every_pair or pair == PAIR):
-        here = correlations[(correlations["first"] == a) & (correlations["second"] == b)]
-        states = states_of(opened, (a, b))
-        limits = _limits([opened[m].maps[s] for m in (a, b) for s in states])
-        for state in states:
-            one, two = (opened[m].maps[state] for m in (a, b))
-            of_state = here[here["state"] == state].set_index("variable", drop=False)
-            rows = {name: of_state.loc[name] for name in of_state.index}
-            r_of_cells[state] = float(rows[STOCK]["r"])
-            tail = f"{state.replace(' ', '_')}_{a}_{b}"
-            drawn[f"carbon_{tail}"] = partial(
-                carbon_maps, one, two, (a, b), state, rows[STOCK], limits=limits
-            )
-            for name, chosen in (("components", COMPONENTS), (LITTER, (LITTER,))):
-                drawn[f"{name}_{tail}"] = partial(
-                    component_maps, one, two, (a, b), [rows[v] for v in chosen], state
-                )
+        maps, r_of_states = _maps_of_pair(comparison, a, b)
+        drawn |= maps
+        r_of_cells |= r_of_states
         if (a, b) in comparison.sites and comparison.sites[a, b].sizes["site"]:
             preference = tables["preference"]
             mine = preference[(preference["first"] == a) & (preference["second"] == b)]
@@ -107,6 +93,32 @@ def figures(
     only = None if many else r_of_cells
     drawn["zonal"] = partial(zonal_figure, tables["zonal"], correlations=only)
     return drawn
+
+
+def _maps_of_pair(
+    comparison: Comparison, a: str, b: str
+) -> tuple[dict[str, Callable[[], Figure]], dict[str, float]]:
+    """Return the maps of carbon and components of two models, and the r of carbon, by state."""
+    opened, correlations = comparison.models, comparison.tables["correlations"]
+    here = correlations[(correlations["first"] == a) & (correlations["second"] == b)]
+    states = states_of(opened, (a, b))
+    limits = _limits([opened[m].maps[s] for m in (a, b) for s in states])
+    drawn: dict[str, Callable[[], Figure]] = {}
+    r_of_cells: dict[str, float] = {}
+    for state in states:
+        one, two = (opened[m].maps[state] for m in (a, b))
+        of_state = here[here["state"] == state].set_index("variable", drop=False)
+        rows = {name: of_state.loc[name] for name in of_state.index}
+        r_of_cells[state] = float(rows[STOCK]["r"])
+        tail = f"{state.replace(' ', '_')}_{a}_{b}"
+        drawn[f"carbon_{tail}"] = partial(
+            carbon_maps, one, two, (a, b), state, rows[STOCK], limits=limits
+        )
+        for name, chosen in (("components", COMPONENTS), (LITTER, (LITTER,))):
+            drawn[f"{name}_{tail}"] = partial(
+                component_maps, one, two, (a, b), [rows[v] for v in chosen], state
+            )
+    return drawn, r_of_cells
 
 
 def _of_many(comparison: Comparison) -> dict[str, Callable[[], Figure]]:

@@ -41,18 +41,7 @@ def michaelis_figure(
         )
         finding = []
         for axis, name in zip(axes[0], names, strict=True):
-            kinds = []
-            if sites is not None:
-                values = sites[name].to_numpy()
-                kinds.append((f"{len(values):,} sites", values, np.ones(len(values)), COLOURS[0]))
-            if maps is not None and land is not None:
-                values = maps[name].transpose("lat", "lon").to_numpy().ravel()
-                weight = land.transpose("lat", "lon").to_numpy().ravel()
-                kinds.append(("land", values, weight, COLOURS[1]))
-            logs = []
-            for label, v, w, colour in kinds:
-                fine = np.isfinite(v) & (v > 0) & (w > 0)
-                logs.append((label, np.log10(v[fine]), w[fine] / w[fine].sum(), colour))
+            logs = _logarithms(name, sites, maps, land)
             low = min(float(np.quantile(x, 0.001)) for _, x, _, _ in logs)
             high = max(float(np.quantile(x, 0.999)) for _, x, _, _ in logs)
             low, high = min(low, np.log10(MICHAELIS_RATIO) - 0.2), max(high, 2.2)
@@ -83,6 +72,25 @@ def michaelis_figure(
         )
         figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
     return figure
+
+
+def _logarithms(
+    name: str, sites: xr.Dataset | None, maps: xr.Dataset | None, land: xr.DataArray | None
+) -> list[tuple[str, np.ndarray, np.ndarray, str]]:
+    """Return label, logarithms, weights and colour of a ratio at sites and on land."""
+    kinds = []
+    if sites is not None:
+        values = sites[name].to_numpy()
+        kinds.append((f"{len(values):,} sites", values, np.ones(len(values)), COLOURS[0]))
+    if maps is not None and land is not None:
+        values = maps[name].transpose("lat", "lon").to_numpy().ravel()
+        weight = land.transpose("lat", "lon").to_numpy().ravel()
+        kinds.append(("land", values, weight, COLOURS[1]))
+    logs = []
+    for label, v, w, colour in kinds:
+        fine = np.isfinite(v) & (v > 0) & (w > 0)
+        logs.append((label, np.log10(v[fine]), w[fine] / w[fine].sum(), colour))
+    return logs
 
 
 def preference_figure(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from proda.plots.style import LINES, colours_of, style
@@ -34,28 +35,8 @@ def latitude_figure(
     """
     with style():
         figure, axis = plt.subplots(figsize=(6.4, 4.6))
-        finding = []
         many = len(models) > 3
-        for k, ((name, curve), colour) in enumerate(
-            zip(models.items(), colours_of(models).values(), strict=True)
-        ):
-            middle = _middle(curve)
-            lat = curve["lat"].to_numpy()
-            low = np.maximum(
-                curve["q05"].to_numpy(), 1e-9
-            )  # 0 cannot be shown on a logarithmic axis
-            if not many:  # the bands of many models would overlap
-                axis.fill_between(lat, low, curve["q95"], color=colour, alpha=0.18, lw=0)
-            axis.plot(
-                lat,
-                _positive(middle),
-                color=colour,
-                lw=1.8,
-                label=name,
-                ls=LINES[k % len(LINES)] if many else "-",
-            )
-            top = int(np.nanargmax(middle))
-            finding.append(f"{name} highest at {abs(lat[top]):.0f}°{'N' if lat[top] >= 0 else 'S'}")
+        finding = _draw_models(axis, models, many)
         looks = (("#000000", "--"), ("#777777", "-."), ("#000000", ":"))
         for (name, curve), (colour, line) in zip((references or {}).items(), looks, strict=False):
             axis.plot(
@@ -77,6 +58,30 @@ def latitude_figure(
         )
         axis.set_title(title or ("; ".join(finding) if not many else _highest(finding)))
     return figure
+
+
+def _draw_models(axis: Axes, models: Mapping[str, xr.Dataset], many: bool) -> list[str]:
+    """Draw the curve of each model, with its band unless there are many; return the maxima."""
+    finding = []
+    for k, ((name, curve), colour) in enumerate(
+        zip(models.items(), colours_of(models).values(), strict=True)
+    ):
+        middle = _middle(curve)
+        lat = curve["lat"].to_numpy()
+        low = np.maximum(curve["q05"].to_numpy(), 1e-9)  # 0 cannot be shown on a logarithmic axis
+        if not many:  # the bands of many models would overlap
+            axis.fill_between(lat, low, curve["q95"], color=colour, alpha=0.18, lw=0)
+        axis.plot(
+            lat,
+            _positive(middle),
+            color=colour,
+            lw=1.8,
+            label=name,
+            ls=LINES[k % len(LINES)] if many else "-",
+        )
+        top = int(np.nanargmax(middle))
+        finding.append(f"{name} highest at {abs(lat[top]):.0f}°{'N' if lat[top] >= 0 else 'S'}")
+    return finding
 
 
 def _highest(finding: list[str]) -> str:

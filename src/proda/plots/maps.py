@@ -96,23 +96,21 @@ def map_figure(
             _interval_panel(axes[-1, 0], drawn, *ends)
         if members:
             sd = drawn[f"{name}_sd"].transpose("lat", "lon").to_numpy()
-            with np.errstate(divide="ignore", invalid="ignore"):
-                relative = np.where(values != 0, sd / np.abs(values), np.nan)
-            axis = axes[1, 0]
-            _panel(
-                axis,
-                drawn,
-                relative,
-                _norm(relative, None),
-                SPREAD,
-                "standard deviation of the members / mean",
-            )
-            middle = float(np.nanmedian(relative)) if np.isfinite(relative).any() else np.nan
-            axis.set_title(
-                f"{dataset.sizes['realization']} members differ by {middle:.0%} "
-                "(standard deviation over mean) in the median cell"
-            )
+            _spread_panel(axes[1, 0], drawn, values, sd)
     return figure
+
+
+def _spread_panel(axis: Axes, drawn: xr.Dataset, values: np.ndarray, sd: np.ndarray) -> None:
+    """Draw the standard deviation of the members over their mean."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.where(values != 0, sd / np.abs(values), np.nan)
+    label = "standard deviation of the members / mean"
+    _panel(axis, drawn, relative, _norm(relative, None), SPREAD, label)
+    middle = float(np.nanmedian(relative)) if np.isfinite(relative).any() else np.nan
+    axis.set_title(
+        f"{drawn.sizes['realization']} members differ by {middle:.0%} "
+        "(standard deviation over mean) in the median cell"
+    )
 
 
 def _interval_panel(axis: Axes, drawn: xr.Dataset, lower: np.ndarray, upper: np.ndarray) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
@@ -117,11 +118,8 @@ def carbon_with_depth(layers: pd.DataFrame, zones: pd.Series, by: str) -> Figure
                 ax.plot(other[:, 2], other[:, 0], color="#BBBBBB", lw=0.8)
             ax.fill_betweenx(depth, low, high, color=colour, alpha=0.25, linewidth=0)
             ax.plot(middle, depth, "o-", ms=3, color=colour)
-            ax.set(xscale="log", ylim=(2.05, 0))
             ax.set_title(f"{name}\n{counts[name]:,} profiles")
-            ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-            ax.xaxis.set_major_formatter("{x:g}")
-            ax.xaxis.set_minor_formatter("")
+            _scale_of_carbon(ax)
         axes[0, 0].set_ylabel("depth (m)")
         figure.supxlabel(
             "organic carbon (kg m$^{-3}$); line: median, band: middle half of the "
@@ -134,6 +132,14 @@ def carbon_with_depth(layers: pd.DataFrame, zones: pd.Series, by: str) -> Figure
             ha="left",
         )
     return figure
+
+
+def _scale_of_carbon(ax: Axes) -> None:
+    """Set logarithmic carbon and depth down to 2 m as the axes of a panel."""
+    ax.set(xscale="log", ylim=(2.05, 0))
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("")
 
 
 def _spread(layers: pd.DataFrame) -> np.ndarray:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
@@ -53,32 +55,9 @@ def density_scatter(
         figure, axis = plt.subplots(figsize=(5.2, 4.5))
         low, high = np.quantile(np.concatenate([x, y]), [0.002, 0.998])
         low = max(low, high / 3000.0)
-        limits = (np.log10(low), np.log10(high))
         beyond = int((np.minimum(x, y) < low).sum() + (np.maximum(x, y) > high).sum())
-        drawn = axis.hexbin(
-            np.clip(x, low, high),
-            np.clip(y, low, high),
-            C=w,
-            reduce_C_function=np.sum,
-            xscale="log",
-            yscale="log",
-            gridsize=60,
-            extent=(*limits, *limits),
-            mincnt=1,
-            norm=LogNorm(),
-            cmap=SEQUENTIAL,
-            linewidths=0.1,
-        )
-        axis.plot([low, high], [low, high], color="black", lw=1)
-        axis.set(
-            xlim=(low, high),
-            ylim=(low, high),
-            aspect="equal",
-            xlabel=observed_label,
-            ylabel=predicted_label,
-        )
-        for each in (axis.xaxis, axis.yaxis):
-            each.set_major_formatter("{x:g}")
+        drawn = _density(axis, x, y, w, (low, high))
+        axis.set(xlabel=observed_label, ylabel=predicted_label)
         figure.colorbar(drawn, label=weight_label, pad=0.01)
         gone = int(pairs.sum()) - len(x)
         note = f", {beyond:,} of them beyond the axes, drawn at the edge" if beyond else ""
@@ -89,3 +68,30 @@ def density_scatter(
         )
         axis.set_xlabel(f"{observed_label}\n{len(x):,} pairs{note}", fontsize="small")
     return figure
+
+
+def _density(
+    axis: Axes, x: np.ndarray, y: np.ndarray, w: np.ndarray, limits: tuple[float, float]
+) -> PolyCollection:
+    """Draw the density of pairs on equal logarithmic axes, with the line of equality."""
+    low, high = limits
+    ends = (np.log10(low), np.log10(high))
+    drawn = axis.hexbin(
+        np.clip(x, low, high),
+        np.clip(y, low, high),
+        C=w,
+        reduce_C_function=np.sum,
+        xscale="log",
+        yscale="log",
+        gridsize=60,
+        extent=(*ends, *ends),
+        mincnt=1,
+        norm=LogNorm(),
+        cmap=SEQUENTIAL,
+        linewidths=0.1,
+    )
+    axis.plot([low, high], [low, high], color="black", lw=1)
+    axis.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    for each in (axis.xaxis, axis.yaxis):
+        each.set_major_formatter("{x:g}")
+    return drawn
