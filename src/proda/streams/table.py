@@ -71,12 +71,7 @@ def build(
     ObservationError
         If the source is of another format, or no row is kept.
     """
-    rows = Rows(stream.read(Path(source)))
-    stream.judge(rows)
-    _, sites, _ = read_build(profiles, ["profile_id"])
-    names, how = _match(rows.table, sites)
-    rows.table = rows.table.assign(site=names, matched=how)
-    rows.rule(NO_SITE, rows.table["site"].isna())
+    rows = _judged(stream, source, profiles)
     kept = rows.kept
     counts = {str(k): int(n) for k, n in rows.reason.value_counts().items()}
     if kept.empty:
@@ -111,6 +106,19 @@ def build(
     with files.whole_file(folder / SUMMARY) as temporary:
         temporary.write_text(made.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return made
+
+
+def _judged(
+    stream: Stream, source: str | os.PathLike[str], profiles: str | os.PathLike[str]
+) -> Rows:
+    """Read the rows of a source, judge them and match them to sites."""
+    rows = Rows(stream.read(Path(source)))
+    stream.judge(rows)
+    _, sites, _ = read_build(profiles, ["profile_id"])
+    names, how = _match(rows.table, sites)
+    rows.table = rows.table.assign(site=names, matched=how)
+    rows.rule(NO_SITE, rows.table["site"].isna())
+    return rows
 
 
 def _match(table: pd.DataFrame, sites: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
