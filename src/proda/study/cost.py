@@ -86,78 +86,100 @@ def predict(folder: StudyFolder, steps: list[PlannedStage], record: Record) -> d
     return costs
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What the cost of a stage depends on; sizes that are not known yet are NaN."""
+
+    settings: StudySettings
+    model: str
+    read: float
+    """Bytes of the files that the stage reads."""
+    profiles: float
+    sites: float
+    cells: float
+
+
 def _first(
     settings: StudySettings, step: PlannedStage, profiles: float, sites: float, cells: float
 ) -> Cost:
+    """Predict the cost of a stage that was never run."""
     read = float(sum(state_of(path)[0] for path in step.stage.reads))
     model = step.stage.name.partition("/")[0]
-
-    def assimilation() -> Cost:
-        if model in settings.assimilation.runs:
-            return Cost(read / PROFILE_BYTES_PER_SECOND, read)
-        chosen = settings.assimilation_of(model)
-        per_site = chosen.evaluations()
-        rate = EVALUATIONS_PER_SECOND.get(model, min(EVALUATIONS_PER_SECOND.values()))
-        if chosen.sampler == Published.name:
-            rate = PUBLISHED_PER_SECOND
-        workers = settings.assimilation.workers or processes()
-        disk = math.nan if math.isnan(sites) else predicted_bytes(chosen, int(sites)) / 2
-        return Cost(sites * per_site / rate / workers, disk)
-
-    network = settings.training.build(0)
-    members = network.members
-    through = settings.learning.end_to_end
-    updates = through.epochs * _networks(through.members, through.folds, through.fold_members)
-
-    def mapped(columns: int) -> Cost:
-        seconds = 5.0 + cells * columns / MAP_COLUMNS_PER_SECOND
-        return Cost(seconds, 0.5 * MAP_BYTES_PER_CELL * cells)
-
-    def projected() -> Cost:
-        chosen = settings.projection
-        learnt = min(through.members, chosen.members or through.members)
-        runs = (learnt if settings.learning.through else 0) + chosen.default
-        if settings.learning.posterior:
-            runs += min(JOINT_DRAWS, chosen.members or JOINT_DRAWS)
-        experiments = len(chosen.experiments) + len(chosen.anomalies) + (chosen.warming is not None)
-        sample = cells / chosen.every**2
-        each = runs * experiments * (0.3 + 0.7 * max(chosen.times) / 100.0)
-        return Cost(
-            5.0 + sample * each / PROJECTIONS_PER_SECOND / cores(),
-            PROJECTED_BYTES * sample * experiments,
-        )
-
-    def learnt() -> Cost:
-        networks = _networks(members, settings.training.folds, FROM_POSTERIORS)
-        steps = network.epochs * sites / network.batch_size
-        weights = sum(a * b for a, b in itertools.pairwise(network.hidden))
-        seconds = SECONDS_PER_WEIGHT * weights * steps * networks
-        return Cost(20.0 + TRAINING_SECONDS_PER_SITE * sites + seconds, 5e6 * members / 10)
-
-    def trained() -> Cost:
-        if model in through.networks:
-            return Cost(10.0, read)
-        seconds = 30.0 + THROUGH_SECONDS_PER_SITE * updates * profiles
-        return Cost(seconds, 300.0 * profiles)
-
+    work = _Work(settings, model, read, profiles, sites, cells)
+    members = settings.training.build(0).members
     kinds: dict[str, Callable[[], Cost]] = {
         "profiles": lambda: Cost(2.0 + read / PROFILE_BYTES_PER_SECOND, 0.3 * read),
         "forcing": lambda: Cost(2.0 + read / CLIMATE_BYTES_PER_SECOND, 5.0 * read),
         "covariates": lambda: Cost(5.0, 0.1 * read),
-        "assimilation": assimilation,
+        "assimilation": lambda: _assimilation(work),
         "filter": lambda: Cost(30.0, 400.0 * sites),
-        "training": learnt,
-        "end-to-end": trained,
-        "default-map": lambda: mapped(1),
-        "end-to-end-maps": lambda: mapped(through.members),
-        "maps": lambda: mapped(members + JOINT_DRAWS),
-        "attribution": lambda: mapped(64 * len(settings.study.models)),
-        "projection": projected,
+        "training": lambda: _training(work),
+        "end-to-end": lambda: _end_to_end(work),
+        "default-map": lambda: _map(cells, 1),
+        "end-to-end-maps": lambda: _map(cells, settings.learning.end_to_end.members),
+        "maps": lambda: _map(cells, members + JOINT_DRAWS),
+        "attribution": lambda: _map(cells, 64 * len(settings.study.models)),
+        "projection": lambda: _projection(work),
         "projections": lambda: Cost(20.0, 1e6),
         "comparison": lambda: Cost(10.0 + cells / COMPARED_CELLS_PER_SECOND, 100.0 * cells),
         "report": lambda: Cost(20.0, 30e6),
     }
     return kinds[step.stage.kind]()
+
+
+def _assimilation(work: _Work) -> Cost:
+    settings, sites = work.settings, work.sites
+    if work.model in settings.assimilation.runs:
+        return Cost(work.read / PROFILE_BYTES_PER_SECOND, work.read)
+    chosen = settings.assimilation_of(work.model)
+    per_site = chosen.evaluations()
+    rate = EVALUATIONS_PER_SECOND.get(work.model, min(EVALUATIONS_PER_SECOND.values()))
+    if chosen.sampler == Published.name:
+        rate = PUBLISHED_PER_SECOND
+    workers = settings.assimilation.workers or processes()
+    disk = math.nan if math.isnan(sites) else predicted_bytes(chosen, int(sites)) / 2
+    return Cost(sites * per_site / rate / workers, disk)
+
+
+def _training(work: _Work) -> Cost:
+    """Predict the cost of training from posteriors."""
+    network = work.settings.training.build(0)
+    networks = _networks(network.members, work.settings.training.folds, FROM_POSTERIORS)
+    steps = network.epochs * work.sites / network.batch_size
+    weights = sum(a * b for a, b in itertools.pairwise(network.hidden))
+    seconds = SECONDS_PER_WEIGHT * weights * steps * networks
+    return Cost(20.0 + TRAINING_SECONDS_PER_SITE * work.sites + seconds, 5e6 * network.members / 10)
+
+
+def _end_to_end(work: _Work) -> Cost:
+    through = work.settings.learning.end_to_end
+    if work.model in through.networks:
+        return Cost(10.0, work.read)
+    updates = through.epochs * _networks(through.members, through.folds, through.fold_members)
+    seconds = 30.0 + THROUGH_SECONDS_PER_SITE * updates * work.profiles
+    return Cost(seconds, 300.0 * work.profiles)
+
+
+def _map(cells: float, columns: int) -> Cost:
+    """Predict the cost of a map of which each cell is computed `columns` times."""
+    seconds = 5.0 + cells * columns / MAP_COLUMNS_PER_SECOND
+    return Cost(seconds, 0.5 * MAP_BYTES_PER_CELL * cells)
+
+
+def _projection(work: _Work) -> Cost:
+    chosen, learning = work.settings.projection, work.settings.learning
+    members = learning.end_to_end.members
+    learnt = min(members, chosen.members or members)
+    runs = (learnt if learning.through else 0) + chosen.default
+    if learning.posterior:
+        runs += min(JOINT_DRAWS, chosen.members or JOINT_DRAWS)
+    experiments = len(chosen.experiments) + len(chosen.anomalies) + (chosen.warming is not None)
+    sample = work.cells / chosen.every**2
+    each = runs * experiments * (0.3 + 0.7 * max(chosen.times) / 100.0)
+    return Cost(
+        5.0 + sample * each / PROJECTIONS_PER_SECOND / cores(),
+        PROJECTED_BYTES * sample * experiments,
+    )
 
 
 def _networks(members: int, folds: int, fold_members: int) -> int:

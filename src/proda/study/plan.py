@@ -75,8 +75,13 @@ def plan(
         if why:
             todo[stage.name] = why
         steps.append(PlannedStage(stage, depends_on, why, goes_on))
-    if only is None:
-        return steps
+    return steps if only is None else _only(only, steps, asked, todo)
+
+
+def _only(
+    only: str, steps: list[PlannedStage], asked: set[str], todo: dict[str, str]
+) -> list[PlannedStage]:
+    """Leave out all stages but those asked for; refuse those that need others first."""
     for step in steps:
         stale = [n for n in step.stage.needs if n in todo and n not in asked]
         if step.stage.name in asked and stale:

@@ -24,47 +24,7 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
     speed, not the result.
     """
     settings = folder.settings
-    chosen = settings.profiles
-    profiles = Stage(
-        "profiles",
-        (),
-        chosen.model_dump(mode="json"),
-        (
-            *(p for source in chosen.source for p in source.files()),
-            *([chosen.land_mask] if chosen.land_mask else []),
-        ),
-        (folder.profiles,),
-        shared_stages.profiles,
-    )
-    driver = settings.forcing
-    origin = driver.climate or driver.file
-    assert origin is not None  # the settings ensure this
-    written = () if driver.file else (folder.forcing,)
-    properties = settings.needed_properties()
-    forcing = Stage(
-        "forcing",
-        ("profiles",),
-        driver.model_dump(mode="json", include={"names", "w_floor", "rules", "limit_km"})
-        | ({"properties": list(properties)} if properties else {}),
-        (
-            origin,
-            *([driver.drainage] if driver.drainage else []),
-            *([settings.covariates.grid] if properties and driver.climate else []),
-        ),
-        (*written, folder.sites),
-        shared_stages.forcing,
-        partial=(left_out_of(folder.sites),),
-    )
-    covariates = Stage(
-        "covariates",
-        ("profiles",),
-        {"limit_km": settings.covariates.limit_km},
-        (settings.covariates.grid,),
-        (folder.covariates,),
-        shared_stages.covariates,
-        partial=(left_out_of(folder.covariates),),
-    )
-    stages = [profiles, forcing, covariates]
+    stages = [_profiles(folder), _forcing(folder), _covariates(folder)]
     # Stage by stage, not model by model, so that an error in one model appears before long work for
     # the next.
     names, learning = settings.study.models, settings.learning
@@ -84,6 +44,56 @@ def stages_of(folder: StudyFolder) -> list[Stage]:
     if len(names) > 1:
         stages.append(_comparison(folder))
     return [*stages, _report(folder)]
+
+
+def _profiles(folder: StudyFolder) -> Stage:
+    chosen = folder.settings.profiles
+    return Stage(
+        "profiles",
+        (),
+        chosen.model_dump(mode="json"),
+        (
+            *(p for source in chosen.source for p in source.files()),
+            *([chosen.land_mask] if chosen.land_mask else []),
+        ),
+        (folder.profiles,),
+        shared_stages.profiles,
+    )
+
+
+def _forcing(folder: StudyFolder) -> Stage:
+    settings, driver = folder.settings, folder.settings.forcing
+    origin = driver.climate or driver.file
+    assert origin is not None  # the settings ensure this
+    written = () if driver.file else (folder.forcing,)
+    properties = settings.needed_properties()
+    return Stage(
+        "forcing",
+        ("profiles",),
+        driver.model_dump(mode="json", include={"names", "w_floor", "rules", "limit_km"})
+        | ({"properties": list(properties)} if properties else {}),
+        (
+            origin,
+            *([driver.drainage] if driver.drainage else []),
+            *([settings.covariates.grid] if properties and driver.climate else []),
+        ),
+        (*written, folder.sites),
+        shared_stages.forcing,
+        partial=(left_out_of(folder.sites),),
+    )
+
+
+def _covariates(folder: StudyFolder) -> Stage:
+    settings = folder.settings
+    return Stage(
+        "covariates",
+        ("profiles",),
+        {"limit_km": settings.covariates.limit_km},
+        (settings.covariates.grid,),
+        (folder.covariates,),
+        shared_stages.covariates,
+        partial=(left_out_of(folder.covariates),),
+    )
 
 
 def _model_file(folder: StudyFolder, model: str) -> tuple[Path, ...]:
