@@ -136,11 +136,11 @@ def read_experiments(settings: ProjectionSettings) -> list[Experiment]:
     ParameterError, ForcingError, FileError
         Naming the experiment or the file, and the error.
     """
-    found: list[Experiment] = list(experiments_named(settings.experiments))
-    found += [read_fields(path) for path in settings.anomalies]
+    experiments: list[Experiment] = list(experiments_named(settings.experiments))
+    experiments += [read_fields(path) for path in settings.anomalies]
     if settings.warming is not None and settings.pattern is not None:
-        found.append(read_warming(settings.warming, settings.pattern))
-    return found
+        experiments.append(read_warming(settings.warming, settings.pattern))
+    return experiments
 
 
 def read_fields(path: Path) -> AnomalyFields:

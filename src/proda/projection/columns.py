@@ -110,7 +110,7 @@ def project(
         for n in ("latitude", "longitude")
     )
     start = None if initial is None else _initial(model, initial, len(forcing))
-    found = project_members(
+    projections = project_members(
         model,
         [values],
         forcing,
@@ -121,7 +121,7 @@ def project(
         initial=start,
         keep_pools=True,
     )
-    return _dataset(model, forcing, named, chosen, found)
+    return _dataset(model, forcing, named, chosen, projections)
 
 
 def _initial(model: SoilModel, initial: xr.DataArray, n: int) -> np.ndarray:
@@ -141,20 +141,21 @@ def _dataset(
     forcing: Forcing,
     experiments: Sequence[Experiment],
     settings: ProjectionSettings,
-    found: Sequence[Projected],
+    projections: Sequence[Projected],
 ) -> xr.Dataset:
-    here = [p.reason[0] == Reason.FEASIBLE for p in found]
+    here = [p.reason[0] == Reason.FEASIBLE for p in projections]
     there = [
-        fine & (p.steady_reason[0] == Reason.FEASIBLE) for fine, p in zip(here, found, strict=True)
+        fine & (p.steady_reason[0] == Reason.FEASIBLE)
+        for fine, p in zip(here, projections, strict=True)
     ]
-    data = _variables(found, here, there)
+    data = _variables(projections, here, there)
     flags = {
         "flag_values": list(model.reasons()),
         "flag_meanings": " ".join(model.reasons().values()),
     }
     for name, codes in (
-        ("reason", [p.reason[0] for p in found]),
-        ("reason_new_steady_state", [p.steady_reason[0] for p in found]),
+        ("reason", [p.reason[0] for p in projections]),
+        ("reason_new_steady_state", [p.steady_reason[0] for p in projections]),
     ):
         data[name] = (
             ("experiment", "site"),
@@ -182,7 +183,7 @@ def _dataset(
 
 
 def _variables(
-    found: Sequence[Projected], here: list[np.ndarray], there: list[np.ndarray]
+    projections: Sequence[Projected], here: list[np.ndarray], there: list[np.ndarray]
 ) -> dict[str, Any]:
     """Return all variables; `here` and `there` say where the run and the new steady state exist."""
     data: dict[str, Any] = {}
@@ -202,25 +203,25 @@ def _variables(
         attributes = {"units": unit, "long_name": words}
         data[name] = (("experiment", "site", *dims), np.stack(kept), attributes)
 
-    for name in found[0].kept:
-        put(name, ("time",), [p.kept[name][0] for p in found], here, *_MEANINGS[name])
-    for name in found[0].steady:
+    for name in projections[0].kept:
+        put(name, ("time",), [p.kept[name][0] for p in projections], here, *_MEANINGS[name])
+    for name in projections[0].steady:
         unit, words = _MEANINGS[name]
-        ends = [p.steady[name][0] for p in found]
+        ends = [p.steady[name][0] for p in projections]
         put(f"{name}_new_steady_state", (), ends, there, unit, f"{words}, new steady state")
-    parts = [change_parts(p) for p in found]
+    parts = [change_parts(p) for p in projections]
     for name in parts[0]:
         words = f"change of all carbon {name.replace('_', ' ')}"
         put(name, ("time",), [p[name][0] for p in parts], here, "kg m-2", words)
-    pools = [p.pools[0] for p in found if p.pools is not None]
+    pools = [p.pools[0] for p in projections if p.pools is not None]
     put("pool_carbon", ("time", "pool", "layer"), pools, here, "g m-3", "carbon of each pool")
-    put("mean_age", (), [p.age[0] for p in found], here, *_MEANINGS[MEAN_AGE])
+    put("mean_age", (), [p.age[0] for p in projections], here, *_MEANINGS[MEAN_AGE])
     return data
 
 
-def change_parts(found: Projected) -> dict[str, np.ndarray]:
+def change_parts(projected: Projected) -> dict[str, np.ndarray]:
     """Return the split of the change of all carbon at the kept times, (member, cell, time)."""
-    kept = found.kept
+    kept = projected.kept
     carbon = kept["cSoil"] + kept[LITTER_CARBON]
     start = (carbon[..., :1], kept[CARBON_INPUT][..., :1])
     return split_change(carbon, losses_of(kept), kept[CARBON_INPUT], start)

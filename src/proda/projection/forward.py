@@ -85,11 +85,11 @@ def _steady(model: SoilModel, values: dict, columns: Column) -> tuple[Array, Arr
 
     def one(values: dict, column: Column) -> tuple[Array, Array, dict]:
         state = model.steady_state(values, column)
-        found = _measured(model, state.pools, values, column)
+        stocks_and_flows = _measured(model, state.pools, values, column)
         return (
             state.pools,
             state.reason,
-            found | {MEAN_AGE: ages(model, state.pools, values, column)[MEAN_AGE]},
+            stocks_and_flows | {MEAN_AGE: ages(model, state.pools, values, column)[MEAN_AGE]},
         )
 
     return jax.vmap(one)(values, columns)
@@ -115,13 +115,13 @@ def _measured(model: SoilModel, pools: Array, values: dict, column: Column) -> d
 
 def _stocks(model: SoilModel, pools: Array, column: Column) -> dict[str, Array]:
     grid, carbon = column.grid, model.soil_carbon(pools) / 1000.0
-    found = {}
+    stocks = {}
     for stock in STOCKS:
         bottom = float(grid.interface[-1]) if stock.lower is None else stock.lower
-        found[stock.name] = (carbon * grid.thickness_within(0.0, bottom)).sum()
+        stocks[stock.name] = (carbon * grid.thickness_within(0.0, bottom)).sum()
     everything = (pools * grid.thickness).sum() / 1000.0
-    found[LITTER_CARBON] = everything - (carbon * grid.thickness).sum()
-    return found
+    stocks[LITTER_CARBON] = everything - (carbon * grid.thickness).sum()
+    return stocks
 
 
 @eqx.filter_jit
@@ -177,8 +177,8 @@ class _State:
         """Take one step; columns in which it fails repeat it in shorter steps."""
         length = jnp.asarray(years)
         before = self.pools
-        pools, *flows, fine, found = _step(model, before, self.values, columns, length)
-        respired, entered, elsewhere, stocks = (np.array(a) for a in (*flows, found))
+        pools, *flows, fine, carbon_stocks = _step(model, before, self.values, columns, length)
+        respired, entered, elsewhere, stocks = (np.array(a) for a in (*flows, carbon_stocks))
         bad = np.flatnonzero(~np.asarray(fine) & (self.reason == 0))
         for start in range(0, len(bad), RETRIES):
             some = bad[start : start + RETRIES]
@@ -199,11 +199,11 @@ class _State:
 
     def keep(self, model: SoilModel, columns: Column, keep_pools: bool) -> None:
         """Store the current state."""
-        found = _measure(model, self.pools, self.values, columns)
+        stocks_and_flows = _measure(model, self.pools, self.values, columns)
         sums = {RESPIRED: self.respired, ENTERED: self.entered}
         if model.losses:
             sums[LOST] = self.lost
-        self.kept.append({name: np.asarray(v) for name, v in found.items()} | sums)
+        self.kept.append({name: np.asarray(v) for name, v in stocks_and_flows.items()} | sums)
         if keep_pools:
             self.saved.append(np.asarray(self.pools))
 
@@ -321,8 +321,8 @@ class _Block:
         self.start: list[tuple[Array, np.ndarray]] = []
         self.ages: list[np.ndarray] = []
         for i, values in enumerate(members):
-            pools, reason, found = _steady(model, values, self.columns)
-            self.ages.append(np.asarray(found[MEAN_AGE]))
+            pools, reason, results = _steady(model, values, self.columns)
+            self.ages.append(np.asarray(results[MEAN_AGE]))
             if initial is not None:
                 pools, reason = jnp.asarray(initial[i]), jnp.zeros_like(reason)
             self.start.append((pools, np.array(reason)))
@@ -360,7 +360,7 @@ class _Block:
         return Projected(
             kept=kept,
             steady={
-                name: np.stack([np.asarray(found[name]) for *_, found in ends])
+                name: np.stack([np.asarray(results[name]) for *_, results in ends])
                 for name in ends[0][2]
             },
             series=np.stack([np.stack(s.series, axis=1) for s in states]),

@@ -99,7 +99,7 @@ def project_files(
     if network is not None:
         if covariates is None:
             raise MapError("A network needs the covariates of the grid.")
-        found = network_source(
+        parameters = network_source(
             cells,
             network=network,
             covariates=covariates,
@@ -107,7 +107,7 @@ def project_files(
             variant=variant,
             draws=draws,
         )
-        kind, source, description = found.model, found.source, found.description
+        kind, source, description = parameters.model, parameters.source, parameters.description
     elif constant is not None:
         kind, source, description = constant_source(constant)
     elif mean_of is not None:

@@ -65,7 +65,7 @@ class ProjectionPlan:
         members, known = self.source.at(self.model, cells, forcing, self.bounds)
         members = members[: self.settings.members]
         known = known[: len(members)]
-        found = project_members(
+        projections = project_members(
             self.model,
             members,
             forcing,
@@ -77,7 +77,7 @@ class ProjectionPlan:
         )
         region = region_of(forcing, self.cells.latitude[cells])
         result: dict[str, np.ndarray] = {"cells": cells, "region": region}
-        for experiment, projected in zip(self.experiments, found, strict=True):
+        for experiment, projected in zip(self.experiments, projections, strict=True):
             arrays = self._summary(projected, known)
             fine = arrays.pop("fine")
             arrays |= _by_region(projected, fine, region, self.cells.land_area[cells])
