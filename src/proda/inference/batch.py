@@ -175,18 +175,18 @@ def sample_walkers(
     kept: list[np.ndarray] = []
     moves = np.zeros(n, int)
     converged, going = np.zeros(n, bool), begun.copy()
-    found = go_on(problem, sites, keys, state)
+    state_and_draws = go_on(problem, sites, keys, state)
     for number in range(smc.rounds):
         if number > 0:
-            found = _for_those(
+            state_and_draws = _for_those(
                 going,
                 few,
                 lambda at, keys, sites: go_on(problem, sites, keys, at[0]),
-                found,
+                state_and_draws,
                 keys,
                 sites,
             )
-        state, made = found
+        state, made = state_and_draws
         new = [np.asarray(leaf)[:n] for leaf in (made.u, made.log_likelihood, made.acceptance)]
         kept = kept or [leaf.copy() for leaf in new]
         for old, leaf in zip(kept, new, strict=True):
@@ -239,9 +239,9 @@ def _steady_evidence(
             sites,
             *posterior,
         )
-        found = np.asarray(ladder.log_evidence)[:n]
-        error[going] = evidence_error(found, evidence)[going]
-        evidence = np.where(going[:, None], found, evidence)
+        evidence_down = np.asarray(ladder.log_evidence)[:n]
+        error[going] = evidence_error(evidence_down, evidence)[going]
+        evidence = np.where(going[:, None], evidence_down, evidence)
         moves[going] += 2**number * each[going]
         going = going & (error > problem.limits.evidence_error)
         if not going.any():
@@ -276,18 +276,18 @@ def _for_those(
     return whole
 
 
-def evidence_error(found: np.ndarray, before: np.ndarray) -> np.ndarray:
+def evidence_error(evidence: np.ndarray, before: np.ndarray) -> np.ndarray:
     """Return the standard error of the mean log-evidence over chains, (site,).
 
     Parameters
     ----------
-    found, before
+    evidence, before
         Log-evidences (site, chain) of this way down, and of the one before, or of the way up. What
         is still lacking is taken as a third of the last change.
     """
-    lacking = (found.mean(axis=1) - before.mean(axis=1)) / 3.0
-    n_chains = found.shape[1]
-    between = found.var(axis=1, ddof=1) / n_chains if n_chains > 1 else 0.0
+    lacking = (evidence.mean(axis=1) - before.mean(axis=1)) / 3.0
+    n_chains = evidence.shape[1]
+    between = evidence.var(axis=1, ddof=1) / n_chains if n_chains > 1 else 0.0
     return np.asarray(np.sqrt(between + lacking**2))
 
 

@@ -144,5 +144,5 @@ def _propose_batched(
         for a, batched in zip(arguments, in_batched, strict=True)
     ]
     flat = [a.reshape(axis_size * a.shape[1], *a.shape[2:]) for a in full]
-    found = _propose(*flat)
-    return found.reshape(axis_size, -1, found.shape[-1]), True
+    proposals = _propose(*flat)
+    return proposals.reshape(axis_size, -1, proposals.shape[-1]), True

@@ -305,7 +305,7 @@ class SMC(eqx.Module):
             return stage - 1, *_resample(mine, z, last, weight, self.walkers)
 
         def body(carry: tuple[Any, ...]) -> tuple[Any, ...]:
-            stage, z, value, found = carry
+            stage, z, value, descent = carry
             # The Gaussian is that of the way up: one fitted to the particles of a colder
             # temperature would be too narrow, and walkers would stay where they are.
             end, (_, values) = _walk(
@@ -316,13 +316,13 @@ class SMC(eqx.Module):
                 self.steps,
                 2**number,
             )
-            found = self._remember(found, stage, end[0], values)
-            return *warmer(stage, end[0], values), found
+            descent = self._remember(descent, stage, end[0], values)
+            return *warmer(stage, end[0], values), descent
 
         z = ndtri(u).reshape(len(keys), self.walkers, -1, u.shape[-1])[:, :, -1]
         start = (*warmer(ladder.n, z, value), ladder)
-        found = jax.lax.while_loop(lambda carry: carry[0] > 0, body, start)[-1]
-        return eqx.tree_at(lambda f: f.log_evidence, found, _evidence(found, value))
+        descent = jax.lax.while_loop(lambda carry: carry[0] > 0, body, start)[-1]
+        return eqx.tree_at(lambda f: f.log_evidence, descent, _evidence(descent, value))
 
 
 def evaluate(
