@@ -83,19 +83,19 @@ class GeneralSection(SettingsTable):
         sources = given.get("sources", {}) if isinstance(given, dict) else None
         if not (isinstance(models, list | tuple) and isinstance(sources, dict)):
             return given
-        names, found = [], dict(sources)
+        names, places = [], dict(sources)
         for model in models:
             name = model
             if isinstance(model, str) and is_reference(model):
                 name = _named_by(model)
-                if found.get(name, model) != model:
-                    raise ValueError(f"two models have the name {name}: {found[name]} and {model}")
+                if places.get(name, model) != model:
+                    raise ValueError(f"two models have the name {name}: {places[name]} and {model}")
                 if name in names:
                     raise ValueError(f"the model {name} appears twice")
                 if name not in MODELS:
-                    found[name] = model
+                    places[name] = model
             names.append(name)
-        return {**given, "models": names, "sources": found}
+        return {**given, "models": names, "sources": places}
 
     @model_validator(mode="after")
     def _known(self) -> GeneralSection:
@@ -109,8 +109,10 @@ class GeneralSection(SettingsTable):
                 f"unknown model {', '.join(unknown)}; choose one of {', '.join(known)}"
             )
         for name in self.models:
-            if (found := _named_by(self.reference(name))) != name:
-                raise ValueError(f"the model {self.reference(name)} is called {found}, not {name}")
+            if (own_name := _named_by(self.reference(name))) != name:
+                raise ValueError(
+                    f"the model {self.reference(name)} is called {own_name}, not {name}"
+                )
         return self
 
     def reference(self, model: str) -> str:
@@ -319,29 +321,29 @@ def parse(values: Mapping[str, Any], where: str, base: Path) -> StudySettings:
     StudyError
         Naming each setting that is wrong, and how.
     """
-    found = {
+    sections = {
         name: dict(v) if isinstance(v, Mapping) else v
         for name, v in with_route(with_method(values, where)).items()
     }
     try:
-        if isinstance(found.get("profiles"), dict):
-            found["profiles"] = from_mapping(found["profiles"], f"{where}: profiles", base)
-        learning = found.get("learning")
+        if isinstance(sections.get("profiles"), dict):
+            sections["profiles"] = from_mapping(sections["profiles"], f"{where}: profiles", base)
+        learning = sections.get("learning")
         if isinstance(learning, dict) and isinstance(learning.get("end_to_end"), Mapping):
             learning["end_to_end"] = dict(learning["end_to_end"])
         for section, kind in (
-            (found.get("study"), GeneralSection),
-            (found.get("forcing"), ForcingSection),
-            (found.get("covariates"), CovariatesSection),
-            (found.get("assimilation"), AssimilationSection),
+            (sections.get("study"), GeneralSection),
+            (sections.get("forcing"), ForcingSection),
+            (sections.get("covariates"), CovariatesSection),
+            (sections.get("assimilation"), AssimilationSection),
             (learning.get("end_to_end") if isinstance(learning, dict) else None, EndToEnd),
-            (found.get("maps"), MapsSection),
-            (found.get("projection"), ProjectionSection),
+            (sections.get("maps"), MapsSection),
+            (sections.get("projection"), ProjectionSection),
         ):
             _place_paths(section, kind, base)
-        if isinstance(found.get("study"), dict):
-            _place_models(found["study"], base)
-        settings = StudySettings.model_validate(found)
+        if isinstance(sections.get("study"), dict):
+            _place_models(sections["study"], base)
+        settings = StudySettings.model_validate(sections)
         settings.check()
     except ValidationError as error:
         raise StudyError(f"{where}: {faults.say(error, StudySettings)}.") from error
