@@ -135,11 +135,11 @@ def test_a_model_that_does_not_say_how_it_mixes_or_where_litter_enters_is_refuse
         },
     )
     table, pools = contract.check_rows(wrong())
-    assert "velocity is read by Percolation and has no row" in table.found
+    assert "velocity is read by Percolation and has no row" in table.result
     for fault in (
         "moss is not a pool",
         "moss is not a kind of litter",
         "the loss wood has the name of a pool",
         "the reason code 2 is not the model's",
     ):
-        assert fault in pools.found
+        assert fault in pools.result

@@ -35,7 +35,7 @@ def on_its_own(request) -> proda.SoilModel:
 
 def failing(checks: list[contract.Check]) -> list[str]:
     assert checks
-    return [f"{c.name}: {c.found}; needed {c.needed}" for c in checks if not c.holds]
+    return [f"{c.name}: {c.result}; needed {c.needed}" for c in checks if not c.holds]
 
 
 def test_its_rows_are_sound(registered):

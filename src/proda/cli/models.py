@@ -154,7 +154,7 @@ def _check(model: SoilModel, calibration: bool) -> None:
     print_table(
         f"Checks of {model.name}",
         ["check", "holds", "found", "needed"],
-        [(c.name, "yes" if c.holds else "NO", c.found, c.needed) for c in checks],
+        [(c.name, "yes" if c.holds else "NO", c.result, c.needed) for c in checks],
     )
     if failing := [c.name for c in checks if not c.holds]:
         console.print(f"{len(failing)} of {len(checks)} checks fail.")

@@ -54,7 +54,7 @@ class Check:
 
     name: str
     holds: bool
-    found: str
+    result: str
     needed: str
 
 
