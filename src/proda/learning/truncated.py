@@ -36,7 +36,7 @@ def untruncated(
 
     Returns
     -------
-    location, precision, found
+    location, precision, solved
         `solved` is False where no Gaussian fits: posteriors that rise all the way to an end of the
         range (as an exponential does) or are as wide as the prior.
     """

@@ -51,7 +51,7 @@ def figures_of(
 
     Parameters
     ----------
-    found
+    assessment
         From :func:`proda.inference.assessment.assess`.
     draws
         Posterior draws, from :func:`proda.inference.assimilation_run.open_posterior`.
