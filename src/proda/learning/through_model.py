@@ -133,11 +133,7 @@ def train_end_to_end(
     checksums = sites.checksums()
     sites, filled = with_covariates(sites, settings, missing)
     tables, not_learnt = trainable(sites.layers.model, streams or {})
-    fold = _folds(sites, folds, split, settings) if folds else None
-    group = fold
-    if folds <= 2 and settings.inverted_of(settings.members):
-        # with two folds, nothing would be left beside a fold and a group
-        group = _folds(sites, FOLDS, split, settings)
+    fold, group = _division(sites, folds, split, settings)
     p = sites.layers.profiles
     fold_members = min(fold_members, settings.members)
     design = plan(p.latitude, p.longitude, settings.network(), fold, fold_members if folds else 0)
@@ -172,11 +168,7 @@ def train_end_to_end(
         "settings": settings.as_dict(),
         "cross_validation": {"folds": folds, "members": fold_members, "split": split},
         "stocks_left_out": {} if judged is None else judged.stocks,
-        "sites": len(sites),
-        "left_out": len(sites.left_out),
-        "left_out_by_reason": sites.left_out["reason"].value_counts().to_dict(),
-        "filled": filled,
-        "constant_covariates": list(ensemble.features.constant),
+        **_about_sites(sites, filled, ensemble),
         **_about_streams(trained, sites, tables, not_learnt),
         "seconds": round(result.seconds, 1),
     }
@@ -228,6 +220,17 @@ def _about_run(model: SoilModel, paths: Mapping[str, str | os.PathLike[str]]) ->
     }
 
 
+def _about_sites(sites: CarbonSites, filled: dict[str, int], ensemble: Ensemble) -> dict[str, Any]:
+    """Describe the sites and their covariates in the header."""
+    return {
+        "sites": len(sites),
+        "left_out": len(sites.left_out),
+        "left_out_by_reason": sites.left_out["reason"].value_counts().to_dict(),
+        "filled": filled,
+        "constant_covariates": list(ensemble.features.constant),
+    }
+
+
 def _about_streams(
     trained: TrainedFamilies,
     sites: CarbonSites,
@@ -242,6 +245,17 @@ def _about_streams(
         about["streams"] = {table.stream.name: table.made.table for table in tables}
         about["stream_parameters"] = trained.stream_parameters(NO_FOLD, sites.layers.model)
     return about
+
+
+def _division(
+    sites: CarbonSites, folds: int, split: Split, settings: EndToEndSettings
+) -> tuple[Int[np.ndarray, " site"] | None, Int[np.ndarray, " site"] | None]:
+    """Return the fold of each site, and the group that is left out of an inverted network."""
+    fold = _folds(sites, folds, split, settings) if folds else None
+    if folds <= 2 and settings.inverted_of(settings.members):
+        # with two folds, nothing would be left beside a fold and a group
+        return fold, _folds(sites, FOLDS, split, settings)
+    return fold, fold
 
 
 def _folds(

@@ -79,7 +79,8 @@ def _table(table: Table, number: int) -> dict[str, Any]:
         columns.append({"label": units(words) if words else label(str(name)), "number": right})
         texts.append(cells(shown, str(name)))
         tones = [tone(v) if name in table.verdicts else "" for v in shown]
-        classes.append([" ".join(filter(None, (right, _width(whole), t))) for t in tones])
+        width = _width(whole)
+        classes.append([" ".join(filter(None, (right, width, t))) for t in tones])
     rows = [
         [{"text": texts[j][i], "classes": classes[j][i]} for j in range(len(columns))]
         for i in range(min(len(chosen), MOST_ROWS))
