@@ -1,11 +1,13 @@
 """Simulation-based calibration with carbon and 14C, and what 14C recovers of ages.
 
     python -m benchmarks.calibration_streams PROFILES SITES.nc TABLE SIMULATIONS clm5
+    python -m benchmarks.calibration_streams ... compas --kinds carbon --worlds 5
 
 Parameters drawn from the prior make carbon and 14C at the layers, years and forcing of real sites
 (one simulation each; those of `benchmarks.more_data`, with the same seed), and are estimated from
-both, and from carbon alone. The ranks of the truth among the draws must be uniform with either. The
-mean age of the first metre of each true world against that of its posteriors says what 14C adds.
+both, and from carbon alone. The ranks of the truth among the draws must be uniform with either.
+`--worlds` repeats that with as many further true worlds at each site, judged together. The mean age
+of the first metre of each true world against that of its posteriors says what 14C adds.
 """
 
 from __future__ import annotations
@@ -77,12 +79,28 @@ def recovered(truth: np.ndarray, drawn: np.ndarray) -> str:
     )
 
 
+def other_worlds(
+    problem: Any, kind: Any, sites: Any, names: np.ndarray, n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return places of the truth and what intervals hold, of `n` more true worlds at each site."""
+    found = []
+    for world in range(1, n + 1):
+        own = np.array([f"{name} {world}" for name in names])
+        truth, simulated = simulate(problem, sites, own)
+        u = walked(kind.build(), kind, simulated, own)
+        found.append(judged(truth, u, np.random.default_rng(0)))
+    places, inside = zip(*found, strict=True)
+    return np.concatenate(places), np.concatenate(inside, axis=1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("profiles", "forcing", "table"):
         parser.add_argument(name, type=Path)
     parser.add_argument("simulations", type=int)
     parser.add_argument("models", nargs="+")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--worlds", type=int, default=0, help="further true worlds at each site")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / "table"
@@ -96,7 +114,8 @@ def main() -> None:
             truth, simulated = simulate(problems["both"], sites, names)
             rows = [row.name for row in problems["both"].target(sites).rows]
             old = ages(problems["both"], sites, truth[None])[0]
-            for kind, problem in problems.items():
+            for kind in given.kinds:
+                problem = problems[kind]
                 begun = time.process_time()
                 fewer = settings[kind].model_copy(update={"draws": DRAWS["smc"]})
                 u = walked(problem, fewer, simulated, names)
@@ -105,6 +124,9 @@ def main() -> None:
                 print(f"| {model} | {kind} | {cells} {seconds:.0f} |", flush=True)
                 age = recovered(old, ages(problem, simulated, u))
                 print(f"ages: | {model} | {kind} | {age} |", flush=True)
+                if given.worlds:
+                    more = other_worlds(problems["both"], fewer, sites, names, given.worlds)
+                    print(f"other worlds: | {model} | {kind} | {row_of(*more, rows)}", flush=True)
 
 
 if __name__ == "__main__":
