@@ -40,7 +40,7 @@ from tests.training_worlds import QUICK, World, make_world
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
-SETTINGS = replace(QUICK, inverted_share=0.0)
+SETTINGS = replace(QUICK, inverted_share=0.0, epochs=8, learning_rate=0.03)
 NOISE = 15.0
 """Scale of the error of 14C in the synthetic world, permil."""
 DEPTHS = ((0.0, 0.2), (0.4, 0.8))
