@@ -80,14 +80,17 @@ def recovered(truth: np.ndarray, drawn: np.ndarray) -> str:
 
 
 def other_worlds(
-    problem: Any, kind: Any, sites: Any, names: np.ndarray, n: int
+    both: Any, fitted: tuple[Any, Any], sites: Any, names: np.ndarray, n: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return places of the truth and what intervals hold, of `n` more true worlds at each site."""
+    """Return places of the truth and what intervals hold, of `n` more true worlds at each site.
+
+    `both` makes the worlds; `fitted` is the problem and its settings.
+    """
     found = []
     for world in range(1, n + 1):
         own = np.array([f"{name} {world}" for name in names])
-        truth, simulated = simulate(problem, sites, own)
-        u = walked(kind.build(), kind, simulated, own)
+        truth, simulated = simulate(both, sites, own)
+        u = walked(*fitted, simulated, own)
         found.append(judged(truth, u, np.random.default_rng(0)))
     places, inside = zip(*found, strict=True)
     return np.concatenate(places), np.concatenate(inside, axis=1)
@@ -125,7 +128,9 @@ def main() -> None:
                 age = recovered(old, ages(problem, simulated, u))
                 print(f"ages: | {model} | {kind} | {age} |", flush=True)
                 if given.worlds:
-                    more = other_worlds(problems["both"], fewer, sites, names, given.worlds)
+                    more = other_worlds(
+                        problems["both"], (problem, fewer), sites, names, given.worlds
+                    )
                     print(f"other worlds: | {model} | {kind} | {row_of(*more, rows)}", flush=True)
 
 

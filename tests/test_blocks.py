@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from platform import node
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ from proda.errors import ExecutorError, FileError
 NUMBERS = list(range(5))
 MANY = list(range(40))
 """So many that a busy machine does not compute them all before it hears of a stop."""
+GONE = 2**30
+"""Number of a process that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,11 @@ def check(store: BlockStore, numbers: list[int] = NUMBERS) -> None:
     assert names == {f"{n:05d}{end}" for n in numbers for end in (".npz", ".json")}
 
 
+def abandoned(store: BlockStore, process: int) -> Path:
+    """Where a process of this machine writes block 1."""
+    return store.folder / f".00001.npz.{node()}.{process}.part"
+
+
 def resume(store: BlockStore, numbers: list[int] = NUMBERS) -> list[str]:
     todo, faults = store.missing(numbers)
     Executor().run(Draws(store), todo)
@@ -100,10 +108,18 @@ def test_a_damaged_block_is_named_and_computed_again(tmp_path, name, change, mes
     store = store_in(tmp_path)
     assert resume(store) == []
     change(store.folder / name)
-    (store.folder / ".00001.npz.host.1.part").touch()  # of a process that was killed
+    abandoned(store, GONE).touch()  # of a process that was killed
     (fault,) = resume(store)
     assert str(store.folder / "00001") in fault
     assert message in fault
+
+
+def test_what_another_process_is_writing_stays(tmp_path):
+    store = store_in(tmp_path)
+    store.folder.mkdir()
+    abandoned(store, os.getppid()).touch()
+    Executor().run(Draws(store), [1])
+    assert abandoned(store, os.getppid()).exists()
 
 
 def test_blocks_of_other_work_are_refused_by_name(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ from platform import node
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import xarray as xr
 
 from proda.checksums import ATTRIBUTE, check_seal, check_store, seal, seal_store
@@ -118,6 +120,17 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
         unfinished.discard(temporary)
+
+
+def remove_abandoned(target: Path) -> None:
+    """Remove what :func:`whole_file` left for a target in processes of this machine that are gone.
+
+    Another process may be writing the same file: a worker that a cluster took to be lost.
+    """
+    for left in target.parent.glob(f".{glob.escape(target.name)}.{glob.escape(node())}.*.part"):
+        process = left.name.split(".")[-2]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            left.unlink(missing_ok=True)
 
 
 def read_text(

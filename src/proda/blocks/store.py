@@ -18,7 +18,7 @@ import numpy as np
 
 from proda.checksums import file_digest
 from proda.errors import FileError
-from proda.files import read_json, read_npz, whole_file
+from proda.files import read_json, read_npz, remove_abandoned, whole_file
 
 ABSENT = "absent"
 """Result of :meth:`BlockStore.check` for a block that has not been computed."""
@@ -68,8 +68,8 @@ class BlockStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(number)
         self.manifest(number).unlink(missing_ok=True)  # that of an older file, which is replaced
-        for left in self.folder.glob(f".{number:05d}.*.part"):  # of a process that was killed
-            left.unlink(missing_ok=True)
+        remove_abandoned(path)
+        remove_abandoned(self.manifest(number))
         save(path)
         manifest = {"identity": dict(self.identity), "sha256": file_digest(path)}
         with whole_file(self.manifest(number)) as temporary:
