@@ -8,7 +8,9 @@ TABLE is what `proda streams build` wrote. Each run predicts all data, those tha
 too (`held_out`), so that each kind of data is left out once. Sites have at most 8 layers of carbon
 and 16 values: one compiled program then serves all. For values that belong to profiles (14C), they
 are those with two or more values of the same profile; for the others, those with a value in the
-same cell. They come in a random order (seed 0), in parts of `--part` sites; runs that are there are
+same cell. `--which many` has those with more layers or values instead, up to 32 of each, and
+`--which cell` those whose two or more values were measured in the same cell, not at the profile.
+They come in a random order (seed 0), in parts of `--part` sites; runs that are there are
 not done again, and after `--seconds` no more part is started, so that the sites done are a random
 choice at any time. `benchmarks.gpu_streams` does the same at all sites on a GPU, and writes the
 same files.
@@ -23,7 +25,7 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -61,6 +63,8 @@ def kinds(stream: str) -> dict[str, list[str]]:
 KINDS = kinds("radiocarbon")
 MOST = 16
 """Values of a site."""
+Which = Literal["few", "many", "cell"]
+"""Sites with few layers and values; with more, up to 32; of values in the same cell."""
 BANDS = (0.1, 0.3, 0.6, 1.0, 2.0)
 """Limits of the depths (m) at which the rival without a model has its means."""
 NODES = 400
@@ -74,16 +78,21 @@ def settings_of(
     return check(model=model, streams={stream: table}, held_out=held_out, options=options, **more)
 
 
-def chosen(profiles: Profiles, table: StreamTable, forcing: Path) -> list[str]:
+def chosen(
+    profiles: Profiles, table: StreamTable, forcing: Path, which: Which = "few"
+) -> list[str]:
     """Return the sites of the comparison, in random order."""
     with files.open_dataset(forcing) as opened:
         there = opened["site"].to_numpy().astype(str)
     count = table.rows.groupby("site").size()
-    few = profiles.site[profiles.n_layers <= PADDED[0]]
-    fits = (count <= MOST) & count.index.isin(there) & count.index.isin(few)
+    layers = pd.Series(profiles.n_layers, index=profiles.site).reindex(count.index)
+    few = (count <= MOST) & (layers <= PADDED[0])
+    fits = (count <= PADDED[1]) & (layers <= PADDED[1]) & ~few if which == "many" else few
     own = table.rows[table.rows["matched"] == "profile"].groupby("site").size()
     if len(own):
-        fits &= own.reindex(count.index).fillna(0) >= 2
+        at_profile = own.reindex(count.index).fillna(0) >= 2
+        fits &= (~at_profile & (count >= 2)) if which == "cell" else at_profile
+    fits &= count.index.isin(there)
     return [str(name) for name in np.random.default_rng(0).permutation(count.index[fits])]
 
 
@@ -101,7 +110,7 @@ def run(given: argparse.Namespace) -> None:
     """Assimilate every kind of data, part by part, and write what `judge` reads."""
     table, begun = read(given.table), time.time()
     stream = table.stream.name
-    names = chosen(read_profiles(given.profiles), table, given.forcing)
+    names = chosen(read_profiles(given.profiles), table, given.forcing, given.which)
     own = given.out / "table"
     if not own.is_dir():
         at_sites(table, names, own)
@@ -404,6 +413,7 @@ def main() -> None:
         made.add_argument(name, type=Path)
     made.add_argument("models", nargs="+")
     made.add_argument("--sites", type=int, default=160)
+    made.add_argument("--which", choices=get_args(Which), default="few")
     made.add_argument("--part", type=int, default=20, help="sites of a run")
     made.add_argument("--seconds", type=float, default=1e9, help="no more part is started after")
     made.add_argument("--kinds", nargs="+", help="by default all")

@@ -3,10 +3,12 @@
     python -m benchmarks.samplers PROFILES SITES.nc [--sites 64] [--first 64] [--sampler smc ...]
 
 PROFILES is a folder of `proda profiles build`, SITES.nc the forcing at its sites. Sites are drawn
-at random with a fixed seed; `--first` leaves out the first ones, on which a sampler was tuned. All
-samplers run in this one process, which should have one thread
-(XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"); times are those of
-its processor, without compilation.
+at random with a fixed seed; `--first` leaves out the first ones, on which a sampler was tuned. A
+sampler may have options, `smc:descents=3`, among them `max_evidence_error`. The evidence of each is
+compared with that of the first one, which should then be a long run,
+`tempered:warm_up=20000,kept=60000`. All samplers run in this one process, which should have one
+thread (XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"); times are
+those of its processor, without compilation.
 """
 
 from __future__ import annotations
@@ -21,13 +23,16 @@ import pandas as pd
 
 import proda
 from proda.files import open_dataset
-from proda.inference.assimilation_settings import AssimilationSettings
+from proda.inference.assimilation_settings import AssimilationSettings, check
 from proda.inference.batch import pad, run_batch
 from proda.inference.padded_sites import assemble
-from proda.inference.profiles import read_profiles
+from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.samplers.smc import SMC
 
 SEED = 20261127
+STEADY = 0.2
+"""Standard deviation of the log-evidence of chains below which their mean is a reference: the mean
+of three then has a standard error of 0.12 at most, where 0.3 is asked about."""
 TOGETHER = 56
 """Sites side by side, of samplers that are single chains."""
 
@@ -67,12 +72,54 @@ def measure(settings: AssimilationSettings, profiles: Any, sites: Any) -> dict[s
     return {name: np.concatenate(values) for name, values in found.items()}
 
 
+def settings_of(model: str, sampler: str) -> AssimilationSettings:
+    """Return the settings of `NAME` or `NAME:OPTION=VALUE,OPTION=VALUE`."""
+    name, _, rest = sampler.partition(":")
+    given = dict(option.split("=") for option in rest.split(",") if option)
+    error = given.pop("max_evidence_error", AssimilationSettings().max_evidence_error)
+    options = {key: int(value) for key, value in given.items()}
+    return check(model=model, sampler=name, options=options, max_evidence_error=float(error))
+
+
+def chosen(profiles: Profiles, names: np.ndarray, first: int, n: int, layers: int) -> Profiles:
+    """Return profiles with forcing and at most so many layers, drawn at random."""
+    order = np.random.default_rng(SEED).permutation(
+        np.flatnonzero(np.isin(profiles.site, names) & (profiles.n_layers <= layers))
+    )
+    return profiles.select(order[first : first + n])
+
+
+def show_evidence(model: str, evidence: dict[str, np.ndarray]) -> None:
+    """Print how the evidence of each sampler, the mean over chains, differs from the first's."""
+    first, *others = evidence
+    reference, spread = evidence[first].mean(axis=1), evidence[first].std(axis=1, ddof=1)
+    steady = spread < STEADY
+    print(
+        f"\n{model}: log-evidence minus that of `{first}`, whose three chains differ by a standard "
+        f"deviation of {np.median(spread):.3f} (median; 95 %: {np.percentile(spread, 95):.3f}); "
+        f"steady sites, where it is below {STEADY}: {steady.sum()} of {len(steady)}\n\n"
+        "| sampler | median (5 to 95 %) | more than 0.3 apart | of the steady sites |\n|"
+        + "---|"
+        * 4
+    )
+    for name in others:
+        off = evidence[name].mean(axis=1) - reference
+        low, middle, high = np.percentile(off, [5, 50, 95])
+        far = np.abs(off) > 0.3
+        print(
+            f"| {name} | {middle:.2f} ({low:.2f} to {high:.2f}) | {far.sum()} of {len(far)} | "
+            f"{(far & steady).sum()} of {steady.sum()} |",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("profiles")
     parser.add_argument("forcing")
     parser.add_argument("--sites", type=int, default=64)
     parser.add_argument("--first", type=int, default=64)
+    parser.add_argument("--layers", type=int, default=1000, help="most layers of a site")
     parser.add_argument("--models", nargs="+", default=["clm5", "compas"])
     parser.add_argument("--sampler", nargs="+", default=["smc", "tempered"])
     parser.add_argument("--out", help="npz file, by model and sampler")
@@ -80,10 +127,7 @@ def main() -> None:
     profiles, dataset = read_profiles(asked.profiles), open_dataset(asked.forcing)
     names = dataset["site"].to_numpy().astype(str)
     place = pd.Series(np.arange(len(names)), index=names)
-    order = np.random.default_rng(SEED).permutation(
-        np.flatnonzero(np.isin(profiles.site, place.index))
-    )
-    some = profiles.select(order[asked.first : asked.first + asked.sites])
+    some = chosen(profiles, names, asked.first, asked.sites, asked.layers)
     index = place[some.site].to_numpy()
     forcing = proda.Forcing.from_dataset(dataset.isel(site=index).load())
     sites = assemble(some, forcing, "layer_mean")
@@ -93,8 +137,10 @@ def main() -> None:
         "s per site, median (95 %) | us per evaluation |\n|" + "---|" * 11
     )
     for model in asked.models:
+        evidence = {}
         for sampler in asked.sampler:
-            got = measure(AssimilationSettings(model=model, sampler=sampler), some, sites)
+            got = measure(settings_of(model, sampler), some, sites)
+            evidence[sampler] = got["evidence"]
             ess, rhat, n, took = (got[k] for k in ("ess", "rhat", "evaluations", "seconds"))
             sd = got["evidence"].std(axis=1, ddof=1)
             print(
@@ -110,6 +156,8 @@ def main() -> None:
             )
             if asked.out:
                 np.savez(f"{asked.out}_{model}_{sampler}.npz", site=some.site, **got)
+        if len(evidence) > 1:
+            show_evidence(model, evidence)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from platform import node
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,10 @@ from proda.column.column import Column, prepare
 from proda.learning.contract_columns import rough_forcing, rough_parameters
 from proda.machine import remove_unused
 from tests import scheduling
+
+if TYPE_CHECKING:  # nothing that starts JAX may be imported before its flags are set
+    from proda.learning.through_model import ThroughResult
+    from tests.training_worlds import World
 
 __all__ = ["rough_forcing", "rough_parameters"]
 
@@ -95,8 +99,8 @@ def quick_figures() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def small_blocks() -> Iterator[None]:
+@contextmanager
+def blocks_of_tests() -> Iterator[None]:
     """Fill no blocks of a thousand columns, where a test has a hundred and one process."""
     from proda.learning import inversion, layers
     from proda.maps import run_members
@@ -106,6 +110,39 @@ def small_blocks() -> Iterator[None]:
         patch.setattr(layers, "BLOCK", 256)
         patch.setattr(run_members, "CPU_BLOCK", 128)
         yield
+
+
+@pytest.fixture(scope="module")
+def small_blocks() -> Iterator[None]:
+    with blocks_of_tests():
+        yield
+
+
+@pytest.fixture(scope="session")
+def twin_world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The synthetic world of end-to-end training."""
+    from tests.training_worlds import make_world
+
+    return make_world(tmp_path_factory.mktemp("twin"))
+
+
+@pytest.fixture(scope="session")
+def twin_trained(twin_world: World) -> ThroughResult:
+    """Networks trained end to end on the carbon of that world, in its folder `through`."""
+    from proda.learning.through_model import train_end_to_end
+    from tests.training_worlds import QUICK
+
+    with blocks_of_tests():
+        return train_end_to_end(
+            twin_world.path("sites.parquet"),
+            twin_world.path("through"),
+            **twin_world.data(),
+            model="clm5",
+            settings=QUICK,
+            folds=2,
+            fold_members=2,
+            residual=True,
+        )
 
 
 def data_folder() -> Path:

@@ -42,11 +42,10 @@ from proda.learning.network_folder import load_ensemble
 from proda.learning.predict import predict_table
 from proda.learning.program import runs_of
 from proda.learning.splits import NO_FOLD, TrainingPlan, plan
-from proda.learning.through_model import train_end_to_end
 from proda.learning.train import train
 from proda.learning.unseen import COLUMNS, Answer, ceiling, log_carbon, skill_table
 from proda.simulate import MEAN_B
-from tests.training_worlds import QUICK, make_world
+from tests.training_worlds import QUICK
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
@@ -57,8 +56,13 @@ judged = eqx.filter_jit(judge)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return make_world(tmp_path_factory.mktemp("twin"))
+def world(twin_world):
+    return twin_world
+
+
+@pytest.fixture(scope="module")
+def trained(twin_trained):
+    return twin_trained
 
 
 def test_plain_network_leaves_out_what_did_not_vary():
@@ -73,20 +77,6 @@ def test_plain_network_leaves_out_what_did_not_vary():
     other[:, 2] = 1.0
     np.testing.assert_array_equal(
         fitted.predict(other, site, depth), fitted.predict(inputs, site, depth)
-    )
-
-
-@pytest.fixture(scope="module")
-def trained(world):
-    return train_end_to_end(
-        world.path("sites.parquet"),
-        world.path("through"),
-        **world.data(),
-        model="clm5",
-        settings=SETTINGS,
-        folds=2,
-        fold_members=2,
-        residual=True,
     )
 
 
@@ -127,7 +117,10 @@ def inputs_of(sites, fold):
     p = sites.layers.profiles
     problem, start = problem_of(sites.layers, SETTINGS), default_share(sites.layers)
     design = plan(p.latitude, p.longitude, SETTINGS.network(), fold, 1, 1)
-    constants, _ = fit_constants(problem, start, design, SETTINGS)
+    constants, fitted = fit_constants(problem, start, design, SETTINGS)
+    assert constants.shape == (3, len(sites.layers.model.rows))
+    assert ((constants > 0) & (constants < 1)).all()
+    assert (fitted.history[-1, :, 0] < fitted.history[0, :, 0]).all()
     known = dict(zip(design.fold.tolist(), constants, strict=True))
     return end_to_end_inputs(sites, known, SETTINGS)
 
@@ -153,32 +146,6 @@ def test_response_comes_from_a_constant_that_has_not_seen_the_fold(world, traine
     np.testing.assert_allclose(encoded, inputs.of(NO_FOLD), rtol=1e-6, atol=1e-6)
 
 
-def test_summary_of_forcing_can_take_the_place_of_the_response(world, tmp_path):
-    settings = replace(SETTINGS, forcing_inputs="summary", epochs=1, members=1, constant_epochs=1)
-    found = train_end_to_end(
-        world.path("sites.parquet"),
-        tmp_path / "net",
-        **world.data(),
-        model="clm5",
-        settings=settings,
-        folds=0,
-        baselines=(),
-    )
-    names = found.ensemble.features.names
-    assert "forcing_log_input" in names
-    assert not any(name.startswith("response_") for name in names)
-    assert load_ensemble(tmp_path / "net").reference is None
-    skill = evaluate_network(
-        tmp_path / "net",
-        world.path("profiles"),
-        world.path("sites.nc"),
-        world.path("sites.parquet"),
-    ).skill.set_index("method")
-    assert np.isfinite(skill["log_r2"]["network"])
-    with pytest.raises(LearningError, match="forcing_inputs = 'none'; choose one of response"):
-        replace(SETTINGS, forcing_inputs="none")
-
-
 def test_response_is_the_models_carbon_and_empty_without_steady_state():
     forcing = proda.Forcing.from_dataset(proda.example_columns())
     model = proda.load_model("compas")
@@ -194,6 +161,8 @@ def test_response_is_the_models_carbon_and_empty_without_steady_state():
         np.testing.assert_allclose(table.iloc[i], expected, rtol=1e-10)
     empty = response(forcing, model, values | {"tau_enz_decay": 1e-9})
     np.testing.assert_allclose(empty.to_numpy(), np.log(10.0))
+    with pytest.raises(LearningError, match="forcing_inputs = 'none'; choose one of response"):
+        replace(SETTINGS, forcing_inputs="none")
     with pytest.raises(LearningError, match="does not contain the parameters of the response"):
         forcing_inputs(["response_5cm"], forcing, model, None)
 
@@ -471,30 +440,26 @@ def test_interrupted_training_resumes_bit_for_bit(small, tmp_path):
 
 
 def test_global_parameters_are_learnt_but_the_same_everywhere(small):
+    """From random starts, from which a member moves no further than its steps can take it."""
     sites, problem, design, settings = small
     inputs = np.random.default_rng(0).normal(size=(len(sites), 3))
-    starts = np.zeros((1, len(sites.layers.model.rows)))
-    settings = replace(settings, global_parameters=("q10",))
+    settings = replace(settings, global_parameters=("q10",), start="random")
+    starts = starts_of(design, {}, default_share(sites.layers, 0.966), settings)
     trained = train_through(inputs, problem, starts, design, settings)
     names = [row.name for row in sites.layers.model.rows]
     last, bias = trained.networks.weights[-1][0], trained.networks.biases[-1][0]
     q10, tau = names.index("q10"), names.index("tau4s3")
     assert (last[:, q10] == 0).all()
-    assert bias[q10] != 0
+    assert bias[q10] != starts[0, q10]
     assert (last[:, tau] != 0).any()
+    steps = settings.epochs * -(-design.train.shape[1] // settings.batch_size)
+    furthest = steps * settings.learning_rate
+    assert furthest < 0.3 * np.std(starts)
+    np.testing.assert_allclose(bias, starts[0], rtol=0, atol=furthest)
     with pytest.raises(LearningError, match="global_parameters: q11 unknown"):
         train_through(
             inputs, problem, starts, design, replace(settings, global_parameters=("q11",))
         )
-
-
-def test_constant_fits_better_than_its_start(small):
-    sites, problem, design, settings = small
-    start = default_share(sites.layers, 0.966)
-    share, trained = fit_constants(problem, start, design, replace(settings, constant_epochs=4))
-    assert share.shape == (1, len(sites.layers.model.rows))
-    assert ((share > 0) & (share < 1)).all()
-    assert trained.history[-1, 0, 0] < trained.history[0, 0, 0]
 
 
 def test_site_without_steady_state_is_drawn_to_the_start(world):
@@ -576,15 +541,6 @@ def test_starts_are_the_constant_the_default_or_each_members_own(small):
     assert len(np.unique(random)) == random.size
     np.testing.assert_array_equal(random, found(start="random", members=7))
     assert (random != found(start="random", seed=1)).all()
-
-
-def test_random_starts_are_where_members_begin(small):
-    sites, problem, design, settings = small
-    settings = replace(settings, start="random", learning_rate=1e-12)
-    starts = starts_of(design, {}, default_share(sites.layers, 0.966), settings)
-    inputs = np.random.default_rng(0).normal(size=(len(sites), 3))
-    trained = train_through(inputs, problem, starts, design, settings)
-    np.testing.assert_allclose(trained.networks.biases[-1], starts, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

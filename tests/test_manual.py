@@ -15,6 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 from proda.cli import app
+from tests.assimilation_worlds import WALKERS
 from tests.conftest import HERE
 from tests.test_docs import code
 
@@ -111,6 +112,16 @@ def test_python_of_short_pages_runs(page, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out
 
 
+def with_few_walkers(words: list[str]) -> list[str]:
+    """Return a command with the settings of test_assimilation_run.py, which shares its programs."""
+    assert "--option" not in words
+    words[words.index("--draws") + 1] = str(WALKERS.draws)
+    for name, value in WALKERS.options.items():
+        words += ["--option", f"{name}={value}"]
+    limits = {"chains": WALKERS.chains, "min-ess": WALKERS.min_ess, "max-rhat": WALKERS.max_rhat}
+    return words + [f"--{name}={value}" for name, value in limits.items()]
+
+
 @pytest.mark.parametrize("steps", ["fewer", pytest.param("all", marks=pytest.mark.long)])
 def test_the_first_run_runs_as_it_is_written(tmp_path, monkeypatch, capsys, steps):
     """Every block of the page in order, then those of the pages that go on from it.
@@ -134,8 +145,7 @@ def test_the_first_run_runs_as_it_is_written(tmp_path, monkeypatch, capsys, step
                 words = shlex.split(line)[1:]
                 words += ["--workers", "1"] if words[0] == "assimilate" else []
                 if words[0] == "assimilate" and steps == "fewer":
-                    assert "--option" not in words
-                    words += ["--option", "rounds=1", "--option", "descents=1"]
+                    words = with_few_walkers(words)
                 result = CliRunner().invoke(app, words)
                 assert result.exit_code == 0, (line, result.output, result.exception)
                 ran.append(words[0])

@@ -48,19 +48,24 @@ def settings_with(models: str, route: str = "both") -> str:
 @pytest.mark.parametrize("route", ["end-to-end", pytest.param("both", marks=pytest.mark.long)])
 def test_a_study_with_a_model_from_a_file_runs_through(tmp_path, route):
     make_twin_world(tmp_path / "world", n_sites=24, resolution=15.0)
-    model = tmp_path / "two_pool.py"
+    model, slow = tmp_path / "two_pool.py", tmp_path / "slow_pool.py"
     model.write_text(TWO_POOL)
+    slow.write_text(TWO_POOL.replace('"two_pool"', '"slow_pool"').replace("150.0", "300.0"))
     path = tmp_path / "study.toml"
-    path.write_text(settings_with('["clm5", "two_pool.py:TwoPool"]', route))
+    path.write_text(settings_with('["slow_pool.py:TwoPool", "two_pool.py:TwoPool"]', route))
     settings = read_study(path)
-    assert settings.study.models == ("clm5", "two_pool")
-    assert settings.study.sources == {"two_pool": f"{model}:TwoPool"}
+    assert settings.study.models == ("slow_pool", "two_pool")
+    sources = {"slow_pool": f"{slow}:TwoPool", "two_pool": f"{model}:TwoPool"}
+    assert settings.study.sources == sources
     folder = tmp_path / "study"
     run_study(settings, folder)
 
     origin = {SOURCE: f"{model}:TwoPool", CHECKSUM: sha(model)}
     record = json.loads((folder / "study.json").read_text())
-    assert record["models"] == {"two_pool": origin}
+    assert record["models"] == {
+        "slow_pool": {SOURCE: sources["slow_pool"], CHECKSUM: sha(slow)},
+        "two_pool": origin,
+    }
     assert all(stage["status"] == "done" for stage in record["stages"].values())
     posterior = (
         ["assimilation/summary.nc", "assimilation/posterior.zarr", "diagnosis/kept.nc", "maps.nc"]
@@ -77,7 +82,9 @@ def test_a_study_with_a_model_from_a_file_runs_through(tmp_path, route):
         assert json.loads((folder / "two_pool" / network / "train.json").read_text())[
             CHECKSUM
         ] == sha(model)
-    assert not load_ensemble(folder / "clm5" / "end_to_end" / "network").origin
+    assert load_ensemble(folder / "slow_pool" / "end_to_end" / "network").origin[CHECKSUM] == sha(
+        slow
+    )
     report = (folder / "report.html").read_text()
     assert sha(model) in report
     assert "TWO_POOL" in report
@@ -94,7 +101,7 @@ def test_a_study_with_a_model_from_a_file_runs_through(tmp_path, route):
         assert why["two_pool/assimilation"] == f"changed: file {model}"
     assert why["two_pool/end-to-end"] == f"changed: file {model}"
     assert "comparison" in why
-    assert not [name for name in why if name.startswith(("clm5", "forcing"))]
+    assert not [name for name in why if name.startswith(("slow_pool", "forcing"))]
     model.unlink()
     with pytest.raises(StudyError, match=rf"study: {model}: there is no such file"):
         open_study(folder)

@@ -25,7 +25,9 @@ from proda.learning import stream_loss
 from proda.learning.carbon_loss import judge
 from proda.learning.carbon_sites import read_carbon_sites
 from proda.learning.end_to_end import physical, problem_of
+from proda.learning.evaluate import evaluate_network
 from proda.learning.layers import SiteLayers
+from proda.learning.network_folder import load_ensemble
 from proda.learning.stream_loss import trainable
 from proda.learning.stream_skill import METHODS, stream_skill
 from proda.learning.through_model import ThroughResult, train_end_to_end
@@ -36,11 +38,14 @@ from proda.streams.bulk_radiocarbon import RadiocarbonStream
 from proda.streams.registry import STREAMS
 from proda.streams.table import build, read
 from tests.assimilation_worlds import write_atmosphere
-from tests.training_worlds import QUICK, World, make_world
+from tests.training_worlds import QUICK, World
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
-SETTINGS = replace(QUICK, inverted_share=0.0, epochs=8, learning_rate=0.03)
+SETTINGS = replace(
+    QUICK, inverted_share=0.0, epochs=8, learning_rate=0.03, forcing_inputs="summary"
+)
+"""Also the only training whose inputs hold a summary of the forcing in place of the response."""
 NOISE = 15.0
 """Scale of the error of 14C in the synthetic world, permil."""
 DEPTHS = ((0.0, 0.2), (0.4, 0.8))
@@ -50,8 +55,8 @@ judged = eqx.filter_jit(judge)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("twin"))
+def world(twin_world: World) -> World:
+    return twin_world
 
 
 @pytest.fixture(scope="module")
@@ -198,10 +203,14 @@ def train(world: World) -> Callable[..., ThroughResult]:
 
 @pytest.fixture(scope="module")
 def trained(
-    train: Callable[..., ThroughResult], tables: dict[str, str]
+    train: Callable[..., ThroughResult], tables: dict[str, str], twin_trained: ThroughResult
 ) -> dict[str, ThroughResult]:
-    """Networks trained on carbon alone and on both, judged at places left out."""
-    return {"carbon": train("carbon"), "both": train("both", streams=tables)}
+    """Networks trained on carbon alone and on both, judged at places left out.
+
+    On carbon alone for longer, and with the forms of profiles that streams do without, so that
+    nothing but radiocarbon helps the others.
+    """
+    return {"carbon": twin_trained, "both": train("both", streams=tables)}
 
 
 def test_radiocarbon_is_met_at_places_left_out_and_turnover_is_recovered(
@@ -216,7 +225,7 @@ def test_radiocarbon_is_met_at_places_left_out_and_turnover_is_recovered(
     header = json.loads((world.folder / "both" / "train.json").read_text())
     assert header["stream_parameters"]["radiocarbon_error"] < 45.0
     assert "carbon input" in header["streams_not_learnt"]["respiration"]
-    assert "streams" not in json.loads((world.folder / "carbon" / "train.json").read_text())
+    assert "streams" not in json.loads((world.folder / "through" / "train.json").read_text())
     rows = pd.read_parquet(world.folder / "both" / "held_out_streams.parquet")
     assert rows["network"].notna().all()
     written = pd.read_csv(world.folder / "both" / "skill_streams.csv")
@@ -232,13 +241,25 @@ def test_radiocarbon_is_met_at_places_left_out_and_turnover_is_recovered(
         return np.log([found[n].to_numpy() for n in ("mean_age_0_30", "mean_age_0_100")])
 
     truth, off = aged(world.truth), {}
-    for kind in trained:
-        found = pd.read_parquet(world.folder / kind / "held_out_parameters.parquet")
+    for kind, folder in (("carbon", "through"), ("both", "both")):
+        found = pd.read_parquet(world.folder / folder / "held_out_parameters.parquet")
         by_site = found.set_index("site").loc[order, rows_of].to_numpy()
         off[kind] = np.abs(aged(by_site) - truth).mean(axis=1)
     assert (off["both"] < [0.75, 0.85] * off["carbon"]).all(), off
     carbon = {k: t.skill.query("by == 'all'").set_index("method") for k, t in trained.items()}
     assert carbon["both"]["rmse_log"]["network"] < 1.15 * carbon["carbon"]["rmse_log"]["network"]
+
+
+def test_summary_of_forcing_can_take_the_place_of_the_response(
+    world: World, trained: dict[str, ThroughResult]
+) -> None:
+    names = trained["both"].ensemble.features.names
+    assert "forcing_log_input" in names
+    assert not any(name.startswith("response_") for name in names)
+    assert load_ensemble(world.folder / "both").reference is None
+    data = [world.path(name) for name in ("profiles", "sites.nc", "sites.parquet")]
+    skill = evaluate_network(world.folder / "both", *data).skill.set_index("method")
+    assert np.isfinite(skill["log_r2"]["network"])
 
 
 def test_training_resumes_with_the_same_streams_alone(

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from proda import cli
 from proda.blocks.executor import Control, Stopped
 from proda.files import open_dataset
+from proda.learning.network_folder import load_ensemble
 from proda.learning.unseen_file import read_unseen
 from proda.maps.totals import open_map
 from proda.study.demo import SETTINGS, make_demo
@@ -238,6 +239,7 @@ def test_the_other_route_is_added_to_a_study(both):
     assert begun == [*(n for n in THROUGH if n != "clm5/default-map"), "comparison", "report"]
     record = json.loads((folder / "study.json").read_text())
     assert record["stages"]["compas/default-map"]["note"].endswith("the calibrated constant")
+    assert not load_ensemble(folder / "compas" / "end_to_end" / "network").origin
     constant = read_unseen(folder / "compas" / "end_to_end" / "network")["constant"]
     with open_map(folder / "compas" / "default.nc") as opened:
         for name, value in constant.items():
