@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import psutil
 import pytest
 import xarray as xr
 from matplotlib.axes import Axes
@@ -39,6 +40,8 @@ QUICK = (
 )
 """Flags by which XLA compiles about seven times faster, to programs that are two to three times
 slower. They stand before ONE_THREAD because XLA reads no flag behind a word without dashes."""
+MOST_MEMORY = 2.5e9
+"""Bytes of a process above which it drops compiled programs; they are seldom those of two files."""
 AS_FOR_USERS = "PRODA_TESTS_OPTIMISED"
 """Environment variable that, if set, has programs optimised as they are for users."""
 
@@ -74,6 +77,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> scheduling.L
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at the marks that -m names
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     scheduling.mark(items)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs() -> Iterator[None]:
+    """Drop compiled programs between files once they fill this process, which keeps them all."""
+    yield
+    if psutil.Process().memory_info().rss > MOST_MEMORY:
+        jax.clear_caches()
 
 
 @contextmanager

@@ -178,9 +178,11 @@ def test_walkers_end_when_they_are_good(walked):
 def test_walkers_are_the_same_in_other_blocks_and_after_an_interruption(
     world, walked, tmp_path, workers
 ):
-    run = world.run(tmp_path / "run", settings=WALKERS, width=1, block_size=1)
+    run, counted = world.run(tmp_path / "run", settings=WALKERS, width=1, block_size=1), []
     stop_after(run, 2)
-    work(Run(run.folder), Executor(workers=workers))
+    executor = Executor(workers=workers)
+    work(Run(run.folder), executor, progress=lambda done, _: counted.append(done))
+    assert counted == [2, 3, 4, 5, 6]
     for found, expected in zip(draws_of(run.folder), draws_of(walked), strict=True):
         xr.testing.assert_identical(found.drop_attrs(), expected.drop_attrs())
 
@@ -236,13 +238,6 @@ def test_killed_at_some_point(world, tmp_path):
     assert not run.complete
     assert sum(not run.store.check(number) for number in run.blocks) >= 3
     resume(run)
-    world.check(run)
-
-
-def test_two_processes(world, tmp_path):
-    run, counted = world.run(tmp_path / "run", block_size=2), []
-    work(run, Executor(workers=2), progress=lambda done, _: counted.append(done))
-    assert counted == [0, 2, 4, 6]
     world.check(run)
 
 

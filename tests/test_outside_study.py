@@ -57,6 +57,8 @@ def test_a_study_with_a_model_from_a_file_runs_through(tmp_path, route):
     assert settings.study.models == ("slow_pool", "two_pool")
     sources = {"slow_pool": f"{slow}:TwoPool", "two_pool": f"{model}:TwoPool"}
     assert settings.study.sources == sources
+    own = settings.assimilation_of("two_pool")
+    assert (own.model, own.model_source) == ("two_pool", sources["two_pool"])
     folder = tmp_path / "study"
     run_study(settings, folder)
 

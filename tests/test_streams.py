@@ -318,7 +318,7 @@ def test_a_run_fits_streams_and_says_which_it_cannot(
     options: dict[str, Any] = {"warm_up": 5, "kept": 5, "replicas": 2}
     streams = {name: built[name] for name in ("respiration", "microbial_biomass")}
     settings = assimilation.check(
-        model="clm5", sampler="tempered", options=options, draws=5, chains=1, streams=streams
+        model=TWO_POOL, sampler="tempered", options=options, draws=5, chains=1, streams=streams
     )
     run = create(tmp_path / "run", settings, *world, block_size=3)
     assert "no pool of microbes" in run.settings.unanswered()["microbial_biomass"]

@@ -296,7 +296,7 @@ def _named(values: dict[str, Any]) -> dict[str, Any]:
     from proda.models.registry import MODELS, load_model
 
     given = str(values.get("model", "clm5"))
-    if given in MODELS or SOURCE in values:
+    if given in MODELS or values.get(SOURCE):
         return values
     model = load_model(given, str(values.get("variant", "default")))
     return values | {"model": model.name, **provenance(model)}
