@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
@@ -19,9 +21,19 @@ def correlation(
 
 def quantile(values: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"], q: float) -> float:
     """Return the smallest value that at least the share q of the weight does not exceed."""
+    return float(quantiles(values, weights, [q])[0])
+
+
+def quantiles(
+    values: Float[np.ndarray, " n"],
+    weights: Float[np.ndarray, " n"],
+    shares: Sequence[float],
+) -> Float[np.ndarray, " share"]:
+    """Return :func:`quantile` for several shares of the weight; the values are sorted once."""
     order = np.argsort(values)
     reached = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(reached, q * reached[-1] * (1 - 1e-12))])
+    found = np.searchsorted(reached, np.asarray(shares) * reached[-1] * (1 - 1e-12))
+    return np.asarray(values[order[found]])
 
 
 def correlation_of_columns(

@@ -217,6 +217,11 @@ def difference_maps(models: Mapping[str, OpenedModel]) -> xr.Dataset:
     states = tuple(s for s in STATES if any(s in states_of(models, pair) for pair in names))
     first = grid_of(models)
     shape = (len(names), len(states), first.sizes["lat"], first.sizes["lon"])
+    land = {
+        (pair, state): common_land(models, pair, (state,)) > 0
+        for pair in names
+        for state in states_of(models, pair)
+    }
     data = {}
     for variable in COMPARED:
         difference, ratio = (np.full(shape, np.nan, np.float32) for _ in range(2))
@@ -224,9 +229,9 @@ def difference_maps(models: Mapping[str, OpenedModel]) -> xr.Dataset:
             for state in states_of(models, pair):
                 k = states.index(state)
                 x, y = (models[m].maps[state][variable].transpose("lat", "lon") for m in pair)
-                land = common_land(models, pair, (state,)) > 0
-                difference[i, k] = (y - x).where(land).to_numpy()
-                ratio[i, k] = log_ratio(x, y).where(land).to_numpy()
+                here = land[pair, state]
+                difference[i, k] = (y - x).where(here).to_numpy()
+                ratio[i, k] = log_ratio(x, y).where(here).to_numpy()
         units = str(first[variable].attrs.get("units", ""))
         words = str(first[variable].attrs.get("long_name", variable)).removesuffix(
             ", ensemble mean"

@@ -31,12 +31,12 @@ class Evidence:
         NotJudged
             If there are none.
         """
-        selected = self.tables.get(table, pd.DataFrame())
-        for column, value in where.items():
-            if column not in selected:
-                selected = selected.iloc[:0]
-                break
-            selected = selected[selected[column] == value]
+        whole = self.tables.get(table, pd.DataFrame())
+        here = np.full(len(whole), set(where) <= set(whole))
+        if here.any():
+            for column, value in where.items():
+                here &= (whole[column] == value).to_numpy()
+        selected = whole[here]
         if not len(selected):
             absent = ", ".join(where.values()) or table
             raise NotJudged(missing or f"this run has no result on {absent}")

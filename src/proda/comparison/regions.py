@@ -15,6 +15,7 @@ from proda.comparison.model_files import (
     DEFINED_EVERYWHERE,
     OpenedModel,
     common_land,
+    grid_of,
     holds_carbon,
     pairs,
     states_of,
@@ -56,6 +57,8 @@ REGIONS: dict[str, Region] = {
 
 The paper gives no limits; these are ours.
 """
+QUANTILES = {"median": 0.5, "q05": 0.05, "q25": 0.25, "q75": 0.75, "q95": 0.95}
+"""Over the cells of a region, by the name of the column."""
 
 
 def region_table(
@@ -75,6 +78,7 @@ def region_table(
         there is carbon.
     """
     rows = []
+    boxes = _boxes(grid_of(models), regions)
     everyone = tuple(models)
     states = states_of(models, everyone)
     for state in sorted({s for m in models.values() for s in m.maps}):
@@ -85,71 +89,82 @@ def region_table(
             shared = common_land(models, everyone, states) if state in states else None
             dataset = models[name].maps[state]
             land = land_area(dataset) if shared is None else shared
+            where = _defined(land, dataset)
             for variable in COMPARED:
                 head = {"model": name, "state": state, "variable": variable}
-                where = _defined(variable, land, dataset)
-                rows += _rows(dataset[variable], where, regions, head, dataset)
+                rows += _rows(dataset[variable], where[variable], boxes, head, dataset)
         for first, second in pairs(models):
             if state not in states_of(models, (first, second)):
                 continue
             land = common_land(models, (first, second), (state,))
+            both = [models[m].maps[state] for m in (first, second)]
+            where = _defined(land, *both)
             for variable in COMPARED:
-                x, y = (models[m].maps[state][variable] for m in (first, second))
+                x, y = (dataset[variable] for dataset in both)
                 head = {"model": f"{second} - {first}", "state": state, "variable": variable}
-                where = _defined(variable, land, *(models[m].maps[state] for m in (first, second)))
-                rows += _rows(y - x, where, regions, head, ratio=log_ratio(x, y))
+                rows += _rows(y - x, where[variable], boxes, head, ratio=log_ratio(x, y))
     return pd.DataFrame(rows)
 
 
-def _defined(variable: str, land: xr.DataArray, *maps: xr.Dataset) -> xr.DataArray:
-    """Return the land where a variable is defined: components need carbon."""
-    for dataset in maps if variable not in DEFINED_EVERYWHERE else ():
-        land = land.where(holds_carbon(dataset), 0.0)
-    return land
+_Boxes = Mapping[str, tuple[Region, np.ndarray]]
+"""Every region with where its cells are, (lat, lon)."""
+
+
+def _boxes(grid: xr.Dataset, regions: Mapping[str, Region]) -> _Boxes:
+    lat, lon = np.meshgrid(grid["lat"].to_numpy(), grid["lon"].to_numpy(), indexing="ij")
+    return {name: (region, region.contains(lat, lon)) for name, region in regions.items()}
+
+
+def _defined(land: xr.DataArray, *maps: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Return the land where each variable is defined: components need carbon."""
+    with_carbon = land
+    for dataset in maps:
+        with_carbon = with_carbon.where(holds_carbon(dataset), 0.0)
+    return {v: land if v in DEFINED_EVERYWHERE else with_carbon for v in COMPARED}
 
 
 def log_ratio(x: xr.DataArray, y: xr.DataArray) -> xr.DataArray:
     """Return ln(y/x), NaN where one is not above 0."""
-    fine = (x > 0) & (y > 0)
-    return xr.apply_ufunc(np.log, (y / x).where(fine))
+
+    def of_arrays(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.log(np.where((a > 0) & (b > 0), b / a, np.nan))
+
+    return xr.apply_ufunc(of_arrays, x, y)
 
 
 def _rows(
     values: xr.DataArray,
     land: xr.DataArray,
-    regions: Mapping[str, Region],
+    boxes: _Boxes,
     head: dict[str, str],
     dataset: xr.Dataset | None = None,
     ratio: xr.DataArray | None = None,
 ) -> list[dict]:
     v, w = (d.transpose("lat", "lon").to_numpy().astype(np.float64) for d in (values, land))
-    lat, lon = np.meshgrid(land["lat"].to_numpy(), land["lon"].to_numpy(), indexing="ij")
-    spread = None
-    if dataset is not None and f"{head['variable']}_sd" in dataset:
-        spread = dataset[f"{head['variable']}_sd"].transpose("lat", "lon").to_numpy()
+    spread, stock = None, False
+    if dataset is not None:
+        stock = head["variable"] in dataset["stock"].to_numpy().astype(str)
+        if f"{head['variable']}_sd" in dataset:
+            spread = dataset[f"{head['variable']}_sd"].transpose("lat", "lon").to_numpy()
+    logs = None if ratio is None else ratio.transpose("lat", "lon").to_numpy()
+    known = np.isfinite(v) & (w > 0)
     rows = []
-    for name, region in regions.items():
-        here = region.contains(lat, lon) & np.isfinite(v) & (w > 0)
+    for name, (region, inside) in boxes.items():
+        here = inside & known
         row = {"region": name, **head, "cells": int(here.sum()), "land": w[here].sum() / 1e6}
         if here.any():
             row["mean"] = float(np.average(v[here], weights=w[here]))
-            quantiles = (
-                ("median", 0.5),
-                ("q05", 0.05),
-                ("q25", 0.25),
-                ("q75", 0.75),
-                ("q95", 0.95),
-            )
-            row |= {n: weighted.quantile(v[here], w[here], q) for n, q in quantiles}
+            found = weighted.quantiles(v[here], w[here], [*QUANTILES.values()])
+            row |= dict(zip(QUANTILES, found.tolist(), strict=True))
             if spread is not None:
                 row["sd_members"] = float(np.average(spread[here], weights=w[here]))
-            if ratio is not None:
-                logs = ratio.transpose("lat", "lon").to_numpy()
+            if logs is not None:
                 fine = here & np.isfinite(logs)
                 row["log_ratio"] = (
                     weighted.quantile(logs[fine], w[fine], 0.5) if fine.any() else np.nan
                 )
-        if dataset is not None and head["variable"] in dataset["stock"].to_numpy().astype(str):
+        if dataset is not None and stock:
             low, high = _members_range(dataset, head["variable"], region)
             row |= {"mean_q05": low, "mean_q95": high}
         rows.append(row)
@@ -185,16 +200,15 @@ def zonal_table(models: Mapping[str, OpenedModel], width: float = 2.5) -> pd.Dat
     stocks = {s.name for s in STOCKS}
     for name, model in models.items():
         for state, dataset in model.maps.items():
-            area = land_area(dataset)
+            where = _defined(land_area(dataset), dataset)
             for variable in COMPARED:
-                where = _defined(variable, area, dataset)
-                table = by_latitude(dataset[variable], where, width).to_dataframe()
+                bands = by_latitude(dataset[variable], where[variable], width)
+                head = {"model": name, "state": state, "variable": variable}
+                columns = {str(n): bands[n].to_numpy() for n in ("lat", *bands.data_vars)}
+                table = pd.DataFrame({**head, **columns})
                 if variable in stocks and dataset.sizes["realization"] > 1:
                     members = ensemble_by_latitude(dataset, variable, width).to_dataframe()
-                    table = table.join(members[["q05", "q95"]].add_prefix("members_"))
-                table = table.reset_index()
-                table.insert(0, "variable", variable)
-                table.insert(0, "state", state)
-                table.insert(0, "model", name)
+                    ranges = members[["q05", "q95"]].add_prefix("members_")
+                    table = table.join(ranges, on="lat")
                 parts.append(table)
     return pd.concat(parts, ignore_index=True)

@@ -14,6 +14,17 @@ from proda.inference.diagnostics.fit import log_r2
 from proda.models.outside import SOURCE
 from proda.models.registry import load_recorded
 
+_OF_PARAMETERS = (
+    "component",
+    "lower",
+    "upper",
+    "posterior_quantile",
+    "information_gain",
+    "spread_reduction",
+    "posterior_mean",
+)
+"""Variables of a summary that say something of each parameter."""
+
 
 def parameter_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
     """Return the information that profiles contain on the parameters, over the kept sites.
@@ -33,7 +44,7 @@ def parameter_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
         kept = kept_sites(model)
         if not len(kept):
             continue
-        summary = model.summary.sel(site=list(kept))
+        summary = model.summary[list(_OF_PARAMETERS)].sel(site=list(kept))
         defaults = _defaults(model)
         for j, parameter in enumerate(summary["parameter"].to_numpy().astype(str)):
             one = summary.isel(parameter=j)

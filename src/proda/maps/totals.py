@@ -65,9 +65,12 @@ def _check_cells(dataset: xr.Dataset, path: str) -> None:
 
 def land_area(dataset: xr.Dataset) -> xr.DataArray:
     """Return the land of each cell of a map that counts as land there, km2; 0 elsewhere."""
-    area = (dataset["cell_area"] * dataset["land_fraction"]).astype(np.float64)
-    land = dataset["reason"].notnull()  # noqa: PD004  (xarray has no notna)
-    return area.where(land, 0.0).transpose("lat", "lon")
+
+    def of_arrays(area: np.ndarray, fraction: np.ndarray, reason: np.ndarray) -> np.ndarray:
+        return np.where(np.isnan(reason), 0.0, (area * fraction).astype(np.float64))
+
+    parts = (dataset[name] for name in (*_CELLS, "reason"))
+    return xr.apply_ufunc(of_arrays, *parts).transpose("lat", "lon")
 
 
 def totals(dataset: xr.Dataset, zones: Mapping[str, tuple[float, float]] = ZONES) -> pd.DataFrame:
@@ -141,7 +144,7 @@ def by_latitude(values: xr.DataArray, area: xr.DataArray, width: float = 2.5) ->
     rows = []
     for k in np.unique(band):
         here = band == k
-        quantiles = [weighted.quantile(v[here], a[here], q) for q in (0.5, 0.05, 0.95)]
+        quantiles = weighted.quantiles(v[here], a[here], (0.5, 0.05, 0.95))
         rows.append(
             (centre_of(k, width), np.average(v[here], weights=a[here]), *quantiles, a[here].sum())
         )
