@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -165,14 +166,10 @@ def _profile(axis: Axes, rows: xr.Dataset, sd: float | None) -> None:
     observed = rows["row_observed"].to_numpy() / 1000.0
     quantile = rows["row_quantile"].transpose("quantile", "row") / 1000.0
     for low, high, alpha in ((0.05, 0.95, 0.25), (0.25, 0.75, 0.45)):
-        for top, bottom, a, b in zip(
-            upper,
-            lower,
-            quantile.sel(quantile=low).to_numpy(),
-            quantile.sel(quantile=high).to_numpy(),
-            strict=True,
-        ):
-            axis.fill_betweenx([top, bottom], [a, a], [b, b], color=COLOURS[0], alpha=alpha, lw=0)
+        left, right = (quantile.sel(quantile=q).to_numpy() for q in (low, high))
+        x, y = [left, right, right, left], [upper, upper, lower, lower]
+        boxes = np.stack([np.stack(x, axis=1), np.stack(y, axis=1)], axis=2)
+        axis.add_collection(PolyCollection(list(boxes), color=COLOURS[0], alpha=alpha, lw=0))
     middle = 0.5 * (upper + lower)
     factor = 1.0 if sd is None else float(np.exp(1.645 * sd))
     axis.hlines(middle, observed / factor, observed * factor, color="#000000", lw=0.8)

@@ -122,12 +122,8 @@ def _histogram(
             start, end = min(start, limit), max(end, limit)
         end = max(end, start + 1e-6)
         below, above = int((defined < start).sum()), int((defined > end).sum())
-        axis.hist(
-            np.clip(defined, start, end),
-            bins=list(np.linspace(start, end, 41)),
-            color=COLOURS[0],
-            alpha=0.85,
-        )
+        counts, edges = np.histogram(np.clip(defined, start, end), np.linspace(start, end, 41))
+        axis.stairs(counts, edges, fill=True, color=COLOURS[0], alpha=0.85)
         note += f"; {below:,} lower ones at the left edge" if below else ""
         note += f"; {above:,} higher ones at the right edge" if above else ""
         median = float(np.median(defined))
@@ -217,11 +213,12 @@ def information(assessment: Assessment) -> Figure:
     colour = dict(zip(components, COLOURS, strict=False))
     with style():
         figure, axis = plt.subplots(figsize=(6.4, 1.4 + 0.21 * len(spread)))
-        for i, (name, (low, first, middle, third, high)) in enumerate(spread.items()):
+        for i, (name, (low, first, _, third, high)) in enumerate(spread.items()):
             own = colour[table.loc[name, "component"]]
             axis.plot([low, high], [i, i], color=own, lw=1.0)
             axis.plot([first, third], [i, i], color=own, lw=5.0, solid_capstyle="butt")
-            axis.plot(middle, i, "o", ms=4, color="white", mec="black", mew=0.8)
+        medians = [middle for _, _, middle, _, _ in spread.values()]
+        axis.plot(medians, range(len(spread)), "o", ms=4, color="white", mec="black", mew=0.8)
         axis.set(
             yticks=range(len(spread)),
             yticklabels=list(spread),
