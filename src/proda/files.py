@@ -678,7 +678,7 @@ def load(dataset: xr.Dataset, where: str | os.PathLike[str]) -> xr.Dataset:
     """
     for name in dataset.variables:
         with _variable(where, str(name)):
-            dataset[name].load()
+            dataset.variables[name].load()  # a DataArray would gather its coordinates as well
     return dataset
 
 

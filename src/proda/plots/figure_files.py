@@ -106,18 +106,29 @@ def saved_figures(folder: str | os.PathLike[str]) -> Iterator[tuple[str, FigureF
         Naming a description that cannot be read, or that has no PNG.
     """
     for path in sorted(Path(folder).glob("*.json")):
-        try:
-            with reading(path, "description of a figure"):
-                content = path.read_bytes()
-            described = FigureFile.model_validate_json(content)
-        except ValidationError as error:
-            raise FileError(
-                f"{path}: not a description of a figure ({error.error_count()} faults); draw the "
-                "figure again with proda.plots.figure_files.save_figure."
-            ) from error
-        if not path.with_suffix(".png").is_file():
-            raise FileError(f"{path}: describes a figure, but {path.stem}.png does not exist.")
-        yield path.stem, described
+        yield path.stem, saved_figure(path)
+
+
+def saved_figure(path: Path) -> FigureFile:
+    """Read the description STEM.json of one figure.
+
+    Raises
+    ------
+    FileError
+        If it cannot be read, or there is no PNG.
+    """
+    try:
+        with reading(path, "description of a figure"):
+            content = path.read_bytes()
+        described = FigureFile.model_validate_json(content)
+    except ValidationError as error:
+        raise FileError(
+            f"{path}: not a description of a figure ({error.error_count()} faults); draw the "
+            "figure again with proda.plots.figure_files.save_figure."
+        ) from error
+    if not path.with_suffix(".png").is_file():
+        raise FileError(f"{path}: describes a figure, but {path.stem}.png does not exist.")
+    return described
 
 
 def _title(figure: Figure) -> str:

@@ -15,7 +15,7 @@ from proda.errors import FileError
 from proda.files import parse_toml, reading
 from proda.label import LABEL_COLUMN
 from proda.layout import RunFolder
-from proda.plots.figure_files import save_figure, saved_figures
+from proda.plots.figure_files import save_figure, saved_figure, saved_figures
 from proda.plots.training import CAPTIONS, THROUGH_CAPTIONS
 from proda.study.record import Record, read_record
 from proda.study.report.elements import Picture, Table
@@ -68,7 +68,7 @@ class StudyResults(RunFolder):
 
     def picture(self, stem: str) -> Picture:
         """Return a saved figure."""
-        described = dict(saved_figures(self.figures))[stem]
+        described = saved_figure(self.figures / f"{stem}.json")
         path = self.figures / f"{stem}.png"
         png = path.read_bytes()
         if not (png.startswith(b"\x89PNG") and b"IEND" in png[-16:]):
