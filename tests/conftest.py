@@ -69,6 +69,14 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
+def pytest_sessionfinish() -> None:
+    """Do not search what is left for cycles: pytest and Python do so several times at the end.
+
+    Programs that JAX has compiled leave millions of objects, which take seconds each time.
+    """
+    gc.freeze()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> scheduling.LongestFirst:
     return scheduling.make_scheduler(config, log)
