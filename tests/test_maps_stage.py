@@ -31,6 +31,8 @@ from proda.maps.totals import open_map, totals
 from proda.study.twin import make_twin_world, open_twin_world
 from tests.test_docs_commands import blocks, commands
 
+pytestmark = pytest.mark.usefixtures("small_blocks")
+
 SITES = 40
 
 
