@@ -77,9 +77,8 @@ def run_batch(
     draws = []
     for call in range(n_warm_up + n_kept):
         warming = call < n_warm_up
-        state, new = advance(
-            problem, sites, keys, state, per_call, warming or problem.chain.always_adapts
-        )
+        adapting = jnp.asarray(warming or problem.chain.always_adapts)
+        state, new = advance(problem, sites, keys, state, per_call, adapting)
         state = _strongly_typed(state)
         if not warming:
             draws.append(

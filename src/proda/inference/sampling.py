@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from proda.inference.assimilation_settings import MAX_EVIDENCE_ERROR, MAX_RHAT, MIN_ESS
 from proda.inference.likelihood import Likelihood
@@ -120,7 +120,7 @@ def advance(
     keys: Key[Array, "site chain"],
     state: State,
     n_segments: int,
-    adapting: bool,
+    adapting: Bool[Array, ""],
 ) -> tuple[State, Draws]:
     """Run some segments of every chain.
 
@@ -133,7 +133,7 @@ def advance(
     n_segments
         How many segments (compiled for each number).
     adapting
-        Whether the sampler adapts after each segment.
+        Whether the sampler adapts after each segment; an array, so that one program serves both.
     """
     sampler = problem.chain
 
@@ -149,8 +149,8 @@ def advance(
         state, info = jax.lax.scan(one_step, state, length=problem.segment)
         u, value = jax.vmap(jax.vmap(sampler.draw))(state)
         acceptance = info.acceptance if info.acceptance.ndim == 3 else info.acceptance[..., -1]
-        if adapting:
-            state = jax.vmap(jax.vmap(sampler.adapt, in_axes=(0, 1)), in_axes=(0, 1))(state, info)
+        adapt = jax.vmap(jax.vmap(sampler.adapt, in_axes=(0, 1)), in_axes=(0, 1))
+        state = jax.lax.cond(adapting, adapt, lambda state, _: state, state, info)
         return state, Draws(u, value, acceptance.mean(axis=0))
 
     return jax.lax.scan(one_segment, state, length=n_segments)

@@ -63,7 +63,8 @@ def calibrate(model: SoilModel, seed: int = 0) -> Coverage:
     per_call, n_warm_up, n_kept = calls(problem)
     draws = []
     for call in range(n_warm_up + n_kept):
-        state, new = advance(problem, sites, keys, state, per_call, call < n_warm_up)
+        adapting = jnp.asarray(call < n_warm_up)
+        state, new = advance(problem, sites, keys, state, per_call, adapting)
         if call >= n_warm_up:
             draws.append(np.asarray(new.u)[:, :, 0])
     u = np.concatenate(draws)

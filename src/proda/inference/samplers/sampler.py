@@ -107,7 +107,7 @@ def find_start(
         i, _, _ = carry
         return (i + 1, *draw(i))
 
-    # The first draw is outside the loop, so that under vmap sites with a start do nothing in the
-    # loop.
-    _, u, value = jax.lax.while_loop(again, body, (1, *draw(0)))
+    # The first draw is inside the loop: outside, the likelihood would be compiled twice.
+    none = (0, jnp.zeros(target.n_parameters), jnp.asarray(-jnp.inf))
+    _, u, value = jax.lax.while_loop(again, body, none)
     return u, value
