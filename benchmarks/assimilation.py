@@ -83,7 +83,7 @@ def steps_per_second(
     keys = chain_keys(0, names, CHAINS)
     state = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), start(problem, sites, keys))
     n = max(1, 400 // full.segment)
-    took = seconds(lambda: advance(problem, sites, keys, state, n, False))
+    took = seconds(lambda: advance(problem, sites, keys, state, n, jnp.asarray(False)))
     return n * full.segment * len(names) * CHAINS * full.sampler.n_replicas / took
 
 
@@ -108,7 +108,8 @@ def effective(settings: AssimilationSettings, sites: Any, names: Any) -> tuple[f
         state = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), start(problem, sites, keys))
         draws = []
         for call in range(n_warm_up + n_kept):
-            state, new = advance(problem, sites, keys, state, per_call, call < n_warm_up)
+            adapting = jnp.asarray(call < n_warm_up)
+            state, new = advance(problem, sites, keys, state, per_call, adapting)
             if call >= n_warm_up:
                 draws.append(np.asarray(new.u))
         return np.moveaxis(np.concatenate(draws), 0, 2)

@@ -178,7 +178,7 @@ def chained(
     per_call, n_warm_up, n_kept = calls(problem)
     draws = []
     for call in range(n_warm_up + n_kept):
-        adapting = call < n_warm_up or problem.chain.always_adapts
+        adapting = jnp.asarray(call < n_warm_up or problem.chain.always_adapts)
         state, new = advance(problem, sites, keys, state, per_call, adapting)
         if call >= n_warm_up:
             draws.append(np.asarray(new.u)[:, :, 0])
