@@ -119,7 +119,7 @@ SAMPLERS = {
     "metropolis": AdaptiveMetropolis(test=2000, formal=8000),
     "metropolis on a torus": AdaptiveMetropolis(test=2000, formal=6000, periodic=True),
     "nuts": NUTS(warm_up=150, kept=20),
-    "published": Published(test=500, formal=4000),
+    "published": Published(test=1000, formal=4000),
 }
 N, N_CORNER = 300, 20
 """Chains of the truncated normal, and of the target that is possible in a corner of the box."""
