@@ -16,10 +16,11 @@ from xdist.scheduler import LoadScopeScheduling
 ALONE = ("test_samplers.py",)
 """Files whose tests share nothing: each may go to a process of its own."""
 TOGETHER = {
+    "test_stream_training.py": "test_end_to_end.py",
     "test_cli_assimilate.py": "test_assimilation_run.py",
     "test_interruptions.py": "test_assimilation_run.py",
 }
-"""Files that share compiled programs with another file."""
+"""Files that share compiled programs, or a training, with another file, which counts for both."""
 OPTIMISED = (
     "test_closed_forms.py",
     "test_laws.py",
@@ -34,17 +35,17 @@ OPTIMISED = (
 all others it compiles quickly (tests/conftest.py).
 """
 SECONDS = {
-    "test_study_run.py": 130,
-    "test_stream_training.py": 130,
-    "test_end_to_end.py": 90,
+    "test_study_run.py": 100,
+    "test_stream_training.py": 100,
+    "test_end_to_end.py": 170,
     "test_assimilation_run.py": 80,
-    "test_manual.py": 65,
+    "test_manual.py": 50,
     "test_laws.py": 45,
     "test_model_contract.py": 60,
-    "test_samplers.py": 100,
+    "test_samplers.py": 75,
     "test_structures.py": 20,
     "test_transient.py": 40,
-    "test_comparison.py": 40,
+    "test_comparison.py": 25,
     "test_outside_study.py": 35,
     "test_maps_run.py": 35,
     "test_compas_reverse.py": 30,
