@@ -32,7 +32,6 @@ import numpy as np
 import xarray as xr
 
 from proda import files
-from proda.blocks.executor import ONE_THREAD
 from proda.forcing import Forcing
 from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.batch import _strongly_typed, calls, pad, sample_walkers
@@ -41,6 +40,7 @@ from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.samplers.smc import SMC
 from proda.inference.sampling import advance, begin_walkers, chain_keys, go_back, go_on, start
 from proda.inference.site_summary import summarise
+from proda.machine import ONE_THREAD
 
 TOGETHER = 64
 """Sites that one process summarises at once."""

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 import proda
 from proda.column.column import Column, prepare
 from proda.learning.contract_columns import rough_forcing, rough_parameters
-from proda.machine import remove_unused
+from proda.machine import ONE_THREAD, remove_unused
 from tests import scheduling
 
 if TYPE_CHECKING:  # nothing that starts JAX may be imported before its flags are set
@@ -32,8 +32,6 @@ if TYPE_CHECKING:  # nothing that starts JAX may be imported before its flags ar
 __all__ = ["rough_forcing", "rough_parameters"]
 
 HERE = Path(__file__).parent
-ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-"""That of `proda.inference.runner`, which cannot be imported before the flags are set."""
 QUICK = (
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
     "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"

@@ -20,12 +20,13 @@ import pytest
 import xarray as xr
 
 from proda.blocks.cluster_settings import check_cluster, client_from
-from proda.blocks.executor import Control, Executor, Stopped, one_thread_flags
+from proda.blocks.executor import Control, Executor, Stopped
 from proda.errors import AssimilationError, FileError
 from proda.inference import assimilation_settings as assimilation
 from proda.inference.assimilation_run import Run, create, default_width, open_posterior
 from proda.inference.profiles import read_profiles
 from proda.inference.runner import work
+from proda.machine import one_thread_flags
 from tests.assimilation_worlds import (
     N_SITES,
     OPTIONS,

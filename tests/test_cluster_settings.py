@@ -23,8 +23,9 @@ from proda.blocks.cluster_settings import (
     read_cluster,
     worker_specification,
 )
-from proda.blocks.executor import ONE_THREAD, check_threads
+from proda.blocks.executor import check_threads
 from proda.errors import ExecutorError, FileError
+from proda.machine import ONE_THREAD
 
 JOBS = {"system": "slurm", "memory": "1GB", "jobs": 2}
 

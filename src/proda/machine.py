@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+"""XLA_FLAGS of a process that computes in one thread."""
 UNUSED_DAYS = 30.0
 """Days after which a file of the cache is removed."""
 MAX_CACHE_BYTES = 2 * 1024**3
@@ -20,6 +22,15 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def one_thread_flags() -> str:
+    """Return XLA_FLAGS for a process of one thread: those of this process and, once, ONE_THREAD.
+
+    Once, because JAX looks up compiled programs by the text of the flags.
+    """
+    given = os.environ.get("XLA_FLAGS", "")
+    return given if ONE_THREAD in given else f"{given} {ONE_THREAD}".strip()
 
 
 def let_threads_sleep() -> None:

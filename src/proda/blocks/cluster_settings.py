@@ -35,10 +35,9 @@ import distributed
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from proda import faults
-from proda.blocks.executor import ONE_THREAD, one_thread_flags
 from proda.errors import ExecutorError
 from proda.files import read_toml
-from proda.machine import cores, private_cache
+from proda.machine import ONE_THREAD, cores, one_thread_flags, private_cache
 
 SYSTEMS = {
     "htcondor": "HTCondorCluster",

@@ -41,13 +41,12 @@ import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from proda.errors import ExecutorError, ProdaError
-from proda.machine import cores, private_cache, remove_unused
+from proda.machine import cores, one_thread_flags, private_cache, remove_unused
 from proda.termination import end_with_parent, watch
 
 if TYPE_CHECKING:
     import distributed
 
-ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 _POLL = 0.2
 """Seconds between two checks of the workers."""
 _LOOKS = 2
@@ -287,15 +286,6 @@ def _environment(**values: str) -> Iterator[None]:
 def processes() -> int:
     """Return how many processes compute on this machine: one per core, or one for a GPU."""
     return cores() if jax.default_backend() == "cpu" else 1
-
-
-def one_thread_flags() -> str:
-    """Return XLA_FLAGS for a process of one thread: those of this process and, once, ONE_THREAD.
-
-    Once, because JAX looks up compiled programs by the text of the flags.
-    """
-    given = os.environ.get("XLA_FLAGS", "")
-    return given if ONE_THREAD in given else f"{given} {ONE_THREAD}".strip()
 
 
 def keep_compiled() -> None:
