@@ -267,6 +267,7 @@ def _values(
 
 
 def _digest(*arrays: np.ndarray) -> str:
+    # Not that of `checksums`: chunks of interrupted projections are recognised by this value.
     sha = hashlib.sha256()
     for array in arrays:
         sha.update(np.ascontiguousarray(array).tobytes())
