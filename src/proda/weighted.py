@@ -19,6 +19,13 @@ def correlation(
     return float((weights * dx * dy).sum() / product) if product > 0 else float("nan")
 
 
+def unweighted_correlation(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
+    """Return the Pearson correlation; NaN for fewer than three or for constant values."""
+    if len(x) < 3 or not (np.ptp(x) > 0 and np.ptp(y) > 0):
+        return float("nan")
+    return float(np.corrcoef(x, y)[0, 1])
+
+
 def quantile(values: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"], q: float) -> float:
     """Return the smallest value that at least the share q of the weight does not exceed."""
     return float(quantiles(values, weights, [q])[0])

@@ -20,6 +20,7 @@ from proda.comparison.model_files import (
 )
 from proda.comparison.spatial import CorrelationTest, correlation_test
 from proda.errors import ComparisonError
+from proda.weighted import unweighted_correlation
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """x, y, latitude, longitude and weight of cells."""
@@ -117,7 +118,7 @@ def tested(
         test, once = CorrelationTest(nan, len(x), nan, nan, nan, nan, nan), nan
     else:
         test = correlation_test(x, y, lat, lon, w)
-        once = float(np.corrcoef(x, y)[0, 1])
+        once = unweighted_correlation(x, y)
     table = asdict(test)
     return {"r": table.pop("r"), "r_each_cell_once": once, **table}
 

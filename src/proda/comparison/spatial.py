@@ -181,6 +181,9 @@ def weighted_correlation(
 ) -> float:
     """Return Pearson's r of two fields, weighted.
 
+    The fields are standardised first, as for :func:`effective_size`; the last digits of r therefore
+    differ from those of :func:`proda.weighted.correlation`, which is NaN for a constant field.
+
     Raises
     ------
     ComparisonError

@@ -8,8 +8,10 @@ import xarray as xr
 from jaxtyping import Float
 
 from proda.errors import AssimilationError
+from proda.inference.diagnostics import fit
 from proda.streams.registry import STREAMS
 from proda.streams.stream import CARBON, on_scale
+from proda.weighted import unweighted_correlation
 
 AGE = "mean_age_0_100_quantile"
 """Quantiles of the mean age of the first metre, in the summary of a run with streams."""
@@ -81,14 +83,14 @@ def scores(
     Both on the scale of the stream's error. Without values all are NaN, and nse and r for fewer
     than three values or equal ones.
     """
-    nan, off = float("nan"), modelled - observed
-    several = len(off) > 2 and np.ptp(observed) > 0 and np.ptp(modelled) > 0
-    about = observed - observed.mean() if several else nan
+    everything = np.ones(len(observed), dtype=bool)
+    r = unweighted_correlation(observed, modelled)
+    nse = r if np.isnan(r) else float(fit.nash_sutcliffe(modelled, observed, everything))
     return {
-        "rmse": float(np.sqrt((off**2).mean())) if len(off) else nan,
-        "bias": float(off.mean()) if len(off) else nan,
-        "nse": float(1.0 - (off**2).sum() / np.sum(about**2)) if several else nan,
-        "r": float(np.corrcoef(observed, modelled)[0, 1]) if several else nan,
+        "rmse": float(fit.rmse(modelled, observed, everything)),
+        "bias": float(fit.bias(modelled, observed, everything)),
+        "nse": nse,
+        "r": r,
     }
 
 
