@@ -7,12 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from proda.errors import ProdaError
 
 EARTH_RADIUS_KM = 6371.0072
 """Radius of the sphere that has the area of the Earth."""
+
+HALF_DEGREE = 0.5
+"""Width of the cells that places are gathered in, degrees."""
 
 LONGEST_TURN = 540.0
 """Longitudes beyond this (degrees) are those of no convention."""
@@ -91,6 +94,14 @@ def check_dataset_sites(
         and dataset[n].dtype.kind in "fiu"
     }
     check_sites(dataset["site"].to_numpy(), where, kind, **place)
+
+
+def half_degree_cell(
+    latitude: Float[np.ndarray, " n"], longitude: Float[np.ndarray, " n"]
+) -> Int[np.ndarray, " n"]:
+    """Return a number for the half-degree cell in which each place lies."""
+    row, column = (np.floor(axis / HALF_DEGREE).astype(int) for axis in (latitude, longitude))
+    return np.asarray(row * 10_000 + column)
 
 
 def unit_vectors(

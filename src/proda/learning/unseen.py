@@ -21,13 +21,11 @@ from proda.learning.carbon_sites import CarbonSites
 from proda.learning.conformal import LEAST, WARM, cold_soil
 from proda.learning.layers import SiteLayers
 from proda.learning.metrics import skill_of_rows
+from proda.places import half_degree_cell
 
 CEILING = "ceiling"
 """The highest possible skill of a map of half-degree cells: layers of one cell differ at equal
 depth."""
-
-CELL = 0.5
-"""Size of the cells of the ceiling, degrees."""
 
 DEPTH_BINS = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 3.0)
 """Upper limits of the depths that count as equal, by the middle of the layer, m."""
@@ -173,7 +171,7 @@ def ceiling(layers: SiteLayers, here: Bool[np.ndarray, " row"]) -> dict[str, flo
     goal = np.log(p.carbon[here])
     site = layers.row_site[here]
     depth = np.digitize(0.5 * (p.upper + p.lower)[here], DEPTH_BINS)
-    cell = np.floor(p.latitude[site] / CELL) * 10_000 + np.floor(p.longitude[site] / CELL)
+    cell = half_degree_cell(p.latitude[site], p.longitude[site])
     table = pd.DataFrame({"cell": cell, "depth": depth, "site": site, "value": goal})
     one = table.groupby(["cell", "depth", "site"], as_index=False)["value"].mean()
     place = one.groupby(["cell", "depth"])["value"]

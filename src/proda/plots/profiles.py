@@ -16,6 +16,7 @@ from proda.errors import ObservationError
 from proda.latitude import TROPIC
 from proda.observations.build_summary import Fit
 from proda.observations.pedotransfer import Pedotransfer
+from proda.places import half_degree_cell
 from proda.plots.style import COLOURS, SEQUENTIAL, draw_land, style
 
 MINIMUM_PROFILES = 20
@@ -36,7 +37,7 @@ def site_map(
     land
         Latitudes, longitudes and a mask (lat, lon) drawn behind; None draws none.
     """
-    cells = len(set(zip(np.floor(profiles["lat"] * 2), np.floor(profiles["lon"] * 2), strict=True)))
+    cells = len(np.unique(half_degree_cell(profiles["lat"].to_numpy(), profiles["lon"].to_numpy())))
     tropics = (profiles["lat"].abs() < TROPIC).mean()
     groups = profiles["group"].value_counts()
     shown = list(groups.index[: len(COLOURS) - 1])

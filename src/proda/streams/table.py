@@ -19,13 +19,12 @@ from proda import files
 from proda.checksums import file_digest
 from proda.errors import FileError, ObservationError
 from proda.observations.build_summary import read_build
+from proda.places import half_degree_cell
 from proda.streams.registry import STREAMS
 from proda.streams.stream import KEPT, Rows, Stream
 
 TABLE, REJECTED, SUMMARY = "values.parquet", "rejected.parquet", "summary.json"
 NO_SITE = "no_site"
-CELL = 0.5
-"""Width of the cell (degrees) in which a value is given to the nearest site."""
 
 
 class Made(BaseModel):
@@ -127,7 +126,7 @@ def _match(table: pd.DataFrame, sites: pd.DataFrame) -> tuple[np.ndarray, np.nda
     own_site = table["source_id"].astype(str).map(lambda name: own.get(_plain(name)))
     how = np.where(own_site.notna(), "profile", "cell").astype(object)
     lat, lon = sites["lat"].to_numpy(float), sites["lon"].to_numpy(float)
-    by_cell = pd.Series(np.arange(len(sites))).groupby(_cell(lat, lon)).apply(np.array)
+    by_cell = pd.Series(np.arange(len(sites))).groupby(half_degree_cell(lat, lon)).apply(np.array)
     names = sites["profile_id"].astype(str).to_numpy()
     result = own_site.to_numpy(object).copy()
     places = table[["lat", "lon"]].to_numpy(float)
@@ -135,19 +134,15 @@ def _match(table: pd.DataFrame, sites: pd.DataFrame) -> tuple[np.ndarray, np.nda
         if not np.isfinite(places[i]).all():
             result[i] = None
             continue
-        inside = by_cell.get(_cell(*places[i : i + 1].T)[0])
+        inside = by_cell.get(half_degree_cell(*places[i : i + 1].T)[0])
         if inside is None:
             result[i] = None
             continue
+        # On a plane: by great circles, the other of two sites almost equally near may be nearer.
         north = lat[inside] - places[i, 0]
         east = (lon[inside] - places[i, 1]) * np.cos(np.radians(places[i, 0]))
         result[i] = names[inside[np.argmin(north**2 + east**2)]]
     return result, how
-
-
-def _cell(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
-    """Return a number for the half-degree cell of each place."""
-    return np.floor(lat / CELL).astype(int) * 10_000 + np.floor(lon / CELL).astype(int)
 
 
 def _plain(name: str) -> str:
