@@ -129,15 +129,12 @@ def _draw(model: SoilModel, path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
     from proda.cli.console import console
     from proda.plots.model_diagram import draw_model
     from proda.plots.style import save
 
     figure = draw_model(model)
     save(figure, path)
-    plt.close(figure)
     console.print(f"Written: {path}", highlight=False, soft_wrap=True)
 
 
