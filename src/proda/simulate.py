@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import equinox as eqx
@@ -17,7 +16,6 @@ from proda.column.column import Column, prepare, prepare_months
 from proda.default_b import MEAN_B
 from proda.errors import ParameterError
 from proda.forcing import N_MONTHS, Forcing
-from proda.machine import cores
 from proda.models.components import COMPONENTS, MICROBES, ComponentVariable
 from proda.models.components import components as _components
 from proda.models.model import SoilModel, SteadyState
@@ -26,6 +24,7 @@ from proda.models.transient import TimeStep, advance
 from proda.parameters import Bounds, as_arrays, check_same_sites
 from proda.radiocarbon.distribution_of_ages import AGES
 from proda.radiocarbon.distribution_of_ages import ages as _ages
+from proda.threads import run_in_threads
 
 Parameters = Mapping[str, Any] | xr.Dataset
 Progress = Callable[[int, int], None]
@@ -408,7 +407,6 @@ def _in_blocks(
     n = len(forcing)
     on_cpu = jax.default_backend() == "cpu"
     size = min(CPU_BLOCK if on_cpu else GPU_BLOCK, 1 << (n - 1).bit_length())
-    starts = range(0, n, size)
 
     def block(start: int) -> Any:
         index = block_of(start, size, n)
@@ -418,12 +416,8 @@ def _in_blocks(
         out = function(model, part, prepare(forcing.select(index)), rest)
         return jax.tree.map(lambda leaf: np.asarray(leaf)[:keep], out)
 
-    with ThreadPoolExecutor(cores() if on_cpu else 1) as pool:
-        parts = []
-        for start, part in zip(starts, pool.map(block, starts), strict=True):
-            parts.append(part)
-            if progress is not None:
-                progress(min(start + size, n), n)
+    counted = None if progress is None else lambda done: progress(min(done * size, n), n)
+    parts = run_in_threads(block, range(0, n, size), counted)
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 

@@ -8,7 +8,6 @@ instead of 64 times, and likewise allocation and mixing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import equinox as eqx
@@ -20,9 +19,9 @@ from jaxtyping import Bool, Float, Int
 from proda.attribution.players import INPUT
 from proda.column.column import Column, prepare
 from proda.forcing import Forcing
-from proda.machine import cores
 from proda.models.model import SoilModel
 from proda.simulate import block_of
+from proda.threads import run_in_threads
 
 BLOCK = 128
 """Columns per compiled call; with 64 coalitions each, they fill the cache of a core."""
@@ -113,8 +112,7 @@ def run_coalitions(
         )
         return carbon if reduce is None else reduce(carbon), reason == 0
 
-    with ThreadPoolExecutor(cores() if jax.default_backend() == "cpu" else 1) as pool:
-        parts = list(pool.map(block, range(0, n, BLOCK)))
+    parts = run_in_threads(block, range(0, n, BLOCK))
     quantities, fine = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     place = _without_idle(players, active)
     return np.moveaxis(quantities, 1, 0)[place], fine.T[place]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,13 +9,13 @@ import numpy as np
 
 from proda.column.column import Column, prepare
 from proda.forcing import Forcing
-from proda.machine import cores
 from proda.maps.map_variables import BY_POOL, CARBON, OF_COLUMNS, STOCKS, of_pool
 from proda.maps.parameter_sources import Member
 from proda.models.components import components
 from proda.models.model import SoilModel
 from proda.radiocarbon.distribution_of_ages import ages
 from proda.simulate import CPU_BLOCK, block_of
+from proda.threads import run_in_threads
 
 DEVICE_BLOCK = 4096
 """Cells per compiled call on an accelerator: a whole chunk of a map."""
@@ -78,6 +76,5 @@ def run_members(
             parts.append({name: np.asarray(v)[:keep] for name, v in out.items()})
         return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 
-    with ThreadPoolExecutor(cores() if on_cpu else 1) as pool:
-        blocks = list(pool.map(run, range(0, n, size)))
+    blocks = run_in_threads(run, range(0, n, size))
     return {name: np.concatenate([b[name] for b in blocks], axis=1) for name in blocks[0]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +15,6 @@ from jaxtyping import Array, Float, Int
 from proda.column.column import Column, prepare
 from proda.errors import ModelError
 from proda.forcing import Forcing
-from proda.machine import cores
 from proda.maps.map_variables import STOCKS
 from proda.maps.parameter_sources import Member
 from proda.models.model import Reason, SoilModel
@@ -28,6 +26,7 @@ from proda.projection.projection_settings import ProjectionSettings
 from proda.projection.steps import TimeSpan
 from proda.radiocarbon.distribution_of_ages import ages
 from proda.simulate import CPU_BLOCK, GPU_BLOCK, block_of
+from proda.threads import run_in_threads
 
 LITTER_CARBON = "cLitter"
 """Carbon of all pools that are not soil carbon, including coarse woody debris."""
@@ -294,8 +293,7 @@ def project_members(
         )
         return [_cut(part.run(experiment), keep) for experiment in experiments]
 
-    with ThreadPoolExecutor(cores() if on_cpu else 1) as pool:
-        blocks = list(pool.map(block, range(0, n, size)))
+    blocks = run_in_threads(block, range(0, n, size))
     return [_joined([b[i] for b in blocks]) for i in range(len(experiments))]
 
 

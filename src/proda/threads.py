@@ -1,0 +1,43 @@
+"""Blocks of columns on all cores of one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import jax
+
+from proda.machine import cores
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def run_in_threads(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    progress: Callable[[int], None] | None = None,
+) -> list[Result]:
+    """Call a function for each item, in as many threads as there are cores; in one for a GPU.
+
+    Parameters
+    ----------
+    function
+        Called with each item.
+    items
+        Its arguments.
+    progress
+        Called with the number of results so far.
+
+    Returns
+    -------
+    The results, in the order of the items.
+    """
+    results: list[Result] = []
+    with ThreadPoolExecutor(cores() if jax.default_backend() == "cpu" else 1) as pool:
+        for result in pool.map(function, items):
+            results.append(result)
+            if progress is not None:
+                progress(len(results))
+    return results
