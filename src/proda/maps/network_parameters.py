@@ -21,7 +21,7 @@ from proda.learning.forcing_inputs import beside, needs_forcing
 from proda.learning.residuals import add_residuals
 from proda.maps.cells import LandCells
 from proda.maps.map_comparison import positions
-from proda.maps.parameter_sources import EnsembleParameters, Member, ParameterSource
+from proda.maps.parameter_sources import Member, ParameterSource, checked_members
 from proda.models.model import SoilModel
 from proda.parameters import Bounds
 
@@ -89,7 +89,7 @@ class NetworkParameters(ParameterSource):
             where = [[row.name for row in model.rows].index(name) for name in parts]
             inside &= ~(values[:, :, where].sum(axis=2) > 1.0)
         values[~inside] = np.nan
-        return EnsembleParameters(lambda _: values).at(model, cells, forcing, bounds)
+        return checked_members(values, model, forcing, bounds)
 
     def inputs(
         self, cells: Int[np.ndarray, " cell"]

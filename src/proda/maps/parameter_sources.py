@@ -51,29 +51,53 @@ class EnsembleParameters(ParameterSource):
         self, model: SoilModel, cells: Int[np.ndarray, " cell"], forcing: Forcing, bounds: Bounds
     ) -> tuple[list[Member], Bool[np.ndarray, "member cell"]]:
         """Call `predict` and check what it returns."""
-        values = np.asarray(self.predict(cells), dtype=np.float64)
-        expected = (len(cells), len(model.rows))
-        if values.ndim != 3 or values.shape[1:] != expected or values.shape[0] == 0:
-            raise ParameterError(
-                f"Parameters at cells have the shape {values.shape}; expected (member, cell, "
-                f"parameter) = (1 or more, {expected[0]}, {expected[1]})."
-            )
-        absent = np.isnan(values)
-        known = np.logical_not(absent.all(axis=2))
-        if (partly := absent.any(axis=2) & known).any():
-            member, cell = (int(i) for i in np.argwhere(partly)[0])
-            name = model.rows[int(np.argmax(absent[member, cell]))].name
-            raise ParameterError(
-                f"{name} is missing (NaN) at {forcing.site[cell]}, member {member + 1}, where "
-                "other parameters are given; a cell needs all of them, or NaN in all."
-            )
-        # Not a fill: whatever is computed here is thrown away by `known`; it must only be computed.
-        middle = np.array([0.5 * (row.lower + row.upper) for row in model.rows])
-        values = np.where(known[:, :, None], values, middle)
-        return [_checked(model, member, forcing, bounds) for member in values], known
+        return checked_members(self.predict(cells), model, forcing, bounds)
 
 
-def _checked(
+def checked_members(
+    values: Float[np.ndarray, "member cell parameter"],
+    model: SoilModel,
+    forcing: Forcing,
+    bounds: Bounds,
+) -> tuple[list[Member], Bool[np.ndarray, "member cell"]]:
+    """Return the parameters of each member by name, and where they are known at all.
+
+    Parameters
+    ----------
+    values
+        Physical values in the order of `model.rows`; NaN in all parameters of a cell without any.
+    model, forcing, bounds
+        The model, the cells, and the limits to hold to.
+
+    Raises
+    ------
+    ParameterError
+        If the shape is another one, a cell has some of its parameters only, or a value is outside
+        the bounds, naming parameter and cell.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    expected = (len(forcing), len(model.rows))
+    if values.ndim != 3 or values.shape[1:] != expected or values.shape[0] == 0:
+        raise ParameterError(
+            f"Parameters at cells have the shape {values.shape}; expected (member, cell, "
+            f"parameter) = (1 or more, {expected[0]}, {expected[1]})."
+        )
+    absent = np.isnan(values)
+    known = np.logical_not(absent.all(axis=2))
+    if (partly := absent.any(axis=2) & known).any():
+        member, cell = (int(i) for i in np.argwhere(partly)[0])
+        name = model.rows[int(np.argmax(absent[member, cell]))].name
+        raise ParameterError(
+            f"{name} is missing (NaN) at {forcing.site[cell]}, member {member + 1}, where "
+            "other parameters are given; a cell needs all of them, or NaN in all."
+        )
+    # Not a fill: whatever is computed here is thrown away by `known`; it must only be computed.
+    middle = np.array([0.5 * (row.lower + row.upper) for row in model.rows])
+    values = np.where(known[:, :, None], values, middle)
+    return [_named(model, member, forcing, bounds) for member in values], known
+
+
+def _named(
     model: SoilModel, values: Float[np.ndarray, "cell parameter"], forcing: Forcing, bounds: Bounds
 ) -> Member:
     named = {row.name: values[:, j] for j, row in enumerate(model.rows)}
