@@ -13,8 +13,7 @@ from proda.drivers.covariates import write_table as write_covariates
 from proda.inference.assessment import assess
 from proda.inference.assimilation_run import open_posterior
 from proda.inference.diagnostics.filter import Filter
-from proda.layout import RunFolder, left_out_of
-from proda.learning.from_posteriors import SKILL_CARBON
+from proda.layout import SKILL_CARBON, RunFolder, left_out_of
 from proda.maps.map_variables import STOCKS
 from proda.observations.build import build
 from proda.observations.profile_settings import from_mapping

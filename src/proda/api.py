@@ -61,7 +61,7 @@ from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.diagnostics.filter import Filter
 from proda.inference.profiles import read_profiles
 from proda.inference.runner import work
-from proda.layout import RunFolder
+from proda.layout import RUN_DESCRIPTION, RunFolder
 from proda.learning.end_to_end_settings import EndToEndSettings
 from proda.learning.evaluate import Evaluation, evaluate_network
 from proda.learning.features import Missing
@@ -1001,7 +1001,7 @@ def _run(
     n_sites: int | None,
 ) -> Run:
     """Create a run, or open the one that is there if it is of the same settings and data."""
-    if not (folder / "run.json").is_file():
+    if not (folder / RUN_DESCRIPTION).is_file():
         return create(
             folder,
             settings or AssimilationSettings.model_validate({}),

@@ -19,7 +19,7 @@ import pandas as pd
 from proda import cf, files
 from proda.errors import FileError, ProdaError
 from proda.inference.samplers.registry import SAMPLERS
-from proda.layout import TRAINING, RunFolder
+from proda.layout import RUN_DESCRIPTION, TRAINING, RunFolder
 from proda.models.registry import load_model
 from proda.observations.readers import AnySource
 from proda.references import STUDY, Reference, bibliography, cited
@@ -140,7 +140,7 @@ def cite(run: str | os.PathLike[str]) -> Citations:
 
 def _citations(folder: Path) -> Iterator[tuple[str, str, str]]:
     """Yield what was used, the text that cites its sources, and where that text is."""
-    for path in _files(folder, "run.json"):
+    for path in _files(folder, RUN_DESCRIPTION):
         settings = files.read_json(path)["settings"]
         yield from _of_model(settings["model"], settings["variant"])
         yield from _of_sampler(settings["sampler"])

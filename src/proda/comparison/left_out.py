@@ -23,6 +23,7 @@ from proda.comparison.model_files import END_TO_END, ROUTES, OpenedModel
 from proda.comparison.preference import climate_of
 from proda.comparison.stacking import groups_of_blocks
 from proda.errors import ComparisonError
+from proda.layout import SKILL_CARBON
 from proda.learning import from_posteriors as of_posteriors
 from proda.learning import places_left_out as through
 from proda.learning.carbon import ASSIMILATED, MEMBERS, depth_names
@@ -307,7 +308,7 @@ def skill_table(models: Mapping[str, OpenedModel]) -> pd.DataFrame:
         for name, model in models.items():
             if state not in model.networks:
                 continue
-            path = Path(model.networks[state]) / through.SKILL
+            path = Path(model.networks[state]) / SKILL_CARBON
             if not path.is_file():
                 continue
             table = files.read_csv(path, what="table of skill", kind=ComparisonError)

@@ -41,7 +41,7 @@ from proda.inference.samplers.smc import SMC
 from proda.inference.sampling import SamplingProblem
 from proda.inference.site_summary import join
 from proda.inference.target import sampled_rows
-from proda.layout import SUMMARY
+from proda.layout import RUN_DESCRIPTION, SUMMARY
 from proda.locks import locked
 from proda.models.outside import provenance
 from proda.observations.build_summary import read_summary
@@ -99,7 +99,7 @@ class Run:
             If it is not a run folder, or is one of another version.
         """
         self.folder = Path(folder)
-        path = self.folder / "run.json"
+        path = self.folder / RUN_DESCRIPTION
         if not path.is_file():
             raise FileError(
                 f"{path}: there is no such file; `proda assimilate` writes it. If a run stopped "
@@ -119,7 +119,7 @@ class Run:
     @cached_property
     def identity(self) -> str:
         """SHA-256 of run.json, which identifies this run, even among runs of the same sites."""
-        return file_digest(self.folder / "run.json")
+        return file_digest(self.folder / RUN_DESCRIPTION)
 
     @property
     def settings(self) -> AssimilationSettings:
@@ -637,15 +637,15 @@ def _site_table(
 
 def _refuse_a_run(target: Path) -> None:
     """Refuse a folder that contains a run, or the remains of one."""
-    if (target / "run.json").exists():
+    if (target / RUN_DESCRIPTION).exists():
         raise AssimilationError(
             f"{target} already contains a run. Pass --resume to resume it, or choose another "
             "folder."
         )
     if left := _left_by_another_run(target):
         raise AssimilationError(
-            f"{target} has no run.json, but contains {left} of another run; remove it, or choose "
-            "another folder."
+            f"{target} has no {RUN_DESCRIPTION}, but contains {left} of another run; remove it, "
+            "or choose another folder."
         )
 
 
@@ -655,7 +655,7 @@ def _begin(target: Path, table: pd.DataFrame, left_out: np.ndarray, about: Descr
     with files.whole_file(target / "left_out.csv") as temporary:
         pd.DataFrame({"site": left_out, "reason": "no forcing"}).to_csv(temporary, index=False)
     description = about.model_copy(update={"sites": file_digest(target / "sites.parquet")})
-    with files.whole_file(target / "run.json") as temporary:
+    with files.whole_file(target / RUN_DESCRIPTION) as temporary:
         temporary.write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

@@ -27,7 +27,7 @@ from proda.inference.padded_sites import assemble, with_streams
 from proda.inference.profiles import Profiles
 from proda.inference.site_summary import join
 from proda.inference.target import Site
-from proda.layout import SUMMARY
+from proda.layout import RUN_DESCRIPTION, SUMMARY
 from proda.locks import locked
 
 COLUMNS = 600
@@ -119,7 +119,7 @@ class AssimilationJob(Job):
     @cached_property
     def run(self) -> Run:
         """The run, opened once in each process."""
-        if not (self.folder / "run.json").is_file():
+        if not (self.folder / RUN_DESCRIPTION).is_file():
             raise AssimilationError(
                 f"cannot find {self.folder}; put the run in a folder that all workers can open by "
                 "the same path."

@@ -12,7 +12,7 @@ import pandas as pd
 from proda import files
 from proda.drivers.forcing_rules import rules_of
 from proda.errors import LearningError
-from proda.layout import TRAINING
+from proda.layout import SKILL_CARBON, TRAINING
 from proda.learning import carbon_baselines
 from proda.learning.archive import read_archive
 from proda.learning.boosted_residual import read_residual
@@ -31,7 +31,6 @@ from proda.learning.places_left_out import (
     HELD_OUT,
     NETWORK,
     RESIDUAL,
-    SKILL,
     baseline_answer,
     residual_answer,
 )
@@ -170,7 +169,7 @@ def _notes(
         if trained.any():
             notes.append(
                 f"The network was trained on {trained.sum():,} of these {len(sites):,} profiles; "
-                f"{SKILL} in its folder has the skill at held-out places."
+                f"{SKILL_CARBON} in its folder has the skill at held-out places."
             )
     for name, classes in encoded.unseen.items():
         listed = ", ".join(f"{value} (sites: {n:,})" for value, n in classes.items())

@@ -19,7 +19,7 @@ import xarray as xr
 from proda import files
 from proda.errors import LearningError
 from proda.inference.assimilation_run import open_posterior
-from proda.layout import TRAINING, training_of
+from proda.layout import SKILL_CARBON, TRAINING, training_of
 from proda.learning.archive import versions
 from proda.learning.carbon import (
     ASSIMILATED,
@@ -47,7 +47,7 @@ from proda.places import check_dataset_sites
 from proda.validation_settings import FOLDS, FROM_POSTERIORS, TREES
 
 BASELINES = ("mean", "nearest_site", "random_forest")
-SKILL_PARAMETERS, SKILL_CARBON = "skill_parameters.csv", "skill_carbon.csv"
+SKILL_PARAMETERS = "skill_parameters.csv"
 IMPORTANCE, CURVE, HELD_OUT = "importance.csv", "curve.csv", "held_out.nc"
 CURVE_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
 """Sizes of the learning curve, as shares of the training sites of the smallest fold."""

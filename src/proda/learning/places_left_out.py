@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from proda.layout import HELD_OUT_PARAMETERS
+from proda.layout import HELD_OUT_PARAMETERS, SKILL_CARBON
 from proda.learning.boosted_residual import (
     BoostedResidual,
     crossed_residual,
@@ -40,7 +40,7 @@ from proda.learning.unseen import (
 NETWORK, CONSTANT, DEFAULT = "network", "constant", "default"
 RESIDUAL = "network_and_residual"
 """The network's carbon with a share of its difference from boosting."""
-SKILL, HELD_OUT = "skill_carbon.csv", "held_out.parquet"
+HELD_OUT = "held_out.parquet"
 STREAM_SKILL, HELD_OUT_STREAMS = "skill_streams.csv", "held_out_streams.parquet"
 
 
@@ -71,7 +71,7 @@ class PlacesLeftOut:
         """Write the tables, and the residual if there is one, into the folder of a network."""
         if self.residual is not None:
             write_residual(folder, self.residual)
-        self.skill.to_csv(folder / SKILL, index=False)
+        self.skill.to_csv(folder / SKILL_CARBON, index=False)
         self.rows.to_parquet(folder / HELD_OUT, index=False)
         self.parameters.to_parquet(folder / HELD_OUT_PARAMETERS, index=False)
         if self.streams is not None and self.skill_of_streams is not None:

@@ -14,6 +14,7 @@ from proda.files import whole_folder
 from proda.inference.assessment import assess
 from proda.inference.assimilation_run import Run, create, open_posterior
 from proda.inference.runner import evaluations_per_site, total_evaluations, work
+from proda.layout import RUN_DESCRIPTION
 from proda.learning.from_posteriors import train_network
 from proda.learning.through_model import train_end_to_end
 from proda.learning.train import Progress
@@ -38,7 +39,7 @@ def assimilation(context: Context, *, model: str) -> str:
     place, reporter = context.folder, context.reporter
     chosen = place.settings.assimilation
     folder = place.assimilation(model)
-    if (folder / "run.json").is_file():
+    if (folder / RUN_DESCRIPTION).is_file():
         run = Run(folder)
         if not run.complete:
             # If the folder of the study was moved, its own files are at new paths.

@@ -8,10 +8,9 @@ from pathlib import Path
 from proda import files
 from proda.errors import ProdaError, StudyError
 from proda.files import whole_folder
-from proda.layout import TRAINING
+from proda.layout import SKILL_CARBON, TRAINING
 from proda.learning.carbon_sites import read_carbon_sites
 from proda.learning.network_folder import HEADER, load_for_model
-from proda.learning.places_left_out import SKILL
 from proda.learning.through_model import CHECKSUMS
 from proda.study.folder import StudyFolder
 from proda.study.model_stages import draw_end_to_end
@@ -41,7 +40,7 @@ def take_over_networks(context: Context, *, model: str, source: Path) -> str:
             f"{place.covariates} FOLDER --model {reference} --profiles {place.profiles} --forcing "
             f"{place.sites}."
         ) from error
-    skill = target / SKILL
+    skill = target / SKILL_CARBON
     draw_end_to_end(place, model, ensemble.history, files.read_csv(skill, what="table of skill"))
     return f"{ensemble.members} networks on {ensemble.n_sites:,} sites, taken from {source.name}"
 
@@ -53,7 +52,7 @@ def _check(source: Path, place: StudyFolder, reference: str) -> None:
     before = trained.get(CHECKSUMS)
     if before is None:
         raise StudyError("it does not say on which data it was trained end to end")
-    if not (source / SKILL).is_file():
+    if not (source / SKILL_CARBON).is_file():
         raise StudyError("it was trained without folds, so that its skill is unknown")
     table = files.read_parquet(place.covariates, needed=("site",))
     variant = place.settings.study.variant

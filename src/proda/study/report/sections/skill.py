@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from proda.comparison.model_files import AFTER, END_TO_END
-from proda.layout import TRAINING
+from proda.layout import SKILL_CARBON, TRAINING
 from proda.study.report.elements import Block, Heading, Notice, not_run
 from proda.study.report.results import StudyResults
 
@@ -59,7 +59,7 @@ def _end_to_end(study: StudyResults, model: str) -> Block:
     folder, name = study.end_to_end(model), f"{model.upper()}, end to end"
     words = "carbon at held-out places, by every method"
     table = study.table(
-        folder / "skill_carbon.csv", f"{model}_end_to_end_skill_carbon", f"{name}: {words}"
+        folder / SKILL_CARBON, f"{model}_end_to_end_skill_carbon", f"{name}: {words}"
     )
     if table is not None:
         return replace(table, only=("by", "all"), note=NOTE)
