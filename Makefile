@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 STAMP := $(VENV)/.installed
 
-.PHONY: test test-fast test-long demo docs lint install benchmark clean
+.PHONY: test tests test-fast test-long demo docs lint install benchmark clean
 
 install: $(STAMP)
 
@@ -24,7 +24,11 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
+# The checks of `lint` take one core for a minute, beside the tests.
+test: $(STAMP)
+	$(MAKE) --jobs 2 lint tests
+
+tests: $(STAMP)
 	$(BIN)/pytest -n $(JOBS) -m "not long and not optimised"
 	PRODA_TESTS_OPTIMISED=1 $(BIN)/pytest -n $(JOBS) -m "not long" $$($(BIN)/python -m tests.scheduling)
 
