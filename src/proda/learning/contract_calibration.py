@@ -30,7 +30,9 @@ from proda.models.model import SoilModel
 UPPER = np.array([0.0, 0.1, 0.3, 0.6, 1.0])
 LOWER = np.array([0.1, 0.3, 0.6, 1.0, 1.5])
 PROFILES = 40
-STEPS, DRAWS, REPLICAS = 800, 80, 4
+STEPS, DRAWS, REPLICAS = 4800, 80, 4
+"""Chains of 800 steps, enough for CLM5, do not mix in the 26 parameters of CORPSE: 90 % intervals
+then contain the truth in 57 % of cases, with 4,800 steps in 86 %."""
 LEVELS = (0.5, 0.9)
 STANDARD_ERRORS = 3.0
 """Maximum deviation of the coverage from its level, in standard errors of one parameter's share;
