@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Processes that share the tests; each needs up to 2 GB.
+# Processes that share the tests; each needs up to 3 GB.
 JOBS ?= 2
 STAMP := $(VENV)/.installed
 

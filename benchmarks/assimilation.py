@@ -92,7 +92,8 @@ def bytes_per_column(settings: AssimilationSettings, sites: Any, names: Any) -> 
     problem = settings.build()
     keys = chain_keys(0, names, CHAINS)
     state = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), start(problem, sites, keys))
-    compiled: Any = advance.lower(problem, sites, keys, state, 10, False).compile()
+    kept = jnp.asarray(False)
+    compiled: Any = advance.lower(problem, sites, keys, state, 10, kept).compile()
     needed = compiled.compiled.memory_analysis()
     total = needed.temp_size_in_bytes + needed.argument_size_in_bytes + needed.output_size_in_bytes
     return float(total) / (len(names) * CHAINS * problem.sampler.n_replicas)

@@ -383,7 +383,7 @@ def arguments(problem: SamplingProblem, sites: Any, width: int, kind: str) -> tu
     state = eqx.tree_at(
         lambda s: (s.beta, s.covariance, s.factor, s.whitening), state, (beta, unit, unit, unit)
     )
-    return problem, sites, keys, state, 5, kind == "warm-up"
+    return problem, sites, keys, state, 5, jnp.asarray(kind == "warm-up")
 
 
 def step_time(program: Any, call: tuple, least: float) -> tuple[float, int]:

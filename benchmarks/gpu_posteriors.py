@@ -157,11 +157,11 @@ def compile_(batch: Batch, data: Data) -> tuple:
     shapes = jax.eval_shape(lambda s, k: start(problem, s, k), sites, keys)
     state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     per_call = calls(problem)[0]
-    with ThreadPoolExecutor(3) as pool:
+    adapting = jnp.asarray(True)
+    with ThreadPoolExecutor(2) as pool:
         lowered = [
             lambda: start.lower(problem, sites, keys).compile(),
-            lambda: advance.lower(problem, sites, keys, state, per_call, True).compile(),
-            lambda: advance.lower(problem, sites, keys, state, per_call, False).compile(),
+            lambda: advance.lower(problem, sites, keys, state, per_call, adapting).compile(),
         ]
         programs = [task.result() for task in [pool.submit(one) for one in lowered]]
     return problem, sites, keys, programs, time.time() - begun
@@ -239,7 +239,7 @@ def sample(batch: Batch, ready: tuple, until: float) -> tuple[dict[str, np.ndarr
     """Return all draws of a batch, None where the time is over before."""
     if batch.settings.sampler == SMC.name:
         return sample_islands(batch, ready)
-    problem, sites, keys, (begin, warm, keep), compiled = ready
+    problem, sites, keys, (begin, go_further), compiled = ready
     per_call, n_warm, n_kept = calls(problem)
     begun = time.time()
     state = _strongly_typed(begin(problem, sites, keys))
@@ -247,8 +247,8 @@ def sample(batch: Batch, ready: tuple, until: float) -> tuple[dict[str, np.ndarr
     started = time.time()
     draws = []
     for done in range(n_warm + n_kept):
-        program, adapting = (warm, True) if done < n_warm else (keep, False)
-        state, new = program(problem, sites, keys, state, per_call, adapting)
+        adapting = done < n_warm
+        state, new = go_further(problem, sites, keys, state, per_call, jnp.asarray(adapting))
         state = _strongly_typed(state)
         if not adapting:
             draws.append(jax.tree.map(np.asarray, (new.u, new.log_likelihood, new.acceptance)))

@@ -72,31 +72,30 @@ def pack(given: argparse.Namespace) -> None:
 
 
 def programs(problem: Any, sites: Any, keys: Any) -> list[Any]:
-    """Return the programs that start, warm up and keep, compiled side by side."""
+    """Return the programs that start and go further, compiled side by side."""
     shapes = jax.eval_shape(lambda s, k: start(problem, s, k), sites, keys)
     state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     per_call = calls(problem)[0]
+    adapting = jnp.asarray(True)
     tasks = [
         lambda: start.lower(problem, sites, keys).compile(),
-        lambda: advance.lower(problem, sites, keys, state, per_call, True).compile(),
-        lambda: advance.lower(problem, sites, keys, state, per_call, False).compile(),
+        lambda: advance.lower(problem, sites, keys, state, per_call, adapting).compile(),
     ]
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(2) as pool:
         return [task.result() for task in [pool.submit(one) for one in tasks]]
 
 
 def sampled(problem: Any, sites: Any, keys: Any, until: float) -> tuple[list[np.ndarray], dict]:
     """Return position, log-likelihood, acceptance and evidence of all draws, and what it took."""
     begun = time.time()
-    begin, warm, keep = programs(problem, sites, keys)
+    begin, go_further = programs(problem, sites, keys)
     compiled = time.time()
     per_call, n_warm, n_kept = calls(problem)
     state = _strongly_typed(begin(problem, sites, keys))
     draws: list[Any] = []
     for call in range(n_warm + n_kept):
         adapting = call < n_warm
-        program = warm if adapting else keep
-        state, new = program(problem, sites, keys, state, per_call, adapting)
+        state, new = go_further(problem, sites, keys, state, per_call, jnp.asarray(adapting))
         state = _strongly_typed(state)
         jax.block_until_ready(state)
         if not adapting:

@@ -98,9 +98,8 @@ def show_evidence(model: str, evidence: dict[str, np.ndarray]) -> None:
         f"\n{model}: log-evidence minus that of `{first}`, whose three chains differ by a standard "
         f"deviation of {np.median(spread):.3f} (median; 95 %: {np.percentile(spread, 95):.3f}); "
         f"steady sites, where it is below {STEADY}: {steady.sum()} of {len(steady)}\n\n"
-        "| sampler | median (5 to 95 %) | more than 0.3 apart | of the steady sites |\n|"
-        + "---|"
-        * 4
+        "| sampler | median (5 to 95 %) | more than 0.3 apart | of the steady sites |\n"
+        "|---|---|---|---|"
     )
     for name in others:
         off = evidence[name].mean(axis=1) - reference

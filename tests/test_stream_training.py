@@ -207,8 +207,8 @@ def trained(
 ) -> dict[str, ThroughResult]:
     """Networks trained on carbon alone and on both, judged at places left out.
 
-    On carbon alone for longer, and with the forms of profiles that streams do without, so that
-    nothing but radiocarbon helps the others.
+    Those on carbon alone train for longer, and half of them correct an inversion of carbon, so that
+    the others have no advantage but radiocarbon.
     """
     return {"carbon": twin_trained, "both": train("both", streams=tables)}
 
