@@ -30,6 +30,7 @@ from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.batch import calls
 from proda.inference.diagnostics.convergence import ess_bulk
 from proda.inference.padded_sites import assemble
+from proda.inference.problem import build_problem, build_sampler
 from proda.inference.profiles import read_profiles
 from proda.inference.sampling import SamplingProblem, advance, chain_keys, start
 from proda.inference.target import Target
@@ -78,7 +79,7 @@ def steps_per_second(
     kind: type[SamplingProblem], settings: AssimilationSettings, sites: Any, names: Any
 ) -> float:
     """Return model evaluations per second of the kept phase."""
-    full = settings.build()
+    full = build_problem(settings)
     problem = kind(full.model, full.likelihood, full.sampler, full.segment)
     keys = chain_keys(0, names, CHAINS)
     state = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), start(problem, sites, keys))
@@ -89,7 +90,7 @@ def steps_per_second(
 
 def bytes_per_column(settings: AssimilationSettings, sites: Any, names: Any) -> float:
     """Return memory of the compiled program for each column that it solves side by side."""
-    problem = settings.build()
+    problem = build_problem(settings)
     keys = chain_keys(0, names, CHAINS)
     state = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), start(problem, sites, keys))
     kept = jnp.asarray(False)
@@ -101,7 +102,7 @@ def bytes_per_column(settings: AssimilationSettings, sites: Any, names: Any) -> 
 
 def effective(settings: AssimilationSettings, sites: Any, names: Any) -> tuple[float, np.ndarray]:
     """Return seconds and the smallest effective size of each site, from start to end."""
-    problem = settings.build()
+    problem = build_problem(settings)
     keys = chain_keys(0, names, CHAINS)
     per_call, n_warm_up, n_kept = calls(problem)
 
@@ -155,7 +156,7 @@ def main() -> None:
                 model=model, sampler=name.split(",")[0], options=options, draws=draws
             )
             if name in ("tempered", "adaptive-metropolis"):
-                sites, names = sites_of(default_width(settings.build(), CHAINS))
+                sites, names = sites_of(default_width(build_problem(settings), CHAINS))
                 rate = steps_per_second(SamplingProblem, settings, sites, names)
                 alone = steps_per_second(Empty, settings, sites, names)
                 speed.append(
@@ -165,7 +166,7 @@ def main() -> None:
                 )
                 print(speed[-1], flush=True)
                 column = bytes_per_column(settings, sites, names)
-                lanes = STUDY[0] * STUDY[1] * settings.build_sampler().n_replicas
+                lanes = STUDY[0] * STUDY[1] * build_sampler(settings).n_replicas
                 memory.append(
                     f"| {model} | {name} | {column / 1e3:.0f} | {lanes / 1e6:.2f} | "
                     f"{column * lanes / 1e9:.0f} |"

@@ -25,6 +25,7 @@ from proda.files import open_dataset
 from proda.inference.assimilation_settings import SD_LOG, AssimilationSettings
 from proda.inference.batch import calls, sample_walkers
 from proda.inference.padded_sites import assemble
+from proda.inference.problem import build_model, build_problem
 from proda.inference.profiles import Profiles
 from proda.inference.samplers.sampler import find_start
 from proda.inference.samplers.smc import SMC
@@ -125,7 +126,7 @@ def places(
     The published sampler gives no draw where a segment accepted nothing: a place is among those
     that there are, uniform between its two neighbours.
     """
-    problem = settings.build()
+    problem = build_problem(settings)
     rng = np.random.default_rng(0)
     found, inside = [], []
     for first in range(0, n, WIDTH):
@@ -210,7 +211,7 @@ def main() -> None:
             begun = time.perf_counter()
             place, inside = places(settings, forcing, n)
             seconds = time.perf_counter() - begun
-            names = [row.name for row in settings.build_model().rows]
+            names = [row.name for row in build_model(settings).rows]
             cells = row_of(place, inside, names)
             rows.append(f"| {model} | {sampler} | {cells} {seconds:.0f} |")
             print(rows[-1], flush=True)

@@ -27,6 +27,7 @@ from benchmarks.more_data import at_sites, chosen, settings_of
 from proda.files import open_dataset
 from proda.forcing import Forcing
 from proda.inference.padded_sites import assemble, with_streams
+from proda.inference.problem import build_problem
 from proda.inference.profiles import read_profiles
 from proda.streams.table import read
 
@@ -113,7 +114,7 @@ def main() -> None:
                 kind: settings_of(model, kind, DELTA, own, {"descents": 0}, sampler="smc")
                 for kind in KINDS
             }
-            problems = {kind: s.build() for kind, s in settings.items()}
+            problems = {kind: build_problem(s) for kind, s in settings.items()}
             truth, simulated = simulate(problems["both"], sites, names)
             rows = [row.name for row in problems["both"].target(sites).rows]
             old = ages(problems["both"], sites, truth[None])[0]

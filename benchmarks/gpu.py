@@ -46,6 +46,7 @@ from proda.inference.assimilation_run import default_width
 from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.batch import run_batch
 from proda.inference.padded_sites import assemble
+from proda.inference.problem import build_problem
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.sampling import SamplingProblem, advance, chain_keys, start
 from proda.learning.carbon_sites import read_carbon_sites
@@ -321,7 +322,7 @@ def assimilation(
     programs: dict[tuple, Any] = {}
     wanted = {}
     for name in models:
-        problem = AssimilationSettings(model=name, sampler="tempered").build()
+        problem = build_problem(AssimilationSettings(model=name, sampler="tempered"))
         some_widths = widths or [default_width(problem, CHAINS)]
         for width in some_widths:
             for kind in kinds:
@@ -335,7 +336,7 @@ def assimilation(
         with report.part(what="assimilation", model=name, width=width, kind=kind):
             program, compile_ = future.result()
             problem, call = (
-                AssimilationSettings(model=name, sampler="tempered").build(),
+                build_problem(AssimilationSettings(model=name, sampler="tempered")),
                 wanted[name, width, kind],
             )
             took, n = step_time(program, call, least)
@@ -361,7 +362,7 @@ def assimilation(
             some, sites = sites_of(full)
             begun = time.perf_counter()
             settings = AssimilationSettings(model=name, sampler="tempered")
-            run_batch(settings.build(), 0, CHAINS, settings.draws, some, sites)
+            run_batch(build_problem(settings), 0, CHAINS, settings.draws, some, sites)
             took = time.perf_counter() - begun
             report.row(
                 what="whole batch", model=name, width=full, seconds=took, site_seconds=took / full

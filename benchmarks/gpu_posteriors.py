@@ -36,6 +36,7 @@ from proda.forcing import Forcing
 from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.batch import _strongly_typed, calls, pad, sample_walkers
 from proda.inference.padded_sites import PADDED, assemble, padded_layers
+from proda.inference.problem import build_problem
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.samplers.smc import SMC
 from proda.inference.sampling import advance, begin_walkers, chain_keys, go_back, go_on, start
@@ -139,7 +140,7 @@ def batches(model: str, data: Data, n: int | None, width: int, settings: Any) ->
 def compile_(batch: Batch, data: Data) -> tuple:
     """Return the programs of a batch, compiled side by side, and what they are called with."""
     begun = time.time()
-    problem = batch.settings.build()
+    problem = build_problem(batch.settings)
     profiles, forcing = data.sites(batch.index)
     sites = assemble(profiles, forcing, batch.settings.operator)
     keys = chain_keys(batch.settings.seed, profiles.site, batch.settings.chains)
@@ -297,7 +298,7 @@ def summarise_some(settings: dict, index: np.ndarray, draws: str, rows: slice, o
     """Summarise some sites of a batch and write what is kept of them."""
     data: Data = _child["data"]
     settings_ = AssimilationSettings(**settings)
-    problem = settings_.build()
+    problem = build_problem(settings_)
     profiles, forcing = data.sites(index)
     sites = pad(assemble(profiles, forcing, settings_.operator), TOGETHER)
     names = ("u", "log_likelihood", "acceptance", "log_evidence")

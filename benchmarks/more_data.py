@@ -34,8 +34,9 @@ import xarray as xr
 from proda import files
 from proda.checksums import file_digest
 from proda.inference.assimilation_run import Run, create, open_posterior
-from proda.inference.assimilation_settings import AssimilationSettings, check
+from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.padded_sites import PADDED
+from proda.inference.problem import checked_settings
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.runner import work
 from proda.inference.site_summary import join
@@ -75,7 +76,9 @@ def settings_of(
 ) -> AssimilationSettings:
     """Return the settings of a run, with the options of its sampler."""
     held_out = kinds(stream)[kind]
-    return check(model=model, streams={stream: table}, held_out=held_out, options=options, **more)
+    return checked_settings(
+        model=model, streams={stream: table}, held_out=held_out, options=options, **more
+    )
 
 
 def chosen(

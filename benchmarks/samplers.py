@@ -23,9 +23,10 @@ import pandas as pd
 
 import proda
 from proda.files import open_dataset
-from proda.inference.assimilation_settings import AssimilationSettings, check
+from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.batch import pad, run_batch
 from proda.inference.padded_sites import assemble
+from proda.inference.problem import build_problem, checked_settings
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.samplers.smc import SMC
 
@@ -39,7 +40,7 @@ TOGETHER = 56
 
 def measure(settings: AssimilationSettings, profiles: Any, sites: Any) -> dict[str, np.ndarray]:
     """Return evaluations, smallest ESS, largest R-hat, evidence and seconds of each site."""
-    problem = settings.build()
+    problem = build_problem(settings)
     width = 1 if isinstance(problem.sampler, SMC) else min(TOGETHER, len(profiles))
     found: dict[str, list[np.ndarray]] = {}
     for i, first in enumerate([0, *range(0, len(profiles), width)]):
@@ -78,7 +79,9 @@ def settings_of(model: str, sampler: str) -> AssimilationSettings:
     given = dict(option.split("=") for option in rest.split(",") if option)
     error = given.pop("max_evidence_error", AssimilationSettings().max_evidence_error)
     options = {key: int(value) for key, value in given.items()}
-    return check(model=model, sampler=name, options=options, max_evidence_error=float(error))
+    return checked_settings(
+        model=model, sampler=name, options=options, max_evidence_error=float(error)
+    )
 
 
 def chosen(profiles: Profiles, names: np.ndarray, first: int, n: int, layers: int) -> Profiles:

@@ -9,14 +9,14 @@ import pandas as pd
 import xarray as xr
 
 import proda
-from proda.inference import assimilation_settings as assimilation
+from proda.inference.problem import checked_settings
 from proda.observations.build import build
 from proda.observations.profile_settings import from_mapping
 
 OPTIONS = {"warm_up": 15, "kept": 20, "replicas": 3}
-SETTINGS = assimilation.check(sampler="tempered", options=OPTIONS, draws=4, chains=2, seed=7)
+SETTINGS = checked_settings(sampler="tempered", options=OPTIONS, draws=4, chains=2, seed=7)
 """Seven calls of the compiled program: three that warm up and four that keep a draw each."""
-WALKERS = assimilation.check(
+WALKERS = checked_settings(
     sampler="smc",
     options={"walkers": 8, "steps": 2, "rounds": 2, "descents": 2},
     draws=8,

@@ -22,8 +22,8 @@ import xarray as xr
 from proda.blocks.cluster_settings import check_cluster, client_from
 from proda.blocks.executor import Control, Executor, Stopped
 from proda.errors import AssimilationError, FileError
-from proda.inference import assimilation_settings as assimilation
 from proda.inference.assimilation_run import Run, create, default_width, open_posterior
+from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.profiles import read_profiles
 from proda.inference.runner import work
 from proda.machine import one_thread_flags
@@ -208,7 +208,7 @@ def test_without_a_way_down_the_draws_are_the_same(world, walked, tmp_path):
     assert (summary["evaluations"] < whole["evaluations"]).all()
     assert run.problem.sampler.evaluations(2) < Run(walked).problem.sampler.evaluations(2)
     with pytest.raises(AssimilationError, match="rounds = 0 is too small"):
-        assimilation.check(sampler="smc", options={"rounds": 0})
+        checked_settings(sampler="smc", options={"rounds": 0})
 
 
 # --- other processes ------------------------------------------------------------------------------
@@ -217,6 +217,7 @@ _SCRIPT = """
 import sys
 from proda.inference.assimilation_run import Run
 from proda.inference.runner import work
+from proda.inference.problem import build_problem, checked_settings
 
 work(Run(sys.argv[1]), progress=lambda done, _: print(done, flush=True))
 """
@@ -427,7 +428,7 @@ def test_impossible_runs(world, tmp_path, changes, message):
 def test_impossible_settings(changes, message):
     given = {"sampler": "tempered", "options": OPTIONS, "draws": 4} | changes
     with pytest.raises(AssimilationError, match=message):
-        assimilation.check(**given)
+        checked_settings(**given)
 
 
 def test_a_folder_that_holds_a_run(world, tmp_path):
@@ -448,7 +449,7 @@ def test_a_folder_that_does_not_hold_it_whole(world, tmp_path):
 
 
 def test_the_published_sampler_is_no_posterior(world, tmp_path):
-    settings = assimilation.check(
+    settings = checked_settings(
         sampler="published", options={"test": 10, "formal": 40}, draws=4, chains=2
     )
     run = world.run(tmp_path / "run", settings=settings, sites=["survey:1", "survey:2"])
@@ -460,7 +461,7 @@ def test_the_published_sampler_is_no_posterior(world, tmp_path):
 
 @pytest.mark.parametrize("counts", [(109, 3), (189, 10, 1), (4, 2), (20_000, 120)])
 def test_programs_are_as_wide_as_sites_fill_them(counts):
-    problem = assimilation.AssimilationSettings().build()
+    problem = build_problem(AssimilationSettings())
     widest = default_width(problem, 3, "cpu")
 
     def computed(width):

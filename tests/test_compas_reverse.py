@@ -13,8 +13,8 @@ import proda
 from proda.cli import app
 from proda.column.column import prepare
 from proda.grid import CLM5_GRID
-from proda.inference import assimilation_settings as assimilation
 from proda.inference.assimilation_run import create
+from proda.inference.problem import checked_settings
 from proda.inference.runner import work
 from proda.maps.parameter_sources import Default
 from proda.maps.run_map import write_map
@@ -174,7 +174,7 @@ def test_gradients_equal_finite_differences(reverse, examples):
 
 def test_it_is_sampled_at_sites(tmp_path):
     """`proda assimilate --model compas_reverse`: draws inside the prior, with their diagnostics."""
-    settings = assimilation.check(
+    settings = checked_settings(
         model=NAME, sampler="tempered", options=OPTIONS, draws=4, chains=2, seed=7
     )
     profiles, forcing = write_profiles(tmp_path / "profiles"), write_forcing(tmp_path / "sites.nc")

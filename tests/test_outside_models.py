@@ -17,7 +17,7 @@ from proda import cli
 from proda.cli import app
 from proda.errors import AssimilationError, ModelError
 from proda.inference.assimilation_run import Run, create
-from proda.inference.assimilation_settings import check
+from proda.inference.problem import checked_settings
 from proda.learning import contract
 from proda.models import registry
 from proda.models.outside import CHECKSUM, SOURCE, provenance
@@ -204,7 +204,7 @@ def test_other_processes_load_the_same_file_or_say_why_not(file, tmp_path):
 def test_an_assimilation_goes_on_with_the_same_file_only(file, tmp_path, capsys, monkeypatch):
     profiles = write_profiles(tmp_path / "profiles")
     forcing = write_forcing(tmp_path / "forcing.nc")
-    settings = check(
+    settings = checked_settings(
         model=f"{file}:TwoPool",
         sampler="tempered",
         options={"warm_up": 10, "kept": 10},
@@ -222,9 +222,9 @@ def test_an_assimilation_goes_on_with_the_same_file_only(file, tmp_path, capsys,
         monkeypatch.setattr(sys, "argv", ["proda", "assimilate", "--resume", str(run.folder)])
         cli.main()
     assert "changed after" in " ".join(capsys.readouterr().err.split())
-    assert "model_source" not in check(model="clm5").model_dump_json()
+    assert "model_source" not in checked_settings(model="clm5").model_dump_json()
     with pytest.raises((AssimilationError, ModelError)):
-        check(model="twopool")
+        checked_settings(model="twopool")
 
 
 BREAKS = {

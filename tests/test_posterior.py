@@ -11,9 +11,9 @@ import pytest
 
 import proda
 from proda.errors import AssimilationError, ObservationError
-from proda.inference.assimilation_settings import check
 from proda.inference.likelihood import LogNormal
 from proda.inference.padded_sites import assemble, padded_layers, usable
+from proda.inference.problem import checked_settings
 from proda.inference.profiles import Profiles, from_tables
 from proda.inference.sampling import chain_keys
 from proda.inference.target import Posterior
@@ -201,4 +201,4 @@ def test_faulty_tables_are_named():
 )
 def test_wrong_settings_are_named(wrong, message):
     with pytest.raises(AssimilationError, match=message):
-        check(**wrong)
+        checked_settings(**wrong)

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from proda import cli, files
 from proda.errors import StudyError
+from proda.inference.problem import build_problem
 from proda.label import label, labelled
 from proda.plots.figure_files import save_figure
 from proda.study import ladder
@@ -42,7 +43,7 @@ def test_one_word_sets_the_published_chain(given, tmp_path):
     for model in ("clm5", "compas"):
         own = settings.assimilation_of(model)
         assert (own.likelihood, own.variant) == (f"published-{model}", "published")
-        sampler = own.build().sampler
+        sampler = build_problem(own).sampler
         assert sampler.n_warm_up + sampler.n_kept == 70_000
     assert not settings.training.build(0).bounded
     # What is written reads back.

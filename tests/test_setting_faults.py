@@ -15,7 +15,7 @@ from proda.errors import (
     StudyError,
 )
 from proda.files import read_toml
-from proda.inference.assimilation_settings import check
+from proda.inference.problem import checked_settings
 from proda.observations.profile_settings import from_mapping
 from proda.study.settings import parse
 
@@ -59,7 +59,7 @@ def test_profiles(settings, message):
 
 def test_other_settings(tmp_path):
     assert "draws: must be a whole number (it is 'many')" in words(
-        AssimilationError, lambda: check(model="clm5", draws="many")
+        AssimilationError, lambda: checked_settings(model="clm5", draws="many")
     )
     assert "cores" in words(
         ExecutorError, lambda: check_cluster({"jobqueue": {"system": "slurm", "cores": []}})

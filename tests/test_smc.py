@@ -13,6 +13,7 @@ from scipy.stats import chi2
 from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.batch import good
 from proda.inference.diagnostics.convergence import ess_bulk
+from proda.inference.problem import expected_evaluations
 from proda.inference.samplers.bennett import TOLERANCE, log_ratio
 from proda.inference.samplers.smc import SMC
 from proda.inference.sampling import Limits
@@ -181,11 +182,11 @@ def test_predicted_evaluations_depend_on_the_model() -> None:
     """The mean at real sites: hard ones need more than a typical one, and COMPAS has more."""
     typical = SMC().evaluations(3)
     clm5, compas, other = (
-        AssimilationSettings(model=model, sampler="smc").evaluations()
+        expected_evaluations(AssimilationSettings(model=model, sampler="smc"))
         for model in ("clm5", "compas", "rothc")
     )
     assert typical < clm5 < compas
     assert other == compas
     doubled = AssimilationSettings(model="clm5", sampler="smc", options={"walkers": 400})
-    assert doubled.evaluations() == 2 * clm5
-    assert AssimilationSettings(sampler="tempered").evaluations() == 216_000
+    assert expected_evaluations(doubled) == 2 * clm5
+    assert expected_evaluations(AssimilationSettings(sampler="tempered")) == 216_000

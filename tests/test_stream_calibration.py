@@ -16,8 +16,8 @@ from scipy.stats import kstest
 
 import proda
 from proda.forcing import Forcing
-from proda.inference import assimilation_settings as assimilation
 from proda.inference.padded_sites import assemble, with_streams
+from proda.inference.problem import build_problem, checked_settings
 from proda.inference.profiles import read_profiles
 from proda.streams.bulk_radiocarbon import RadiocarbonStream
 from proda.streams.table import build, read
@@ -54,7 +54,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.mark.long
 def test_intervals_of_posteriors_of_both_hold_the_truth(table: tuple[Path, Path]) -> None:
     streams = {"radiocarbon": table[1]}
-    settings = assimilation.check(
+    settings = checked_settings(
         model="clm5", sampler="smc", options={"descents": 0}, streams=streams, draws=40
     )
     profiles, forcing = read_profiles(table[0]), Forcing.from_dataset(proda.example_columns())
@@ -62,7 +62,7 @@ def test_intervals_of_posteriors_of_both_hold_the_truth(table: tuple[Path, Path]
     six = with_streams(plain, profiles.site, forcing, [read(table[1])])
     sites = jax.tree.map(lambda leaf: leaf[np.arange(N) % len(profiles)], six)
     names = np.array([f"simulation {i}" for i in range(N)])
-    problem = settings.build()
+    problem = build_problem(settings)
     truth, simulated = simulate(problem, sites, names)
     assert (
         (simulated.streams["radiocarbon"].observed != sites.streams["radiocarbon"].observed)

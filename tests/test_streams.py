@@ -19,12 +19,12 @@ import proda
 from proda import cli
 from proda.errors import AssimilationError, ObservationError
 from proda.forcing import Forcing
-from proda.inference import assimilation_settings as assimilation
 from proda.inference.assessment import assess
 from proda.inference.assimilation_run import Run, create, open_posterior
 from proda.inference.diagnostics.filter import Filter
 from proda.inference.operator import observe
 from proda.inference.padded_sites import assemble, with_streams
+from proda.inference.problem import build_likelihood, build_problem, checked_settings, unanswered
 from proda.inference.profiles import read_profiles
 from proda.inference.runner import work
 from proda.inference.stream_fit import data_of, narrowing, stream_fit
@@ -259,7 +259,7 @@ def test_the_likelihood_is_the_sum_over_all_data(
     streams = tuple(table.stream for table in opened)
     carbon = assemble(profiles, forcing, "layer_mean")
     every = with_streams(carbon, profiles.site, forcing, opened)
-    likelihood = assimilation.check(model="compas").build_likelihood()
+    likelihood = build_likelihood(checked_settings(model="compas"))
 
     def told(u: Any, site: Any, with_: Any) -> Any:
         posterior = Posterior(model, likelihood, site, with_)
@@ -317,11 +317,11 @@ def test_a_run_fits_streams_and_says_which_it_cannot(
 ) -> None:
     options: dict[str, Any] = {"warm_up": 5, "kept": 5, "replicas": 2}
     streams = {name: built[name] for name in ("respiration", "microbial_biomass")}
-    settings = assimilation.check(
+    settings = checked_settings(
         model=TWO_POOL, sampler="tempered", options=options, draws=5, chains=1, streams=streams
     )
     run = create(tmp_path / "run", settings, *world, block_size=3)
-    assert "no pool of microbes" in run.settings.unanswered()["microbial_biomass"]
+    assert "no pool of microbes" in unanswered(run.settings)["microbial_biomass"]
     work(run)
     _, found = open_posterior(run.folder)
     assert found.attrs["streams"] == "respiration"
@@ -335,7 +335,7 @@ def test_a_run_fits_streams_and_says_which_it_cannot(
     respired = example_forcing().litter_input[0].sum() * float(factor)
     np.testing.assert_allclose(found["row_respiration_modelled"], respired, rtol=1e-6)
     # Carbon alone keeps its settings as they were.
-    assert "streams" not in assimilation.check(model="clm5").model_dump_json()
+    assert "streams" not in checked_settings(model="clm5").model_dump_json()
     # A table that was built again is another one.
     rows = pd.read_csv(Path(built["respiration"]).parent / "respiration.csv")
     rows.assign(rh_annual=500.0).to_csv(tmp_path / "other.csv", index=False)
@@ -358,7 +358,9 @@ def test_what_is_held_out_is_predicted_but_not_fitted(
     sites = with_streams(assemble(profiles, forcing, "layer_mean"), profiles.site, forcing, opened)
 
     def total(*held_out: str) -> np.ndarray:
-        problem = assimilation.check(model=TWO_POOL, streams=streams, held_out=held_out).build()
+        problem = build_problem(
+            checked_settings(model=TWO_POOL, streams=streams, held_out=held_out)
+        )
         n = len(problem.target(sites).rows)
         u = jnp.full((len(profiles), n), 0.5)
         of = eqx.filter_jit(jax.vmap(lambda u, site: problem.target(site).log_likelihood(u)))
@@ -374,12 +376,12 @@ def test_what_is_held_out_is_predicted_but_not_fitted(
     assert rest[0] != alone[0]
     np.testing.assert_allclose(rest[1:], alone[1:], rtol=1e-12)
     with pytest.raises(AssimilationError, match="no data"):
-        assimilation.check(held_out=["carbon"])
+        checked_settings(held_out=["carbon"])
     with pytest.raises(AssimilationError, match="not among the data"):
-        assimilation.check(held_out=["respiration"])
+        checked_settings(held_out=["respiration"])
 
     options: dict[str, Any] = {"warm_up": 5, "kept": 5, "replicas": 2}
-    settings = assimilation.check(
+    settings = checked_settings(
         model=TWO_POOL,
         options=options,
         draws=5,
@@ -432,7 +434,7 @@ def test_without_streams_the_program_is_that_of_carbon_alone(world: tuple[Path, 
     forcing = Forcing.from_dataset(proda.example_columns())
     sites = assemble(profiles, forcing, "layer_mean")
     site = jax.tree.map(lambda leaf: leaf[0], sites)
-    problem = assimilation.check(model="compas").build()
+    problem = build_problem(checked_settings(model="compas"))
     target = problem.target(site)
 
     def carbon_alone(u: Any) -> Any:
@@ -451,13 +453,11 @@ def test_without_streams_the_program_is_that_of_carbon_alone(world: tuple[Path, 
 
 def test_settings_of_streams_are_checked(built: dict[str, str]) -> None:
     with pytest.raises(ObservationError, match="unknown stream"):
-        assimilation.check(streams={"nitrogen": "x"})
+        checked_settings(streams={"nitrogen": "x"})
     with pytest.raises(ObservationError, match="a table of radiocarbon"):
-        assimilation.check(streams={"fractions": built["radiocarbon"]})
+        checked_settings(streams={"fractions": built["radiocarbon"]})
     with pytest.raises(AssimilationError, match="no probability density"):
-        assimilation.check(
-            likelihood="published-clm5", streams={"radiocarbon": built["radiocarbon"]}
-        )
+        checked_settings(likelihood="published-clm5", streams={"radiocarbon": built["radiocarbon"]})
 
 
 def test_the_command_counts_and_lists(

@@ -47,4 +47,4 @@ def test_title_of_the_chains(tmp_path, limits, words):
 
 
 def test_the_study_has_the_published_limits_by_default():
-    assert FilterSettings.model_validate({}).build() == Filter()
+    assert Filter.of(FilterSettings.model_validate({})) == Filter()

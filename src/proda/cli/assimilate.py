@@ -13,7 +13,7 @@ from proda.cli.app import app
 from proda.cli.numbers import number, whole_number
 from proda.cli.options import StopAfter, folders_of, option
 from proda.cli.stopping import STOPPED, seconds
-from proda.inference.assimilation_settings import AssimilationSettings, AssimilationWork, check
+from proda.inference.assimilation_settings import AssimilationSettings, AssimilationWork
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -117,6 +117,7 @@ def assimilate(
     from proda.cli.console import console
     from proda.errors import AssimilationError
     from proda.inference.assimilation_run import create
+    from proda.inference.problem import checked_settings
 
     if resume is not None:
         run = _resumed(context, resume, profiles, profiles_moved_to, forcing_moved_to)
@@ -126,7 +127,7 @@ def assimilate(
             raise AssimilationError(
                 "Give the profiles, the forcing and a new folder, or pass --resume FOLDER."
             )
-        settings = check(
+        settings = checked_settings(
             model=model,
             variant=variant,
             sampler=sampler,
@@ -201,6 +202,7 @@ def _print_left_out(run: Run) -> None:
 def _print_warnings(run: Run) -> None:
     """Print whether the draws are not a posterior, and which streams are not fitted."""
     from proda.cli.console import console
+    from proda.inference.problem import unanswered
 
     if not run.problem.sampler.exact:
         console.print(
@@ -208,7 +210,7 @@ def _print_warnings(run: Run) -> None:
             "posterior.",
             style="bold",
         )
-    for name, why in run.settings.unanswered().items():
+    for name, why in unanswered(run.settings).items():
         console.print(f"The stream {name} is not fitted: {why}.", style="bold", soft_wrap=True)
 
 

@@ -68,6 +68,7 @@ def diagnose(
     from proda.errors import AssimilationError
     from proda.inference.assessment import assess
     from proda.inference.assimilation_run import open_posterior
+    from proda.inference.diagnostics.filter import Filter
     from proda.plots.style import save_all
     from proda.study.diagnosis import figures_of, write_kept, write_table
 
@@ -77,7 +78,7 @@ def diagnose(
     limits = FilterSettings(
         max_gelman_rubin=max_gelman_rubin, min_nse=min_nse, max_rhat=max_rhat, min_ess=min_ess
     )
-    assessment = assess(summary, limits.build())
+    assessment = assess(summary, Filter.of(limits))
     _print(assessment)
     _print_streams({str(folder): summary})
     if against is not None:

@@ -16,6 +16,7 @@ import xarray as xr
 from proda.comparison.model_files import OpenedModel, pairs
 from proda.inference.assessment import MAX_PARETO_K
 from proda.inference.assimilation_settings import AssimilationSettings
+from proda.inference.problem import build_likelihood
 from proda.inference.site_summary import SiteReason
 from proda.inference.stream_fit import data_of
 from proda.latitude import BANDS, bands
@@ -48,7 +49,7 @@ def not_comparable(first: OpenedModel, second: OpenedModel) -> str:
         if m.summary is not None
     ]
     a, b = values
-    if not (a.build_likelihood().density and b.build_likelihood().density):
+    if not (build_likelihood(a).density and build_likelihood(b).density):
         return f"the likelihoods {a.likelihood} and {b.likelihood} are not both densities"
     for name in ("likelihood", "error_sd", "operator"):
         if getattr(a, name) != getattr(b, name):

@@ -36,6 +36,7 @@ from proda.errors import AssimilationError, FileError, ProdaError
 from proda.forcing import Forcing
 from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.padded_sites import padded_layers
+from proda.inference.problem import build_problem, unanswered
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.samplers.smc import SMC
 from proda.inference.sampling import SamplingProblem
@@ -46,7 +47,7 @@ from proda.locks import locked
 from proda.models.outside import provenance
 from proda.observations.build_summary import read_summary
 from proda.places import check_dataset_sites
-from proda.streams.table import StreamTable
+from proda.streams.table import StreamTable, read_all
 
 FORMAT = 1
 CPU_LANES = 1024
@@ -129,7 +130,7 @@ class Run:
     @cached_property
     def problem(self) -> SamplingProblem:
         """Model, likelihood and sampler."""
-        return self.settings.build(f"the run {self.folder}")
+        return build_problem(self.settings, f"the run {self.folder}")
 
     @cached_property
     def stream_tables(self) -> tuple[StreamTable, ...]:
@@ -140,7 +141,7 @@ class Run:
         AssimilationError
             If a table was built again since this run started.
         """
-        tables = self.settings.stream_tables()
+        tables = read_all(self.settings.streams)
         for name, table in tables.items():
             if table.made.table != self.description.stream_tables.get(name):
                 raise AssimilationError(
@@ -385,7 +386,7 @@ class Run:
         if self.settings.streams:
             dataset.attrs["streams"] = ", ".join(s.name for s in self.problem.streams)
             dataset.attrs["streams_not_answered"] = "; ".join(
-                f"{name}: {why}" for name, why in self.settings.unanswered().items()
+                f"{name}: {why}" for name, why in unanswered(self.settings).items()
             )
         if self.problem.held_out:
             dataset.attrs["held_out"] = ", ".join(self.problem.held_out)
@@ -468,7 +469,7 @@ def default_width(
 
 def predicted_bytes(settings: AssimilationSettings, n_sites: int) -> int:
     """Return the maximum disk space of a run, with blocks and joined results at the same time."""
-    problem = settings.build()
+    problem = build_problem(settings)
     n = len(sampled_rows(problem.model, problem.likelihood, problem.streams)) + 1
     return n_sites * 2 * (settings.chains * settings.draws * n * 4 + _SUMMARY_BYTES_PER_SITE)
 
@@ -519,7 +520,7 @@ def create(
     target = Path(folder)
     _refuse_a_run(target)
     _check_sizes(n_sites, block_size, width)
-    problem = settings.build()
+    problem = build_problem(settings)
     measured = read_profiles(profiles)
     position = _forcing_positions(forcing)
     index = np.arange(len(measured)) if sites is None else _requested(measured, sites, profiles)
@@ -550,7 +551,9 @@ def create(
         profile_tables=read_summary(profiles).tables,
         forcing=str(Path(forcing).absolute()),
         forcing_files=tree_digest(forcing),
-        stream_tables={name: table.made.table for name, table in settings.stream_tables().items()},
+        stream_tables={
+            name: table.made.table for name, table in read_all(settings.streams).items()
+        },
         n_sites=len(index),
         sites="",
         block_size=block_size,

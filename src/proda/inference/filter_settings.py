@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
 from proda.settings_table import SettingsTable
-
-if TYPE_CHECKING:
-    from proda.inference.diagnostics.filter import Filter
 
 MAX_GELMAN_RUBIN = 1.05
 """The paper's limit of the mean Gelman-Rubin statistic."""
@@ -34,15 +29,3 @@ class FilterSettings(SettingsTable):
         None,
         description="Smallest effective size must be at least this; without it there is no limit.",
     )
-
-    def build(self) -> Filter:
-        """Return the filter.
-
-        Raises
-        ------
-        DiagnosticsError
-            If a limit is NaN.
-        """
-        from proda.inference.diagnostics.filter import Filter
-
-        return Filter(self.max_gelman_rubin, self.min_nse, self.max_rhat, self.min_ess)

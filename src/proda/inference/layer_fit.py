@@ -8,6 +8,7 @@ from proda.inference.assessment import Assessment
 from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.diagnostics.fit import log_r2, rmse
 from proda.inference.diagnostics.predictive import predictive_probability
+from proda.inference.problem import build_likelihood
 
 LEVELS = (0.5, 0.9)
 """Probabilities of the central intervals whose coverage is counted."""
@@ -19,7 +20,7 @@ def error_sd(assessment: Assessment) -> np.ndarray | None:
     Where it was sampled, its posterior mean. None for likelihoods without an error model.
     """
     settings = AssimilationSettings.model_validate_json(assessment.summary.attrs["settings"])
-    if not settings.build_likelihood().density:
+    if not build_likelihood(settings).density:
         return None
     if settings.error_sd == "estimate":
         return assessment.summary["posterior_mean"].sel(parameter="error_sd").to_numpy()

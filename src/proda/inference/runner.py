@@ -24,6 +24,7 @@ from proda.errors import AssimilationError
 from proda.inference.assimilation_run import Run
 from proda.inference.batch import pad, run_batch
 from proda.inference.padded_sites import assemble, with_streams
+from proda.inference.problem import expected_evaluations
 from proda.inference.profiles import Profiles
 from proda.inference.site_summary import join
 from proda.inference.target import Site
@@ -43,7 +44,7 @@ def total_evaluations(run: Run) -> int:
 
 def evaluations_per_site(run: Run) -> int:
     """Return how many times the model is solved for one site, where they differ on average."""
-    return run.settings.evaluations()
+    return expected_evaluations(run.settings)
 
 
 def evaluations_per_second(run: Run, seconds: float = CALIBRATION) -> float:

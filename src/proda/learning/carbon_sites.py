@@ -13,7 +13,7 @@ from proda import files
 from proda.checksums import digest
 from proda.errors import ForcingError, LearningError
 from proda.forcing import FORCING_VARIABLES, Forcing
-from proda.inference.assimilation_settings import check
+from proda.inference.problem import build_likelihood, build_model, checked_settings
 from proda.inference.profiles import Profiles, read_profiles
 from proda.learning.layers import SiteLayers
 
@@ -120,9 +120,9 @@ def read_carbon_sites(
             raise ForcingError(f"{forcing}: {error}") from error
     left_out = pd.DataFrame({"site": measured.site[reason != ""], "reason": reason[reason != ""]})
     chosen: Profiles = measured.select(here)
-    settings = check(model=model, variant=variant)
+    settings = checked_settings(model=model, variant=variant)
     layers = SiteLayers(
-        settings.build_model(), settings.build_likelihood(), settings.operator, chosen, drivers
+        build_model(settings), build_likelihood(settings), settings.operator, chosen, drivers
     )
     table = covariates.iloc[known[here]].reset_index(drop=True)
     sites = CarbonSites(table, layers, left_out)

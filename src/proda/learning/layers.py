@@ -18,10 +18,11 @@ from proda import files
 from proda.errors import LearningError
 from proda.forcing import Forcing
 from proda.grid import Grid
-from proda.inference.assimilation_settings import AssimilationSettings, Operator, check
+from proda.inference.assimilation_settings import AssimilationSettings, Operator
 from proda.inference.likelihood import Likelihood
 from proda.inference.operator import observe, weights
 from proda.inference.padded_sites import assemble, usable
+from proda.inference.problem import build_likelihood, build_model, checked_settings
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.target import Site
 from proda.models.model import SoilModel
@@ -139,7 +140,7 @@ def assimilation_settings(posterior: xr.Dataset) -> AssimilationSettings:
     """
     settings = posterior.attrs.get("settings")
     if settings is None:
-        return check(
+        return checked_settings(
             model=posterior.attrs["model"],
             variant=posterior.attrs["variant"],
             **recorded(posterior.attrs),
@@ -187,7 +188,7 @@ def read_layers(
         drivers = Forcing.from_dataset(files.load(opened.isel(site=place), forcing))
     chosen = measured.select(_positions(sites, measured.site, f"The profiles of {profiles}"))
     layers = SiteLayers(
-        settings.build_model(), settings.build_likelihood(), settings.operator, chosen, drivers
+        build_model(settings), build_likelihood(settings), settings.operator, chosen, drivers
     )
     count = np.bincount(layers.row_site[layers.used], minlength=len(layers))
     if (count == 0).any():

@@ -12,6 +12,7 @@ from proda import files
 from proda.blocks.executor import processes
 from proda.errors import ProdaError
 from proda.inference.assimilation_run import predicted_bytes
+from proda.inference.problem import expected_evaluations
 from proda.inference.samplers.published import Published
 from proda.learning.residuals import MEMBERS as JOINT_DRAWS
 from proda.machine import cores
@@ -132,7 +133,7 @@ def _assimilation(work: _Work) -> Cost:
     if work.model in settings.assimilation.runs:
         return Cost(work.read / PROFILE_BYTES_PER_SECOND, work.read)
     chosen = settings.assimilation_of(work.model)
-    per_site = chosen.evaluations()
+    per_site = expected_evaluations(chosen)
     rate = EVALUATIONS_PER_SECOND.get(work.model, min(EVALUATIONS_PER_SECOND.values()))
     if chosen.sampler == Published.name:
         rate = PUBLISHED_PER_SECOND

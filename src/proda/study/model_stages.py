@@ -13,6 +13,7 @@ from proda.blocks.executor import Executor, executor_of, processes
 from proda.files import whole_folder
 from proda.inference.assessment import assess
 from proda.inference.assimilation_run import Run, create, open_posterior
+from proda.inference.diagnostics.filter import Filter
 from proda.inference.runner import evaluations_per_site, total_evaluations, work
 from proda.layout import RUN_DESCRIPTION
 from proda.learning.from_posteriors import train_network
@@ -72,7 +73,7 @@ def select(context: Context, *, model: str) -> str:
     """Assess the sites and keep those for training (`proda diagnose`)."""
     place = context.folder
     draws, summary = open_posterior(place.assimilation(model))
-    assessment = assess(summary, place.settings.filter.build())
+    assessment = assess(summary, Filter.of(place.settings.filter))
     with whole_folder(place.diagnosis(model), place.kept(model).name, "diagnosis") as folder:
         folder.mkdir()
         write_table(assessment, folder / place.site_table(model).name)

@@ -16,9 +16,10 @@ from proda.drivers.forcing_settings import ClimateSettings, NearestSettings
 from proda.errors import ModelError, ProdaError, StudyError
 from proda.files import read_toml
 from proda.forcing import SITE_PROPERTIES
-from proda.inference import assimilation_settings
 from proda.inference.assimilation_settings import AssimilationSettings, AssimilationWork
+from proda.inference.diagnostics.filter import Filter
 from proda.inference.filter_settings import FilterSettings
+from proda.inference.problem import checked_settings
 from proda.learning.learning_settings import LearningSettings, PresetSettings, preset_of
 from proda.maps.map_settings import MapSettings
 from proda.models.outside import absolute, is_reference
@@ -271,7 +272,7 @@ class StudySettings(SettingsTable):
         own = {name: getattr(self.assimilation, name) for name in _OfModels.model_fields}
         if own["likelihood"] == OWN_COST:
             own["likelihood"] = f"{OWN_COST}-{model}"
-        return assimilation_settings.check(model=self.study.reference(model), **shared, **own)
+        return checked_settings(model=self.study.reference(model), **shared, **own)
 
     def needed_properties(self) -> tuple[str, ...]:
         """Return the properties of the soil that any model of the study needs, in their order."""
@@ -289,7 +290,7 @@ class StudySettings(SettingsTable):
         """
         for model in self.study.models:
             self.assimilation_of(model)
-        self.filter.build()
+        Filter.of(self.filter)
         self.training.build(self.study.seed)
         references = tuple(self.study.reference(model) for model in self.study.models)
         self.learning.end_to_end.check(references, self.study.variant)

@@ -10,7 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from proda.errors import DiagnosticsError
-from proda.inference.filter_settings import MAX_GELMAN_RUBIN, MIN_NASH_SUTCLIFFE
+from proda.inference.filter_settings import (
+    MAX_GELMAN_RUBIN,
+    MIN_NASH_SUTCLIFFE,
+    FilterSettings,
+)
 
 
 class SiteVerdict(IntEnum):
@@ -64,6 +68,11 @@ class Filter:
         for name, limit in vars(self).items():
             if limit is not None and math.isnan(limit):
                 raise DiagnosticsError(f"{name} is NaN, so no site would pass; give a number")
+
+    @classmethod
+    def of(cls, settings: FilterSettings) -> Filter:
+        """Return the filter of some settings."""
+        return cls(settings.max_gelman_rubin, settings.min_nse, settings.max_rhat, settings.min_ess)
 
     def apply(
         self,
