@@ -24,6 +24,7 @@ from proda.blocks.executor import Control, Executor, Stopped
 from proda.errors import AssimilationError, FileError
 from proda.inference.assimilation_run import Run, create, default_width, open_posterior
 from proda.inference.assimilation_settings import AssimilationSettings
+from proda.inference.problem import build_problem, checked_settings
 from proda.inference.profiles import read_profiles
 from proda.inference.runner import work
 from proda.machine import one_thread_flags
@@ -217,7 +218,6 @@ _SCRIPT = """
 import sys
 from proda.inference.assimilation_run import Run
 from proda.inference.runner import work
-from proda.inference.problem import build_problem, checked_settings
 
 work(Run(sys.argv[1]), progress=lambda done, _: print(done, flush=True))
 """
