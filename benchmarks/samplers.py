@@ -4,8 +4,8 @@
 
 PROFILES is a folder of `proda profiles build`, SITES.nc the forcing at its sites. Sites are drawn
 at random with a fixed seed; `--first` leaves out the first ones, on which a sampler was tuned. A
-sampler may have options, `smc:descents=3`, among them `max_evidence_error`. The evidence of each is
-compared with that of the first one, which should then be a long run,
+sampler may have options, `smc:descents=3`, among them `max_evidence_error`. Evidence and posterior
+means of each are compared with those of the first one, which should then be a long run,
 `tempered:warm_up=20000,kept=60000`. All samplers run in this one process, which should have one
 thread (XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"); times are
 those of its processor, without compilation.
@@ -67,6 +67,8 @@ def measure(settings: AssimilationSettings, profiles: Any, sites: Any) -> dict[s
             "rhat": summary["rank_rhat"].max("parameter"),
             "evidence": summary["log_evidence"],
             "seconds": np.full(n, took / n),
+            "mean": summary["posterior_mean"].transpose("site", "parameter"),
+            "sd": summary["posterior_sd"].transpose("site", "parameter"),
         }
         for name, values in row.items():
             found.setdefault(name, []).append(np.asarray(values))
@@ -92,25 +94,32 @@ def chosen(profiles: Profiles, names: np.ndarray, first: int, n: int, layers: in
     return profiles.select(order[first : first + n])
 
 
-def show_evidence(model: str, evidence: dict[str, np.ndarray]) -> None:
-    """Print how the evidence of each sampler, the mean over chains, differs from the first's."""
-    first, *others = evidence
-    reference, spread = evidence[first].mean(axis=1), evidence[first].std(axis=1, ddof=1)
+def show_differences(model: str, found: dict[str, dict[str, np.ndarray]]) -> None:
+    """Print how evidence (mean over chains) and posterior means differ from the first sampler's."""
+    first, *others = found
+    evidence = found[first]["evidence"]
+    reference, spread = evidence.mean(axis=1), evidence.std(axis=1, ddof=1)
     steady = spread < STEADY
     print(
         f"\n{model}: log-evidence minus that of `{first}`, whose three chains differ by a standard "
         f"deviation of {np.median(spread):.3f} (median; 95 %: {np.percentile(spread, 95):.3f}); "
         f"steady sites, where it is below {STEADY}: {steady.sum()} of {len(steady)}\n\n"
-        "| sampler | median (5 to 95 %) | more than 0.3 apart | of the steady sites |\n"
-        "|---|---|---|---|"
+        "| sampler | median (5 to 95 %) | more than 0.3 apart | of the steady sites | posterior "
+        "means, difference over the sd, worst parameter: median (95 %, largest) | rms of all "
+        "parameters: median (95 %, largest) |\n|---|---|---|---|---|---|"
     )
     for name in others:
-        off = evidence[name].mean(axis=1) - reference
+        off = found[name]["evidence"].mean(axis=1) - reference
+        apart = np.abs(found[name]["mean"] - found[first]["mean"]) / found[first]["sd"]
+        of_means = (apart.max(axis=1), np.sqrt((apart**2).mean(axis=1)))
+        means = [
+            f"{np.median(x):.2f} ({np.percentile(x, 95):.2f}, {x.max():.2f})" for x in of_means
+        ]
         low, middle, high = np.percentile(off, [5, 50, 95])
         far = np.abs(off) > 0.3
         print(
             f"| {name} | {middle:.2f} ({low:.2f} to {high:.2f}) | {far.sum()} of {len(far)} | "
-            f"{(far & steady).sum()} of {steady.sum()} |",
+            f"{(far & steady).sum()} of {steady.sum()} | {' | '.join(means)} |",
             flush=True,
         )
 
@@ -139,10 +148,10 @@ def main() -> None:
         "s per site, median (95 %) | us per evaluation |\n|" + "---|" * 11
     )
     for model in asked.models:
-        evidence = {}
+        found = {}
         for sampler in asked.sampler:
             got = measure(settings_of(model, sampler), some, sites)
-            evidence[sampler] = got["evidence"]
+            found[sampler] = got
             ess, rhat, n, took = (got[k] for k in ("ess", "rhat", "evaluations", "seconds"))
             sd = got["evidence"].std(axis=1, ddof=1)
             print(
@@ -158,8 +167,8 @@ def main() -> None:
             )
             if asked.out:
                 np.savez(f"{asked.out}_{model}_{sampler}.npz", site=some.site, **got)
-        if len(evidence) > 1:
-            show_evidence(model, evidence)
+        if len(found) > 1:
+            show_differences(model, found)
 
 
 if __name__ == "__main__":
