@@ -8,8 +8,9 @@ TABLE is what `proda streams build` wrote. Each run predicts all data, those tha
 too (`held_out`), so that each kind of data is left out once. Sites have at most 8 layers of carbon
 and 16 values: one compiled program then serves all. For values that belong to profiles (14C), they
 are those with two or more values of the same profile; for the others, those with a value in the
-same cell. `--which many` has those with more layers or values instead, up to 32 of each, and
-`--which cell` those whose two or more values were measured in the same cell, not at the profile.
+same cell. `--which many` has those with more layers or values instead, up to 32 of each, `--which
+most` those with more than that, and `--which cell` those whose two or more values were measured in
+the same cell, not at the profile.
 They come in a random order (seed 0), in parts of `--part` sites; runs that are there are
 not done again, and after `--seconds` no more part is started, so that the sites done are a random
 choice at any time. `benchmarks.gpu_streams` does the same at all sites on a GPU, and writes the
@@ -64,8 +65,8 @@ def kinds(stream: str) -> dict[str, list[str]]:
 KINDS = kinds("radiocarbon")
 MOST = 16
 """Values of a site."""
-Which = Literal["few", "many", "cell"]
-"""Sites with few layers and values; with more, up to 32; of values in the same cell."""
+Which = Literal["few", "many", "most", "cell"]
+"""Sites with few layers and values; with more, up to 32; with more; of values in the same cell."""
 BANDS = (0.1, 0.3, 0.6, 1.0, 2.0)
 """Limits of the depths (m) at which the rival without a model has its means."""
 NODES = 400
@@ -90,7 +91,8 @@ def chosen(
     count = table.rows.groupby("site").size()
     layers = pd.Series(profiles.n_layers, index=profiles.site).reindex(count.index)
     few = (count <= MOST) & (layers <= PADDED[0])
-    fits = (count <= PADDED[1]) & (layers <= PADDED[1]) & ~few if which == "many" else few
+    many = (count <= PADDED[1]) & (layers <= PADDED[1]) & ~few
+    fits = {"many": many, "most": ~few & ~many}.get(which, few)
     own = table.rows[table.rows["matched"] == "profile"].groupby("site").size()
     if len(own):
         at_profile = own.reindex(count.index).fillna(0) >= 2
