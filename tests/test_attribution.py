@@ -41,7 +41,7 @@ def constant_of(model):
     return {
         row.name: float(
             np.clip(
-                row.default if np.isfinite(row.default) else 0.5 * (row.lower + row.upper),
+                row.default if np.isfinite(row.default) else row.middle,
                 row.lower + 0.05 * (row.upper - row.lower),
                 row.upper - 0.05 * (row.upper - row.lower),
             )

@@ -32,7 +32,7 @@ from proda.plots.maps import map_figure
 from proda.study.twin import make_twin_world
 
 MODEL = proda.load_model("clm5")
-CONSTANT = {row.name: 0.5 * (row.lower + row.upper) for row in MODEL.rows}
+CONSTANT = {row.name: row.middle for row in MODEL.rows}
 
 INTERVALS = Intervals(
     np.array([0.5, 0.6, 0.7]),

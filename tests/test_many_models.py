@@ -160,7 +160,7 @@ def test_microbes_are_counted_in_the_topsoil_and_in_all_of_it(examples, name):
     clay = {"clay": np.full((len(examples), 20), 25.0)}
     columns = prepare(replace(examples, properties=clay))
     column = jax.tree.map(lambda leaf: leaf[2], columns)
-    values = {row.name: 0.5 * (row.lower + row.upper) for row in model.rows}
+    values = {row.name: row.middle for row in model.rows}
     pools = np.random.default_rng(3).uniform(1.0, 9.0, (len(model.pools), 20))
     found = components(model, pools, values, column)
     microbes = pools[[model.pools.index(p) for p in model.microbial_pools]].sum(axis=0)

@@ -162,6 +162,14 @@ def test_the_registry_is_the_papers_tables(model):
     assert all(isinstance(row, Parameter) for row in model.rows)
 
 
+def test_shares_of_the_prior_range_and_values_are_each_others_inverse(model):
+    share = np.array([0.0, 0.25, 0.5, 1.0])
+    for row in model.rows:
+        wanted = [row.lower, 0.75 * row.lower + 0.25 * row.upper, row.middle, row.upper]
+        np.testing.assert_allclose(row.at(share), wanted, rtol=1e-12)
+        np.testing.assert_allclose(row.share(row.at(share)), share, atol=1e-12)
+
+
 def test_results_survive_a_file(tmp_path, model, examples):
     from proda.files import open_netcdf, write_netcdf
 

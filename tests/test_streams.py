@@ -284,7 +284,7 @@ def test_the_likelihood_is_the_sum_over_all_data(
     # Sites 2-5 have carbon alone.
     np.testing.assert_allclose(np.asarray(total)[2:], alone[2:] + prior, rtol=1e-12)
     rows = {row.name: row for row in Posterior(model, likelihood, plain.site, streams).rows}
-    middle = {name: 0.5 * (row.lower + row.upper) for name, row in rows.items()}
+    middle = {name: row.middle for name, row in rows.items()}
     wanted = alone + prior
     table = opened[0].rows
     grid, pools = forcing.grid, np.asarray(state.pools)

@@ -66,6 +66,19 @@ class Parameter:
         """Whether 0 is excluded: times, lengths and affinities that are divided by."""
         return self.unit in ("yr", "m", "g m-3")
 
+    @property
+    def middle(self) -> float:
+        """Middle of the prior range."""
+        return 0.5 * (self.lower + self.upper)
+
+    def at(self, share: Any) -> Any:
+        """Return the value at a share of the prior range: 0 its lower end, 1 its upper end."""
+        return self.lower + (self.upper - self.lower) * share
+
+    def share(self, value: Any) -> Any:
+        """Return where in the prior range a value lies: the inverse of `at`."""
+        return (value - self.lower) / (self.upper - self.lower)
+
     def limits(self, bounds: Bounds) -> tuple[float, float]:
         """Lower and upper limit: of the prior, or of what has a physical meaning."""
         if bounds == "prior":

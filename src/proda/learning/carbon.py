@@ -83,7 +83,7 @@ def held_out_carbon(
         high = np.where(open_ends[1], parameters < limits[1], parameters <= limits[1])
         usable = (low & high).all(axis=1)
         # A placeholder: the result of such sites is discarded.
-        middle = np.array([0.5 * (row.lower + row.upper) for row in rows])
+        middle = np.array([row.middle for row in rows])
         values = np.where(usable[:, None], parameters, middle)
         given = {row.name: values[:, j] for j, row in enumerate(rows)}
     state = simulate.steady_state_arrays(layers.model, given, layers.forcing, bounds="physical")

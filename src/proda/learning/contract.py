@@ -157,7 +157,7 @@ def check_properties(model: SoilModel) -> list[Check]:
 def _traced(model: SoilModel, forcing: Forcing) -> None:
     """Trace the model's code without computing anything."""
     column = _first(prepare(forcing))
-    values = {row.name: jnp.asarray(0.5 * (row.lower + row.upper)) for row in model.rows}
+    values = {row.name: jnp.asarray(row.middle) for row in model.rows}
 
     def both(p: dict, column: Column) -> object:
         state = model.steady_state(p, column)

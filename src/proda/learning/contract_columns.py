@@ -49,7 +49,7 @@ def rough_parameters(model: SoilModel, seed: int, n: int) -> dict[str, np.ndarra
         unit = rng.random(n)
         edge = rng.random(n)
         unit = np.where(edge < 0.1, 0.0, np.where(edge < 0.2, 1.0, unit))
-        value = row.lower + unit * (row.upper - row.lower)
+        value = row.at(unit)
         if row.positive and row.lower == 0.0:
             tiny = row.upper * 10.0 ** rng.uniform(-8.0, -1.0, n)
             value = np.where(unit == 0.0, tiny, value)

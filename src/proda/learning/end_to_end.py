@@ -95,8 +95,8 @@ def default_share(layers: SiteLayers, b: float | None = None) -> Float[np.ndarra
         if row.name == "b" and needed is not None:
             value = needed
         elif np.isnan(value):
-            value = 0.5 * (row.lower + row.upper)
-        shares.append((value - row.lower) / (row.upper - row.lower))
+            value = row.middle
+        shares.append(row.share(value))
     return np.clip(np.array(shares), NEAREST, 1.0 - NEAREST)
 
 

@@ -117,9 +117,7 @@ def log_profile(
     """Return ln carbon (g m-3) of one column at `DEPTHS`, and whether it has a steady state."""
     rows = model.rows
     share = MARGIN + (1.0 - 2.0 * MARGIN) * jax.nn.sigmoid(logit)
-    values = {
-        row.name: row.lower + (row.upper - row.lower) * share[i] for i, row in enumerate(rows)
-    }
+    values = {row.name: row.at(share[i]) for i, row in enumerate(rows)}
     state = model.steady_state(values, column)
     node = jnp.log(column.grid.node)
     deepest = node[jnp.minimum(column.nbedrock, node.shape[0]) - 1]

@@ -77,7 +77,7 @@ def stream_rows(streams: tuple[Stream, ...], model: SoilModel) -> tuple[Paramete
 
 def stream_start(rows: tuple[Parameter, ...]) -> Float[np.ndarray, " row"]:
     """Return the logits of the defaults of the streams' parameters, as shares of their range."""
-    shares = [(row.default - row.lower) / (row.upper - row.lower) for row in rows]
+    shares = [row.share(row.default) for row in rows]
     return np.asarray(logit(np.clip(np.array(shares), MARGIN, 1.0 - MARGIN)))
 
 
@@ -86,10 +86,7 @@ def named_parameters(
 ) -> dict[str, float]:
     """Return the streams' parameters in physical units, the mean over all axes but the last."""
     share = expit(np.asarray(logits, float)).reshape(-1, len(rows)).mean(axis=0)
-    return {
-        row.name: float(row.lower + s * (row.upper - row.lower))
-        for row, s in zip(rows, share, strict=True)
-    }
+    return {row.name: float(row.at(s)) for row, s in zip(rows, share, strict=True)}
 
 
 def stream_problem(

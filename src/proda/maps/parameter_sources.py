@@ -92,7 +92,7 @@ def checked_members(
             "other parameters are given; a cell needs all of them, or NaN in all."
         )
     # Not a fill: whatever is computed here is thrown away by `known`; it must only be computed.
-    middle = np.array([0.5 * (row.lower + row.upper) for row in model.rows])
+    middle = np.array([row.middle for row in model.rows])
     values = np.where(known[:, :, None], values, middle)
     return [_named(model, member, forcing, bounds) for member in values], known
 

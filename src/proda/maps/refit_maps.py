@@ -103,6 +103,5 @@ def _shares(
         values = np.stack(
             [m[row.name].mean(axis=1) if m[row.name].ndim == 2 else m[row.name] for m in members]
         )
-        share = (values - row.lower) / (row.upper - row.lower)
-        shares[SHARE_PREFIX + row.name] = np.where(known, share, np.nan)
+        shares[SHARE_PREFIX + row.name] = np.where(known, row.share(values), np.nan)
     return shares

@@ -31,7 +31,7 @@ def flows(model: SoilModel) -> tuple[Flow, ...]:
     They are read from the model's transfers in a synthetic column with equal pools.
     """
     column = _made_up_column()
-    middle = {row.name: jnp.asarray(0.5 * (row.lower + row.upper)) for row in model.rows}
+    middle = {row.name: jnp.asarray(row.middle) for row in model.rows}
     pools = jnp.full((len(model.pools), len(column.grid)), 100.0)
     t: Transfers = model.transfers(pools, middle, column)
     fed = [
@@ -68,7 +68,7 @@ def flow_shares(model: SoilModel) -> dict[Flow, Share]:
     """
     column = _made_up_column()
     p = {
-        row.name: jnp.where(jnp.isnan(value), 0.5 * (row.lower + row.upper), value)
+        row.name: jnp.where(jnp.isnan(value), row.middle, value)
         for row in model.rows
         for value in (jnp.asarray(model.default_values(column)[row.name], float),)
     }

@@ -86,5 +86,5 @@ def true_parameters(
         middle = ndtri(centres[row.name]) if moves else 0.0
         share = ndtr(middle + spread * (MOVING if moves else SILENT) * smooth)
         share = np.clip(share, 0.02, 0.98)  # on purpose: the truth is not at an end of the prior
-        columns.append(row.lower + share * (row.upper - row.lower))
+        columns.append(row.at(share))
     return np.stack(columns, axis=1)
