@@ -27,7 +27,7 @@ from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.problem import build_problem, checked_settings
 from proda.inference.profiles import read_profiles
 from proda.inference.runner import work
-from proda.machine import one_thread_flags
+from proda.machine import ONE_THREAD, one_thread_flags
 from tests.assimilation_worlds import (
     N_SITES,
     OPTIONS,
@@ -35,6 +35,7 @@ from tests.assimilation_worlds import (
     WALKERS,
     WIDTH,
     draws_of,
+    names,
     write_forcing,
     write_profiles,
 )
@@ -241,6 +242,23 @@ def test_killed_at_some_point(world, tmp_path):
     assert sum(not run.store.check(number) for number in run.blocks) >= 3
     resume(run)
     world.check(run)
+
+
+@pytest.mark.long
+def test_a_process_of_several_threads_has_the_numbers_of_one_with_one(world, tmp_path):
+    """With programs as users have them, for which the numbers of threads could count."""
+    settings = checked_settings(sampler="smc", options={"rounds": 2})
+    found = []
+    for name, flags in {"several": "", "one": ONE_THREAD}.items():
+        run = world.run(tmp_path / name, settings=settings, width=1, sites=names()[:3])
+        subprocess.run(
+            [sys.executable, "-c", _SCRIPT, str(run.folder)],
+            env=os.environ | {"XLA_FLAGS": flags},
+            check=True,
+        )
+        found.append(draws_of(run.folder))
+    for several, one in zip(*found, strict=True):
+        xr.testing.assert_identical(several.drop_attrs(), one.drop_attrs())
 
 
 def test_a_cluster(world, tmp_path):

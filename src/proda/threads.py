@@ -1,17 +1,28 @@
-"""Blocks of columns on all cores of one process."""
+"""Threads of a process: blocks of columns on all cores, and programs that use one thread."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import equinox as eqx
 import jax
 
 from proda.machine import cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+one_thread_jit = functools.partial(
+    eqx.filter_jit, compiler_options={"xla_cpu_multi_thread_eigen": False}
+)
+"""`equinox.filter_jit` for programs whose results must be the same in every process.
+
+A process has several threads by default. Sums of matrix products then depend on their number, which
+is that of the cores.
+"""
 
 
 def run_in_threads(

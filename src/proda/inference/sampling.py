@@ -24,6 +24,7 @@ from proda.inference.samplers.smc import SMC, Round, TemperatureLadder, Walkers
 from proda.inference.target import Posterior, Site
 from proda.models.model import SoilModel
 from proda.streams.stream import Stream
+from proda.threads import one_thread_jit
 
 
 class Limits(NamedTuple):
@@ -103,7 +104,7 @@ def fold(keys: Key[Array, "site chain"], data: int) -> Key[Array, "site chain"]:
     return jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, 2**31 + data)))(keys)
 
 
-@eqx.filter_jit
+@one_thread_jit
 def start(problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"]) -> State:
     """Return the state of new chains, leading axes site and chain."""
 
@@ -113,7 +114,7 @@ def start(problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"])
     return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(sites, keys)
 
 
-@eqx.filter_jit
+@one_thread_jit
 def advance(
     problem: SamplingProblem,
     sites: Site,
@@ -156,7 +157,7 @@ def advance(
     return jax.lax.scan(one_segment, state, length=n_segments)
 
 
-@eqx.filter_jit
+@one_thread_jit
 def begin_walkers(
     problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"]
 ) -> tuple[Walkers, TemperatureLadder]:
@@ -164,7 +165,7 @@ def begin_walkers(
     return _each_site(lambda s, site, key: s.begin(key, problem.target(site)), problem, sites, keys)
 
 
-@eqx.filter_jit
+@one_thread_jit
 def go_on(
     problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"], state: Walkers
 ) -> tuple[Walkers, Round]:
@@ -176,7 +177,7 @@ def go_on(
     return _each_site(one, problem, sites, keys, state)
 
 
-@eqx.filter_jit
+@one_thread_jit
 def go_back(
     problem: SamplingProblem,
     sites: Site,

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +17,7 @@ from proda.inference.sampling import SamplingProblem
 from proda.inference.target import Prediction, Site, sampled_rows
 from proda.streams.stream import CARBON
 from proda.streams.table import StreamTable
+from proda.threads import one_thread_jit
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _TOGETHER = 24
@@ -45,7 +45,7 @@ class SiteReason(IntEnum):
         return self.name.lower().replace("_", " ")
 
 
-@eqx.filter_jit
+@one_thread_jit
 def predict(problem: SamplingProblem, sites: Site, u: Any) -> tuple[Prediction, Any]:
     """Return the modelled value and the likelihood of the measured layers for every draw.
 
