@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import equinox as eqx
 import jax
@@ -14,15 +13,20 @@ from proda.machine import cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-one_thread_jit = functools.partial(
-    eqx.filter_jit, compiler_options={"xla_cpu_multi_thread_eigen": False}
-)
-"""`equinox.filter_jit` for programs whose results must be the same in every process.
 
-A process has several threads by default. Sums of matrix products then depend on their number, which
-is that of the cores.
-"""
+def one_thread_jit(function: Function) -> Function:
+    """Compile a function whose results must be the same, bit for bit, in every process.
+
+    As `equinox.filter_jit`, but for one thread: XLA compiles some programs otherwise for a process
+    of several threads, the default, than for one of a single thread, and their results differ by
+    rounding.
+    """
+    options = {"xla_cpu_multi_thread_eigen": False}
+    # Equinox passes other arguments on to jax.jit, but does not say so in its types.
+    compiled: Any = eqx.filter_jit(function, compiler_options=options)  # type: ignore[call-overload]
+    return cast("Function", compiled)
 
 
 def run_in_threads(
