@@ -55,7 +55,7 @@ def sample(model: SoilModel, n: int) -> tuple[dict, Any]:
     dataset["w_scalar"] = dataset["w_scalar"] * rng.uniform(0.5, 1.0, shape)
     dataset["nbedrock"] = ("site", rng.integers(5, 21, n))
     forcing = with_properties(proda.Forcing.from_dataset(dataset.assign_coords(site=np.arange(n))))
-    span = {row.name: (row.lower + 0.02 * (row.upper - row.lower), row.upper) for row in model.rows}
+    span = {row.name: (row.at(0.02), row.upper) for row in model.rows}
     values = {name: jnp.asarray(rng.uniform(*limits, n)) for name, limits in span.items()}
     return values, prepare(forcing)
 

@@ -38,6 +38,7 @@ from scipy.special import logit
 import proda
 from benchmarks.assimilation import Empty
 from benchmarks.columns import sample
+from benchmarks.gpu_posteriors import blank
 from benchmarks.maps import parameters
 from benchmarks.report import machine
 from proda import files
@@ -135,7 +136,7 @@ WHAT = {"value": carbon, "gradient": slope}
 def many(model: SoilModel, columns: Any, n: int) -> tuple[dict, Any]:
     """Return n columns, and parameters of their own, on the device."""
     rng = np.random.default_rng(n)
-    span = {row.name: (row.lower + 0.02 * (row.upper - row.lower), row.upper) for row in model.rows}
+    span = {row.name: (row.at(0.02), row.upper) for row in model.rows}
     values = {name: jnp.asarray(rng.uniform(*limits, n)) for name, limits in span.items()}
     times = -(-n // DRAWN)
     return values, jax.tree.map(lambda leaf: jnp.concatenate([leaf] * times)[:n], columns)
@@ -377,8 +378,7 @@ def arguments(problem: SamplingProblem, sites: Any, width: int, kind: str) -> tu
     if kind == "sampler":
         problem = Empty(problem.model, problem.likelihood, problem.sampler, problem.segment)
     keys = chain_keys(0, np.arange(width), CHAINS)
-    shapes = jax.eval_shape(lambda s, k: start(problem, s, k), sites, keys)
-    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    state = blank(start, problem, sites, keys)
     beta = jnp.broadcast_to(jnp.linspace(0.0, 1.0, problem.sampler.n_replicas), state.beta.shape)
     unit = jnp.broadcast_to(jnp.eye(state.factor.shape[-1]), state.factor.shape)
     state = eqx.tree_at(

@@ -155,17 +155,29 @@ def compile_(batch: Batch, data: Data) -> tuple:
             compile_walkers(problem, sites, keys)
             _compiled.add(kind)
         return problem, sites, keys, (), time.time() - begun
-    shapes = jax.eval_shape(lambda s, k: start(problem, s, k), sites, keys)
-    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return problem, sites, keys, programs(problem, sites, keys), time.time() - begun
+
+
+def blank(function: Any, *given: Any) -> Any:
+    """Return zeros in the form of what a compiled function returns.
+
+    Of the function itself: a program with compiler options may not be part of another.
+    """
+    found = eqx.filter_eval_shape(function.__wrapped__, *given)
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), found)
+
+
+def programs(problem: Any, sites: Any, keys: Any) -> list[Any]:
+    """Return the programs that start and go further, compiled side by side."""
+    state = blank(start, problem, sites, keys)
     per_call = calls(problem)[0]
     adapting = jnp.asarray(True)
+    tasks = [
+        lambda: start.lower(problem, sites, keys).compile(),
+        lambda: advance.lower(problem, sites, keys, state, per_call, adapting).compile(),
+    ]
     with ThreadPoolExecutor(2) as pool:
-        lowered = [
-            lambda: start.lower(problem, sites, keys).compile(),
-            lambda: advance.lower(problem, sites, keys, state, per_call, adapting).compile(),
-        ]
-        programs = [task.result() for task in [pool.submit(one) for one in lowered]]
-    return problem, sites, keys, programs, time.time() - begun
+        return [task.result() for task in [pool.submit(one) for one in tasks]]
 
 
 _compiled: set[tuple] = set()
@@ -179,14 +191,9 @@ def few(width: int) -> int:
 
 def compile_walkers(problem: Any, sites: Any, keys: Any) -> None:
     """Compile the programs of sequential Monte Carlo side by side, into the persistent cache."""
-
-    def shapes(function: Any, *given: Any) -> Any:
-        found = eqx.filter_eval_shape(function, *given)
-        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), found)
-
     n = few(len(keys))
-    state, ladder = shapes(begin_walkers, problem, sites, keys)
-    _, made = shapes(go_on, problem, sites, keys, state)
+    state, ladder = blank(begin_walkers, problem, sites, keys)
+    _, made = blank(go_on, problem, sites, keys, state)
     whole = (sites, keys, state, ladder, made.u, made.log_likelihood)
     part = jax.tree.map(lambda leaf: leaf[:n], whole)
     number = jnp.asarray(0)

@@ -24,7 +24,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,13 +34,14 @@ import numpy as np
 import xarray as xr
 
 from benchmarks.calibration import judged, row_of, simulate
+from benchmarks.gpu_posteriors import programs
 from benchmarks.more_data import KINDS, settings_of
 from proda import files
 from proda.inference.assimilation_run import create
 from proda.inference.batch import _strongly_typed, calls
 from proda.inference.padded_sites import PADDED, assemble, with_streams
 from proda.inference.profiles import read_profiles
-from proda.inference.sampling import advance, chain_keys, start
+from proda.inference.sampling import chain_keys
 from proda.inference.site_summary import summarise
 from proda.streams.table import read
 
@@ -69,20 +69,6 @@ def pack(given: argparse.Namespace) -> None:
     shutil.copytree(given.profiles, given.pack / PROFILES)
     size = sum(path.stat().st_size for path in given.pack.rglob("*") if path.is_file())
     print(f"{forcing.sizes['site']} sites of {len(count)} with 14C; {size / 1e6:.1f} MB")
-
-
-def programs(problem: Any, sites: Any, keys: Any) -> list[Any]:
-    """Return the programs that start and go further, compiled side by side."""
-    shapes = jax.eval_shape(lambda s, k: start(problem, s, k), sites, keys)
-    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    per_call = calls(problem)[0]
-    adapting = jnp.asarray(True)
-    tasks = [
-        lambda: start.lower(problem, sites, keys).compile(),
-        lambda: advance.lower(problem, sites, keys, state, per_call, adapting).compile(),
-    ]
-    with ThreadPoolExecutor(2) as pool:
-        return [task.result() for task in [pool.submit(one) for one in tasks]]
 
 
 def sampled(problem: Any, sites: Any, keys: Any, until: float) -> tuple[list[np.ndarray], dict]:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from proda import files
 from proda.blocks.executor import Executor, Job
@@ -27,9 +28,10 @@ from proda.inference.padded_sites import assemble, with_streams
 from proda.inference.problem import expected_evaluations
 from proda.inference.profiles import Profiles
 from proda.inference.site_summary import join
-from proda.inference.target import Site
+from proda.inference.target import Posterior, Site
 from proda.layout import RUN_DESCRIPTION, SUMMARY
 from proda.locks import locked
+from proda.threads import one_thread_jit
 
 COLUMNS = 600
 """Columns at once by which the speed is measured: three chains of 200 walkers."""
@@ -61,8 +63,12 @@ def evaluations_per_second(run: Run, seconds: float = CALIBRATION) -> float:
     """
     _, sites = prepared(run, run.blocks[0][:1])
     target = run.problem.target(jax.tree.map(lambda leaf: leaf[0], sites))
-    u = np.random.default_rng(0).uniform(size=(COLUMNS, len(target.rows)))
-    solve = eqx.filter_jit(lambda target, u: target.log_likelihoods(u))
+    u = jnp.asarray(np.random.default_rng(0).uniform(size=(COLUMNS, len(target.rows))))
+
+    @one_thread_jit
+    def solve(target: Posterior, u: Array) -> Array:
+        return target.log_likelihoods(u)
+
     solve(target, u).block_until_ready()
     begun, n = time.perf_counter(), 0
     while (took := time.perf_counter() - begun) < seconds:
