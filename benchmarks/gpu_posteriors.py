@@ -192,14 +192,15 @@ def few(width: int) -> int:
 def compile_walkers(problem: Any, sites: Any, keys: Any) -> None:
     """Compile the programs of sequential Monte Carlo side by side, into the persistent cache."""
     n = few(len(keys))
-    state, ladder = blank(begin_walkers, problem, sites, keys)
+    number = jnp.asarray(0, jnp.int32)
+    state, ladder = blank(begin_walkers, problem, sites, keys, number)
     _, made = blank(go_on, problem, sites, keys, state)
     whole = (sites, keys, state, ladder, made.u, made.log_likelihood)
     part = jax.tree.map(lambda leaf: leaf[:n], whole)
-    number = jnp.asarray(0)
-    tasks = [lambda: begin_walkers.lower(problem, sites, keys).compile()]
+    tasks: list[Any] = []
     for s, k, state, ladder, u, value in (whole, part):
         tasks += [
+            lambda s=s, k=k: begin_walkers.lower(problem, s, k, number).compile(),
             lambda s=s, k=k, state=state: go_on.lower(problem, s, k, state).compile(),
             lambda s=s, k=k, ladder=ladder, u=u, value=value: go_back.lower(
                 problem, s, k, ladder, u, value, number

@@ -184,7 +184,7 @@ def test_faulty_tables_are_named():
         ({"sampler": "smc", "options": {"speed": 3}}, "no option 'speed'; it has walkers"),
         ({"sampler": "smc", "options": {"walkers": True}}, "expected int"),
         ({"sampler": "smc", "options": {"rounds": 0}}, "too small"),
-        ({"sampler": "smc", "draws": 7}, "does not divide the 400 draws of 200 walkers"),
+        ({"sampler": "smc", "draws": 401}, "evenly from 50 walkers; choose 400"),
         ({"max_rhat": 1.0}, "max_rhat"),
         ({"max_evidence_error": 0.0}, "max_evidence_error"),
         ({"sampler": "tempered", "options": {"speed": 3}}, "no option 'speed'; it has warm_up"),

@@ -456,8 +456,10 @@ def default_width(
         Sites of each padded number of layers, which are not mixed in a program. A wide program that
         few sites fill would compute the rest in vain.
     """
-    lanes = CPU_LANES if (platform or jax.default_backend()) == "cpu" else GPU_LANES
-    sampler = problem.sampler
+    on_cpu, sampler = (platform or jax.default_backend()) == "cpu", problem.sampler
+    if on_cpu and isinstance(sampler, SMC):
+        return 1  # its walkers fill a processor, and a site does not wait for others
+    lanes = CPU_LANES if on_cpu else GPU_LANES
     each = n_chains * (sampler.walkers if isinstance(sampler, SMC) else sampler.n_replicas)
     widest = max(1, lanes // each)
 

@@ -44,7 +44,7 @@ class AssimilationSettings(SettingsTable):
         "layer_mean", description="Modelled value compared with a layer: layer_mean, or mid_depth."
     )
     sampler: str = Field(
-        "tempered", description="tempered, smc, adaptive-metropolis, nuts, or published."
+        "smc", description="smc, tempered, adaptive-metropolis, nuts, or published."
     )
     options: dict[str, int | bool] = Field(
         default_factory=dict, description="Options of the sampler; without them its own defaults."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import jax
@@ -32,6 +32,12 @@ from proda.streams.table import StreamTable
 
 MOST_SEGMENTS = 10
 """Segments per call of the compiled program."""
+UNSTEADY = 2.0
+"""A site begins again where the error of its evidence is above this multiple of the limit."""
+RESTART = 1000
+"""Its random keys are folded with this and its number."""
+SLOWER = 2
+"""How often the moves are doubled at each new beginning."""
 
 
 def calls(problem: SamplingProblem) -> tuple[int, int, int]:
@@ -146,6 +152,15 @@ class Walked:
     evaluations: np.ndarray
     """Of the model, by all chains."""
 
+    def replace(self, index: np.ndarray, again: Walked) -> None:
+        """Put what was found on a new beginning in the place of what was found at some sites.
+
+        Evaluations are added.
+        """
+        for field in fields(self):
+            old, new = (getattr(walked, field.name) for walked in (self, again))
+            old[index] = new + (old[index] if field.name == "evaluations" else 0)
+
 
 def sample_walkers(
     problem: SamplingProblem, keys: Any, sites: Site, n: int, few: int | None = None
@@ -153,7 +168,8 @@ def sample_walkers(
     """Sample the first `n` of some sites, each for as many rounds as it needs.
 
     Sites of one compiled program make their rounds together, but of each the first round that
-    passes is kept: the others have no part in it.
+    passes is kept: the others have no part in it. Sites at which the evidence is not steady begin
+    again with more moves, and their first draws are discarded.
 
     Parameters
     ----------
@@ -168,7 +184,25 @@ def sample_walkers(
     smc = problem.sampler
     assert isinstance(smc, SMC)
     few = few or len(keys)
-    state, ladder = begin_walkers(problem, sites, keys)
+    found = _sample_once(problem, keys, sites, n, few, 0)
+    for number in range(1, smc.restarts + 1):
+        index = np.flatnonzero(found.evidence_error > UNSTEADY * problem.limits.evidence_error)
+        for first in range(0, len(index), few):
+            some = index[first : first + few]
+            at = jnp.asarray(_filled(some, few))
+            keys_again = fold(keys[at], RESTART + number)
+            again = (keys_again, jax.tree.map(lambda leaf, at=at: leaf[at], sites), len(some), few)
+            found.replace(some, _sample_once(problem, *again, SLOWER * number))
+    return found
+
+
+def _sample_once(
+    problem: SamplingProblem, keys: Any, sites: Site, n: int, few: int, doublings: int
+) -> Walked:
+    """Sample sites once, from the prior to the evidence, with so many doublings of the moves."""
+    smc = problem.sampler
+    assert isinstance(smc, SMC)
+    state, ladder = begin_walkers(problem, sites, keys, jnp.asarray(doublings, jnp.int32))
     begun = np.asarray(state.log_likelihood).max(axis=(1, 2))[:n] > -np.inf
     n_chains = keys.shape[1]
     kept: list[np.ndarray] = []
@@ -198,7 +232,7 @@ def sample_walkers(
             break
     u, log_likelihood, acceptance = kept
     evidence, error, back = _steady_evidence(
-        problem, keys, sites, ladder, (u, log_likelihood), begun, few
+        problem, keys, sites, ladder, (u, log_likelihood), begun, few, doublings
     )
     evaluations = (moves + back) * n_chains * smc.walkers
     return Walked(u, log_likelihood, acceptance, evidence, error, converged, evaluations)
@@ -212,6 +246,7 @@ def _steady_evidence(
     draws: tuple[np.ndarray, np.ndarray],
     begun: np.ndarray,
     few: int,
+    doublings: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Go from the posterior back to the prior, again and slower where the evidence is unsure.
 
@@ -227,11 +262,12 @@ def _steady_evidence(
     each = smc.steps * (np.asarray(ladder.n)[:n] - 1)
     going = begun.copy()
     for number in range(smc.descents):
+        doubled = doublings + number
         ladder = _for_those(
             going,
             len(keys) if number == 0 else few,
-            lambda at, keys, sites, u, value, number=number: go_back(
-                problem, sites, keys, at, u, value, jnp.asarray(number)
+            lambda at, keys, sites, u, value, doubled=doubled: go_back(
+                problem, sites, keys, at, u, value, jnp.asarray(doubled, jnp.int32)
             ),
             ladder,
             fold(keys, number + 1),
@@ -241,7 +277,7 @@ def _steady_evidence(
         evidence_down = np.asarray(ladder.log_evidence)[:n]
         error[going] = evidence_error(evidence_down, evidence)[going]
         evidence = np.where(going[:, None], evidence_down, evidence)
-        moves[going] += 2**number * each[going]
+        moves[going] += 2**doubled * each[going]
         going = going & (error > problem.limits.evidence_error)
         if not going.any():
             break
@@ -269,10 +305,15 @@ def _for_those(
     index = np.flatnonzero(going)
     for first in range(0, len(index), few):
         some = index[first : first + few]
-        at = jnp.asarray(np.concatenate([some, np.repeat(some[-1:], few - len(some))]))
+        at = jnp.asarray(_filled(some, few))
         part = function(*jax.tree.map(lambda leaf, at=at: leaf[at], (whole, *given)))
         whole = jax.tree.map(lambda leaf, new, at=at: leaf.at[at].set(new), whole, part)
     return whole
+
+
+def _filled(some: np.ndarray, width: int) -> np.ndarray:
+    """Repeat the last index up to `width` of them."""
+    return np.concatenate([some, np.repeat(some[-1:], width - len(some))])
 
 
 def evidence_error(evidence: np.ndarray, before: np.ndarray) -> np.ndarray:

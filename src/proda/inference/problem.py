@@ -22,9 +22,12 @@ from proda.models.registry import MODELS, load_model, load_recorded
 from proda.streams.stream import CARBON, Stream
 from proda.streams.table import read_all
 
-MEAN_OVER_TYPICAL = {"clm5": 1.1, "compas": 2.5}
+MEAN_OVER_TYPICAL = {"clm5": 1.3, "compas": 5.4}
 """Mean model evaluations of `smc` at real sites over those of a typical site: some sites need many
 times as many (benchmarks/results/samplers.md). Other models are counted as the dearest of these."""
+
+LEAST = {"replicas": 2, "descents": 0, "restarts": 0}
+"""Least value of options; of the others it is 1."""
 
 
 def checked_settings(**values: Any) -> AssimilationSettings:
@@ -151,7 +154,11 @@ def build_sampler(settings: AssimilationSettings) -> Sampler | SMC:
             )
         if isinstance(value, bool) != (known[option] == "bool"):
             raise AssimilationError(f"options: {option} = {value!r}; expected {known[option]}.")
-        if not isinstance(value, bool) and value < {"replicas": 2, "descents": 0}.get(option, 1):
+        if not isinstance(value, bool) and value < {
+            "replicas": 2,
+            "descents": 0,
+            "restarts": 0,
+        }.get(option, 1):
             raise AssimilationError(f"options: {option} = {value} is too small.")
     return kind(**settings.options)
 
@@ -166,9 +173,10 @@ def unanswered(settings: AssimilationSettings) -> dict[str, str]:
 def expected_evaluations(settings: AssimilationSettings) -> int:
     """Return how many times the model is expected to be solved for one site, on average."""
     sampler = build_sampler(settings)
-    typical = sampler.evaluations(settings.chains)
     if not isinstance(sampler, SMC):
-        return typical
+        return sampler.evaluations(settings.chains)
+    per_walker = sampler.draws_per_walker(settings.draws)
+    typical = sampler.evaluations(settings.chains, per_walker)
     dearest = max(MEAN_OVER_TYPICAL.values())
     return round(MEAN_OVER_TYPICAL.get(settings.model, dearest) * typical)
 
@@ -193,14 +201,15 @@ def _check_held_out(settings: AssimilationSettings, answered: list[str]) -> None
 
 
 def _draws_per_walker(sampler: SMC, draws: int) -> int:
-    """Return how many draws of each walker are kept."""
-    segment = sampler.draws_per_walker(draws)
-    if segment * sampler.walkers % draws:
+    """Return how many draws of each walker are made."""
+    try:
+        return sampler.draws_per_walker(draws)
+    except ValueError:
+        nearest = max(1, round(draws / sampler.walkers)) * sampler.walkers
         raise AssimilationError(
-            f"draws = {draws} does not divide the {segment * sampler.walkers} draws "
-            f"of {sampler.walkers} walkers; choose a divisor, or other walkers."
-        )
-    return segment
+            f"draws = {draws} cannot be taken evenly from {sampler.walkers} walkers; choose "
+            f"{nearest}, or another number of walkers (option walkers)."
+        ) from None
 
 
 def _steps_between(sampler: Sampler, draws: int) -> int:

@@ -33,8 +33,8 @@ from proda.layout import RUN_DESCRIPTION, SUMMARY
 from proda.locks import locked
 from proda.threads import one_thread_jit
 
-COLUMNS = 600
-"""Columns at once by which the speed is measured: three chains of 200 walkers."""
+COLUMNS = 150
+"""Columns at once by which the speed is measured: three chains of 50 walkers."""
 CALIBRATION = 1.0
 """Seconds for which it is measured."""
 

@@ -159,10 +159,17 @@ def advance(
 
 @one_thread_jit
 def begin_walkers(
-    problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"]
+    problem: SamplingProblem,
+    sites: Site,
+    keys: Key[Array, "site chain"],
+    doublings: Int[Array, ""],
 ) -> tuple[Walkers, TemperatureLadder]:
     """Bring walkers from the prior to the posterior, leading axis site."""
-    return _each_site(lambda s, site, key: s.begin(key, problem.target(site)), problem, sites, keys)
+
+    def one(smc: SMC, site: Site, key: Any) -> tuple[Walkers, TemperatureLadder]:
+        return smc.begin(key, problem.target(site), doublings)
+
+    return _each_site(one, problem, sites, keys)
 
 
 @one_thread_jit
@@ -185,14 +192,14 @@ def go_back(
     ladder: TemperatureLadder,
     u: Float[Array, "site chain draw parameter"],
     value: Float[Array, "site chain draw"],
-    number: Int[Array, ""],
+    doublings: Int[Array, ""],
 ) -> TemperatureLadder:
     """Let draws of the posterior go back to the prior, leading axis site."""
 
     def one(
         smc: SMC, site: Site, key: Any, ladder: TemperatureLadder, u: Any, value: Any
     ) -> TemperatureLadder:
-        return smc.go_back(key, ladder, u, value, problem.target(site), number)
+        return smc.go_back(key, ladder, u, value, problem.target(site), doublings)
 
     return _each_site(one, problem, sites, keys, ladder, u, value)
 

@@ -8,6 +8,7 @@ A chain is an island of particles. It starts from many draws of the prior and go
 densities prior x likelihood^beta, 0 = beta_0 < beta_1 < ... = 1. Particles are weighted by
 likelihood^(beta' - beta), walkers are resampled from them, and each walker makes a few moves that
 leave the new density invariant; all places on the way are the next particles (Dau and Chopin 2022).
+Few walkers that move often do better than many that move seldom.
 At beta = 1 the walkers go on in rounds, each twice as long as the one before, of which only the
 last is kept: so a site that is easy ends early.
 
@@ -91,7 +92,8 @@ class Walkers(eqx.Module):
     covariance: Float[Array, "parameter parameter"]
     n_moves: Int[Array, ""]
     """Evaluations of each walker so far, draws from the prior included."""
-    n_rounds: Int[Array, ""]
+    doublings: Int[Array, ""]
+    """How often the moves between two places have been doubled: by rounds and restarts."""
 
 
 class Round(eqx.Module):
@@ -112,9 +114,10 @@ class SMC(eqx.Module):
     name: ClassVar[str] = "smc"
     exact: ClassVar[bool] = True
 
-    walkers: int = eqx.field(static=True, default=200)
-    """Of each chain."""
-    steps: int = eqx.field(static=True, default=8)
+    walkers: int = eqx.field(static=True, default=50)
+    """Of each chain. Few walkers that move often come nearer to the density of a temperature than
+    many that move seldom."""
+    steps: int = eqx.field(static=True, default=32)
     """Moves of each walker from one temperature to the next."""
     pool: int = eqx.field(static=True, default=4)
     """Draws from the prior, as a multiple of the particles of a stage."""
@@ -125,18 +128,39 @@ class SMC(eqx.Module):
     """How often at most to go back from the posterior to the prior, each time with twice the
     moves, until the evidence is steady. With 0 the evidence is that of the way up, which is too
     small at difficult sites, and its error is not estimated; the draws are the same."""
+    restarts: int = eqx.field(static=True, default=1)
+    """How often at most to begin again at the prior, each time with four times the moves, where
+    the evidence is still not steady: then walkers have missed a part of the posterior, which the
+    limits of R-hat and effective size do not always show."""
 
     def draws_per_walker(self, draws: int) -> int:
-        """Return how many draws of a round each walker gives, so that `draws` can be kept."""
-        return max(2, -(-draws // self.walkers))
+        """Return how many draws of a round each walker gives, so that `draws` can be kept.
 
-    def evaluations(self, n_chains: int, n_between: int = 4, n_rounds: int = 1) -> int:
+        The fewest, at least two, of which every n-th is one of `draws`; at most four times as many
+        as are needed.
+
+        Raises
+        ------
+        ValueError
+            If there is no such number.
+        """
+        least = max(2, -(-draws // self.walkers))
+        for number in range(least, 4 * least + 1):
+            if number * self.walkers % draws == 0:
+                return number
+        raise ValueError(f"no multiple of {self.walkers} near {draws} is one of {draws}")
+
+    def evaluations(
+        self, n_chains: int, per_walker: int = 2, n_between: int = 4, n_rounds: int = 1
+    ) -> int:
         """Return the model evaluations of a site, by default of a typical one.
 
         Parameters
         ----------
         n_chains
             Chains of the site.
+        per_walker
+            Draws of each walker in a round (`draws_per_walker`).
         n_between
             Temperatures between prior and posterior, once on the way up and, if there is a way
             down, once down.
@@ -144,16 +168,23 @@ class SMC(eqx.Module):
             Rounds at the posterior.
         """
         ways = 2 if self.descents else 1
-        ladder = self.steps * (self.pool + ways * n_between)
-        return n_chains * self.walkers * (ladder + 2 * self.steps * (2**n_rounds - 1))
+        rounds = per_walker * (2**n_rounds - 1)
+        return n_chains * self.walkers * self.steps * (self.pool + ways * n_between + rounds)
 
     def begin(
-        self, keys: Key[Array, " chain"], target: Target
+        self, keys: Key[Array, " chain"], target: Target, doublings: Int[Array, ""]
     ) -> tuple[Walkers, TemperatureLadder]:
         """Go from the prior to the posterior.
 
         Where one of the chains draws nothing possible from the prior, all its log-likelihoods are
         -inf.
+
+        Parameters
+        ----------
+        keys, target
+            Random keys of the chains, and what is sampled.
+        doublings
+            How often the moves are doubled, here and in the rounds that follow.
         """
         z, prior = self._draw_prior(keys, target)
         possible = prior > -jnp.inf
@@ -169,7 +200,7 @@ class SMC(eqx.Module):
                 (ladder.beta[ladder.n], at.mean, at.covariance),
                 target,
                 self.steps,
-                1,
+                2**doublings,
             )
             ladder = self._remember(ladder, ladder.n, end[0], value)
             return _colder(_keys(keys, 2 * ladder.n + 1), z, value, ladder, wanted, self.walkers)
@@ -187,8 +218,8 @@ class SMC(eqx.Module):
             log_likelihood=jnp.where(startable, at.log_likelihood, -jnp.inf),
             mean=at.mean,
             covariance=at.covariance,
-            n_moves=self.steps * (self.pool + ladder.n - 1),
-            n_rounds=jnp.zeros((), jnp.int32),
+            n_moves=self.steps * (self.pool + 2**doublings * (ladder.n - 1)),
+            doublings=doublings,
         )
         evidence = jnp.where(arrived, ladder.log_evidence, jnp.nan)
         return walkers, eqx.tree_at(lambda ladder: ladder.log_evidence, ladder, evidence)
@@ -245,9 +276,9 @@ class SMC(eqx.Module):
         per_walker
             Draws of each walker.
         """
-        apart = self.steps * 2**state.n_rounds
+        apart = self.steps * 2**state.doublings
         (z, value, accepted), (zs, values) = _walk(
-            _keys(keys, 2 * MAX_STAGES + 2 + state.n_rounds),
+            _keys(keys, 2 * MAX_STAGES + 2 + state.doublings),
             (state.z, state.log_likelihood),
             (jnp.ones(()), state.mean, state.covariance),
             target,
@@ -261,7 +292,7 @@ class SMC(eqx.Module):
             mean=mean,
             covariance=covariance,
             n_moves=state.n_moves + per_walker * apart,
-            n_rounds=state.n_rounds + 1,
+            doublings=state.doublings + 1,
         )
         return state, Round(to_box(zs), values, accepted / (per_walker * apart))
 
@@ -272,7 +303,7 @@ class SMC(eqx.Module):
         u: Float[Array, "chain draw parameter"],
         value: Float[Array, "chain draw"],
         target: Target,
-        number: Int[Array, ""],
+        doublings: Int[Array, ""],
     ) -> TemperatureLadder:
         """Go from the posterior back to the prior; return what is found on the way.
 
@@ -286,8 +317,8 @@ class SMC(eqx.Module):
             Draws of the posterior, in the unit box, and their log-likelihoods, walker by walker.
         target
             As for `begin`.
-        number
-            Of the way down: each has twice the moves of the one before.
+        doublings
+            How often the moves are doubled: once more for each way down.
         """
 
         def warmer(stage: Any, z: Any, value: Any) -> tuple[Any, ...]:
@@ -314,7 +345,7 @@ class SMC(eqx.Module):
                 (ladder.beta[stage], ladder.mean[stage], ladder.covariance[stage]),
                 target,
                 self.steps,
-                2**number,
+                2**doublings,
             )
             descent = self._remember(descent, stage, end[0], values)
             return *warmer(stage, end[0], values), descent
