@@ -59,7 +59,7 @@ def test_paths_are_relative_to_the_file(write):
         ("[assimilatoin]\n", "did you mean assimilation"),
         ("[assimilation]\nchains = 0\n", "assimilation.chains: must be at least 1"),
         ("[assimilation]\nsampler = 'gibbs'\n", "unknown sampler"),
-        ("[assimilation]\ndraws = 401\n", "draws = 401 does not divide"),
+        ("[assimilation]\ndraws = 401\n", "draws = 401 cannot be taken evenly"),
         ("[assimilation]\ncluster = 'none.toml'\n", "none.toml"),
         ("[training.settings]\nepoch = 3\n", "Unknown settings: epoch"),
         ("[training.settings]\nepochs = 0\n", "epochs = 0; it must be above 0"),
