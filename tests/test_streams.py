@@ -383,6 +383,7 @@ def test_what_is_held_out_is_predicted_but_not_fitted(
     options: dict[str, Any] = {"warm_up": 5, "kept": 5, "replicas": 2}
     settings = checked_settings(
         model=TWO_POOL,
+        sampler="tempered",
         options=options,
         draws=5,
         chains=1,
