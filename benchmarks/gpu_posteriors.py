@@ -29,6 +29,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from proda import files
@@ -91,7 +92,7 @@ def read(folder: str, forcing: str, seed: int) -> Data:
     with files.open_dataset(forcing) as opened:
         drivers = opened.load()
     names = drivers["site"].to_numpy().astype(str)
-    index = np.flatnonzero(np.isin(profiles.site, names))
+    index = np.flatnonzero(pd.Index(profiles.site).isin(names))
     index = np.random.default_rng(seed).permutation(index)
     profiles = profiles.select(index)
     place = {name: i for i, name in enumerate(names)}

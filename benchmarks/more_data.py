@@ -397,7 +397,7 @@ def of_carbon_alone(
     covariates = files.read_parquet(some, needed=("site",))
     layers = read_carbon_sites(given.profiles, given.forcing, covariates, model).layers
     held = pd.read_parquet(folder / HELD_OUT_PARAMETERS).set_index("site")
-    layers = layers.select(np.flatnonzero(np.isin(layers.profiles.site, held.index)))
+    layers = layers.select(np.flatnonzero(pd.Index(layers.profiles.site).isin(held.index)))
     held = held.loc[layers.profiles.site]
     rows = [row.name for row in layers.model.rows]
     fold, values = held["fold"].to_numpy(), held[rows].to_numpy()

@@ -89,7 +89,7 @@ def settings_of(model: str, sampler: str) -> AssimilationSettings:
 def chosen(profiles: Profiles, names: np.ndarray, first: int, n: int, layers: int) -> Profiles:
     """Return profiles with forcing and at most so many layers, drawn at random."""
     order = np.random.default_rng(SEED).permutation(
-        np.flatnonzero(np.isin(profiles.site, names) & (profiles.n_layers <= layers))
+        np.flatnonzero(pd.Index(profiles.site).isin(names) & (profiles.n_layers <= layers))
     )
     return profiles.select(order[first : first + n])
 

@@ -165,7 +165,7 @@ def _notes(
     notes = []
     seen = network / HELD_OUT
     if seen.is_file():
-        trained = np.isin(sites.layers.profiles.site, files.read_parquet(seen)["site"].unique())
+        trained = pd.Index(sites.layers.profiles.site).isin(files.read_parquet(seen)["site"])
         if trained.any():
             notes.append(
                 f"The network was trained on {trained.sum():,} of these {len(sites):,} profiles; "
