@@ -115,14 +115,16 @@ def test_evidence_and_moments_where_most_is_as_wide_as_the_prior() -> None:
     assert good(u[None], Limits()).all()
 
 
-def test_evidence_of_a_curved_shell() -> None:
+@pytest.mark.parametrize(("smc", "error_once"), [(SMC(), 0.25), (SMC(walkers=200, steps=8), 0.12)])
+def test_evidence_of_a_curved_shell(smc: SMC, error_once: float) -> None:
+    """One way down is less exact with fewer walkers; the second makes up for it."""
     square = np.linspace(28.0, 36.0, 100_001)
     weighted = np.exp(-0.5 * ((square - 32.0) / 0.3) ** 2) * chi2.pdf(square, 10)
     exact = np.log(np.trapezoid(weighted, square))
     shell = HillsOrShell(jnp.asarray(True))
-    found = np.array([walk_back(SMC(), shell, seed, 1, 2)[2].mean(axis=1) for seed in range(6)])
+    found = np.array([walk_back(smc, shell, seed, 1, 2)[2].mean(axis=1) for seed in range(6)])
     _, once, twice = np.sqrt(((found - exact) ** 2).mean(axis=0))
-    assert once < 0.25
+    assert once < error_once
     assert twice < 0.1
 
 
@@ -150,7 +152,7 @@ def test_impossible_part_is_never_entered_and_not_counted() -> None:
     # the prior is uniform on the possible part, where the likelihood is 1
     np.testing.assert_allclose(evidence, 0.0, atol=10.0 * TOLERANCE)
     # straight from the prior: no temperature in between
-    assert int(moves) == SMC().steps * (4 + 2)
+    assert int(moves) == 32 * 4 + 2 * 32
 
 
 def test_walkers_give_draws_from_which_the_kept_ones_are_taken_evenly() -> None:
@@ -180,8 +182,8 @@ def test_draws_that_share_ancestors_are_seen_as_such() -> None:
 def test_rounds_double_and_are_counted() -> None:
     _, _, _, once = walk(SMC(), uniform(0.5), 3, 1)
     _, _, _, twice = walk(SMC(), uniform(0.5), 3, 2)
-    assert int(twice) - int(once) == 2 * 2 * SMC().steps
-    assert SMC().evaluations(3, n_between=0, n_rounds=2) == 3 * SMC().walkers * int(twice)
+    assert int(twice) - int(once) == 2 * 64
+    assert SMC().evaluations(3, n_between=0, n_rounds=2) == 3 * 50 * int(twice)
 
 
 def test_predicted_evaluations_depend_on_the_model() -> None:

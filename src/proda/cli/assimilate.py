@@ -373,7 +373,6 @@ def _print_sites(run: Run, summary: xr.Dataset) -> None:
     import numpy as np
 
     from proda.cli.console import print_table
-    from proda.inference.batch import UNSTEADY
     from proda.inference.diagnostics.filter import Filter
     from proda.inference.site_summary import SiteReason
 
@@ -401,11 +400,10 @@ def _print_sites(run: Run, summary: xr.Dataset) -> None:
         good = summary["converged"].to_numpy()
         limit = f"R-hat < {run.settings.max_rhat:g}, ESS >= {run.settings.min_ess:g}"
         rows.append((f"{limit} (worst parameter)", f"{int(good.sum()):,}", _share(good)))
-        error, most = summary["log_evidence_error"].to_numpy(), run.settings.max_evidence_error
+        error, most = summary["log_evidence_error"].to_numpy(), run.problem.limits.unsteady
         if np.isfinite(error).any():  # without a way down it is not estimated
-            steady = error <= UNSTEADY * most
-            label = f"error of the log-evidence <= {UNSTEADY * most:g}"
-            rows.append((label, f"{int(steady.sum()):,}", _share(steady)))
+            limit, steady = f"error of the log-evidence <= {most:g}", error <= most
+            rows.append((limit, f"{int(steady.sum()):,}", _share(steady)))
     label = "" if run.problem.sampler.exact else " (NOT a posterior: published sampler)"
     print_table(
         f"{run.settings.model} ({run.settings.variant}) at its sites{label}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -32,8 +32,6 @@ from proda.streams.table import StreamTable
 
 MOST_SEGMENTS = 10
 """Segments per call of the compiled program."""
-UNSTEADY = 2.0
-"""A site begins again where the error of its evidence is above this multiple of the limit."""
 RESTART = 1000
 """Its random keys are folded with this and its number."""
 SLOWER = 2
@@ -186,13 +184,12 @@ def sample_walkers(
     few = few or len(keys)
     found = _sample_once(problem, keys, sites, n, few, 0)
     for number in range(1, smc.restarts + 1):
-        index = np.flatnonzero(found.evidence_error > UNSTEADY * problem.limits.evidence_error)
-        for first in range(0, len(index), few):
-            some = index[first : first + few]
-            at = jnp.asarray(_filled(some, few))
-            keys_again = fold(keys[at], RESTART + number)
-            again = (keys_again, jax.tree.map(lambda leaf, at=at: leaf[at], sites), len(some), few)
-            found.replace(some, _sample_once(problem, *again, SLOWER * number))
+        index = np.flatnonzero(found.evidence_error > problem.limits.unsteady)
+        for some, at in _gathered(index, few):
+            own, own_sites = jax.tree.map(lambda leaf, at=at: leaf[at], (keys, sites))
+            own = fold(own, RESTART + number)
+            again = _sample_once(problem, own, own_sites, len(some), few, SLOWER * number)
+            found.replace(some, again)
     return found
 
 
@@ -302,18 +299,17 @@ def _for_those(
     """
     if few >= len(jax.tree.leaves(whole)[0]):
         return function(whole, *given)
-    index = np.flatnonzero(going)
-    for first in range(0, len(index), few):
-        some = index[first : first + few]
-        at = jnp.asarray(_filled(some, few))
+    for _, at in _gathered(np.flatnonzero(going), few):
         part = function(*jax.tree.map(lambda leaf, at=at: leaf[at], (whole, *given)))
         whole = jax.tree.map(lambda leaf, new, at=at: leaf.at[at].set(new), whole, part)
     return whole
 
 
-def _filled(some: np.ndarray, width: int) -> np.ndarray:
-    """Repeat the last index up to `width` of them."""
-    return np.concatenate([some, np.repeat(some[-1:], width - len(some))])
+def _gathered(index: np.ndarray, few: int) -> Iterator[tuple[np.ndarray, jax.Array]]:
+    """Yield `few` indices at a time, and the same with the last repeated up to this number."""
+    for first in range(0, len(index), few):
+        some = index[first : first + few]
+        yield some, jnp.asarray(np.concatenate([some, np.repeat(some[-1:], few - len(some))]))
 
 
 def evidence_error(evidence: np.ndarray, before: np.ndarray) -> np.ndarray:

@@ -154,11 +154,7 @@ def build_sampler(settings: AssimilationSettings) -> Sampler | SMC:
             )
         if isinstance(value, bool) != (known[option] == "bool"):
             raise AssimilationError(f"options: {option} = {value!r}; expected {known[option]}.")
-        if not isinstance(value, bool) and value < {
-            "replicas": 2,
-            "descents": 0,
-            "restarts": 0,
-        }.get(option, 1):
+        if not isinstance(value, bool) and value < LEAST.get(option, 1):
             raise AssimilationError(f"options: {option} = {value} is too small.")
     return kind(**settings.options)
 
@@ -175,7 +171,7 @@ def expected_evaluations(settings: AssimilationSettings) -> int:
     sampler = build_sampler(settings)
     if not isinstance(sampler, SMC):
         return sampler.evaluations(settings.chains)
-    per_walker = sampler.draws_per_walker(settings.draws)
+    per_walker = _draws_per_walker(sampler, settings.draws)
     typical = sampler.evaluations(settings.chains, per_walker)
     dearest = max(MEAN_OVER_TYPICAL.values())
     return round(MEAN_OVER_TYPICAL.get(settings.model, dearest) * typical)

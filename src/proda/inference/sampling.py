@@ -37,6 +37,11 @@ class Limits(NamedTuple):
     evidence_error: float = MAX_EVIDENCE_ERROR
     """Error of the mean log-evidence of the chains must be at most this."""
 
+    @property
+    def unsteady(self) -> float:
+        """Error of the evidence above which a site begins again: twice its limit."""
+        return 2.0 * self.evidence_error
+
 
 class SamplingProblem(eqx.Module):
     """The problem solved at every site: model, likelihood and sampler."""

@@ -8,7 +8,6 @@ A chain is an island of particles. It starts from many draws of the prior and go
 densities prior x likelihood^beta, 0 = beta_0 < beta_1 < ... = 1. Particles are weighted by
 likelihood^(beta' - beta), walkers are resampled from them, and each walker makes a few moves that
 leave the new density invariant; all places on the way are the next particles (Dau and Chopin 2022).
-Few walkers that move often do better than many that move seldom.
 At beta = 1 the walkers go on in rounds, each twice as long as the one before, of which only the
 last is kept: so a site that is easy ends early.
 
