@@ -19,6 +19,7 @@ from proda.column.column import Column
 from proda.inference.likelihood import Likelihood, Measured
 from proda.inference.operator import observe
 from proda.models.model import Reason, SoilModel
+from proda.one_kernel import loops_in_kernels
 from proda.parameters import Parameter
 from proda.radiocarbon.distribution_of_ages import ages
 from proda.streams.stream import CARBON, Stream, StreamData
@@ -160,7 +161,7 @@ class Posterior(Target):
 
         @jax.custom_batching.custom_vmap
         def many(u: Any, site: Site) -> Any:
-            return jax.vmap(plain, in_axes=(0, None))(u, site)
+            return loops_in_kernels(jax.vmap(plain, in_axes=(0, None)))(u, site)
 
         @many.def_vmap
         def rule(size: int, batched: Any, u: Any, site: Site) -> Any:
@@ -178,7 +179,7 @@ class Posterior(Target):
                     site,
                     batched[1],
                 )
-                value = jax.vmap(plain)(flat, repeated)
+                value = loops_in_kernels(jax.vmap(plain))(flat, repeated)
             else:
                 value = many(flat, site)
             return value.reshape(size, n), True

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -40,6 +40,7 @@ from jaxtyping import Array, Float, Int, Key
 from proda.inference.samplers.bennett import log_ratio
 from proda.inference.samplers.tempered import to_box
 from proda.inference.target import Target
+from proda.one_kernel import one_kernel
 
 MOVES = ((1.0, 1.0), (1.0, 0.3), (0.5, 1.0), (0.25, 1.0), (0.3, 0.4), (0.1, 1.0))
 """Kinds of moves, equally often: the share of the coordinates that move, and how far.
@@ -379,14 +380,10 @@ def move(
     Which coordinates move is the same for all walkers and does not depend on where they are.
     """
     n, d = z.shape[1:]
-    k_kind, k_first, k_mask = jax.random.split(jax.random.fold_in(keys[0], 1), 3)
-    share, s = jnp.asarray(MOVES)[jax.random.randint(k_kind, (), 0, len(MOVES))]
-    moves = jax.random.uniform(k_mask, (d,)) < share
-    moves = (moves | (jnp.arange(d) == jax.random.randint(k_first, (), 0, d))).astype(z.dtype)
-    own = jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, 2)))(keys)
-    xi = jax.vmap(lambda k: normals(k, (n, d)))(own[:, 0])
-    tiny = np.finfo(np.float64).tiny
-    uniform = jax.vmap(lambda k: jax.random.uniform(k, (n,), minval=tiny))(own[:, 1])
+    chance = one_kernel(functools.partial(_chance, n=n, d=d))(keys)
+    share, s = jnp.asarray(MOVES)[chance.kind]
+    moves = ((chance.place < share) | (jnp.arange(d) == chance.first)).astype(z.dtype)
+    xi = _normal(chance.bits).reshape(z.shape)
 
     # Of a Gaussian with precision P, the coordinates M that move have, given the others R, the
     # precision P_MM = L L' and the mean c = m_M - P_MM^-1 P_MR (z_R - m_R); L'(z_M - c) is white.
@@ -408,11 +405,39 @@ def move(
         squares(z) - squares(z_new) + squares(new) - squares(old)
     )
     log_ratio = jnp.where(value_new > -jnp.inf, log_ratio, -jnp.inf)
-    accept = jnp.log(uniform) < log_ratio
+    accept = jnp.log(chance.uniform) < log_ratio
     return (
         jnp.where(accept[..., None], z_new, z),
         jnp.where(accept, value_new, value),
         jnp.minimum(1.0, jnp.exp(log_ratio)).mean(axis=1),
+    )
+
+
+class Chance(NamedTuple):
+    """The random numbers of one move."""
+
+    kind: Int[Array, ""]
+    """Of `MOVES`."""
+    first: Int[Array, ""]
+    """The coordinate that moves in any case."""
+    place: Float[Array, " parameter"]
+    """In [0, 1): those below the share of the kind move."""
+    bits: Int[Array, "chain number"]
+    """Of the normals, 32 for each walker and parameter."""
+    uniform: Float[Array, "chain walker"]
+    """In (0, 1), compared with the ratio of acceptance."""
+
+
+def _chance(keys: Key[Array, " chain"], n: int, d: int) -> Chance:
+    k_kind, k_first, k_place = jax.random.split(jax.random.fold_in(keys[0], 1), 3)
+    own = jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, 2)))(keys)
+    tiny = np.finfo(np.float64).tiny
+    return Chance(
+        kind=jax.random.randint(k_kind, (), 0, len(MOVES)),
+        first=jax.random.randint(k_first, (), 0, d),
+        place=jax.random.uniform(k_place, (d,)),
+        bits=jax.vmap(lambda k: _bits(k, n * d))(own[:, 0]),
+        uniform=jax.vmap(lambda k: jax.random.uniform(k, (n,), minval=tiny))(own[:, 1]),
     )
 
 
@@ -422,15 +447,22 @@ def normals(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*shape
     These are enough for proposals and draws of the prior. `jax.random.normal` computes two words
     of random bits for each number; here each word makes one, in a third of the time.
     """
-    n = math.prod(shape)
-    bits = threefry_2x32(jax.random.key_data(key), jnp.arange(n + n % 2, dtype=jnp.uint32))[:n]
+    bits = one_kernel(functools.partial(_bits, n=math.prod(shape)))(key)
+    return _normal(bits).reshape(shape)
+
+
+def _bits(key: Key[Array, ""], n: int) -> Int[Array, " n"]:
+    return threefry_2x32(jax.random.key_data(key), jnp.arange(n + n % 2, dtype=jnp.uint32))[:n]
+
+
+def _normal(bits: Int[Array, "*shape"]) -> Float[Array, "*shape"]:
     # 23 random bits behind the leading one of the numbers in [1, 2), then odd multiples of 2^-23
     # in (-1, 1).
     ones = np.float32(1.0).view(np.uint32)
     uniform = jax.lax.bitcast_convert_type((bits >> 9) | ones, jnp.float32)
     uniform = 2.0 * ((uniform - np.float32(1.5)) + np.float32(2.0**-24))
     normal = np.float32(np.sqrt(2.0)) * jax.lax.erf_inv(uniform)
-    return normal.astype(jnp.float64).reshape(shape)
+    return normal.astype(jnp.float64)
 
 
 def _keys(keys: Key[Array, " chain"], data: Any) -> Key[Array, " chain"]:
