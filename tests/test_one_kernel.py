@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import proda
+from proda.column import chunks
 from proda.column.column import prepare
 from proda.learning.contract_columns import with_properties
 from proda.one_kernel import loops_in_kernels, one_kernel
@@ -113,3 +114,21 @@ def test_columns_of_the_models_of_the_study_are_solved_in_kernels(model):
     steady = loops_in_kernels(jax.vmap(model.steady_state))
     expected = {"clm5": 4, "compas": 2}  # litter, and in CLM5 soil: once down and once up
     assert calls(steady, given, prepare(rough_forcing(3, n))) == expected[model.name]
+
+
+def test_cached_chunks_give_the_same_for_any_number_of_columns(monkeypatch):
+    """Chunks of at most 3 columns; 7 columns are 3 chunks, the last of which is filled."""
+    monkeypatch.setattr(chunks, "CACHED", 3)
+    sizes = []
+
+    def cumulated(rows, factor):
+        sizes.append(len(rows))
+        return {"halved": jax.vmap(halved)(rows), "product": rows[:, 0] * factor}
+
+    for n, expected in ((2, 2), (3, 3), (6, 3), (7, 3)):
+        rows = jnp.asarray(np.random.default_rng(n).uniform(size=(n, 20)))
+        factor = jnp.arange(1.0, n + 1)
+        found = jax.jit(chunks.in_cached_chunks(cumulated))(rows, factor)
+        assert sizes[-1] == expected
+        np.testing.assert_allclose(found["halved"], jax.vmap(halved)(rows), rtol=1e-15)
+        np.testing.assert_array_equal(found["product"], rows[:, 0] * factor)

@@ -8,7 +8,7 @@ a profile is the square root of its number of layers. Sites may have other data 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -16,12 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from proda.column.chunks import in_cached_chunks
 from proda.inference.operator import observe
 from proda.inference.target import Site
 from proda.learning.logits import physical_values
 from proda.learning.program import with_slopes
 from proda.learning.stream_loss import StreamProblem, add_streams, stream_rows, stream_start
 from proda.models.model import Reason, SoilModel
+from proda.one_kernel import loops_in_kernels
 
 DEPTH_CLASSES = (0.0, 0.3, 1.0)
 """Upper limits of the classes of depth whose errors are estimated, by the layer's middle, m."""
@@ -152,10 +154,14 @@ def judge(
         Whether the gradients of the misfit are computed; they are 0 otherwise.
     """
     classes = len(DEPTH_CLASSES)
-    sites = jax.tree.map(lambda leaf: leaf[rows], problem.sites)
-    one = with_slopes(column_loss, slopes)
-    (loss, feasible), (by_logit, by_scale) = jax.vmap(one, in_axes=(0, 0, 0, None))(
-        logits, own[:, :classes], sites, problem
+    one = jax.vmap(with_slopes(column_loss, slopes), in_axes=(0, 0, 0, None))
+
+    def some(logits: Array, log_scale: Array, rows: Array) -> Any:
+        sites = jax.tree.map(lambda leaf: leaf[rows], problem.sites)
+        return one(logits, log_scale, sites, problem)
+
+    (loss, feasible), (by_logit, by_scale) = in_cached_chunks(loops_in_kernels(some))(
+        logits, own[:, :classes], rows
     )
     good = feasible & jnp.isfinite(loss)
     good &= jnp.isfinite(by_logit).all(axis=1) & jnp.isfinite(by_scale).all(axis=1)

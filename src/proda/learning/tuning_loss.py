@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from proda.column.chunks import in_cached_chunks
 from proda.inference.likelihood import Likelihood
 from proda.inference.target import Posterior, Site
 from proda.learning.posterior_loss import ParameterLoss
@@ -29,6 +30,7 @@ from proda.learning.program import (
     with_slopes,
 )
 from proda.models.model import Reason, SoilModel
+from proda.one_kernel import loops_in_kernels
 
 LOST = 50.0
 """Loss of a site without a steady state: that of an error of 2.5 in natural logarithms (sd
@@ -82,7 +84,8 @@ def judge(
         inner = MARGIN + (1.0 - 2.0 * MARGIN) * u
         return column_loss(inner, site, model, likelihood)
 
-    (loss, feasible), (gradient,) = jax.vmap(with_slopes(one, slopes, by=(0,)))(u, sites)
+    many = loops_in_kernels(jax.vmap(with_slopes(one, slopes, by=(0,))))
+    (loss, feasible), (gradient,) = in_cached_chunks(many)(u, sites)
     good = feasible & jnp.isfinite(loss) & jnp.isfinite(gradient).all(axis=1)
     gradient = jnp.where(good[:, None], gradient, 0.0)
     length = jnp.linalg.norm(gradient, axis=1, keepdims=True)
