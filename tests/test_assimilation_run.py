@@ -74,7 +74,7 @@ def world(tmp_path_factory) -> World:
     run = create(folder / "run", SETTINGS, profiles, forcing, width=WIDTH, block_size=WIDTH)
     assert [len(sites) for sites in run.blocks.values()] == [WIDTH, N_SITES - WIDTH]
     counted: list[int] = []
-    work(run, progress=lambda done, total: counted.append(done))
+    work(run, progress=lambda done, *_: counted.append(done))
     assert counted == [0, WIDTH, N_SITES]
     return World(folder, profiles, forcing, *draws_of(run.folder))
 
@@ -83,7 +83,7 @@ def stop_after(run: Run, blocks: int) -> None:
     """Work until so many blocks are done, as a process of its own would."""
     control = Control()
 
-    def progress(done: int, _: int) -> None:
+    def progress(done: int, *_: float) -> None:
         if done >= sum(len(sites) for sites in list(run.blocks.values())[:blocks]):
             control.stop.set()
 
@@ -149,7 +149,7 @@ def test_stopped_between_blocks_it_resumes(world, tmp_path):
     with pytest.raises(Stopped):
         work(run, Executor(control=Control(deadline=time.time() - 1)))
     counted: list[int] = []
-    work(Run(run.folder), progress=lambda done, _: counted.append(done))
+    work(Run(run.folder), progress=lambda done, *_: counted.append(done))
     assert counted == [4, 6]  # nothing is computed twice
     world.check(run)
 
@@ -184,7 +184,7 @@ def test_walkers_are_the_same_in_other_blocks_and_after_an_interruption(
     run, counted = world.run(tmp_path / "run", settings=WALKERS, width=1, block_size=1), []
     stop_after(run, 2)
     executor = Executor(workers=workers)
-    work(Run(run.folder), executor, progress=lambda done, _: counted.append(done))
+    work(Run(run.folder), executor, progress=lambda done, *_: counted.append(done))
     assert counted == [2, 3, 4, 5, 6]
     for found, expected in zip(draws_of(run.folder), draws_of(walked), strict=True):
         xr.testing.assert_identical(found.drop_attrs(), expected.drop_attrs())
@@ -246,7 +246,7 @@ import sys
 from proda.inference.assimilation_run import Run
 from proda.inference.runner import work
 
-work(Run(sys.argv[1]), progress=lambda done, _: print(done, flush=True))
+work(Run(sys.argv[1]), progress=lambda done, *_: print(done, flush=True))
 """
 
 
@@ -292,7 +292,7 @@ def test_a_cluster(world, tmp_path):
     with client_from(check_cluster({"local": {"workers": 1}})) as client:
         client.wait_for_workers(1, 120)
         executor = Executor(client=client)
-        work(run, executor, progress=lambda done, _: counted.append(done))
+        work(run, executor, progress=lambda done, *_: counted.append(done))
         with pytest.raises(AssimilationError, match=r"Worker .* started on a gpu"):
             work(world.run(tmp_path / "gpu", platform="gpu"), executor)
         changed = world.run(tmp_path / "changed")

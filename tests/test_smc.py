@@ -198,4 +198,6 @@ def test_predicted_evaluations_depend_on_the_model() -> None:
     options = {"walkers": 50, "steps": 64}
     doubled = AssimilationSettings(model="clm5", sampler="smc", options=options)
     assert expected_evaluations(doubled) == 2 * clm5
+    once = AssimilationSettings(model="compas", sampler="smc", options={"restarts": 0})
+    assert typical < expected_evaluations(once) < compas
     assert expected_evaluations(AssimilationSettings(sampler="tempered")) == 216_000

@@ -1034,10 +1034,10 @@ def _run(
     return run
 
 
-def _counting(progress: Report | None) -> Callable[[int, int], None]:
+def _counting(progress: Report | None) -> Callable[[int, int, float], None]:
     if progress is None:
         return lambda *_: None
-    return lambda done, total: progress(done, total, "sites")
+    return lambda done, total, _: progress(done, total, "sites")
 
 
 def _epochs(progress: Report | None) -> Callable[[Any], None] | None:

@@ -54,7 +54,7 @@ def run_chunks(
     executor
         Where chunks are computed, and until when; by default in this process, without a time limit.
     progress
-        Called with (cells done, cells).
+        Called with (cells done, cells), first with those that the store has.
 
     Returns
     -------
@@ -64,11 +64,15 @@ def run_chunks(
     total = sum(map(len, parts))
     done = total - sum(len(parts[i]) for i in todo)
 
-    def finished(i: int) -> None:
-        nonlocal done
-        done += len(parts[i])
+    def count() -> None:
         if progress is not None:
             progress(done, total)
 
+    def finished(i: int) -> None:
+        nonlocal done
+        done += len(parts[i])
+        count()
+
+    count()
     (executor or Executor()).run(ChunkJob(plan, parts, store), todo, finished)
     return len(parts) - len(todo), faults

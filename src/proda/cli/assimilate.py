@@ -284,7 +284,7 @@ def _dry_run(
     from proda.cli.console import print_table
     from proda.cli.run import duration
     from proda.inference.assimilation_run import create, predicted_bytes
-    from proda.inference.runner import evaluations_per_second, total_evaluations
+    from proda.inference.runner import evaluations_per_second, predicted_evaluations
 
     with tempfile.TemporaryDirectory() as empty:
         run = create(Path(empty) / "run", settings, profiles, forcing, n_sites=sites)
@@ -297,11 +297,11 @@ def _dry_run(
                 ("sites", f"{n:,}"),
                 ("blocks", f"{len(run.blocks):,} of up to {run.description.block_size} sites"),
                 ("chains per site", settings.chains),
-                ("model evaluations", f"{total_evaluations(run):,}"),
+                ("model evaluations", f"{predicted_evaluations(run):,}"),
                 ("measured speed of one process", f"{speed / 1e6:.2f} million per second"),
                 (
                     f"time with {processes} process{'es' if processes > 1 else ''}, at least",
-                    duration(total_evaluations(run) / speed / processes),
+                    duration(predicted_evaluations(run) / speed / processes),
                 ),
                 ("disk, at most", f"{predicted_bytes(settings, n) / 1e9:.2f} GB"),
             ],
@@ -313,23 +313,17 @@ def _work(
 ) -> None:
     from proda.blocks.executor import Stopped, executor_of
     from proda.cli.console import console, errors, progress
-    from proda.inference.runner import evaluations_per_site, work
+    from proda.inference.runner import work
 
     again = f"Resume with: proda assimilate --resume {run.folder}"
-    each = evaluations_per_site(run)
-    begun, first, n_done = time.monotonic(), [-1], [0]
-
-    def rate() -> float:
-        """Return millions of model evaluations per second, of this call."""
-        return (n_done[0] - first[0]) * each / max(time.monotonic() - begun, 1e-9) / 1e6
-
+    begun, n_done, speed = time.monotonic(), 0, 0.0
     with progress("sites") as bar:
         task = bar.add_task(run.settings.model, total=run.description.n_sites)
 
-        def finished(done: int, total: int) -> None:
-            first[0] = done if first[0] < 0 else first[0]
-            n_done[0] = done
-            label = f"{run.settings.model}: {done:,} of {total:,} sites, {rate():.2f} M/s"
+        def finished(done: int, total: int, rate: float) -> None:
+            nonlocal n_done, speed
+            n_done, speed = done, rate
+            label = f"{run.settings.model}: {done:,} of {total:,} sites, {rate / 1e6:.2f} M/s"
             bar.update(task, completed=done, total=total, description=label)
 
         def warn(text: str) -> None:
@@ -341,7 +335,7 @@ def _work(
         except Stopped:
             bar.stop()
             console.print(
-                f"Stopped before the time limit, {n_done[0]:,} of {run.description.n_sites:,} "
+                f"Stopped before the time limit, {n_done:,} of {run.description.n_sites:,} "
                 f"sites done. {again}",
                 highlight=False,
                 soft_wrap=True,
@@ -352,7 +346,7 @@ def _work(
             errors.print(f"Finished work is kept. {again}", highlight=False, soft_wrap=True)
             raise
     minutes = (time.monotonic() - begun) / 60.0
-    console.print(f"{minutes:.1f} minutes, {rate():.2f} million model evaluations per second")
+    console.print(f"{minutes:.1f} minutes, {speed / 1e6:.2f} million model evaluations per second")
 
 
 def _summary(run: Run) -> None:

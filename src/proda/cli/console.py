@@ -16,12 +16,13 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 from proda.errors import printable
 
@@ -30,6 +31,9 @@ LONGEST_NAME = 40
 
 REPORT_EVERY = 60.0
 """Seconds between two lines of progress where there is no terminal."""
+
+BEGUN = "begun"
+"""Field of a task: when it was first counted, and how much was done by then."""
 
 
 class SafeConsole(Console):
@@ -94,11 +98,21 @@ def progress(unit: str) -> Progress:
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        _TimeLeft(),
         console=errors,
         transient=True,
         unit=unit,
     )
+
+
+class _TimeLeft(ProgressColumn):
+    """The time left."""
+
+    max_refresh = 0.5  # seconds, so that it does not flicker
+
+    def render(self, task: Task) -> Text:
+        left = time_left(task)
+        return Text("-:--:--" if left is None else _time(left), style="progress.remaining")
 
 
 class _Reported(Progress):
@@ -118,6 +132,13 @@ class _Reported(Progress):
     def stop(self) -> None:
         self._ended.set()
         super().stop()
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        """Update a task, and note with which count it began: a resumed one does not with 0."""
+        super().update(task_id, **changes)
+        task = self._tasks[task_id]
+        if changes.get("completed") is not None and BEGUN not in task.fields:
+            task.fields[BEGUN] = (task.get_time(), task.completed)
 
     def _report(self) -> None:
         while not self._ended.wait(REPORT_EVERY):
@@ -154,9 +175,23 @@ def report(task: Task, unit: str) -> str:
         line += f" ({task.completed / task.total:.0%})"
     if task.elapsed is not None:
         line += f", {_time(task.elapsed)} so far"
-    if task.time_remaining is not None:
-        line += f", about {_time(task.time_remaining)} left"
+    if (left := time_left(task)) is not None:
+        line += f", about {_time(left)} left"
     return line
+
+
+def time_left(task: Task) -> float | None:
+    """Return the seconds that a task will take if it goes on as it did since it was first counted.
+
+    Rich's own estimate looks at the last 30 seconds, in which blocks of sites that take minutes are
+    done by chance. There is none before anything was done.
+    """
+    if task.total is None or BEGUN not in task.fields:
+        return None
+    begun, before = task.fields[BEGUN]
+    if task.completed <= before:
+        return None
+    return (task.total - task.completed) * (task.get_time() - begun) / (task.completed - before)
 
 
 def _time(seconds: float) -> str:

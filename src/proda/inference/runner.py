@@ -33,20 +33,30 @@ from proda.layout import RUN_DESCRIPTION, SUMMARY
 from proda.locks import locked
 from proda.threads import one_thread_jit
 
+EVALUATIONS = "evaluations"
+"""Variable of a summary for samplers that solve the model more often at some sites than others."""
 COLUMNS = 150
 """Columns at once by which the speed is measured: three chains of 50 walkers."""
 CALIBRATION = 1.0
 """Seconds for which it is measured."""
 
 
+def predicted_evaluations(run: Run) -> int:
+    """Return how many times the model will be solved in the whole run, about."""
+    return run.description.n_sites * expected_evaluations(run.settings)
+
+
 def total_evaluations(run: Run) -> int:
-    """Return how many times the model is solved in the whole run."""
-    return run.description.n_sites * evaluations_per_site(run)
+    """Return how many times the model was solved in the whole of a complete run."""
+    return _evaluations_in(run.folder / SUMMARY, run, run.description.n_sites)
 
 
-def evaluations_per_site(run: Run) -> int:
-    """Return how many times the model is solved for one site, where they differ on average."""
-    return expected_evaluations(run.settings)
+def _evaluations_in(path: Path, run: Run, sites: int) -> int:
+    """Return how many times the model was solved for the sites of a file of results."""
+    with files.open_netcdf(path) as summary:
+        if EVALUATIONS in summary:
+            return int(summary[EVALUATIONS].sum())
+    return sites * expected_evaluations(run.settings)  # exact: it is the same for every site
 
 
 def evaluations_per_second(run: Run, seconds: float = CALIBRATION) -> float:
@@ -168,7 +178,7 @@ def work(
     run: Run,
     executor: Executor | None = None,
     *,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Callable[[int, int, float], None] = lambda *_: None,
     warn: Callable[[str], None] = lambda _: None,
     accept_versions: bool = False,
 ) -> None:
@@ -181,7 +191,8 @@ def work(
     executor
         Where blocks are computed, and until when; by default in this process, without a time limit.
     progress
-        Called with the number of sites done and in total.
+        Called with the number of sites done and in total, and how many times per second this call
+        has solved the model so far.
     warn
         Called with a sentence about each damaged block, which is computed again.
     accept_versions
@@ -211,13 +222,14 @@ def work(
         for fault in faults:
             warn(f"{fault}. This block is computed again.")
         total = run.description.n_sites
-        n_done = total - sum(len(run.blocks[number]) for number in todo)
-        progress(n_done, total)
+        n_done, solved, begun = total - sum(len(run.blocks[n]) for n in todo), 0, time.monotonic()
+        progress(n_done, total, 0.0)
 
         def done(number: int) -> None:
-            nonlocal n_done
+            nonlocal n_done, solved
             n_done += len(run.blocks[number])
-            progress(n_done, total)
+            solved += _evaluations_in(run.store.path(number), run, len(run.blocks[number]))
+            progress(n_done, total, solved / (time.monotonic() - begun))
 
         executor.run(AssimilationJob(run.folder.absolute(), run.identity), todo, done)
 

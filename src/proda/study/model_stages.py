@@ -14,7 +14,7 @@ from proda.files import whole_folder
 from proda.inference.assessment import assess
 from proda.inference.assimilation_run import Run, create, open_posterior
 from proda.inference.diagnostics.filter import Filter
-from proda.inference.runner import evaluations_per_site, total_evaluations, work
+from proda.inference.runner import total_evaluations, work
 from proda.layout import RUN_DESCRIPTION
 from proda.learning.from_posteriors import train_network
 from proda.learning.through_model import train_end_to_end
@@ -56,11 +56,8 @@ def assimilation(context: Context, *, model: str) -> str:
             place.sites,
             n_sites=chosen.sites,
         )
-    each, begun, first = evaluations_per_site(run), time.monotonic(), [-1]
 
-    def finished(done: int, total: int) -> None:
-        first[0] = done if first[0] < 0 else first[0]
-        rate = (done - first[0]) * each / max(time.monotonic() - begun, 1e-9)
+    def finished(done: int, total: int, rate: float) -> None:
         reporter.progress(done, total, f"sites, {rate / 1e6:.2f} million evaluations per second")
 
     if not run.complete:
