@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -26,7 +28,7 @@ from proda.inference.assimilation_run import Run, create, default_width, open_po
 from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.problem import build_problem, checked_settings
 from proda.inference.profiles import read_profiles
-from proda.inference.runner import work
+from proda.inference.runner import total_evaluations, work
 from proda.machine import ONE_THREAD, one_thread_flags
 from tests.assimilation_worlds import (
     N_SITES,
@@ -133,6 +135,7 @@ def test_order_of_profiles_does_not_matter(world, tmp_path, monkeypatch):
     assert list(run.sites["site"]) != list(Run(world.folder / "run").sites["site"])
     work(run)
     world.check(run)
+    assert total_evaluations(run) == N_SITES * run.problem.sampler.evaluations(SETTINGS.chains)
 
 
 def test_another_seed_matters(world, tmp_path):
@@ -208,15 +211,21 @@ def steady_at_once(whole):
     return ~again
 
 
-def test_sites_whose_evidence_is_not_steady_begin_again(world, walked, tmp_path):
+def test_sites_whose_evidence_is_not_steady_begin_again(world, walked, tmp_path, monkeypatch):
     settings = WALKERS.model_copy(update={"options": WALKERS.options | {"restarts": 0}})
     run = world.run(tmp_path / "run", settings=settings, width=1)
-    work(run)
+    rates, seconds = [], itertools.count()  # each block takes one
+    clock = SimpleNamespace(monotonic=lambda: next(seconds), perf_counter=time.perf_counter)
+    monkeypatch.setattr("proda.inference.runner.time", clock)
+    work(run, progress=lambda done, total, rate: rates.append(rate))
     (draws, summary), (expected, whole) = draws_of(run.folder), draws_of(walked)
     unsteady = summary["log_evidence_error"].to_numpy() > 2.0 * settings.max_evidence_error
     np.testing.assert_array_equal(unsteady, ~steady_at_once(whole))
     added = (whole["evaluations"] - summary["evaluations"]).to_numpy()
     np.testing.assert_array_equal(added > 0, unsteady)
+    evaluations = summary["evaluations"].to_numpy()
+    assert rates == [0.0, evaluations[:WIDTH].sum(), evaluations.sum() / 2]
+    assert total_evaluations(run) == evaluations.sum()
     same = (draws["posterior"] == expected["posterior"]).all(("chain", "draw", "parameter"))
     np.testing.assert_array_equal(same, ~unsteady)
 
@@ -244,7 +253,7 @@ def test_without_a_way_down_the_draws_are_the_same(world, walked, tmp_path):
 _SCRIPT = """
 import sys
 from proda.inference.assimilation_run import Run
-from proda.inference.runner import work
+from proda.inference.runner import total_evaluations, work
 
 work(Run(sys.argv[1]), progress=lambda done, *_: print(done, flush=True))
 """

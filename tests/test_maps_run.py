@@ -270,7 +270,7 @@ def test_interrupted_run_goes_on_and_ends_in_the_same_bits(tmp_path):
     )
     assert result.chunks_reused == 2
     assert len(predict.calls) - before == result.chunks - 2 + 1  # and one look at a few cells
-    assert seen[0] == (18, n)
+    assert seen[:2] == [(12, n), (18, n)]
     assert seen[-1] == (n, n)
     same_file(tmp_path / "whole.nc", broken)
     assert not (tmp_path / "broken.nc.chunks").exists()

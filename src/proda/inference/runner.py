@@ -35,6 +35,9 @@ from proda.threads import one_thread_jit
 
 EVALUATIONS = "evaluations"
 """Variable of a summary for samplers that solve the model more often at some sites than others."""
+GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
+"""Share by which blocks follow each other. They are in order of layers and names, thus of regions,
+and what has been done at any time is a fair sample of them: of their cost, for the time left."""
 COLUMNS = 150
 """Columns at once by which the speed is measured: three chains of 50 walkers."""
 CALIBRATION = 1.0
@@ -231,6 +234,7 @@ def work(
             solved += _evaluations_in(run.store.path(number), run, len(run.blocks[number]))
             progress(n_done, total, solved / (time.monotonic() - begun))
 
+        todo.sort(key=lambda number: number * GOLDEN % 1.0)
         executor.run(AssimilationJob(run.folder.absolute(), run.identity), todo, done)
 
 
