@@ -1,0 +1,155 @@
+"""What assimilation at sites finds and costs: limits, evidence and evaluations by zone.
+
+proda run examples/real.toml real --until compas/assimilation
+python -m benchmarks.site_posteriors real
+
+Sites are chosen to spread over latitudes, where profiles are few in the north. Evaluations of all
+profiles are therefore estimated zone by zone.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from benchmarks.report import machine, write_report
+from benchmarks.study_results import table
+from proda.comparison.model_files import OpenedModel
+from proda.comparison.preference import preference_table, site_differences
+from proda.files import open_netcdf
+from proda.inference.assessment import Filter, assess
+from proda.inference.assimilation_run import open_posterior
+from proda.latitude import BANDS, bands
+from proda.layout import RunFolder
+
+RESULTS = Path(__file__).parent / "results" / "site_posteriors.md"
+MODELS = ("clm5", "compas")
+STEADY = 0.1
+"""Estimated error of the log evidence up to which a site does not begin again."""
+LAYERS = ((2, 3), (4, 5), (6, 8), (9, 1000))
+
+
+def facts(summary: xr.Dataset) -> pd.DataFrame:
+    """Return one row for each site: which limits it meets, and its evaluations."""
+    sites = assess(summary, Filter()).sites.set_index("site")
+    ess = sites[["ess_bulk", "ess_tail"]].min(axis=1)
+    error = summary["log_evidence_error"].to_numpy()
+    return pd.DataFrame(
+        {
+            "zone": bands(sites["latitude"].to_numpy()),
+            "layers": sites["n_layers"],
+            "R-hat < 1.02 and ESS >= 200": (sites["rank_rhat"] < 1.02) & (ess >= 200),
+            "study's filter": sites["kept"],
+            "evidence error <= 0.1": error <= STEADY,
+            "smallest ESS": ess,
+            "evaluations": summary["evaluations"].to_numpy(),
+        },
+        index=sites.index,
+    )
+
+
+def shares(sites: pd.DataFrame, by: pd.Series, model: str) -> pd.DataFrame:
+    """Return the shares that meet each limit, and evaluations, by group."""
+    rows = []
+    for group, own in [("all", sites), *sites.groupby(by, sort=False)]:
+        used = own["evaluations"]
+        rows.append(
+            {
+                "model": model,
+                "sites of": group,
+                "sites": len(own),
+                **{name: f"{own[name].mean():.1%}" for name in own.columns[2:5]},
+                "smallest ESS, median (10 %)": f"{own['smallest ESS'].median():.0f} "
+                f"({own['smallest ESS'].quantile(0.1):.0f})",
+                "evaluations, median (mean, 95 %)": f"{used.median():,.0f} ({used.mean():,.0f}, "
+                f"{used.quantile(0.95):,.0f})",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def expected(sites: pd.DataFrame, everywhere: np.ndarray) -> tuple[float, float]:
+    """Return the evaluations of all profiles and the standard error, from the mean of each zone."""
+    total = variance = 0.0
+    for zone, count in pd.Series(bands(everywhere)).value_counts().items():
+        used = sites.loc[sites["zone"] == zone, "evaluations"]
+        total += count * used.mean()
+        variance += count**2 * used.var() / len(used)
+    return total, float(np.sqrt(variance))
+
+
+def layer_groups(layers: pd.Series) -> pd.Series:
+    """Return the group of each site by its number of layers."""
+    names = pd.Series("", index=layers.index)
+    for low, high in LAYERS:
+        names[layers.between(low, high)] = f"{low}-{high} layers" if high < 1000 else f"{low}+"
+    return names
+
+
+def main() -> None:
+    study = Path(sys.argv[1])
+    place = RunFolder(study)
+    with open_netcdf(place.sites) as forcing:
+        everywhere = forcing["latitude"].to_numpy()
+    by_zone, by_layers, totals, models = [], [], [], {}
+    for model in MODELS:
+        _, summary = open_posterior(place.assimilation(model))
+        sites = facts(summary)
+        order = sites.sort_values("zone", key=lambda z: z.map([name for name, _ in BANDS].index))
+        by_zone.append(shares(order, order["zone"], model))
+        order = sites.sort_values("layers")
+        by_layers.append(shares(order, layer_groups(order["layers"]), model).iloc[1:])
+        total, error = expected(sites, everywhere)
+        totals.append(
+            f"- {model}: {sites['evaluations'].sum() / 1e6:,.0f} million evaluations at "
+            f"{len(sites):,} sites; at all {len(everywhere):,} usable profiles about "
+            f"{total / 1e9:.2f} (standard error {error / 1e9:.2f}) billion, "
+            f"{total / len(everywhere):,.0f} each."
+        )
+        kept = sites[["R-hat < 1.02 and ESS >= 200"]].set_axis(["kept"], axis=1)
+        models[model] = OpenedModel(model, {}, summary, kept)
+    differences = site_differences(*(models[m] for m in MODELS))
+    steady = {m: models[m].summary["log_evidence_error"] <= STEADY for m in MODELS}
+    good = np.logical_and.reduce(
+        [s.sel(site=differences["site"].to_numpy()).to_numpy() for s in steady.values()]
+    )
+    covariates = pd.read_parquet(place.covariates)
+    evidence = []
+    for what, which in (("all", np.ones(len(good), bool)), ("evidence error <= 0.1", good)):
+        found = preference_table(models, {MODELS: differences.isel(site=which)}, covariates)
+        found = found[(found["criterion"] == "log_evidence") & (found["sites"] > 0)]
+        found.insert(0, "sites of", what)
+        evidence.append(found)
+    columns = ["sites of", "zone", "sites", "median", "low", "high"]
+    columns += ["share_first_by_3", "share_second_by_3"]
+    write_report(
+        RESULTS,
+        [
+            "# Posteriors of real sites",
+            "",
+            "    proda run examples/real.toml real --until compas/assimilation",
+            "    python -m benchmarks.site_posteriors real",
+            "",
+            machine(),
+            "",
+            "## Limits and evaluations",
+            "",
+            *table(pd.concat(by_zone)),
+            *table(pd.concat(by_layers)),
+            *totals,
+            "",
+            "## Log evidence, COMPAS less CLM5",
+            "",
+            "Sites within the limits for both models; 95 % interval of the median.",
+            "",
+            *table(pd.concat(evidence)[columns]),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
