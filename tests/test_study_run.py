@@ -174,6 +174,8 @@ def test_the_time_limit_ends_training_and_maps_at_the_next_unit(study, whole):
 
         def progress(done, total, _, now=now, control=control):
             seen = units.setdefault(now[0], [])
+            if done == 0:
+                return
             seen.append(done)
             if len(seen) == 1 and now[0] in stages:
                 control.stop.set()
@@ -193,7 +195,8 @@ def test_the_time_limit_ends_training_and_maps_at_the_next_unit(study, whole):
                 "begun"
             )
     assert units["clm5/training"][:3] == [5, 10, 12]  # resumed after the epochs that were saved
-    assert units["clm5/maps"][1] > units["clm5/maps"][0]
+    first, resumed, then = units["clm5/maps"][:3]
+    assert first == resumed < then
     first, second = results(whole / "clm5"), results(folder / "clm5")
     for name, value in first.items():
         if name.endswith(":member_carbon"):  # sums over the cells of chunks, of another size here
