@@ -323,7 +323,7 @@ def _work(
         def finished(done: int, total: int, rate: float) -> None:
             nonlocal n_done, speed
             n_done, speed = done, rate
-            label = f"{run.settings.model}: {done:,} of {total:,} sites, {rate / 1e6:.2f} M/s"
+            label = f"{run.settings.model} ({rate / 1e6:.2f} million evaluations per second)"
             bar.update(task, completed=done, total=total, description=label)
 
         def warn(text: str) -> None:
