@@ -29,6 +29,7 @@ from proda.inference.padded_sites import assemble
 from proda.inference.problem import build_problem, checked_settings
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.samplers.smc import SMC
+from proda.inference.target import Site
 
 SEED = 20261127
 STEADY = 0.2
@@ -86,12 +87,19 @@ def settings_of(model: str, sampler: str) -> AssimilationSettings:
     )
 
 
-def chosen(profiles: Profiles, names: np.ndarray, first: int, n: int, layers: int) -> Profiles:
-    """Return profiles with forcing and at most so many layers, drawn at random."""
+def chosen(
+    profiles_folder: str, forcing_file: str, first: int, n: int, layers: int
+) -> tuple[Profiles, Site]:
+    """Return profiles with forcing and at most so many layers, drawn at random, and their sites."""
+    profiles, dataset = read_profiles(profiles_folder), open_dataset(forcing_file)
+    names = dataset["site"].to_numpy().astype(str)
     order = np.random.default_rng(SEED).permutation(
         np.flatnonzero(pd.Index(profiles.site).isin(names) & (profiles.n_layers <= layers))
     )
-    return profiles.select(order[first : first + n])
+    some = profiles.select(order[first : first + n])
+    index = pd.Series(np.arange(len(names)), index=names)[some.site].to_numpy()
+    forcing = proda.Forcing.from_dataset(dataset.isel(site=index).load())
+    return some, assemble(some, forcing, "layer_mean")
 
 
 def show_differences(model: str, found: dict[str, dict[str, np.ndarray]]) -> None:
@@ -135,13 +143,8 @@ def main() -> None:
     parser.add_argument("--sampler", nargs="+", default=["smc", "tempered"])
     parser.add_argument("--out", help="npz file, by model and sampler")
     asked = parser.parse_args()
-    profiles, dataset = read_profiles(asked.profiles), open_dataset(asked.forcing)
-    names = dataset["site"].to_numpy().astype(str)
-    place = pd.Series(np.arange(len(names)), index=names)
-    some = chosen(profiles, names, asked.first, asked.sites, asked.layers)
-    index = place[some.site].to_numpy()
-    forcing = proda.Forcing.from_dataset(dataset.isel(site=index).load())
-    sites = assemble(some, forcing, "layer_mean")
+    given = asked.profiles, asked.forcing
+    some, sites = chosen(*given, asked.first, asked.sites, asked.layers)
     print(
         "| model | sampler | evaluations, median (mean, 95 %) | smallest ESS, median (10 %) | "
         "ESS >= 200 | R-hat < 1.02 | both | sd of evidence, median (90 %) | ESS per s, summed | "

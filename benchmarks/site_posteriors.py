@@ -29,9 +29,10 @@ from proda.layout import RunFolder
 
 RESULTS = Path(__file__).parent / "results" / "site_posteriors.md"
 MODELS = ("clm5", "compas")
-STEADY = 0.1
-"""Estimated error of the log evidence up to which a site does not begin again."""
-LAYERS = ((2, 3), (4, 5), (6, 8), (9, 1000))
+GOOD, KEPT, STEADY = "R-hat < 1.02 and ESS >= 200", "study's filter", "evidence error <= 0.1"
+"""What sites may meet; the last is the error up to which a site does not begin again."""
+LAYERS = {"2-3 layers": 3, "4-5 layers": 5, "6-8 layers": 8, "9+": np.inf}
+"""Groups of sites, by their largest number of layers."""
 
 
 def facts(summary: xr.Dataset) -> pd.DataFrame:
@@ -43,9 +44,9 @@ def facts(summary: xr.Dataset) -> pd.DataFrame:
         {
             "zone": bands(sites["latitude"].to_numpy()),
             "layers": sites["n_layers"],
-            "R-hat < 1.02 and ESS >= 200": (sites["rank_rhat"] < 1.02) & (ess >= 200),
-            "study's filter": sites["kept"],
-            "evidence error <= 0.1": error <= STEADY,
+            GOOD: (sites["rank_rhat"] < 1.02) & (ess >= 200),
+            KEPT: sites["kept"],
+            STEADY: error <= 0.1,
             "smallest ESS": ess,
             "evaluations": summary["evaluations"].to_numpy(),
         },
@@ -63,7 +64,7 @@ def shares(sites: pd.DataFrame, by: pd.Series, model: str) -> pd.DataFrame:
                 "model": model,
                 "sites of": group,
                 "sites": len(own),
-                **{name: f"{own[name].mean():.1%}" for name in own.columns[2:5]},
+                **{name: f"{own[name].mean():.1%}" for name in (GOOD, KEPT, STEADY)},
                 "smallest ESS, median (10 %)": f"{own['smallest ESS'].median():.0f} "
                 f"({own['smallest ESS'].quantile(0.1):.0f})",
                 "evaluations, median (mean, 95 %)": f"{used.median():,.0f} ({used.mean():,.0f}, "
@@ -83,27 +84,39 @@ def expected(sites: pd.DataFrame, everywhere: np.ndarray) -> tuple[float, float]
     return total, float(np.sqrt(variance))
 
 
-def layer_groups(layers: pd.Series) -> pd.Series:
-    """Return the group of each site by its number of layers."""
-    names = pd.Series("", index=layers.index)
-    for low, high in LAYERS:
-        names[layers.between(low, high)] = f"{low}-{high} layers" if high < 1000 else f"{low}+"
-    return names
+def evidence(
+    summaries: dict[str, xr.Dataset], sites: dict[str, pd.DataFrame], covariates: pd.DataFrame
+) -> pd.DataFrame:
+    """Return the preference of sites within the limits, by zone: all, and of steady evidence."""
+    models = {
+        m: OpenedModel(m, {}, summaries[m], sites[m][[GOOD]].set_axis(["kept"], axis=1))
+        for m in MODELS
+    }
+    differences = site_differences(*models.values())
+    steady = np.logical_and.reduce([s.loc[differences["site"], STEADY] for s in sites.values()])
+    tables = []
+    for what, of in (("all", differences), (STEADY, differences.isel(site=steady))):
+        found = preference_table(models, {MODELS: of}, covariates)
+        found = found[(found["criterion"] == "log_evidence") & (found["sites"] > 0)]
+        found.insert(0, "sites of", what)
+        tables.append(found)
+    columns = ["sites of", "zone", "sites", "median", "low", "high"]
+    return pd.concat(tables)[[*columns, "share_first_by_3", "share_second_by_3"]]
 
 
 def main() -> None:
-    study = Path(sys.argv[1])
-    place = RunFolder(study)
+    place = RunFolder(Path(sys.argv[1]))
     with open_netcdf(place.sites) as forcing:
         everywhere = forcing["latitude"].to_numpy()
-    by_zone, by_layers, totals, models = [], [], [], {}
-    for model in MODELS:
-        _, summary = open_posterior(place.assimilation(model))
-        sites = facts(summary)
+    summaries = {m: open_posterior(place.assimilation(m))[1] for m in MODELS}
+    every = {m: facts(summaries[m]) for m in MODELS}
+    by_zone, by_layers, totals = [], [], []
+    for model, sites in every.items():
         order = sites.sort_values("zone", key=lambda z: z.map([name for name, _ in BANDS].index))
         by_zone.append(shares(order, order["zone"], model))
         order = sites.sort_values("layers")
-        by_layers.append(shares(order, layer_groups(order["layers"]), model).iloc[1:])
+        groups = pd.cut(order["layers"], [0, *LAYERS.values()], labels=list(LAYERS)).astype(str)
+        by_layers.append(shares(order, groups, model).iloc[1:])
         total, error = expected(sites, everywhere)
         totals.append(
             f"- {model}: {sites['evaluations'].sum() / 1e6:,.0f} million evaluations at "
@@ -111,22 +124,6 @@ def main() -> None:
             f"{total / 1e9:.2f} (standard error {error / 1e9:.2f}) billion, "
             f"{total / len(everywhere):,.0f} each."
         )
-        kept = sites[["R-hat < 1.02 and ESS >= 200"]].set_axis(["kept"], axis=1)
-        models[model] = OpenedModel(model, {}, summary, kept)
-    differences = site_differences(*(models[m] for m in MODELS))
-    steady = {m: models[m].summary["log_evidence_error"] <= STEADY for m in MODELS}
-    good = np.logical_and.reduce(
-        [s.sel(site=differences["site"].to_numpy()).to_numpy() for s in steady.values()]
-    )
-    covariates = pd.read_parquet(place.covariates)
-    evidence = []
-    for what, which in (("all", np.ones(len(good), bool)), ("evidence error <= 0.1", good)):
-        found = preference_table(models, {MODELS: differences.isel(site=which)}, covariates)
-        found = found[(found["criterion"] == "log_evidence") & (found["sites"] > 0)]
-        found.insert(0, "sites of", what)
-        evidence.append(found)
-    columns = ["sites of", "zone", "sites", "median", "low", "high"]
-    columns += ["share_first_by_3", "share_second_by_3"]
     write_report(
         RESULTS,
         [
@@ -148,7 +145,7 @@ def main() -> None:
             "",
             "Sites within the limits for both models; 95 % interval of the median.",
             "",
-            *table(pd.concat(evidence)[columns]),
+            *table(evidence(summaries, every, pd.read_parquet(place.covariates))),
         ],
     )
 

@@ -17,15 +17,11 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 
 import proda
 from benchmarks.report import machine
 from benchmarks.samplers import chosen
 from proda.column import chunks
-from proda.files import open_dataset
-from proda.inference.padded_sites import assemble
-from proda.inference.profiles import read_profiles
 from proda.learning.carbon_loss import DEPTH_CLASSES, CarbonProblem, judge
 
 SITES = 64
@@ -35,12 +31,7 @@ TURNS = 7
 
 
 def problem_of(profiles_folder: str, forcing_file: str, model: str) -> CarbonProblem:
-    profiles, dataset = read_profiles(profiles_folder), open_dataset(forcing_file)
-    names = dataset["site"].to_numpy().astype(str)
-    some = chosen(profiles, names, 0, SITES, 8)
-    index = pd.Series(np.arange(len(names)), index=names)[some.site].to_numpy()
-    forcing = proda.Forcing.from_dataset(dataset.isel(site=index).load())
-    sites = assemble(some, forcing, "layer_mean")
+    _, sites = chosen(profiles_folder, forcing_file, 0, SITES, 8)
     weight = jnp.ones(SITES)
     return CarbonProblem(proda.load_model(model), sites, weight, 100.0, 10.0, 10.0, 0.1)
 

@@ -253,7 +253,7 @@ def test_without_a_way_down_the_draws_are_the_same(world, walked, tmp_path):
 _SCRIPT = """
 import sys
 from proda.inference.assimilation_run import Run
-from proda.inference.runner import total_evaluations, work
+from proda.inference.runner import work
 
 work(Run(sys.argv[1]), progress=lambda done, *_: print(done, flush=True))
 """

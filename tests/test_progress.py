@@ -45,17 +45,14 @@ def test_what_counts_nothing_shows_no_count_of_what_was_before(bar):
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    """The time of a bar, set by hand."""
-    now = [0.0]
-    monkeypatch.setattr(console, "errors", Console(file=io.StringIO(), force_terminal=False))
-    bar = console.progress("sites")
-    bar.get_time = lambda: now[0]
-    return bar, now
+def now(bar):
+    """The time of the bar, set by hand."""
+    time = [0.0]
+    bar.get_time = lambda: time[0]
+    return time
 
 
-def test_time_left_is_that_of_all_work_of_a_resumed_count(clock):
-    bar, now = clock
+def test_time_left_is_that_of_all_work_of_a_resumed_count(bar, now):
     task = bar.add_task("assimilation", total=1000)
     assert console.time_left(bar.tasks[0]) is None
     bar.update(task, completed=600)  # done before
@@ -72,8 +69,7 @@ def test_time_left_is_that_of_all_work_of_a_resumed_count(clock):
     assert str(column.render(bar.tasks[0])) == "0:08:00"
 
 
-def test_time_left_begins_anew_with_each_count(clock):
-    bar, now = clock
+def test_time_left_begins_anew_with_each_count(bar, now):
     stages = console.Stages(bar)
     stages.count("a", 0, 10)
     now[0] = 5.0

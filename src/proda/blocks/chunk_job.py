@@ -64,15 +64,13 @@ def run_chunks(
     total = sum(map(len, parts))
     done = total - sum(len(parts[i]) for i in todo)
 
-    def count() -> None:
-        if progress is not None:
-            progress(done, total)
+    report = progress or (lambda *_: None)
+    report(done, total)
 
     def finished(i: int) -> None:
         nonlocal done
         done += len(parts[i])
-        count()
+        report(done, total)
 
-    count()
     (executor or Executor()).run(ChunkJob(plan, parts, store), todo, finished)
     return len(parts) - len(todo), faults
