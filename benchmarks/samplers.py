@@ -28,7 +28,7 @@ from proda.inference.batch import pad, run_batch
 from proda.inference.padded_sites import assemble
 from proda.inference.problem import build_problem, checked_settings
 from proda.inference.profiles import Profiles, read_profiles
-from proda.inference.samplers.smc import SMC
+from proda.inference.samplers.islands import Islands
 from proda.inference.target import Site
 
 SEED = 20261127
@@ -42,7 +42,7 @@ TOGETHER = 56
 def measure(settings: AssimilationSettings, profiles: Any, sites: Any) -> dict[str, np.ndarray]:
     """Return evaluations, smallest ESS, largest R-hat, evidence and seconds of each site."""
     problem = build_problem(settings)
-    width = 1 if isinstance(problem.sampler, SMC) else min(TOGETHER, len(profiles))
+    width = 1 if isinstance(problem.sampler, Islands) else min(TOGETHER, len(profiles))
     found: dict[str, list[np.ndarray]] = {}
     for i, first in enumerate([0, *range(0, len(profiles), width)]):
         index = np.arange(first, min(first + width, len(profiles)))

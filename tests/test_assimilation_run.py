@@ -201,6 +201,25 @@ def test_walkers_of_several_sites_side_by_side(world, walked, tmp_path):
     xr.testing.assert_identical(*both)
 
 
+def test_draws_from_anchors_are_the_same_in_other_blocks_and_after_an_interruption(world, tmp_path):
+    """Some sites are good enough; the others are left to `smc`."""
+    settings = WALKERS.model_copy(
+        update={"sampler": "rto", "options": {"walkers": 8, "moves": 2, "rounds": 1}}
+    )
+    whole = world.run(tmp_path / "whole", settings=settings, width=1)
+    work(whole)
+    draws, summary = draws_of(whole.folder)
+    assert bool(draws["posterior"].notnull().all())
+    assert np.isfinite(summary["log_evidence"]).all()
+    run = world.run(tmp_path / "run", settings=settings, width=1, block_size=1)
+    stop_after(run, 2)
+    work(Run(run.folder))
+    for found, expected in zip(draws_of(run.folder), (draws, summary), strict=True):
+        xr.testing.assert_identical(found.drop_attrs(), expected.drop_attrs())
+    # without `smc`: 16 walkers with 22 columns for each proposal, a climb and the prior
+    assert summary["evaluations"].min() < 6000 < summary["evaluations"].max()
+
+
 def steady_at_once(whole):
     """Return which sites did not begin again; some of them did."""
     taken = whole["evaluations"].to_numpy()

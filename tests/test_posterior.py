@@ -180,7 +180,7 @@ def test_faulty_tables_are_named():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"sampler": "gibbs"}, "choose one of smc, tempered"),
+        ({"sampler": "gibbs"}, "choose one of smc, rto, tempered"),
         ({"sampler": "smc", "options": {"speed": 3}}, "no option 'speed'; it has walkers"),
         ({"sampler": "smc", "options": {"walkers": True}}, "expected int"),
         ({"sampler": "smc", "options": {"rounds": 0}}, "too small"),

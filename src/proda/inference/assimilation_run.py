@@ -38,7 +38,7 @@ from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.padded_sites import padded_layers
 from proda.inference.problem import build_problem, unanswered
 from proda.inference.profiles import Profiles, read_profiles
-from proda.inference.samplers.smc import SMC
+from proda.inference.samplers.islands import Islands
 from proda.inference.sampling import SamplingProblem
 from proda.inference.site_summary import join
 from proda.inference.target import sampled_rows
@@ -457,10 +457,10 @@ def default_width(
         few sites fill would compute the rest in vain.
     """
     on_cpu, sampler = (platform or jax.default_backend()) == "cpu", problem.sampler
-    if on_cpu and isinstance(sampler, SMC):
+    if on_cpu and isinstance(sampler, Islands):
         return 1  # its walkers fill a processor, and a site does not wait for others
     lanes = CPU_LANES if on_cpu else GPU_LANES
-    each = n_chains * (sampler.walkers if isinstance(sampler, SMC) else sampler.n_replicas)
+    each = n_chains * (sampler.walkers if isinstance(sampler, Islands) else sampler.n_replicas)
     widest = max(1, lanes // each)
 
     def cost(width: int) -> float:

@@ -44,7 +44,7 @@ class AssimilationSettings(SettingsTable):
         "layer_mean", description="Modelled value compared with a layer: layer_mean, or mid_depth."
     )
     sampler: str = Field(
-        "smc", description="smc, tempered, adaptive-metropolis, nuts, or published."
+        "smc", description="smc, rto, tempered, adaptive-metropolis, nuts, or published."
     )
     options: dict[str, int | bool] = Field(
         default_factory=dict, description="Options of the sampler; without them its own defaults."
@@ -55,7 +55,7 @@ class AssimilationSettings(SettingsTable):
     max_rhat: float = Field(
         MAX_RHAT,
         gt=1.0,
-        description="The sampler smc ends a site below this R-hat of the worst parameter.",
+        description="The samplers smc and rto end a site below this R-hat of the worst parameter.",
     )
     min_ess: float = Field(
         MIN_ESS,

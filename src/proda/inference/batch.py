@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,17 +15,24 @@ import xarray as xr
 
 from proda.inference.diagnostics import convergence
 from proda.inference.profiles import Profiles
+from proda.inference.samplers.islands import Islands
+from proda.inference.samplers.rto import RTO, Places, Search
 from proda.inference.samplers.smc import SMC, TemperatureLadder
+from proda.inference.samplers.tempered import to_box
 from proda.inference.sampling import (
     Limits,
     SamplingProblem,
     advance,
     begin_walkers,
     chain_keys,
+    find_anchors,
     fold,
     go_back,
     go_on,
+    propose,
     start,
+    start_search,
+    take_turn,
 )
 from proda.inference.site_summary import summarise
 from proda.inference.target import Site
@@ -36,6 +44,13 @@ RESTART = 1000
 """Its random keys are folded with this and its number."""
 SLOWER = 2
 """How often the moves are doubled at each new beginning."""
+SEARCH, TURNS = 3000, 4000
+"""Random keys of the search for anchors, and of the turns of `rto`, are folded with these."""
+LONG = 3
+"""Rounds of `rto` after which a site whose draws are good does not go on for the sake of the
+evidence, if its error is at most twice the limit."""
+OTHERWISE = 2000
+"""Random keys of `smc` where `rto` is not good enough are folded with this."""
 
 
 def calls(problem: SamplingProblem) -> tuple[int, int, int]:
@@ -74,7 +89,7 @@ def run_batch(
     n, width = len(profiles), sites.measured.mask.shape[0]
     names = np.concatenate([profiles.site, np.repeat(profiles.site[-1:], width - n)])
     keys = chain_keys(seed, names, n_chains)
-    if isinstance(problem.sampler, SMC):
+    if isinstance(problem.sampler, Islands):
         return _run_walkers(problem, n_draws, keys, profiles, sites, tables)
     per_call, n_warm_up, n_kept = calls(problem)
     state = _strongly_typed(start(problem, sites, keys))
@@ -112,8 +127,9 @@ def _run_walkers(
     sites: Site,
     tables: Sequence[StreamTable],
 ) -> xr.Dataset:
-    """Sample by sequential Monte Carlo: rounds until every site is good, or to the limit."""
-    sampled = sample_walkers(problem, keys, sites, len(profiles))
+    """Sample by islands: rounds until every site is good, or to the limit."""
+    sample = sample_by_search if isinstance(problem.sampler, RTO) else sample_walkers
+    sampled = sample(problem, keys, sites, len(profiles))
     every = sampled.u.shape[2] // n_draws
     return summarise(
         problem,
@@ -151,13 +167,13 @@ class Walked:
     """Of the model, by all chains."""
 
     def replace(self, index: np.ndarray, again: Walked) -> None:
-        """Put what was found on a new beginning in the place of what was found at some sites.
-
-        Evaluations are added.
-        """
+        """Put what was found on a new beginning in the place of what was found at some sites."""
         for field in fields(self):
-            old, new = (getattr(walked, field.name) for walked in (self, again))
-            old[index] = new + (old[index] if field.name == "evaluations" else 0)
+            getattr(self, field.name)[index] = getattr(again, field.name)
+
+    def select(self, index: np.ndarray) -> Walked:
+        """Return what was found at some sites."""
+        return Walked(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
 def sample_walkers(
@@ -189,8 +205,81 @@ def sample_walkers(
             own, own_sites = jax.tree.map(lambda leaf, at=at: leaf[at], (keys, sites))
             own = fold(own, RESTART + number)
             again = _sample_once(problem, own, own_sites, len(some), few, SLOWER * number)
+            again.evaluations[:] += found.evaluations[some]
             found.replace(some, again)
     return found
+
+
+def sample_by_search(problem: SamplingProblem, keys: Any, sites: Site, n: int) -> Walked:
+    """Sample the first `n` of some sites from anchors, and by `smc` where that is not good enough.
+
+    Parameters
+    ----------
+    problem, keys, sites
+        As for `find_anchors`; sites are padded to the width of the program.
+    n
+        How many sites there are.
+    """
+    rto, limits = problem.sampler, problem.limits
+    assert isinstance(rto, RTO)
+    anchors = find_anchors(problem, sites, fold(keys, SEARCH))
+    made = propose(problem, sites, fold(keys, SEARCH + 1), *anchors[:2])
+    state = start_search(problem, fold(keys, SEARCH + 2), anchors, made)
+    begun = np.asarray(state.log_likelihood).max(axis=(1, 2))[:n] > -np.inf
+    turns, places = problem.segment // rto.per_turn(problem.segment), []
+    found: Walked | None = None
+    going = np.ones(n, bool)
+    for number in range(rto.rounds * turns):
+        own = fold(keys, TURNS + number)
+        made = propose(problem, sites, fold(own, 0), *anchors[:2])
+        state, new = take_turn(problem, sites, own, state, made)
+        places.append(jax.tree.map(lambda leaf: np.asarray(leaf)[:n], new))
+        if len(places) % turns:
+            continue
+        walked, steady = _searched(problem, places, state, n)
+        found = found or walked
+        found.replace(going, walked.select(going))
+        going &= begun & ~(found.converged & steady)
+        if not going.any():
+            break
+    assert found is not None
+    unsteady = ~(found.converged & (found.evidence_error <= limits.unsteady)) & begun
+    index = np.flatnonzero(unsteady)
+    otherwise = eqx.tree_at(lambda p: p.sampler, problem, SMC(walkers=rto.walkers))
+    for some, at in _gathered(index, len(keys)):
+        own, own_sites = jax.tree.map(lambda leaf, at=at: leaf[at], (keys, sites))
+        again = sample_walkers(otherwise, fold(own, OTHERWISE), own_sites, len(some))
+        again.evaluations[:] += found.evaluations[some]
+        found.replace(some, again)
+    return found
+
+
+def _searched(
+    problem: SamplingProblem, places: Sequence[Places], state: Search, n: int
+) -> tuple[Walked, np.ndarray]:
+    """Return what all rounds so far have found, and where the evidence is steady."""
+    # (site, chain, walker, draw, ...): the draws of a walker one after the other
+    z = np.concatenate([place.z for place in places], axis=3)
+    value = np.concatenate([place.log_likelihood for place in places], axis=3)
+    number, limits = z.shape[3] // problem.segment, problem.limits
+    u = np.asarray(to_box(jnp.asarray(z.reshape(*z.shape[:2], -1, z.shape[-1]))))
+    evidence, error = _search_evidence(state, jnp.asarray(limits.ess))
+    error = np.array(error)[:n]
+    walked = Walked(
+        u[:, :, number - 1 :: number].copy(),
+        value.reshape(u.shape[:3])[:, :, number - 1 :: number].copy(),
+        np.array(places[-1].acceptance),
+        np.array(evidence)[:n],
+        error,
+        good(u, limits),
+        np.asarray(state.n_columns)[:n].astype(int),
+    )
+    return walked, error <= (limits.evidence_error if number < LONG else limits.unsteady)
+
+
+@jax.jit
+def _search_evidence(state: Search, ess: Any) -> tuple[Any, Any]:
+    return jax.vmap(lambda s: (s.log_evidence(), s.evidence_error(ess)))(state)
 
 
 def _sample_once(

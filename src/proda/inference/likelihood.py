@@ -84,10 +84,27 @@ class LogNormal(Likelihood):
         values: Mapping[str, Float[Array, ""]],
     ) -> Float[Array, " observation"]:
         """Return the log-density of each measured stock."""
-        sd = values["error_sd"] if self.sd is None else jnp.asarray(self.sd)
-        z = (jnp.log(modelled) - jnp.log(measured.carbon)) / sd
+        sd, z = self._standardised(modelled, measured, values)
         density = -0.5 * z * z - jnp.log(sd) - 0.5 * np.log(2.0 * np.pi) - jnp.log(measured.carbon)
         return jnp.where(measured.mask, density, 0.0)
+
+    def residuals(
+        self,
+        modelled: Float[Array, " observation"],
+        measured: Measured,
+        values: Mapping[str, Float[Array, ""]],
+    ) -> Float[Array, " observation"]:
+        """Return how far ln of each modelled stock is from the measured one, in units of its error.
+
+        0 in the padding.
+        """
+        return jnp.where(measured.mask, self._standardised(modelled, measured, values)[1], 0.0)
+
+    def _standardised(
+        self, modelled: Array, measured: Measured, values: Mapping[str, Array]
+    ) -> tuple[Array, Array]:
+        sd = values["error_sd"] if self.sd is None else jnp.asarray(self.sd)
+        return sd, (jnp.log(modelled) - jnp.log(measured.carbon)) / sd
 
 
 class PublishedCLM5(Likelihood):

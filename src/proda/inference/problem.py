@@ -12,7 +12,9 @@ from proda import faults
 from proda.errors import AssimilationError
 from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.likelihood import LIKELIHOODS, Likelihood, LogNormal
+from proda.inference.samplers.islands import Islands
 from proda.inference.samplers.registry import SAMPLERS
+from proda.inference.samplers.rto import RTO
 from proda.inference.samplers.sampler import Sampler
 from proda.inference.samplers.smc import SMC
 from proda.inference.sampling import Limits, SamplingProblem
@@ -26,6 +28,9 @@ MEAN_OVER_TYPICAL = {"clm5": (1.0, 1.9), "compas": (2.8, 6.3)}
 """Mean model evaluations of `smc` at real sites over those of a typical site, without restarts
 (benchmarks/results/samplers.md) and with them (benchmarks/results/site_posteriors.md): some sites
 need many times as many. Other models are counted as the dearest of these."""
+
+RTO_OVER_TYPICAL = {"clm5": 1.4, "compas": 6.0}
+"""The same of `rto`."""
 
 LEAST = {"replicas": 2, "descents": 0, "restarts": 0}
 """Least value of options; of the others it is 1."""
@@ -83,7 +88,7 @@ def build_problem(
         If the table of a stream cannot be read (:func:`proda.streams.table.read_all`).
     """
     sampler = build_sampler(settings)
-    if isinstance(sampler, SMC):
+    if isinstance(sampler, Islands):
         segment = _draws_per_walker(sampler, settings.draws)
     else:
         segment = _steps_between(sampler, settings.draws)
@@ -95,6 +100,8 @@ def build_problem(
         )
     answered = tuple(s for s in _streams(settings).values() if not s.lacking(model))
     _check_held_out(settings, [stream.name for stream in answered])
+    if isinstance(sampler, RTO):
+        _check_residuals(settings)
     limits = Limits(settings.max_rhat, settings.min_ess, settings.max_evidence_error)
     held_out = tuple(sorted(set(settings.held_out)))
     return SamplingProblem(model, likelihood, sampler, segment, answered, limits, held_out)
@@ -133,7 +140,7 @@ def build_likelihood(settings: AssimilationSettings) -> Likelihood:
     return LogNormal(float(settings.error_sd))
 
 
-def build_sampler(settings: AssimilationSettings) -> Sampler | SMC:
+def build_sampler(settings: AssimilationSettings) -> Sampler | Islands:
     """Return the sampler with its options.
 
     Raises
@@ -170,10 +177,12 @@ def unanswered(settings: AssimilationSettings) -> dict[str, str]:
 def expected_evaluations(settings: AssimilationSettings) -> int:
     """Return how many times the model is expected to be solved for one site, on average."""
     sampler = build_sampler(settings)
-    if not isinstance(sampler, SMC):
+    if not isinstance(sampler, Islands):
         return sampler.evaluations(settings.chains)
     per_walker = _draws_per_walker(sampler, settings.draws)
     typical = sampler.evaluations(settings.chains, per_walker)
+    if not isinstance(sampler, SMC):
+        return round(RTO_OVER_TYPICAL.get(settings.model, max(RTO_OVER_TYPICAL.values())) * typical)
     dearest = max(MEAN_OVER_TYPICAL.values())
     without, with_restarts = MEAN_OVER_TYPICAL.get(settings.model, dearest)
     return round((with_restarts if sampler.restarts else without) * typical)
@@ -198,7 +207,16 @@ def _check_held_out(settings: AssimilationSettings, answered: list[str]) -> None
         )
 
 
-def _draws_per_walker(sampler: SMC, draws: int) -> int:
+def _check_residuals(settings: AssimilationSettings) -> None:
+    """Refuse the sampler rto where the misfit of carbon is no sum of squares."""
+    if settings.likelihood != LogNormal.name or CARBON in settings.held_out:
+        raise AssimilationError(
+            f"sampler = {settings.sampler!r} solves for draws that fit carbon: it needs likelihood "
+            "= 'log-normal', and carbon that is not held out; choose another sampler."
+        )
+
+
+def _draws_per_walker(sampler: Islands, draws: int) -> int:
     """Return how many draws of each walker are made."""
     try:
         return sampler.draws_per_walker(draws)

@@ -19,6 +19,9 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from proda.inference.assimilation_settings import MAX_EVIDENCE_ERROR, MAX_RHAT, MIN_ESS
 from proda.inference.likelihood import Likelihood
+from proda.inference.samplers.anchors import Anchors
+from proda.inference.samplers.islands import Islands
+from proda.inference.samplers.rto import RTO, Places, Proposals, Search
 from proda.inference.samplers.sampler import Sampler, State
 from proda.inference.samplers.smc import SMC, Round, TemperatureLadder, Walkers
 from proda.inference.target import Posterior, Site
@@ -48,13 +51,13 @@ class SamplingProblem(eqx.Module):
 
     model: SoilModel
     likelihood: Likelihood
-    sampler: Sampler | SMC
+    sampler: Sampler | Islands
     segment: int = eqx.field(static=True)
-    """Steps between two kept draws, and between two adaptations; of SMC, draws per walker."""
+    """Steps between two kept draws, and between two adaptations; of islands, draws per walker."""
     streams: tuple[Stream, ...] = ()
     """Kinds of data beside carbon that the model can answer."""
     limits: Limits = eqx.field(static=True, default=Limits())
-    """Of SMC: when a site is done."""
+    """Of islands: when a site is done."""
     held_out: tuple[str, ...] = eqx.field(static=True, default=())
     """Names of streams, or `carbon`, that are predicted but not fitted."""
 
@@ -209,9 +212,60 @@ def go_back(
     return _each_site(one, problem, sites, keys, ladder, u, value)
 
 
+@one_thread_jit
+def find_anchors(problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"]) -> Any:
+    """Find anchors, leading axis site."""
+
+    def one(rto: RTO, site: Site, key: Any) -> Any:
+        return rto.begin(key, problem.target(site))
+
+    return _each_site(one, problem, sites, keys)
+
+
+@one_thread_jit
+def propose(
+    problem: SamplingProblem,
+    sites: Site,
+    keys: Key[Array, "site chain"],
+    anchors: Anchors,
+    n: Int[Array, " site"],
+) -> Proposals:
+    """Solve for the proposals of a turn, leading axis site."""
+
+    def one(rto: RTO, site: Site, key: Any, anchors: Anchors, n: Any) -> Proposals:
+        each = rto.per_turn(problem.segment)
+        return rto.propose(key, anchors, n, problem.target(site), each)
+
+    return _each_site(one, problem, sites, keys, anchors, n)
+
+
+@one_thread_jit
+def start_search(
+    problem: SamplingProblem, keys: Key[Array, "site chain"], found: Any, made: Proposals
+) -> Search:
+    """Bring walkers to proposals, leading axis site."""
+    return _each_site(lambda rto, *given: rto.start(*given), problem, keys, found, made)
+
+
+@one_thread_jit
+def take_turn(
+    problem: SamplingProblem,
+    sites: Site,
+    keys: Key[Array, "site chain"],
+    state: Search,
+    made: Proposals,
+) -> tuple[Search, Places]:
+    """Let walkers move and go through their proposals, leading axis site."""
+
+    def one(rto: RTO, site: Site, key: Any, state: Search, made: Proposals) -> Any:
+        return rto.turn(key, state, made, problem.target(site))
+
+    return _each_site(one, problem, sites, keys, state, made)
+
+
 def _each_site(function: Callable[..., Any], problem: SamplingProblem, *by_site: Any) -> Any:
     """Call a function for each site; one site alone is not batched, so that its forcing is not."""
-    assert isinstance(problem.sampler, SMC)
+    assert isinstance(problem.sampler, Islands)
     part = functools.partial(function, problem.sampler)
     if len(jax.tree.leaves(by_site)[0]) > 1:
         return jax.vmap(part)(*by_site)

@@ -6,7 +6,7 @@ A sampler works on the unit box of the uniform priors; u = 0 and u = 1 are the e
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from proda.column.column import Column
-from proda.inference.likelihood import Likelihood, Measured
+from proda.inference.likelihood import Likelihood, LogNormal, Measured
 from proda.inference.operator import observe
 from proda.models.model import Reason, SoilModel
 from proda.one_kernel import loops_in_kernels
@@ -43,6 +43,16 @@ class Target(eqx.Module):
     def log_likelihoods(self, u: Float[Array, "replica parameter"]) -> Float[Array, " replica"]:
         """Return the log-likelihood at several positions at once."""
         return jax.vmap(self.log_likelihood)(u)
+
+    def residuals(
+        self, u: Float[Array, "replica parameter"]
+    ) -> tuple[Float[Array, " replica"], Float[Array, "replica residual"]]:
+        """Return the log-likelihoods, and residuals in units of their errors.
+
+        Minus half of the sum of the squares of these is the log-likelihood, or the larger part of
+        what in it depends on u. Targets that are no sum of squares have none.
+        """
+        raise NotImplementedError
 
 
 class Site(eqx.Module):
@@ -112,7 +122,10 @@ class Posterior(Target):
 
     def predict(self, u: Float[Array, " parameter"]) -> Prediction:
         """Return the prediction for the measured layers."""
-        values = self.values(u)
+        return self.prediction_of(self.values(u))
+
+    def prediction_of(self, values: dict[str, Float[Array, ""]]) -> Prediction:
+        """Return the prediction from physical values."""
         column = self.column(values)
         state = self.model.steady_state(values, column)
         modelled = observe(
@@ -139,12 +152,18 @@ class Posterior(Target):
 
     def log_likelihood(self, u: Float[Array, " parameter"]) -> Float[Array, ""]:
         """Return the log-likelihood, -inf where there is no steady state."""
-        prediction = self.predict(u)
+        values = self.values(u)
+        return self.log_likelihood_of(self.prediction_of(values), values)
+
+    def log_likelihood_of(
+        self, prediction: Prediction, values: dict[str, Float[Array, ""]]
+    ) -> Float[Array, ""]:
+        """Return the log-likelihood of a prediction from these values."""
         total = jnp.zeros(()) if CARBON in self.held_out else prediction.pointwise.sum()
         for stream in self.streams:
             if stream.name not in self.held_out:
                 total = total + prediction.streams[stream.name][1].sum()
-            total = total + stream.log_prior(self.values(u))
+            total = total + stream.log_prior(values)
         possible = (prediction.reason == Reason.FEASIBLE) & jnp.isfinite(total)
         return jnp.where(possible, total, -jnp.inf)
 
@@ -154,10 +173,29 @@ class Posterior(Target):
         Sites, chains and replicas are laid out along one axis whatever the nesting of vmap: the
         loops over layers then run over one long axis of columns, up to twice as fast.
         """
+        return self._along_one_axis(Posterior.log_likelihood, u)
+
+    def residuals(
+        self, u: Float[Array, "replica parameter"]
+    ) -> tuple[Float[Array, " replica"], Float[Array, "replica observation"]]:
+        """Return the log-likelihoods and the residuals of carbon, in units of its error."""
+
+        def one(target: Posterior, u: Any) -> tuple[Any, Any]:
+            values, likelihood = target.values(u), target.likelihood
+            assert isinstance(likelihood, LogNormal)
+            prediction = target.prediction_of(values)
+            residuals = likelihood.residuals(prediction.modelled, target.site.measured, values)
+            return target.log_likelihood_of(prediction, values), residuals
+
+        return self._along_one_axis(one, u)
+
+    def _along_one_axis(self, function: Callable[[Posterior, Any], Any], u: Any) -> Any:
+        """Return a function of this posterior at several positions at once, a pytree."""
 
         def plain(u: Any, site: Site) -> Any:
-            alone = Posterior(self.model, self.likelihood, site, self.streams, self.held_out)
-            return alone.log_likelihood(u)
+            return function(
+                Posterior(self.model, self.likelihood, site, self.streams, self.held_out), u
+            )
 
         @jax.custom_batching.custom_vmap
         def many(u: Any, site: Site) -> Any:
@@ -182,7 +220,8 @@ class Posterior(Target):
                 value = loops_in_kernels(jax.vmap(plain))(flat, repeated)
             else:
                 value = many(flat, site)
-            return value.reshape(size, n), True
+            value = jax.tree.map(lambda leaf: leaf.reshape(size, n, *leaf.shape[1:]), value)
+            return value, jax.tree.map(lambda _: True, value)
 
         return many(u, self.site)
 

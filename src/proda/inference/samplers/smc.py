@@ -38,6 +38,7 @@ from jax.scipy.special import ndtri
 from jaxtyping import Array, Float, Int, Key
 
 from proda.inference.samplers.bennett import log_ratio
+from proda.inference.samplers.islands import Islands, keys_with, moments, resample
 from proda.inference.samplers.tempered import to_box
 from proda.inference.target import Target
 from proda.one_kernel import one_kernel
@@ -56,8 +57,6 @@ With 1, a part of the posterior that no walker found on the way up loses half of
 stage on the way down; without end, the few walkers at small likelihoods would decide alone.
 """
 MAX_STAGES = 60
-RIDGE = 1e-5
-"""Share of the prior's variance that is added, so that the covariance can be factored."""
 BISECTIONS = 40
 
 
@@ -105,14 +104,13 @@ class Round(eqx.Module):
     acceptance: Float[Array, " chain"]
 
 
-class SMC(eqx.Module):
+class SMC(Islands):
     """Waste-free sequential Monte Carlo on islands, then rounds at the posterior.
 
     Unlike a `Sampler`, which is one chain, it sees all chains of a site at once.
     """
 
     name: ClassVar[str] = "smc"
-    exact: ClassVar[bool] = True
 
     walkers: int = eqx.field(static=True, default=50)
     """Of each chain. Few walkers that move often come nearer to the density of a temperature than
@@ -132,23 +130,6 @@ class SMC(eqx.Module):
     """How often at most to begin again at the prior, each time with four times the moves, where
     the evidence is still not steady: then walkers have missed a part of the posterior, which the
     limits of R-hat and effective size do not always show."""
-
-    def draws_per_walker(self, draws: int) -> int:
-        """Return how many draws of a round each walker gives, so that `draws` can be kept.
-
-        The fewest, at least two, of which every n-th is one of `draws`; at most four times as many
-        as are needed.
-
-        Raises
-        ------
-        ValueError
-            If there is no such number.
-        """
-        least = max(2, -(-draws // self.walkers))
-        for number in range(least, 4 * least + 1):
-            if number * self.walkers % draws == 0:
-                return number
-        raise ValueError(f"no multiple of {self.walkers} near {draws} is one of {draws}")
 
     def evaluations(
         self, n_chains: int, per_walker: int = 2, n_between: int = 4, n_rounds: int = 1
@@ -195,7 +176,7 @@ class SMC(eqx.Module):
         def body(carry: tuple[Walkers, TemperatureLadder]) -> tuple[Walkers, TemperatureLadder]:
             at, ladder = carry
             end, (z, value) = _walk(
-                _keys(keys, 2 * ladder.n),
+                keys_with(keys, 2 * ladder.n),
                 (at.z, at.log_likelihood),
                 (ladder.beta[ladder.n], at.mean, at.covariance),
                 target,
@@ -203,14 +184,16 @@ class SMC(eqx.Module):
                 2**doublings,
             )
             ladder = self._remember(ladder, ladder.n, end[0], value)
-            return _colder(_keys(keys, 2 * ladder.n + 1), z, value, ladder, wanted, self.walkers)
+            return _colder(
+                keys_with(keys, 2 * ladder.n + 1), z, value, ladder, wanted, self.walkers
+            )
 
         def hot(carry: tuple[Walkers, TemperatureLadder]) -> Any:
             ladder = carry[1]
             return startable & (ladder.beta[ladder.n] < 1.0) & (ladder.n <= MAX_STAGES)
 
         ladder = self._no_ladder(prior, target.n_parameters)
-        first = _colder(_keys(keys, 1), z, prior, ladder, wanted, self.walkers)
+        first = _colder(keys_with(keys, 1), z, prior, ladder, wanted, self.walkers)
         at, ladder = jax.lax.while_loop(hot, body, first)
         arrived = ladder.beta[ladder.n] == 1.0
         walkers = Walkers(
@@ -229,7 +212,7 @@ class SMC(eqx.Module):
 
         def draw(i: Any) -> tuple[Any, Any]:
             shape = (self.walkers, target.n_parameters)
-            z = jax.vmap(lambda k: normals(k, shape))(_keys(_keys(keys, 0), i))
+            z = jax.vmap(lambda k: normals(k, shape))(keys_with(keys_with(keys, 0), i))
             return z, evaluate(target, z)
 
         z, value = jax.lax.map(draw, jnp.arange(self.pool * self.steps))
@@ -278,14 +261,14 @@ class SMC(eqx.Module):
         """
         apart = self.steps * 2**state.doublings
         (z, value, accepted), (zs, values) = _walk(
-            _keys(keys, 2 * MAX_STAGES + 2 + state.doublings),
+            keys_with(keys, 2 * MAX_STAGES + 2 + state.doublings),
             (state.z, state.log_likelihood),
             (jnp.ones(()), state.mean, state.covariance),
             target,
             per_walker,
             apart,
         )
-        mean, covariance = _moments(zs, jnp.full(zs.shape[:2], 1.0 / (zs.shape[0] * zs.shape[1])))
+        mean, covariance = moments(zs, jnp.full(zs.shape[:2], 1.0 / (zs.shape[0] * zs.shape[1])))
         state = Walkers(
             z=z,
             log_likelihood=value,
@@ -332,15 +315,15 @@ class SMC(eqx.Module):
             weight = counts / (1.0 + EMPHASIS * jnp.exp(change * last - ratio[:, None]))
             weight = weight / weight.sum(axis=1, keepdims=True)
             z = jnp.concatenate([ladder.z[stage - 1], z], axis=1)
-            mine = _keys(keys, 2 * stage + 1)
-            return stage - 1, *_resample(mine, z, last, weight, self.walkers)
+            mine = keys_with(keys, 2 * stage + 1)
+            return stage - 1, *resample(mine, z, last, weight, self.walkers)
 
         def body(carry: tuple[Any, ...]) -> tuple[Any, ...]:
             stage, z, value, descent = carry
             # The Gaussian is that of the way up: one fitted to the particles of a colder
             # temperature would be too narrow, and walkers would stay where they are.
             end, (_, values) = _walk(
-                _keys(keys, 2 * stage),
+                keys_with(keys, 2 * stage),
                 (z, value),
                 (ladder.beta[stage], ladder.mean[stage], ladder.covariance[stage]),
                 target,
@@ -465,10 +448,6 @@ def _normal(bits: Int[Array, "*shape"]) -> Float[Array, "*shape"]:
     return normal.astype(jnp.float64)
 
 
-def _keys(keys: Key[Array, " chain"], data: Any) -> Key[Array, " chain"]:
-    return jax.vmap(lambda key: jax.random.fold_in(key, data))(keys)
-
-
 def _ratio(
     first: Float[Array, "chain draw"],
     second: Float[Array, "chain other"],
@@ -554,7 +533,7 @@ def _walk(
     precision = jnp.linalg.inv(covariance)
 
     def one(i: Any, at: tuple[Any, ...]) -> tuple[Any, ...]:
-        z, value, acceptance = move(_keys(keys, i), at[0], at[1], beta, mean, precision, target)
+        z, value, acceptance = move(keys_with(keys, i), at[0], at[1], beta, mean, precision, target)
         return z, value, at[2] + acceptance
 
     def some(at: tuple[Any, ...], slot: Any) -> tuple[Any, ...]:
@@ -578,8 +557,8 @@ def _colder(
     beta = ladder.beta[ladder.n]
     new = _next_beta(value, beta, wanted)
     weight, total = _weights(value, new - beta)
-    mean, covariance = _moments(z, weight / len(keys))
-    z, value_of_walkers = _resample(keys, z, value, weight, n_walkers)
+    mean, covariance = moments(z, weight / len(keys))
+    z, value_of_walkers = resample(keys, z, value, weight, n_walkers)
     zero, n = jnp.zeros((), jnp.int32), ladder.n + 1
     return Walkers(z, value_of_walkers, mean, covariance, zero, zero), TemperatureLadder(
         n=n,
@@ -602,24 +581,6 @@ def _weights(
     return jnp.exp(log_weight - total[:, None]), total
 
 
-def _resample(
-    keys: Key[Array, " chain"], z: Any, value: Any, weight: Any, n_walkers: int
-) -> tuple[Float[Array, "chain walker parameter"], Float[Array, "chain walker"]]:
-    """Return walkers and their log-likelihoods, resampled systematically in each chain."""
-    start = jax.vmap(jax.random.uniform)(keys)
-
-    def systematic(weight: Any, start: Any) -> Any:
-        place = (jnp.arange(n_walkers) + start) / n_walkers
-        sums = jnp.cumsum(weight)
-        return jnp.minimum(jnp.searchsorted(sums / sums[-1], place), len(weight) - 1)
-
-    index = jax.vmap(systematic)(weight, start)
-    return (
-        jnp.take_along_axis(z, index[..., None], axis=1),
-        jnp.take_along_axis(value, index, axis=1),
-    )
-
-
 def _next_beta(
     value: Float[Array, "chain particle"], beta: Float[Array, ""], wanted: Float[Array, ""]
 ) -> Float[Array, ""]:
@@ -638,14 +599,3 @@ def _next_beta(
 
     low, _ = jax.lax.fori_loop(0, BISECTIONS, halve, (beta, jnp.ones(())))
     return jnp.where(size(1.0) >= wanted, 1.0, low)
-
-
-def _moments(
-    z: Float[Array, "chain particle parameter"], weight: Float[Array, "chain particle"]
-) -> tuple[Float[Array, " parameter"], Float[Array, "parameter parameter"]]:
-    """Return the weighted mean and covariance of all chains' particles together."""
-    d = z.shape[-1]
-    z, weight = z.reshape(-1, d), weight.reshape(-1)
-    mean = weight @ z
-    away = z - mean
-    return mean, (away * weight[:, None]).T @ away + RIDGE * jnp.eye(d)

@@ -1,0 +1,223 @@
+"""Draws near the posterior by solving for them: randomize, then optimize.
+
+Equations: docs/theory.md#randomize-then-optimize. The misfit is a sum of squares of residuals r(z),
+and the prior of z is the standard normal. At a place where the posterior density is largest (an
+anchor), the singular vectors of dr/dz are the directions V that the data determine, with
+the singular values S. A draw takes all other directions from the prior, and along V solves
+
+    (a + S U' r(z)) / sqrt(1 + S^2) = xi,    a = V' z,    xi ~ N(0, 1),
+
+for a, from where the anchor is. Were r linear, this would be a draw of the posterior. As it is not,
+its density is that of xi and of the other directions times the determinant of the left side's
+derivative, and draws are weighted by the posterior over it (Bardsley et al. 2014; Wang et al.
+2017).
+
+The equation may have several solutions, of which the solver finds one, or none. So a place has a
+density only where the solver, given what it has of the place, comes back to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from proda.inference.samplers.small_matrices import inverse
+
+DIRECTIONS = 4
+"""Most directions along which a place is solved for; the data determine others hardly."""
+SOLVER_STEPS = 12
+"""Most steps of the solver."""
+TOLERANCE = 1e-3
+"""Largest error of xi at which a place is solved. The density is that of the xi it has."""
+LONGEST = 1.0
+"""Longest step of the solver along a direction, in standard deviations of the prior."""
+SAME = 1e-2
+"""Distance along each direction below which the solver has come back to a place."""
+NUDGE = 1e-5
+"""Step of the finite differences of residuals."""
+
+Judge = Callable[[Any], tuple[Array, Array]]
+"""Return log-likelihoods (place,) and residuals (place, residual) of places (place, parameter)."""
+
+
+class Anchors(eqx.Module):
+    """Where draws are solved from. Leading axis: anchor, or the place that it is used for."""
+
+    directions: Float[Array, "anchor parameter direction"]
+    """V."""
+    sharpness: Float[Array, "anchor direction"]
+    """S."""
+    mix: Float[Array, "anchor residual direction"]
+    """U."""
+    start: Float[Array, "anchor direction"]
+    """a of the anchor itself."""
+
+    def of(self, index: Int[Array, " place"]) -> Anchors:
+        """Return the anchor of each place."""
+        return jax.tree.map(lambda leaf: leaf[index], self)
+
+    def along(self, z: Float[Array, "place parameter"]) -> Float[Array, "place direction"]:
+        """Return a."""
+        return jnp.einsum("nd,ndk->nk", z, self.directions)
+
+    def away(self, z: Float[Array, "place parameter"]) -> Float[Array, "place parameter"]:
+        """Return what of z is in the other directions."""
+        return z - self.moved(self.along(z))
+
+    def moved(self, a: Float[Array, "place direction"]) -> Float[Array, "place parameter"]:
+        """Return V a."""
+        return jnp.einsum("nk,ndk->nd", a, self.directions)
+
+    def side(
+        self, a: Float[Array, "place direction"], residuals: Float[Array, "place residual"]
+    ) -> Float[Array, "place direction"]:
+        """Return the left side of the equation."""
+        misfit = jnp.einsum("nm,nmk->nk", residuals, self.mix)
+        return (a + self.sharpness * misfit) / jnp.sqrt(1.0 + self.sharpness**2)
+
+    def slope(
+        self, by_direction: Float[Array, "place residual direction"]
+    ) -> Float[Array, "place direction direction"]:
+        """Return the derivative of the left side by a, from that of the residuals."""
+        misfit = jnp.einsum("nmk,nml->nlk", by_direction, self.mix)
+        plain = jnp.eye(self.start.shape[-1]) + self.sharpness[:, :, None] * misfit
+        return plain / jnp.sqrt(1.0 + self.sharpness**2)[:, :, None]
+
+
+def differences(
+    judge: Judge, z: Float[Array, "place parameter"], along: Float[Array, "place parameter n"]
+) -> tuple[
+    Float[Array, " place"], Float[Array, "place residual"], Float[Array, "place residual n"]
+]:
+    """Return log-likelihoods, residuals, and the derivatives of these along some directions.
+
+    Finite differences: many columns of one program, faster here than forward derivatives. The
+    log-likelihood is -inf where one of the columns has none.
+    """
+    n, d, k = along.shape
+    nudged = z[:, None] + NUDGE * jnp.swapaxes(along, 1, 2)
+    every = jnp.concatenate([z[:, None], nudged], axis=1).reshape(-1, d)
+    value, residuals = judge(every)
+    value, residuals = value.reshape(n, k + 1), residuals.reshape(n, k + 1, -1)
+    possible = jnp.isfinite(value).all(axis=1)
+    by = jnp.swapaxes((residuals[:, 1:] - residuals[:, :1]) / NUDGE, 1, 2)
+    return jnp.where(possible, value[:, 0], -jnp.inf), residuals[:, 0], by
+
+
+def solve(
+    anchors: Anchors,
+    away: Float[Array, "place parameter"],
+    xi: Float[Array, "place direction"],
+    judge: Judge,
+) -> tuple[Float[Array, "place direction"], Bool[Array, " place"], Int[Array, ""]]:
+    """Solve for a, by Broyden's method from the anchor and its derivative.
+
+    Returns
+    -------
+    The solutions, whether each is one, and how many columns were solved.
+    """
+    n, k = xi.shape
+    start = Solving(
+        jnp.zeros((), jnp.int32),
+        anchors.start,
+        jnp.zeros((n, k)),
+        jnp.full((n, k), jnp.inf),
+        jnp.eye(k) / jnp.sqrt(1.0 + anchors.sharpness**2)[:, :, None],
+        jnp.ones(n, bool),
+    )
+
+    def body(now: Solving) -> Solving:
+        going = now.going()
+        a = jnp.where(going[:, None], now.a + now.step, now.a)
+        value, residuals = judge(away + anchors.moved(a))
+        off = anchors.side(a, residuals) - xi
+        fine = jnp.isfinite(value) & jnp.isfinite(off).all(axis=1)
+        better = _updated(now.root, now.step, off - now.off)
+        use = going & fine
+        root = jnp.where(
+            (use & jnp.isfinite(better).all(axis=(1, 2)))[:, None, None], better, now.root
+        )
+        off = jnp.where(use[:, None], off, now.off)
+        step = -jnp.einsum("nkl,nl->nk", root, off)
+        longest = jnp.abs(step).max(axis=1, keepdims=True)
+        step = step * jnp.minimum(1.0, LONGEST / jnp.maximum(longest, np.finfo(float).tiny))
+        return Solving(now.number + 1, a, step, off, root, jnp.where(going, fine, now.alive))
+
+    end = jax.lax.while_loop(
+        lambda now: (now.number <= SOLVER_STEPS) & now.going().any(), body, start
+    )
+    return end.a, end.alive & ~end.going(), n * end.number
+
+
+class Solving(NamedTuple):
+    """Where the solver is. Leading axis: place."""
+
+    number: Int[Array, ""]
+    a: Float[Array, "place direction"]
+    step: Float[Array, "place direction"]
+    """To where it goes next."""
+    off: Float[Array, "place direction"]
+    """Left side less right side at `a`; inf before anything is known."""
+    root: Float[Array, "place direction direction"]
+    """Inverse of the derivative of the left side."""
+    alive: Bool[Array, " place"]
+    """Whether all columns so far had a steady state."""
+
+    def going(self) -> Bool[Array, " place"]:
+        """Return which places are not solved, but may be."""
+        return self.alive & (jnp.abs(self.off).max(axis=1) > TOLERANCE)
+
+
+def _updated(
+    root: Float[Array, "place k k"], step: Float[Array, "place k"], change: Float[Array, "place k"]
+) -> Float[Array, "place k k"]:
+    """Return Broyden's next inverse of the derivative."""
+    found = jnp.einsum("nkl,nl->nk", root, change)
+    row = jnp.einsum("nk,nkl->nl", step, root)
+    scale = (step * found).sum(axis=1)
+    return root + (step - found)[:, :, None] * row[:, None, :] / scale[:, None, None]
+
+
+def log_density(
+    anchors: Anchors, z: Float[Array, "place parameter"], judge: Judge
+) -> tuple[Float[Array, " place"], Float[Array, " place"], Float[Array, "place direction"]]:
+    """Return the log-density of draws at solved places, without the constant of the normal.
+
+    Returns
+    -------
+    The log-density, -inf where there is none; the log-likelihood, and xi of each place.
+    """
+    a = anchors.along(z)
+    value, residuals, by = differences(judge, z, anchors.directions)
+    xi = anchors.side(a, residuals)
+    _, log_determinant = inverse(anchors.slope(by))
+    density = normal(anchors.away(z)) + normal(xi) + log_determinant
+    fine = jnp.isfinite(density) & jnp.isfinite(value)
+    return jnp.where(fine, density, -jnp.inf), value, xi
+
+
+def come_back(
+    anchors: Anchors, z: Float[Array, "place parameter"], judge: Judge
+) -> tuple[Float[Array, " place"], Int[Array, ""]]:
+    """Return the log-density of draws at any places, -inf where the solver does not come back.
+
+    Returns
+    -------
+    The log-density, and how many columns were solved.
+    """
+    n, k = len(z), anchors.start.shape[-1]
+    density, _, xi = log_density(anchors, z, judge)
+    a, solved, columns = solve(anchors, anchors.away(z), xi, judge)
+    same = solved & (jnp.abs(a - anchors.along(z)).max(axis=1) < SAME)
+    return jnp.where(same, density, -jnp.inf), columns + n * (1 + k)
+
+
+def normal(x: Float[Array, "place n"]) -> Float[Array, " place"]:
+    """Return the log-density of the standard normal without its constant."""
+    return -0.5 * (x * x).sum(axis=1)

@@ -1,0 +1,216 @@
+"""Randomize, then optimize on known targets: weights, anchors, evidence and what is not reached."""
+
+from __future__ import annotations
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from jax.scipy.special import ndtri
+from jaxtyping import Array, Float
+from scipy.special import erfc
+from scipy.special import ndtri as from_box
+from scipy.stats import chi2, multivariate_normal, norm
+
+from proda.errors import AssimilationError
+from proda.inference.batch import evidence_error, good
+from proda.inference.problem import checked_settings, expected_evaluations
+from proda.inference.samplers.anchors import come_back
+from proda.inference.samplers.modes import MOST_ANCHORS
+from proda.inference.samplers.rto import RTO, Proposals, Search, judged
+from proda.inference.samplers.small_matrices import inverse
+from proda.inference.sampling import Limits
+from proda.inference.target import Target
+
+N_CHAINS = 3
+D = 5
+
+
+class Squares(Target):
+    """A misfit that is a sum of squares of functions of z, without further constants."""
+
+    kind: str = eqx.field(static=True)
+
+    @property
+    def n_parameters(self) -> int:
+        return 10 if self.kind == "shell" else D
+
+    def of(self, z: Float[Array, " parameter"]) -> Float[Array, " residual"]:
+        if self.kind == "line":
+            return jnp.asarray(MATRIX) @ z - jnp.asarray(MEASURED)
+        if self.kind == "two":
+            return jnp.stack([(z[0] * z[0] - 4.0) / 0.3, (z[1] - 1.0) / 0.2])
+        if self.kind == "hills":
+            return jnp.stack([jnp.sin(4.0 * z[0]) / 0.2, jnp.zeros(())])
+        return jnp.stack([((z * z).sum() - 32.0) / 0.3, jnp.zeros(())])
+
+    def log_likelihood(self, u: Float[Array, " parameter"]) -> Float[Array, ""]:
+        return self.residuals(u[None])[0][0]
+
+    def residuals(self, u: Float[Array, "place parameter"]) -> tuple[Array, Array]:
+        residuals = jax.vmap(self.of)(ndtri(u))
+        possible = u[:, -1] < 0.9  # a tenth of the prior has no density
+        return jnp.where(possible, -0.5 * (residuals**2).sum(axis=1), -jnp.inf), residuals
+
+
+MATRIX = np.array([[20.0, 3.0, 0.0, 1.0, 0.0], [0.0, 5.0, -2.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.2, 0]])
+MEASURED = np.array([15.0, -4.0, 0.7])
+
+
+def keys_of(seed: int) -> Array:
+    return jax.random.split(jax.random.key(seed), N_CHAINS)
+
+
+begin = eqx.filter_jit(lambda rto, keys, target: rto.begin(keys, target))
+propose = eqx.filter_jit(lambda rto, keys, found, target: rto.propose(keys, *found[:2], target, 4))
+start = eqx.filter_jit(lambda rto, keys, found, made: rto.start(keys, found, made))
+turn = eqx.filter_jit(lambda rto, keys, state, made, target: rto.turn(keys, state, made, target))
+
+
+def walk(target: Target, seed: int, turns: int) -> tuple[Search, Proposals, np.ndarray]:
+    """Return the state after some turns, the last proposals, and draws (chain, draw, parameter)."""
+    rto, places = RTO(), []
+    found = begin(rto, keys_of(seed), target)
+    state = start(
+        rto, keys_of(seed + 1000), found, propose(rto, keys_of(seed + 2000), found, target)
+    )
+    for number in range(turns):
+        made = propose(rto, keys_of(seed + 3000 + number), found, target)
+        state, new = turn(rto, keys_of(seed + 4000 + number), state, made, target)
+        places.append(np.asarray(new.z))
+    z = np.concatenate(places, axis=3)
+    return state, made, z.reshape(N_CHAINS, -1, z.shape[-1])
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays(float, (3, 4, 4), elements=st.floats(-10.0, 10.0)))
+def test_inverse_and_determinant(matrices: np.ndarray) -> None:
+    matrices = matrices + 25.0 * np.eye(4)[:, ::-1]  # not singular, and without pivots in place
+    found, log_determinant = inverse(jnp.asarray(matrices))
+    if (np.linalg.cond(matrices) < 1e6).all():
+        np.testing.assert_allclose(found, np.linalg.inv(matrices), rtol=1e-7, atol=1e-9)
+        sign, size = np.linalg.slogdet(matrices)
+        assert (sign != 0).all()
+        np.testing.assert_allclose(log_determinant, size, rtol=1e-9)
+
+
+def test_of_a_linear_model_proposals_are_draws_of_the_posterior() -> None:
+    state, made, z = walk(Squares("line"), 1, 2)
+    assert int(state.n_anchors) == 1
+    inside = np.isfinite(np.asarray(made.log_weight))
+    weights = np.asarray(made.log_weight)[inside]
+    # the evidence is that of MEASURED under N(0, 1 + M M'), here without the constant of the errors
+    covariance = np.eye(3) + MATRIX @ MATRIX.T
+    exact = multivariate_normal.logpdf(MEASURED, cov=covariance) + 1.5 * np.log(2.0 * np.pi)
+    np.testing.assert_allclose(weights, exact, atol=2e-3)
+    # the last parameter is not measured, and lies above its 0.9 quantile in a tenth of the draws
+    assert inside.mean() == pytest.approx(0.9, abs=0.04)
+    np.testing.assert_allclose(state.log_evidence(), exact, atol=0.06)
+    gain = np.linalg.solve(covariance, MATRIX)
+    mean, sd = gain.T @ MEASURED, np.sqrt(np.diag(np.eye(D) - MATRIX.T @ gain))
+    flat = z.reshape(-1, D)[:, :-1]
+    assert np.abs((flat.mean(axis=0) - mean[:-1]) / sd[:-1]).max() < 0.15
+    assert np.abs(flat.std(axis=0) / sd[:-1] - 1.0).max() < 0.12
+    assert z[..., -1].max() < from_box(0.9)
+
+
+def test_two_modes_have_an_anchor_each_and_their_shares() -> None:
+    runs = [walk(Squares("two"), seed, 2) for seed in range(4)]
+    x = np.linspace(-6.0, 6.0, 100_001)
+    one = np.exp(-0.5 * ((x * x - 4.0) / 0.3) ** 2 - 0.5 * x * x) / np.sqrt(2.0 * np.pi)
+    other = np.exp(-0.5 * ((x - 1.0) / 0.2) ** 2 - 0.5 * x * x) / np.sqrt(2.0 * np.pi)
+    exact = np.log(np.trapezoid(one, x)) + np.log(np.trapezoid(other, x))
+    for state, *_ in runs:
+        assert int(state.n_anchors) == 2
+        assert abs(float(state.log_evidence().mean()) - exact) < 0.1
+        assert (np.asarray(state.reached / state.n_turns) > 0.95).all()
+    share = np.array([(z[..., 0] > 0).mean() for *_, z in runs])
+    assert np.abs(share - 0.5).max() < 0.1
+    z = np.concatenate([z.reshape(-1, D) for *_, z in runs])
+    square = (z[:, 0] ** 2 - 4.0) / 0.3
+    assert square.std() == pytest.approx(1.0, rel=0.1)
+
+
+def test_a_shell_is_too_curved_and_is_left_to_others() -> None:
+    last = np.linspace(-6.0, from_box(0.9), 401)
+    square = np.linspace(0.0, 36.0, 20_001)
+    misfit = (square[:, None] + last**2 - 32.0) / 0.3
+    density = np.exp(-0.5 * misfit**2) * chi2.pdf(square, 9)[:, None] * norm.pdf(last)
+    exact = np.log(np.trapezoid(np.trapezoid(density, square, axis=0), last) / 0.9)
+    runs = [walk(Squares("shell"), seed, 24) for seed in range(4)]
+    for state, _, z in runs:
+        assert ((z**2).sum(axis=2) > 28.0).all()
+        off = float(state.log_evidence().mean()) - exact
+        assert abs(off) < 3.0 * float(state.evidence_error(jnp.asarray(200.0)))
+        u = 0.5 * erfc(-z / np.sqrt(2.0))
+        assert not good(u[None], Limits()).any()  # so that `smc` samples it
+
+
+def test_what_no_anchor_reaches_is_in_the_evidence() -> None:
+    """Seven hills, of which at most four have an anchor; to some, walkers come by moves alone."""
+    runs = [walk(Squares("hills"), seed, 6) for seed in range(4)]
+    x = np.linspace(-6.0, 6.0, 100_001)
+    density = np.exp(-0.5 * (np.sin(4.0 * x) / 0.2) ** 2 - 0.5 * x * x) / np.sqrt(2.0 * np.pi)
+    exact = np.log(np.trapezoid(density, x))
+    for state, *_ in runs:
+        assert int(state.n_anchors) <= MOST_ANCHORS
+        reached = (state.reached / state.n_turns).mean()
+        assert 0.8 < reached < 0.97
+        evidence = float(state.log_evidence().mean())
+        assert abs(evidence - exact) < 0.1
+        # proposals alone would be further off
+        assert abs(evidence + np.log(reached) - exact) > 0.1
+
+
+def test_a_place_has_a_density_where_the_solver_comes_back_to_it() -> None:
+    target = Squares("two")
+    anchors, n, *_ = begin(RTO(), keys_of(0), target)
+    assert int(n) == 2
+    judge = functools.partial(judged, target)
+    z = jnp.zeros((2, D)).at[:, 1].set(1.0).at[:, 0].set(jnp.array([2.0, -2.0]))
+    density = np.array(
+        [np.asarray(come_back(anchors.of(jnp.full(2, i)), z, judge)[0]) for i in range(2)]
+    )
+    # each anchor comes back to its own side alone
+    assert np.isfinite(density).sum() == 2
+    assert np.isfinite(density[0]).tolist() == (~np.isfinite(density[1])).tolist()
+
+
+def test_draws_of_the_prior_without_a_density_end_the_search() -> None:
+    class Nothing(Squares):
+        def residuals(self, u: Float[Array, "place parameter"]) -> tuple[Array, Array]:
+            value, residuals = super().residuals(u)
+            return jnp.full_like(value, -jnp.inf), residuals
+
+    state, made, _ = walk(Nothing("line"), 0, 1)
+    assert int(state.n_anchors) == 0
+    assert not np.isfinite(np.asarray(made.log_weight)).any()
+    assert (np.asarray(state.log_likelihood) == -np.inf).all()
+
+
+def test_the_limits_see_chains_that_differ() -> None:
+    _, _, z = walk(Squares("line"), 3, 2)
+    assert good(z[None], Limits()).all()
+    apart = z + np.array([0.0, 0.0, 2.0])[:, None, None] * z.std()
+    assert not good(apart[None], Limits()).any()
+    assert evidence_error(np.array([[0.0, 0.1, 0.2]]), np.zeros((1, 3)))[0] > 0.0
+
+
+@pytest.mark.parametrize("changes", [{"likelihood": "published-clm5"}, {"held_out": ["carbon"]}])
+def test_it_needs_a_sum_of_squares(changes: dict) -> None:
+    with pytest.raises(AssimilationError, match=r"rto.*log-normal|leaves no data"):
+        checked_settings(sampler="rto", **changes)
+
+
+def test_expected_evaluations_are_counted() -> None:
+    clm5, compas = (
+        expected_evaluations(checked_settings(sampler="rto", model=name))
+        for name in ("clm5", "compas")
+    )
+    assert 40_000 < clm5 < compas < 1_000_000
