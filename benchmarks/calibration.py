@@ -23,20 +23,20 @@ import proda
 from benchmarks.report import machine, write_report
 from proda.files import open_dataset
 from proda.inference.assimilation_settings import SD_LOG, AssimilationSettings
-from proda.inference.batch import calls, sample_walkers
+from proda.inference.batch import calls, sample_islands
 from proda.inference.padded_sites import assemble
 from proda.inference.problem import build_model, build_problem
 from proda.inference.profiles import Profiles
+from proda.inference.samplers.islands import Islands
 from proda.inference.samplers.sampler import find_start
-from proda.inference.samplers.smc import SMC
 from proda.inference.sampling import SamplingProblem, advance, chain_keys, start
 from proda.inference.target import Site
 from proda.streams.bulk_radiocarbon import DEGREES
 
 UPPER = np.array([0.0, 0.1, 0.3, 0.6, 1.0, 1.5])
 LOWER = np.array([0.1, 0.3, 0.6, 1.0, 1.5, 2.0])
-DRAWS = {"smc": 40, "tempered": 99, "published": 80}
-"""Per chain; `smc` has its default of three chains, the others one."""
+DRAWS = {"smc": 40, "rto": 40, "tempered": 99, "published": 80}
+"""Per chain; `smc` and `rto` have their default of three chains, the others one."""
 OPTIONS_OF_REPORT = ("smc", "published")
 DELTA = "radiocarbon"
 BINS = 20
@@ -45,6 +45,7 @@ WIDTH = 170
 
 OPTIONS: dict[str, dict[str, int | bool]] = {
     "smc": {},
+    "rto": {},
     "tempered": {"warm_up": 3960, "kept": 3960},
     "adaptive-metropolis": {"test": 9900, "formal": 59400, "periodic": True},
     # Shorter than the study's, as each step redraws up to 500 proposals; the annealing only
@@ -145,7 +146,7 @@ def places(
         sites = assemble(profiles, forcing.select(chosen), settings.operator)
         truth, sites = simulate(problem, sites, names)
         keep = min(WIDTH, n - first)
-        if isinstance(problem.sampler, SMC):
+        if isinstance(problem.sampler, Islands):
             u = walked(problem, settings, sites, names[:keep])
             truth = truth[:keep]
         else:
@@ -164,7 +165,7 @@ def walked(
     found = []
     for i in range(len(names)):
         site = jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], sites)
-        u = sample_walkers(problem, keys[i : i + 1], site, 1).u[0]
+        u = sample_islands(problem, keys[i : i + 1], site, 1).u[0]
         every = u.shape[1] // settings.draws
         found.append(u[:, every - 1 :: every].reshape(-1, u.shape[-1]))
     return np.stack(found, axis=1)
@@ -205,7 +206,7 @@ def main() -> None:
                 model=model,
                 sampler=sampler,
                 options=OPTIONS[sampler],
-                chains=3 if sampler == "smc" else 1,
+                chains=3 if sampler in ("smc", "rto") else 1,
                 draws=DRAWS[sampler],
             )
             begun = time.perf_counter()

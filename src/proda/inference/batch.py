@@ -128,8 +128,7 @@ def _run_walkers(
     tables: Sequence[StreamTable],
 ) -> xr.Dataset:
     """Sample by islands: rounds until every site is good, or to the limit."""
-    sample = sample_by_search if isinstance(problem.sampler, RTO) else sample_walkers
-    sampled = sample(problem, keys, sites, len(profiles))
+    sampled = sample_islands(problem, keys, sites, len(profiles))
     every = sampled.u.shape[2] // n_draws
     return summarise(
         problem,
@@ -146,6 +145,12 @@ def _run_walkers(
             "evaluations": ("site", sampled.evaluations),
         },
     )
+
+
+def sample_islands(problem: SamplingProblem, keys: Any, sites: Site, n: int) -> Walked:
+    """Sample the first `n` of some sites by the islands of the problem."""
+    sample = sample_by_search if isinstance(problem.sampler, RTO) else sample_walkers
+    return sample(problem, keys, sites, n)
 
 
 @dataclass(frozen=True)
