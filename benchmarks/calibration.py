@@ -23,13 +23,14 @@ import proda
 from benchmarks.report import machine, write_report
 from proda.files import open_dataset
 from proda.inference.assimilation_settings import SD_LOG, AssimilationSettings
-from proda.inference.batch import calls, sample_islands
+from proda.inference.batch import calls
 from proda.inference.padded_sites import assemble
 from proda.inference.problem import build_model, build_problem
 from proda.inference.profiles import Profiles
 from proda.inference.samplers.islands import Islands
 from proda.inference.samplers.sampler import find_start
 from proda.inference.sampling import SamplingProblem, advance, chain_keys, start
+from proda.inference.searching import sample_islands
 from proda.inference.target import Site
 from proda.streams.bulk_radiocarbon import DEGREES
 

@@ -35,13 +35,14 @@ import xarray as xr
 from proda import files
 from proda.forcing import Forcing
 from proda.inference.assimilation_settings import AssimilationSettings
-from proda.inference.batch import _strongly_typed, calls, pad, sample_walkers
+from proda.inference.batch import _strongly_typed, calls, pad
 from proda.inference.padded_sites import PADDED, assemble, padded_layers
 from proda.inference.problem import build_problem
 from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.samplers.smc import SMC
 from proda.inference.sampling import advance, begin_walkers, chain_keys, go_back, go_on, start
 from proda.inference.site_summary import summarise
+from proda.inference.walking import sample_walkers
 from proda.machine import ONE_THREAD
 
 TOGETHER = 64

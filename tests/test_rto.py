@@ -19,7 +19,6 @@ from scipy.special import ndtri as from_box
 from scipy.stats import chi2, multivariate_normal, norm
 
 from proda.errors import AssimilationError
-from proda.inference.batch import evidence_error, good
 from proda.inference.problem import checked_settings, expected_evaluations
 from proda.inference.samplers.anchors import come_back
 from proda.inference.samplers.modes import MOST_ANCHORS
@@ -27,6 +26,7 @@ from proda.inference.samplers.rto import RTO, Proposals, Search, judged
 from proda.inference.samplers.small_matrices import inverse
 from proda.inference.sampling import Limits
 from proda.inference.target import Target
+from proda.inference.walking import evidence_error, good
 
 N_CHAINS = 3
 D = 5

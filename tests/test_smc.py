@@ -11,13 +11,13 @@ from jaxtyping import Array, Bool, Float
 from scipy.stats import chi2
 
 from proda.inference.assimilation_settings import AssimilationSettings
-from proda.inference.batch import good
 from proda.inference.diagnostics.convergence import ess_bulk
 from proda.inference.problem import expected_evaluations
 from proda.inference.samplers.bennett import TOLERANCE, log_ratio
 from proda.inference.samplers.smc import SMC
 from proda.inference.sampling import Limits
 from proda.inference.target import Target
+from proda.inference.walking import good
 from tests.test_samplers import D, Gaussian, TwoHills, gaussian, uniform
 
 N_CHAINS = 3

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from proda.inference.samplers.anchors import (
     DIRECTIONS,
@@ -28,55 +28,71 @@ DAMPING = (1.0, 0.2, 5.0)
 """Of Levenberg and Marquardt: first, and its factor after a better and after a worse step."""
 
 
-def climb(
-    z: Float[Array, "climber parameter"], best: Float[Array, " climber"], judge: Judge
-) -> tuple[Float[Array, "climber parameter"], Float[Array, " climber"], Int[Array, ""]]:
-    """Go to the largest densities nearby, by the method of Levenberg and Marquardt.
+class Climb(NamedTuple):
+    """Where climbers are. Leading axis: climber."""
 
-    Parameters
-    ----------
-    z, best
-        Places, and their log-densities: minus half of the sum of squares and of the prior, -inf
-        where there is none.
-    judge
-        What is climbed.
+    number: Int[Array, ""]
+    z: Float[Array, "climber parameter"]
+    trial: Float[Array, "climber parameter"]
+    """Where they try to go."""
+    log_density: Float[Array, " climber"]
+    """Minus half of the sums of squares of the residuals and of z; -inf where there is none."""
+    residuals: Float[Array, "climber residual"]
+    by: Float[Array, "climber residual parameter"]
+    """Derivatives of the residuals at `z`."""
+    damping: Float[Array, " climber"]
+    moving: Bool[Array, " climber"]
+
+
+def climb(
+    z: Float[Array, "climber parameter"], judge: Judge, n_residuals: int
+) -> tuple[Climb, Int[Array, ""]]:
+    """Go to the largest densities nearby, by the method of Levenberg and Marquardt.
 
     Returns
     -------
-    The same at the ends, and how many columns were solved.
+    Where climbs end, and how many columns were solved.
     """
     n, d = z.shape
     every = jnp.broadcast_to(jnp.eye(d), (n, d, d))
 
-    def density(z: Array) -> Array:
-        value, residuals = judge(z)
-        return jnp.where(jnp.isfinite(value), normal(residuals) + normal(z), -jnp.inf)
+    def step(z: Array, residuals: Array, by: Array, damping: Array) -> Array:
+        inside = jnp.eye(d) * (1.0 + damping) + by.T @ by
+        return -jnp.linalg.solve(inside, z + by.T @ residuals)
 
-    def body(carry: Any) -> Any:
-        i, z, best, damping, _ = carry
-        _, residuals, by = differences(judge, z, every)
-
-        def step(z: Array, residuals: Array, by: Array, damping: Array) -> Array:
-            inside = jnp.eye(d) * (1.0 + damping) + by.T @ by
-            return -jnp.linalg.solve(inside, z + by.T @ residuals)
-
-        moved = jnp.clip(jax.vmap(step)(z, residuals, by, damping), -1.0, 1.0)
-        new = density(z + moved)
-        better = new > best
-        return (
-            i + 1,
-            jnp.where(better[:, None], z + moved, z),
-            jnp.where(better, new, best),
-            damping * jnp.where(better, DAMPING[1], DAMPING[2]),
-            jnp.abs(moved).max(axis=1) > SHORT,
+    def body(now: Climb) -> Climb:
+        value, residuals, by = differences(judge, now.trial, every)
+        new = normal(residuals) + normal(now.trial)
+        fine = jnp.isfinite(value) & jnp.isfinite(by).all(axis=(1, 2))
+        better = fine & (new > now.log_density)
+        z = jnp.where(better[:, None], now.trial, now.z)
+        residuals = jnp.where(better[:, None], residuals, now.residuals)
+        by = jnp.where(better[:, None, None], by, now.by)
+        damping = now.damping * jnp.where(better, DAMPING[1], DAMPING[2])
+        away = jnp.clip(jax.vmap(step)(z, residuals, by, damping), -1.0, 1.0)
+        return Climb(
+            now.number + 1,
+            z,
+            z + away,
+            jnp.where(better, new, now.log_density),
+            residuals,
+            by,
+            damping,
+            jnp.abs(away).max(axis=1) > SHORT,
         )
 
-    def going(carry: Any) -> Array:
-        return (carry[0] < CLIMB_STEPS) & carry[4].any()
-
-    start = (jnp.zeros((), jnp.int32), z, best, jnp.full(n, DAMPING[0]), jnp.isfinite(best))
-    i, z, best, _, _ = jax.lax.while_loop(going, body, start)
-    return z, best, n * i * (d + 2)
+    start = Climb(
+        jnp.zeros((), jnp.int32),
+        z,
+        z,
+        jnp.full(n, -jnp.inf),
+        jnp.zeros((n, n_residuals)),
+        jnp.zeros((n, n_residuals, d)),
+        jnp.full(n, DAMPING[0] / DAMPING[1]),  # the first try, where they are, is a better one
+        jnp.ones(n, bool),
+    )
+    end = jax.lax.while_loop(lambda c: (c.number <= CLIMB_STEPS) & c.moving.any(), body, start)
+    return end, n * end.number * (d + 1)
 
 
 def find_anchors(
@@ -99,9 +115,10 @@ def find_anchors(
     fit, each = normal(residuals), len(z) // CLIMBERS
     # By the fit alone: draws are as frequent as the prior has it, which would count twice.
     first = jnp.argmax(fit.reshape(CLIMBERS, each), axis=1) + jnp.arange(CLIMBERS) * each
-    z, density, climbed = climb(z[first], (fit + normal(z))[first], judge)
-    z = z[jnp.argsort(-density)]
-    anchors, possible = _anchors_at(z, judge)
+    ends, climbed = climb(z[first], judge, residuals.shape[1])
+    order = jnp.argsort(-ends.log_density)
+    z, possible = ends.z[order], jnp.isfinite(ends.log_density[order])
+    anchors = _anchors_at(z, ends.by[order])
 
     def add(carry: Any) -> Any:
         chosen, n, left, columns = carry
@@ -116,18 +133,15 @@ def find_anchors(
         add,
         (jnp.zeros(MOST_ANCHORS, jnp.int32), zero, possible, zero),
     )
-    return anchors.of(chosen), n, columns + climbed + CLIMBERS * (1 + z.shape[1])
+    return anchors.of(chosen), n, columns + climbed
 
 
-def _anchors_at(z: Float[Array, "place parameter"], judge: Judge) -> tuple[Anchors, Array]:
-    """Return anchors at places, and which of them have a density and derivatives."""
-    n, d = z.shape
-    value, _, by = differences(judge, z, jnp.broadcast_to(jnp.eye(d), (n, d, d)))
-    possible = jnp.isfinite(value) & jnp.isfinite(by).all(axis=(1, 2))
-    left, size, right = jnp.linalg.svd(
-        jnp.where(possible[:, None, None], by, 0.0), full_matrices=False
-    )
+def _anchors_at(
+    z: Float[Array, "place parameter"], by: Float[Array, "place residual parameter"]
+) -> Anchors:
+    """Return anchors at places with these derivatives of the residuals."""
+    left, size, right = jnp.linalg.svd(by, full_matrices=False)
     k = min(DIRECTIONS, size.shape[1])
     directions = jnp.swapaxes(right[:, :k], 1, 2)
     start = jnp.einsum("nd,ndk->nk", z, directions)
-    return Anchors(directions, size[:, :k], left[:, :, :k], start), possible
+    return Anchors(directions, size[:, :k], left[:, :, :k], start)
