@@ -3,7 +3,7 @@
 proda run examples/real.toml real --until compas/assimilation
 python -m benchmarks.site_posteriors real
 
-The kept result is that of `sites = 1100` in its `[assimilation]`. Sites are chosen to spread over
+The kept results are those of `sites = 1100` in its `[assimilation]`, by sampler. Sites are chosen to spread over
 latitudes, where profiles are few in the north. Evaluations of all profiles are therefore estimated
 zone by zone.
 """
@@ -24,10 +24,11 @@ from proda.comparison.preference import preference_table, site_differences
 from proda.files import open_netcdf
 from proda.inference.assessment import Filter, assess
 from proda.inference.assimilation_run import open_posterior
+from proda.inference.assimilation_settings import AssimilationSettings
 from proda.latitude import BANDS, bands
 from proda.layout import RunFolder
 
-RESULTS = Path(__file__).parent / "results" / "site_posteriors.md"
+RESULTS = Path(__file__).parent / "results"
 MODELS = ("clm5", "compas")
 GOOD, KEPT, STEADY = "R-hat < 1.02 and ESS >= 200", "study's filter", "evidence error <= 0.1"
 """What sites may meet; the last is the error up to which a site does not begin again."""
@@ -124,16 +125,18 @@ def main() -> None:
             f"{total / 1e9:.2f} (standard error {error / 1e9:.2f}) billion, "
             f"{total / len(everywhere):,.0f} each."
         )
+    sampler = AssimilationSettings.model_validate_json(summaries["clm5"].attrs["settings"]).sampler
     write_report(
-        RESULTS,
+        RESULTS / f"site_posteriors_{sampler}.md",
         [
-            "# Posteriors of real sites",
+            f"# Posteriors of real sites, by {sampler}",
             "",
             "    proda run examples/real.toml real --until compas/assimilation",
             "    python -m benchmarks.site_posteriors real",
             "",
             machine(),
-            f"{len(everywhere):,} usable profiles; `sites = {len(sites)}` in `[assimilation]`.",
+            f"{len(everywhere):,} usable profiles; `sites = {len(sites)}` and "
+            f"`sampler = {sampler!r}` in `[assimilation]`.",
             "",
             "## Limits and evaluations",
             "",
