@@ -3,9 +3,9 @@
 proda run examples/real.toml real --until compas/assimilation
 python -m benchmarks.site_posteriors real
 
-The kept results are those of `sites = 1100` in its `[assimilation]`, by sampler. Sites are chosen to spread over
-latitudes, where profiles are few in the north. Evaluations of all profiles are therefore estimated
-zone by zone.
+The kept results are those of `sites = 1100` in its `[assimilation]`, by sampler. Sites are chosen
+to spread over latitudes, where profiles are few in the north. Evaluations of all profiles are
+therefore estimated zone by zone.
 """
 
 from __future__ import annotations

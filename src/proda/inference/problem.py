@@ -26,8 +26,8 @@ from proda.streams.table import read_all
 
 MEAN_OVER_TYPICAL = {"clm5": (1.0, 1.9), "compas": (2.8, 6.3)}
 """Mean model evaluations of `smc` at real sites over those of a typical site, without restarts
-(benchmarks/results/samplers.md) and with them (benchmarks/results/site_posteriors_smc.md): some sites
-need many times as many. Other models are counted as the dearest of these."""
+(benchmarks/results/samplers.md) and with them (benchmarks/results/site_posteriors_smc.md): some
+sites need many times as many. Other models are counted as the dearest of these."""
 
 RTO_OVER_TYPICAL = {"clm5": 1.3, "compas": 5.1}
 """The same of `rto` (benchmarks/results/site_posteriors_rto.md)."""
