@@ -32,6 +32,8 @@ from proda.inference.target import Target
 
 PRIOR_DRAWS = 40 * CLIMBERS
 """Draws of the prior from which climbs begin, and of which the share with a density is found."""
+CLIMBED = 6000
+"""About how many columns climbs take."""
 TURN = 4
 """Most proposals of a walker in a turn."""
 
@@ -136,10 +138,10 @@ class RTO(Islands):
 
     def evaluations(self, n_chains: int, per_walker: int = 2) -> int:
         """Return the model evaluations of a typical site, whose walkers give so many draws."""
-        solved = 22  # of one anchor: five for each of two derivatives, and twelve steps
+        solved = 18  # of one anchor: the start, twelve steps, and five for the derivative
         turn = self.per_turn(per_walker)
         each = turn * solved + per_walker // turn * (self.moves + solved + turn * solved)
-        return n_chains * self.walkers * each + PRIOR_DRAWS + 15 * 25 * CLIMBERS
+        return n_chains * self.walkers * each + PRIOR_DRAWS + CLIMBED
 
     def begin(
         self, keys: Key[Array, " chain"], target: Target
