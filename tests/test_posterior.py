@@ -82,15 +82,22 @@ def test_one_value_however_it_is_batched(model, sites):
     posterior = Posterior(model, LogNormal(), sites)
 
     def many(u, site):
-        return Posterior(model, LogNormal(), site).log_likelihoods(u)
+        posterior = Posterior(model, LogNormal(), site)
+        return posterior.log_likelihoods(u), *posterior.residuals(u)
 
-    batched = jax.jit(jax.vmap(jax.vmap(many, in_axes=(0, None))))(u, posterior.site)
+    batched, same, residuals = jax.jit(jax.vmap(jax.vmap(many, in_axes=(0, None))))(
+        u, posterior.site
+    )
     finite = 0
     for i in range(6):
         single = Posterior(model, LogNormal(), one(sites, i))
         for c in range(2):
             plain = [float(value(single, u[i, c, r])) for r in range(3)]
             np.testing.assert_allclose(batched[i, c], plain, rtol=1e-9)
+            np.testing.assert_allclose(same[i, c], plain, rtol=1e-9)
+            # they differ by what does not depend on the parameters
+            rest = (np.array(plain) + 0.5 * (residuals[i, c] ** 2).sum(axis=1))[np.isfinite(plain)]
+            np.testing.assert_allclose(rest, rest.mean() if rest.size else 0.0, rtol=1e-9)
             finite += np.isfinite(plain).sum()
     assert finite > 5
 

@@ -364,6 +364,11 @@ def test_what_is_held_out_is_predicted_but_not_fitted(
         n = len(problem.target(sites).rows)
         u = jnp.full((len(profiles), n), 0.5)
         of = eqx.filter_jit(jax.vmap(lambda u, site: problem.target(site).log_likelihood(u)))
+        if not held_out:  # as the sampler rto has it
+            first = problem.target(jax.tree.map(lambda leaf: leaf[0], sites))
+            value, residuals = eqx.filter_jit(lambda u: first.residuals(u))(u[:1])
+            np.testing.assert_allclose(value[0], of(u, sites)[0], rtol=1e-12)
+            assert residuals.shape == (1, sites.measured.mask.shape[1])
         return np.asarray(of(u, sites))
 
     every, carbon = total(), total("radiocarbon", "respiration")
