@@ -77,6 +77,7 @@ SECONDS = {
     "test_docs.py": 10,
     "test_projection_columns.py": 10,
     "test_radiocarbon.py": 12,
+    "test_rto.py": 15,
 }
 """About how many seconds of processor time a slow file takes where nothing is compiled yet.
 
