@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import xarray as xr
@@ -106,3 +108,23 @@ def test_the_program_exits_2_with_one_line_and_no_traceback(tmp_path):
     assert done.returncode == 2
     assert "not a readable netCDF file" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_commands_keep_compiled_programs(tmp_path):
+    """Also those that compute in the process of the command."""
+    script = (
+        "import sys, proda.cli; sys.argv = ['proda', 'models']\n"
+        "assert 'jax' not in sys.modules\n"
+        "proda.cli.app = lambda: None\n"
+        "proda.cli.main()\n"
+        "import jax; print(jax.config.jax_compilation_cache_dir)"
+    )
+    given = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    found = subprocess.run(
+        [sys.executable, "-c", script],
+        env=given | {"PRODA_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(found.stdout.strip()).is_relative_to(tmp_path)

@@ -8,9 +8,12 @@ import stat
 import sys
 import time
 from pathlib import Path
+from platform import node
 
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 """XLA_FLAGS of a process that computes in one thread."""
+JAX_CACHE = "JAX_COMPILATION_CACHE_DIR"
+"""Environment variable of JAX's folder for compiled programs."""
 UNUSED_DAYS = 30.0
 """Days after which a file of the cache is removed."""
 MAX_CACHE_BYTES = 2 * 1024**3
@@ -74,6 +77,19 @@ def _user_cache() -> Path:
         return Path(os.environ.get("LOCALAPPDATA", "~/AppData/Local")).expanduser()
     place = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
     return Path(place).expanduser()
+
+
+def compiled_programs() -> Path | None:
+    """Return where compiled programs are kept; None if JAX has a folder for them.
+
+    The folder belongs to the user and not to the data, because a program in a run folder would be
+    code from whoever created the folder. It is separate for each machine, because the code is for
+    its processor. Without a private folder nothing is kept.
+    """
+    if os.environ.get(JAX_CACHE) or (place := private_cache("compiled", node())) is None:
+        return None
+    remove_unused(place)
+    return place
 
 
 def remove_unused(

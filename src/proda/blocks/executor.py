@@ -41,7 +41,7 @@ import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from proda.errors import ExecutorError, ProdaError
-from proda.machine import cores, one_thread_flags, private_cache, remove_unused
+from proda.machine import compiled_programs, cores, one_thread_flags
 from proda.termination import end_with_parent, watch
 
 if TYPE_CHECKING:
@@ -289,20 +289,10 @@ def processes() -> int:
 
 
 def keep_compiled() -> None:
-    """Keep compiled programs for other processes and later runs, unless JAX has a cache folder.
-
-    The folder belongs to the user and not to the data, because a program in a run folder would be
-    code from whoever created the folder. It is separate for each machine, because the code is for
-    its processor. Without a private folder nothing is kept.
-    """
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        return
-    place = private_cache("compiled", node())
-    if place is None:
-        return
-    remove_unused(place)
-    jax.config.update("jax_compilation_cache_dir", str(place))
-    reset_cache()
+    """Keep compiled programs for other processes and later runs, unless JAX has a cache folder."""
+    if (place := compiled_programs()) is not None:
+        jax.config.update("jax_compilation_cache_dir", str(place))
+        reset_cache()
 
 
 # --- a cluster

@@ -32,6 +32,7 @@ from proda.cli import (
 )
 from proda.cli.app import app
 from proda.cli.console import errors
+from proda.machine import JAX_CACHE, compiled_programs
 
 __all__ = [
     "app",
@@ -84,6 +85,7 @@ def main() -> None:
 
     _show_notes()
     termination.watch()
+    _keep_programs()
     try:
         app()
     except ProdaError as error:
@@ -103,6 +105,15 @@ def main() -> None:
             raise
         _say(reason)
         sys.exit(2)
+
+
+def _keep_programs() -> None:
+    """Keep compiled programs for later commands, as worker processes do.
+
+    By JAX's environment variable, because importing JAX here would delay each command.
+    """
+    if (place := compiled_programs()) is not None:
+        os.environ[JAX_CACHE] = str(place)
 
 
 def _say(text: str) -> None:
