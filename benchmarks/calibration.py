@@ -28,6 +28,7 @@ from proda.inference.padded_sites import assemble
 from proda.inference.problem import build_model, build_problem
 from proda.inference.profiles import Profiles
 from proda.inference.samplers.islands import Islands
+from proda.inference.samplers.registry import SAMPLERS
 from proda.inference.samplers.sampler import find_start
 from proda.inference.sampling import SamplingProblem, advance, chain_keys, start
 from proda.inference.searching import sample_islands
@@ -207,7 +208,7 @@ def main() -> None:
                 model=model,
                 sampler=sampler,
                 options=OPTIONS[sampler],
-                chains=3 if sampler in ("smc", "rto") else 1,
+                chains=3 if issubclass(SAMPLERS[sampler], Islands) else 1,
                 draws=DRAWS[sampler],
             )
             begun = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from proda.inference.sampling import (
     take_turn,
 )
 from proda.inference.target import Site
-from proda.inference.walking import Walked, gathered, good, sample_walkers
+from proda.inference.walking import Walked, good, sample_again, sample_walkers
 
 SEARCH, TURNS = 3000, 4000
 """Random keys of the search for anchors, and of the turns of `rto`, are folded with these."""
@@ -73,13 +74,9 @@ def sample_by_search(problem: SamplingProblem, keys: Any, sites: Site, n: int) -
             break
     assert found is not None
     enough = found.converged & (found.evidence_error <= limits.unsteady)
-    index = np.flatnonzero(~enough)
     otherwise = eqx.tree_at(lambda p: p.sampler, problem, SMC(walkers=rto.walkers))
-    for some, at in gathered(index, len(keys)):
-        own, own_sites = jax.tree.map(lambda leaf, at=at: leaf[at], (keys, sites))
-        again = sample_walkers(otherwise, fold(own, OTHERWISE), own_sites, len(some))
-        again.evaluations[:] += found.evaluations[some]
-        found.replace(some, again)
+    by_smc = functools.partial(sample_walkers, otherwise)
+    sample_again(found, ~enough, len(keys), fold(keys, OTHERWISE), sites, by_smc)
     return found
 
 

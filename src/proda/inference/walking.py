@@ -30,7 +30,7 @@ SLOWER = 2
 
 @dataclass(frozen=True)
 class Walked:
-    """What sequential Monte Carlo found at some sites; the leading axis is the site."""
+    """What islands of walkers found at some sites; the leading axis is the site."""
 
     u: np.ndarray
     """(site, chain, draw, parameter), in the unit box."""
@@ -80,14 +80,41 @@ def sample_walkers(
     few = few or len(keys)
     found = _sample_once(problem, keys, sites, n, few, 0)
     for number in range(1, smc.restarts + 1):
-        index = np.flatnonzero(found.evidence_error > problem.limits.unsteady)
-        for some, at in gathered(index, few):
-            own, own_sites = jax.tree.map(lambda leaf, at=at: leaf[at], (keys, sites))
-            own = fold(own, RESTART + number)
-            again = _sample_once(problem, own, own_sites, len(some), few, SLOWER * number)
-            again.evaluations[:] += found.evaluations[some]
-            found.replace(some, again)
+        unsteady = found.evidence_error > problem.limits.unsteady
+
+        def slower(keys: Any, sites: Site, n: int, number: int = number) -> Walked:
+            return _sample_once(problem, keys, sites, n, few, SLOWER * number)
+
+        sample_again(found, unsteady, few, fold(keys, RESTART + number), sites, slower)
     return found
+
+
+def sample_again(
+    found: Walked,
+    which: np.ndarray,
+    few: int,
+    keys: Any,
+    sites: Site,
+    sample: Callable[[Any, Site, int], Walked],
+) -> None:
+    """Sample some sites again, in the place of what was found there; evaluations are added.
+
+    Parameters
+    ----------
+    which
+        Which sites.
+    few
+        How many of them at a time.
+    keys
+        Others than those of before.
+    sample
+        Called with keys and sites, padded to `few`, and with how many of them there are.
+    """
+    for some, at in gathered(np.flatnonzero(which), few):
+        own, own_sites = jax.tree.map(lambda leaf, at=at: leaf[at], (keys, sites))
+        again = sample(own, own_sites, len(some))
+        again.evaluations[:] += found.evaluations[some]
+        found.replace(some, again)
 
 
 def _sample_once(
