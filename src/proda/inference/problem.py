@@ -24,13 +24,15 @@ from proda.models.registry import MODELS, load_model, load_recorded
 from proda.streams.stream import CARBON, Stream
 from proda.streams.table import read_all
 
-MEAN_OVER_TYPICAL = {"clm5": (1.0, 1.9), "compas": (2.8, 6.3)}
-"""Mean model evaluations of `smc` at real sites over those of a typical site, without restarts
-(benchmarks/results/samplers.md) and with them (benchmarks/results/site_posteriors_smc.md): some
-sites need many times as many. Other models are counted as the dearest of these."""
-
-RTO_OVER_TYPICAL = {"clm5": 1.5, "compas": 6.0}
-"""The same of `rto` (benchmarks/results/site_posteriors_rto.md)."""
+WITHOUT_RESTARTS = "smc without restarts"
+MEAN_OVER_TYPICAL = {
+    WITHOUT_RESTARTS: {"clm5": 1.0, "compas": 2.8},
+    "smc": {"clm5": 1.9, "compas": 6.3},
+    "rto": {"clm5": 1.5, "compas": 6.0},
+}
+"""Mean model evaluations at real sites over those of a typical site: some sites need many times as
+many (without restarts benchmarks/results/samplers.md, the others site_posteriors_smc.md and
+site_posteriors_rto.md there). Other models are counted as the dearest of these."""
 
 LEAST = {"replicas": 2, "descents": 0, "restarts": 0}
 """Least value of options; of the others it is 1."""
@@ -181,11 +183,9 @@ def expected_evaluations(settings: AssimilationSettings) -> int:
         return sampler.evaluations(settings.chains)
     per_walker = _draws_per_walker(sampler, settings.draws)
     typical = sampler.evaluations(settings.chains, per_walker)
-    if not isinstance(sampler, SMC):
-        return round(RTO_OVER_TYPICAL.get(settings.model, max(RTO_OVER_TYPICAL.values())) * typical)
-    dearest = max(MEAN_OVER_TYPICAL.values())
-    without, with_restarts = MEAN_OVER_TYPICAL.get(settings.model, dearest)
-    return round((with_restarts if sampler.restarts else without) * typical)
+    without = isinstance(sampler, SMC) and not sampler.restarts
+    mean = MEAN_OVER_TYPICAL[WITHOUT_RESTARTS if without else sampler.name]
+    return round(mean.get(settings.model, max(mean.values())) * typical)
 
 
 def _streams(settings: AssimilationSettings) -> dict[str, Stream]:
