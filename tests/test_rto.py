@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Float
-from scipy.special import erfc
+from scipy.special import logsumexp
 from scipy.special import ndtri as from_box
 from scipy.stats import chi2, multivariate_normal, norm
 
@@ -22,9 +23,10 @@ from proda.errors import AssimilationError
 from proda.inference.problem import checked_settings, expected_evaluations
 from proda.inference.samplers.anchors import come_back
 from proda.inference.samplers.modes import MOST_ANCHORS
-from proda.inference.samplers.rto import RTO, Proposals, Search, judged
+from proda.inference.samplers.rto import RTO, Proposals, Search, judged, log_evidence
 from proda.inference.samplers.small_matrices import inverse
 from proda.inference.sampling import Limits
+from proda.inference.searching import evidence_of
 from proda.inference.target import Target
 from proda.inference.walking import evidence_error, good
 
@@ -68,24 +70,61 @@ def keys_of(seed: int) -> Array:
 
 
 begin = eqx.filter_jit(lambda rto, keys, target: rto.begin(keys, target))
-propose = eqx.filter_jit(lambda rto, keys, found, target: rto.propose(keys, *found[:2], target, 4))
-start = eqx.filter_jit(lambda rto, keys, found, made: rto.start(keys, found, made))
-turn = eqx.filter_jit(lambda rto, keys, state, made, target: rto.turn(keys, state, made, target))
+propose = eqx.filter_jit(lambda rto, keys, state, target: rto.propose(keys, state, target, 4))
+start = eqx.filter_jit(lambda rto, keys, state, made: rto.start(keys, state, made))
+settle = eqx.filter_jit(lambda rto, keys, state, target: rto.settle(keys, state, target))
+move = eqx.filter_jit(
+    lambda rto, keys, state, target, n: rto.make_moves(keys, state, target, jnp.asarray(n))
+)
+through = eqx.filter_jit(lambda rto, keys, state, made: rto.through(keys, state, made))
 
 
-def walk(target: Target, seed: int, turns: int) -> tuple[Search, Proposals, np.ndarray]:
-    """Return the state after some turns, the last proposals, and draws (chain, draw, parameter)."""
-    rto, places = RTO(), []
-    found = begin(rto, keys_of(seed), target)
-    state = start(
-        rto, keys_of(seed + 1000), found, propose(rto, keys_of(seed + 2000), found, target)
-    )
+class Walk(NamedTuple):
+    state: Search
+    made: Proposals
+    """The last ones."""
+    z: np.ndarray
+    """Draws (chain, draw, parameter)."""
+    reached: float
+    """Share of the draws that proposals come to."""
+    mean_weight: float
+    """Of the proposals, its logarithm."""
+    evidence: float
+    error: float
+
+
+def walk(target: Target, seed: int, turns: int, settled: bool = False, moves: int = 16) -> Walk:
+    """Return what is found in some turns, with walkers that start at proposals or settle first."""
+    rto, places, weights = RTO(), [], []
+    state = begin(rto, keys_of(seed), target)
+    state, made = propose(rto, keys_of(seed + 2000), state, target)
+    state = start(rto, keys_of(seed + 1000), state, made)
+    if settled:
+        state = settle(rto, keys_of(seed + 3000), state, target)
     for number in range(turns):
-        made = propose(rto, keys_of(seed + 3000 + number), found, target)
-        state, new = turn(rto, keys_of(seed + 4000 + number), state, made, target)
-        places.append(np.asarray(new.z))
-    z = np.concatenate(places, axis=3)
-    return state, made, z.reshape(N_CHAINS, -1, z.shape[-1])
+        own = seed + 4000 + 10 * number
+        state = move(rto, keys_of(own), state, target, moves)
+        if number > 0:
+            state, made = propose(rto, keys_of(own + 1), state, target)
+        state, new = through(rto, keys_of(own + 2), state, made)
+        places.append(new)
+        weights.append(np.asarray(made.log_weight))
+    proposed = np.concatenate(weights, axis=1).reshape(1, N_CHAINS, -1)
+    u, of_draws = (
+        np.concatenate([np.asarray(getattr(new, name)) for new in places], axis=2)
+        for name in ("u", "log_weight")
+    )
+    of_draws = of_draws.reshape(1, N_CHAINS, -1)
+    evidence, error = evidence_of(proposed, of_draws, np.asarray(state.possible)[None], 70.0)
+    return Walk(
+        state,
+        made,
+        np.asarray(ndtri(u)).reshape(N_CHAINS, -1, u.shape[-1]),
+        float(np.isfinite(of_draws).mean()),
+        float(logsumexp(proposed) - np.log(proposed.size)),
+        float(evidence.mean()),
+        float(error[0]),
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -100,24 +139,43 @@ def test_inverse_and_determinant(matrices: np.ndarray) -> None:
         np.testing.assert_allclose(log_determinant, size, rtol=1e-9)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 60), st.integers(0, 60), st.integers(1, 60), st.integers(0, 30))
+def test_evidence_of_proposals_that_come_to_a_part(
+    found: int, nothing: int, reached: int, unreached: int
+) -> None:
+    """Equal weights w: the evidence is w times the share found, over the share reached."""
+    weight = -3.0
+    proposals = np.r_[np.full(found, weight), np.full(nothing, -np.inf), np.full(7, np.nan)]
+    draws = np.r_[np.full(reached, weight), np.full(unreached, np.inf), np.full(5, np.nan)]
+    for effective in (10.0, 1000.0):
+        evidence, variance = log_evidence(*map(jnp.asarray, (proposals, draws, effective)))
+        exact = weight + np.log(found / (found + nothing)) - np.log(reached / (reached + unreached))
+        assert float(evidence) == pytest.approx(exact, abs=1e-6)
+        # of two binomial shares
+        expected = nothing / found / (found + nothing) + unreached / reached / effective
+        assert float(variance) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
 def test_of_a_linear_model_proposals_are_draws_of_the_posterior() -> None:
-    state, made, z = walk(Squares("line"), 1, 2)
-    assert int(state.n_anchors) == 1
-    inside = np.isfinite(np.asarray(made.log_weight))
-    weights = np.asarray(made.log_weight)[inside]
+    found = walk(Squares("line"), 1, 2)
+    assert int(found.state.n_anchors) == 1
+    assert found.reached == 1.0
+    inside = np.isfinite(np.asarray(found.made.log_weight))
+    weights = np.asarray(found.made.log_weight)[inside]
     # the evidence is that of MEASURED under N(0, 1 + M M'), here without the constant of the errors
     covariance = np.eye(3) + MATRIX @ MATRIX.T
     exact = multivariate_normal.logpdf(MEASURED, cov=covariance) + 1.5 * np.log(2.0 * np.pi)
     np.testing.assert_allclose(weights, exact, atol=2e-3)
     # the last parameter is not measured, and lies above its 0.9 quantile in a tenth of the draws
     assert inside.mean() == pytest.approx(0.9, abs=0.04)
-    np.testing.assert_allclose(state.log_evidence(), exact, atol=0.06)
+    assert found.evidence == pytest.approx(exact, abs=0.06)
     gain = np.linalg.solve(covariance, MATRIX)
     mean, sd = gain.T @ MEASURED, np.sqrt(np.diag(np.eye(D) - MATRIX.T @ gain))
-    flat = z.reshape(-1, D)[:, :-1]
+    flat = found.z.reshape(-1, D)[:, :-1]
     assert np.abs((flat.mean(axis=0) - mean[:-1]) / sd[:-1]).max() < 0.15
     assert np.abs(flat.std(axis=0) / sd[:-1] - 1.0).max() < 0.12
-    assert z[..., -1].max() < from_box(0.9)
+    assert found.z[..., -1].max() < from_box(0.9)
 
 
 def test_two_modes_have_an_anchor_each_and_their_shares() -> None:
@@ -126,56 +184,58 @@ def test_two_modes_have_an_anchor_each_and_their_shares() -> None:
     one = np.exp(-0.5 * ((x * x - 4.0) / 0.3) ** 2 - 0.5 * x * x) / np.sqrt(2.0 * np.pi)
     other = np.exp(-0.5 * ((x - 1.0) / 0.2) ** 2 - 0.5 * x * x) / np.sqrt(2.0 * np.pi)
     exact = np.log(np.trapezoid(one, x)) + np.log(np.trapezoid(other, x))
-    for state, *_ in runs:
-        assert int(state.n_anchors) == 2
-        assert abs(float(state.log_evidence().mean()) - exact) < 0.1
-        assert (np.asarray(state.reached / state.n_turns) > 0.95).all()
-    share = np.array([(z[..., 0] > 0).mean() for *_, z in runs])
+    for found in runs:
+        assert int(found.state.n_anchors) == 2
+        assert found.evidence == pytest.approx(exact, abs=0.1)
+        assert found.reached > 0.95
+    share = np.array([(found.z[..., 0] > 0).mean() for found in runs])
     assert np.abs(share - 0.5).max() < 0.1
-    z = np.concatenate([z.reshape(-1, D) for *_, z in runs])
+    z = np.concatenate([found.z.reshape(-1, D) for found in runs])
     square = (z[:, 0] ** 2 - 4.0) / 0.3
     assert square.std() == pytest.approx(1.0, rel=0.1)
 
 
-def test_a_shell_is_too_curved_and_is_left_to_others() -> None:
+def test_evidence_of_a_shell_that_is_too_curved() -> None:
     last = np.linspace(-6.0, from_box(0.9), 401)
     square = np.linspace(0.0, 36.0, 20_001)
     misfit = (square[:, None] + last**2 - 32.0) / 0.3
     density = np.exp(-0.5 * misfit**2) * chi2.pdf(square, 9)[:, None] * norm.pdf(last)
     exact = np.log(np.trapezoid(np.trapezoid(density, square, axis=0), last) / 0.9)
-    runs = [walk(Squares("shell"), seed, 24) for seed in range(4)]
-    for state, _, z in runs:
-        assert ((z**2).sum(axis=2) > 28.0).all()
-        off = float(state.log_evidence().mean()) - exact
-        assert abs(off) < 3.0 * float(state.evidence_error(jnp.asarray(200.0)))
-        u = 0.5 * erfc(-z / np.sqrt(2.0))
-        assert not good(u[None], Limits()).any()  # so that `smc` samples it
+    for seed in range(4):
+        found = walk(Squares("shell"), seed, 6, settled=True, moves=128)
+        assert ((found.z**2).sum(axis=2) > 28.0).all()
+        assert abs(found.evidence - exact) < 3.0 * found.error
+        assert found.error < 0.5
 
 
-def test_what_no_anchor_reaches_is_in_the_evidence() -> None:
-    """Seven hills, of which at most four have an anchor; to some, walkers come by moves alone."""
-    runs = [walk(Squares("hills"), seed, 6) for seed in range(4)]
+def test_what_no_anchor_reaches_is_found_and_is_in_the_evidence() -> None:
+    """Seven hills, of which at most four have an anchor; moves hardly lead from one to another."""
     x = np.linspace(-6.0, 6.0, 100_001)
     density = np.exp(-0.5 * (np.sin(4.0 * x) / 0.2) ** 2 - 0.5 * x * x) / np.sqrt(2.0 * np.pi)
-    exact = np.log(np.trapezoid(density, x))
-    for state, *_ in runs:
-        assert int(state.n_anchors) <= MOST_ANCHORS
-        reached = (state.reached / state.n_turns).mean()
-        assert 0.8 < reached < 0.97
-        evidence = float(state.log_evidence().mean())
-        assert abs(evidence - exact) < 0.1
+    hill = np.round(4.0 * x / np.pi)
+    total = np.trapezoid(density, x)
+    share = {k: np.trapezoid(np.where(hill == k, density, 0.0), x) / total for k in range(-3, 4)}
+    off = []
+    for seed in range(4):
+        found = walk(Squares("hills"), seed, 3, settled=True)
+        assert int(found.state.n_anchors) <= MOST_ANCHORS
+        assert 0.7 < found.reached < 0.98
+        off.append(found.evidence - np.log(total))
         # proposals alone would be further off
-        assert abs(evidence + np.log(reached) - exact) > 0.1
+        assert abs(found.mean_weight - np.log(float(found.state.possible) * total)) > 0.05
+        drawn = np.round(4.0 * found.z[..., 0] / np.pi)
+        assert max(abs((drawn == k).mean() - share[k]) for k in share) < 0.1
+    assert np.sqrt(np.mean(np.square(off))) < 0.1
 
 
 def test_a_place_has_a_density_where_the_solver_comes_back_to_it() -> None:
     target = Squares("two")
-    anchors, n, *_ = begin(RTO(), keys_of(0), target)
-    assert int(n) == 2
+    state = begin(RTO(), keys_of(0), target)
+    assert int(state.n_anchors) == 2
     judge = functools.partial(judged, target)
     z = jnp.zeros((2, D)).at[:, 1].set(1.0).at[:, 0].set(jnp.array([2.0, -2.0]))
     density = np.array(
-        [np.asarray(come_back(anchors.of(jnp.full(2, i)), z, judge)[0]) for i in range(2)]
+        [np.asarray(come_back(state.anchors.of(jnp.full(2, i)), z, judge)[0]) for i in range(2)]
     )
     # each anchor comes back to its own side alone
     assert np.isfinite(density).sum() == 2
@@ -188,14 +248,16 @@ def test_draws_of_the_prior_without_a_density_end_the_search() -> None:
             value, residuals = super().residuals(u)
             return jnp.full_like(value, -jnp.inf), residuals
 
-    state, made, _ = walk(Nothing("line"), 0, 1)
+    rto, target = RTO(), Nothing("line")
+    state, made = propose(rto, keys_of(0), begin(rto, keys_of(0), target), target)
     assert int(state.n_anchors) == 0
     assert not np.isfinite(np.asarray(made.log_weight)).any()
+    state = start(rto, keys_of(0), state, made)
     assert (np.asarray(state.log_likelihood) == -np.inf).all()
 
 
 def test_the_limits_see_chains_that_differ() -> None:
-    _, _, z = walk(Squares("line"), 3, 2)
+    z = walk(Squares("line"), 3, 2).z
     assert good(z[None], Limits()).all()
     apart = z + np.array([0.0, 0.0, 2.0])[:, None, None] * z.std()
     assert not good(apart[None], Limits()).any()

@@ -19,7 +19,6 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from proda.inference.assimilation_settings import MAX_EVIDENCE_ERROR, MAX_RHAT, MIN_ESS
 from proda.inference.likelihood import Likelihood
-from proda.inference.samplers.anchors import Anchors
 from proda.inference.samplers.islands import Islands
 from proda.inference.samplers.rto import RTO, Places, Proposals, Search
 from proda.inference.samplers.sampler import Sampler, State
@@ -213,10 +212,10 @@ def go_back(
 
 
 @one_thread_jit
-def find_anchors(problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"]) -> Any:
+def find_anchors(problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"]) -> Search:
     """Find anchors, leading axis site."""
 
-    def one(rto: RTO, site: Site, key: Any) -> Any:
+    def one(rto: RTO, site: Site, key: Any) -> Search:
         return rto.begin(key, problem.target(site))
 
     return _each_site(one, problem, sites, keys)
@@ -224,43 +223,59 @@ def find_anchors(problem: SamplingProblem, sites: Site, keys: Key[Array, "site c
 
 @one_thread_jit
 def propose(
-    problem: SamplingProblem,
-    sites: Site,
-    keys: Key[Array, "site chain"],
-    anchors: Anchors,
-    n: Int[Array, " site"],
-) -> Proposals:
+    problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"], state: Search
+) -> tuple[Search, Proposals]:
     """Solve for the proposals of a turn, leading axis site."""
 
-    def one(rto: RTO, site: Site, key: Any, anchors: Anchors, n: Any) -> Proposals:
+    def one(rto: RTO, site: Site, key: Any, state: Search) -> tuple[Search, Proposals]:
         each = rto.per_turn(problem.segment)
-        return rto.propose(key, anchors, n, problem.target(site), each)
+        return rto.propose(key, state, problem.target(site), each)
 
-    return _each_site(one, problem, sites, keys, anchors, n)
+    return _each_site(one, problem, sites, keys, state)
 
 
 @one_thread_jit
 def start_search(
-    problem: SamplingProblem, keys: Key[Array, "site chain"], found: Any, made: Proposals
+    problem: SamplingProblem, keys: Key[Array, "site chain"], state: Search, made: Proposals
 ) -> Search:
     """Bring walkers to proposals, leading axis site."""
-    return _each_site(lambda rto, *given: rto.start(*given), problem, keys, found, made)
+    return _each_site(lambda rto, *given: rto.start(*given), problem, keys, state, made)
 
 
 @one_thread_jit
-def take_turn(
+def settle(
+    problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"], state: Search
+) -> Search:
+    """Bring walkers from the prior to the posterior by few moves, leading axis site."""
+
+    def one(rto: RTO, site: Site, key: Any, state: Search) -> Search:
+        return rto.settle(key, state, problem.target(site))
+
+    return _each_site(one, problem, sites, keys, state)
+
+
+@one_thread_jit
+def move_walkers(
     problem: SamplingProblem,
     sites: Site,
     keys: Key[Array, "site chain"],
     state: Search,
-    made: Proposals,
+    n_moves: Int[Array, " site"],
+) -> Search:
+    """Let walkers move, leading axis site."""
+
+    def one(rto: RTO, site: Site, key: Any, state: Search, n_moves: Any) -> Search:
+        return rto.make_moves(key, state, problem.target(site), n_moves)
+
+    return _each_site(one, problem, sites, keys, state, n_moves)
+
+
+@one_thread_jit
+def go_through(
+    problem: SamplingProblem, keys: Key[Array, "site chain"], state: Search, made: Proposals
 ) -> tuple[Search, Places]:
-    """Let walkers move and go through their proposals, leading axis site."""
-
-    def one(rto: RTO, site: Site, key: Any, state: Search, made: Proposals) -> Any:
-        return rto.turn(key, state, made, problem.target(site))
-
-    return _each_site(one, problem, sites, keys, state, made)
+    """Let walkers go through their proposals, leading axis site."""
+    return _each_site(lambda rto, *given: rto.through(*given), problem, keys, state, made)
 
 
 def _each_site(function: Callable[..., Any], problem: SamplingProblem, *by_site: Any) -> Any:

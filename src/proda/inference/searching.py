@@ -11,25 +11,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from proda.inference.samplers.rto import RTO, Places, Search
+from proda.inference.samplers.rto import (
+    PRIOR_DRAWS,
+    RTO,
+    Places,
+    Proposals,
+    Search,
+    log_evidence,
+)
 from proda.inference.samplers.smc import SMC
-from proda.inference.samplers.tempered import to_box
 from proda.inference.sampling import (
     SamplingProblem,
     find_anchors,
     fold,
+    go_through,
+    move_walkers,
     propose,
+    settle,
     start_search,
-    take_turn,
 )
 from proda.inference.target import Site
 from proda.inference.walking import Walked, good, sample_again, sample_walkers
 
 SEARCH, TURNS = 3000, 4000
 """Random keys of the search for anchors, and of the turns of `rto`, are folded with these."""
-LONG = 3
-"""Rounds of `rto` after which a site whose draws are good does not go on for the sake of the
-evidence, if its error is at most twice the limit."""
+LATE = 3
+"""Turn from which walkers make more moves, as they do from the first where proposals do not come
+to everything."""
+MANY = 8
+"""How many times as many these are."""
 OTHERWISE = 2000
 """Random keys of `smc` where `rto` is not good enough are folded with this."""
 
@@ -50,59 +60,150 @@ def sample_by_search(problem: SamplingProblem, keys: Any, sites: Site, n: int) -
     n
         How many sites there are.
     """
-    rto, limits = problem.sampler, problem.limits
+    rto = problem.sampler
     assert isinstance(rto, RTO)
-    anchors = find_anchors(problem, sites, fold(keys, SEARCH))
-    made = propose(problem, sites, fold(keys, SEARCH + 1), *anchors[:2])
-    state = start_search(problem, fold(keys, SEARCH + 2), anchors, made)
+    state, made, unreached = _begun(problem, sites, fold(keys, SEARCH))
     begun = np.asarray(state.log_likelihood).max(axis=(1, 2))[:n] > -np.inf
-    turns, places = problem.segment // rto.per_turn(problem.segment), []
+    places: list[Places] = []
+    weights: list[np.ndarray] = []
     found: Walked | None = None
     going = np.ones(n, bool)
-    for number in range(rto.rounds * turns):
+    for number in range(most_turns(problem)):
         own = fold(keys, TURNS + number)
-        made = propose(problem, sites, fold(own, 0), *anchors[:2])
-        state, new = take_turn(problem, sites, own, state, made)
+        if number > 0:
+            state, made = propose(problem, sites, fold(own, 0), state)
+            times = np.where(unreached | (number >= LATE), MANY, int(number > 1))
+            state = _moved(problem, sites, fold(own, 1), state, times)
+        state, new = go_through(problem, fold(own, 2), state, made)
         places.append(jax.tree.map(lambda leaf: np.asarray(leaf)[:n], new))
-        if len(places) % turns:
+        weights.append(np.asarray(made.log_weight)[:n])
+        if number == 0 or len(places) * new.u.shape[3] < problem.segment:
             continue
-        walked, steady = _searched(problem, places, state, n)
+        walked = _searched(problem, places, weights, state)
         found = found or walked
         found.replace(going, walked.select(going))
-        going &= begun & ~(found.converged & steady)
+        going &= begun & ~_enough(problem, found)
         if not going.any():
             break
     assert found is not None
-    enough = found.converged & (found.evidence_error <= limits.unsteady)
     otherwise = eqx.tree_at(lambda p: p.sampler, problem, SMC(walkers=rto.walkers))
     by_smc = functools.partial(sample_walkers, otherwise)
-    sample_again(found, ~enough, len(keys), fold(keys, OTHERWISE), sites, by_smc)
+    again = ~_enough(problem, found)
+    sample_again(found, again, len(keys), fold(keys, OTHERWISE), sites, by_smc)
     return found
 
 
+def most_turns(problem: SamplingProblem) -> int:
+    """Return after how many turns a search ends."""
+    rto = problem.sampler
+    assert isinstance(rto, RTO)
+    return max(2, rto.rounds * problem.segment // rto.per_turn(problem.segment))
+
+
+def _enough(problem: SamplingProblem, found: Walked) -> np.ndarray:
+    """Return the sites that are done: their draws are good, and their evidence is steady."""
+    return found.converged & (found.evidence_error <= problem.limits.unsteady)
+
+
+def _begun(
+    problem: SamplingProblem, sites: Site, keys: Any
+) -> tuple[Search, Proposals, np.ndarray]:
+    """Return walkers at the posterior, the first proposals, and where these miss some of it."""
+    once = np.ones(len(keys), int)
+    state = find_anchors(problem, sites, keys)
+    state, made = propose(problem, sites, fold(keys, 0), state)
+    state = start_search(problem, fold(keys, 1), state, made)
+    state = _moved(problem, sites, fold(keys, 2), state, once)
+    unreached: np.ndarray = (np.asarray(state.log_weight) == np.inf).any(axis=(1, 2))
+    if unreached.any():
+        settled = settle(problem, sites, fold(keys, 3), state)
+        settled = _moved(problem, sites, fold(keys, 4), settled, once)
+        state = _where(unreached, settled, state)
+    return state, made, unreached
+
+
+def _moved(
+    problem: SamplingProblem, sites: Site, keys: Any, state: Search, times: np.ndarray
+) -> Search:
+    """Let walkers move so many times as often as the sampler says, (site,)."""
+    rto = problem.sampler
+    assert isinstance(rto, RTO)
+    if not times.any():
+        return state
+    n_moves = jnp.asarray(times * rto.moves, jnp.int32)
+    return _where(times > 0, move_walkers(problem, sites, keys, state, n_moves), state)
+
+
+def _where(which: np.ndarray, new: Search, old: Search) -> Search:
+    """Return what is new at some sites."""
+    return jax.tree.map(
+        lambda a, b: jnp.where(which.reshape(-1, *(1,) * (a.ndim - 1)), a, b), new, old
+    )
+
+
 def _searched(
-    problem: SamplingProblem, places: Sequence[Places], state: Search, n: int
-) -> tuple[Walked, np.ndarray]:
-    """Return what all rounds so far have found, and where the evidence is steady."""
+    problem: SamplingProblem, places: Sequence[Places], weights: Sequence[np.ndarray], state: Search
+) -> Walked:
+    """Return what all turns so far have found.
+
+    `weights` are those of all proposals, each (site, chain, number, walker).
+    """
     # (site, chain, walker, draw, ...): the draws of a walker one after the other
-    z = np.concatenate([place.z for place in places], axis=3)
-    value = np.concatenate([place.log_likelihood for place in places], axis=3)
-    number, limits = z.shape[3] // problem.segment, problem.limits
-    u = np.asarray(to_box(jnp.asarray(z.reshape(*z.shape[:2], -1, z.shape[-1]))))
-    evidence, error = _search_evidence(state, jnp.asarray(limits.ess))
-    error = np.array(error)[:n]
-    walked = Walked(
-        u[:, :, number - 1 :: number].copy(),
-        value.reshape(u.shape[:3])[:, :, number - 1 :: number].copy(),
+    u, value, of_draws = (
+        np.concatenate([getattr(place, name) for place in places], axis=3)
+        for name in ("u", "log_likelihood", "log_weight")
+    )
+    n, n_chains, n_walkers, made, d = u.shape
+    most = most_turns(problem) * places[0].u.shape[3] * n_walkers
+    of_proposals, of_draws = (
+        _filled(leaf.reshape(n, n_chains, -1), most)
+        for leaf in (np.concatenate(weights, axis=2), of_draws)
+    )
+    possible = np.asarray(state.possible)[:n]
+    evidence, error = evidence_of(of_proposals, of_draws, possible, problem.limits.ess / n_chains)
+    kept = (np.arange(problem.segment) + 1) * made // problem.segment - 1
+    return Walked(
+        u[:, :, :, kept].reshape(n, n_chains, -1, d),
+        value[:, :, :, kept].reshape(n, n_chains, -1),
         np.array(places[-1].acceptance),
-        np.array(evidence)[:n],
+        evidence,
         error,
-        good(u, limits),
+        good(u.reshape(n, n_chains, -1, d), problem.limits),
         np.asarray(state.n_columns)[:n].astype(int),
     )
-    return walked, error <= (limits.evidence_error if number < LONG else limits.unsteady)
 
 
-@jax.jit
-def _search_evidence(state: Search, ess: Any) -> tuple[Any, Any]:
-    return jax.vmap(lambda s: (s.log_evidence(), s.evidence_error(ess)))(state)
+def _filled(log_weight: np.ndarray, length: int) -> np.ndarray:
+    """Return weights (site, chain, number) with NaN up to a length, so that one program does."""
+    filled = np.full((*log_weight.shape[:2], length), np.nan)
+    filled[..., : log_weight.shape[2]] = log_weight
+    return filled
+
+
+def evidence_of(
+    of_proposals: np.ndarray, of_draws: np.ndarray, possible: np.ndarray, effective: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return log-evidences (site, chain), and the standard error of their mean (site,).
+
+    The error is that between chains, or that expected, whichever is larger.
+
+    Parameters
+    ----------
+    of_proposals, of_draws
+        Log-weights (site, chain, number), as for `log_evidence`.
+    possible
+        Share of the prior that has a density, (site,).
+    effective
+        Independent draws of each chain.
+    """
+    ratio, variance = (
+        np.asarray(x) for x in _log_evidences(of_proposals, of_draws, jnp.asarray(effective))
+    )
+    n_chains = ratio.shape[1]
+    between = ratio.var(axis=1, ddof=1) / n_chains if n_chains > 1 else 0.0
+    shares = (1.0 - possible) / (possible * PRIOR_DRAWS)
+    error = np.sqrt(np.maximum(between, variance.mean(axis=1) / n_chains + shares))
+    return ratio - np.log(possible)[:, None], error
+
+
+_log_evidences = jax.jit(jax.vmap(jax.vmap(log_evidence, (0, 0, None)), (0, 0, None)))

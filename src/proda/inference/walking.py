@@ -256,11 +256,16 @@ def good(u: np.ndarray, limits: Limits) -> np.ndarray:
 
     One chain alone has no R-hat; its effective sizes decide. What is not defined does not pass.
     """
-    smallest = np.minimum(convergence.ess_bulk(u).min(axis=1), convergence.ess_tail(u).min(axis=1))
-    enough = smallest >= limits.ess
-    if u.shape[1] == 1:
-        return enough
-    return np.asarray(enough & (convergence.rank_rhat(u).max(axis=1) < limits.rhat))
+    passes = np.ones(len(u), bool)
+    each: list[Callable[[np.ndarray], np.ndarray]] = [
+        lambda u: convergence.ess_tail(u).min(axis=1) >= limits.ess,
+        lambda u: convergence.ess_bulk(u).min(axis=1) >= limits.ess,
+    ]
+    if u.shape[1] > 1:
+        each.append(lambda u: convergence.rank_rhat(u).max(axis=1) < limits.rhat)
+    for criterion in each:  # of few sites all: most do not pass the first at first
+        passes[passes] = criterion(u[passes])
+    return passes
 
 
 def longer(leaf: Any, width: int) -> Any:

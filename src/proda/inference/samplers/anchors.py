@@ -35,6 +35,10 @@ SOLVER_STEPS = 12
 """Most steps of the solver."""
 TOLERANCE = 1e-3
 """Largest error of xi at which a place is solved. The density is that of the xi it has."""
+FEWER = 3
+"""The solver goes on with the places that are not solved once they are one of so many..."""
+WORTHWHILE = 300
+"""... if there are at least so many in all: fewer columns at once cost more each."""
 LONGEST = 1.0
 """Longest step of the solver along a direction, in standard deviations of the prior."""
 SAME = 1e-2
@@ -115,8 +119,16 @@ def solve(
     away: Float[Array, "place parameter"],
     xi: Float[Array, "place direction"],
     judge: Judge,
+    alive: Bool[Array, " place"] | None = None,
 ) -> tuple[Float[Array, "place direction"], Bool[Array, " place"], Int[Array, ""]]:
     """Solve for a, by Broyden's method from the anchor and its derivative.
+
+    Of many places, those that are not solved when most are go on by themselves.
+
+    Parameters
+    ----------
+    alive
+        Which places to solve for; without it all.
 
     Returns
     -------
@@ -129,8 +141,32 @@ def solve(
         jnp.zeros((n, k)),
         jnp.full((n, k), jnp.inf),
         jnp.eye(k) / jnp.sqrt(1.0 + anchors.sharpness**2)[:, :, None],
-        jnp.ones(n, bool),
+        jnp.ones(n, bool) if alive is None else alive,
     )
+    few = -(-n // FEWER) if n >= WORTHWHILE else 0
+    most = _solved(start, anchors, away, xi, judge, few)
+    if not few:
+        return most.a, most.alive & ~most.going(), n * most.number
+    index = jnp.argsort(~most.going(), stable=True)[:few]
+    last, own_anchors, own_away, own_xi = (
+        jax.tree.map(lambda leaf: leaf[index] if leaf.ndim else leaf, leaves)
+        for leaves in (most, anchors, away, xi)
+    )
+    last = _solved(last, own_anchors, own_away, own_xi, judge, 0)
+    solved = (most.alive & ~most.going()).at[index].set(last.alive & ~last.going())
+    columns = n * most.number + few * (last.number - most.number)
+    return most.a.at[index].set(last.a), solved, columns
+
+
+def _solved(
+    start: Solving,
+    anchors: Anchors,
+    away: Float[Array, "place parameter"],
+    xi: Float[Array, "place direction"],
+    judge: Judge,
+    few: int,
+) -> Solving:
+    """Make steps until at most so many places are neither solved nor given up."""
 
     def body(now: Solving) -> Solving:
         going = now.going()
@@ -149,10 +185,9 @@ def solve(
         step = step * jnp.minimum(1.0, LONGEST / jnp.maximum(longest, np.finfo(float).tiny))
         return Solving(now.number + 1, a, step, off, root, jnp.where(going, fine, now.alive))
 
-    end = jax.lax.while_loop(
-        lambda now: (now.number <= SOLVER_STEPS) & now.going().any(), body, start
+    return jax.lax.while_loop(
+        lambda now: (now.number <= SOLVER_STEPS) & (now.going().sum() > few), body, start
     )
-    return end.a, end.alive & ~end.going(), n * end.number
 
 
 class Solving(NamedTuple):
@@ -203,9 +238,17 @@ def log_density(
 
 
 def come_back(
-    anchors: Anchors, z: Float[Array, "place parameter"], judge: Judge
+    anchors: Anchors,
+    z: Float[Array, "place parameter"],
+    judge: Judge,
+    asked: Bool[Array, " place"] | None = None,
 ) -> tuple[Float[Array, " place"], Int[Array, ""]]:
     """Return the log-density of draws at any places, -inf where the solver does not come back.
+
+    Parameters
+    ----------
+    asked
+        Of which places; without it of all. Others have none.
 
     Returns
     -------
@@ -213,7 +256,9 @@ def come_back(
     """
     n, k = len(z), anchors.start.shape[-1]
     density, _, xi = log_density(anchors, z, judge)
-    a, solved, columns = solve(anchors, anchors.away(z), xi, judge)
+    possible = jnp.isfinite(density)
+    possible = possible if asked is None else possible & asked
+    a, solved, columns = solve(anchors, anchors.away(z), xi, judge, possible)
     same = solved & (jnp.abs(a - anchors.along(z)).max(axis=1) < SAME)
     return jnp.where(same, density, -jnp.inf), columns + n * (1 + k)
 

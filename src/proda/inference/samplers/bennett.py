@@ -16,7 +16,9 @@ TOLERANCE = 1e-10
 
 
 def log_ratio(
-    first: Float[Array, " draw"], second: Float[Array, " other"], emphasis: float = 1.0
+    first: Float[Array, " draw"],
+    second: Float[Array, " other"],
+    emphasis: float | Float[Array, ""] = 1.0,
 ) -> Float[Array, ""]:
     """Return ln(Z2 / Z1) by the acceptance ratio method.
 

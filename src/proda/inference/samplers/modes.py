@@ -21,8 +21,8 @@ CLIMBERS = 16
 """Climbs, each from the best of its own part of the draws of the prior."""
 CLIMB_STEPS = 25
 """Most steps of a climb."""
-SHORT = 0.02
-"""Length of a step, in standard deviations of the prior, below which a climb is at its end."""
+LITTLE = 0.1
+"""How much a step must promise to add to the log-density, so that a climb goes on."""
 MOST_ANCHORS = 4
 DAMPING = (1.0, 0.2, 5.0)
 """Of Levenberg and Marquardt: first, and its factor after a better and after a worse step."""
@@ -56,9 +56,11 @@ def climb(
     n, d = z.shape
     every = jnp.broadcast_to(jnp.eye(d), (n, d, d))
 
-    def step(z: Array, residuals: Array, by: Array, damping: Array) -> Array:
+    def step(z: Array, residuals: Array, by: Array, damping: Array) -> tuple[Array, Array]:
         inside = jnp.eye(d) * (1.0 + damping) + by.T @ by
-        return -jnp.linalg.solve(inside, z + by.T @ residuals)
+        slope = z + by.T @ residuals
+        away = jnp.clip(-jnp.linalg.solve(inside, slope), -1.0, 1.0)
+        return away, -0.5 * slope @ away
 
     def body(now: Climb) -> Climb:
         value, residuals, by = differences(judge, now.trial, every)
@@ -69,7 +71,7 @@ def climb(
         residuals = jnp.where(better[:, None], residuals, now.residuals)
         by = jnp.where(better[:, None, None], by, now.by)
         damping = now.damping * jnp.where(better, DAMPING[1], DAMPING[2])
-        away = jnp.clip(jax.vmap(step)(z, residuals, by, damping), -1.0, 1.0)
+        away, promised = jax.vmap(step)(z, residuals, by, damping)
         return Climb(
             now.number + 1,
             z,
@@ -78,7 +80,7 @@ def climb(
             residuals,
             by,
             damping,
-            jnp.abs(away).max(axis=1) > SHORT,
+            promised > LITTLE,
         )
 
     start = Climb(

@@ -8,8 +8,9 @@ proposal with the ratio of their weights. Between these, each walker makes the m
 which it comes to places that no proposal reaches; whether one would reach it is found out before it
 is left.
 
-The mean weight of the proposals is the evidence times the share of the posterior that they reach,
-which the chains estimate: so the evidence is known without a ladder of temperatures.
+The evidence is the ratio of the normalising constants of the posterior and of the proposals, whose
+density is known, by the acceptance ratio method (Bennett 1976): from the weights of all proposals
+and of all draws. What proposals do not reach has no density there, and an infinite weight.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from proda.inference.samplers.anchors import Anchors, Judge, come_back, log_density, normal, solve
+from proda.inference.samplers.bennett import log_ratio
 from proda.inference.samplers.islands import Islands, keys_with, moments, resample
 from proda.inference.samplers.modes import CLIMBERS, find_anchors
-from proda.inference.samplers.smc import move, normals
+from proda.inference.samplers.smc import SMC, move, normals
 from proda.inference.samplers.tempered import to_box
 from proda.inference.target import Target
 
@@ -34,6 +36,8 @@ PRIOR_DRAWS = 40 * CLIMBERS
 """Draws of the prior from which climbs begin, and of which the share with a density is found."""
 CLIMBED = 6000
 """About how many columns climbs take."""
+UNREACHED = 50.0
+"""By how much more than the largest other log-weight a place counts that no proposal comes to."""
 TURN = 4
 """Most proposals of a walker in a turn."""
 
@@ -45,15 +49,16 @@ class Proposals(eqx.Module):
     log_likelihood: Float[Array, "chain number walker"]
     log_weight: Float[Array, "chain number walker"]
     """-inf where the solver found none."""
-    n_columns: Int[Array, ""]
-    """Evaluations of the model that they took."""
 
 
 class Places(eqx.Module):
     """Where walkers were after each proposal."""
 
-    z: Float[Array, "chain walker number parameter"]
+    u: Float[Array, "chain walker number parameter"]
+    """In the unit box of the priors."""
     log_likelihood: Float[Array, "chain walker number"]
+    log_weight: Float[Array, "chain walker number"]
+    """inf where no proposal comes to."""
     acceptance: Float[Array, " chain"]
 
 
@@ -66,58 +71,13 @@ class Search(eqx.Module):
     """Share of the prior that has a density."""
     z: Float[Array, "chain walker parameter"]
     log_likelihood: Float[Array, "chain walker"]
+    log_weight: Float[Array, "chain walker"]
+    """Of their places; inf where no proposal reaches them."""
     mean: Float[Array, " parameter"]
     """Of the Gaussian that moves are fitted to."""
     covariance: Float[Array, "parameter parameter"]
-    log_weights: Float[Array, " chain"]
-    """Logarithm of the sum of the weights of all proposals."""
-    log_squares: Float[Array, " chain"]
-    """Logarithm of the sum of their squares."""
-    n_proposals: Int[Array, ""]
-    """Of each chain."""
-    reached: Float[Array, " chain"]
-    """Share of the places of walkers that proposals reach, the sum over turns."""
-    n_turns: Int[Array, ""]
     n_columns: Int[Array, ""]
     """Evaluations of the model so far, by all chains."""
-
-    def with_weights_of(self, made: Proposals) -> Search:
-        """Return the same with more proposals in its sums."""
-        weight = made.log_weight.reshape(len(self.log_weights), -1)
-        return eqx.tree_at(
-            lambda s: (s.log_weights, s.log_squares, s.n_proposals),
-            self,
-            (
-                jnp.logaddexp(self.log_weights, jax.nn.logsumexp(weight, axis=1)),
-                jnp.logaddexp(self.log_squares, jax.nn.logsumexp(2.0 * weight, axis=1)),
-                self.n_proposals + weight.shape[1],
-            ),
-        )
-
-    def log_evidence(self) -> Float[Array, " chain"]:
-        """Return the log of the mean likelihood over the prior that has a density."""
-        reached = self.reached / self.n_turns
-        return self.log_weights - jnp.log(self.n_proposals * reached * self.possible)
-
-    def evidence_error(self, ess: Float[Array, ""]) -> Float[Array, ""]:
-        """Return the standard error of the mean of the log-evidence of the chains.
-
-        That between chains, or that expected, whichever is larger.
-
-        Parameters
-        ----------
-        ess
-            Effective draws of the posterior, by which the share that proposals reach is known.
-        """
-        evidence, n_chains = self.log_evidence(), len(self.log_weights)
-        between = evidence.var(ddof=1) / n_chains if n_chains > 1 else 0.0
-        n = n_chains * self.n_proposals
-        total = jax.nn.logsumexp(self.log_weights)
-        weights = jnp.exp(jax.nn.logsumexp(self.log_squares) - 2.0 * total) - 1.0 / n
-        reached = (self.reached / self.n_turns).mean()
-        shares = (1.0 - reached) / (reached * ess)
-        shares += (1.0 - self.possible) / (self.possible * PRIOR_DRAWS)
-        return jnp.sqrt(jnp.maximum(between, weights + shares))
 
 
 class RTO(Islands):
@@ -138,39 +98,38 @@ class RTO(Islands):
 
     def evaluations(self, n_chains: int, per_walker: int = 2) -> int:
         """Return the model evaluations of a typical site, whose walkers give so many draws."""
-        solved = 18  # of one anchor: the start, twelve steps, and five for the derivative
-        turn = self.per_turn(per_walker)
-        each = turn * solved + per_walker // turn * (self.moves + solved + turn * solved)
+        solved = 14  # of one anchor: nine steps of the solver, and five for the derivative
+        turns = max(2, per_walker // self.per_turn(per_walker))
+        each = turns * self.per_turn(per_walker) * solved + (turns - 1) * (self.moves + solved)
         return n_chains * self.walkers * each + PRIOR_DRAWS + CLIMBED
 
-    def begin(
-        self, keys: Key[Array, " chain"], target: Target
-    ) -> tuple[Anchors, Int[Array, ""], Float[Array, ""], Int[Array, ""]]:
-        """Find anchors.
-
-        Returns
-        -------
-        Anchors, how many of them there are (none where no draw of the prior has a density), the
-        share of the prior that has a density, and how many columns were solved.
-        """
+    def begin(self, keys: Key[Array, " chain"], target: Target) -> Search:
+        """Find anchors, none where no draw of the prior has a density; there are no walkers yet."""
         judge = functools.partial(judged, target)
-        z = normals(keys[0], (PRIOR_DRAWS, target.n_parameters))
+        d = target.n_parameters
+        z = normals(keys[0], (PRIOR_DRAWS, d))
         value, residuals = judge(z)
         there = jnp.isfinite(value)
         residuals = jnp.where(there[:, None], residuals, jnp.inf)
         anchors, n, columns = find_anchors(z, residuals, judge)
-        return anchors, n, there.mean(dtype=jnp.float64), PRIOR_DRAWS + columns
+        no_value = jnp.full((len(keys), self.walkers), -jnp.inf)
+        return Search(
+            anchors=anchors,
+            n_anchors=n,
+            possible=there.mean(dtype=jnp.float64),
+            z=jnp.zeros((*no_value.shape, d)),
+            log_likelihood=no_value,
+            log_weight=no_value,
+            mean=jnp.zeros(d),
+            covariance=jnp.eye(d),
+            n_columns=PRIOR_DRAWS + columns,
+        )
 
     def propose(
-        self,
-        keys: Key[Array, " chain"],
-        anchors: Anchors,
-        n: Int[Array, ""],
-        target: Target,
-        each: int,
-    ) -> Proposals:
+        self, keys: Key[Array, " chain"], state: Search, target: Target, each: int
+    ) -> tuple[Search, Proposals]:
         """Solve for so many places for each walker."""
-        judge = functools.partial(judged, target)
+        judge, anchors, n = functools.partial(judged, target), state.anchors, state.n_anchors
         number, (_, d, k) = each * self.walkers, anchors.directions.shape
         index = jax.vmap(lambda key: jax.random.randint(key, (number,), 0, jnp.maximum(n, 1)))(
             keys_with(keys, 0)
@@ -184,26 +143,19 @@ class RTO(Islands):
         density, value, _ = log_density(own, z, judge)
         density = jnp.where(solved, density, -jnp.inf)
         log_weight, more = _log_weights(z, value, density, index, (anchors, n), 1, judge)
-        log_weight = jnp.where(jnp.isfinite(density) & (n > 0), log_weight, -jnp.inf)
+        there = jnp.isfinite(density) & (n > 0)
+        log_weight = jnp.where(there, log_weight, -jnp.inf)
+        z = jnp.where(there[:, None], z, 0.0)  # the solver may have left for infinity
         shape = (len(keys), each, self.walkers)
-        return Proposals(
-            z.reshape(*shape, d),
-            value.reshape(shape),
-            log_weight.reshape(shape),
-            columns + more + len(z) * (1 + k),
-        )
+        made = Proposals(z.reshape(*shape, d), value.reshape(shape), log_weight.reshape(shape))
+        columns = state.n_columns + columns + more + len(z) * (1 + k)
+        return eqx.tree_at(lambda s: s.n_columns, state, columns), made
 
-    def start(
-        self,
-        keys: Key[Array, " chain"],
-        found: tuple[Anchors, Array, Array, Array],
-        made: Proposals,
-    ) -> Search:
+    def start(self, keys: Key[Array, " chain"], state: Search, made: Proposals) -> Search:
         """Bring walkers to proposals.
 
         Where a chain has none with a weight, all log-likelihoods are -inf.
         """
-        anchors, n, possible, columns = found
         z = made.z.reshape(len(keys), -1, made.z.shape[-1])
         value, log_weight = (
             leaf.reshape(len(keys), -1) for leaf in (made.log_likelihood, made.log_weight)
@@ -213,28 +165,20 @@ class RTO(Islands):
         weight = jnp.where(begun, jnp.exp(log_weight - total[:, None]), 1.0 / value.shape[1])
         mean, covariance = moments(z, weight / len(keys))
         z, value = resample(keys, z, value, weight, self.walkers)
-        zero, none = jnp.zeros((), jnp.int32), jnp.zeros(len(keys))
-        start = Search(
-            anchors=anchors,
-            n_anchors=n,
-            possible=possible,
-            z=z,
-            log_likelihood=jnp.where(begun, value, -jnp.inf),
-            mean=mean,
-            covariance=covariance,
-            log_weights=none - jnp.inf,
-            log_squares=none - jnp.inf,
-            n_proposals=zero,
-            reached=none,
-            n_turns=zero,
-            n_columns=columns + made.n_columns,
+        return eqx.tree_at(
+            lambda s: (s.z, s.log_likelihood, s.mean, s.covariance),
+            state,
+            (z, jnp.where(begun, value, -jnp.inf), mean, covariance),
         )
-        return start.with_weights_of(made)
 
-    def turn(
-        self, keys: Key[Array, " chain"], state: Search, made: Proposals, target: Target
-    ) -> tuple[Search, Places]:
-        """Let each walker make its moves and go through its proposals."""
+    def make_moves(
+        self,
+        keys: Key[Array, " chain"],
+        state: Search,
+        target: Target,
+        n_moves: Int[Array, ""],
+    ) -> Search:
+        """Let each walker make so many moves, and find the weights of where they come to."""
         judge = functools.partial(judged, target)
         precision = jnp.linalg.inv(state.covariance)
 
@@ -243,25 +187,99 @@ class RTO(Islands):
             z, value, _ = move(own, *at, jnp.ones(()), state.mean, precision, target)
             return z, value
 
-        z, value = jax.lax.fori_loop(0, self.moves, one, (state.z, state.log_likelihood))
+        z, value = jax.lax.fori_loop(0, n_moves, one, (state.z, state.log_likelihood))
         flat = z.reshape(-1, z.shape[-1])
         none, first = jnp.full(len(flat), -jnp.inf), jnp.zeros(len(flat), jnp.int32)
         which = (state.anchors, state.n_anchors)
         held, columns = _log_weights(flat, value.reshape(-1), none, first, which, 0, judge)
         held = held.reshape(value.shape)
-        (z, value, _), places = _through(keys_with(keys, self.moves), (z, value, held), made)
-        state = eqx.tree_at(
-            lambda s: (s.z, s.log_likelihood, s.reached, s.n_turns, s.n_columns),
-            state.with_weights_of(made),
+        return eqx.tree_at(
+            lambda s: (s.z, s.log_likelihood, s.log_weight, s.n_columns),
+            state,
+            (z, value, held, state.n_columns + columns + n_moves * value.size),
+        )
+
+    def settle(self, keys: Key[Array, " chain"], state: Search, target: Target) -> Search:
+        """Bring walkers from the prior to the posterior by few moves of `smc`.
+
+        Where proposals do not reach everything, walkers that start there would be slow to come to
+        the rest by moves.
+        """
+        smc = SMC(walkers=self.walkers, steps=self.moves)
+        walkers, _ = smc.begin(keys, target, jnp.zeros((), jnp.int32))
+        columns = walkers.n_moves * walkers.log_likelihood.size
+        return eqx.tree_at(
+            lambda s: (s.z, s.log_likelihood, s.mean, s.covariance, s.n_columns),
+            state,
             (
-                z,
-                value,
-                state.reached + (held < jnp.inf).mean(axis=1),
-                state.n_turns + 1,
-                state.n_columns + made.n_columns + columns + self.moves * value.size,
+                walkers.z,
+                walkers.log_likelihood,
+                walkers.mean,
+                walkers.covariance,
+                state.n_columns + columns,
             ),
         )
-        return state, places
+
+    def through(
+        self, keys: Key[Array, " chain"], state: Search, made: Proposals
+    ) -> tuple[Search, Places]:
+        """Let each walker go through its proposals."""
+        shape = made.log_weight.shape
+        uniform = jax.vmap(lambda key: jax.random.uniform(key, shape[1:]))(keys)
+
+        def one(
+            at: tuple[Array, ...], new: tuple[Array, ...]
+        ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+            log_uniform, *there = new
+            accept = log_uniform < there[2] - at[2]
+            at = tuple(
+                jnp.where(accept.reshape(accept.shape + (1,) * (a.ndim - 2)), b, a)
+                for a, b in zip(at, there, strict=True)
+            )
+            return at, (*at, accept.mean(axis=1))
+
+        proposals = (jnp.log(uniform), made.z, made.log_likelihood, made.log_weight)
+        by_number = tuple(jnp.moveaxis(leaf, 1, 0) for leaf in proposals)
+        at: tuple[Array, ...] = (state.z, state.log_likelihood, state.log_weight)
+        at, (*new, accepted) = jax.lax.scan(one, at, by_number)
+        state = eqx.tree_at(lambda s: (s.z, s.log_likelihood, s.log_weight), state, at)
+        z, value, log_weight = (jnp.moveaxis(leaf, 0, 2) for leaf in new)
+        return state, Places(to_box(z), value, log_weight, accepted.mean(axis=0))
+
+
+def log_evidence(
+    proposals: Float[Array, " proposal"], draws: Float[Array, " draw"], effective: Float[Array, ""]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Return the log of the mean likelihood over the prior that has a density, and its variance.
+
+    Parameters
+    ----------
+    proposals
+        Log-weights; -inf where there is none, NaN at the end to fill up.
+    draws
+        Log-weights; inf where no proposal comes to, NaN at the end to fill up.
+    effective
+        How many independent draws these are worth.
+    """
+    made, drawn = ~jnp.isnan(proposals), ~jnp.isnan(draws)
+    found = jnp.isfinite(proposals)
+    top = jnp.where(found, proposals, -jnp.inf).max()
+    top = jnp.maximum(top, jnp.where(jnp.isfinite(draws), draws, -jnp.inf).max())
+    first = jnp.where(found, proposals, -jnp.inf)
+    second = jnp.where(drawn, jnp.minimum(draws, top + UNREACHED), -jnp.inf)
+    emphasis = jnp.minimum(1.0, effective / drawn.sum())
+    ratio = log_ratio(first, second, emphasis)
+    # the terms of Bennett's two sums, whose relative variances add up
+    shift = jnp.log(emphasis * drawn.sum() / found.sum()) - ratio
+    of_first = jnp.where(found, jax.nn.sigmoid(first + shift), 0.0)
+    of_second = jnp.where(drawn, jax.nn.sigmoid(-second - shift), 0.0)
+
+    def variance(terms: Array, counted: Array) -> Array:
+        mean = terms.sum() / counted.sum()
+        return jnp.where(counted, (terms / mean - 1.0) ** 2, 0.0).sum() / counted.sum()
+
+    error = variance(of_first, made) / made.sum() + variance(of_second, drawn) / effective
+    return ratio + jnp.log(found.sum() / made.sum()), error
 
 
 def judged(
@@ -293,46 +311,13 @@ def _log_weights(
         Anchors are asked from the `first` one after `index` on.
     """
     every, n = anchors
+    asked = jnp.isfinite(value) & (jnp.isfinite(density) | (first == 0))
 
     def add(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         density, columns = carry
-        other, more = come_back(every.of((index + i) % n), z, judge)
+        other, more = come_back(every.of((index + i) % n), z, judge, asked)
         return jnp.logaddexp(density, other), columns + more
 
     zero = jnp.zeros((), jnp.int32)
     density, columns = jax.lax.fori_loop(first, n, add, (density, zero))
     return value + normal(z) - (density - jnp.log(jnp.maximum(n, 1))), columns
-
-
-def _through(
-    keys: Key[Array, " chain"], start: tuple[Array, ...], made: Proposals
-) -> tuple[tuple[Array, ...], Places]:
-    """Let each walker go through its proposals.
-
-    Parameters
-    ----------
-    start
-        Places, log-likelihoods and log-weights of walkers.
-
-    Returns
-    -------
-    The same in the end, and where walkers were after each proposal.
-    """
-    shape = made.log_weight.shape
-    uniform = jax.vmap(lambda key: jax.random.uniform(key, shape[1:]))(keys)
-
-    def one(
-        at: tuple[Array, ...], new: tuple[Array, ...]
-    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        log_uniform, *there = new
-        accept = log_uniform < there[2] - at[2]
-        at = tuple(
-            jnp.where(accept.reshape(accept.shape + (1,) * (a.ndim - 2)), b, a)
-            for a, b in zip(at, there, strict=True)
-        )
-        return at, (at[0], at[1], accept.mean(axis=1))
-
-    proposals = (jnp.log(uniform), made.z, made.log_likelihood, made.log_weight)
-    by_number = tuple(jnp.moveaxis(leaf, 1, 0) for leaf in proposals)
-    end, (z, value, accepted) = jax.lax.scan(one, start, by_number)
-    return end, Places(jnp.moveaxis(z, 0, 2), jnp.moveaxis(value, 0, 2), accepted.mean(axis=0))
