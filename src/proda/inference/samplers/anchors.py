@@ -36,9 +36,9 @@ SOLVER_STEPS = 12
 TOLERANCE = 1e-3
 """Largest error of xi at which a place is solved. The density is that of the xi it has."""
 FEWER = 3
-"""The solver goes on with the places that are not solved once they are one of so many..."""
+"""Once the places that are not solved are a third, the solver computes these alone..."""
 WORTHWHILE = 300
-"""... if there are at least so many in all: fewer columns at once cost more each."""
+"""... if there were at least so many at first: fewer columns at once cost more each."""
 LONGEST = 1.0
 """Longest step of the solver along a direction, in standard deviations of the prior."""
 SAME = 1e-2
@@ -166,7 +166,7 @@ def _solved(
     judge: Judge,
     few: int,
 ) -> Solving:
-    """Make steps until at most so many places are neither solved nor given up."""
+    """Make steps until no more than `few` places are neither solved nor given up."""
 
     def body(now: Solving) -> Solving:
         going = now.going()
