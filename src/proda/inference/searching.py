@@ -162,13 +162,14 @@ def _searched(
     possible = np.asarray(state.possible)[:n]
     evidence, error = evidence_of(of_proposals, of_draws, possible, problem.limits.ess / n_chains)
     kept = (np.arange(problem.segment) + 1) * made // problem.segment - 1
+    u = u[:, :, :, kept].reshape(n, n_chains, -1, d)
     return Walked(
-        u[:, :, :, kept].reshape(n, n_chains, -1, d),
+        u,
         value[:, :, :, kept].reshape(n, n_chains, -1),
         np.array(places[-1].acceptance),
         evidence,
         error,
-        good(u.reshape(n, n_chains, -1, d), problem.limits),
+        good(u, problem.limits),
         np.asarray(state.n_columns)[:n].astype(int),
     )
 

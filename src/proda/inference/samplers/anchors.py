@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from proda.inference.samplers.small_matrices import inverse
+from proda.inference.samplers.small_matrices import determinant
 
 DIRECTIONS = 4
 """Most directions along which a place is solved for; the data determine others hardly."""
@@ -35,10 +35,9 @@ SOLVER_STEPS = 12
 """Most steps of the solver."""
 TOLERANCE = 1e-3
 """Largest error of xi at which a place is solved. The density is that of the xi it has."""
-FEWER = 3
-"""Once the places that are not solved are a third, the solver computes these alone..."""
-WORTHWHILE = 300
-"""... if there were at least so many at first: fewer columns at once cost more each."""
+LANES = 300
+"""About how many places are solved for at once, of more than that: when one is solved, another
+takes its lane. Fewer columns at once cost more each."""
 LONGEST = 1.0
 """Longest step of the solver along a direction, in standard deviations of the prior."""
 SAME = 1e-2
@@ -77,6 +76,12 @@ class Anchors(eqx.Module):
     def moved(self, a: Float[Array, "place direction"]) -> Float[Array, "place parameter"]:
         """Return V a."""
         return jnp.einsum("nk,ndk->nd", a, self.directions)
+
+    def is_at(
+        self, a: Float[Array, "place direction"], z: Float[Array, "place parameter"]
+    ) -> Bool[Array, " place"]:
+        """Return whether solutions are at places."""
+        return jnp.abs(a - self.along(z)).max(axis=1) < SAME
 
     def side(
         self, a: Float[Array, "place direction"], residuals: Float[Array, "place residual"]
@@ -119,94 +124,96 @@ def solve(
     away: Float[Array, "place parameter"],
     xi: Float[Array, "place direction"],
     judge: Judge,
-    alive: Bool[Array, " place"] | None = None,
+    asked: Bool[Array, " place"],
 ) -> tuple[Float[Array, "place direction"], Bool[Array, " place"], Int[Array, ""]]:
     """Solve for a, by Broyden's method from the anchor and its derivative.
 
-    Of many places, those that are not solved when most are go on by themselves.
-
     Parameters
     ----------
-    alive
-        Which places to solve for; without it all.
+    asked
+        Which places to solve for.
 
     Returns
     -------
     The solutions, whether each is one, and how many columns were solved.
     """
     n, k = xi.shape
-    start = Solving(
-        jnp.zeros((), jnp.int32),
-        anchors.start,
-        jnp.zeros((n, k)),
-        jnp.full((n, k), jnp.inf),
-        jnp.eye(k) / jnp.sqrt(1.0 + anchors.sharpness**2)[:, :, None],
-        jnp.ones(n, bool) if alive is None else alive,
-    )
-    few = -(-n // FEWER) if n >= WORTHWHILE else 0
-    most = _solved(start, anchors, away, xi, judge, few)
-    if not few:
-        return most.a, most.alive & ~most.going(), n * most.number
-    index = jnp.argsort(~most.going(), stable=True)[:few]
-    last, own_anchors, own_away, own_xi = (
-        jax.tree.map(lambda leaf: leaf[index] if leaf.ndim else leaf, leaves)
-        for leaves in (most, anchors, away, xi)
-    )
-    last = _solved(last, own_anchors, own_away, own_xi, judge, 0)
-    solved = (most.alive & ~most.going()).at[index].set(last.alive & ~last.going())
-    columns = n * most.number + few * (last.number - most.number)
-    return most.a.at[index].set(last.a), solved, columns
-
-
-def _solved(
-    start: Solving,
-    anchors: Anchors,
-    away: Float[Array, "place parameter"],
-    xi: Float[Array, "place direction"],
-    judge: Judge,
-    few: int,
-) -> Solving:
-    """Make steps until no more than `few` places are neither solved nor given up."""
+    lanes = -(-n // max(1, round(n / LANES)))
+    queue = jnp.argsort(~asked, stable=True)
+    count = asked.sum()
+    roots = jnp.eye(k) / jnp.sqrt(1.0 + anchors.sharpness**2)[:, :, None]
 
     def body(now: Solving) -> Solving:
-        going = now.going()
-        a = jnp.where(going[:, None], now.a + now.step, now.a)
-        value, residuals = judge(away + anchors.moved(a))
-        off = anchors.side(a, residuals) - xi
+        own = anchors.of(now.place)
+        a = now.a + now.step
+        value, residuals = judge(away[now.place] + own.moved(a))
+        off = own.side(a, residuals) - xi[now.place]
         fine = jnp.isfinite(value) & jnp.isfinite(off).all(axis=1)
         better = _updated(now.root, now.step, off - now.off)
-        use = going & fine
-        root = jnp.where(
-            (use & jnp.isfinite(better).all(axis=(1, 2)))[:, None, None], better, now.root
-        )
-        off = jnp.where(use[:, None], off, now.off)
+        root = jnp.where(jnp.isfinite(better).all(axis=(1, 2))[:, None, None], better, now.root)
         step = -jnp.einsum("nkl,nl->nk", root, off)
         longest = jnp.abs(step).max(axis=1, keepdims=True)
         step = step * jnp.minimum(1.0, LONGEST / jnp.maximum(longest, np.finfo(float).tiny))
-        return Solving(now.number + 1, a, step, off, root, jnp.where(going, fine, now.alive))
+        solved = fine & (jnp.abs(off).max(axis=1) <= TOLERANCE)
+        ends = now.busy & (solved | ~fine | (now.number >= SOLVER_STEPS))
+        at = jnp.where(ends, now.place, n)
+        following = now.following + jnp.cumsum(ends) - 1
+        place = jnp.where(ends, queue[jnp.minimum(following, n - 1)], now.place)
 
-    return jax.lax.while_loop(
-        lambda now: (now.number <= SOLVER_STEPS) & (now.going().sum() > few), body, start
+        def new(start: Array, else_: Array) -> Array:
+            return jnp.where(ends.reshape(-1, *(1,) * (else_.ndim - 1)), start, else_)
+
+        return Solving(
+            place,
+            jnp.where(ends, following < count, now.busy),
+            new(jnp.zeros((), jnp.int32), now.number + 1),
+            new(anchors.start[place], a),
+            new(jnp.zeros(()), step),
+            new(jnp.asarray(jnp.inf), off),
+            new(roots[place], root),
+            now.following + ends.sum(),
+            now.solutions.at[at].set(a, mode="drop"),
+            now.solved.at[at].set(solved, mode="drop"),
+            now.columns + lanes,
+        )
+
+    place, zero = queue[:lanes], jnp.zeros((), jnp.int32)
+    start = Solving(
+        place,
+        jnp.arange(lanes) < count,
+        jnp.zeros(lanes, jnp.int32),
+        anchors.start[place],
+        jnp.zeros((lanes, k)),
+        jnp.full((lanes, k), jnp.inf),
+        roots[place],
+        jnp.asarray(lanes),
+        anchors.start,
+        jnp.zeros(n, bool),
+        zero,
     )
+    end = jax.lax.while_loop(lambda now: now.busy.any(), body, start)
+    return end.solutions, end.solved, end.columns
 
 
 class Solving(NamedTuple):
-    """Where the solver is. Leading axis: place."""
+    """Where the solver is. Leading axis: lane; the last ones: place."""
 
-    number: Int[Array, ""]
-    a: Float[Array, "place direction"]
-    step: Float[Array, "place direction"]
+    place: Int[Array, " lane"]
+    busy: Bool[Array, " lane"]
+    number: Int[Array, " lane"]
+    """Of the next step; 0 is the column of the anchor."""
+    a: Float[Array, "lane direction"]
+    step: Float[Array, "lane direction"]
     """To where it goes next."""
-    off: Float[Array, "place direction"]
+    off: Float[Array, "lane direction"]
     """Left side less right side at `a`; inf before anything is known."""
-    root: Float[Array, "place direction direction"]
+    root: Float[Array, "lane direction direction"]
     """Inverse of the derivative of the left side."""
-    alive: Bool[Array, " place"]
-    """Whether all columns so far had a steady state."""
-
-    def going(self) -> Bool[Array, " place"]:
-        """Return which places are not solved, but may be."""
-        return self.alive & (jnp.abs(self.off).max(axis=1) > TOLERANCE)
+    following: Int[Array, ""]
+    """Place in the queue that is the next to be taken."""
+    solutions: Float[Array, "place direction"]
+    solved: Bool[Array, " place"]
+    columns: Int[Array, ""]
 
 
 def _updated(
@@ -221,46 +228,45 @@ def _updated(
 
 def log_density(
     anchors: Anchors, z: Float[Array, "place parameter"], judge: Judge
-) -> tuple[Float[Array, " place"], Float[Array, " place"], Float[Array, "place direction"]]:
+) -> tuple[Float[Array, " place"], Float[Array, " place"], Float[Array, "place residual"]]:
     """Return the log-density of draws at solved places, without the constant of the normal.
 
     Returns
     -------
-    The log-density, -inf where there is none; the log-likelihood, and xi of each place.
+    The log-density, -inf where there is none; the log-likelihood, and the residuals.
     """
-    a = anchors.along(z)
     value, residuals, by = differences(judge, z, anchors.directions)
-    xi = anchors.side(a, residuals)
-    _, log_determinant = inverse(anchors.slope(by))
-    density = normal(anchors.away(z)) + normal(xi) + log_determinant
+    xi = anchors.side(anchors.along(z), residuals)
+    slope = jnp.abs(determinant(anchors.slope(by)))
+    density = normal(anchors.away(z)) + normal(xi) + jnp.log(slope)
     fine = jnp.isfinite(density) & jnp.isfinite(value)
-    return jnp.where(fine, density, -jnp.inf), value, xi
+    return jnp.where(fine, density, -jnp.inf), value, residuals
 
 
 def come_back(
     anchors: Anchors,
     z: Float[Array, "place parameter"],
     judge: Judge,
-    asked: Bool[Array, " place"] | None = None,
+    asked: Bool[Array, " place"],
 ) -> tuple[Float[Array, " place"], Int[Array, ""]]:
     """Return the log-density of draws at any places, -inf where the solver does not come back.
 
     Parameters
     ----------
     asked
-        Of which places; without it of all. Others have none.
+        Of which places; others have none.
 
     Returns
     -------
     The log-density, and how many columns were solved.
     """
-    n, k = len(z), anchors.start.shape[-1]
-    density, _, xi = log_density(anchors, z, judge)
-    possible = jnp.isfinite(density)
-    possible = possible if asked is None else possible & asked
-    a, solved, columns = solve(anchors, anchors.away(z), xi, judge, possible)
-    same = solved & (jnp.abs(a - anchors.along(z)).max(axis=1) < SAME)
-    return jnp.where(same, density, -jnp.inf), columns + n * (1 + k)
+    density, _, residuals = log_density(anchors, z, judge)
+    xi = anchors.side(anchors.along(z), residuals)
+    asked = asked & jnp.isfinite(density)
+    a, solved, columns = solve(anchors, anchors.away(z), xi, judge, asked)
+    same = solved & anchors.is_at(a, z)
+    each = 1 + anchors.start.shape[-1]
+    return jnp.where(same, density, -jnp.inf), columns + len(z) * each
 
 
 def normal(x: Float[Array, "place n"]) -> Float[Array, " place"]:

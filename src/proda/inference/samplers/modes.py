@@ -125,7 +125,7 @@ def find_anchors(
     def add(carry: Any) -> Any:
         chosen, n, left, columns = carry
         new = jnp.argmax(left).astype(jnp.int32)
-        there, more = come_back(anchors.of(jnp.full(CLIMBERS, new)), z, judge)
+        there, more = come_back(anchors.of(jnp.full(CLIMBERS, new)), z, judge, left)
         left = left & ~jnp.isfinite(there) & (jnp.arange(CLIMBERS) != new)
         return chosen.at[n].set(new), n + 1, left, columns + more
 

@@ -130,25 +130,45 @@ class RTO(Islands):
     ) -> tuple[Search, Proposals]:
         """Solve for so many places for each walker."""
         judge, anchors, n = functools.partial(judged, target), state.anchors, state.n_anchors
-        number, (_, d, k) = each * self.walkers, anchors.directions.shape
+        number, (_, m, k) = each * self.walkers, anchors.mix.shape
+        d = target.n_parameters
         index = jax.vmap(lambda key: jax.random.randint(key, (number,), 0, jnp.maximum(n, 1)))(
             keys_with(keys, 0)
         ).reshape(-1)
         xi = jax.vmap(lambda key: normals(key, (number, d + k)))(keys_with(keys, 1))
         xi = xi.reshape(-1, d + k)
-        own = anchors.of(index)
-        away = own.away(xi[:, :d])
-        a, solved, columns = solve(own, away, xi[:, d:], judge)
-        z = away + own.moved(a)
-        density, value, _ = log_density(own, z, judge)
-        density = jnp.where(solved, density, -jnp.inf)
-        log_weight, more = _log_weights(z, value, density, index, (anchors, n), 1, judge)
-        there = jnp.isfinite(density) & (n > 0)
-        log_weight = jnp.where(there, log_weight, -jnp.inf)
-        z = jnp.where(there[:, None], z, 0.0)  # the solver may have left for infinity
+
+        def ask(i: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+            """Solve from the anchor of each place, and then come back from the others."""
+            z, _, residuals, found, density, columns = carry
+            own, first = anchors.of((index + i) % n), i == 0
+            away = own.away(jnp.where(first, xi[:, :d], z))
+            aim = jnp.where(first, xi[:, d:], own.side(own.along(z), residuals))
+            a, solved, more = solve(own, away, aim, judge, found)
+            z = jnp.where(first, jnp.where(solved[:, None], away + own.moved(a), 0.0), z)
+            same = solved & (first | own.is_at(a, z))
+            new, value, residuals = log_density(own, z, judge)
+            found = jnp.where(first, solved & jnp.isfinite(new), found)
+            density = jnp.logaddexp(density, jnp.where(same, new, -jnp.inf))
+            return z, value, residuals, found, density, columns + more + len(z) * (1 + k)
+
+        n_places = len(index)
+        z, value, _, found, density, columns = jax.lax.fori_loop(
+            0,
+            n,
+            ask,
+            (
+                jnp.zeros((n_places, d)),
+                jnp.full(n_places, -jnp.inf),
+                jnp.zeros((n_places, m)),
+                jnp.broadcast_to(n > 0, n_places),
+                jnp.full(n_places, -jnp.inf),
+                state.n_columns,
+            ),
+        )
+        log_weight = jnp.where(found, _log_weight(z, value, density, n), -jnp.inf)
         shape = (len(keys), each, self.walkers)
         made = Proposals(z.reshape(*shape, d), value.reshape(shape), log_weight.reshape(shape))
-        columns = state.n_columns + columns + more + len(z) * (1 + k)
         return eqx.tree_at(lambda s: s.n_columns, state, columns), made
 
     def start(self, keys: Key[Array, " chain"], state: Search, made: Proposals) -> Search:
@@ -188,11 +208,7 @@ class RTO(Islands):
             return z, value
 
         z, value = jax.lax.fori_loop(0, n_moves, one, (state.z, state.log_likelihood))
-        flat = z.reshape(-1, z.shape[-1])
-        none, first = jnp.full(len(flat), -jnp.inf), jnp.zeros(len(flat), jnp.int32)
-        which = (state.anchors, state.n_anchors)
-        held, columns = _log_weights(flat, value.reshape(-1), none, first, which, 0, judge)
-        held = held.reshape(value.shape)
+        held, columns = _log_weights(z, value, state, judge)
         return eqx.tree_at(
             lambda s: (s.z, s.log_likelihood, s.log_weight, s.n_columns),
             state,
@@ -293,31 +309,34 @@ def judged(
 
 
 def _log_weights(
-    z: Float[Array, "place parameter"],
-    value: Float[Array, " place"],
-    density: Float[Array, " place"],
-    index: Int[Array, " place"],
-    anchors: tuple[Anchors, Int[Array, ""]],
-    first: int,
+    z: Float[Array, "chain walker parameter"],
+    value: Float[Array, "chain walker"],
+    state: Search,
     judge: Judge,
-) -> tuple[Float[Array, " place"], Int[Array, ""]]:
-    """Return the posterior over the mean of the densities of all anchors' draws, as logarithms.
-
-    Parameters
-    ----------
-    density
-        Of what is known already.
-    index, first
-        Anchors are asked from the `first` one after `index` on.
-    """
-    every, n = anchors
-    asked = jnp.isfinite(value) & (jnp.isfinite(density) | (first == 0))
+) -> tuple[Float[Array, "chain walker"], Int[Array, ""]]:
+    """Return the log-weights of places, and how many columns were solved."""
+    flat, possible = z.reshape(-1, z.shape[-1]), jnp.isfinite(value).reshape(-1)
 
     def add(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         density, columns = carry
-        other, more = come_back(every.of((index + i) % n), z, judge, asked)
+        anchors = state.anchors.of(jnp.full(len(flat), i))
+        other, more = come_back(anchors, flat, judge, possible)
         return jnp.logaddexp(density, other), columns + more
 
-    zero = jnp.zeros((), jnp.int32)
-    density, columns = jax.lax.fori_loop(first, n, add, (density, zero))
-    return value + normal(z) - (density - jnp.log(jnp.maximum(n, 1))), columns
+    none = (jnp.full(len(flat), -jnp.inf), jnp.zeros((), jnp.int32))
+    density, columns = jax.lax.fori_loop(0, state.n_anchors, add, none)
+    weight = _log_weight(flat, value.reshape(-1), density, state.n_anchors)
+    return jnp.where(possible, weight, -jnp.inf).reshape(value.shape), columns
+
+
+def _log_weight(
+    z: Float[Array, "place parameter"],
+    value: Float[Array, " place"],
+    density: Float[Array, " place"],
+    n: Int[Array, ""],
+) -> Float[Array, " place"]:
+    """Return the posterior over the mean density of the draws of `n` anchors, as logarithms.
+
+    `density` is that of all anchors together.
+    """
+    return value + normal(z) - (density - jnp.log(jnp.maximum(n, 1)))
