@@ -86,10 +86,9 @@ def sample_by_search(problem: SamplingProblem, keys: Any, sites: Site, n: int) -
         if not going.any():
             break
     assert found is not None
-    otherwise = eqx.tree_at(lambda p: p.sampler, problem, SMC(walkers=rto.walkers))
+    otherwise = eqx.tree_at(lambda p: p.sampler, problem, SMC(walkers=rto.walkers, restarts=0))
     by_smc = functools.partial(sample_walkers, otherwise)
-    again = ~_enough(problem, found)
-    sample_again(found, again, len(keys), fold(keys, OTHERWISE), sites, by_smc)
+    sample_again(found, ~found.converged, len(keys), fold(keys, OTHERWISE), sites, by_smc)
     return found
 
 
@@ -193,7 +192,7 @@ def evidence_of(
     of_proposals, of_draws
         Log-weights (site, chain, number), as for `log_evidence`.
     possible
-        Share of the prior that has a density, (site,).
+        Share of the prior that has a density, (site,); where there is none, no evidence.
     effective
         Independent draws of each chain.
     """
@@ -201,6 +200,7 @@ def evidence_of(
         np.asarray(x) for x in _log_evidences(of_proposals, of_draws, jnp.asarray(effective))
     )
     n_chains = ratio.shape[1]
+    possible = np.where(possible > 0.0, possible, np.nan)
     between = ratio.var(axis=1, ddof=1) / n_chains if n_chains > 1 else 0.0
     shares = (1.0 - possible) / (possible * PRIOR_DRAWS)
     error = np.sqrt(np.maximum(between, variance.mean(axis=1) / n_chains + shares))

@@ -35,9 +35,10 @@ SOLVER_STEPS = 12
 """Most steps of the solver."""
 TOLERANCE = 1e-3
 """Largest error of xi at which a place is solved. The density is that of the xi it has."""
-LANES = 300
-"""About how many places are solved for at once, of more than that: when one is solved, another
-takes its lane. Fewer columns at once cost more each."""
+FEWER = 3
+"""Once the places that are not solved are a third, the solver computes these alone..."""
+WORTHWHILE = 300
+"""... if there were at least so many at first: fewer columns at once cost more each."""
 LONGEST = 1.0
 """Longest step of the solver along a direction, in standard deviations of the prior."""
 SAME = 1e-2
@@ -128,6 +129,8 @@ def solve(
 ) -> tuple[Float[Array, "place direction"], Bool[Array, " place"], Int[Array, ""]]:
     """Solve for a, by Broyden's method from the anchor and its derivative.
 
+    Of many places, those that are not solved when most are go on by themselves.
+
     Parameters
     ----------
     asked
@@ -138,82 +141,78 @@ def solve(
     The solutions, whether each is one, and how many columns were solved.
     """
     n, k = xi.shape
-    lanes = -(-n // max(1, round(n / LANES)))
-    queue = jnp.argsort(~asked, stable=True)
-    count = asked.sum()
-    roots = jnp.eye(k) / jnp.sqrt(1.0 + anchors.sharpness**2)[:, :, None]
+    start = Solving(
+        jnp.zeros((), jnp.int32),
+        anchors.start,
+        jnp.zeros((n, k)),
+        jnp.full((n, k), jnp.inf),
+        jnp.eye(k) / jnp.sqrt(1.0 + anchors.sharpness**2)[:, :, None],
+        asked,
+    )
+    few = -(-n // FEWER) if n >= WORTHWHILE else 0
+    most = _solved(start, anchors, away, xi, judge, few)
+    if not few:
+        return most.a, most.alive & ~most.going(), n * most.number
+    index = jnp.argsort(~most.going(), stable=True)[:few]
+    last, own_anchors, own_away, own_xi = (
+        jax.tree.map(lambda leaf: leaf[index] if leaf.ndim else leaf, leaves)
+        for leaves in (most, anchors, away, xi)
+    )
+    last = _solved(last, own_anchors, own_away, own_xi, judge, 0)
+    solved = (most.alive & ~most.going()).at[index].set(last.alive & ~last.going())
+    columns = n * most.number + few * (last.number - most.number)
+    return most.a.at[index].set(last.a), solved, columns
+
+
+def _solved(
+    start: Solving,
+    anchors: Anchors,
+    away: Float[Array, "place parameter"],
+    xi: Float[Array, "place direction"],
+    judge: Judge,
+    few: int,
+) -> Solving:
+    """Make steps until no more than `few` places are neither solved nor given up."""
 
     def body(now: Solving) -> Solving:
-        own = anchors.of(now.place)
-        a = now.a + now.step
-        value, residuals = judge(away[now.place] + own.moved(a))
-        off = own.side(a, residuals) - xi[now.place]
+        going = now.going()
+        a = jnp.where(going[:, None], now.a + now.step, now.a)
+        value, residuals = judge(away + anchors.moved(a))
+        off = anchors.side(a, residuals) - xi
         fine = jnp.isfinite(value) & jnp.isfinite(off).all(axis=1)
         better = _updated(now.root, now.step, off - now.off)
-        root = jnp.where(jnp.isfinite(better).all(axis=(1, 2))[:, None, None], better, now.root)
+        use = going & fine
+        root = jnp.where(
+            (use & jnp.isfinite(better).all(axis=(1, 2)))[:, None, None], better, now.root
+        )
+        off = jnp.where(use[:, None], off, now.off)
         step = -jnp.einsum("nkl,nl->nk", root, off)
         longest = jnp.abs(step).max(axis=1, keepdims=True)
         step = step * jnp.minimum(1.0, LONGEST / jnp.maximum(longest, np.finfo(float).tiny))
-        solved = fine & (jnp.abs(off).max(axis=1) <= TOLERANCE)
-        ends = now.busy & (solved | ~fine | (now.number >= SOLVER_STEPS))
-        at = jnp.where(ends, now.place, n)
-        following = now.following + jnp.cumsum(ends) - 1
-        place = jnp.where(ends, queue[jnp.minimum(following, n - 1)], now.place)
+        return Solving(now.number + 1, a, step, off, root, jnp.where(going, fine, now.alive))
 
-        def new(start: Array, else_: Array) -> Array:
-            return jnp.where(ends.reshape(-1, *(1,) * (else_.ndim - 1)), start, else_)
-
-        return Solving(
-            place,
-            jnp.where(ends, following < count, now.busy),
-            new(jnp.zeros((), jnp.int32), now.number + 1),
-            new(anchors.start[place], a),
-            new(jnp.zeros(()), step),
-            new(jnp.asarray(jnp.inf), off),
-            new(roots[place], root),
-            now.following + ends.sum(),
-            now.solutions.at[at].set(a, mode="drop"),
-            now.solved.at[at].set(solved, mode="drop"),
-            now.columns + lanes,
-        )
-
-    place, zero = queue[:lanes], jnp.zeros((), jnp.int32)
-    start = Solving(
-        place,
-        jnp.arange(lanes) < count,
-        jnp.zeros(lanes, jnp.int32),
-        anchors.start[place],
-        jnp.zeros((lanes, k)),
-        jnp.full((lanes, k), jnp.inf),
-        roots[place],
-        jnp.asarray(lanes),
-        anchors.start,
-        jnp.zeros(n, bool),
-        zero,
+    return jax.lax.while_loop(
+        lambda now: (now.number <= SOLVER_STEPS) & (now.going().sum() > few), body, start
     )
-    end = jax.lax.while_loop(lambda now: now.busy.any(), body, start)
-    return end.solutions, end.solved, end.columns
 
 
 class Solving(NamedTuple):
-    """Where the solver is. Leading axis: lane; the last ones: place."""
+    """Where the solver is. Leading axis: place."""
 
-    place: Int[Array, " lane"]
-    busy: Bool[Array, " lane"]
-    number: Int[Array, " lane"]
-    """Of the next step; 0 is the column of the anchor."""
-    a: Float[Array, "lane direction"]
-    step: Float[Array, "lane direction"]
+    number: Int[Array, ""]
+    a: Float[Array, "place direction"]
+    step: Float[Array, "place direction"]
     """To where it goes next."""
-    off: Float[Array, "lane direction"]
+    off: Float[Array, "place direction"]
     """Left side less right side at `a`; inf before anything is known."""
-    root: Float[Array, "lane direction direction"]
+    root: Float[Array, "place direction direction"]
     """Inverse of the derivative of the left side."""
-    following: Int[Array, ""]
-    """Place in the queue that is the next to be taken."""
-    solutions: Float[Array, "place direction"]
-    solved: Bool[Array, " place"]
-    columns: Int[Array, ""]
+    alive: Bool[Array, " place"]
+    """Whether all columns so far had a steady state."""
+
+    def going(self) -> Bool[Array, " place"]:
+        """Return which places are not solved, but may be."""
+        return self.alive & (jnp.abs(self.off).max(axis=1) > TOLERANCE)
 
 
 def _updated(

@@ -3,7 +3,7 @@
 Equations: docs/theory.md#randomize-then-optimize. Coordinates: z = Phi^-1(u), in which the uniform
 prior is the standard normal. Where the misfit is a sum of squares, independent draws near the
 posterior can be solved for (`anchors.py`; Bardsley et al. 2014; Wang et al. 2017), each for about
-twenty columns of the model. They are the proposals of Markov chains: a chain at a place goes to a
+fourteen columns of the model. They are the proposals of Markov chains: a chain at a place goes to a
 proposal with the ratio of their weights. Between these, each walker makes the moves of `smc`, by
 which it comes to places that no proposal reaches; whether one would reach it is found out before it
 is left.
@@ -63,7 +63,7 @@ class Places(eqx.Module):
 
 
 class Search(eqx.Module):
-    """All that continues the chains of one site. Leading axis of walkers and sums: chain."""
+    """All that continues the chains of one site. Leading axis of walkers: chain."""
 
     anchors: Anchors
     n_anchors: Int[Array, ""]
