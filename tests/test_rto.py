@@ -109,6 +109,8 @@ def walk(target: Target, seed: int, turns: int, settled: bool = False, moves: in
         state, new = through(rto, keys_of(own + 2), state, made)
         places.append(new)
         weights.append(np.asarray(made.log_weight))
+        assert np.isfinite(made.z).all()  # else the Gaussian of the moves is not
+        assert np.isfinite(state.covariance).all()
     proposed = np.concatenate(weights, axis=1).reshape(1, N_CHAINS, -1)
     u, of_draws = (
         np.concatenate([np.asarray(getattr(new, name)) for new in places], axis=2)
