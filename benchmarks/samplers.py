@@ -47,7 +47,8 @@ def measure(settings: AssimilationSettings, profiles: Any, sites: Any) -> dict[s
     width = 1 if isinstance(problem.sampler, Islands) else min(TOGETHER, len(profiles))
     found: dict[str, list[np.ndarray]] = {}
     every = list(range(0, len(profiles), width))
-    for i, first in enumerate([*every[:WARM], *every]):
+    warm = every[:WARM]
+    for i, first in enumerate(warm + every):
         index = np.arange(first, min(first + width, len(profiles)))
         some = jax.tree.map(lambda leaf, index=index: leaf[index], sites)
         begun = time.process_time()
@@ -60,7 +61,7 @@ def measure(settings: AssimilationSettings, profiles: Any, sites: Any) -> dict[s
             pad(some, width),
         )
         took = time.process_time() - begun
-        if i < len(every[:WARM]):  # compiles
+        if i < len(warm):  # compiles
             continue
         n = len(index)
         smallest = np.fmin(summary["ess_bulk"], summary["ess_tail"]).min("parameter")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Float
-from scipy.special import logsumexp
+from scipy.special import erfc, logsumexp
 from scipy.special import ndtri as from_box
 from scipy.stats import chi2, multivariate_normal, norm
 
@@ -203,6 +203,13 @@ def test_evidence_of_a_shell_that_is_too_curved() -> None:
         assert ((found.z**2).sum(axis=2) > 28.0).all()
         assert abs(found.evidence - exact) < 3.0 * found.error
         assert found.error < 0.5
+
+
+def test_the_limits_see_that_few_moves_do_not_do_for_the_shell() -> None:
+    for seed in range(4):
+        z = walk(Squares("shell"), seed, 24).z
+        assert ((z**2).sum(axis=2) > 28.0).all()
+        assert not good(0.5 * erfc(-z[None] / np.sqrt(2.0)), Limits()).any()
 
 
 def test_what_no_anchor_reaches_is_found_and_is_in_the_evidence() -> None:

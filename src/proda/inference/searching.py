@@ -31,7 +31,7 @@ from proda.inference.sampling import (
     start_search,
 )
 from proda.inference.target import Site
-from proda.inference.walking import Walked, good, sample_again, sample_walkers
+from proda.inference.walking import Walked, between_chains, good, sample_again, sample_walkers
 
 SEARCH, TURNS = 3000, 4000
 """Random keys of the search for anchors, and of the turns of `rto`, are folded with these."""
@@ -199,11 +199,10 @@ def evidence_of(
     ratio, variance = (
         np.asarray(x) for x in _log_evidences(of_proposals, of_draws, jnp.asarray(effective))
     )
-    n_chains = ratio.shape[1]
     possible = np.where(possible > 0.0, possible, np.nan)
-    between = ratio.var(axis=1, ddof=1) / n_chains if n_chains > 1 else 0.0
     shares = (1.0 - possible) / (possible * PRIOR_DRAWS)
-    error = np.sqrt(np.maximum(between, variance.mean(axis=1) / n_chains + shares))
+    expected = variance.mean(axis=1) / variance.shape[1] + shares
+    error = np.sqrt(np.maximum(between_chains(ratio), expected))
     return ratio - np.log(possible)[:, None], error
 
 

@@ -246,9 +246,13 @@ def evidence_error(evidence: np.ndarray, before: np.ndarray) -> np.ndarray:
         is still lacking is taken as a third of the last change.
     """
     lacking = (evidence.mean(axis=1) - before.mean(axis=1)) / 3.0
-    n_chains = evidence.shape[1]
-    between = evidence.var(axis=1, ddof=1) / n_chains if n_chains > 1 else 0.0
-    return np.asarray(np.sqrt(between + lacking**2))
+    return np.asarray(np.sqrt(between_chains(evidence) + lacking**2))
+
+
+def between_chains(evidence: np.ndarray) -> np.ndarray:
+    """Return the variance of the mean over chains (site, chain), 0 of one chain alone, (site,)."""
+    n, n_chains = evidence.shape
+    return evidence.var(axis=1, ddof=1) / n_chains if n_chains > 1 else np.zeros(n)
 
 
 def good(u: np.ndarray, limits: Limits) -> np.ndarray:
@@ -256,15 +260,11 @@ def good(u: np.ndarray, limits: Limits) -> np.ndarray:
 
     One chain alone has no R-hat; its effective sizes decide. What is not defined does not pass.
     """
-    passes = np.ones(len(u), bool)
-    each: list[Callable[[np.ndarray], np.ndarray]] = [
-        lambda u: convergence.ess_tail(u).min(axis=1) >= limits.ess,
-        lambda u: convergence.ess_bulk(u).min(axis=1) >= limits.ess,
-    ]
+    # each of those that pass the one before: most do not pass the first at first
+    passes = np.asarray(convergence.ess_tail(u).min(axis=1) >= limits.ess)
+    passes[passes] = convergence.ess_bulk(u[passes]).min(axis=1) >= limits.ess
     if u.shape[1] > 1:
-        each.append(lambda u: convergence.rank_rhat(u).max(axis=1) < limits.rhat)
-    for criterion in each:  # of few sites all: most do not pass the first at first
-        passes[passes] = criterion(u[passes])
+        passes[passes] = convergence.rank_rhat(u[passes]).max(axis=1) < limits.rhat
     return passes
 
 

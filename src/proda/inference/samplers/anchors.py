@@ -91,6 +91,12 @@ class Anchors(eqx.Module):
         misfit = jnp.einsum("nm,nmk->nk", residuals, self.mix)
         return (a + self.sharpness * misfit) / jnp.sqrt(1.0 + self.sharpness**2)
 
+    def xi_at(
+        self, z: Float[Array, "place parameter"], residuals: Float[Array, "place residual"]
+    ) -> Float[Array, "place direction"]:
+        """Return xi of places, of which residuals are known."""
+        return self.side(self.along(z), residuals)
+
     def slope(
         self, by_direction: Float[Array, "place residual direction"]
     ) -> Float[Array, "place direction direction"]:
@@ -152,14 +158,14 @@ def solve(
     few = -(-n // FEWER) if n >= WORTHWHILE else 0
     most = _solved(start, anchors, away, xi, judge, few)
     if not few:
-        return most.a, most.alive & ~most.going(), n * most.number
+        return most.a, most.solved(), n * most.number
     index = jnp.argsort(~most.going(), stable=True)[:few]
     last, own_anchors, own_away, own_xi = (
         jax.tree.map(lambda leaf: leaf[index] if leaf.ndim else leaf, leaves)
         for leaves in (most, anchors, away, xi)
     )
     last = _solved(last, own_anchors, own_away, own_xi, judge, 0)
-    solved = (most.alive & ~most.going()).at[index].set(last.alive & ~last.going())
+    solved = most.solved().at[index].set(last.solved())
     columns = n * most.number + few * (last.number - most.number)
     return most.a.at[index].set(last.a), solved, columns
 
@@ -214,6 +220,10 @@ class Solving(NamedTuple):
         """Return which places are not solved, but may be."""
         return self.alive & (jnp.abs(self.off).max(axis=1) > TOLERANCE)
 
+    def solved(self) -> Bool[Array, " place"]:
+        """Return which places are solved."""
+        return self.alive & ~self.going()
+
 
 def _updated(
     root: Float[Array, "place k k"], step: Float[Array, "place k"], change: Float[Array, "place k"]
@@ -235,7 +245,7 @@ def log_density(
     The log-density, -inf where there is none; the log-likelihood, and the residuals.
     """
     value, residuals, by = differences(judge, z, anchors.directions)
-    xi = anchors.side(anchors.along(z), residuals)
+    xi = anchors.xi_at(z, residuals)
     slope = jnp.abs(determinant(anchors.slope(by)))
     density = normal(anchors.away(z)) + normal(xi) + jnp.log(slope)
     fine = jnp.isfinite(density) & jnp.isfinite(value)
@@ -260,7 +270,7 @@ def come_back(
     The log-density, and how many columns were solved.
     """
     density, _, residuals = log_density(anchors, z, judge)
-    xi = anchors.side(anchors.along(z), residuals)
+    xi = anchors.xi_at(z, residuals)
     asked = asked & jnp.isfinite(density)
     a, solved, columns = solve(anchors, anchors.away(z), xi, judge, asked)
     same = solved & anchors.is_at(a, z)

@@ -81,7 +81,7 @@ class Search(eqx.Module):
 
 
 class RTO(Islands):
-    """Proposals that are solved for, in chains; each round adds draws until they are good."""
+    """Proposals that are solved for, in chains; each turn adds draws until they are good."""
 
     name: ClassVar[str] = "rto"
 
@@ -143,7 +143,7 @@ class RTO(Islands):
             z, _, residuals, found, density, columns = carry
             own, first = anchors.of((index + i) % n), i == 0
             away = own.away(jnp.where(first, xi[:, :d], z))
-            aim = jnp.where(first, xi[:, d:], own.side(own.along(z), residuals))
+            aim = jnp.where(first, xi[:, d:], own.xi_at(z, residuals))
             a, solved, more = solve(own, away, aim, judge, found)
             z = jnp.where(first, jnp.where(solved[:, None], away + own.moved(a), 0.0), z)
             same = solved & (first | own.is_at(a, z))
@@ -279,9 +279,8 @@ def log_evidence(
     """
     made, drawn = ~jnp.isnan(proposals), ~jnp.isnan(draws)
     found = jnp.isfinite(proposals)
-    top = jnp.where(found, proposals, -jnp.inf).max()
-    top = jnp.maximum(top, jnp.where(jnp.isfinite(draws), draws, -jnp.inf).max())
     first = jnp.where(found, proposals, -jnp.inf)
+    top = jnp.maximum(first.max(), jnp.where(jnp.isfinite(draws), draws, -jnp.inf).max())
     second = jnp.where(drawn, jnp.minimum(draws, top + UNREACHED), -jnp.inf)
     emphasis = jnp.minimum(1.0, effective / drawn.sum())
     ratio = log_ratio(first, second, emphasis)
