@@ -22,6 +22,7 @@ from jaxtyping import Array
 from proda import files
 from proda.blocks.executor import Executor, Job
 from proda.errors import AssimilationError
+from proda.forcing import Forcing
 from proda.inference.assimilation_run import Run
 from proda.inference.batch import pad, run_batch
 from proda.inference.padded_sites import assemble, with_streams
@@ -74,7 +75,8 @@ def evaluations_per_second(run: Run, seconds: float = CALIBRATION) -> float:
     seconds
         How long to measure, after the program is compiled.
     """
-    _, sites = prepared(run, run.blocks[0][:1])
+    first = run.blocks[0][:1]
+    sites = prepared(run, run.profiles.select(first), run.forcing_of(first))
     target = run.problem.target(jax.tree.map(lambda leaf: leaf[0], sites))
     u = jnp.asarray(np.random.default_rng(0).uniform(size=(COLUMNS, len(target.rows))))
 
@@ -90,13 +92,12 @@ def evaluations_per_second(run: Run, seconds: float = CALIBRATION) -> float:
     return n / took
 
 
-def prepared(run: Run, index: np.ndarray) -> tuple[Profiles, Site]:
-    """Return some sites of a run, their profiles and their compiled form."""
-    profiles, forcing = run.profiles.select(index), run.forcing_of(index)
+def prepared(run: Run, profiles: Profiles, forcing: Forcing) -> Site:
+    """Return some sites of a run in the form used by the compiled program."""
     sites = assemble(profiles, forcing, run.settings.operator)
     if run.problem.streams:
         sites = with_streams(sites, profiles.site, forcing, run.stream_tables)
-    return profiles, sites
+    return sites
 
 
 def check_platform(run: Run) -> None:
@@ -158,10 +159,12 @@ class AssimilationJob(Job):
         """Sample the sites of a block, batch by batch, and write it."""
         run, width = self.run, self.run.description.width
         sites = run.blocks[number]
+        forcing = run.forcing_of(sites)  # once: it takes as long for one site as for the block
         parts = []
         for first in range(0, len(sites), width):
-            index = sites[first : first + width]
-            profiles, sites_of_batch = prepared(run, index)
+            batch = slice(first, first + width)
+            profiles = run.profiles.select(sites[batch])
+            sites_of_batch = prepared(run, profiles, forcing.select(batch))
             parts.append(
                 run_batch(
                     run.problem,
