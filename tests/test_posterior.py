@@ -11,6 +11,7 @@ import pytest
 
 import proda
 from proda.errors import AssimilationError, ObservationError
+from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.likelihood import LogNormal
 from proda.inference.padded_sites import assemble, padded_layers, usable
 from proda.inference.problem import checked_settings
@@ -182,6 +183,24 @@ def test_faulty_tables_are_named():
         from_tables(sites[:1], layers)
     with pytest.raises(ObservationError, match="profile b has no layer"):
         from_tables(sites, layers[:1])
+
+
+@pytest.mark.parametrize(
+    ("given", "chosen"),
+    [
+        ({}, "rto"),
+        ({"sampler": "auto", "error_sd": "estimate"}, "rto"),
+        ({"likelihood": "published-clm5"}, "smc"),
+        ({"streams": {"radiocarbon": "place"}}, "smc"),
+        ({"streams": {"radiocarbon": "place"}, "held_out": ["radiocarbon"]}, "smc"),
+        ({"sampler": "smc"}, "smc"),
+        ({"sampler": "tempered", "likelihood": "published-clm5"}, "tempered"),
+    ],
+)
+def test_the_sampler_is_chosen_by_what_is_fitted(given, chosen):
+    settings = AssimilationSettings(**given)
+    assert settings.sampler == chosen
+    assert AssimilationSettings.model_validate_json(settings.model_dump_json()) == settings
 
 
 @pytest.mark.parametrize(

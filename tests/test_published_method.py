@@ -79,7 +79,7 @@ def test_every_rung_changes_what_it_says(given, tmp_path):
 
     assert first(lambda s: s.study.variant == "default") == "models"
     assert first(lambda s: s.assimilation.likelihood == "log-normal") == "likelihood"
-    assert first(lambda s: s.assimilation.sampler == "smc") == "sampler"
+    assert first(lambda s: s.assimilation.sampler == "auto") == "sampler"
     assert first(lambda s: s.assimilation.operator == "layer_mean") == "layer_mean"
     assert first(lambda s: s.training.preset == "default") == "network"
     assert first(lambda s: s.learning.route == "end-to-end") == "through_model"
@@ -177,7 +177,7 @@ def test_ladder_links_rungs_and_writes_tables(given, tmp_path, monkeypatch):
     text += '[forcing]\nclimate = "c.nc"\n[covariates]\ngrid = "g.nc"\n'
     (tmp_path / "study.toml").write_text(text)
     result = run_ladder(tmp_path / "study.toml", tmp_path / "ladder", rungs=4)
-    assert [d[1] for d in done] == ["published"] * 2 + ["smc"] * 2
+    assert [d[1] for d in done] == ["published"] * 2 + ["auto"] * 2
     assert [d[2] for d in done] == [False, True, True, True]
     assert set(result.findings["holds"]) == {"on every rung"}
     assert (tmp_path / "ladder" / ladder.FINDINGS).is_file()

@@ -14,6 +14,9 @@ ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 """XLA_FLAGS of a process that computes in one thread."""
 JAX_CACHE = "JAX_COMPILATION_CACHE_DIR"
 """Environment variable of JAX's folder for compiled programs."""
+JAX_CACHES_FROM = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+"""Environment variable of the seconds from which on a program is kept. JAX's own, one second, lets
+each command compile fifty small programs again."""
 UNUSED_DAYS = 30.0
 """Days after which a file of the cache is removed."""
 MAX_CACHE_BYTES = 2 * 1024**3

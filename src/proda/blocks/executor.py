@@ -41,7 +41,7 @@ import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from proda.errors import ExecutorError, ProdaError
-from proda.machine import compiled_programs, cores, one_thread_flags
+from proda.machine import JAX_CACHES_FROM, compiled_programs, cores, one_thread_flags
 from proda.termination import end_with_parent, watch
 
 if TYPE_CHECKING:
@@ -292,6 +292,8 @@ def keep_compiled() -> None:
     """Keep compiled programs for other processes and later runs, unless JAX has a cache folder."""
     if (place := compiled_programs()) is not None:
         jax.config.update("jax_compilation_cache_dir", str(place))
+        if JAX_CACHES_FROM not in os.environ:
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         reset_cache()
 
 

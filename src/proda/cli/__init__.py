@@ -32,7 +32,7 @@ from proda.cli import (
 )
 from proda.cli.app import app
 from proda.cli.console import errors
-from proda.machine import JAX_CACHE, compiled_programs
+from proda.machine import JAX_CACHE, JAX_CACHES_FROM, compiled_programs
 
 __all__ = [
     "app",
@@ -114,6 +114,7 @@ def _keep_programs() -> None:
     """
     if (place := compiled_programs()) is not None:
         os.environ[JAX_CACHE] = str(place)
+        os.environ.setdefault(JAX_CACHES_FROM, "0")
 
 
 def _say(text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from proda.settings_table import SettingsTable
 
@@ -16,12 +16,16 @@ SD_LOG = 0.25
 """Standard deviation of a measured layer's error, in natural logarithms, unless estimated."""
 
 MAX_RHAT = 1.02
-"""Largest rank-normalised R-hat of a parameter at which the sampler `smc` takes a site for done."""
+"""Largest rank-normalised R-hat of a parameter at which a site is done (samplers rto and smc)."""
 MIN_ESS = 200.0
 """Smallest effective size (bulk and tail) of a parameter at which it does."""
 
 MAX_EVIDENCE_ERROR = 0.05
 """Largest estimated error of the log-evidence at which it does."""
+
+
+AUTO = "auto"
+"""As a sampler: that which takes the fewest evaluations for what is fitted."""
 
 
 class AssimilationSettings(SettingsTable):
@@ -44,7 +48,9 @@ class AssimilationSettings(SettingsTable):
         "layer_mean", description="Modelled value compared with a layer: layer_mean, or mid_depth."
     )
     sampler: str = Field(
-        "smc", description="smc, rto, tempered, adaptive-metropolis, nuts, or published."
+        AUTO,
+        description="auto, rto, smc, tempered, adaptive-metropolis, nuts, or published. auto is "
+        "rto where carbon alone is fitted with the log-normal error, and smc otherwise.",
     )
     options: dict[str, int | bool] = Field(
         default_factory=dict, description="Options of the sampler; without them its own defaults."
@@ -75,6 +81,16 @@ class AssimilationSettings(SettingsTable):
         default_factory=list,
         description="Data that are predicted but not fitted: names of streams, or carbon.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_sampler(cls, values: Any) -> Any:
+        """Choose the sampler if it is to be chosen, so that a run says which one it is."""
+        if not isinstance(values, dict) or values.get("sampler", AUTO) != AUTO:
+            return values
+        other = values.get("streams") or values.get("held_out")
+        plain = values.get("likelihood", "log-normal") == "log-normal" and not other
+        return values | {"sampler": "rto" if plain else "smc"}
 
     @model_serializer(mode="wrap")
     def _without_origin(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -153,22 +153,26 @@ def _searched(
         for name in ("u", "log_likelihood", "log_weight")
     )
     n, n_chains, n_walkers, made, d = u.shape
-    most = most_turns(problem) * places[0].u.shape[3] * n_walkers
-    of_proposals, of_draws = (
-        _filled(leaf.reshape(n, n_chains, -1), most)
-        for leaf in (np.concatenate(weights, axis=2), of_draws)
-    )
-    possible = np.asarray(state.possible)[:n]
-    evidence, error = evidence_of(of_proposals, of_draws, possible, problem.limits.ess / n_chains)
     kept = (np.arange(problem.segment) + 1) * made // problem.segment - 1
     u = u[:, :, :, kept].reshape(n, n_chains, -1, d)
+    converged = good(u, problem.limits)
+    evidence, error = np.full((n, n_chains), np.nan), np.full(n, np.nan)
+    if converged.any():  # sites where draws are not good go on, or to smc, for their evidence
+        most = most_turns(problem) * places[0].u.shape[3] * n_walkers
+        of_proposals, of_draws = (
+            _filled(leaf.reshape(n, n_chains, -1), most)
+            for leaf in (np.concatenate(weights, axis=2), of_draws)
+        )
+        possible = np.asarray(state.possible)[:n]
+        effective = problem.limits.ess / n_chains
+        evidence, error = evidence_of(of_proposals, of_draws, possible, effective)
     return Walked(
         u,
         value[:, :, :, kept].reshape(n, n_chains, -1),
         np.array(places[-1].acceptance),
         evidence,
         error,
-        good(u, problem.limits),
+        converged,
         np.asarray(state.n_columns)[:n].astype(int),
     )
 

@@ -270,4 +270,6 @@ def good(u: np.ndarray, limits: Limits) -> np.ndarray:
 
 def longer(leaf: Any, width: int) -> Any:
     """Repeat the last entry up to a length."""
+    if len(leaf) == width:
+        return jnp.asarray(leaf)
     return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], width - len(leaf), axis=0)])
