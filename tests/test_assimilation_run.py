@@ -201,13 +201,24 @@ def test_walkers_of_several_sites_side_by_side(world, walked, tmp_path):
     xr.testing.assert_identical(*both)
 
 
-def test_draws_from_anchors_are_the_same_in_other_blocks_and_after_an_interruption(world, tmp_path):
+def test_draws_from_anchors_are_the_same_in_other_blocks_and_after_an_interruption(
+    world, tmp_path, monkeypatch
+):
     """Some sites are good enough; the others are left to `smc`."""
+    read, forcing_of = [], Run.forcing_of
+
+    def counted(run, sites):
+        read.append(len(sites))
+        return forcing_of(run, sites)
+
+    monkeypatch.setattr(Run, "forcing_of", counted)
     settings = WALKERS.model_copy(
         update={"sampler": "rto", "options": {"walkers": 8, "moves": 2, "rounds": 1}}
     )
     whole = world.run(tmp_path / "whole", settings=settings, width=1)
     work(whole)
+    # once for a block: it takes as long for a single site
+    assert sorted(read) == sorted(map(len, whole.blocks.values())) == [2, 4]
     draws, summary = draws_of(whole.folder)
     assert bool(draws["posterior"].notnull().all())
     assert np.isfinite(summary["log_evidence"]).all()

@@ -63,7 +63,7 @@ def test_an_assimilation_cites_its_model_and_sampler(tmp_path):
     found = proda.cite(folder)
     table = found.table().set_index("key")["purpose"]
     assert "model clm5" in table["lawrence2019"]
-    assert "sampler smc" in table["dau2022"]
+    assert "sampler rto" in table["bardsley2014"]
     assert "parameters of clm5" in table["study"]
     assert "vehtari2021" in table
     assert "hoffman2014" not in table
