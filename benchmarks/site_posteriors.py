@@ -3,9 +3,9 @@
 proda run examples/real.toml real --until compas/assimilation
 python -m benchmarks.site_posteriors real
 
-The kept results are those of `sites = 1100` in its `[assimilation]`, by sampler. Sites are chosen
-to spread over latitudes, where profiles are few in the north. Evaluations of all profiles are
-therefore estimated zone by zone.
+The kept results are those of all sites, and by sampler those of `sites = 1100` in its
+`[assimilation]`. These are chosen to spread over latitudes, where profiles are few in the north.
+Evaluations of all profiles are therefore estimated zone by zone.
 """
 
 from __future__ import annotations
@@ -85,6 +85,19 @@ def expected(sites: pd.DataFrame, everywhere: np.ndarray) -> tuple[float, float]
     return total, float(np.sqrt(variance))
 
 
+def _total(model: str, sites: pd.DataFrame, everywhere: np.ndarray) -> str:
+    """Return a line of the evaluations at the sites, and of those of all profiles if more."""
+    line = f"- {model}: {sites['evaluations'].sum() / 1e6:,.0f} million evaluations at "
+    line += f"{len(sites):,} sites"
+    if len(sites) == len(everywhere):
+        return f"{line}, {sites['evaluations'].mean():,.0f} each."
+    total, error = expected(sites, everywhere)
+    return (
+        f"{line}; at all {len(everywhere):,} usable profiles about {total / 1e9:.2f} (standard "
+        f"error {error / 1e9:.2f}) billion, {total / len(everywhere):,.0f} each."
+    )
+
+
 def evidence(
     summaries: dict[str, xr.Dataset], sites: dict[str, pd.DataFrame], covariates: pd.DataFrame
 ) -> pd.DataFrame:
@@ -118,16 +131,11 @@ def main() -> None:
         order = sites.sort_values("layers")
         groups = pd.cut(order["layers"], [0, *LAYERS.values()], labels=list(LAYERS)).astype(str)
         by_layers.append(shares(order, groups, model).iloc[1:])
-        total, error = expected(sites, everywhere)
-        totals.append(
-            f"- {model}: {sites['evaluations'].sum() / 1e6:,.0f} million evaluations at "
-            f"{len(sites):,} sites; at all {len(everywhere):,} usable profiles about "
-            f"{total / 1e9:.2f} (standard error {error / 1e9:.2f}) billion, "
-            f"{total / len(everywhere):,.0f} each."
-        )
+        totals.append(_total(model, sites, everywhere))
     sampler = AssimilationSettings.model_validate_json(summaries["clm5"].attrs["settings"]).sampler
+    whole = len(sites) == len(everywhere)
     write_report(
-        RESULTS / f"site_posteriors_{sampler}.md",
+        RESULTS / f"site_posteriors_{'all' if whole else sampler}.md",
         [
             f"# Posteriors of real sites, by {sampler}",
             "",
@@ -135,8 +143,9 @@ def main() -> None:
             "    python -m benchmarks.site_posteriors real",
             "",
             machine(),
-            f"{len(everywhere):,} usable profiles; `sites = {len(sites)}` and "
-            f"`sampler = {sampler!r}` in `[assimilation]`.",
+            f"{len(everywhere):,} usable profiles; "
+            + ("" if whole else f"`sites = {len(sites)}` and ")
+            + f"`sampler = {sampler!r}` in `[assimilation]`.",
             "",
             "## Limits and evaluations",
             "",

@@ -56,6 +56,15 @@ def test_equals_arviz(statistic, shape, rho):
         assert np.isfinite(statistic(normal)).all()
 
 
+@pytest.mark.parametrize("shape", [(3, 500), (1, 51), (2, 4), (2, 3)])
+def test_all_at_once_are_the_same(shape):
+    draws = np.round(4 * chains(2, 0.5, (3, *shape, 2)))  # with ties
+    draws[0, ..., 1] = 7.0
+    together = convergence.convergence(draws)
+    for name, number in together._asdict().items():
+        np.testing.assert_array_equal(number, getattr(convergence, name)(draws), err_msg=name)
+
+
 @pytest.mark.parametrize("n_draws", [6, 9, 12, 17])
 def test_short_chains_equal_arviz(n_draws):
     """So short that the sum of autocorrelations runs to its last term at some sites."""

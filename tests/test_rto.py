@@ -209,7 +209,7 @@ def test_the_limits_see_that_few_moves_do_not_do_for_the_shell() -> None:
     for seed in range(4):
         z = walk(Squares("shell"), seed, 24).z
         assert ((z**2).sum(axis=2) > 28.0).all()
-        assert not good(0.5 * erfc(-z[None] / np.sqrt(2.0)), Limits()).any()
+        assert not good(0.5 * erfc(-z[None] / np.sqrt(2.0)), Limits())[0].any()
 
 
 def test_what_no_anchor_reaches_is_found_and_is_in_the_evidence() -> None:
@@ -265,9 +265,9 @@ def test_draws_of_the_prior_without_a_density_end_the_search() -> None:
 
 def test_the_limits_see_chains_that_differ() -> None:
     z = walk(Squares("line"), 3, 2).z
-    assert good(z[None], Limits()).all()
+    assert good(z[None], Limits())[0].all()
     apart = z + np.array([0.0, 0.0, 2.0])[:, None, None] * z.std()
-    assert not good(apart[None], Limits()).any()
+    assert not good(apart[None], Limits())[0].any()
     assert evidence_error(np.array([[0.0, 0.1, 0.2]]), np.zeros((1, 3)))[0] > 0.0
 
 

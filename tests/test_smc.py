@@ -112,7 +112,7 @@ def test_evidence_and_moments_where_most_is_as_wide_as_the_prior() -> None:
     assert u[..., 0].std() == pytest.approx(0.01, rel=0.15)
     assert np.abs(u[..., 1:].mean(axis=(0, 1)) - 0.5).max() < 0.06
     assert np.abs(u[..., 1:].std(axis=(0, 1)) - np.sqrt(1 / 12)).max() < 0.03
-    assert good(u[None], Limits()).all()
+    assert good(u[None], Limits())[0].all()
 
 
 @pytest.mark.parametrize(("smc", "error_once"), [(SMC(), 0.25), (SMC(walkers=200, steps=8), 0.12)])
@@ -171,12 +171,12 @@ def test_draws_that_share_ancestors_are_seen_as_such() -> None:
     rng = np.random.default_rng(0)
     independent = rng.random((1, N_CHAINS, 400, 3))
     copies = np.repeat(independent[:, :, ::10], 10, axis=2)
-    assert good(independent, Limits()).all()
+    assert good(independent, Limits())[0].all()
     assert ess_bulk(copies).min() < 200.0
-    assert not good(copies, Limits()).any()
+    assert not good(copies, Limits())[0].any()
     # a chain of its own does not pass however many draws it has
     apart = independent + np.array([0.0, 0.0, 1.0])[:, None, None]
-    assert not good(apart, Limits()).any()
+    assert not good(apart, Limits())[0].any()
 
 
 def test_rounds_double_and_are_counted() -> None:

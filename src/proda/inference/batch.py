@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from proda.inference.diagnostics.convergence import Convergence
 from proda.inference.profiles import Profiles
 from proda.inference.samplers.islands import Islands
 from proda.inference.sampling import SamplingProblem, advance, chain_keys, start
@@ -101,6 +102,8 @@ def _run_walkers(
     """Sample by islands: rounds until every site is good, or to the limit."""
     sampled = sample_islands(problem, keys, sites, len(profiles))
     every = sampled.u.shape[2] // n_draws
+    known = every == 1 and sampled.converged.all()
+    statistics = (sampled.rank_rhat, sampled.ess_bulk, sampled.ess_tail)
     return summarise(
         problem,
         profiles,
@@ -115,6 +118,7 @@ def _run_walkers(
             "converged": ("site", sampled.converged),
             "evaluations": ("site", sampled.evaluations),
         },
+        Convergence(*statistics) if known else None,
     )
 
 

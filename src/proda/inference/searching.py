@@ -40,6 +40,8 @@ LATE = 3
 to everything."""
 MANY = 8
 """How many times as many these are."""
+FEW_TURNS = 4
+"""Evidence after more turns than these, which most sites do not need, has another program."""
 OTHERWISE = 2000
 """Random keys of `smc` where `rto` is not good enough are folded with this."""
 
@@ -155,12 +157,15 @@ def _searched(
     n, n_chains, n_walkers, made, d = u.shape
     kept = (np.arange(problem.segment) + 1) * made // problem.segment - 1
     u = u[:, :, :, kept].reshape(n, n_chains, -1, d)
-    converged = good(u, problem.limits)
+    converged, statistics = good(u, problem.limits)
     evidence, error = np.full((n, n_chains), np.nan), np.full(n, np.nan)
     if converged.any():  # sites where draws are not good go on, or to smc, for their evidence
-        most = most_turns(problem) * places[0].u.shape[3] * n_walkers
+        turns = min(FEW_TURNS, most_turns(problem))
+        if len(places) > turns:
+            turns = most_turns(problem)
+        length = turns * places[0].u.shape[3] * n_walkers
         of_proposals, of_draws = (
-            _filled(leaf.reshape(n, n_chains, -1), most)
+            _filled(leaf.reshape(n, n_chains, -1), length)
             for leaf in (np.concatenate(weights, axis=2), of_draws)
         )
         possible = np.asarray(state.possible)[:n]
@@ -173,12 +178,13 @@ def _searched(
         evidence,
         error,
         converged,
+        *statistics,
         np.asarray(state.n_columns)[:n].astype(int),
     )
 
 
 def _filled(log_weight: np.ndarray, length: int) -> np.ndarray:
-    """Return weights (site, chain, number) with NaN up to a length, so that one program does."""
+    """Return weights (site, chain, number) with NaN up to a length, so that few programs do."""
     filled = np.full((*log_weight.shape[:2], length), np.nan)
     filled[..., : log_weight.shape[2]] = log_weight
     return filled

@@ -87,6 +87,7 @@ def summarise(
     log_evidence: np.ndarray,
     tables: Sequence[StreamTable] = (),
     more: Mapping[str, Any] | None = None,
+    known: convergence.Convergence | None = None,
 ) -> xr.Dataset:
     """Return the summary of a batch of sites.
 
@@ -106,6 +107,8 @@ def summarise(
         Of the streams of `problem`, in their order.
     more
         Further variables of the sampler's own, as `xarray.Dataset` takes them.
+    known
+        Convergence of the draws, if the sampler has judged them.
 
     Returns
     -------
@@ -131,7 +134,7 @@ def summarise(
     width = np.array([row.upper - row.lower for row in rows])
     data = _of_draws(lower + filled * width, log_likelihood, acceptance, log_evidence, sampled)
     data |= {"reason": ("site", reason), "n_layers": ("site", mask.sum(axis=1))}
-    data |= _of_parameters(filled, lower, width, sampled)
+    data |= _of_parameters(filled, lower, width, sampled, known or convergence.convergence(filled))
     observed = np.asarray(sites.measured.carbon)[:n]
     data |= _of_fit(middle, at_mean, observed, mask, pointwise, sampled)
     fitted = problem.likelihood.density and CARBON not in problem.held_out
@@ -201,7 +204,11 @@ def _of_draws(
 
 
 def _of_parameters(
-    u: np.ndarray, lower: np.ndarray, width: np.ndarray, sampled: np.ndarray
+    u: np.ndarray,
+    lower: np.ndarray,
+    width: np.ndarray,
+    sampled: np.ndarray,
+    chains: convergence.Convergence,
 ) -> dict[str, Any]:
     """Moments, quantiles and diagnostics of each parameter, from draws in the unit box."""
     n, n_chains, n_draws, d = u.shape
@@ -213,9 +220,7 @@ def _of_parameters(
         "posterior_sd": physical.std(axis=(1, 2), ddof=1),
         "posterior_quantile": quantile,
         "gelman_rubin": convergence.gelman_rubin(u),
-        "rank_rhat": convergence.rank_rhat(u),
-        "ess_bulk": convergence.ess_bulk(u),
-        "ess_tail": convergence.ess_tail(u),
+        **chains._asdict(),
         "spread_reduction": information.spread_reduction(u),
         "information_gain": information.information_gain(u),
     }

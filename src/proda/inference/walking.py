@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from proda.inference.diagnostics import convergence
+from proda.inference.diagnostics.convergence import Convergence, by_ranks, ess_tail
 from proda.inference.samplers.smc import SMC, TemperatureLadder
 from proda.inference.sampling import (
     Limits,
@@ -43,6 +43,10 @@ class Walked:
     """Of the mean over chains."""
     converged: np.ndarray
     """Whether the draws passed the limits."""
+    rank_rhat: np.ndarray
+    """(site, parameter), as the two that follow; known where the draws passed."""
+    ess_bulk: np.ndarray
+    ess_tail: np.ndarray
     evaluations: np.ndarray
     """Of the model, by all chains."""
 
@@ -129,6 +133,7 @@ def _sample_once(
     kept: list[np.ndarray] = []
     moves = np.zeros(n, int)
     converged, going = np.zeros(n, bool), begun.copy()
+    statistics = np.full((3, n, state.z.shape[-1]), np.nan)
     state_and_draws = go_on(problem, sites, keys, state)
     for number in range(smc.rounds):
         if number > 0:
@@ -147,7 +152,7 @@ def _sample_once(
             old[going] = leaf[going]
         moves[going] = np.asarray(state.n_moves)[:n][going]
         if going.any():
-            converged[going] = good(new[0][going], problem.limits)
+            converged[going], statistics[:, going] = good(new[0][going], problem.limits)
         going = begun & ~converged
         if not going.any():
             break
@@ -156,7 +161,9 @@ def _sample_once(
         problem, keys, sites, ladder, (u, log_likelihood), begun, few, doublings
     )
     evaluations = (moves + back) * n_chains * smc.walkers
-    return Walked(u, log_likelihood, acceptance, evidence, error, converged, evaluations)
+    found = (u, log_likelihood, acceptance, evidence, error, converged)
+    rhat, bulk, tail = statistics
+    return Walked(*found, rhat, bulk, tail, evaluations)
 
 
 def _steady_evidence(
@@ -255,17 +262,24 @@ def between_chains(evidence: np.ndarray) -> np.ndarray:
     return evidence.var(axis=1, ddof=1) / n_chains if n_chains > 1 else np.zeros(n)
 
 
-def good(u: np.ndarray, limits: Limits) -> np.ndarray:
+def good(u: np.ndarray, limits: Limits) -> tuple[np.ndarray, Convergence]:
     """Return whether draws (site, chain, draw, parameter) pass: largest R-hat, smallest ESS.
 
     One chain alone has no R-hat; its effective sizes decide. What is not defined does not pass.
+
+    Returns
+    -------
+    Which sites pass, and what this was decided by: where tails are not good enough, as of most
+    sites at first, only these; NaN for the rest.
     """
-    # each of those that pass the one before: most do not pass the first at first
-    passes = np.asarray(convergence.ess_tail(u).min(axis=1) >= limits.ess)
-    passes[passes] = convergence.ess_bulk(u[passes]).min(axis=1) >= limits.ess
+    tail = ess_tail(u)
+    passes = np.asarray(tail.min(axis=1) >= limits.ess)
+    rhat, bulk = np.full((2, *tail.shape), np.nan)
+    rhat[passes], bulk[passes] = by_ranks(u[passes])
+    passes &= bulk.min(axis=1) >= limits.ess
     if u.shape[1] > 1:
-        passes[passes] = convergence.rank_rhat(u[passes]).max(axis=1) < limits.rhat
-    return passes
+        passes &= rhat.max(axis=1) < limits.rhat
+    return passes, Convergence(rhat, bulk, tail)
 
 
 def longer(leaf: Any, width: int) -> Any:

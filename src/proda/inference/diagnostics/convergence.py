@@ -12,6 +12,7 @@ drop the last one instead of the middle one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,7 +30,16 @@ TAILS = (0.05, 0.95)
 """Quantiles whose indicators `ess_tail` uses."""
 
 Statistic = Callable[[np.ndarray], np.ndarray]
-"""Takes varying, finite series (series, chain, draw) and returns one number per series."""
+"""Takes varying, finite series (series, chain, draw) and returns one number per series, or several
+of each: (number, series)."""
+
+
+class Convergence(NamedTuple):
+    """Statistics of parameters, (..., parameter)."""
+
+    rank_rhat: np.ndarray
+    ess_bulk: np.ndarray
+    ess_tail: np.ndarray
 
 
 def gelman_rubin(draws: ArrayLike) -> np.ndarray:
@@ -82,10 +92,7 @@ def rank_rhat(draws: ArrayLike) -> np.ndarray:
 
     def larger(series: np.ndarray) -> np.ndarray:
         halves = _split(series)
-        bulk = _scale_reduction(_normal_scores(halves))
-        centre = np.median(halves, axis=(1, 2), keepdims=True)
-        folded = _scale_reduction(_normal_scores(np.abs(halves - centre)))
-        return np.where(folded > bulk, folded, bulk)
+        return _larger_reduction(halves, _normal_scores(halves))
 
     return _each_series(draws, larger, min_chains=2, min_draws=MIN_DRAWS)
 
@@ -112,10 +119,28 @@ def ess_bulk(draws: ArrayLike) -> np.ndarray:
     """
 
     def bulk(series: np.ndarray) -> np.ndarray:
-        scores = _normal_scores(_split(series))
-        return np.where(_constant(scores), np.nan, _effective_size(scores))
+        return _bulk_size(_normal_scores(_split(series)))
 
     return _each_series(draws, bulk, min_chains=1, min_draws=MIN_DRAWS)
+
+
+def by_ranks(draws: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return `rank_rhat` and `ess_bulk`, for which the draws are ranked once."""
+    if np.shape(draws)[-3] < 2:
+        return rank_rhat(draws), ess_bulk(draws)
+
+    def both(series: np.ndarray) -> np.ndarray:
+        halves = _split(series)
+        scores = _normal_scores(halves)
+        return np.stack([_larger_reduction(halves, scores), _bulk_size(scores)])
+
+    rhat, size = _each_series(draws, both, min_chains=2, min_draws=MIN_DRAWS, numbers=2)
+    return rhat, size
+
+
+def convergence(draws: ArrayLike) -> Convergence:
+    """Return the three statistics at once."""
+    return Convergence(*by_ranks(draws), ess_tail(draws))
 
 
 def ess_tail(draws: ArrayLike) -> np.ndarray:
@@ -149,9 +174,13 @@ def ess_tail(draws: ArrayLike) -> np.ndarray:
 
 
 def _each_series(
-    draws: ArrayLike, statistic: Statistic, *, min_chains: int, min_draws: int
+    draws: ArrayLike, statistic: Statistic, *, min_chains: int, min_draws: int, numbers: int = 0
 ) -> np.ndarray:
-    """Apply a statistic to every series that is finite and varies, in blocks; NaN elsewhere."""
+    """Apply a statistic to every series that is finite and varies, in blocks; NaN elsewhere.
+
+    Of one with several `numbers`, these come first: (number, ..., parameter).
+    """
+    first = (numbers,) if numbers else ()
     values = np.asarray(draws)
     if values.ndim < 3:
         raise DiagnosticsError(
@@ -160,18 +189,18 @@ def _each_series(
         )
     *leading, n_chains, n_draws, n_parameters = values.shape
     sites = values.reshape(-1, n_chains, n_draws, n_parameters)
-    out = np.full((len(sites), n_parameters), np.nan)
+    out = np.full((*first, len(sites), n_parameters), np.nan)
     if n_chains >= min_chains and n_draws >= min_draws:
         step = max(1, SERIES // max(1, n_parameters))
         for start in range(0, len(sites), step):
             block = np.moveaxis(sites[start : start + step], -1, 1)
             series = block.astype(float).reshape(-1, n_chains, n_draws)
             sound = np.isfinite(series).all(axis=(1, 2)) & ~_constant(series)
-            numbers = np.full(len(series), np.nan)
+            found = np.full((*first, len(series)), np.nan)
             if sound.any():
-                numbers[sound] = statistic(series[sound])
-            out[start : start + step] = numbers.reshape(-1, n_parameters)
-    return out.reshape(*leading, n_parameters)
+                found[..., sound] = statistic(series[sound])
+            out[..., start : start + step, :] = found.reshape(*first, -1, n_parameters)
+    return out.reshape(*first, *leading, n_parameters)
 
 
 def _constant(series: np.ndarray) -> np.ndarray:
@@ -212,6 +241,18 @@ def _scale_reduction(series: np.ndarray) -> np.ndarray:
         # Also 0/0, of folded draws or halves that are all equal: NaN
         ratio = np.where(_constant(series), np.nan, between / within)
     return np.sqrt(ratio + (n - 1) / n)
+
+
+def _larger_reduction(halves: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return the larger scale reduction: that of the scores, or of those of the folded draws."""
+    bulk = _scale_reduction(scores)
+    centre = np.median(halves, axis=(1, 2), keepdims=True)
+    folded = _scale_reduction(_normal_scores(np.abs(halves - centre)))
+    return np.where(folded > bulk, folded, bulk)
+
+
+def _bulk_size(scores: np.ndarray) -> np.ndarray:
+    return np.where(_constant(scores), np.nan, _effective_size(scores))
 
 
 def _autocovariance(series: np.ndarray) -> np.ndarray:

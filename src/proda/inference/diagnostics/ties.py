@@ -19,14 +19,12 @@ def runs(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     position, twice, where no other is equal. The average rank is half their sum, counted from 0.
     """
     n = ordered.shape[1]
-    same = ordered[:, 1:] == ordered[:, :-1]
-    edge = np.zeros((len(ordered), 1), dtype=bool)
-    position = np.arange(n)
-    first = np.where(np.hstack((edge, same)), 0, position)
-    last = np.where(np.hstack((same, edge)), n, position)
-    first = np.maximum.accumulate(first, axis=1)
-    last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
-    return first, last
+    begins = np.ones(ordered.shape, dtype=bool)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    start = np.flatnonzero(begins)
+    length = np.diff(start, append=ordered.size)
+    first = np.repeat(start % n, length).reshape(ordered.shape)
+    return first, first + np.repeat(length - 1, length).reshape(ordered.shape)
 
 
 def tied(ordered: np.ndarray) -> np.ndarray:
