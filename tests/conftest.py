@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 import proda
 from proda.column.column import Column, prepare
 from proda.learning.contract_columns import rough_forcing, rough_parameters
-from proda.machine import ONE_THREAD, remove_unused
+from proda.machine import ONE_THREAD, PROCESSORS, remove_unused
 from tests import scheduling
 
 if TYPE_CHECKING:  # nothing that starts JAX may be imported before its flags are set
@@ -52,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     flags = ONE_THREAD if os.environ.get(AS_FOR_USERS) else f"{QUICK} {ONE_THREAD}"
     os.environ.setdefault("XLA_FLAGS", flags)
+    os.environ.setdefault(PROCESSORS, "1")
     # the threads of scikit-learn's trees wait busily for each other where workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Tracing allocates many objects that stay; searching them for cycles takes a sixth of its time.

@@ -29,7 +29,7 @@ from proda.inference.assimilation_settings import AssimilationSettings
 from proda.inference.problem import build_problem, checked_settings
 from proda.inference.profiles import read_profiles
 from proda.inference.runner import total_evaluations, work
-from proda.machine import ONE_THREAD, one_thread_flags
+from proda.machine import PROCESSORS, one_thread_environment
 from tests.assimilation_worlds import (
     N_SITES,
     OPTIONS,
@@ -293,7 +293,7 @@ def test_killed_at_some_point(world, tmp_path):
     run = world.run(tmp_path / "run", block_size=1)
     with subprocess.Popen(
         [sys.executable, "-c", _SCRIPT, str(run.folder)],
-        env=os.environ | {"XLA_FLAGS": one_thread_flags()},
+        env=os.environ | one_thread_environment(),
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
@@ -310,20 +310,20 @@ def test_killed_at_some_point(world, tmp_path):
 
 
 @pytest.mark.long
-def test_a_process_of_several_threads_has_the_numbers_of_one_with_one(world, tmp_path):
-    """With programs as users have them, for which the numbers of threads could count."""
+def test_draws_do_not_depend_on_the_number_of_processors(world, tmp_path):
+    """With programs as users have them, in the process of the command and in one of its workers."""
     settings = checked_settings(sampler="smc", options={"rounds": 2})
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", PROCESSORS)}
     found = []
-    for name, flags in {"several": "", "one": ONE_THREAD}.items():
-        run = world.run(tmp_path / name, settings=settings, width=1, sites=names()[:3])
+    for workers in ("1", "2"):
+        run = world.run(tmp_path / workers, settings=settings, width=1, sites=names()[:2])
+        command = ("assimilate", "--resume", str(run.folder), "--workers", workers)
         subprocess.run(
-            [sys.executable, "-c", _SCRIPT, str(run.folder)],
-            env=os.environ | {"XLA_FLAGS": flags},
-            check=True,
+            [sys.executable, "-m", "proda", *command], env=environment, check=True, text=True
         )
         found.append(draws_of(run.folder))
-    for several, one in zip(*found, strict=True):
-        xr.testing.assert_identical(several.drop_attrs(), one.drop_attrs())
+    for one, other in zip(*found, strict=True):
+        xr.testing.assert_identical(one.drop_attrs(), other.drop_attrs())
 
 
 def test_a_cluster(world, tmp_path):

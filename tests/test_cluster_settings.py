@@ -25,8 +25,9 @@ from proda.blocks.cluster_settings import (
 )
 from proda.blocks.executor import check_threads
 from proda.errors import ExecutorError, FileError
-from proda.machine import ONE_THREAD
+from proda.machine import ONE_THREAD, PROCESSORS
 
+EXPORTS = [f'export XLA_FLAGS="$XLA_FLAGS {ONE_THREAD}"', f"export {PROCESSORS}=1"]
 JOBS = {"system": "slurm", "memory": "1GB", "jobs": 2}
 
 
@@ -75,7 +76,10 @@ def test_cpu_workers(monkeypatch):
     for worker in workers.values():
         assert worker["cls"] is distributed.Nanny
         assert worker["options"]["nthreads"] == 1
-        assert worker["options"]["env"] == {"XLA_FLAGS": f"--xla_dump_to=x {ONE_THREAD}"}
+        assert worker["options"]["env"] == {
+            "XLA_FLAGS": f"--xla_dump_to=x {ONE_THREAD}",
+            PROCESSORS: "1",
+        }
     assert len(worker_specification(Local())) == len(os.sched_getaffinity(0))
 
 
@@ -188,7 +192,7 @@ def test_job_scripts(system):
 def test_a_prologue_is_kept():
     settings = check_cluster({"jobqueue": JOBS | {"job_script_prologue": ["module load x"]}})
     prologue = settings.jobqueue.arguments()["job_script_prologue"]
-    assert prologue == ["module load x", f'export XLA_FLAGS="$XLA_FLAGS {ONE_THREAD}"']
+    assert prologue == ["module load x", *EXPORTS]
     assert settings.jobqueue.arguments()["memory"] == "1GB"
 
 
@@ -198,9 +202,12 @@ def test_the_prologue_of_the_site_stays(name):
     lines = ["module load python/3.11", "source /project/venv/bin/activate"]
     with dask.config.set({f"jobqueue.slurm.{name}": lines}):
         prologue = check_cluster({"jobqueue": JOBS}).jobqueue.arguments()["job_script_prologue"]
-        assert prologue == [*lines, f'export XLA_FLAGS="$XLA_FLAGS {ONE_THREAD}"']
+        assert prologue == [*lines, *EXPORTS]
         own = check_cluster({"jobqueue": JOBS | {"job_script_prologue": ["module load y"]}})
-        assert own.jobqueue.arguments()["job_script_prologue"][:-1] == ["module load y"]
+        assert own.jobqueue.arguments()["job_script_prologue"] == [
+            "module load y",
+            *EXPORTS,
+        ]
     with dask.config.set({f"jobqueue.slurm.{name}": "module load x"}):
         with pytest.raises(ExecutorError, match=r"jobqueue\.yaml.*expected a list of lines"):
             check_cluster({"jobqueue": JOBS}).jobqueue.arguments()

@@ -12,6 +12,8 @@ from platform import node
 
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 """XLA_FLAGS of a process that computes in one thread."""
+PROCESSORS = "NPROC"
+"""Environment variable of the number of threads of XLA; by default one per processor."""
 JAX_CACHE = "JAX_COMPILATION_CACHE_DIR"
 """Environment variable of JAX's folder for compiled programs."""
 JAX_CACHES_FROM = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
@@ -37,6 +39,16 @@ def one_thread_flags() -> str:
     """
     given = os.environ.get("XLA_FLAGS", "")
     return given if ONE_THREAD in given else f"{given} {ONE_THREAD}".strip()
+
+
+def one_thread_environment() -> dict[str, str]:
+    """Return the environment of a new process that computes in one thread.
+
+    By its flags alone XLA still splits loops over many columns among as many threads as there are
+    processors. They wait busily for each other, which takes a fifth of the time of processes that
+    use all cores, and into how many parts loops are split changes the last digits of results.
+    """
+    return {"XLA_FLAGS": one_thread_flags(), PROCESSORS: "1"}
 
 
 def let_threads_sleep() -> None:

@@ -37,7 +37,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from proda import faults
 from proda.errors import ExecutorError
 from proda.files import read_toml
-from proda.machine import ONE_THREAD, cores, one_thread_flags, private_cache
+from proda.machine import (
+    ONE_THREAD,
+    PROCESSORS,
+    cores,
+    one_thread_environment,
+    private_cache,
+)
 
 SYSTEMS = {
     "htcondor": "HTCondorCluster",
@@ -164,10 +170,11 @@ class JobQueue(BaseModel):
             prologue = self._site_prologue()
         if self.interface is not None:
             given["interface"] = self.interface
+        one_thread = [f'export XLA_FLAGS="$XLA_FLAGS {ONE_THREAD}"', f"export {PROCESSORS}=1"]
         return given | {
             "processes": self.processes,
             "cores": self.processes,
-            "job_script_prologue": [*prologue, f'export XLA_FLAGS="$XLA_FLAGS {ONE_THREAD}"'],
+            "job_script_prologue": [*prologue, *one_thread],
         }
 
     def scheduler_options(self) -> dict[str, Any]:
@@ -372,7 +379,7 @@ def worker_specification(local: Local) -> dict[str, dict[str, Any]]:
         environments = [{"CUDA_VISIBLE_DEVICES": gpu, "JAX_PLATFORMS": "cuda,cpu"} for gpu in gpus]
     else:
         n = local.workers or cores()
-        environments = [{"XLA_FLAGS": one_thread_flags()} for _ in range(n)]
+        environments = [one_thread_environment() for _ in range(n)]
     return {
         f"worker-{i}": {
             "cls": distributed.Nanny,

@@ -34,14 +34,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from platform import node
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import cloudpickle
 import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from proda.errors import ExecutorError, ProdaError
-from proda.machine import JAX_CACHES_FROM, compiled_programs, cores, one_thread_flags
+from proda.machine import JAX_CACHES_FROM, compiled_programs, cores, one_thread_environment
 from proda.termination import end_with_parent, watch
 
 if TYPE_CHECKING:
@@ -96,6 +96,12 @@ class Control:
 
 class Job(abc.ABC):
     """Work in blocks that do not depend on each other; pickled to be sent to workers."""
+
+    in_one_thread: ClassVar[bool] = False
+    """Whether results should not depend, in their last digits, on how many processors there are.
+
+    A single block is then also sent to a process of one thread, if there may be several.
+    """
 
     @property
     @abc.abstractmethod
@@ -153,7 +159,7 @@ class Executor:
         """
         if self.client is not None:
             _on_cluster(job, todo, self.client, self.control, done)
-        elif self.workers > 1 and len(todo) > 1:
+        elif self.workers > 1 and (len(todo) > 1 or (todo and job.in_one_thread)):
             _in_processes(job, todo, min(self.workers, len(todo)), self.control, done)
         else:
             for number in todo:
@@ -237,7 +243,7 @@ def _compute(number: int) -> float:
 def _in_processes(job: Job, todo: list[int], workers: int, control: Control, done: Done) -> None:
     others = set(multiprocessing.active_children())
     with (
-        _environment(XLA_FLAGS=one_thread_flags()),
+        _environment(**one_thread_environment()),
         ProcessPoolExecutor(
             workers, multiprocessing.get_context("spawn"), _begin_worker, (cloudpickle.dumps(job),)
         ) as pool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -114,6 +115,10 @@ def assimilate(
     block of sites per worker is computed again. Exit status 75 means that the run stopped before
     its time limit and can be resumed.
     """
+    from proda import machine
+
+    if "jax" not in sys.modules:  # so that it computes what its worker processes would
+        os.environ.setdefault(machine.PROCESSORS, "1")
     from proda.cli.console import console
     from proda.errors import AssimilationError
     from proda.inference.assimilation_run import create

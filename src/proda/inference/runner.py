@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -128,6 +129,8 @@ class AssimilationJob(Job):
     identity
         Required checksum of its run.json.
     """
+
+    in_one_thread: ClassVar[bool] = True
 
     folder: Path
     identity: str
