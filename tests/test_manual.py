@@ -116,6 +116,7 @@ def with_few_walkers(words: list[str]) -> list[str]:
     """Return a command with the settings of test_assimilation_run.py, which shares its programs."""
     assert "--option" not in words
     words[words.index("--draws") + 1] = str(WALKERS.draws)
+    words += ["--sampler", WALKERS.sampler]
     for name, value in WALKERS.options.items():
         words += ["--option", f"{name}={value}"]
     limits = {"chains": WALKERS.chains, "min-ess": WALKERS.min_ess, "max-rhat": WALKERS.max_rhat}
