@@ -289,7 +289,7 @@ def _dry_run(
     from proda.cli.console import print_table
     from proda.cli.run import duration
     from proda.inference.assimilation_run import create, predicted_bytes
-    from proda.inference.runner import evaluations_per_second, predicted_evaluations
+    from proda.inference.runner import SAMPLED, evaluations_per_second, predicted_evaluations
 
     with tempfile.TemporaryDirectory() as empty:
         run = create(Path(empty) / "run", settings, profiles, forcing, n_sites=sites)
@@ -303,10 +303,10 @@ def _dry_run(
                 ("blocks", f"{len(run.blocks):,} of up to {run.description.block_size} sites"),
                 ("chains per site", settings.chains),
                 ("model evaluations", f"{predicted_evaluations(run):,}"),
-                ("measured speed of one process", f"{speed / 1e6:.2f} million per second"),
+                ("measured speed of the model alone", f"{speed / 1e6:.2f} million per second"),
                 (
-                    f"time with {processes} process{'es' if processes > 1 else ''}, at least",
-                    duration(predicted_evaluations(run) / speed / processes),
+                    f"time with {processes} process{'es' if processes > 1 else ''}, about",
+                    duration(SAMPLED * predicted_evaluations(run) / speed / processes),
                 ),
                 ("disk, at most", f"{predicted_bytes(settings, n) / 1e9:.2f} GB"),
             ],
