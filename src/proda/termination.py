@@ -60,6 +60,8 @@ def end(status: int = STATUS) -> None:
             with contextlib.suppress(OSError):
                 # The other threads end with this call. No shell expands the names: they are "$@".
                 script = f'rm -rf -- "$@"; exit {status}'
+                # Nor does a second SIGTERM, as a pool that breaks sends it, end what removes them.
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
                 os.execv("/bin/sh", ["sh", "-c", script, "sh", *paths])
         os._exit(status)
 
