@@ -3,7 +3,7 @@
     python -m benchmarks.assimilation PROFILES SITES.nc [--sites 32]
 
 PROFILES is a folder of `proda profiles build`, SITES.nc the forcing at its sites. Every program
-runs in this one process; on a CPU set
+runs in this one process; on a CPU set NPROC=1 and
 XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1" for the speed of one
 worker process, and start one process per core at once for that of the machine.
 """

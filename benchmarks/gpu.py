@@ -10,7 +10,7 @@ printed when it is there, and with `--json FILE` appended to a file as JSON, so 
 measured before a fault is kept. A part that fails is named, and the rest goes on.
 
 A CPU gets its work as proda gives it: columns in blocks of 512 on threads. Assimilation runs one
-process of one thread per core there: start as many at once, with
+process of one thread per core there: start as many at once, with NPROC=1 and
 XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1", and add their rates.
 """
 

@@ -43,7 +43,7 @@ from proda.inference.samplers.smc import SMC
 from proda.inference.sampling import advance, begin_walkers, chain_keys, go_back, go_on, start
 from proda.inference.site_summary import summarise
 from proda.inference.walking import sample_walkers
-from proda.machine import ONE_THREAD
+from proda.machine import one_thread_environment
 
 TOGETHER = 64
 """Sites that one process summarises at once."""
@@ -373,7 +373,7 @@ def main() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     # What the other processes inherit; this one has its devices and flags already.
     os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["XLA_FLAGS"] = ONE_THREAD
+    os.environ.update(one_thread_environment())
     data = read(given.profiles, given.forcing, given.seed)
     options = dict(zip(("warm_up", "kept"), given.steps or (), strict=False))
     options |= {name: int(value) for name, value in (o.split("=") for o in given.option)}

@@ -7,8 +7,8 @@ at random with a fixed seed; `--first` leaves out the first ones, on which a sam
 sampler may have options, `smc:descents=3`, among them `max_evidence_error`. Evidence and posterior
 means of each are compared with those of the first one, which should then be a long run,
 `tempered:warm_up=20000,kept=60000`. All samplers run in this one process, which should have one
-thread (XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"); times are
-those of its processor, without compilation.
+thread (NPROC=1 XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1");
+times are those of its processor, without compilation.
 """
 
 from __future__ import annotations

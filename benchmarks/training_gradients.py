@@ -4,9 +4,9 @@
 
 PROFILES is a folder of `proda profiles build`, SITES.nc the forcing at its sites. 64 real sites of
 at most 8 layers, parameters from the prior, and as many columns as 30 networks have in batches of
-256. All chunks take turns in this one process, which should have one thread (XLA_FLAGS=
-"--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"); times are of its processor,
-without compilation.
+256. All chunks take turns in this one process, which should have one thread (NPROC=1
+XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"); times are of its
+processor, without compilation.
 """
 
 from __future__ import annotations

@@ -32,23 +32,19 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def one_thread_flags() -> str:
-    """Return XLA_FLAGS for a process of one thread: those of this process and, once, ONE_THREAD.
-
-    Once, because JAX looks up compiled programs by the text of the flags.
-    """
-    given = os.environ.get("XLA_FLAGS", "")
-    return given if ONE_THREAD in given else f"{given} {ONE_THREAD}".strip()
-
-
 def one_thread_environment() -> dict[str, str]:
     """Return the environment of a new process that computes in one thread.
 
     By its flags alone XLA still splits loops over many columns among as many threads as there are
     processors. They wait busily for each other, which takes a fifth of the time of processes that
     use all cores, and into how many parts loops are split changes the last digits of results.
+
+    The flags are those of this process and, once, ONE_THREAD: JAX looks up compiled programs by
+    the text of the flags.
     """
-    return {"XLA_FLAGS": one_thread_flags(), PROCESSORS: "1"}
+    given = os.environ.get("XLA_FLAGS", "")
+    flags = given if ONE_THREAD in given else f"{given} {ONE_THREAD}".strip()
+    return {"XLA_FLAGS": flags, PROCESSORS: "1"}
 
 
 def let_threads_sleep() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from proda import machine
 from proda.cli.app import app
 from proda.cli.numbers import number, whole_number
 from proda.cli.options import StopAfter, folders_of, option
@@ -115,8 +116,6 @@ def assimilate(
     block of sites per worker is computed again. Exit status 75 means that the run stopped before
     its time limit and can be resumed.
     """
-    from proda import machine
-
     if "jax" not in sys.modules:  # so that it computes what its worker processes would
         os.environ.setdefault(machine.PROCESSORS, "1")
     from proda.cli.console import console
@@ -285,7 +284,6 @@ def _dry_run(
 ) -> None:
     import tempfile
 
-    from proda import machine
     from proda.cli.console import print_table
     from proda.cli.run import duration
     from proda.inference.assimilation_run import create, predicted_bytes
