@@ -225,10 +225,10 @@ def find_anchors(problem: SamplingProblem, sites: Site, keys: Key[Array, "site c
 def propose(
     problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"], state: Search
 ) -> tuple[Search, Proposals]:
-    """Solve for the proposals of a turn, leading axis site."""
+    """Solve for some proposals of a turn, leading axis site."""
 
     def one(rto: RTO, site: Site, key: Any, state: Search) -> tuple[Search, Proposals]:
-        each = rto.per_turn(problem.segment)
+        each = rto.per_call(problem.segment)
         return rto.propose(key, state, problem.target(site), each)
 
     return _each_site(one, problem, sites, keys, state)
@@ -252,6 +252,16 @@ def settle(
         return rto.settle(key, state, problem.target(site))
 
     return _each_site(one, problem, sites, keys, state)
+
+
+@one_thread_jit
+def choose_anchors(problem: SamplingProblem, sites: Site, state: Search) -> Search:
+    """Add anchors where walkers are, and find the shares of proposals, leading axis site."""
+
+    def one(rto: RTO, site: Site, state: Search) -> Search:
+        return rto.choose_anchors(state, problem.target(site))
+
+    return _each_site(one, problem, sites, state)
 
 
 @one_thread_jit

@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool
 
 from proda.inference.samplers.rto import (
     PRIOR_DRAWS,
@@ -22,6 +23,7 @@ from proda.inference.samplers.rto import (
 from proda.inference.samplers.smc import SMC
 from proda.inference.sampling import (
     SamplingProblem,
+    choose_anchors,
     find_anchors,
     fold,
     go_through,
@@ -35,9 +37,11 @@ from proda.inference.walking import Walked, between_chains, good, sample_again, 
 
 SEARCH, TURNS = 3000, 4000
 """Random keys of the search for anchors, and of the turns of `rto`, are folded with these."""
-LATE = 3
+LATE = 5
 """Turn from which walkers make more moves, as they do from the first where proposals do not come
 to everything."""
+FEW_UNREACHED = 0.03
+"""Share of the walkers that may be where no proposal reaches, without more moves."""
 MANY = 8
 """How many times as many these are."""
 FEW_TURNS = 4
@@ -72,8 +76,8 @@ def sample_by_search(problem: SamplingProblem, keys: Any, sites: Site, n: int) -
     going = np.ones(n, bool)
     for number in range(most_turns(problem)):
         own = fold(keys, TURNS + number)
+        state, made = _proposals(problem, sites, own, state, () if number > 0 else (made,))
         if number > 0:
-            state, made = propose(problem, sites, fold(own, 0), state)
             times = np.where(unreached | (number >= LATE), MANY, int(number > 1))
             state = _moved(problem, sites, fold(own, 1), state, times)
         state, new = go_through(problem, fold(own, 2), state, made)
@@ -92,6 +96,19 @@ def sample_by_search(problem: SamplingProblem, keys: Any, sites: Site, n: int) -
     by_smc = functools.partial(sample_walkers, otherwise)
     sample_again(found, ~found.converged, len(keys), fold(keys, OTHERWISE), sites, by_smc)
     return found
+
+
+def _proposals(
+    problem: SamplingProblem, sites: Site, keys: Any, state: Search, made: Sequence[Proposals]
+) -> tuple[Search, Proposals]:
+    """Return the proposals of a turn, of which the first are made already."""
+    rto = problem.sampler
+    assert isinstance(rto, RTO)
+    parts = list(made)
+    while len(parts) * rto.per_call(problem.segment) < rto.per_turn(problem.segment):
+        state, new = propose(problem, sites, fold(keys, 10 + len(parts)), state)
+        parts.append(new)
+    return state, jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=2), *parts)
 
 
 def most_turns(problem: SamplingProblem) -> int:
@@ -115,12 +132,24 @@ def _begun(
     state, made = propose(problem, sites, fold(keys, 0), state)
     state = start_search(problem, fold(keys, 1), state, made)
     state = _moved(problem, sites, fold(keys, 2), state, once)
-    unreached: np.ndarray = (np.asarray(state.log_weight) == np.inf).any(axis=(1, 2))
+    unreached = _unreached(state) > 0.0
     if unreached.any():
         settled = settle(problem, sites, fold(keys, 3), state)
         settled = _moved(problem, sites, fold(keys, 4), settled, once)
         state = _where(unreached, settled, state)
-    return state, made, unreached
+    several = (np.asarray(state.n_anchors) > 1) | (_unreached(state) > 0.0)
+    if several.any():
+        none = jnp.zeros(len(keys), jnp.int32)
+        chosen = choose_anchors(problem, sites, state)
+        chosen = move_walkers(problem, sites, fold(keys, 5), chosen, none)
+        chosen, again = propose(problem, sites, fold(keys, 6), chosen)
+        state, made = _where(several, (chosen, again), (state, made))
+    return state, made, _unreached(state) > FEW_UNREACHED
+
+
+def _unreached(state: Search) -> np.ndarray:
+    """Return the share of walkers that are where no proposal reaches, (site,)."""
+    return np.asarray((np.asarray(state.log_weight) == np.inf).mean(axis=(1, 2)))
 
 
 def _moved(
@@ -135,7 +164,8 @@ def _moved(
     return _where(times > 0, move_walkers(problem, sites, keys, state, n_moves), state)
 
 
-def _where(which: np.ndarray, new: Search, old: Search) -> Search:
+@jax.jit
+def _where(which: Bool[Array, " site"], new: Any, old: Any) -> Any:
     """Return what is new at some sites."""
     return jax.tree.map(
         lambda a, b: jnp.where(which.reshape(-1, *(1,) * (a.ndim - 1)), a, b), new, old

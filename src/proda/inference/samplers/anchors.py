@@ -39,6 +39,10 @@ FEWER = 3
 """Once the places that are not solved are a third, the solver computes these alone..."""
 WORTHWHILE = 300
 """... if there were at least so many at first: fewer columns at once cost more each."""
+PART = 50
+"""Places of which it is asked together whether an anchor comes back to them."""
+LATER = 1e12
+"""Added to the distance of later anchors."""
 LONGEST = 1.0
 """Longest step of the solver along a direction, in standard deviations of the prior."""
 SAME = 1e-2
@@ -61,6 +65,8 @@ class Anchors(eqx.Module):
     """U."""
     start: Float[Array, "anchor direction"]
     """a of the anchor itself."""
+    later: Bool[Array, " anchor"]
+    """Whether draws of it count only where none of the others come to."""
 
     def of(self, index: Int[Array, " place"]) -> Anchors:
         """Return the anchor of each place."""
@@ -77,6 +83,14 @@ class Anchors(eqx.Module):
     def moved(self, a: Float[Array, "place direction"]) -> Float[Array, "place parameter"]:
         """Return V a."""
         return jnp.einsum("nk,ndk->nd", a, self.directions)
+
+    def distance(self, z: Float[Array, "place parameter"]) -> Float[Array, " place"]:
+        """Return how far places are along V, squared, in standard deviations of the posterior.
+
+        Those of later anchors are farther than all others.
+        """
+        far = ((self.along(z) - self.start) ** 2 * (1.0 + self.sharpness**2)).sum(axis=1)
+        return jnp.where(self.later, far + LATER, far)
 
     def is_at(
         self, a: Float[Array, "place direction"], z: Float[Array, "place parameter"]
@@ -116,14 +130,47 @@ def differences(
     Finite differences: many columns of one program, faster here than forward derivatives. The
     log-likelihood is -inf where one of the columns has none.
     """
-    n, d, k = along.shape
-    nudged = z[:, None] + NUDGE * jnp.swapaxes(along, 1, 2)
-    every = jnp.concatenate([z[:, None], nudged], axis=1).reshape(-1, d)
-    value, residuals = judge(every)
-    value, residuals = value.reshape(n, k + 1), residuals.reshape(n, k + 1, -1)
+    every = jnp.concatenate([z[:, None], _nudged(z, along)], axis=1)
+    value, residuals = _each(judge, every)
     possible = jnp.isfinite(value).all(axis=1)
     by = jnp.swapaxes((residuals[:, 1:] - residuals[:, :1]) / NUDGE, 1, 2)
     return jnp.where(possible, value[:, 0], -jnp.inf), residuals[:, 0], by
+
+
+def derivatives(
+    judge: Judge,
+    z: Float[Array, "place parameter"],
+    residuals: Float[Array, "place residual"],
+    along: Float[Array, "place parameter n"],
+) -> tuple[Bool[Array, " place"], Float[Array, "place residual n"]]:
+    """Return whether there are derivatives along some directions, and these, of known residuals."""
+    value, nudged = _each(judge, _nudged(z, along))
+    by = jnp.swapaxes((nudged - residuals[:, None]) / NUDGE, 1, 2)
+    return jnp.isfinite(value).all(axis=1), by
+
+
+def _nudged(
+    z: Float[Array, "place parameter"], along: Float[Array, "place parameter n"]
+) -> Float[Array, "place n parameter"]:
+    return z[:, None] + NUDGE * jnp.swapaxes(along, 1, 2)
+
+
+def _each(judge: Judge, z: Float[Array, "place n parameter"]) -> tuple[Array, Array]:
+    """Judge some places at each place: (place, n) and (place, n, residual)."""
+    n, each, d = z.shape
+    value, residuals = judge(z.reshape(-1, d))
+    return value.reshape(n, each), residuals.reshape(n, each, -1)
+
+
+class Solution(NamedTuple):
+    """What the solver found. Leading axis: place."""
+
+    a: Float[Array, "place direction"]
+    log_likelihood: Float[Array, " place"]
+    residuals: Float[Array, "place residual"]
+    solved: Bool[Array, " place"]
+    n_columns: Int[Array, ""]
+    """Of the model, of all places."""
 
 
 def solve(
@@ -132,7 +179,7 @@ def solve(
     xi: Float[Array, "place direction"],
     judge: Judge,
     asked: Bool[Array, " place"],
-) -> tuple[Float[Array, "place direction"], Bool[Array, " place"], Int[Array, ""]]:
+) -> Solution:
     """Solve for a, by Broyden's method from the anchor and its derivative.
 
     Of many places, those that are not solved when most are go on by themselves.
@@ -141,15 +188,13 @@ def solve(
     ----------
     asked
         Which places to solve for.
-
-    Returns
-    -------
-    The solutions, whether each is one, and how many columns were solved.
     """
     n, k = xi.shape
     start = Solving(
         jnp.zeros((), jnp.int32),
         anchors.start,
+        jnp.full(n, -jnp.inf),
+        jnp.zeros((n, anchors.mix.shape[1])),
         jnp.zeros((n, k)),
         jnp.full((n, k), jnp.inf),
         jnp.eye(k) / jnp.sqrt(1.0 + anchors.sharpness**2)[:, :, None],
@@ -158,16 +203,17 @@ def solve(
     few = -(-n // FEWER) if n >= WORTHWHILE else 0
     most = _solved(start, anchors, away, xi, judge, few)
     if not few:
-        return most.a, most.solved(), n * most.number
+        return most.solution(n * most.number)
     index = jnp.argsort(~most.going(), stable=True)[:few]
     last, own_anchors, own_away, own_xi = (
         jax.tree.map(lambda leaf: leaf[index] if leaf.ndim else leaf, leaves)
         for leaves in (most, anchors, away, xi)
     )
     last = _solved(last, own_anchors, own_away, own_xi, judge, 0)
-    solved = most.solved().at[index].set(last.solved())
-    columns = n * most.number + few * (last.number - most.number)
-    return most.a.at[index].set(last.a), solved, columns
+    every = jax.tree.map(
+        lambda leaf, own: leaf.at[index].set(own) if leaf.ndim else own, most, last
+    )
+    return every.solution(n * most.number + few * (last.number - most.number))
 
 
 def _solved(
@@ -195,7 +241,8 @@ def _solved(
         step = -jnp.einsum("nkl,nl->nk", root, off)
         longest = jnp.abs(step).max(axis=1, keepdims=True)
         step = step * jnp.minimum(1.0, LONGEST / jnp.maximum(longest, np.finfo(float).tiny))
-        return Solving(now.number + 1, a, step, off, root, jnp.where(going, fine, now.alive))
+        alive = jnp.where(going, fine, now.alive)
+        return Solving(now.number + 1, a, value, residuals, step, off, root, alive)
 
     return jax.lax.while_loop(
         lambda now: (now.number <= SOLVER_STEPS) & (now.going().sum() > few), body, start
@@ -207,6 +254,9 @@ class Solving(NamedTuple):
 
     number: Int[Array, ""]
     a: Float[Array, "place direction"]
+    log_likelihood: Float[Array, " place"]
+    residuals: Float[Array, "place residual"]
+    """At `a`."""
     step: Float[Array, "place direction"]
     """To where it goes next."""
     off: Float[Array, "place direction"]
@@ -220,9 +270,10 @@ class Solving(NamedTuple):
         """Return which places are not solved, but may be."""
         return self.alive & (jnp.abs(self.off).max(axis=1) > TOLERANCE)
 
-    def solved(self) -> Bool[Array, " place"]:
-        """Return which places are solved."""
-        return self.alive & ~self.going()
+    def solution(self, n_columns: Int[Array, ""]) -> Solution:
+        """Return where the solver is as what it found."""
+        solved = self.alive & ~self.going()
+        return Solution(self.a, self.log_likelihood, self.residuals, solved, n_columns)
 
 
 def _updated(
@@ -236,46 +287,93 @@ def _updated(
 
 
 def log_density(
-    anchors: Anchors, z: Float[Array, "place parameter"], judge: Judge
-) -> tuple[Float[Array, " place"], Float[Array, " place"], Float[Array, "place residual"]]:
-    """Return the log-density of draws at solved places, without the constant of the normal.
+    anchors: Anchors,
+    z: Float[Array, "place parameter"],
+    residuals: Float[Array, "place residual"],
+    judge: Judge,
+) -> Float[Array, " place"]:
+    """Return the log-density of draws at places that were solved, -inf where there is none.
 
-    Returns
-    -------
-    The log-density, -inf where there is none; the log-likelihood, and the residuals.
+    Without the constant of the normal.
     """
-    value, residuals, by = differences(judge, z, anchors.directions)
+    possible, by = derivatives(judge, z, residuals, anchors.directions)
     xi = anchors.xi_at(z, residuals)
     slope = jnp.abs(determinant(anchors.slope(by)))
     density = normal(anchors.away(z)) + normal(xi) + jnp.log(slope)
-    fine = jnp.isfinite(density) & jnp.isfinite(value)
-    return jnp.where(fine, density, -jnp.inf), value, residuals
+    return jnp.where(possible & jnp.isfinite(density), density, -jnp.inf)
 
 
 def come_back(
     anchors: Anchors,
+    index: Int[Array, " place"],
     z: Float[Array, "place parameter"],
+    residuals: Float[Array, "place residual"],
     judge: Judge,
     asked: Bool[Array, " place"],
-) -> tuple[Float[Array, " place"], Int[Array, ""]]:
-    """Return the log-density of draws at any places, -inf where the solver does not come back.
+) -> tuple[Bool[Array, " place"], Int[Array, ""]]:
+    """Return to which places the solver comes back, and how many columns were solved.
 
     Parameters
     ----------
+    anchors, index
+        All anchors, and which of them for each place.
     asked
-        Of which places; others have none.
+        Of which places; these are computed together, `PART` at a time.
+    """
+    n = len(asked)
+    size = min(PART, n)
+    length = n + -n % size
+    number = jnp.where(asked, jnp.cumsum(asked) - 1, length)  # a sort takes ten times as long
+    order = jnp.full(length, n).at[number].set(jnp.arange(n), mode="drop")
+    count = asked.sum()
+
+    def part(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        back, columns = carry
+        at = jax.lax.dynamic_slice(order, (i * size,), (size,))
+        those = i * size + jnp.arange(size) < count
+        own, place = anchors.of(index[at]), z[at]
+        found = solve(own, own.away(place), own.xi_at(place, residuals[at]), judge, those)
+        same = found.solved & own.is_at(found.a, place)
+        at = jnp.where(those, at, n)
+        return back.at[at].set(same, mode="drop"), columns + found.n_columns
+
+    none = (jnp.zeros(n, bool), jnp.zeros((), jnp.int32))
+    return jax.lax.fori_loop(0, -(-count // size), part, none)
+
+
+def came_from(
+    anchors: Anchors,
+    n: Int[Array, ""],
+    z: Float[Array, "place parameter"],
+    residuals: Float[Array, "place residual"],
+    judge: Judge,
+    asked: Bool[Array, " place"],
+) -> tuple[Int[Array, " place"], Int[Array, ""]]:
+    """Return the nearest of the first `n` anchors that comes back to each place, -1 for none.
 
     Returns
     -------
-    The log-density, and how many columns were solved.
+    Which anchor, and how many columns were solved.
     """
-    density, _, residuals = log_density(anchors, z, judge)
-    xi = anchors.xi_at(z, residuals)
-    asked = asked & jnp.isfinite(density)
-    a, solved, columns = solve(anchors, anchors.away(z), xi, judge, asked)
-    same = solved & anchors.is_at(a, z)
-    each = 1 + anchors.start.shape[-1]
-    return jnp.where(same, density, -jnp.inf), columns + len(z) * each
+    order = jnp.argsort(distances(anchors, n, z), axis=1)
+
+    def ask(rank: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        found, columns = carry
+        index = order[:, rank]
+        back, more = come_back(anchors, index, z, residuals, judge, asked & (found < 0))
+        return jnp.where(back, index, found), columns + more
+
+    none = (jnp.full(len(z), -1, order.dtype), jnp.zeros((), jnp.int32))
+    return jax.lax.fori_loop(0, n, ask, none)
+
+
+def distances(
+    anchors: Anchors, n: Int[Array, ""], z: Float[Array, "place parameter"]
+) -> Float[Array, "place anchor"]:
+    """Return how far places are from each of the first `n` anchors, inf for the others."""
+    most = len(anchors.start)
+    every = [anchors.of(jnp.full(len(z), j)).distance(z) for j in range(most)]
+    return jnp.where(jnp.arange(most) < n, jnp.stack(every, axis=1), jnp.inf)
 
 
 def normal(x: Float[Array, "place n"]) -> Float[Array, " place"]:

@@ -24,6 +24,9 @@ CLIMB_STEPS = 25
 LITTLE = 0.1
 """How much a step must promise to add to the log-density, so that a climb goes on."""
 MOST_ANCHORS = 4
+"""At the ends of climbs."""
+MORE_ANCHORS = 4
+"""Where walkers are that draws of no other anchor come to."""
 DAMPING = (1.0, 0.2, 5.0)
 """Of Levenberg and Marquardt: first, and its factor after a better and after a worse step."""
 
@@ -112,38 +115,91 @@ def find_anchors(
 
     Returns
     -------
-    `MOST_ANCHORS` anchors, of which the first so many count; and how many columns were solved.
+    Anchors, of which the first so many count, at most `MOST_ANCHORS`; and how many columns were
+    solved.
     """
     fit, each = normal(residuals), len(z) // CLIMBERS
     # By the fit alone: draws are as frequent as the prior has it, which would count twice.
     first = jnp.argmax(fit.reshape(CLIMBERS, each), axis=1) + jnp.arange(CLIMBERS) * each
     ends, climbed = climb(z[first], judge, residuals.shape[1])
     order = jnp.argsort(-ends.log_density)
-    z, possible = ends.z[order], jnp.isfinite(ends.log_density[order])
-    anchors = _anchors_at(z, ends.by[order])
+    z, residuals, possible = (
+        ends.z[order],
+        ends.residuals[order],
+        jnp.isfinite(ends.log_density[order]),
+    )
+    anchors = anchors_at(z, ends.by[order], later=False)
 
     def add(carry: Any) -> Any:
         chosen, n, left, columns = carry
         new = jnp.argmax(left).astype(jnp.int32)
-        there, more = come_back(anchors.of(jnp.full(CLIMBERS, new)), z, judge, left)
-        left = left & ~jnp.isfinite(there) & (jnp.arange(CLIMBERS) != new)
+        index = jnp.full(CLIMBERS, new)
+        back, more = come_back(anchors, index, z, residuals, judge, left)
+        left = left & ~back & (jnp.arange(CLIMBERS) != new)
         return chosen.at[n].set(new), n + 1, left, columns + more
 
     zero = jnp.zeros((), jnp.int32)
     chosen, n, _, columns = jax.lax.while_loop(
         lambda carry: (carry[1] < MOST_ANCHORS) & carry[2].any(),
         add,
-        (jnp.zeros(MOST_ANCHORS, jnp.int32), zero, possible, zero),
+        (jnp.zeros(MOST_ANCHORS + MORE_ANCHORS, jnp.int32), zero, possible, zero),
     )
     return anchors.of(chosen), n, columns + climbed
 
 
-def _anchors_at(
-    z: Float[Array, "place parameter"], by: Float[Array, "place residual parameter"]
+def add_anchors(
+    anchors: Anchors,
+    n: Int[Array, ""],
+    came: Int[Array, " place"],
+    z: Float[Array, "place parameter"],
+    judge: Judge,
+) -> tuple[Anchors, Int[Array, ""], Int[Array, " place"], Int[Array, ""]]:
+    """Add anchors at places of the posterior that draws of no other come to, the densest first.
+
+    Parameters
+    ----------
+    anchors, n
+        Anchors, of which the first so many count.
+    came
+        From which anchor a draw may come to each place, -1 for none.
+
+    Returns
+    -------
+    The first three, and how many columns were solved.
+    """
+    value, residuals = judge(z)
+    fit = jnp.where(jnp.isfinite(value), normal(residuals) + normal(z), -jnp.inf)
+
+    def lost(came: Array) -> Array:
+        return (came < 0) & jnp.isfinite(fit)
+
+    def add(carry: Any) -> Any:
+        anchors, n, came, columns = carry
+        left = lost(came)
+        new = jnp.argmax(jnp.where(left, fit, -jnp.inf))
+        _, _, by = differences(judge, z[new][None], jnp.eye(z.shape[1])[None])
+        anchors = jax.tree.map(
+            lambda leaf, own: leaf.at[n].set(own[0]),
+            anchors,
+            anchors_at(z[new][None], by, later=True),
+        )
+        back, more = come_back(anchors, jnp.full(len(z), n), z, residuals, judge, left)
+        came = jnp.where(back, n, came).at[new].set(n)
+        return anchors, n + 1, came, columns + more + 1 + z.shape[1]
+
+    return jax.lax.while_loop(
+        lambda carry: (carry[1] < len(anchors.start)) & lost(carry[2]).any(),
+        add,
+        (anchors, n, came, jnp.full((), len(z), jnp.int32)),
+    )
+
+
+def anchors_at(
+    z: Float[Array, "place parameter"], by: Float[Array, "place residual parameter"], later: bool
 ) -> Anchors:
     """Return anchors at places with these derivatives of the residuals."""
     left, size, right = jnp.linalg.svd(by, full_matrices=False)
     k = min(DIRECTIONS, size.shape[1])
     directions = jnp.swapaxes(right[:, :k], 1, 2)
     start = jnp.einsum("nd,ndk->nk", z, directions)
-    return Anchors(directions, size[:, :k], left[:, :, :k], start)
+    return Anchors(directions, size[:, :k], left[:, :, :k], start, jnp.full(len(z), later))

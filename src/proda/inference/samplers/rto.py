@@ -22,12 +22,21 @@ from typing import ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
-from proda.inference.samplers.anchors import Anchors, Judge, come_back, log_density, normal, solve
+from proda.inference.samplers.anchors import (
+    Anchors,
+    Judge,
+    came_from,
+    come_back,
+    distances,
+    log_density,
+    normal,
+    solve,
+)
 from proda.inference.samplers.bennett import log_ratio
 from proda.inference.samplers.islands import Islands, keys_with, moments, resample
-from proda.inference.samplers.modes import CLIMBERS, find_anchors
+from proda.inference.samplers.modes import CLIMBERS, add_anchors, find_anchors
 from proda.inference.samplers.smc import SMC, move, normals
 from proda.inference.samplers.tempered import to_box
 from proda.inference.target import Target
@@ -36,10 +45,12 @@ PRIOR_DRAWS = 40 * CLIMBERS
 """Draws of the prior from which climbs begin, and of which the share with a density is found."""
 CLIMBED = 6000
 """About how many columns climbs take."""
+LATER_SHARE = 2.0
+"""How many times as many proposals anchors at walkers get, as few of theirs count."""
 UNREACHED = 50.0
 """By how much more than the largest other log-weight a place counts that no proposal comes to."""
-TURN = 4
-"""Most proposals of a walker in a turn."""
+TURN, CALL = 4, 2
+"""Most proposals of a walker in a turn, and in one call of the compiled program."""
 
 
 class Proposals(eqx.Module):
@@ -67,12 +78,16 @@ class Search(eqx.Module):
 
     anchors: Anchors
     n_anchors: Int[Array, ""]
+    share: Float[Array, " anchor"]
+    """Of the proposals that come from each anchor."""
     possible: Float[Array, ""]
     """Share of the prior that has a density."""
     z: Float[Array, "chain walker parameter"]
     log_likelihood: Float[Array, "chain walker"]
     log_weight: Float[Array, "chain walker"]
     """Of their places; inf where no proposal reaches them."""
+    came: Int[Array, "chain walker"]
+    """From which anchor a proposal may reach them, -1 for none."""
     mean: Float[Array, " parameter"]
     """Of the Gaussian that moves are fitted to."""
     covariance: Float[Array, "parameter parameter"]
@@ -96,6 +111,10 @@ class RTO(Islands):
         """Return how many proposals of a walker are in a turn, if a round has so many."""
         return math.gcd(per_walker, TURN)
 
+    def per_call(self, per_walker: int) -> int:
+        """Return how many of these one call of the program makes."""
+        return math.gcd(per_walker, CALL)
+
     def evaluations(self, n_chains: int, per_walker: int = 2) -> int:
         """Return the model evaluations of a typical site, whose walkers give so many draws."""
         solved = 14  # of one anchor: nine steps of the solver, and five for the derivative
@@ -116,10 +135,12 @@ class RTO(Islands):
         return Search(
             anchors=anchors,
             n_anchors=n,
+            share=(jnp.arange(len(anchors.start)) < n) / jnp.maximum(n, 1),
             possible=there.mean(dtype=jnp.float64),
             z=jnp.zeros((*no_value.shape, d)),
             log_likelihood=no_value,
             log_weight=no_value,
+            came=jnp.full(no_value.shape, -1),
             mean=jnp.zeros(d),
             covariance=jnp.eye(d),
             n_columns=PRIOR_DRAWS + columns,
@@ -130,46 +151,47 @@ class RTO(Islands):
     ) -> tuple[Search, Proposals]:
         """Solve for so many places for each walker."""
         judge, anchors, n = functools.partial(judged, target), state.anchors, state.n_anchors
-        number, (_, m, k) = each * self.walkers, anchors.mix.shape
+        number, k = each * self.walkers, anchors.mix.shape[2]
         d = target.n_parameters
-        index = jax.vmap(lambda key: jax.random.randint(key, (number,), 0, jnp.maximum(n, 1)))(
+        log_share = jnp.log(state.share)
+        index = jax.vmap(lambda key: jax.random.categorical(key, log_share, shape=(number,)))(
             keys_with(keys, 0)
         ).reshape(-1)
         xi = jax.vmap(lambda key: normals(key, (number, d + k)))(keys_with(keys, 1))
         xi = xi.reshape(-1, d + k)
-
-        def ask(i: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
-            """Solve from the anchor of each place, and then come back from the others."""
-            z, _, residuals, found, density, columns = carry
-            own, first = anchors.of((index + i) % n), i == 0
-            away = own.away(jnp.where(first, xi[:, :d], z))
-            aim = jnp.where(first, xi[:, d:], own.xi_at(z, residuals))
-            a, solved, more = solve(own, away, aim, judge, found)
-            z = jnp.where(first, jnp.where(solved[:, None], away + own.moved(a), 0.0), z)
-            same = solved & (first | own.is_at(a, z))
-            new, value, residuals = log_density(own, z, judge)
-            found = jnp.where(first, solved & jnp.isfinite(new), found)
-            density = jnp.logaddexp(density, jnp.where(same, new, -jnp.inf))
-            return z, value, residuals, found, density, columns + more + len(z) * (1 + k)
-
-        n_places = len(index)
-        z, value, _, found, density, columns = jax.lax.fori_loop(
-            0,
-            n,
-            ask,
-            (
-                jnp.zeros((n_places, d)),
-                jnp.full(n_places, -jnp.inf),
-                jnp.zeros((n_places, m)),
-                jnp.broadcast_to(n > 0, n_places),
-                jnp.full(n_places, -jnp.inf),
-                state.n_columns,
-            ),
-        )
-        log_weight = jnp.where(found, _log_weight(z, value, density, n), -jnp.inf)
+        own = anchors.of(index)
+        away = own.away(xi[:, :d])
+        found = solve(own, away, xi[:, d:], judge, jnp.broadcast_to(n > 0, len(index)))
+        z = jnp.where(found.solved[:, None], away + own.moved(found.a), 0.0)
+        density = log_density(own, z, found.residuals, judge)
+        there = found.solved & jnp.isfinite(density)
+        passed, more = self._passed_by(state, index, z, found.residuals, there, judge)
+        log_weight = found.log_likelihood + normal(z) - density - log_share[index]
+        log_weight = jnp.where(there & ~passed, log_weight, -jnp.inf)
+        columns = state.n_columns + found.n_columns + k * len(index) + more
         shape = (len(keys), each, self.walkers)
-        made = Proposals(z.reshape(*shape, d), value.reshape(shape), log_weight.reshape(shape))
+        made = Proposals(
+            z.reshape(*shape, d), found.log_likelihood.reshape(shape), log_weight.reshape(shape)
+        )
         return eqx.tree_at(lambda s: s.n_columns, state, columns), made
+
+    def _passed_by(
+        self,
+        state: Search,
+        index: Int[Array, " place"],
+        z: Float[Array, "place parameter"],
+        residuals: Float[Array, "place residual"],
+        there: Bool[Array, " place"],
+        judge: Judge,
+    ) -> tuple[Bool[Array, " place"], Int[Array, ""]]:
+        """Return which places nearer anchors come back to than their own, and the columns."""
+        far = distances(state.anchors, state.n_anchors, z)
+        nearer = far < jnp.take_along_axis(far, index[:, None], axis=1)
+        asked = (nearer & there[:, None]).reshape(-1)
+        most = far.shape[1]
+        place, other = jnp.divmod(jnp.arange(asked.size), most)
+        back, columns = come_back(state.anchors, other, z[place], residuals[place], judge, asked)
+        return back.reshape(-1, most).any(axis=1), columns
 
     def start(self, keys: Key[Array, " chain"], state: Search, made: Proposals) -> Search:
         """Bring walkers to proposals.
@@ -208,11 +230,33 @@ class RTO(Islands):
             return z, value
 
         z, value = jax.lax.fori_loop(0, n_moves, one, (state.z, state.log_likelihood))
-        held, columns = _log_weights(z, value, state, judge)
+        held, came, columns = _log_weights(z, value, state, judge)
         return eqx.tree_at(
-            lambda s: (s.z, s.log_likelihood, s.log_weight, s.n_columns),
+            lambda s: (s.z, s.log_likelihood, s.log_weight, s.came, s.n_columns),
             state,
-            (z, value, held, state.n_columns + columns + n_moves * value.size),
+            (z, value, held, came, state.n_columns + columns + n_moves * value.size),
+        )
+
+    def choose_anchors(self, state: Search, target: Target) -> Search:
+        """Add anchors where walkers are that no proposal reaches, and find the shares of all.
+
+        Weights are those of before; moves, also none, bring them up to date.
+        """
+        z = state.z.reshape(-1, state.z.shape[-1])
+        anchors, n, came, columns = add_anchors(
+            state.anchors,
+            state.n_anchors,
+            state.came.reshape(-1),
+            z,
+            functools.partial(judged, target),
+        )
+        counts = (came[:, None] == jnp.arange(len(state.share))).sum(axis=0)
+        counts = jnp.where(jnp.arange(len(state.share)) < n, counts + 1.0, 0.0)
+        counts = jnp.where(anchors.later, LATER_SHARE * counts, counts)
+        return eqx.tree_at(
+            lambda s: (s.anchors, s.n_anchors, s.share, s.n_columns),
+            state,
+            (anchors, n, counts / jnp.maximum(counts.sum(), 1.0), state.n_columns + columns),
         )
 
     def settle(self, keys: Key[Array, " chain"], state: Search, target: Target) -> Search:
@@ -312,30 +356,16 @@ def _log_weights(
     value: Float[Array, "chain walker"],
     state: Search,
     judge: Judge,
-) -> tuple[Float[Array, "chain walker"], Int[Array, ""]]:
-    """Return the log-weights of places, and how many columns were solved."""
+) -> tuple[Float[Array, "chain walker"], Int[Array, "chain walker"], Int[Array, ""]]:
+    """Return the log-weights of places, where proposals come to them from, and the columns."""
     flat, possible = z.reshape(-1, z.shape[-1]), jnp.isfinite(value).reshape(-1)
-
-    def add(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        density, columns = carry
-        anchors = state.anchors.of(jnp.full(len(flat), i))
-        other, more = come_back(anchors, flat, judge, possible)
-        return jnp.logaddexp(density, other), columns + more
-
-    none = (jnp.full(len(flat), -jnp.inf), jnp.zeros((), jnp.int32))
-    density, columns = jax.lax.fori_loop(0, state.n_anchors, add, none)
-    weight = _log_weight(flat, value.reshape(-1), density, state.n_anchors)
-    return jnp.where(possible, weight, -jnp.inf).reshape(value.shape), columns
-
-
-def _log_weight(
-    z: Float[Array, "place parameter"],
-    value: Float[Array, " place"],
-    density: Float[Array, " place"],
-    n: Int[Array, ""],
-) -> Float[Array, " place"]:
-    """Return the posterior over the mean density of the draws of `n` anchors, as logarithms.
-
-    `density` is that of all anchors together.
-    """
-    return value + normal(z) - (density - jnp.log(jnp.maximum(n, 1)))
+    _, residuals = judge(flat)
+    came, columns = came_from(state.anchors, state.n_anchors, flat, residuals, judge, possible)
+    index = jnp.maximum(came, 0)
+    density = log_density(state.anchors.of(index), flat, residuals, judge)
+    came = jnp.where(jnp.isfinite(density), came, -1)
+    weight = value.reshape(-1) + normal(flat) - density - jnp.log(state.share)[index]
+    weight = jnp.where(came < 0, jnp.inf, weight)
+    weight = jnp.where(possible, weight, -jnp.inf)
+    columns += len(flat) * (1 + state.anchors.start.shape[1])
+    return weight.reshape(value.shape), came.reshape(value.shape), columns
