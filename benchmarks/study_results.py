@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from datetime import date
 from pathlib import Path
 
 import pandas as pd
@@ -154,7 +153,7 @@ def main() -> None:
         "",
         f"    python -m benchmarks.study_results RUN '{title}'",
         "",
-        f"{date.today()}; {machine()}",
+        machine(),
         f"The stages took {whole / 60:.0f} minutes in all.",
         "",
         "## Cost",
