@@ -171,6 +171,17 @@ def test_evidence_of_proposals_that_come_to_a_part(
         assert float(variance) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
+def test_a_chain_that_no_proposal_reaches_has_no_evidence() -> None:
+    weight = np.full((2, N_CHAINS, 60), -3.0)
+    drawn = weight.copy()
+    drawn[1, 2] = np.inf
+    evidence, error = evidence_of(weight, drawn, np.ones(2), 70.0)
+    np.testing.assert_allclose(evidence[0], -3.0, atol=1e-6)
+    assert error[0] < 0.01
+    assert np.isnan(evidence[1]).tolist() == [False, False, True]
+    assert np.isnan(error[1])
+
+
 def test_of_a_linear_model_proposals_are_draws_of_the_posterior() -> None:
     found = walk(Squares("line"), 1, 2)
     assert int(found.state.n_anchors) == 1

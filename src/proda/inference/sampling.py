@@ -225,10 +225,10 @@ def find_anchors(problem: SamplingProblem, sites: Site, keys: Key[Array, "site c
 def propose(
     problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"], state: Search
 ) -> tuple[Search, Proposals]:
-    """Solve for some proposals of a turn, leading axis site."""
+    """Solve for the proposals of a turn, leading axis site."""
 
     def one(rto: RTO, site: Site, key: Any, state: Search) -> tuple[Search, Proposals]:
-        each = rto.per_call(problem.segment)
+        each = rto.per_turn(problem.segment)
         return rto.propose(key, state, problem.target(site), each)
 
     return _each_site(one, problem, sites, keys, state)

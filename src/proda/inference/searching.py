@@ -76,8 +76,8 @@ def sample_by_search(problem: SamplingProblem, keys: Any, sites: Site, n: int) -
     going = np.ones(n, bool)
     for number in range(most_turns(problem)):
         own = fold(keys, TURNS + number)
-        state, made = _proposals(problem, sites, own, state, () if number > 0 else (made,))
         if number > 0:
+            state, made = propose(problem, sites, fold(own, 0), state)
             times = np.where(unreached | (number >= LATE), MANY, int(number > 1))
             state = _moved(problem, sites, fold(own, 1), state, times)
         state, new = go_through(problem, fold(own, 2), state, made)
@@ -94,21 +94,9 @@ def sample_by_search(problem: SamplingProblem, keys: Any, sites: Site, n: int) -
     assert found is not None
     otherwise = eqx.tree_at(lambda p: p.sampler, problem, SMC(walkers=rto.walkers, restarts=0))
     by_smc = functools.partial(sample_walkers, otherwise)
-    sample_again(found, ~found.converged, len(keys), fold(keys, OTHERWISE), sites, by_smc)
+    poor = ~found.converged | ~np.isfinite(found.evidence_error)
+    sample_again(found, poor, len(keys), fold(keys, OTHERWISE), sites, by_smc)
     return found
-
-
-def _proposals(
-    problem: SamplingProblem, sites: Site, keys: Any, state: Search, made: Sequence[Proposals]
-) -> tuple[Search, Proposals]:
-    """Return the proposals of a turn, of which the first are made already."""
-    rto = problem.sampler
-    assert isinstance(rto, RTO)
-    parts = list(made)
-    while len(parts) * rto.per_call(problem.segment) < rto.per_turn(problem.segment):
-        state, new = propose(problem, sites, fold(keys, 10 + len(parts)), state)
-        parts.append(new)
-    return state, jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=2), *parts)
 
 
 def most_turns(problem: SamplingProblem) -> int:
@@ -225,7 +213,8 @@ def evidence_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return log-evidences (site, chain), and the standard error of their mean (site,).
 
-    The error is that between chains, or that expected, whichever is larger.
+    The error is that between chains, or that expected, whichever is larger. A chain has no evidence
+    where proposals reach none of its draws, and then the mean has no error.
 
     Parameters
     ----------
@@ -239,6 +228,7 @@ def evidence_of(
     ratio, variance = (
         np.asarray(x) for x in _log_evidences(of_proposals, of_draws, jnp.asarray(effective))
     )
+    ratio = np.where(np.isfinite(of_draws).any(axis=2), ratio, np.nan)
     possible = np.where(possible > 0.0, possible, np.nan)
     shares = (1.0 - possible) / (possible * PRIOR_DRAWS)
     expected = variance.mean(axis=1) / variance.shape[1] + shares

@@ -13,7 +13,8 @@ derivative, and draws are weighted by the posterior over it (Bardsley et al. 201
 2017).
 
 The equation may have several solutions, of which the solver finds one, or none. So a place has a
-density only where the solver, given what it has of the place, comes back to it.
+density only where the solver, given what it has of the place, comes back to it. Of several anchors
+the nearest that does counts alone: the others need not be asked in most places.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Equations: docs/theory.md#randomize-then-optimize. Coordinates: z = Phi^-1(u), in which the uniform
 prior is the standard normal. Where the misfit is a sum of squares, independent draws near the
 posterior can be solved for (`anchors.py`; Bardsley et al. 2014; Wang et al. 2017), each for about
-fourteen columns of the model. They are the proposals of Markov chains: a chain at a place goes to a
+thirteen columns of the model. They are the proposals of Markov chains: a chain at a place goes to a
 proposal with the ratio of their weights. Between these, each walker makes the moves of `smc`, by
 which it comes to places that no proposal reaches; whether one would reach it is found out before it
 is left.
@@ -45,12 +45,15 @@ PRIOR_DRAWS = 40 * CLIMBERS
 """Draws of the prior from which climbs begin, and of which the share with a density is found."""
 CLIMBED = 6000
 """About how many columns climbs take."""
+EVEN = 0.25
+"""Share of the proposals, over that of all others, that anchors of climbs get alike, as walkers may
+not have come to where they are."""
 LATER_SHARE = 2.0
 """How many times as many proposals anchors at walkers get, as few of theirs count."""
 UNREACHED = 50.0
 """By how much more than the largest other log-weight a place counts that no proposal comes to."""
-TURN, CALL = 4, 2
-"""Most proposals of a walker in a turn, and in one call of the compiled program."""
+TURN = 4
+"""Most proposals of a walker in a turn."""
 
 
 class Proposals(eqx.Module):
@@ -111,15 +114,11 @@ class RTO(Islands):
         """Return how many proposals of a walker are in a turn, if a round has so many."""
         return math.gcd(per_walker, TURN)
 
-    def per_call(self, per_walker: int) -> int:
-        """Return how many of these one call of the program makes."""
-        return math.gcd(per_walker, CALL)
-
     def evaluations(self, n_chains: int, per_walker: int = 2) -> int:
         """Return the model evaluations of a typical site, whose walkers give so many draws."""
-        solved = 14  # of one anchor: nine steps of the solver, and five for the derivative
+        solved = 13  # nine steps of the solver, and four for the derivative
         turns = max(2, per_walker // self.per_turn(per_walker))
-        each = turns * self.per_turn(per_walker) * solved + (turns - 1) * (self.moves + solved)
+        each = turns * self.per_turn(per_walker) * solved + (turns - 1) * (self.moves + 1 + solved)
         return n_chains * self.walkers * each + PRIOR_DRAWS + CLIMBED
 
     def begin(self, keys: Key[Array, " chain"], target: Target) -> Search:
@@ -165,7 +164,7 @@ class RTO(Islands):
         z = jnp.where(found.solved[:, None], away + own.moved(found.a), 0.0)
         density = log_density(own, z, found.residuals, judge)
         there = found.solved & jnp.isfinite(density)
-        passed, more = self._passed_by(state, index, z, found.residuals, there, judge)
+        passed, more = _passed_by(state, index, z, found.residuals, there, judge)
         log_weight = found.log_likelihood + normal(z) - density - log_share[index]
         log_weight = jnp.where(there & ~passed, log_weight, -jnp.inf)
         columns = state.n_columns + found.n_columns + k * len(index) + more
@@ -174,24 +173,6 @@ class RTO(Islands):
             z.reshape(*shape, d), found.log_likelihood.reshape(shape), log_weight.reshape(shape)
         )
         return eqx.tree_at(lambda s: s.n_columns, state, columns), made
-
-    def _passed_by(
-        self,
-        state: Search,
-        index: Int[Array, " place"],
-        z: Float[Array, "place parameter"],
-        residuals: Float[Array, "place residual"],
-        there: Bool[Array, " place"],
-        judge: Judge,
-    ) -> tuple[Bool[Array, " place"], Int[Array, ""]]:
-        """Return which places nearer anchors come back to than their own, and the columns."""
-        far = distances(state.anchors, state.n_anchors, z)
-        nearer = far < jnp.take_along_axis(far, index[:, None], axis=1)
-        asked = (nearer & there[:, None]).reshape(-1)
-        most = far.shape[1]
-        place, other = jnp.divmod(jnp.arange(asked.size), most)
-        back, columns = come_back(state.anchors, other, z[place], residuals[place], judge, asked)
-        return back.reshape(-1, most).any(axis=1), columns
 
     def start(self, keys: Key[Array, " chain"], state: Search, made: Proposals) -> Search:
         """Bring walkers to proposals.
@@ -250,9 +231,11 @@ class RTO(Islands):
             z,
             functools.partial(judged, target),
         )
-        counts = (came[:, None] == jnp.arange(len(state.share))).sum(axis=0)
-        counts = jnp.where(jnp.arange(len(state.share)) < n, counts + 1.0, 0.0)
-        counts = jnp.where(anchors.later, LATER_SHARE * counts, counts)
+        number = jnp.arange(len(state.share))
+        counts = (came[:, None] == number).sum(axis=0) * jnp.where(anchors.later, LATER_SHARE, 1.0)
+        climbed = number < state.n_anchors
+        counts += EVEN * len(z) * climbed / jnp.maximum(state.n_anchors, 1)
+        counts = jnp.where(number < n, counts, 0.0)
         return eqx.tree_at(
             lambda s: (s.anchors, s.n_anchors, s.share, s.n_columns),
             state,
@@ -349,6 +332,24 @@ def judged(
     inside = ((u > 0.0) & (u < 1.0)).all(axis=1)
     value, residuals = target.residuals(jnp.where(inside[:, None], u, 0.5))
     return jnp.where(inside, value, -jnp.inf), residuals
+
+
+def _passed_by(
+    state: Search,
+    index: Int[Array, " place"],
+    z: Float[Array, "place parameter"],
+    residuals: Float[Array, "place residual"],
+    there: Bool[Array, " place"],
+    judge: Judge,
+) -> tuple[Bool[Array, " place"], Int[Array, ""]]:
+    """Return which places nearer anchors come back to than their own, and the columns."""
+    far = distances(state.anchors, state.n_anchors, z)
+    nearer = far < jnp.take_along_axis(far, index[:, None], axis=1)
+    asked = (nearer & there[:, None]).reshape(-1)
+    most = far.shape[1]
+    place, other = jnp.divmod(jnp.arange(asked.size), most)
+    back, columns = come_back(state.anchors, other, z[place], residuals[place], judge, asked)
+    return back.reshape(-1, most).any(axis=1), columns
 
 
 def _log_weights(
