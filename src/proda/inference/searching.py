@@ -38,10 +38,9 @@ from proda.inference.walking import Walked, between_chains, good, sample_again, 
 SEARCH, TURNS = 3000, 4000
 """Random keys of the search for anchors, and of the turns of `rto`, are folded with these."""
 LATE = 5
-"""Turn from which walkers make more moves, as they do from the first where proposals do not come
-to everything."""
+"""Turn from which walkers make more moves, as they do from the first where many are not reached."""
 FEW_UNREACHED = 0.03
-"""Share of the walkers that may be where no proposal reaches, without more moves."""
+"""Share of the walkers that may be where no proposal reaches, before they make more moves."""
 MANY = 8
 """How many times as many these are."""
 FEW_TURNS = 4
