@@ -85,14 +85,6 @@ class Anchors(eqx.Module):
         """Return V a."""
         return jnp.einsum("nk,ndk->nd", a, self.directions)
 
-    def distance(self, z: Float[Array, "place parameter"]) -> Float[Array, " place"]:
-        """Return how far places are along V, squared, in standard deviations of the posterior.
-
-        Those of later anchors are farther than all others.
-        """
-        far = ((self.along(z) - self.start) ** 2 * (1.0 + self.sharpness**2)).sum(axis=1)
-        return jnp.where(self.later, far + LATER, far)
-
     def is_at(
         self, a: Float[Array, "place direction"], z: Float[Array, "place parameter"]
     ) -> Bool[Array, " place"]:
@@ -371,10 +363,15 @@ def came_from(
 def distances(
     anchors: Anchors, n: Int[Array, ""], z: Float[Array, "place parameter"]
 ) -> Float[Array, "place anchor"]:
-    """Return how far places are from each of the first `n` anchors, inf for the others."""
-    most = len(anchors.start)
-    every = [anchors.of(jnp.full(len(z), j)).distance(z) for j in range(most)]
-    return jnp.where(jnp.arange(most) < n, jnp.stack(every, axis=1), jnp.inf)
+    """Return how far places are from each of the first `n` anchors, inf for the others.
+
+    Along V, squared, in standard deviations of the posterior. Later anchors are farther than all
+    others.
+    """
+    along = jnp.einsum("nd,adk->nak", z, anchors.directions)
+    far = ((along - anchors.start) ** 2 * (1.0 + anchors.sharpness**2)).sum(axis=2)
+    far = jnp.where(anchors.later, far + LATER, far)
+    return jnp.where(jnp.arange(len(anchors.start)) < n, far, jnp.inf)
 
 
 def normal(x: Float[Array, "place n"]) -> Float[Array, " place"]:
