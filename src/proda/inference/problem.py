@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from proda import faults
 from proda.errors import AssimilationError
-from proda.inference.assimilation_settings import AssimilationSettings
+from proda.inference.assimilation_settings import AUTO, AssimilationSettings
 from proda.inference.likelihood import LIKELIHOODS, Likelihood, LogNormal
 from proda.inference.samplers.islands import Islands
 from proda.inference.samplers.registry import SAMPLERS
@@ -153,7 +153,7 @@ def build_sampler(settings: AssimilationSettings) -> Sampler | Islands:
     name = settings.sampler
     if name not in SAMPLERS:
         raise AssimilationError(
-            f"sampler = {name!r}: unknown sampler; choose one of {', '.join(SAMPLERS)}."
+            f"sampler = {name!r}: unknown sampler; choose one of {', '.join([AUTO, *SAMPLERS])}."
         )
     kind = SAMPLERS[name]
     known = {f.name: f.type for f in fields(kind)}
