@@ -14,8 +14,10 @@ times are those of its processor, without compilation.
 from __future__ import annotations
 
 import argparse
+import functools
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -31,14 +33,39 @@ from proda.inference.profiles import Profiles, read_profiles
 from proda.inference.samplers.islands import Islands
 from proda.inference.target import Site
 
+Result = TypeVar("Result")
+
 SEED = 20261127
 STEADY = 0.2
 """Standard deviation of the log-evidence of chains below which their mean is a reference: the mean
 of three then has a standard error of 0.12 at most, where 0.3 is asked about."""
-WARM = 8
-"""Runs that only compile: not every site needs every program."""
+TRACED = "/jax/core/compile/jaxpr_trace_duration"
+"""Event of JAX while a program is new: the run is then made again and that one timed."""
+TRIES = 3
+"""Most runs of a site: the first may compile."""
 TOGETHER = 56
 """Sites side by side, of samplers that are single chains."""
+
+
+def timed(function: Callable[[], Result]) -> tuple[Result, float]:
+    """Return what a function returns, and its seconds of the processor without compilation."""
+    traced: list[str] = []
+
+    def listen(event: str, _: float, **__: Any) -> None:
+        traced.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for _ in range(TRIES):
+            traced.clear()
+            begun = time.process_time()
+            result = function()
+            took = time.process_time() - begun
+            if TRACED not in traced:
+                return result, took
+        raise RuntimeError(f"a program is new in each of {TRIES} runs: nothing can be timed")
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def measure(settings: AssimilationSettings, profiles: Any, sites: Any) -> dict[str, np.ndarray]:
@@ -46,23 +73,20 @@ def measure(settings: AssimilationSettings, profiles: Any, sites: Any) -> dict[s
     problem = build_problem(settings)
     width = 1 if isinstance(problem.sampler, Islands) else min(TOGETHER, len(profiles))
     found: dict[str, list[np.ndarray]] = {}
-    every = list(range(0, len(profiles), width))
-    warm = every[:WARM]
-    for i, first in enumerate(warm + every):
+    for first in range(0, len(profiles), width):
         index = np.arange(first, min(first + width, len(profiles)))
         some = jax.tree.map(lambda leaf, index=index: leaf[index], sites)
-        begun = time.process_time()
-        summary = run_batch(
-            problem,
-            settings.seed,
-            settings.chains,
-            settings.draws,
-            profiles.select(index),
-            pad(some, width),
+        summary, took = timed(
+            functools.partial(
+                run_batch,
+                problem,
+                settings.seed,
+                settings.chains,
+                settings.draws,
+                profiles.select(index),
+                pad(some, width),
+            )
         )
-        took = time.process_time() - begun
-        if i < len(warm):  # compiles
-            continue
         n = len(index)
         smallest = np.fmin(summary["ess_bulk"], summary["ess_tail"]).min("parameter")
         each = problem.sampler.evaluations(settings.chains)
