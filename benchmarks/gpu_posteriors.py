@@ -35,7 +35,7 @@ import xarray as xr
 from proda import files
 from proda.forcing import Forcing
 from proda.inference.assimilation_settings import AssimilationSettings
-from proda.inference.batch import _strongly_typed, calls, pad
+from proda.inference.batch import calls, pad
 from proda.inference.padded_sites import PADDED, assemble, padded_layers
 from proda.inference.problem import build_problem
 from proda.inference.profiles import Profiles, read_profiles
@@ -253,14 +253,13 @@ def sample(batch: Batch, ready: tuple, until: float) -> tuple[dict[str, np.ndarr
     problem, sites, keys, (begin, go_further), compiled = ready
     per_call, n_warm, n_kept = calls(problem)
     begun = time.time()
-    state = _strongly_typed(begin(problem, sites, keys))
+    state = begin(problem, sites, keys)
     jax.block_until_ready(state)
     started = time.time()
     draws = []
     for done in range(n_warm + n_kept):
         adapting = done < n_warm
         state, new = go_further(problem, sites, keys, state, per_call, jnp.asarray(adapting))
-        state = _strongly_typed(state)
         if not adapting:
             draws.append(jax.tree.map(np.asarray, (new.u, new.log_likelihood, new.acceptance)))
         jax.block_until_ready(state)

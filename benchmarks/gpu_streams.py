@@ -38,7 +38,7 @@ from benchmarks.gpu_posteriors import programs
 from benchmarks.more_data import KINDS, settings_of
 from proda import files
 from proda.inference.assimilation_run import create
-from proda.inference.batch import _strongly_typed, calls
+from proda.inference.batch import calls
 from proda.inference.padded_sites import PADDED, assemble, with_streams
 from proda.inference.profiles import read_profiles
 from proda.inference.sampling import chain_keys
@@ -77,12 +77,11 @@ def sampled(problem: Any, sites: Any, keys: Any, until: float) -> tuple[list[np.
     begin, go_further = programs(problem, sites, keys)
     compiled = time.time()
     per_call, n_warm, n_kept = calls(problem)
-    state = _strongly_typed(begin(problem, sites, keys))
+    state = begin(problem, sites, keys)
     draws: list[Any] = []
     for call in range(n_warm + n_kept):
         adapting = call < n_warm
         state, new = go_further(problem, sites, keys, state, per_call, jnp.asarray(adapting))
-        state = _strongly_typed(state)
         jax.block_until_ready(state)
         if not adapting:
             draws.append(jax.tree.map(np.asarray, (new.u, new.log_likelihood, new.acceptance)))

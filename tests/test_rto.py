@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -20,6 +20,7 @@ from scipy.special import ndtri as from_box
 from scipy.stats import chi2, multivariate_normal, norm
 
 from proda.errors import AssimilationError
+from proda.inference import sampling
 from proda.inference.problem import checked_settings, expected_evaluations
 from proda.inference.samplers.anchors import came_from, come_back, distances
 from proda.inference.samplers.modes import MORE_ANCHORS, MOST_ANCHORS
@@ -63,6 +64,17 @@ class Squares(Target):
 
 MATRIX = np.array([[20.0, 3.0, 0.0, 1.0, 0.0], [0.0, 5.0, -2.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.2, 0]])
 MEASURED = np.array([15.0, -4.0, 0.7])
+
+
+class Problem(eqx.Module):
+    """What the programs of a site ask of a problem."""
+
+    squares: Squares
+    sampler: RTO = RTO()
+    segment: int = eqx.field(static=True, default=4)
+
+    def target(self, site: Array) -> Target:
+        return self.squares
 
 
 def keys_of(seed: int) -> Array:
@@ -378,3 +390,24 @@ def test_expected_evaluations_are_counted() -> None:
         for name in ("clm5", "compas")
     )
     assert 40_000 < clm5 < compas < 1_000_000
+
+
+def test_a_search_keeps_its_types_so_that_no_program_is_compiled_twice() -> None:
+    def shaped(program: Any, *given: Any) -> Any:
+        return eqx.filter_eval_shape(program.__wrapped__, problem, *given)
+
+    problem, sites, keys = Problem(Squares("two")), jnp.zeros(1), keys_of(0)[None]
+    begun = shaped(sampling.find_anchors, sites, keys)
+    proposed, made = shaped(sampling.propose, sites, keys, begun)
+    states = {
+        "propose": proposed,
+        "start": shaped(sampling.start_search, keys, begun, made),
+        "settle": shaped(sampling.settle, sites, keys, begun),
+        "choose": shaped(sampling.choose_anchors, sites, begun),
+        "move": shaped(sampling.move_walkers, sites, keys, begun, jnp.zeros(1, jnp.int32)),
+        "go through": shaped(sampling.go_through, keys, begun, made)[0],
+    }
+    kinds = [(leaf.dtype, leaf.weak_type) for leaf in jax.tree.leaves(begun)]
+    assert not any(weak for _, weak in kinds)
+    for name, state in states.items():
+        assert [(leaf.dtype, leaf.weak_type) for leaf in jax.tree.leaves(state)] == kinds, name

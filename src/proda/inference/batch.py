@@ -64,13 +64,12 @@ def run_batch(
     if isinstance(problem.sampler, Islands):
         return _run_walkers(problem, n_draws, keys, profiles, sites, tables)
     per_call, n_warm_up, n_kept = calls(problem)
-    state = _strongly_typed(start(problem, sites, keys))
+    state = start(problem, sites, keys)
     draws = []
     for call in range(n_warm_up + n_kept):
         warming = call < n_warm_up
         adapting = jnp.asarray(warming or problem.chain.always_adapts)
         state, new = advance(problem, sites, keys, state, per_call, adapting)
-        state = _strongly_typed(state)
         if not warming:
             draws.append(
                 (np.asarray(new.u), np.asarray(new.log_likelihood), np.asarray(new.acceptance))
@@ -120,11 +119,6 @@ def _run_walkers(
         },
         Convergence(*statistics) if known else None,
     )
-
-
-def _strongly_typed(state: Any) -> Any:
-    """Remove the "weak type" of new constants, for which `advance` would be compiled again."""
-    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), state)
 
 
 def pad(sites: Site, width: int) -> Site:

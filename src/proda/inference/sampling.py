@@ -118,7 +118,7 @@ def start(problem: SamplingProblem, sites: Site, keys: Key[Array, "site chain"])
     def one(site: Site, key: Any) -> State:
         return problem.chain.init(jax.random.fold_in(key, 0), problem.target(site))
 
-    return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(sites, keys)
+    return _strongly_typed(jax.vmap(jax.vmap(one, in_axes=(None, 0)))(sites, keys))
 
 
 @one_thread_jit
@@ -161,7 +161,7 @@ def advance(
         state = jax.lax.cond(adapting, adapt, lambda state, _: state, state, info)
         return state, Draws(u, value, acceptance.mean(axis=0))
 
-    return jax.lax.scan(one_segment, state, length=n_segments)
+    return _strongly_typed(jax.lax.scan(one_segment, state, length=n_segments))
 
 
 @one_thread_jit
@@ -293,6 +293,11 @@ def _each_site(function: Callable[..., Any], problem: SamplingProblem, *by_site:
     assert isinstance(problem.sampler, Islands)
     part = functools.partial(function, problem.sampler)
     if len(jax.tree.leaves(by_site)[0]) > 1:
-        return jax.vmap(part)(*by_site)
+        return _strongly_typed(jax.vmap(part)(*by_site))
     alone = part(*jax.tree.map(lambda leaf: leaf[0], by_site))
-    return jax.tree.map(lambda leaf: leaf[None], alone)
+    return _strongly_typed(jax.tree.map(lambda leaf: leaf[None], alone))
+
+
+def _strongly_typed(leaves: Any) -> Any:
+    """Remove the "weak type" of new constants: programs given both would be compiled twice."""
+    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), leaves)

@@ -134,7 +134,7 @@ class RTO(Islands):
         return Search(
             anchors=anchors,
             n_anchors=n,
-            share=(jnp.arange(len(anchors.start)) < n) / jnp.maximum(n, 1),
+            share=(jnp.arange(len(anchors.start)) < n).astype(float) / jnp.maximum(n, 1),
             possible=there.mean(dtype=jnp.float64),
             z=jnp.zeros((*no_value.shape, d)),
             log_likelihood=no_value,
