@@ -28,11 +28,11 @@ WITHOUT_RESTARTS = "smc without restarts"
 MEAN_OVER_TYPICAL = {
     WITHOUT_RESTARTS: {"clm5": 1.0, "compas": 2.8},
     "smc": {"clm5": 1.9, "compas": 6.3},
-    "rto": {"clm5": 1.9, "compas": 5.4},
+    "rto": {"clm5": 1.85, "compas": 5.1},
 }
 """Mean model evaluations at real sites over those of a typical site: some sites need many times as
-many (without restarts and `rto` benchmarks/results/samplers.md, the other site_posteriors_smc.md
-there). Other models are counted as the dearest of these."""
+many (benchmarks/results: without restarts samplers.md, `smc` site_posteriors_smc.md, `rto`
+site_posteriors_all.md). Other models are counted as the dearest of these."""
 
 LEAST = {"replicas": 2, "descents": 0, "restarts": 0}
 """Least value of options; of the others it is 1."""
