@@ -27,9 +27,9 @@ from proda.inference.samplers.modes import MORE_ANCHORS, MOST_ANCHORS
 from proda.inference.samplers.rto import RTO, Proposals, Search, judged, log_evidence
 from proda.inference.samplers.small_matrices import determinant
 from proda.inference.sampling import Limits
-from proda.inference.searching import evidence_of
+from proda.inference.searching import above_likelihood, evidence_of
 from proda.inference.target import Target
-from proda.inference.walking import evidence_error, good
+from proda.inference.walking import Walked, evidence_error, good
 
 N_CHAINS = 3
 D = 5
@@ -192,6 +192,15 @@ def test_a_chain_that_no_proposal_reaches_has_no_evidence() -> None:
     assert error[0] < 0.01
     assert np.isnan(evidence[1]).tolist() == [False, False, True]
     assert np.isnan(error[1])
+
+
+def test_evidence_above_the_mean_log_likelihood_is_seen() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(-8.0, 0.5, (3, N_CHAINS, 100))
+    evidence = np.array([[-9.0, -8.9, -9.1], [-7.0, -7.1, -2.0], [np.nan, -9.0, -9.0]])
+    none = np.zeros(3)
+    found = Walked(none, values, none, evidence, none, none, none, none, none, none)
+    assert above_likelihood(found).tolist() == [False, True, False]
 
 
 def test_of_a_linear_model_proposals_are_draws_of_the_posterior() -> None:

@@ -93,7 +93,7 @@ def sample_by_search(problem: SamplingProblem, keys: Any, sites: Site, n: int) -
     assert found is not None
     otherwise = eqx.tree_at(lambda p: p.sampler, problem, SMC(walkers=rto.walkers, restarts=0))
     by_smc = functools.partial(sample_walkers, otherwise)
-    poor = ~found.converged | ~np.isfinite(found.evidence_error)
+    poor = ~found.converged | ~np.isfinite(found.evidence_error) | above_likelihood(found)
     sample_again(found, poor, len(keys), fold(keys, OTHERWISE), sites, by_smc)
     return found
 
@@ -108,6 +108,15 @@ def most_turns(problem: SamplingProblem) -> int:
 def _enough(problem: SamplingProblem, found: Walked) -> np.ndarray:
     """Return the sites that are done: their draws are good, and their evidence is steady."""
     return found.converged & (found.evidence_error <= problem.limits.unsteady)
+
+
+def above_likelihood(found: Walked) -> np.ndarray:
+    """Return the sites whose log-evidence is above the mean log-likelihood of their draws.
+
+    That cannot be: the difference is what was learnt, the divergence of the posterior from the
+    prior. Where it is, hardly any draw is where proposals come to.
+    """
+    return found.log_evidence.mean(axis=1) > found.log_likelihood.mean(axis=(1, 2))
 
 
 def _begun(
