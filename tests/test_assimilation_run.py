@@ -504,7 +504,7 @@ def test_impossible_runs(world, tmp_path, changes, message):
             "12 warm-up steps are not a multiple",
         ),
         ({"chains": 0}, "chains: must be at least 1"),
-        ({"sampler": "magic"}, "unknown sampler; choose one of auto, rto"),
+        ({"sampler": "magic"}, "unknown sampler; choose one of auto, smc, rto"),
         ({"colour": "red"}, "colour: unknown setting"),
     ],
 )

@@ -77,7 +77,7 @@ def test_dry_run_writes_nothing(run, data, tmp_path):
         (["--stop-after", "soon"], "expected a time such as"),
         (["--workers", "0"], "expected 1 or more"),
         (["--model", "century"], "Unknown model 'century'"),
-        (["--sampler", "gibbs"], "choose one of smc, rto, tempered"),
+        (["--sampler", "gibbs"], "choose one of auto, smc, rto, tempered"),
     ],
 )
 def test_wrong_options_are_named(run, data, tmp_path, extra, message):

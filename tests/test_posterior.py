@@ -206,7 +206,7 @@ def test_the_sampler_is_chosen_by_what_is_fitted(given, chosen):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"sampler": "gibbs"}, "choose one of smc, rto, tempered"),
+        ({"sampler": "gibbs"}, "choose one of auto, smc, rto, tempered"),
         ({"sampler": "smc", "options": {"speed": 3}}, "no option 'speed'; it has walkers"),
         ({"sampler": "smc", "options": {"walkers": True}}, "expected int"),
         ({"sampler": "smc", "options": {"rounds": 0}}, "too small"),
