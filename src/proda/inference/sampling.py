@@ -293,9 +293,11 @@ def _each_site(function: Callable[..., Any], problem: SamplingProblem, *by_site:
     assert isinstance(problem.sampler, Islands)
     part = functools.partial(function, problem.sampler)
     if len(jax.tree.leaves(by_site)[0]) > 1:
-        return _strongly_typed(jax.vmap(part)(*by_site))
-    alone = part(*jax.tree.map(lambda leaf: leaf[0], by_site))
-    return _strongly_typed(jax.tree.map(lambda leaf: leaf[None], alone))
+        found = jax.vmap(part)(*by_site)
+    else:
+        alone = part(*jax.tree.map(lambda leaf: leaf[0], by_site))
+        found = jax.tree.map(lambda leaf: leaf[None], alone)
+    return _strongly_typed(found)
 
 
 def _strongly_typed(leaves: Any) -> Any:

@@ -128,7 +128,7 @@ def find_anchors(
         ends.residuals[order],
         jnp.isfinite(ends.log_density[order]),
     )
-    anchors = anchors_at(z, ends.by[order], later=False)
+    anchors = _anchors_at(z, ends.by[order], later=False)
 
     def add(carry: Any) -> Any:
         chosen, n, left, columns = carry
@@ -181,7 +181,7 @@ def add_anchors(
         anchors = jax.tree.map(
             lambda leaf, own: leaf.at[n].set(own[0]),
             anchors,
-            anchors_at(z[new][None], by, later=True),
+            _anchors_at(z[new][None], by, later=True),
         )
         back, more = come_back(anchors, jnp.full(len(z), n), z, residuals, judge, left)
         came = jnp.where(back, n, came).at[new].set(n)
@@ -194,7 +194,7 @@ def add_anchors(
     )
 
 
-def anchors_at(
+def _anchors_at(
     z: Float[Array, "place parameter"], by: Float[Array, "place residual parameter"], later: bool
 ) -> Anchors:
     """Return anchors at places with these derivatives of the residuals."""
